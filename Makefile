@@ -1,0 +1,104 @@
+# boundarydpt: a header, some programs, some tests. `make help` explains the targets.
+#
+# CC, CXX, CFLAGS and NATIVE may be set from outside. Everything that is made goes to build/.
+
+CC      ?= cc
+CXX     ?= c++
+CFLAGS  ?= -O2
+WARN    := -Wall -Wextra -Wpedantic -Wconversion -Wshadow
+OPENMP  := $(shell printf 'int main(void){return 0;}\n' | $(CC) -fopenmp -x c - -o /dev/null \
+             2>/dev/null && echo -fopenmp)
+FLAGS    = -std=c99 $(WARN) $(CFLAGS) $(OPENMP)
+PREFIX  ?= /usr/local
+PARTS   := $(wildcard examples/*.h)
+TOOL    := build/boundarydpt
+LESSONS := $(patsubst examples/%.c,build/%,$(filter-out examples/boundarydpt.c examples/weave.c, \
+             $(wildcard examples/*.c)))
+TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
+# Tests of the library run a second time in double precision, where the bounds are tight.
+DOUBLE  := $(filter-out test_generate test_report,$(TESTS))
+FLOATS  := $(addprefix build/,$(TESTS))
+DOUBLES := $(addprefix build/,$(addsuffix _double,$(DOUBLE)))
+
+# As many compilers at once as there are processors, unless -j was given.
+ifeq ($(filter -j% --jobs%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc 2> /dev/null || echo 2)
+endif
+
+.PHONY: all run test report book lint sanitize matrix data install help clean
+.DELETE_ON_ERROR:
+
+all: $(TOOL) $(LESSONS)
+
+build:
+	@mkdir -p build
+
+$(TOOL): examples/boundarydpt.c $(PARTS) boundarydpt.h | build
+	$(CC) $(FLAGS) $< -o $@ -lm
+
+$(LESSONS): build/%: examples/%.c $(PARTS) boundarydpt.h | build
+	$(CC) $(FLAGS) $< -o $@ -lm
+
+$(FLOATS): build/test_%: tests/test_%.c tests/test.h $(PARTS) boundarydpt.h | build
+	$(CC) $(FLAGS) $< -o $@ -lm
+
+$(DOUBLES): build/%_double: tests/%.c tests/test.h $(PARTS) boundarydpt.h | build
+	$(CC) $(FLAGS) -DBDPT_REAL=double $< -o $@ -lm
+
+# The whole method on one page. DATA=dir (CIFAR-100 binary) and MODEL=file.safetensors choose other
+# inputs; ARGS="--budget 8" passes anything else (build/boundarydpt run --help).
+run: $(TOOL)
+	@$(TOOL) run $(if $(DATA),--data $(DATA)) $(if $(MODEL),--model $(MODEL)) $(ARGS)
+
+# Runs every test program; the last line counts all checks. A program that dies counts as failed.
+test: $(FLOATS) $(DOUBLES) $(TOOL) $(LESSONS)
+	@sh tests/run_tests $(FLOATS) $(DOUBLES) tests/test_cli.sh
+
+report: $(TOOL)
+	$(TOOL) report build/run/run.jsonl build/report.html
+
+ifneq ($(wildcard examples/weave.c),)
+build/weave: examples/weave.c | build
+	$(CC) $(FLAGS) $< -o $@ -lm
+book: build/weave
+	build/weave boundarydpt.h build/book.html
+endif
+
+lint:
+	@sh tests/lint
+
+# The tests again with the address and undefined-behaviour sanitizers; slower.
+sanitize: | build
+	@for t in $(TESTS); do echo "  sanitize $$t"; \
+	  $(CC) -std=c99 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all $(OPENMP) \
+	    tests/$$t.c -o build/$$t.sanitized -lm || exit 1; done
+	@sh tests/run_tests $(addprefix build/,$(addsuffix .sanitized,$(TESTS)))
+
+# Every language, compiler and configuration that the header promises, as syntax and warnings.
+matrix:
+	@sh tests/matrix
+
+# Downloads CIFAR-100 and a pretrained DeiT-Tiny into data/, checked by their published digests.
+data:
+	sh data/fetch
+
+install: $(TOOL)
+	mkdir -p $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include
+	cp $(TOOL) $(DESTDIR)$(PREFIX)/bin/
+	cp boundarydpt.h $(DESTDIR)$(PREFIX)/include/
+
+help:
+	@echo "make            the tool (build/boundarydpt) and the lessons"
+	@echo "make run        the whole method on one page, under four minutes, no download"
+	@echo "                DATA=dir MODEL=file.safetensors: the same on CIFAR-100 with a real DeiT"
+	@echo "make test       every test; the last line is 'N passed, N failed'"
+	@echo "make report     draws build/report.html again from the numbers of the last run"
+	@echo "make lint       size, prose, widths, tags and forbidden calls of the header"
+	@echo "make matrix     the header in C99 to C++20, gcc and clang, float and double, no warnings"
+	@echo "make sanitize   the tests under the address and undefined-behaviour sanitizers"
+	@echo "make data       downloads CIFAR-100 and DeiT-Tiny with curl, checked"
+	@echo "make install    the tool and the header to PREFIX ($(PREFIX))"
+	@echo "make clean      removes build/"
+
+clean:
+	rm -rf build

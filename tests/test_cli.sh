@@ -1,0 +1,173 @@
+#!/bin/sh
+# The command line as a user meets it: exit statuses, error sentences, --help, --json, and that bad
+# input leaves files as they were. Needs build/boundarydpt. Everything happens in a temporary folder
+# with small files of its own; the longest command trains for a second.
+tool=$(cd "$(dirname "$0")/.." && pwd)/build/boundarydpt
+fetch=$(cd "$(dirname "$0")/.." && pwd)/data/fetch
+passed=0
+failed=0
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+
+ok() { passed=$((passed + 1)); }
+bad() {
+  failed=$((failed + 1))
+  echo "test_cli.sh: failed: $*"
+  sed 's/^/  stdout: /' out | head -n 5
+  sed 's/^/  stderr: /' err | head -n 5
+}
+
+# run STATUS ARGUMENTS...: runs the tool and checks the exit status.
+run() {
+  want=$1
+  shift
+  "$tool" "$@" > out 2> err
+  got=$?
+  if [ "$got" -eq "$want" ]; then ok; else bad "'$*' ended with $got, not $want"; fi
+}
+# says FILE TEXT: the text is in what was printed.
+says() { if grep -q -- "$2" "$1"; then ok; else bad "'$2' is not in $1"; fi; }
+# one_line: a complaint is one line on stderr and nothing on stdout.
+one_line() {
+  if [ "$(wc -l < err)" -eq 1 ] && [ ! -s out ]; then ok
+  else bad "not exactly one line of error"; fi
+}
+same() { if cmp -s "$1" "$2"; then ok; else bad "$1 was changed"; fi; }
+absent() { if [ ! -e "$1" ]; then ok; else bad "$1 exists"; fi; }
+
+[ -x "$tool" ] || { echo "$tool is not built"; echo "test_cli.sh: 0 passed, 1 failed"; exit 1; }
+
+# Help is a result; mistakes are usage errors.
+run 0 --help; says out "COMMAND"
+run 0 --version; says out "boundarydpt [0-9]"
+run 2; says err "usage"
+run 2 nonsense; says err "no command 'nonsense'"; one_line
+for command in run info train eval probe prune fuse report; do
+  run 0 $command --help; says out "usage: boundarydpt $command"
+  run 2 $command --nonsense; says err "no option '--nonsense'"; one_line
+done
+run 2 info; says err "usage"; one_line
+run 2 info a b; says err "too many"; one_line
+run 2 eval m --threads many; says err "'many'"; one_line
+run 2 eval m --threads -3; one_line
+run 2 eval m --isa sse9; says err "avx2"; one_line
+run 2 eval m --part middle; says err "middle"; one_line
+run 2 eval m --data a --generated; says err "exclude"; one_line
+run 2 train; says err "out FILE"; one_line
+run 2 train --out a --distill often; one_line
+run 2 train --out a --epochs 0; one_line
+run 2 prune m --out n; says err "budget"; one_line
+run 2 prune m --out n --attention 1,x; says err "3,7,11"; one_line
+run 2 prune m --out n --budget 2 --attention 1; one_line
+run 2 run --budget 3 --least 2; one_line
+run 2 probe m --what nothing; one_line
+
+# A small data set in the CIFAR-100 format (1000 training, 200 test images; grey, one grey for each
+# class) and a small network.
+mkdir images
+awk 'BEGIN { for (i = 0; i < 1200; i++) printf "%d\n", i % 100 }' > labels
+make_images() { # FILE FIRST LAST
+  sed -n "$2,$3p" labels | awk '{
+    fine = $1; coarse = int(fine / 5)
+    line = sprintf("\\%03o\\%03o", coarse, fine); grey = sprintf("\\%03o", 20 + 2 * fine)
+    print line; print grey }' | {
+    while read -r head && read -r grey; do
+      # shellcheck disable=SC2059
+      printf "$head"
+      # shellcheck disable=SC2059
+      printf "$grey%.0s" $fill
+    done
+  } > "$1"
+}
+fill=$(awk 'BEGIN { for (i = 0; i < 3072; i++) printf "1 " }')
+make_images images/test.bin 1001 1200
+make_images images/train.bin 1 1000
+if [ "$(wc -c < images/train.bin)" -eq 3074000 ]; then ok; else bad "the images were not made"; fi
+small="--patch 16 --width 16 --depth 4 --heads 2 --batch 50 --data images --quiet"
+# shellcheck disable=SC2086
+run 0 train --out m.safetensors --epochs 2 $small --json
+says out '"kind":"epoch"'
+absent m.safetensors.ckpt
+# shellcheck disable=SC2086
+"$tool" train --out m2.safetensors --epochs 2 --threads 1 $small > out 2> err
+same m2.safetensors m.safetensors
+
+run 0 info m.safetensors; says out "4 blocks of width 16"
+run 0 info m.safetensors --json; says out '"kind":"info"'; says out '"depth":4'
+run 0 eval m.safetensors --data images --json; says out '"images":200'
+run 0 eval m.safetensors --data images --part held; says out "on 100 held images"
+run 0 probe m.safetensors --data images --json --steps 4 --window 2 --images 50 --batch 25 --quiet
+says out '"kind":"disparity"'; says out '"kind":"recovery"'
+
+run 0 prune m.safetensors --out p.safetensors --attention 1,3 --activation 2 --json
+says out '"attention":2'; says out '"parent":"[0-9a-f]'
+run 0 fuse p.safetensors --out f.safetensors --data images; says out "f.safetensors"
+run 0 info f.safetensors; says out "fused"; says out "certificate"; says out "parent"
+run 0 eval f.safetensors --data images --part held
+
+# What cannot be done is refused in one sentence, and nothing is written or changed.
+cp p.safetensors p.before
+run 1 prune p.safetensors --out x --attention 1; says err "already"; one_line; absent x
+run 1 prune m.safetensors --out x --attention 4; one_line; absent x
+run 1 prune p.safetensors --out p.safetensors --attention 1; same p.safetensors p.before
+run 1 fuse m.safetensors --out x --data images; says err "nothing to fuse"; one_line; absent x
+run 1 info nowhere.safetensors; says err "nowhere.safetensors"; one_line
+printf 'not a network' > text; run 1 info text; says err "text"; one_line
+head -c 1000 m.safetensors > cut; cp cut cut.before
+run 1 eval cut --data images; says err "cut"; one_line; same cut cut.before
+: > empty; run 1 info empty; one_line
+run 1 eval m.safetensors --data nowhere; says err "nowhere"; one_line
+mkdir short; head -c 3073999 images/train.bin > short/train.bin; cp images/test.bin short/
+run 1 eval m.safetensors --data short --part held; says err "train.bin"; one_line
+mkdir label; cp images/train.bin label/
+{ printf '\003\144'; tail -c +3 images/test.bin; } > label/test.bin
+run 1 eval m.safetensors --data label; says err "100"; one_line
+run 1 train --out nowhere/m --epochs 1 --data images --patch 16 --width 16 --heads 2 --quiet
+run 1 train --out x --epochs 1 --data images --patch 5 --width 16 --quiet; one_line; absent x
+run 2 train --out x --heads; one_line
+run 1 report nowhere.jsonl page.html; says err "nowhere"; one_line; absent page.html
+
+# Ctrl-C: exit status 130, a checkpoint, and the same command ends where it would have ended.
+# shellcheck disable=SC2086
+"$tool" train --out long.safetensors --epochs 40 $small > out 2> err
+# shellcheck disable=SC2086
+"$tool" train --out cut.safetensors --epochs 40 $small > out 2> err &
+child=$!
+sleep 0.5
+kill -INT $child
+wait $child
+got=$?
+if [ $got -eq 130 ] && [ -f cut.safetensors.ckpt ]; then ok
+elif [ $got -eq 0 ]; then ok # it was finished before the signal came
+else bad "an interrupted training ended with $got"; fi
+# shellcheck disable=SC2086
+run 0 train --out cut.safetensors --epochs 40 $small
+same cut.safetensors long.safetensors
+
+# fetch: checked downloads, without a network.
+if command -v curl > /dev/null 2>&1; then
+  mkdir store remote remote/cifar-100-binary
+  cp images/train.bin images/test.bin remote/cifar-100-binary/
+  (cd remote && tar -czf cifar.tar.gz cifar-100-binary)
+  md5=$( (md5sum < remote/cifar.tar.gz || openssl md5 < remote/cifar.tar.gz) 2> /dev/null |
+    sed 's/.*= *//' | cut -d ' ' -f 1)
+  DATA_DIR=store CIFAR_URL=file://$work/remote/cifar.tar.gz sh "$fetch" cifar > out 2> err
+  if [ $? -eq 1 ]; then ok; else bad "an archive with a wrong MD5 was accepted"; fi
+  says err "nothing kept"; absent store/cifar-100-binary
+  DATA_DIR=store CIFAR_MD5=$md5 CIFAR_URL=file://$work/remote/cifar.tar.gz sh "$fetch" cifar \
+    > out 2> err
+  same store/cifar-100-binary/test.bin images/test.bin
+  DATA_DIR=store CIFAR_URL=file://$work/missing sh "$fetch" cifar > out 2> err; says out "is there"
+  sha=$( (sha256sum < m.safetensors || openssl sha256 < m.safetensors) 2> /dev/null |
+    sed 's/.*= *//' | cut -c 1-8)
+  cp m.safetensors "remote/deit-$sha.pth"; cp m.safetensors remote/deit-00000000.pth
+  DATA_DIR=store DEIT_URL=file://$work/remote/deit-$sha.pth sh "$fetch" deit > out 2> err
+  same "store/deit-$sha.pth" m.safetensors
+  DATA_DIR=store DEIT_URL=file://$work/remote/deit-00000000.pth sh "$fetch" deit > out 2> err
+  if [ $? -eq 1 ]; then ok; else bad "a file with a wrong SHA-256 was accepted"; fi
+  absent store/deit-00000000.pth; absent store/deit-00000000.pth.part
+fi
+
+echo "test_cli.sh: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]

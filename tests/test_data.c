@@ -1,0 +1,420 @@
+/* Data: the CIFAR-100 reader and its refusals, subsets, Pillow's resizing byte for byte, batches
+ * and their disturbances. Bytes and choices are compared exactly; statistics of random draws within
+ * five standard deviations of their expectation, with fixed seeds. */
+#define BOUNDARYDPT_IMPLEMENTATION
+#include "../boundarydpt.h"
+#include "test.h"
+#include "fixture.h"
+
+static bdpt_context ctx;
+
+/* n records: class i mod 100, coarse class i mod 20, bytes from the fixture's generator. */
+static unsigned char *records(size_t n) {
+  unsigned char *bytes = (unsigned char *)malloc(n * 3074);
+  size_t i, k;
+  for (i = 0; bytes && i < n; i++) {
+    bytes[i * 3074] = (unsigned char)(i % 20);
+    bytes[i * 3074 + 1] = (unsigned char)(i % 100);
+    for (k = 0; k < 3072; k++) {
+      bytes[i * 3074 + 2 + k] = (unsigned char)(fixture_bits("data", i * 3072 + k) >> 56);
+    }
+  }
+  return bytes;
+}
+
+static bdpt_dataset make_data(size_t n) {
+  bdpt_dataset d;
+  unsigned char *bytes = records(n);
+  CHECK(bdpt_cifar100_parse(&ctx, bytes, n * 3074, "made", &d) == BDPT_OK);
+  free(bytes);
+  return d;
+}
+
+/* Whether the recorded sentence contains `part`; forgets the error. */
+static int says(const char *part) {
+  int found = strstr(ctx.message, part) != NULL;
+  if (!found) printf("  sentence: %s\n  wanted:   %s\n", ctx.message, part);
+  bdpt_clear_error(&ctx);
+  return found;
+}
+
+/* ---- 9.1 ------------------------------------------------------------------------------------- */
+
+TEST(cifar_good) {
+  bdpt_dataset d = make_data(250);
+  CHECK(d.count == 250 && d.classes == 100 && d.coarse_classes == 20);
+  CHECK(d.height == 32 && d.width == 32);
+  CHECK(d.label[0] == 0 && d.coarse[0] == 0 && d.label[249] == 49 && d.coarse[249] == 9);
+  CHECK(d.pixels[0] == fixture_bits("data", 0) >> 56);
+  CHECK(d.pixels[250 * 3072 - 1] == fixture_bits("data", 250 * 3072 - 1) >> 56);
+  bdpt_dataset_free(&ctx, &d);
+  bdpt_dataset_free(&ctx, &d);
+  CHECK(ctx.status == BDPT_OK);
+}
+
+TEST(cifar_bad) {
+  unsigned char *bytes = records(5);
+  size_t before = ctx.bytes_now;
+  bdpt_dataset d;
+  CHECK(bdpt_cifar100_parse(&ctx, bytes, 0, "empty.bin", &d) == BDPT_E_FORMAT);
+  CHECK(says("empty.bin: the file is empty"));
+  CHECK(bdpt_cifar100_parse(&ctx, bytes, 5 * 3074 - 1, "cut.bin", &d) == BDPT_E_FORMAT);
+  CHECK(says("cut.bin: record 4, at offset 12296, has 3073 bytes instead of 3074"));
+  CHECK(bdpt_cifar100_parse(&ctx, bytes, 7, "short.bin", &d) == BDPT_E_FORMAT);
+  CHECK(says("record 0, at offset 0, has 7 bytes"));
+  bytes[3 * 3074 + 1] = 100;
+  CHECK(bdpt_cifar100_parse(&ctx, bytes, 5 * 3074, "fine.bin", &d) == BDPT_E_FORMAT);
+  CHECK(says("fine.bin: record 3, at offset 9222: fine label 100 is not below 100"));
+  bytes[2 * 3074] = 20;
+  CHECK(bdpt_cifar100_parse(&ctx, bytes, 5 * 3074, "coarse.bin", &d) == BDPT_E_FORMAT);
+  CHECK(says("record 2, at offset 6148: coarse label 20 is not below 20"));
+  CHECK(d.count == 0 && !d.pixels && !d.label);
+  CHECK(bdpt_cifar100_load(&ctx, "tests/no such file", &d) == BDPT_E_IO);
+  CHECK(says("no such file"));
+  CHECK(ctx.bytes_now == before);
+  free(bytes);
+}
+
+TEST(cifar_file) {
+  const char *path = "test_data.tmp";
+  unsigned char *bytes = records(3);
+  bdpt_dataset d;
+  CHECK(bdpt_file_write(&ctx, path, bytes, 3 * 3074) == BDPT_OK);
+  CHECK(bdpt_cifar100_load(&ctx, path, &d) == BDPT_OK);
+  CHECK(d.count == 3 && d.label[2] == 2);
+  CHECK(memcmp(d.pixels + 6144, bytes + 2 * 3074 + 2, 3072) == 0);
+  bdpt_dataset_free(&ctx, &d);
+  remove(path);
+  free(bytes);
+}
+
+/* ---- 9.2 ------------------------------------------------------------------------------------- */
+
+static void count_classes(const bdpt_subset *s, int count[100]) {
+  size_t i;
+  memset(count, 0, 100 * sizeof *count);
+  for (i = 0; i < s->count; i++) count[s->data->label[s->index[i]]]++;
+}
+
+TEST(split) {
+  bdpt_dataset d = make_data(730);
+  bdpt_subset rest, held, again, other;
+  unsigned char seen[730];
+  int count[100], k, same = 1;
+  size_t i;
+  memset(seen, 0, sizeof seen);
+  CHECK(bdpt_split(&ctx, &d, 3, 7, &rest, &held) == BDPT_OK);
+  CHECK(rest.count == 430 && held.count == 300);
+  for (i = 0; i < rest.count; i++) seen[rest.index[i]]++;
+  for (i = 0; i < held.count; i++) seen[held.index[i]]++;
+  for (i = 0; i < 730; i++) same &= seen[i] == 1;
+  for (i = 1; i < held.count; i++) same &= held.index[i] > held.index[i - 1];
+  CHECK(same);
+  count_classes(&held, count);
+  for (same = 1, k = 0; k < 100; k++) same &= count[k] == 3;
+  CHECK(same);
+  bdpt_subset_free(&ctx, &rest);
+  CHECK(bdpt_split(&ctx, &d, 3, 7, &rest, &again) == BDPT_OK);
+  CHECK(memcmp(again.index, held.index, 300 * sizeof(size_t)) == 0);
+  bdpt_subset_free(&ctx, &rest);
+  CHECK(bdpt_split(&ctx, &d, 3, 8, &rest, &other) == BDPT_OK);
+  CHECK(memcmp(other.index, held.index, 300 * sizeof(size_t)) != 0);
+  bdpt_subset_free(&ctx, &rest);
+  bdpt_subset_free(&ctx, &held);
+  bdpt_subset_free(&ctx, &again);
+  bdpt_subset_free(&ctx, &other);
+    /* Classes 30 .. 99 have seven images, the others eight. */
+  CHECK(bdpt_split(&ctx, &d, 8, 7, &rest, &held) == BDPT_E_ARGUMENT);
+  CHECK(says("split: class 30 has 7 images, 8 wanted"));
+  CHECK(rest.index == NULL && held.index == NULL);
+  d.label[50] = 30;
+  CHECK(bdpt_split(&ctx, &d, 7, 7, &rest, &held) == BDPT_E_ARGUMENT);
+  CHECK(says("split: class 50 has 6 images, 7 wanted"));
+  bdpt_dataset_free(&ctx, &d);
+}
+
+TEST(split_refuses) {
+  bdpt_dataset d = make_data(200);
+  bdpt_subset rest, held;
+  CHECK(bdpt_split(&ctx, &d, -1, 7, &rest, &held) == BDPT_E_ARGUMENT);
+  CHECK(says("split: -1 per class"));
+  d.label[5] = 104;
+  CHECK(bdpt_split(&ctx, &d, 1, 7, &rest, &held) == BDPT_E_ARGUMENT);
+  CHECK(says("image 5: label 104 is not below 100"));
+  bdpt_dataset_free(&ctx, &d);
+}
+
+TEST(sample) {
+  bdpt_dataset d = make_data(730);
+  bdpt_subset all, some, more, third;
+  int count[100], k, low = 99, high = 0;
+  size_t i, j, twice = 0;
+  CHECK(bdpt_subset_all(&ctx, &d, &all) == BDPT_OK);
+  CHECK(all.count == 730 && all.index[729] == 729);
+  CHECK(bdpt_sample(&ctx, &all, 250, 3, &some) == BDPT_OK);
+  count_classes(&some, count);
+  for (k = 0; k < 100; k++) {
+    if (count[k] < low) low = count[k];
+    if (count[k] > high) high = count[k];
+  }
+  CHECK(some.count == 250 && low == 2 && high == 3);
+  for (i = 0; i < 250; i++) {
+    for (j = 0; j < i; j++) twice += some.index[i] == some.index[j];
+  }
+  CHECK(twice == 0);
+    /* A smaller sample is the beginning of a larger one; another seed chooses others. */
+  CHECK(bdpt_sample(&ctx, &all, 730, 3, &more) == BDPT_OK);
+  CHECK(memcmp(more.index, some.index, 250 * sizeof(size_t)) == 0);
+  CHECK(bdpt_sample(&ctx, &all, 250, 4, &third) == BDPT_OK);
+  CHECK(memcmp(third.index, some.index, 250 * sizeof(size_t)) != 0);
+  bdpt_subset_free(&ctx, &third);
+    /* A sample of a sample stays inside it. */
+  CHECK(bdpt_sample(&ctx, &some, 100, 9, &third) == BDPT_OK);
+  for (i = 0, twice = 0; i < 100; i++) {
+    for (j = 0; j < 250; j++) twice += third.index[i] == some.index[j];
+  }
+  CHECK(twice == 100);
+  bdpt_subset_free(&ctx, &third);
+  CHECK(bdpt_sample(&ctx, &some, 251, 9, &third) == BDPT_E_ARGUMENT);
+  CHECK(says("sample: 251 images wanted, the subset has 250"));
+  CHECK(bdpt_sample(&ctx, &some, 0, 9, &third) == BDPT_OK);
+  bdpt_subset_free(&ctx, &third);
+  bdpt_subset_free(&ctx, &all);
+  bdpt_subset_free(&ctx, &some);
+  bdpt_subset_free(&ctx, &more);
+  bdpt_dataset_free(&ctx, &d);
+}
+
+/* ---- 9.3 ------------------------------------------------------------------------------------- */
+
+/* Pillow's images are [H,W,3], ours [3,H,W]. */
+static void planes_of(const bdpt_file_tensor *t, unsigned char *out) {
+  size_t y, x, c, h = t->shape[0], w = t->shape[1];
+  for (c = 0; c < 3; c++) {
+    for (y = 0; y < h; y++) {
+      for (x = 0; x < w; x++) out[(c * h + y) * w + x] = t->bytes[(y * w + x) * 3 + c];
+    }
+  }
+}
+
+TEST(resize_as_pillow) {
+  static unsigned char in[3 * 224 * 224], want[3 * 224 * 224], got[3 * 224 * 224];
+  int i;
+  if (!fixture_open(&ctx, "tests/fixtures/resize.safetensors")) return;
+  for (i = 0; i < 7; i++) {
+    char name[40];
+    const bdpt_file_tensor *from, *to;
+    snprintf(name, sizeof name, "image.%d.", i);
+    from = fixture_find(name, "input");
+    to = fixture_find(name, "output");
+    if (!CHECK(from && to)) continue;
+    planes_of(from, in);
+    planes_of(to, want);
+    memset(got, 0, sizeof got);
+    CHECK(bdpt_resize_bytes(&ctx, in, 3, (int)from->shape[0], (int)from->shape[1], got,
+                            (int)to->shape[0], (int)to->shape[1]) == BDPT_OK);
+    CHECK(memcmp(got, want, to->size) == 0);
+  }
+  bdpt_safetensors_close(&fixture_file);
+}
+
+TEST(resize_corners) {
+  unsigned char in[6] = {1, 2, 3, 250, 251, 252}, out[6] = {0};
+  CHECK(bdpt_resize_bytes(&ctx, in, 1, 2, 3, out, 2, 3) == BDPT_OK);
+  CHECK(memcmp(in, out, 6) == 0);
+  CHECK(bdpt_resize_bytes(&ctx, in, 1, 1, 1, out, 2, 3) == BDPT_OK);
+  CHECK(out[0] == 1 && out[5] == 1);
+  CHECK(bdpt_resize_bytes(&ctx, in, 1, 0, 1, out, 2, 3) == BDPT_E_ARGUMENT);
+  CHECK(says("resize: 0 x 1 to 2 x 3"));
+}
+
+/* ---- 9.4 ------------------------------------------------------------------------------------- */
+
+static bdpt_config tiny_config(void) {
+  bdpt_config c;
+  memset(&c, 0, sizeof c);
+  c.image = 48;
+  c.patch = 16;
+  c.width = 24;
+  c.depth = 1;
+  c.heads = 2;
+  c.classes = 100;
+  CHECK(bdpt_config_resolve(&ctx, &c) == BDPT_OK);
+  return c;
+}
+
+TEST(batch_for_evaluation) {
+  bdpt_dataset d = make_data(12);
+  bdpt_config c = tiny_config(), wrong;
+  bdpt_subset all;
+  static bdpt_real images[4 * 3 * 48 * 48];
+  static unsigned char resized[3 * 48 * 48];
+  int labels[4];
+  size_t i;
+  double worst = 0;
+  bdpt_subset_all(&ctx, &d, &all);
+  CHECK(bdpt_load_batch(&ctx, &c, &all, 5, 4, images, labels) == BDPT_OK);
+  CHECK(labels[0] == 5 && labels[3] == 8);
+  bdpt_resize_bytes(&ctx, d.pixels + 7 * 3072, 3, 32, 32, resized, 48, 48);
+  for (i = 0; i < 3 * 48 * 48; i++) {
+    double want = (resized[i] / 255.0 - c.mean[i / 2304]) / c.std[i / 2304];
+    double off = fabs((double)images[2 * 3 * 48 * 48 + i] - want);
+    if (!(off <= worst)) worst = off;
+  }
+  CHECK_CLOSE(worst, 0, sizeof(bdpt_real) == 8 ? 1e-15 : 2e-7);
+  CHECK(bdpt_load_batch(&ctx, &c, &all, 9, 4, images, labels) == BDPT_E_ARGUMENT);
+  CHECK(says("4 images from 9 on of a subset of 12"));
+  wrong = c;
+  wrong.classes = 99;
+  CHECK(bdpt_load_batch(&ctx, &wrong, &all, 0, 4, images, labels) == BDPT_E_SHAPE);
+  CHECK(says("the data set has 100 classes, the network's head has 99"));
+  d.label[2] = 100;
+  CHECK(bdpt_load_batch(&ctx, &c, &all, 0, 4, images, labels) == BDPT_E_ARGUMENT);
+  CHECK(says("image 2: label 100 is not below 100"));
+  all.index[1] = 12;
+  CHECK(bdpt_load_batch(&ctx, &c, &all, 0, 2, images, labels) == BDPT_E_ARGUMENT);
+  CHECK(says("image 12 of a data set of 12"));
+  bdpt_subset_free(&ctx, &all);
+  bdpt_dataset_free(&ctx, &d);
+}
+
+/* A data set made on demand: image i is all i, and image 6 cannot be made. */
+static int fetch(void *user, size_t index, unsigned char *planes) {
+  memset(planes, (int)index, *(size_t *)user);
+  return index == 6;
+}
+
+TEST(fetched) {
+  unsigned short label[8] = {0, 1, 2, 3, 0, 1, 2, 3};
+  size_t bytes = 3 * 10 * 20;
+  static bdpt_real images[8 * 3 * 48 * 48];
+  bdpt_config c = tiny_config();
+  bdpt_dataset d;
+  bdpt_subset all;
+  memset(&d, 0, sizeof d);
+  d.count = 8;
+  d.classes = 4;
+  d.height = 10;
+  d.width = 20;
+  d.label = label;
+  CHECK(bdpt_subset_all(&ctx, &d, &all) == BDPT_OK);
+  CHECK(bdpt_load_batch(&ctx, &c, &all, 0, 6, images, NULL) == BDPT_E_ARGUMENT);
+  CHECK(says("neither pixels nor a fetch function"));
+  d.fetch = fetch;
+  d.user = &bytes;
+  CHECK(bdpt_load_batch(&ctx, &c, &all, 0, 6, images, NULL) == BDPT_OK);
+  CHECK_CLOSE(images[5 * 3 * 2304 + 100], (5 / 255.0 - c.mean[0]) / c.std[0], 1e-6);
+  CHECK(bdpt_load_batch(&ctx, &c, &all, 0, 8, images, NULL) == BDPT_E_IO);
+  CHECK(says("image 6: the data set's fetch function failed"));
+  bdpt_subset_free(&ctx, &all);
+}
+
+TEST(crop_and_flip) {
+  unsigned char in[3 * 2 * 3], out[3 * 2 * 3];
+  static const unsigned char right_down[6] = {0, 0, 0, 0, 1, 2}, flipped[6] = {3, 2, 1, 6, 5, 4};
+  static const unsigned char both[6] = {0, 6, 5, 0, 0, 0};
+  int i;
+  for (i = 0; i < 18; i++) in[i] = (unsigned char)(i + 1);
+    /* Offset 0 of a padding of 1 shows the border: the image moves right and down. */
+  bdpti_crop_flip(in, 2, 3, 1, 0, 0, 0, out);
+  CHECK(memcmp(out, right_down, 6) == 0);
+  bdpti_crop_flip(in, 2, 3, 1, 1, 1, 0, out);
+  CHECK(memcmp(out, in, 18) == 0);
+  bdpti_crop_flip(in, 2, 3, 0, 0, 0, 1, out);
+  CHECK(memcmp(out, flipped, 6) == 0);
+  CHECK(out[12] == 15);
+  bdpti_crop_flip(in, 2, 3, 1, 2, 2, 1, out);
+  CHECK(memcmp(out, both, 6) == 0);
+}
+
+TEST(erasing) {
+  static bdpt_real image[3 * 48 * 48];
+  const int trials = 2000;
+  double share = 0, sum = 0, square = 0, count = 0;
+  int i, k, y, x, outside = 0;
+  for (i = 0; i < trials; i++) {
+    bdpt_rng r = bdpti_draws(5, BDPTI_DRAW_IMAGE, 0, (size_t)i);
+    int top = 48, bottom = 0, left = 48, right = 0, erased = 0;
+    for (k = 0; k < 3 * 2304; k++) image[k] = 99;
+    bdpti_erase(image, 48, &r);
+    for (y = 0; y < 48; y++) {
+      for (x = 0; x < 48; x++) {
+        double v = (double)image[2304 + y * 48 + x];
+        if (v == 99) continue;
+        erased++;
+        sum += v;
+        square += v * v;
+        if (y < top) top = y;
+        if (y > bottom) bottom = y;
+        if (x < left) left = x;
+        if (x > right) right = x;
+      }
+    }
+    count += erased;
+    if (erased != (bottom - top + 1) * (right - left + 1)) outside++; /* not a full rectangle */
+    if (erased > 2304 / 3 + 48) outside++;
+    share += erased / 2304.0;
+  }
+  CHECK(outside == 0);
+    /* Uniform area in [0.02, 1/3]: mean 0.177, deviation 0.09 / sqrt(2000); sides are rounded and
+       long thin boxes are redrawn, which costs a little. */
+  CHECK_CLOSE(share / trials, 0.175, 0.012);
+  CHECK_CLOSE(sum / count, 0, 5 / sqrt(count));
+  CHECK_CLOSE(square / count, 1, 5 * sqrt(2 / count));
+}
+
+/* The disturbed batch depends on seed, epoch and position, and on nothing else. */
+TEST(same_for_all_threads) {
+  bdpt_dataset d = make_data(40);
+  bdpt_config c = tiny_config();
+  bdpt_recipe r;
+  size_t index[10], each = 3 * 48 * 48, k;
+  static bdpt_real first[10 * 3 * 48 * 48], images[10 * 3 * 48 * 48];
+  int threads, keep = ctx.threads;
+  memset(&r, 0, sizeof r);
+  r.crop = 4;
+  r.flip = 1;
+  r.erase = 0.5;
+  r.seed = 11;
+  bdpt_recipe_resolve(&r);
+  for (k = 0; k < 10; k++) index[k] = 3 * k;
+  for (threads = 1; threads <= 3; threads++) {
+    bdpti_loader l;
+    ctx.threads = threads;
+    CHECK(bdpti_loader_make(&ctx, &c, &d, index, 10, 10, &l) == BDPT_OK);
+    CHECK(bdpti_load(&l, &r, index, 10, 2, 30, threads == 1 ? first : images, NULL) == BDPT_OK);
+    if (threads > 1) CHECK(memcmp(first, images, sizeof images) == 0);
+    if (threads == 3) {
+        /* The same positions in two batches; another position; another epoch. */
+      CHECK(bdpti_load(&l, &r, index + 4, 3, 2, 34, images, NULL) == BDPT_OK);
+      CHECK(memcmp(first + 4 * each, images, 3 * each * sizeof *images) == 0);
+      CHECK(bdpti_load(&l, &r, index + 4, 3, 2, 35, images, NULL) == BDPT_OK);
+      CHECK(memcmp(first + 4 * each, images, each * sizeof *images) != 0);
+      CHECK(bdpti_load(&l, &r, index + 4, 3, 3, 34, images, NULL) == BDPT_OK);
+      CHECK(memcmp(first + 4 * each, images, 3 * each * sizeof *images) != 0);
+    }
+    bdpti_loader_free(&l);
+  }
+  ctx.threads = keep;
+  bdpt_dataset_free(&ctx, &d);
+}
+
+int main(void) {
+  CHECK(bdpt_init(&ctx) == BDPT_OK);
+  RUN(cifar_good);
+  RUN(cifar_bad);
+  RUN(cifar_file);
+  RUN(split);
+  RUN(split_refuses);
+  RUN(sample);
+  RUN(resize_as_pillow);
+  RUN(resize_corners);
+  RUN(batch_for_evaluation);
+  RUN(fetched);
+  RUN(crop_and_flip);
+  RUN(erasing);
+  RUN(same_for_all_threads);
+  bdpt_finish(&ctx);
+  CHECK(ctx.bytes_now == 0);
+  return TEST_END("test_data");
+}

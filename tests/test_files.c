@@ -1,0 +1,1279 @@
+/* Files: JSON, decimal numbers, small floats, safetensors in and out, whole files, checkpoints.
+ *
+ * The hostile files are built here from a header in plain text, so that each can be read beside the
+ * sentence it must provoke. `test_files dump DIR` writes them to files,
+     to compare our verdicts with
+ * those of the safetensors package. The reference bytes were written by that package (0.8.0), the
+ * conversions to F16 and BF16 by PyTorch 2.13. */
+#define _POSIX_C_SOURCE 200809L
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+#endif
+
+/* Every call of the C library that a save makes can be made to fail, one after another. */
+static int io_calls, io_fail_at; /* fail the io_fail_at-th call, counted from 1; 0: none */
+static int io_fails(void) {
+  if (++io_calls != io_fail_at) return 0;
+  errno = ENOSPC;
+  return 1;
+}
+static FILE *io_open(const char *p, const char *m) { return io_fails() ? NULL : fopen(p, m); }
+static size_t io_write(const void *p, size_t s, size_t n, FILE *f) {
+  return io_fails() ? fwrite(p, s, n / 2, f) : fwrite(p, s, n, f);
+}
+static int io_flush(FILE *f) { return io_fails() ? EOF : fflush(f); }
+static int io_sync(int fd) { (void)fd; return io_fails() ? -1 : 0; }
+static int io_close(FILE *f) { int r = fclose(f); return io_fails() ? EOF : r; }
+static int io_rename(const char *a, const char *b) { return io_fails() ? -1 : rename(a, b); }
+#define fopen io_open
+#define fwrite io_write
+#define fflush io_flush
+#define fsync io_sync
+#define fclose io_close
+#define rename io_rename
+#define BOUNDARYDPT_IMPLEMENTATION
+#include "../boundarydpt.h"
+#undef fopen
+#undef fwrite
+#undef fflush
+#undef fsync
+#undef fclose
+#undef rename
+#include "test.h"
+
+/* An allocator that counts what is out, and fails at the k-th request and ever after. */
+static size_t out_now, out_blocks, requests, fail_from;
+static void *count_alloc(void *user, size_t bytes) {
+  (void)user;
+  if (++requests >= fail_from && fail_from) return NULL;
+  out_now += bytes;
+  out_blocks++;
+  return malloc(bytes);
+}
+static void count_free(void *user, void *p, size_t bytes) {
+  (void)user;
+  out_now -= bytes;
+  out_blocks--;
+  free(p);
+}
+static bdpt_context fresh(void) {
+  bdpt_context ctx;
+  memset(&ctx, 0, sizeof ctx);
+  ctx.allocator.alloc = count_alloc;
+  ctx.allocator.free = count_free;
+  ctx.threads = 1;
+  bdpt_init(&ctx);
+  requests = fail_from = 0;
+  return ctx;
+}
+
+/* A block of exactly n bytes, so that a sanitizer sees the first byte read too many. */
+static unsigned char *exact(const void *p, size_t n) {
+  unsigned char *q = (unsigned char *)malloc(n ? n : 1);
+  if (n) memcpy(q, p, n);
+  return q;
+}
+
+/* ---------------------------------------------------------------------------------- JSON --- */
+
+/* The events of a text as letters, closed by '.' at the end or '!' at an error. */
+static const char *events(const char *text, size_t n) {
+  static char out[200];
+  static const char letter[] = ".!{}[]KSNTFU";
+  unsigned char *copy = exact(text, n);
+  size_t used = 0;
+  bdpt_json j;
+  bdpt_json_event e;
+  bdpt_json_init(&j, (const char *)copy, n);
+  do {
+    e = bdpt_json_next(&j);
+    if (used < sizeof out - 1) out[used++] = letter[e];
+  } while (e != BDPT_JSON_END && e != BDPT_JSON_ERROR);
+  out[used] = 0;
+  free(copy);
+  return out;
+}
+static int reads(const char *text) {
+  const char *e = events(text, strlen(text));
+  return e[strlen(e) - 1] == '.';
+}
+
+TEST(json_grammar) {
+  static const char *const good[] = {
+    "{}", "[]", " [ ] ", "0", "-0", "1e5", "1.25E-3", "\"\"", "true", "null", "[1,[2,[3]],{}]",
+    "{\"a\":{\"b\":[1,2,\"x\"]},\"c\":false}", "\"\\u0041\\ud83d\\ude00\\n\\/\"", "\t\r\n 1 ",
+    "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"", "\"\xf4\x8f\xbf\xbf\"", "\"\x7f\""};
+  static const char *const bad[] = {
+    "", " ", "{", "[", "[1", "[1,", "[1,]", "[,1]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}",
+    "{1:1}", "{\"a\":1 \"b\":2}", "[1 2]", "01", "-", "+1", "1.", ".5", "1e", "1e+", "0x10", "NaN",
+    "Infinity", "tru", "nul", "True", "'a'", "\"", "\"a", "\"\\\"", "\"\\x\"", "\"\\u12\"",
+    "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "\"\\ud800\\ud800\"", "\"\n\"", "\"\t\"",
+    "[1]]", "{}{}", "1 1", "[1}", "{\"a\":1]", "\xef\xbb\xbf{}", "\"\xff\"", "\"\xc0\x80\"",
+    "\"\xe0\x80\x80\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"", "\"\xf5\x80\x80\x80\"",
+    "\"\xe2\x82\"", "\"\x80\"", "\"\xc3\"", "/* */1", "[1]x", "\"\\u00g0\"",
+        "\"\xf0\x80\x80\x80\""};
+  size_t i;
+  for (i = 0; i < sizeof good / sizeof *good; i++) {
+    if (!CHECK(reads(good[i]))) printf("  refused: %s\n", good[i]);
+  }
+  for (i = 0; i < sizeof bad / sizeof *bad; i++) {
+    if (!CHECK(!reads(bad[i]))) printf("  accepted: %s\n", bad[i]);
+  }
+  CHECK(strcmp(events("{\"a\":[1,\"x\",true,false,null],\"b\":{}}", 36), "{K[NSTFU]K{}}.") == 0);
+  CHECK(strcmp(events("\"a\0b\"", 5), "!") == 0);
+}
+
+TEST(json_depth) {
+  char text[260];
+  memset(text, '[', 130);
+  memset(text + 64, ']', 64);
+  text[128] = 0;
+  CHECK(reads(text));
+  memset(text, '[', 65);
+  memset(text + 65, ']', 65);
+  text[130] = 0;
+  CHECK(!reads(text));
+}
+
+TEST(json_strings) {
+  char out[16];
+  bdpt_json j;
+  const char *text = "\"a\\u00e9\\ud83d\\ude00\\\"\\\\\\n\"";
+  bdpt_json_init(&j, text, strlen(text));
+  CHECK(bdpt_json_next(&j) == BDPT_JSON_STRING);
+  CHECK(bdpt_json_copy(&j, out, sizeof out) == 10);
+  CHECK(strcmp(out, "a\xc3\xa9\xf0\x9f\x98\x80\"\\\n") == 0);
+  CHECK(bdpt_json_copy(&j, out, 4) == 10 && strcmp(out, "a\xc3\xa9") == 0);
+  CHECK(bdpt_json_copy(&j, NULL, 0) == 10);
+  CHECK(bdpt_json_next(&j) == BDPT_JSON_END && bdpt_json_next(&j) == BDPT_JSON_END);
+  bdpt_json_init(&j, "[1,x]", 5);
+  while (bdpt_json_next(&j) != BDPT_JSON_ERROR) { }
+  CHECK(j.at == 3 && strcmp(j.error, "a value is missing") == 0);
+  CHECK(bdpt_json_next(&j) == BDPT_JSON_ERROR);
+}
+
+/* -------------------------------------------------------------------------- decimal numbers --- */
+
+static int same(double a, double b) { return memcmp(&a, &b, sizeof a) == 0; }
+static double read_number(const char *s) { return bdpti_read_double(s, strlen(s)); }
+static const char *written(double v) {
+  static char out[64];
+  bdpti_text t;
+  t.out = out; t.room = sizeof out; t.used = 0;
+  bdpti_put_double(&t, v);
+  out[t.used] = 0;
+  return out;
+}
+
+TEST(decimal_reading) {
+  static const char *const hard[] = {
+    "0", "-0", "1", "0.1", "1e23", "9007199254740993", "9007199254740992.999", "6.02214076e23",
+    "2.2250738585072014e-308", "1.7976931348623157e308", "1.7976931348623158e308", "1e308", "1e309",
+    "1.7976931348623159e308", "-1e400", "1e-400", "1e-99999999999", "1e99999999999", "5e-324",
+    "0.000000000000000000000000000000000000000000000001e48", "1e-7", "-2.5E+2",
+        "1000000000000000000",
+    "9223372036854775807", "18446744073709551615", "123456789012345678901234567890e-20",
+    "0.0000001e-300", "0.30000000000000004", "1.00000000000000011102", "4.35", "2.675", "1e22"};
+  size_t i;
+  for (i = 0; i < sizeof hard / sizeof *hard; i++) {
+    if (!CHECK(same(read_number(hard[i]), strtod(hard[i], NULL)))) printf("  %s\n", hard[i]);
+  }
+}
+
+TEST(decimal_round_trip) {
+  bdpt_rng r;
+  int i, bad = 0, other = 0;
+  bdpti_rng_seed(&r, 7, 1);
+  for (i = 0; i < 20000; i++) {
+    uint64_t bits = bdpti_next(&r);
+    double v;
+    char text[40];
+    memcpy(&v, &bits, sizeof v);
+    if (v - v != 0 || fabs(v) < 2.3e-308) continue;
+    bad += !same(read_number(written(v)), v) || !same(strtod(written(v), NULL), v);
+    snprintf(text, sizeof text, "%.*e", i % 20, v);
+    other += !same(read_number(text), strtod(text, NULL));
+  }
+  CHECK(bad == 0);
+  CHECK(other == 0);
+  CHECK(strcmp(written(1e-6), "1e-6") == 0);
+  CHECK(strcmp(written(0.485), "0.485") == 0);
+  CHECK(strcmp(written(-0.125), "-0.125") == 0);
+  CHECK(strcmp(written(224), "224") == 0);
+  CHECK(strcmp(written(1e21), "1e21") == 0);
+  CHECK(strcmp(written(0.0001), "0.0001") == 0);
+  CHECK(strcmp(written(9.995), "9.995") == 0);
+  CHECK(strcmp(written(5e-324), "5e-324") == 0);
+  CHECK(strcmp(written(1.7976931348623157e308), "1.7976931348623157e308") == 0);
+  CHECK(strcmp(written(-0.0), "-0") == 0);
+  CHECK(strcmp(written(HUGE_VAL), "null") == 0);
+}
+
+/* -------------------------------------------------------------------------- small floats --- */
+
+static double from_bits32(uint32_t bits) {
+  float f;
+  memcpy(&f, &bits, sizeof f);
+  return (double)f;
+}
+
+TEST(half_rounding) {
+  static const struct { uint32_t f; unsigned h, b; } torch[] = {
+    {0x00000000u, 0x0000, 0x0000}, {0x80000000u, 0x8000, 0x8000}, {0x3f800000u, 0x3c00, 0x3f80},
+    {0xbfc00000u, 0xbe00, 0xbfc0}, {0x3eaaaaabu, 0x3555, 0x3eab}, {0x3dcccccdu, 0x2e66, 0x3dcd},
+    {0x477fe000u, 0x7bff, 0x4780}, {0x477fef00u, 0x7bff, 0x4780}, {0x477fefffu, 0x7bff, 0x4780},
+    {0x477ff000u, 0x7c00, 0x4780}, {0x47800000u, 0x7c00, 0x4780}, {0x3727c5acu, 0x00a8, 0x3728},
+    {0x38800000u, 0x0400, 0x3880}, {0x387fc000u, 0x03ff, 0x3880}, {0x33800000u, 0x0001, 0x3380},
+    {0x33000000u, 0x0000, 0x3300}, {0x33000001u, 0x0001, 0x3300}, {0x33c00000u, 0x0002, 0x33c0},
+    {0x34200000u, 0x0002, 0x3420}, {0x45000000u, 0x6800, 0x4500}, {0x45001000u, 0x6800, 0x4500},
+    {0x45003000u, 0x6802, 0x4500}, {0x45801000u, 0x6c00, 0x4580}, {0x7f800000u, 0x7c00, 0x7f80},
+    {0xff800000u, 0xfc00, 0xff80}, {0x7f7fffffu, 0x7c00, 0x7f80}, {0x7f7f0000u, 0x7c00, 0x7f7f},
+    {0x7f7f7fffu, 0x7c00, 0x7f7f}, {0x7f7f8000u, 0x7c00, 0x7f80}, {0x00800000u, 0x0000, 0x0080},
+    {0x007f0000u, 0x0000, 0x007f}, {0x000116c2u, 0x0000, 0x0001}, {0x00010000u, 0x0000, 0x0001},
+    {0x00008000u, 0x0000, 0x0000}, {0x00000001u, 0x0000, 0x0000}, {0x3f808000u, 0x3c04, 0x3f80},
+    {0x3f818000u, 0x3c0c, 0x3f82}, {0x43808000u, 0x5c04, 0x4380}, {0x43818000u, 0x5c0c, 0x4382},
+    {0xc77ff000u, 0xfc00, 0xc780}, {0xb3d6bf95u, 0x8002, 0xb3d7}, {0x40490fdbu, 0x4248, 0x4049}};
+  size_t i;
+  for (i = 0; i < sizeof torch / sizeof *torch; i++) {
+    double v = from_bits32(torch[i].f);
+    CHECK(bdpti_pack(v, 5, 10) == torch[i].h);
+    CHECK(bdpti_pack(v, 8, 7) == torch[i].b);
+    CHECK(bdpti_pack(v, 8, 23) == torch[i].f);
+  }
+  CHECK((bdpti_pack(from_bits32(0x7fc00000u), 5, 10) & 0x7e00) == 0x7e00);
+  CHECK((bdpti_pack(from_bits32(0xffc00000u), 8, 7) & 0xffc0) == 0xffc0);
+    /* rounding once: through float this double would become 1 + 2^-8 and then tie to 1 */
+  CHECK(bdpti_pack(1.00390625 + 1e-12, 8, 7) == 0x3f81);
+  CHECK(bdpti_pack(1e300, 8, 23) == 0x7f800000u && bdpti_pack(-1e300, 5, 10) == 0xfc00);
+  CHECK(bdpti_pack(5e-324, 8, 23) == 0 && bdpti_pack(-5e-324, 5, 10) == 0x8000);
+}
+
+TEST(half_every_pattern) {
+  unsigned bits, wrong16 = 0, wrong_bf = 0, value16 = 0, value_bf = 0;
+  for (bits = 0; bits < 65536; bits++) {
+    double h = bdpti_unpack(bits, 5, 10), b = bdpti_unpack(bits, 8, 7);
+    int e = (int)(bits >> 10 & 31), m = (int)(bits & 1023);
+    double want = e ? ldexp(1024 + m, e - 25) : ldexp(m, -24);
+    if (e == 31) want = m ? h : HUGE_VAL;
+    value16 += !(e == 31 && m ? h != h : fabs(h) == want && (signbit(h) != 0) == (bits >> 15 != 0));
+    value_bf += memcmp(&b, &b, 1) != 0 || (b == b && !same(b, from_bits32((uint32_t)bits << 16)));
+    wrong16 += h == h && bdpti_pack(h, 5, 10) != bits;
+    wrong_bf += b == b && bdpti_pack(b, 8, 7) != bits;
+  }
+  CHECK(value16 == 0 && wrong16 == 0);
+  CHECK(value_bf == 0 && wrong_bf == 0);
+}
+
+/* -------------------------------------------------------------------------- safetensors: in --- */
+
+/* A file from a header and so many bytes of data, the bytes counting up from 0. */
+static unsigned char *make(const char *header, size_t n, size_t data, size_t *size) {
+  unsigned char *p = (unsigned char *)malloc(8 + n + data + 1);
+  size_t i;
+  bdpti_put_bytes(p, 8, n);
+  memcpy(p + 8, header, n);
+  for (i = 0; i < data; i++) p[8 + n + i] = (unsigned char)i;
+  *size = 8 + n + data;
+  return p;
+}
+#define T(name, dtype, shape, from, to) \
+  "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #from "," #to "]}"
+
+/* phrase NULL: the file is good. reference: what the safetensors package says of it, 'y' or 'n'. */
+typedef struct vector { const char *what, *header; size_t data; const char *phrase;
+    char reference; }
+  vector;
+static const vector vectors[] = {
+  {"two tensors", "{" T("a", "F32", "[2]", 0, 8) "," T("b", "F16", "[1]", 8, 10) "}", 10, NULL,
+    'y'},
+  {"any order in the header", "{" T("b", "F32", "[1]", 4, 8) "," T("a", "F32", "[1]", 0, 4) "}", 8,
+   NULL, 'y'},
+  {"empty object", "{}", 0, NULL, 'y'},
+  {"blanks behind", "{" T("a", "F32", "[2]", 0, 8) "} \n\t\r  ", 8, NULL, 'y'},
+  {"blanks in front", " \n{" T("a", "F32", "[2]", 0, 8) "}", 8, NULL, 'y'},
+  {"scalar", "{" T("a", "F32", "[]", 0, 4) "}", 4, NULL, 'y'},
+  {"no elements", "{" T("a", "F32", "[0,3]", 0, 0) "}", 0, NULL, 'y'},
+  {"no elements, between others", "{" T("b", "U8", "[2]", 0, 2) "," T("z", "F32", "[0]", 2, 2) ","
+   T("c", "U8", "[1]", 2, 3) "}", 3, NULL, 'y'},
+  {"zero times overflow", "{" T("a", "F32", "[0,18446744073709551615,2]", 0, 0) "}", 0, NULL, 'y'},
+  {"F4, two to a byte", "{" T("a", "F4", "[4]", 0, 2) "}", 2, NULL, 'y'},
+  {"F6, four in three bytes", "{" T("a", "F6_E2M3", "[4]", 0, 3) "}", 3, NULL, 'y'},
+  {"every wide dtype", "{" T("a", "U64", "[1]", 0, 8) "," T("b", "C64", "[1]", 8, 16) ","
+   T("c", "I32", "[1]", 16, 20) "," T("d", "F8_E5M2FNUZ", "[1]", 20, 21) ","
+   T("e", "BOOL", "[1]", 21, 22) "}", 22, NULL, 'y'},
+  {"misaligned", "{" T("a", "U8", "[1]", 0, 1) "," T("b", "F64", "[1]", 1, 9) "}", 9, NULL, 'y'},
+  {"metadata", "{\"__metadata__\":{\"k\":\"v\",\"e\":\"\"}," T("a", "U8", "[1]", 0, 1) "}", 1, NULL,
+   'y'},
+  {"metadata null", "{\"__metadata__\":null}", 0, NULL, 'y'},
+  {"unknown field", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"x\":[{\"y\":[1,2]},null],"
+   "\"data_offsets\":[0,1]}}", 1, NULL, 'y'},
+  {"escaped field name", "{\"a\":{\"\\u0064type\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
+   NULL, 'y'},
+  {"empty name", "{" T("", "U8", "[1]", 0, 1) "}", 1, NULL, 'y'},
+  {"ten axes", "{" T("a", "U8", "[1,1,1,1,1,1,1,1,1,2]", 0, 2) "}", 2, NULL, 'y'},
+
+  {"no JSON", "hello!!!", 0, "not valid JSON: a value is missing", 'n'},
+  {"not an object", "[1,2]", 0, "a JSON object expected", 'n'},
+  {"an array of arrays without end", "[[[[[[[[[[[[[[[[[[[[[[[", 0, "a JSON object expected", 'n'},
+  {"empty header", "", 0, "not valid JSON", 'n'},
+  {"not UTF-8", "{\"\xff\":1}", 0, "bad UTF-8", 'n'},
+  {"byte order mark", "\xef\xbb\xbf{}", 0, "not valid JSON", 'n'},
+  {"two values", "{}{}", 0, "bytes follow the value", 'n'},
+  {"trailing comma", "{" T("a", "U8", "[1]", 0, 1) ",}", 1, "a key is missing", 'n'},
+  {"deep nesting in an unknown field", "{\"a\":{\"x\":[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["
+   "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[",
+   0, "nested deeper than 64 levels", 'n'},
+  {"lone surrogate", "{\"\\ud800\":1}", 0, "bad escape", 'n'},
+  {"zero byte in a name", "{" T("a\\u0000b", "U8", "[1]", 0, 1) "}", 1, "zero byte", 'y'},
+  {"tensor is a number", "{\"a\":1}", 0, "'a': {dtype, shape, data_offsets} expected", 'n'},
+  {"tensor as array", "{\"a\":[\"U8\",[1],[0,1]]}", 1, "{dtype, shape, data_offsets} expected",
+    'y'},
+  {"unknown dtype", "{" T("a", "F17", "[1]", 0, 2) "}", 2, "unknown dtype 'F17'", 'n'},
+  {"dtype in small letters", "{" T("a", "f32", "[1]", 0, 4) "}", 4, "unknown dtype 'f32'", 'n'},
+  {"dtype not a string", "{\"a\":{\"dtype\":1,\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
+   "the name of a dtype expected", 'n'},
+  {"no dtype", "{\"a\":{\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "'a': dtype is missing", 'n'},
+  {"no shape", "{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", 1, "'a': shape is missing",
+    'n'},
+  {"no offsets", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", 1, "'a': data_offsets is missing",
+    'n'},
+  {"field twice",
+   "{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
+   1, "dtype occurs twice", 'n'},
+  {"negative axis", "{" T("a", "U8", "[-1]", 0, 1) "}", 1, "something other than a whole number",
+    'n'},
+  {"axis with a point", "{" T("a", "U8", "[1.0]", 0, 1) "}", 1,
+    "something other than a whole number", 'n'},
+  {"axis with an exponent", "{" T("a", "U8", "[1e0]", 0, 1) "}", 1,
+    "something other than a whole number", 'n'},
+  {"axis beyond 64 bits", "{" T("a", "U8", "[18446744073709551616]", 0, 1) "}", 1,
+   "something other than a whole number", 'n'},
+  {"axis is a string", "{" T("a", "U8", "[\"1\"]", 0, 1) "}", 1, "a whole number expected", 'n'},
+  {"shape is null", "{" T("a", "U8", "null", 0, 1) "}", 1, "an array of numbers expected", 'n'},
+  {"seventeen axes", "{" T("a", "U8", "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", 0, 1) "}", 1,
+   "more than 16 numbers", 'y'},
+  {"one offset", "{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0]}}", 0,
+   "data_offsets must be two numbers", 'n'},
+  {"three offsets", "{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0,0]}}", 0,
+   "data_offsets has more than 2 numbers", 'n'},
+  {"elements overflow", "{" T("a", "U8", "[2,18446744073709551614]", 0, 16) "}", 16,
+   "its shape overflows", 'n'},
+  {"overflow before a zero", "{" T("a", "U8", "[18446744073709551615,2,0]", 0, 0) "}", 0,
+   "its shape overflows", 'n'},
+  {"bytes overflow", "{" T("a", "F32", "[2,9223372036854775807]", 0, 16) "}", 16,
+   "its shape overflows", 'n'},
+  {"product wraps to the size", "{" T("a", "F32", "[4611686018427387905,4]", 0, 16) "}", 16,
+   "its shape overflows", 'n'},
+  {"bits overflow", "{" T("a", "F64", "[288230376151711745]", 0, 8) "}", 8, "its shape overflows",
+   'n'},
+  {"half a byte", "{" T("a", "F4", "[3]", 0, 2) "}", 2, "3 elements of F4 do not end on a byte",
+    'n'},
+  {"half a byte of F6", "{" T("a", "F6_E3M2", "[5]", 0, 4) "}", 4, "do not end on a byte", 'n'},
+  {"end before begin", "{" T("a", "U8", "[4]", 4, 0) "}", 4, "[4, 0] end before they begin", 'n'},
+  {"shape against offsets", "{" T("a", "F32", "[2]", 0, 4) "}", 4,
+   "need 8 bytes, data_offsets [0, 4] enclose 4", 'n'},
+  {"scalar of no bytes", "{" T("a", "F32", "[]", 0, 0) "}", 0, "need 4 bytes", 'n'},
+  {"past the end", "{" T("a", "U8", "[16]", 0, 16) "}", 15, "reach past the end of the file", 'n'},
+  {"far past the end", "{" T("a", "U8", "[1]", 18446744073709551614, 18446744073709551615) "}", 1,
+   "reach past the end of the file", 'n'},
+  {"hole in front", "{" T("a", "U8", "[4]", 4, 8) "}", 8, "'a': bytes 0 to 4 of the data, before "
+   "this tensor, belong to none", 'n'},
+  {"hole between", "{" T("a", "U8", "[1]", 0, 1) "," T("b", "U8", "[1]", 2, 3) "}", 3,
+   "'b': bytes 1 to 2 of the data, before this tensor", 'n'},
+  {"overlap", "{" T("a", "U8", "[4]", 0, 4) "," T("b", "U8", "[4]", 2, 6) "}", 6,
+   "'b': it begins at byte 2 of the data, inside 'a'", 'n'},
+  {"two names for the same bytes", "{" T("a", "U8", "[4]", 0, 4) "," T("b", "U8", "[4]", 0,
+    4) "}", 4,
+   "begins at byte 0", 'n'},
+  {"empty tensor inside another", "{" T("a", "U8", "[4]", 0, 4) "," T("b", "U8", "[0]", 2, 2) "}",
+    4,
+   "begins at byte 2", 'n'},
+  {"bytes after the end", "{" T("a", "U8", "[4]", 0, 4) "}", 9, "5 bytes after the last tensor",
+    'n'},
+  {"data without tensors", "{}", 3, "3 bytes after the last tensor", 'n'},
+  {"name twice, other bytes", "{" T("a", "U8", "[1]", 0, 1) "," T("b", "U8", "[1]", 1, 2) ","
+   T("a", "U8", "[1]", 2, 3) "}", 3, "'a': this name occurs twice", 'n'},
+  {"name twice, same bytes", "{" T("a", "U8", "[1]", 0, 1) "," T("a", "U8", "[1]", 0, 1) "}", 1,
+   "'a': this name occurs twice", 'y'},
+  {"name twice, once escaped", "{" T("a", "U8", "[1]", 0, 1) "," T("\\u0061", "U8", "[1]", 0,
+    1) "}",
+   1, "'a': this name occurs twice", 'y'},
+  {"metadata twice", "{\"__metadata__\":{},\"__metadata__\":{}}", 0,
+    "'__metadata__': it occurs twice", 'n'},
+  {"metadata key twice", "{\"__metadata__\":{\"k\":\"1\",\"j\":\"\",\"k\":\"2\"}}", 0,
+   "'k': this metadata key occurs twice", 'y'},
+  {"metadata number", "{\"__metadata__\":{\"k\":1}}", 0, "a string (metadata", 'n'},
+  {"metadata nested", "{\"__metadata__\":{\"k\":{\"x\":\"y\"}}}", 0, "a string (metadata", 'n'},
+  {"metadata is a string", "{\"__metadata__\":\"x\"}", 0, "an object of strings expected", 'n'},
+  {"header cut in a string", "{\"a", 0, "a string is not closed", 'n'},
+  {"header cut in a shape", "{\"a\":{\"dtype\":\"U8\",\"shape\":[1,", 0, "not valid JSON", 'n'},
+  {"escape sequences in a name", "{\"\\u001b[31mred\\u0007\":1}", 0, "'?[31mred?'", 'n'}
+};
+#define VECTORS (sizeof vectors / sizeof *vectors)
+
+static void judge(const char *what, const unsigned char *bytes, size_t size, const char *phrase) {
+  bdpt_context ctx = fresh();
+  bdpt_safetensors f;
+  unsigned char *copy = exact(bytes, size);
+  bdpt_status s = bdpt_safetensors_parse(&ctx, copy, size, "x.safetensors", &f);
+  int ok = phrase ? s == BDPT_E_FORMAT && strstr(ctx.message, phrase) != NULL &&
+                    strncmp(ctx.message, "x.safetensors: ", 15) == 0 && f.memory == NULL
+                  : s == BDPT_OK && ctx.message[0] == 0;
+  if (!CHECK(ok)) printf("  %s: %s (wanted: %s)\n", what, ctx.message, phrase ? phrase : "ok");
+  bdpt_safetensors_close(&f);
+  CHECK(out_blocks == 0 && out_now == 0 && ctx.bytes_now == 0);
+  free(copy);
+}
+
+TEST(conformance) {
+  size_t i, size;
+  for (i = 0; i < VECTORS; i++) {
+    unsigned char *p = make(vectors[i].header, strlen(vectors[i].header), vectors[i].data, &size);
+    judge(vectors[i].what, p, size, vectors[i].phrase);
+    free(p);
+  }
+}
+
+TEST(lengths) {
+  static const struct { const char *what, *bytes; size_t size; const char *phrase; } v[] = {
+    {"nothing", "", 0, "the file is empty"},
+    {"seven bytes", "\2\0\0\0\0\0\0", 7, "7 bytes are too few"},
+    {"length only", "\0\0\0\0\0\0\0\0", 8, "not valid JSON"},
+    {"header of 2^64 - 1", "\377\377\377\377\377\377\377\377{}", 10, "over the limit of 100000000"},
+    {"header of 2^64 - 8", "\370\377\377\377\377\377\377\377{}", 10, "over the limit"},
+    {"header of 100000001", "\1\341\365\5\0\0\0\0{}", 10, "over the limit"},
+    {"header of 100000000", "\0\341\365\5\0\0\0\0{}", 10, "should be 100000000 bytes long"},
+    {"header one byte too long", "\3\0\0\0\0\0\0\0{}", 10, "was the file cut off?"},
+    {"zero padding", "\4\0\0\0\0\0\0\0{}\0\0", 12, "bytes follow the value"},
+    {"only blanks", "\2\0\0\0\0\0\0\0  ", 10, "not valid JSON"}};
+  size_t i;
+  for (i = 0; i < sizeof v / sizeof *v; i++) {
+    judge(v[i].what, (const unsigned char *)v[i].bytes, v[i].size, v[i].phrase);
+  }
+}
+
+TEST(other_formats) {
+  static const struct { const char *bytes; size_t size; const char *phrase; } v[] = {
+    {"<!DOCTYPE html><html><body>404</body></html>", 44, "an HTML or XML page"},
+    {"\n  <html>", 9, "an HTML or XML page"}, {"<h1>", 4, "an HTML or XML page"},
+    {"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n", 66, "git lfs pull"},
+    {"PK\3\4\24\0\0\0\0\0\0\0\0\0", 14, "a zip archive, as PyTorch's .pth files are"},
+    {"\x80\2\x8a\nl\374\234F\371 j\250P\31.", 15, "a pickle, as PyTorch's older .pth"},
+    {"\x80\4\x95\0\0\0\0\0\0\0\0", 11, "a Python pickle"},
+    {"\x1f\x8b\10\0\0\0\0\0\0\0", 10, "compressed with gzip"},
+    {"\375" "7zXZ\0\0\4", 8, "compressed with xz"},
+    {"GGUF\3\0\0\0\0\0\0\0", 12, "a GGUF file"}, {"\x93NUMPY\1\0v\0", 10, "a NumPy array"},
+    {"\x89HDF\r\n\x1a\n", 8, "an HDF5 file"}, {"{\"a\": 1, \"b\": 2}", 16, "JSON text"}, {"{}", 2,
+      "JSON text"}};
+  size_t i;
+  for (i = 0; i < sizeof v / sizeof *v; i++) {
+    judge(v[i].phrase, (const unsigned char *)v[i].bytes, v[i].size, v[i].phrase);
+  }
+}
+
+/* Every beginning of a file, and every file with one byte changed: refused or read, never worse. */
+TEST(cut_and_changed) {
+  const char *header = "{\"__metadata__\":{\"k\":\"\\u00e9\"}," T("a\\n", "F32", "[2,1]", 0, 8) ","
+                       T("b", "BF16", "[3]", 8, 14) "," T("c", "U8", "[]", 14, 15) "} ";
+  size_t size, n, i;
+  unsigned char *p = make(header, strlen(header), 15, &size);
+  for (n = 0; n <= size; n++) {
+    bdpt_context ctx = fresh();
+    bdpt_safetensors f;
+    unsigned char *copy = exact(p, n);
+    bdpt_status s = bdpt_safetensors_parse(&ctx, copy, n, NULL, &f);
+    CHECK((s == BDPT_OK) == (n == size));
+    CHECK(s == BDPT_OK || strncmp(ctx.message, "memory: ", 8) == 0);
+    bdpt_safetensors_close(&f);
+    CHECK(out_blocks == 0);
+    free(copy);
+  }
+  for (i = 0; i < size; i++) {
+    for (n = 0; n < 8; n++) {
+      bdpt_context ctx = fresh();
+      bdpt_safetensors f;
+      bdpt_real numbers[4];
+      unsigned char *copy = exact(p, size);
+      size_t k;
+      copy[i] = (unsigned char)(copy[i] ^ (1u << n));
+      bdpt_safetensors_parse(&ctx, copy, size, NULL, &f);
+      for (k = 0; k < f.count; k++) {
+        if (f.tensor[k].count <= 4) {
+          bdpt_safetensors_read(&ctx, &f.tensor[k], numbers, f.tensor[k].count);
+        }
+      }
+      bdpt_safetensors_close(&f);
+      free(copy);
+    }
+  }
+  CHECK(out_blocks == 0);
+  free(p);
+}
+
+/* Ten megabytes of header, made of `unit` with a counter in it. Our memory stays within 2.4 bytes
+ * for each byte of header, sorting included. */
+static void big_header(const char *front, const char *unit, const char *back, const char *phrase) {
+  size_t room = 10 << 20, used = strlen(front), size, i = 0;
+  char *text = (char *)malloc(room + 400);
+  unsigned char *p;
+  bdpt_context ctx = fresh();
+  bdpt_safetensors f;
+  memcpy(text, front, used);
+  while (used < room) {
+    if (i) text[used++] = ',';
+    used += (size_t)snprintf(text + used, 300, unit, (unsigned)i);
+    i++;
+  }
+  memcpy(text + used, back, strlen(back));
+  used += strlen(back);
+  p = make(text, used, 0, &size);
+  CHECK(bdpt_safetensors_parse(&ctx, p, size, "big", &f) == BDPT_E_FORMAT);
+  if (!CHECK(strstr(ctx.message, phrase) != NULL)) printf("  %s\n", ctx.message);
+  if (!CHECK(ctx.bytes_peak < size * 24 / 10)) {
+    printf("  %zu bytes for a header of %zu\n", ctx.bytes_peak, size);
+  }
+  CHECK(ctx.bytes_now == 0 && out_blocks == 0);
+  free(p);
+  free(text);
+}
+
+TEST(big_headers) {
+  big_header("{", "\"%x\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[1,1]}", "}",
+      "reach past the end");
+  big_header("{", "\"%x\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]},"
+             "\"7\":{\"dtype\":\"U8\","
+             "\"shape\":[0],\"data_offsets\":[0,0]}", "}", "'7': this name occurs twice");
+  big_header("{", "\"%x\":{\"dtype\":\"U8\",\"shape\":[0,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"
+             "\"data_offsets\":"
+             "[0,0]},\"0\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}", "}",
+                 "this name occurs twice");
+  big_header("{", "\"a%x\":{\"x\":[1e-300,1e300,0.1,123456789012345678901234567890]}", "}",
+      "dtype is missing");
+  big_header("{\"__metadata__\":{", "\"%x\":\"\"", ",\"77\":\"\"}}",
+      "'77': this metadata key occurs twice");
+}
+
+static const char reference_scalars[] =
+  "@\000\000\000\000\000\000\000{\"attn.0\":{\"dtype\":\"F32\",\"shape\":[1,2,3],\"data_"
+  "offsets\":[0,24]}}\000\000\000\000\000\000\200\077\000\000\000@\000\000@@\000\000\200"
+  "@\000\000\240@";
+static const char reference_mixed[] =
+  "\270\002\000\000\000\000\000\000{\"__metadata__\":{\"k\\\"\":\"v\\n\\u001f\\r\\f\342\202"
+  "\254\"},\"i64\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[0,8]},\"f64\":{\"d"
+  "type\":\"F64\",\"shape\":[1],\"data_offsets\":[8,16]},\"B\":{\"dtype\":\"F32\",\"shap"
+  "e\":[1,2],\"data_offsets\":[16,24]},\"b10\":{\"dtype\":\"F32\",\"shape\":[1],\"data_o"
+  "ffsets\":[24,28]},\"b9\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[28,32]},\""
+  "f32\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[32,36]},\"zz\":{\"dtype\":\""
+  "F32\",\"shape\":[0,2],\"data_offsets\":[36,36]},\"bf16\":{\"dtype\":\"BF16\",\"shape\""
+  ":[1],\"data_offsets\":[36,38]},\"f16\":{\"dtype\":\"F16\",\"shape\":[1],\"data_offset"
+  "s\":[38,40]},\"q\\\"\\\\/\\b\\t\\n\\u0001\177\303\251\342\202\254\360\237\230\200\":{"
+  "\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[40,41]},\"u8\":{\"dtype\":\"U8\",\"sh"
+  "ape\":[1],\"data_offsets\":[41,42]}}      \376\377\377\377\377\377\377\377\232\231\231"
+  "\231\231\231\271\077\000\000\300\077\000\000\000\300\000\000\000\000\000\000\000\000\315"
+  "\314\314=\315=f.\003\001";
+static const char reference_empty[] = "\010\000\000\000\000\000\000\000{}      ";
+
+/* Reads reference_mixed, whatever the alignment of the bytes. */
+TEST(reading) {
+  size_t shift, n = sizeof reference_mixed - 1, i;
+  static const struct { const char *name; double value; } want[] = {
+    {"i64", -2}, {"f64", 0.1}, {"f32", 0.1f}, {"f16", 0.0999755859375}, {"bf16", 0.10009765625},
+    {"u8", 1}, {"q\"\\/\b\t\n\1\x7f\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 3}};
+  for (shift = 0; shift < 8; shift++) {
+    bdpt_context ctx = fresh();
+    bdpt_safetensors f;
+    unsigned char *p = (unsigned char *)malloc(n + shift);
+    const bdpt_file_tensor *t;
+    bdpt_real v[2];
+    memcpy(p + shift, reference_mixed, n);
+    CHECK(bdpt_safetensors_parse(&ctx, p + shift, n, NULL, &f) == BDPT_OK);
+    CHECK(f.count == 11 && f.pairs == 1);
+    CHECK(strcmp(bdpt_safetensors_get(&f, "k\""), "v\n\x1f\r\f\xe2\x82\xac") == 0);
+    CHECK(bdpt_safetensors_get(&f, "k") == NULL && bdpt_safetensors_find(&f, "f3") == NULL);
+    for (i = 0; i < sizeof want / sizeof *want; i++) {
+      t = bdpt_safetensors_find(&f, want[i].name);
+      if (!CHECK(t != NULL)) continue;
+      CHECK(bdpt_safetensors_read(&ctx, t, v, 1) == BDPT_OK);
+      CHECK(v[0] == (bdpt_real)want[i].value);
+    }
+    t = bdpt_safetensors_find(&f, "B");
+    CHECK(t->ndim == 2 && t->shape[0] == 1 && t->shape[1] == 2 && t->size == 8);
+    CHECK(bdpt_safetensors_read(&ctx, t, v, 2) == BDPT_OK && v[0] == 1.5f && v[1] == -2);
+    CHECK(bdpt_safetensors_read(&ctx, t, v, 1) == BDPT_E_SHAPE);
+    CHECK_HAS(ctx.message, "'B': 2 elements, but 1 are wanted");
+    bdpt_safetensors_close(&f);
+    bdpt_safetensors_close(&f);
+    CHECK(out_blocks == 0);
+    free(p);
+  }
+}
+
+TEST(not_converted) {
+  bdpt_context ctx = fresh();
+  bdpt_safetensors f;
+  bdpt_real v[1];
+  size_t size;
+  unsigned char *p = make("{" T("a", "C64", "[1]", 0, 8) "}", strlen("{" T("a", "C64", "[1]", 0,
+      8) "}"),
+                          8, &size);
+  CHECK(bdpt_safetensors_parse(&ctx, p, size, NULL, &f) == BDPT_OK);
+  CHECK(f.tensor[0].dtype == BDPT_OTHER && strcmp(f.tensor[0].dtype_name, "C64") == 0);
+  CHECK(bdpt_safetensors_read(&ctx, f.tensor, v, 1) == BDPT_E_FORMAT);
+  CHECK_HAS(ctx.message, "numbers of dtype C64 cannot be read");
+  bdpt_safetensors_close(&f);
+  free(p);
+}
+
+/* ------------------------------------------------------------------------- safetensors: out --- */
+
+static bdpt_write_tensor tensor(const char *name, int dtype, int ndim, size_t a, size_t b, size_t c,
+                                const void *data, int raw) {
+  bdpt_write_tensor t;
+  memset(&t, 0, sizeof t);
+  t.name = name; t.dtype = dtype; t.ndim = ndim; t.data = data; t.raw = raw;
+  t.shape[0] = a; t.shape[1] = b; t.shape[2] = c;
+  return t;
+}
+
+TEST(as_the_reference_writes) {
+  bdpt_context ctx = fresh();
+  static const bdpt_real six[6] = {0, 1, 2, 3, 4, 5}, pair[2] = {(bdpt_real)1.5, -2}, zero[1] = {0};
+  static const bdpt_real tenth[1] = {(bdpt_real)0.1};
+  static const unsigned char minus2[8] = {254, 255, 255, 255, 255, 255, 255, 255}, one = 1,
+      three = 3;
+  static const unsigned char f64[8] = {0x9a, 0x99, 0x99, 0x99, 0x99, 0x99, 0xb9, 0x3f};
+  const char *key = "k\"", *value = "v\n\x1f\r\f\xe2\x82\xac";
+  bdpt_write_tensor t[11];
+  unsigned char *bytes;
+  size_t size;
+  t[0] = tensor("x", BDPT_F32, 0, 0, 0, 0, six + 1, 0); /* the example in the header's text */
+  CHECK(bdpt_safetensors_build(&ctx, t, 1, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
+  CHECK(size == 68 && bytes[0] == 0x38 && memcmp(bytes + 59, "}}   \0\0\x80\x3f", 9) == 0);
+  bdpt_release(&ctx, bytes, size);
+  t[0] = tensor("attn.0", BDPT_F32, 3, 1, 2, 3, six, 0);
+  CHECK(bdpt_safetensors_build(&ctx, t, 1, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
+  CHECK(size == sizeof reference_scalars - 1 && memcmp(bytes, reference_scalars, size) == 0);
+  bdpt_release(&ctx, bytes, size);
+  CHECK(bdpt_safetensors_build(&ctx, NULL, 0, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
+  CHECK(size == sizeof reference_empty - 1 && memcmp(bytes, reference_empty, size) == 0);
+  bdpt_release(&ctx, bytes, size);
+  t[0] = tensor("u8", BDPT_U8, 1, 1, 0, 0, &one, 1);
+  t[1] = tensor("zz", BDPT_F32, 2, 0, 2, 0, NULL, 0);
+  t[2] = tensor("f16", BDPT_F16, 1, 1, 0, 0, tenth, 0);
+  t[3] = tensor("b9", BDPT_F32, 1, 1, 0, 0, zero, 0);
+  t[4] = tensor("b10", BDPT_F32, 1, 1, 0, 0, zero, 0);
+  t[5] = tensor("B", BDPT_F32, 2, 1, 2, 0, pair, 0);
+  t[6] = tensor("bf16", BDPT_BF16, 1, 1, 0, 0, tenth, 0);
+  t[7] = tensor("f32", BDPT_F32, 1, 1, 0, 0, tenth, 0);
+  t[8] = tensor("i64", BDPT_I64, 1, 1, 0, 0, minus2, 1);
+  t[9] = tensor("f64", BDPT_F64, 1, 1, 0, 0, f64, 1);
+  t[10] = tensor("q\"\\/\b\t\n\1\x7f\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", BDPT_U8, 0, 0, 0, 0,
+      &three, 1);
+  CHECK(bdpt_safetensors_build(&ctx, t, 11, &key, &value, 1, &bytes, &size) == BDPT_OK);
+  CHECK(size == sizeof reference_mixed - 1 && memcmp(bytes, reference_mixed, size) == 0);
+  bdpt_release(&ctx, bytes, size);
+  CHECK(out_blocks == 0);
+}
+
+static void refused(const bdpt_write_tensor *t, size_t count, bdpt_status want,
+    const char *phrase) {
+  bdpt_context ctx = fresh();
+  unsigned char *bytes;
+  size_t size;
+  CHECK(bdpt_safetensors_build(&ctx, t, count, NULL, NULL, 0, &bytes, &size) == want);
+  if (!CHECK(strstr(ctx.message, phrase) != NULL)) printf("  %s (wanted: %s)\n", ctx.message,
+      phrase);
+  CHECK(bytes == NULL && out_blocks == 0);
+}
+
+TEST(not_written) {
+  static const bdpt_real v[2] = {1, 2};
+  bdpt_write_tensor t[2];
+  const char *key[2] = {"k", "k"}, *value[2] = {"1", "2"};
+  bdpt_context ctx = fresh();
+  unsigned char *bytes;
+  size_t size;
+  t[0] = tensor("a", BDPT_F32, 1, 1, 0, 0, v, 0);
+  t[1] = tensor("a", BDPT_F16, 1, 1, 0, 0, v, 0);
+  refused(t, 2, BDPT_E_ARGUMENT, "two tensors have the same name, a");
+  t[0].name = "__metadata__";
+  refused(t, 1, BDPT_E_ARGUMENT, "'__metadata__': no tensor can have this name");
+  t[0].name = "\xff";
+  refused(t, 1, BDPT_E_ARGUMENT, "no tensor can have this name");
+  t[0] = tensor("a", BDPT_U8, 1, 1, 0, 0, v, 0);
+  refused(t, 1, BDPT_E_ARGUMENT, "cannot be written from real numbers");
+  t[0] = tensor("a", BDPT_OTHER, 1, 1, 0, 0, v, 1);
+  refused(t, 1, BDPT_E_ARGUMENT, "dtype 6 cannot be written");
+  t[0] = tensor("a", BDPT_F32, 5, 1, 0, 0, v, 0);
+  refused(t, 1, BDPT_E_ARGUMENT, "5 axes");
+  t[0] = tensor("a", BDPT_F32, 2, SIZE_MAX / 2, 3, 0, v, 0);
+  refused(t, 1, BDPT_E_ARGUMENT, "its shape overflows");
+  t[0] = tensor("a", BDPT_F32, 1, 1, 0, 0, NULL, 0);
+  refused(t, 1, BDPT_E_ARGUMENT, "it has no data");
+  CHECK(bdpt_safetensors_build(&ctx, NULL, 0, key, value, 2, &bytes, &size) == BDPT_E_ARGUMENT);
+  CHECK_HAS(ctx.message, "metadata pair 1");
+  { /* a header over the limit, in one name */
+    char *name = (char *)malloc(BDPT_HEADER_LIMIT + 1);
+    memset(name, 'a', BDPT_HEADER_LIMIT);
+    name[BDPT_HEADER_LIMIT] = 0;
+    t[0] = tensor(name, BDPT_F32, 1, 1, 0, 0, v, 0);
+    refused(t, 1, BDPT_E_ARGUMENT, "over the limit of 100000000");
+    free(name);
+  }
+}
+
+/* What is written reads back: the bits of F32, and the nearest number otherwise. */
+TEST(round_trip) {
+  bdpt_context ctx = fresh();
+  static const int dtypes[4] = {BDPT_F32, BDPT_F64, BDPT_F16, BDPT_BF16};
+  static const double step[4] = {0, 0, 1.0 / 2048, 1.0 / 256};
+  bdpt_real in[260], out[260];
+  unsigned char *bytes;
+  size_t size, i;
+  int d;
+  bdpt_rng r;
+  bdpti_rng_seed(&r, 3, 1);
+  for (i = 0; i < 256; i++) in[i] = (bdpt_real)(bdpti_normal(&r) * 100);
+  in[256] = (bdpt_real)HUGE_VAL; in[257] = -in[256]; in[258] = in[256] - in[256]; in[259] =
+      -(bdpt_real)0;
+  for (d = 0; d < 4; d++) {
+    bdpt_write_tensor t = tensor("x", dtypes[d], 2, 26, 10, 0, in, 0);
+    bdpt_safetensors f;
+    int wrong = 0;
+    CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
+    CHECK(bdpt_safetensors_parse(&ctx, bytes, size, NULL, &f) == BDPT_OK);
+    CHECK(f.tensor[0].count == 260 && f.tensor[0].dtype == dtypes[d]);
+    CHECK(bdpt_safetensors_read(&ctx, f.tensor, out, 260) == BDPT_OK);
+    for (i = 0; i < 256; i++) {
+      double slack = step[d] + (d == 0 && sizeof(bdpt_real) == 8 ? 1e-7 : 0);
+      wrong += !(fabs((double)out[i] - (double)in[i]) <= slack * fabs((double)in[i]));
+    }
+    CHECK(wrong == 0);
+    CHECK(out[256] == in[256] && out[257] == in[257] && out[258] != out[258] && out[259] == 0 &&
+          signbit(out[259]));
+    if (dtypes[d] == (sizeof(bdpt_real) == 4 ? BDPT_F32 : BDPT_F64)) {
+      CHECK(memcmp(in, out, sizeof in) == 0);
+    }
+    bdpt_safetensors_close(&f);
+    bdpt_release(&ctx, bytes, size);
+  }
+  CHECK(out_blocks == 0);
+}
+
+/* -------------------------------------------------------------------------- whole files --- */
+
+#define PLACE "test_files.out"
+static void put_file(const char *path, const char *text) {
+  FILE *f = fopen(path, "wb");
+  if (f) { fwrite(text, 1, strlen(text), f); fclose(f); }
+}
+static int holds(const char *path, const char *text) {
+  char got[64];
+  size_t n = 0;
+  FILE *f = fopen(path, "rb");
+  if (f) { n = fread(got, 1, sizeof got - 1, f); fclose(f); }
+  got[n] = 0;
+  return f && strcmp(got, text) == 0;
+}
+static int exists(const char *path) {
+  FILE *f = fopen(path, "rb");
+  if (f) fclose(f);
+  return f != NULL;
+}
+
+TEST(whole_files) {
+  bdpt_context ctx = fresh();
+  unsigned char *bytes;
+  size_t size, n = 200000, i;
+  char *big = (char *)malloc(n);
+  for (i = 0; i < n; i++) big[i] = (char)(i % 251);
+  CHECK(bdpt_file_write(&ctx, PLACE, big, n) == BDPT_OK);
+  CHECK(bdpt_file_read(&ctx, PLACE, &bytes, &size) == BDPT_OK);
+  CHECK(size == n && memcmp(bytes, big, n) == 0 && bytes[n] == 0);
+  bdpt_release(&ctx, bytes, size + 1);
+  CHECK(bdpt_file_write(&ctx, PLACE, "", 0) == BDPT_OK);
+  CHECK(bdpt_file_read(&ctx, PLACE, &bytes, &size) == BDPT_OK && size == 0 && bytes[0] == 0);
+  bdpt_release(&ctx, bytes, size + 1);
+  CHECK(!exists(PLACE ".bdpt-tmp"));
+  CHECK(out_blocks == 0);
+  remove(PLACE);
+  CHECK(bdpt_file_read(&ctx, PLACE, &bytes, &size) == BDPT_E_IO && bytes == NULL);
+  CHECK_HAS(ctx.message, PLACE ": cannot be opened for reading (");
+  bdpt_clear_error(&ctx);
+  CHECK(bdpt_file_write(&ctx, "no/such/folder/x", "a", 1) == BDPT_E_IO);
+  CHECK_HAS(ctx.message, "no/such/folder/x.bdpt-tmp: cannot be opened for writing (");
+#if defined(__unix__) || defined(__APPLE__)
+  bdpt_clear_error(&ctx);
+  CHECK(bdpt_file_read(&ctx, ".", &bytes, &size) == BDPT_E_IO);
+  CHECK_HAS(ctx.message, ".: reading failed (");
+  bdpt_clear_error(&ctx);
+  CHECK(bdpt_file_write(&ctx, ".", "a", 1) == BDPT_E_IO); /* the name is taken by a folder */
+  CHECK_HAS(ctx.message, ".: the temporary file cannot take this name (");
+  CHECK(!exists("..bdpt-tmp"));
+  { /* a pipe has no size */
+    FILE *pipe = popen("head -c 100000 /dev/zero", "r");
+    size_t has = 0, used = 0;
+    unsigned char *block = NULL;
+    bdpt_clear_error(&ctx);
+    CHECK(pipe && bdpti_file_fill(&ctx, "pipe", pipe, &block, &has, &used) == BDPT_OK);
+    CHECK(used == 100000 && has == used + 1);
+    bdpt_release(&ctx, block, has);
+    if (pipe) pclose(pipe);
+  }
+#endif
+  CHECK(out_blocks == 0);
+  free(big);
+}
+
+TEST(opening) {
+  bdpt_context ctx = fresh();
+  bdpt_safetensors f;
+  FILE *out = fopen(PLACE, "wb");
+  fwrite(reference_scalars, 1, sizeof reference_scalars - 1, out);
+  fclose(out);
+  CHECK(bdpt_safetensors_open(&ctx, PLACE, &f) == BDPT_OK);
+  CHECK(f.count == 1 && f.tensor[0].ndim == 3 && f.tensor[0].bytes[7] == 0x3f);
+  bdpt_safetensors_close(&f);
+  put_file(PLACE, "PK\3\4 and so on");
+  CHECK(bdpt_safetensors_open(&ctx, PLACE, &f) == BDPT_E_FORMAT && f.file == NULL);
+  CHECK_HAS(ctx.message, PLACE ": not a safetensors file: it is a zip archive");
+  bdpt_clear_error(&ctx);
+  remove(PLACE);
+  CHECK(bdpt_safetensors_open(&ctx, PLACE, &f) == BDPT_E_IO && f.file == NULL);
+  CHECK(out_blocks == 0);
+}
+
+/* Each call of a save fails in turn: the old file stays, no temporary file is left. */
+TEST(failing_disk) {
+  bdpt_context ctx = fresh();
+  int k, calls;
+  put_file(PLACE, "the old file");
+  io_calls = io_fail_at = 0;
+  CHECK(bdpt_file_write(&ctx, PLACE, "the new file", 12) == BDPT_OK);
+  calls = io_calls;
+  CHECK(holds(PLACE, "the new file"));
+#if defined(__unix__) || defined(__APPLE__)
+  CHECK(calls == 6); /* open, write, flush, sync, close, rename */
+#endif
+  for (k = 1; k <= calls; k++) {
+    put_file(PLACE, "the old file");
+    io_calls = 0;
+    io_fail_at = k;
+    CHECK(bdpt_file_write(&ctx, PLACE, "the new file", 12) == BDPT_E_IO);
+    io_fail_at = 0;
+    CHECK_HAS(ctx.message, PLACE);
+    CHECK(strchr(ctx.message, '(') != NULL);
+    CHECK(holds(PLACE, "the old file"));
+    CHECK(!exists(PLACE ".bdpt-tmp"));
+    CHECK(out_blocks == 0);
+    bdpt_clear_error(&ctx);
+  }
+  remove(PLACE);
+}
+
+/* -------------------------------------------------------------------------- models --- */
+
+static bdpt_config odd_config(void) {
+  bdpt_config c;
+  memset(&c, 0, sizeof c);
+  c.image = 18; c.patch = 6; c.width = 20; c.depth = 4; c.heads = 5; c.classes = 7; c.distilled = 1;
+  c.mlp = 24;
+  c.block[2].heads = 2; c.block[2].head_dim = 7; c.block[2].mlp = 9;
+  c.eps = 1e-12; c.mean[0] = 0.1; c.mean[1] = 1.0 / 3; c.std[0] = 0.3; c.std[1] = c.std[2] = 1;
+  return c;
+}
+
+/* Layers gone in every way that a file can tell. */
+static bdpt_config pruned_config(void) {
+  bdpt_config c = odd_config();
+  c.block[0].attention = BDPT_REMOVED;
+  c.block[1].activation = BDPT_REMOVED;
+  c.block[1].attention = BDPT_FITTED;
+  c.block[2].activation = BDPT_REMOVED;
+  c.block[2].mlp_form = BDPT_FUSED;
+  c.block[3].mlp_form = BDPT_MLP_FITTED;
+  c.attn_form = BDPT_ATTN_DOUBLE;
+  c.extra_gelu = BDPT_GELU_BOTH;
+  c.pos_resize = BDPT_POS_DEIT;
+  return c;
+}
+
+static int same_blocks(const bdpt_config *a, const bdpt_config *b) {
+  int l;
+  for (l = 0; l < a->depth; l++) {
+    const bdpt_block *x = &a->block[l], *y = &b->block[l];
+    if (x->heads != y->heads || x->head_dim != y->head_dim || x->mlp != y->mlp ||
+        !same(x->scale, y->scale) || x->attention != y->attention ||
+        x->activation != y->activation || x->mlp_form != y->mlp_form) return 0;
+  }
+  return a->image == b->image && a->patch == b->patch && a->channels == b->channels &&
+         a->width == b->width && a->depth == b->depth && a->classes == b->classes &&
+         a->distilled == b->distilled && same(a->eps, b->eps) &&
+         memcmp(a->mean, b->mean, sizeof a->mean) == 0 &&
+         memcmp(a->std, b->std, sizeof a->std) == 0 && a->attn_form == b->attn_form &&
+         a->extra_gelu == b->extra_gelu && a->pos_resize == b->pos_resize;
+}
+
+#define REAL_DTYPE (sizeof(bdpt_real) == 4 ? BDPT_F32 : BDPT_F64)
+
+TEST(models_come_back) {
+  bdpt_config config[2];
+  int i;
+  config[0] = odd_config();
+  config[1] = pruned_config();
+  for (i = 0; i < 2; i++) {
+    bdpt_context ctx = fresh();
+    bdpt_model *m = bdpt_model_create(&ctx, &config[i], 5), *n;
+    unsigned char *bytes, *again;
+    size_t size, size2;
+    char before[17], after[17];
+    if (!CHECK(m != NULL)) { printf("  %s\n", ctx.message); continue; }
+    strcpy(m->parent, "00112233aabbccdd");
+    strcpy(m->certificate, "fused within 3.1e-7, \"arg-max\" 256/256");
+    m->config.block[1].scale = 0.1;
+    CHECK(bdpt_model_build(m, REAL_DTYPE, &bytes, &size) == BDPT_OK);
+    n = bdpt_model_parse(&ctx, bytes, size, "m", NULL);
+    if (!CHECK(n != NULL)) { printf("  %s\n", ctx.message); continue; }
+    bdpt_model_hash(m, before);
+    bdpt_model_hash(n, after);
+    CHECK(strcmp(before, after) == 0);
+    CHECK(same_blocks(&m->config, &n->config));
+    CHECK(strcmp(m->parent, n->parent) == 0 && strcmp(m->certificate, n->certificate) == 0);
+    CHECK(n->preprocessing[0] == 0);
+    CHECK(bdpt_model_build(n, REAL_DTYPE, &again, &size2) == BDPT_OK);
+    CHECK(size == size2 && memcmp(bytes, again, size) == 0);
+    bdpt_release(&ctx, again, size2);
+    bdpt_release(&ctx, bytes, size);
+    CHECK(bdpt_model_save(m, PLACE, BDPT_BF16) == BDPT_OK);
+    bdpt_model_free(n);
+    n = bdpt_model_load(&ctx, PLACE, NULL);
+    CHECK(n != NULL && same_blocks(&m->config, &n->config));
+    CHECK_CLOSE(n->param[BDPT_SLOT_POS].data[9], m->param[BDPT_SLOT_POS].data[9], 1e-3);
+    bdpt_model_free(n);
+    bdpt_model_free(m);
+    CHECK(ctx.bytes_now == 0 && out_blocks == 0);
+    remove(PLACE);
+  }
+}
+
+TEST(metadata_text) {
+  bdpt_context ctx = fresh();
+  bdpt_config c = pruned_config();
+  bdpt_model *m = bdpt_model_create(&ctx, &c, 5);
+  static const char *const want[][2] = {
+    {"format", "pt"}, {"boundarydpt", "1"}, {"image_size", "18"}, {"depth", "4"}, {"distilled",
+      "1"},
+    {"num_heads", "[5,5,2,5]"}, {"head_dim", "[4,4,7,4]"}, {"mlp_dim", "[24,24,9,24]"},
+    {"layer_norm_eps", "1e-12"}, {"image_mean", "[0.1,0.3333333333333333,0]"},
+    {"drop_attn_list", "[0]"}, {"fitted_attn_list", "[1]"}, {"drop_act_list", "[1,2]"},
+    {"fused_mlp_list", "[2]"}, {"fitted_mlp_list", "[3]"}, {"attn_form", "double"},
+    {"extra_gelu", "both"}, {"pos_resize", "deit"}};
+  unsigned char *bytes;
+  bdpt_safetensors f;
+  size_t size, i;
+  CHECK(bdpt_model_build(m, BDPT_F16, &bytes, &size) == BDPT_OK);
+  CHECK(bdpt_safetensors_parse(&ctx, bytes, size, NULL, &f) == BDPT_OK);
+  for (i = 0; i < sizeof want / sizeof *want; i++) {
+    const char *got = bdpt_safetensors_get(&f, want[i][0]);
+    if (!CHECK(got && strcmp(got, want[i][1]) == 0)) printf("  %s: %s\n", want[i][0], got ? got :
+        "-");
+  }
+  CHECK(!bdpt_safetensors_find(&f, "blocks.0.attn.qkv.weight"));
+  CHECK(!bdpt_safetensors_find(&f, "blocks.0.norm1.weight")); /* the double form has no norm */
+  CHECK(bdpt_safetensors_find(&f, "blocks.1.attn.fitted.weight") != NULL);
+  CHECK(bdpt_safetensors_find(&f, "blocks.2.mlp.fused.bias") != NULL);
+  CHECK(!bdpt_safetensors_find(&f, "blocks.2.mlp.fc1.weight"));
+  CHECK(bdpt_safetensors_find(&f, "head_dist.weight") != NULL);
+  bdpt_safetensors_close(&f);
+  bdpt_release(&ctx, bytes, size);
+  bdpt_model_free(m);
+  CHECK(out_blocks == 0);
+}
+
+/* The tensors of a model under another set of metadata; `drop`: leave one out; `add`: one more. */
+static unsigned char *rewrite(bdpt_context *ctx, const bdpt_model *m, const char *const *meta,
+                              const char *drop, const bdpt_write_tensor *add, size_t *size) {
+  bdpt_write_tensor list[200];
+  const char *key[16], *value[16];
+  size_t n = 0, pairs = 0;
+  unsigned char *bytes = NULL;
+  int i;
+  for (i = 0; i < m->slots; i++) {
+    if (!bdpt_model_active(m, i) || (drop && strcmp(drop, m->name[i]) == 0)) continue;
+    list[n] = tensor(m->name[i], REAL_DTYPE, m->param[i].ndim, 0, 0, 0, m->param[i].data, 0);
+    memcpy(list[n].shape, m->param[i].shape, sizeof list[n].shape);
+    n++;
+  }
+  if (add) list[n++] = *add;
+  for (; meta && meta[2 * pairs]; pairs++) {
+    key[pairs] = meta[2 * pairs];
+    value[pairs] = meta[2 * pairs + 1];
+  }
+  CHECK(bdpt_safetensors_build(ctx, list, n, key, value, pairs, &bytes, size) == BDPT_OK);
+  return bytes;
+}
+
+TEST(without_metadata) {
+  bdpt_context ctx = fresh();
+  bdpt_config c, hint;
+  bdpt_model *m, *n;
+  unsigned char *bytes;
+  size_t size;
+  char before[17], after[17];
+  memset(&c, 0, sizeof c);
+  c.image = 12; c.patch = 4; c.width = 128; c.depth = 3; c.heads = 2; c.classes = 5; c.mlp = 32;
+  c.block[1].attention = BDPT_REMOVED;
+  c.block[2].activation = BDPT_REMOVED;
+  c.block[2].mlp_form = BDPT_FUSED;
+  m = bdpt_model_create(&ctx, &c, 1);
+  bytes = rewrite(&ctx, m, NULL, NULL, NULL, &size);
+  n = bdpt_model_parse(&ctx, bytes, size, "m", NULL);
+  if (CHECK(n != NULL)) {
+    bdpt_model_hash(m, before);
+    bdpt_model_hash(n, after);
+    CHECK(strcmp(before, after) == 0);
+    CHECK(n->config.heads == 2 && n->config.block[0].head_dim == 64 && n->config.image == 12);
+    CHECK(n->config.block[1].attention == BDPT_REMOVED && n->config.block[2].mlp_form ==
+        BDPT_FUSED);
+    CHECK(n->config.block[0].mlp == 32 && n->config.classes == 5 && !n->config.distilled);
+    CHECK(n->config.eps == 1e-6);
+  }
+  bdpt_model_free(n);
+  memset(&hint, 0, sizeof hint);
+  hint.heads = 8; hint.eps = 1e-12; hint.std[0] = hint.std[1] = hint.std[2] = 0.5;
+  n = bdpt_model_parse(&ctx, bytes, size, "m", &hint);
+  CHECK(n && n->config.block[0].heads == 8 && n->config.block[0].head_dim == 16);
+  CHECK(n && n->config.eps == 1e-12 && n->config.std[2] == 0.5 && n->config.mean[0] == 0);
+  bdpt_model_free(n);
+  hint.heads = 0; hint.block[0].heads = 4; hint.block[0].activation = BDPT_REMOVED;
+  n = bdpt_model_parse(&ctx, bytes, size, "m", &hint);
+  CHECK(n && n->config.block[0].heads == 4 && n->config.block[1].heads == 2);
+  CHECK(n && n->config.block[0].activation == BDPT_REMOVED);
+  bdpt_model_free(n);
+  hint.heads = 3; hint.block[0].heads = 0;
+  CHECK(bdpt_model_parse(&ctx, bytes, size, "m", &hint) == NULL);
+  CHECK_HAS(ctx.message, "128 features of attention are no multiple of the heads");
+  bdpt_release(&ctx, bytes, size);
+  bdpt_model_free(m);
+  CHECK(out_blocks == 0);
+}
+
+/* Metadata written by hand may leave keys out, and give one number for all blocks. */
+TEST(some_metadata) {
+  bdpt_context ctx = fresh();
+  static const char *const meta[] = {"boundarydpt", "1", "drop_act_list", "[0]", "num_heads", "4",
+    "head_dim", "32", "layer_norm_eps", "1.5e-12", "attn_form", "skip", "parent", "ab", NULL, NULL};
+  static const char *const not_ours[] = {"depth", "deep", "drop_act_list", "[0]", NULL, NULL};
+  bdpt_config c;
+  bdpt_model *m, *n;
+  unsigned char *bytes;
+  size_t size;
+  memset(&c, 0, sizeof c);
+  c.image = 12; c.patch = 4; c.width = 128; c.depth = 2; c.heads = 2; c.classes = 5; c.mlp = 32;
+  m = bdpt_model_create(&ctx, &c, 1);
+  bytes = rewrite(&ctx, m, meta, NULL, NULL, &size);
+  n = bdpt_model_parse(&ctx, bytes, size, "m", NULL);
+  if (!CHECK(n != NULL)) printf("  %s\n", ctx.message);
+  CHECK(n && n->config.block[0].activation == BDPT_REMOVED && n->config.block[1].heads == 4);
+  CHECK(n && n->config.block[1].activation == BDPT_KEPT && n->config.block[0].head_dim == 32);
+  CHECK(n && n->config.eps == 1.5e-12 && n->config.attn_form == BDPT_ATTN_SKIP);
+  CHECK(n && strcmp(n->parent, "ab") == 0);
+  bdpt_model_free(n);
+  bdpt_release(&ctx, bytes, size);
+  bytes = rewrite(&ctx, m, not_ours, NULL, NULL, &size);
+  n = bdpt_model_parse(&ctx, bytes, size, "m", NULL);
+  CHECK(n && n->config.depth == 2 && n->config.block[0].activation == BDPT_KEPT);
+  bdpt_model_free(n);
+  bdpt_release(&ctx, bytes, size);
+  bdpt_model_free(m);
+  CHECK(out_blocks == 0);
+}
+
+/* A file that is not the network it should be is refused with a sentence. */
+static void wrong(const bdpt_model *m, const char *const *meta, const char *drop,
+                  const bdpt_write_tensor *add, bdpt_status want, const char *phrase) {
+  bdpt_context ctx = fresh();
+  size_t size;
+  unsigned char *bytes = rewrite(&ctx, m, meta, drop, add, &size);
+  bdpt_model *n = bdpt_model_parse(&ctx, bytes, size, "m", NULL);
+  CHECK(n == NULL && ctx.status == want);
+  if (!CHECK(strstr(ctx.message, phrase) != NULL)) printf("  %s (wanted: %s)\n", ctx.message,
+      phrase);
+  bdpt_model_free(n);
+  bdpt_release(&ctx, bytes, size);
+  CHECK(ctx.bytes_now == 0);
+}
+
+TEST(wrong_models) {
+  bdpt_context ctx = fresh();
+  bdpt_config c;
+  bdpt_model *m;
+  static bdpt_real some[12] = {1};
+  bdpt_write_tensor add = tensor("blocks.1.attn.extra", BDPT_F32, 1, 3, 0, 0, some, 0);
+  const char *meta[5] = {"boundarydpt", "1", NULL, NULL, NULL};
+  static const struct { const char *key, *value; bdpt_status want; const char *phrase; } bad[] = {
+    {"boundarydpt", "2", BDPT_E_FORMAT, "'boundarydpt': metadata of another version than 1"},
+    {"boundarydpt", "new", BDPT_E_FORMAT, "'boundarydpt': metadata of another version"},
+    {"depth", "65", BDPT_E_FORMAT, "'depth': 65 is over the limit of 64"},
+    {"depth", "3", BDPT_E_FORMAT, "missing (blocks.2.norm1.weight"},
+    {"depth", "1", BDPT_E_FORMAT, "are no part of the network as configured (blocks.1."},
+    {"depth", "-1", BDPT_E_FORMAT, "'-1', which is no whole number"},
+    {"depth", "1e999", BDPT_E_FORMAT, "'1e999', which is no whole"},
+    {"embed_dim", "64", BDPT_E_SHAPE, "'cls_token': [1,1,128] in the file, "
+     "but the network needs [1,1,64]"},
+    {"embed_dim", "1000000", BDPT_E_ARGUMENT, "config: width"},
+    {"num_heads", "[2,2,2]", BDPT_E_FORMAT, "'num_heads': 3 numbers in the metadata, not 2"},
+    {"num_heads", "[2,\"2\"]", BDPT_E_FORMAT, "which is no whole number"},
+    {"num_heads", "3", BDPT_E_SHAPE, "'blocks.0.attn.qkv.weight': [384,128]"},
+    {"mlp_dim", "[32,33]", BDPT_E_SHAPE, "'blocks.1.mlp.fc1.weight': [32,128] in the file"},
+    {"drop_attn_list", "[1]", BDPT_E_FORMAT,
+      "4 are no part of the network as configured (blocks.1.attn.p"},
+    {"drop_attn_list", "[2]", BDPT_E_FORMAT, "'drop_attn_list': the metadata name block 2 of 2"},
+    {"fused_mlp_list", "[0]", BDPT_E_FORMAT, "'fused_mlp_list': block 0 is not in drop_act_list"},
+    {"fitted_mlp_list", "[0]", BDPT_E_FORMAT, "missing (blocks.0.mlp.fused.weight"},
+    {"attn_form", "triple", BDPT_E_FORMAT, "'attn_form': unknown value 'triple'"},
+    {"layer_norm_eps", "2", BDPT_E_ARGUMENT, "eps"},
+    {"layer_norm_eps", "[1e-6,1e-6]", BDPT_E_FORMAT, "2 numbers in the metadata, not 1"},
+    {"attn_scale", "[1e999,1]", BDPT_E_FORMAT, "attn_scale"},
+    {"parent", "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeffX", BDPT_E_FORMAT,
+     "'parent': 65 bytes in the metadata, at most 64 fit"}};
+  size_t i;
+  memset(&c, 0, sizeof c);
+  c.image = 12; c.patch = 4; c.width = 128; c.depth = 2; c.heads = 2; c.classes = 5; c.mlp = 32;
+  m = bdpt_model_create(&ctx, &c, 1);
+  for (i = 0; i < sizeof bad / sizeof *bad; i++) {
+    int version = strcmp(bad[i].key, "boundarydpt") == 0;
+    meta[version ? 1 : 2] = version ? bad[i].value : bad[i].key;
+    if (!version) meta[3] = bad[i].value;
+    wrong(m, meta, NULL, NULL, bad[i].want, bad[i].phrase);
+    meta[1] = "1";
+    meta[2] = NULL;
+  }
+  wrong(m, NULL, "blocks.1.norm2.bias", NULL, BDPT_E_FORMAT,
+        "1 tensors are missing (blocks.1.norm2.bias); 0 are no part");
+  wrong(m, NULL, NULL, &add, BDPT_E_FORMAT,
+      "1 are no part of the network as configured (blocks.1.attn.extra)");
+  add = tensor("blocks.70.norm1.bias", BDPT_F32, 1, 3, 0, 0, some, 0);
+  wrong(m, NULL, NULL, &add, BDPT_E_FORMAT, "more than 64 blocks");
+  add = tensor("pos_embed", BDPT_F32, 3, 1, 12, 1, some, 0);
+  wrong(m, NULL, "pos_embed", &add, BDPT_E_FORMAT, "11 positions for patches, which is no square");
+  add = tensor("blocks.0.attn.proj.bias", BDPT_F32, 2, 4, 3, 0, some, 0);
+  wrong(m, NULL, add.name, &add, BDPT_E_SHAPE,
+      "'blocks.0.attn.proj.bias': [4,3] in the file, but the network needs [128]");
+  add = tensor("vit.embeddings.cls_token", BDPT_F32, 1, 3, 0, 0, some, 0);
+  wrong(m, NULL, "cls_token", &add, BDPT_E_SHAPE, ""); /* width falls back to DeiT-Tiny's */
+  bdpt_model_free(m);
+  CHECK(out_blocks == 0);
+}
+
+TEST(diverged_models_are_not_saved) {
+  bdpt_context ctx = fresh();
+  bdpt_config c = odd_config();
+  bdpt_model *m = bdpt_model_create(&ctx, &c, 5);
+  put_file(PLACE, "the healthy one");
+  m->param[BDPT_SLOT_NORM_W].data[3] = (bdpt_real)70000;
+  CHECK(bdpt_model_save(m, PLACE, BDPT_F16) == BDPT_E_NUMERIC);
+  CHECK_HAS(ctx.message, "element 3 of norm.weight is 70000");
+  CHECK(holds(PLACE, "the healthy one"));
+  CHECK(bdpt_model_save(m, PLACE, BDPT_BF16) == BDPT_OK);
+  put_file(PLACE, "the healthy one");
+  m->param[BDPT_SLOT_NORM_W].data[3] = (bdpt_real)HUGE_VAL - (bdpt_real)HUGE_VAL;
+  CHECK(bdpt_model_save(m, PLACE, REAL_DTYPE) == BDPT_E_NUMERIC);
+  CHECK(holds(PLACE, "the healthy one"));
+  CHECK(bdpt_model_save(m, PLACE, BDPT_U8) == BDPT_E_ARGUMENT || ctx.status == BDPT_E_NUMERIC);
+  remove(PLACE);
+  bdpt_model_free(m);
+  CHECK(out_blocks == 0);
+}
+
+/* Memory runs out at the k-th request, for every k: an error, no leak, the old file untouched. */
+TEST(out_of_memory) {
+  bdpt_context ctx = fresh();
+  bdpt_config c = pruned_config();
+  bdpt_model *m = bdpt_model_create(&ctx, &c, 5), *n;
+  size_t k, blocks, last = 0;
+  CHECK(bdpt_model_save(m, PLACE, BDPT_F32) == BDPT_OK);
+  blocks = out_blocks;
+  for (k = 1; k < 1000; k++) {
+    requests = 0;
+    fail_from = k;
+    n = bdpt_model_load(&ctx, PLACE, NULL);
+    fail_from = 0;
+    if (n) break;
+    CHECK(ctx.status == BDPT_E_MEMORY && out_blocks == blocks);
+    CHECK_HAS(ctx.message, "out of memory");
+    bdpt_clear_error(&ctx);
+  }
+  CHECK(k > 20 && k < 1000);
+  bdpt_model_free(n);
+  put_file(PLACE, "the old file");
+  for (k = 1; k < 1000; k++) {
+    bdpt_status s;
+    requests = 0;
+    fail_from = k;
+    s = bdpt_model_save(m, PLACE, BDPT_F32);
+    fail_from = 0;
+    if (s == BDPT_OK) { last = k; break; }
+    CHECK(s == BDPT_E_MEMORY && out_blocks == blocks && holds(PLACE, "the old file"));
+    bdpt_clear_error(&ctx);
+  }
+  CHECK(last > 3 && !holds(PLACE, "the old file"));
+  remove(PLACE);
+  bdpt_model_free(m);
+  CHECK(out_blocks == 0);
+}
+
+/* -------------------------------------------------------------------------- main --- */
+
+static int dump(const char *folder) {
+  size_t i, size;
+  for (i = 0; i < VECTORS; i++) {
+    char path[400];
+    unsigned char *p = make(vectors[i].header, strlen(vectors[i].header), vectors[i].data, &size);
+    FILE *f;
+    snprintf(path, sizeof path, "%s/%c-%c-%02zu.safetensors", folder, vectors[i].reference,
+             vectors[i].phrase ? 'n' : 'y', i);
+    f = fopen(path, "wb");
+    if (!f) return 1;
+    fwrite(p, 1, size, f);
+    fclose(f);
+    free(p);
+  }
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  if (argc == 3 && strcmp(argv[1], "dump") == 0) return dump(argv[2]);
+  RUN(json_grammar);
+  RUN(json_depth);
+  RUN(json_strings);
+  RUN(decimal_reading);
+  RUN(decimal_round_trip);
+  RUN(half_rounding);
+  RUN(half_every_pattern);
+  RUN(conformance);
+  RUN(lengths);
+  RUN(other_formats);
+  RUN(cut_and_changed);
+  RUN(big_headers);
+  RUN(reading);
+  RUN(not_converted);
+  RUN(as_the_reference_writes);
+  RUN(not_written);
+  RUN(round_trip);
+  RUN(whole_files);
+  RUN(opening);
+  RUN(failing_disk);
+  RUN(models_come_back);
+  RUN(metadata_text);
+  RUN(without_metadata);
+  RUN(some_metadata);
+  RUN(wrong_models);
+  RUN(diverged_models_are_not_saved);
+  RUN(out_of_memory);
+  return TEST_END("files");
+}

@@ -1,0 +1,632 @@
+/* The vector kernels against plain loops in double: every instruction set of this processor, shapes
+ * from nothing to odd, and the same bits from one, two and three threads. */
+#define BOUNDARYDPT_IMPLEMENTATION
+#include "../boundarydpt.h"
+#include "test.h"
+
+#define IS_FLOAT (sizeof(bdpt_real) == 4)
+static const double eps = sizeof(bdpt_real) == 4 ? 1.1920929e-7 : 2.220446e-16;
+/* The reference is made in double: when that is what we test, it is no better than the kernels. */
+static const double slack = sizeof(bdpt_real) == 4 ? 1 : 16;
+static bdpt_context ctx;
+static bdpt_rng rng;
+
+static void use(int isa, int threads) {
+  bdpt_finish(&ctx);
+  memset(&ctx, 0, sizeof ctx);
+  ctx.isa_wanted = isa;
+  ctx.threads = threads;
+  bdpt_init(&ctx);
+}
+
+/* Exactly n numbers on the heap, so that a sanitizer sees the first step beyond. */
+static bdpt_real *numbers(size_t n, double low, double high) {
+  bdpt_real *p = (bdpt_real *)malloc(n ? n * sizeof *p : 1);
+  size_t i;
+  for (i = 0; p && i < n; i++) p[i] = (bdpt_real)(low + (high - low) * bdpti_uniform(&rng));
+  return p;
+}
+
+static bdpt_real *copy_of(const bdpt_real *x, size_t n) {
+  bdpt_real *p = (bdpt_real *)malloc(n ? n * sizeof *p : 1);
+  if (p && n) memcpy(p, x, n * sizeof *p);
+  return p;
+}
+
+/* The largest |x - y| / (1 + |y|); NaN counts as huge. */
+static double distance(const bdpt_real *x, const double *y, size_t n) {
+  double worst = 0;
+  size_t i;
+  for (i = 0; i < n; i++) {
+    double d = fabs((double)x[i] - y[i]) / (1 + fabs(y[i]));
+    if (!(d <= worst)) worst = d == d ? d : 1e300;
+  }
+  return worst;
+}
+
+static double distance_real(const bdpt_real *x, const bdpt_real *y, size_t n) {
+  double worst = 0;
+  size_t i;
+  for (i = 0; i < n; i++) {
+    double want = (double)y[i];
+    worst = fmax(worst, distance(x + i, &want, 1));
+  }
+  return worst;
+}
+
+static double *zeros(size_t n) { return (double *)calloc(n + 1, sizeof(double)); }
+
+/* ---- exp, GELU --------------------------------------------------------------------------------- */
+
+static void run_exp(bdpt_real *x, bdpt_real *y, size_t n) {
+  bdpti_span s;
+  memset(&s, 0, sizeof s);
+  s.x = x;
+  s.u = y;
+  ctx.isa->exp(&s, 0, n);
+}
+
+TEST(test_exp) {
+  enum { N = 200001 };
+  bdpt_real *x = numbers(N, 0, 0), *y = numbers(N, 0, 0), edge[8], got[8];
+  const double infinite = HUGE_VAL, nan = infinite - infinite;
+  double worst = 0;
+  size_t i;
+  for (i = 0; i < N; i++) x[i] = (bdpt_real)(-87.33 + (double)i * (88.72 + 87.33) / (N - 1));
+  run_exp(x, y, N);
+  for (i = 0; i < N; i++) {
+    double want = exp((double)x[i]), unit = ldexp(eps, (int)floor(log2(want)));
+    worst = fmax(worst, fabs((double)y[i] - want) / unit);
+  }
+  printf("  %-8s exp: largest error %.3f ulp\n", ctx.isa->name, worst);
+  CHECK(worst <= 1.0);
+  if (!IS_FLOAT) { free(x); free(y); return; }
+  edge[0] = (bdpt_real)-87.4; edge[1] = -1000; edge[2] = (bdpt_real)-infinite;
+  edge[3] = (bdpt_real)88.73; edge[4] = (bdpt_real)1e30; edge[5] = (bdpt_real)infinite;
+  edge[6] = (bdpt_real)nan; edge[7] = 0;
+  run_exp(edge, got, 8);
+  CHECK(got[0] == 0 && got[1] == 0 && got[2] == 0);
+  CHECK(got[3] > (bdpt_real)3e38 && got[4] > (bdpt_real)3e38 && got[5] > (bdpt_real)3e38);
+  CHECK(got[3] == got[4] && got[6] != got[6] && got[7] == 1);
+  for (i = 1; i < 64; i++) { /* every quiet NaN stays one, whatever its payload */
+    uint32_t bits = 0x7fc00000u + (uint32_t)i * 8191u;
+    memcpy(edge, &bits, 4);
+    run_exp(edge, got, 1);
+    CHECK(got[0] != got[0]);
+  }
+  free(x);
+  free(y);
+}
+
+TEST(test_gelu) {
+  enum { N = 160001 };
+  bdpt_real *z = numbers(N, 0, 0), *y = numbers(N, 0, 0), *dz = numbers(N, 0, 0);
+  bdpt_real *dy = numbers(N, 1, 1), *sum = numbers(N, 1, 1);
+  double worst = 0, slope = 0, tail = 0;
+  size_t i;
+  for (i = 0; i < N; i++) z[i] = (bdpt_real)(-20.0 + (double)i * 40.0 / (N - 1));
+  bdpti_gelu_fwd(&ctx, N, z, y);
+  bdpti_gelu_bwd(&ctx, N, z, dy, dz, 0);
+  bdpti_gelu_bwd(&ctx, N, z, dy, sum, 1);
+  for (i = 0; i < N; i++) {
+    double t = (double)z[i], want = bdpti_gelu_exact(t), d = fabs((double)y[i] - want);
+    worst = fmax(worst, d / fmax(1.0, fabs(t)));
+    slope = fmax(slope, fabs((double)dz[i] - bdpti_gelu_slope_exact(t)));
+    slope = fmax(slope, fabs((double)sum[i] - 1 - bdpti_gelu_slope_exact(t)));
+    if (t < 0 && t > -13.0) tail = fmax(tail, d / fabs(want));
+  }
+  printf("  %-8s GELU: error %.2g, slope %.2g, relative in the tail to -13: %.2g\n",
+         ctx.isa->name, worst, slope, tail);
+  CHECK(worst <= 1.0 * eps);
+  CHECK(slope <= 3.0 * eps);
+  CHECK(tail <= 80 * eps);
+  CHECK((y[0] == 0 || !IS_FLOAT) && y[N - 1] == z[N - 1]);
+  for (i = 0; i <= 40; i++) { /* every length, in place and from one element on */
+    bdpt_real *part = copy_of(z + 80000, i);
+    bdpti_gelu_fwd(&ctx, i, part, part);
+    CHECK(distance_real(part, y + 80000, i) == 0);
+    free(part);
+  }
+  free(z); free(y); free(dz); free(dy); free(sum);
+}
+
+/* ---- matrix product ---------------------------------------------------------------------------- */
+
+typedef struct problem {
+  bdpti_gemm g;
+  size_t a_size, b_size, c_size;
+  bdpt_real *a, *b, *c, *bias, *gelu, *residual, *scale, *z;
+} problem;
+
+static size_t one_of(size_t a, size_t b, int which) { return which ? a : b; }
+
+/* A random product: strides of either order with gaps, and each epilogue step or not by a bit. */
+static problem make_problem(size_t m, size_t n, size_t k, unsigned bits) {
+  problem p;
+  const size_t gap = bdpti_below(&rng, 3), c_row = n + bdpti_below(&rng, 4);
+  memset(&p, 0, sizeof p);
+  p.g.m = m; p.g.n = n; p.g.k = k;
+  p.g.a_row = one_of(1, k + gap, bits & 1); p.g.a_col = one_of(m + gap, 1, bits & 1);
+  p.g.b_row = one_of(1, n + gap, bits & 2); p.g.b_col = one_of(k + gap, 1, bits & 2);
+  if ((bits & 3) == 3 && m + n < 40) { p.g.a_row = 2; p.g.a_col = 2 * m; p.g.b_row *= 2; p.g.b_col *= 2; }
+  p.a_size = m && k ? (m - 1) * p.g.a_row + (k - 1) * p.g.a_col + 1 : 0;
+  p.b_size = n && k ? (k - 1) * p.g.b_row + (n - 1) * p.g.b_col + 1 : 0;
+  p.c_size = m && n ? (m - 1) * c_row + n : 0;
+  p.g.a = p.a = numbers(p.a_size, -1, 1);
+  p.g.b = p.b = numbers(p.b_size, -1, 1);
+  p.g.c = p.c = numbers(p.c_size, -1, 1);
+  p.g.c_row = c_row;
+  p.bias = numbers(n, -1, 1);
+  p.gelu = numbers(p.c_size, 0, 0);
+  p.residual = numbers(p.c_size, -1, 1);
+  p.scale = numbers(m, 0, 2);
+  p.z = numbers(p.c_size, -3, 3);
+  if (bits & 4) p.g.bias = p.bias;
+  if (bits & 8) { p.g.gelu = p.gelu; p.g.gelu_row = c_row; }
+  if (bits & 16) { p.g.residual = p.residual; p.g.residual_row = c_row; }
+  if (bits & 32) { p.g.row_scale = p.scale; p.g.rows_per_scale = bits & 64 ? 3 : 0; }
+  if (bits & 64) p.g.accumulate = 1;
+  if (bits & 128) p.g.alpha = (bdpt_real)-0.75;
+  if (bits & 256) { p.g.dgelu = p.z; p.g.dgelu_row = c_row; }
+  if ((bits & (64 + 16 + 512)) == 16 + 512) p.g.residual = p.c; /* in place */
+  return p;
+}
+
+static void free_problem(problem *p) {
+  free(p->a); free(p->b); free(p->c); free(p->bias);
+  free(p->gelu); free(p->residual); free(p->scale); free(p->z);
+}
+
+static void check_product(size_t m, size_t n, size_t k, unsigned bits) {
+  problem p = make_problem(m, n, k, bits);
+  const double limit = eps * (16 + (double)k);
+  bdpt_real *c = copy_of(p.c, p.c_size), *gelu = copy_of(p.gelu, p.c_size);
+  bdpti_gemm g = p.g;
+  if (g.residual == g.c) g.residual = c;
+  g.c = c;
+  if (g.gelu) g.gelu = gelu;
+  bdpti_matmul_naive(&g);
+  CHECK(bdpti_matmul(&ctx, &p.g) == BDPT_OK);
+  if (!(CHECK(distance_real(p.c, c, p.c_size) <= limit) &&
+        CHECK(distance_real(p.gelu, gelu, p.c_size) <= limit))) {
+    printf("  %s: m %u n %u k %u, options %u\n", ctx.isa->name, (unsigned)m, (unsigned)n,
+           (unsigned)k, bits);
+  }
+  free(c); free(gelu);
+  free_problem(&p);
+}
+
+TEST(test_matmul) {
+  static const size_t odd[12][3] = {{0, 5, 5}, {5, 0, 5}, {5, 5, 0}, {1, 1, 1}, {1, 100, 64},
+    {12, 32, 16}, {13, 33, 17}, {197, 17, 65}, {65, 65, 32}, {24, 800, 20}, {30, 40, 1200},
+    {400, 16, 33}};
+  unsigned i, bits;
+  for (i = 0; i < 12; i++) {
+    for (bits = 0; bits < 1024; bits += 1 + (unsigned)bdpti_below(&rng, 120)) {
+      check_product(odd[i][0], odd[i][1], odd[i][2], bits);
+    }
+  }
+  for (i = 0; i < 400; i++) {
+    check_product(bdpti_below(&rng, 50), bdpti_below(&rng, 80), bdpti_below(&rng, 60),
+                  (unsigned)bdpti_below(&rng, 1024));
+  }
+}
+
+/* ---- attention --------------------------------------------------------------------------------- */
+
+typedef struct heads { size_t images, n, h, d; double scale; } heads;
+
+/* One head in double: out and, if dout is given, the gradients of q, k and v. */
+static void naive_head(const heads *a, const bdpt_real *q, bdpt_real *const *unused, double *out,
+                       double *lse, const bdpt_real *dout, double *dq) {
+  const size_t row = 3 * a->h * a->d, out_row = a->h * a->d;
+  const bdpt_real *k = q + out_row, *v = k + out_row;
+  double *p = zeros(a->n), *dp = zeros(a->n), top, sum, dot;
+  size_t i, j, e;
+  (void)unused;
+  for (i = 0; i < a->n; i++) {
+    for (j = 0, top = -1e300; j < a->n; j++) {
+      for (e = 0, p[j] = 0; e < a->d; e++) p[j] += (double)q[i * row + e] * (double)k[j * row + e];
+      p[j] *= a->scale;
+      top = fmax(top, p[j]);
+    }
+    for (j = 0, sum = 0; j < a->n; j++) sum += p[j] = exp(p[j] - top);
+    lse[i] = top + log(sum);
+    for (j = 0; j < a->n; j++) {
+      p[j] /= sum;
+      for (e = 0; e < a->d; e++) out[i * out_row + e] += p[j] * (double)v[j * row + e];
+    }
+    if (!dout) continue;
+    for (j = 0, dot = 0; j < a->n; j++) {
+      for (e = 0, dp[j] = 0; e < a->d; e++) {
+        dp[j] += (double)dout[i * out_row + e] * (double)v[j * row + e];
+        dq[2 * out_row + j * row + e] += p[j] * (double)dout[i * out_row + e];
+      }
+      dot += dp[j] * p[j];
+    }
+    for (j = 0; j < a->n; j++) {
+      double ds = a->scale * p[j] * (dp[j] - dot);
+      for (e = 0; e < a->d; e++) {
+        dq[i * row + e] += ds * (double)k[j * row + e];
+        dq[out_row + j * row + e] += ds * (double)q[i * row + e];
+      }
+    }
+  }
+  free(p);
+  free(dp);
+}
+
+static void check_attention(size_t images, size_t n, size_t h, size_t d, double scale) {
+  const size_t size = images * n * h * d;
+  /* the rounding of a logit is magnified by the exponential: logits grow with scale and d */
+  const double loss = eps * (8 + fabs(scale) * (double)d);
+  heads a;
+  bdpt_real *qkv = numbers(3 * size, -2, 2), *out = numbers(size, 9, 9);
+  bdpt_real *lse = numbers(images * h * n, 9, 9), *dout = numbers(size, -1, 1);
+  bdpt_real *dqkv = numbers(3 * size, 9, 9), *plain = numbers(size, 9, 9);
+  double *want = zeros(size), *want_lse = zeros(images * h * n), *want_d = zeros(3 * size);
+  size_t b, i;
+  a.images = images; a.n = n; a.h = h; a.d = d; a.scale = scale;
+  CHECK(bdpti_attention_fwd(&ctx, images, n, h, d, (bdpt_real)scale, qkv, out, lse) == BDPT_OK);
+  CHECK(bdpti_attention_fwd(&ctx, images, n, h, d, (bdpt_real)scale, qkv, plain, NULL) == BDPT_OK);
+  CHECK(bdpti_attention_bwd(&ctx, images, n, h, d, (bdpt_real)scale, qkv, out, lse, dout, dqkv) ==
+        BDPT_OK);
+  for (b = 0; b < images; b++) {
+    for (i = 0; i < h; i++) {
+      size_t at = b * n * h * d + i * d;
+      size_t start = 3 * b * n * h * d + i * d;
+      naive_head(&a, qkv + start, NULL, want + at, want_lse + (b * h + i) * n, dout + at,
+                 want_d + start);
+    }
+  }
+  if (!(CHECK(distance(out, want, size) <= 2 * loss) &&
+        CHECK(distance_real(plain, out, size) == 0) &&
+        CHECK(distance(lse, want_lse, images * h * n) <= 4 * eps) &&
+        CHECK(distance(dqkv, want_d, 3 * size) <= 4 * loss * (1 + fabs(scale))))) {
+    printf("  %s: %u images, %u tokens, %u heads of %u\n", ctx.isa->name, (unsigned)images,
+           (unsigned)n, (unsigned)h, (unsigned)d);
+    printf("  %g %g %g\n", distance(out, want, size), distance(lse, want_lse, images * h * n),
+           distance(dqkv, want_d, 3 * size));
+  }
+  free(qkv); free(out); free(lse); free(dout); free(dqkv); free(plain);
+  free(want); free(want_lse); free(want_d);
+}
+
+TEST(test_attention) {
+  check_attention(0, 5, 2, 8, 1);
+  check_attention(1, 1, 1, 1, 1);
+  check_attention(2, 65, 3, 32, 0.1767767);
+  check_attention(1, 197, 1, 64, 0.125);
+  check_attention(1, 33, 2, 7, -0.5);
+  check_attention(2, 16, 2, 16, 3.0);
+  check_attention(1, 17, 3, 33, 0.2);
+  check_attention(3, 5, 1, 48, 0.3);
+  check_attention(1, 80, 1, 5, 0.3);
+  check_attention(1, 40, 1, 20, 60.0); /* nearly one-hot: the maximum must be subtracted */
+}
+
+/* ---- rows -------------------------------------------------------------------------------------- */
+
+static void check_layernorm(size_t rows, size_t n, double mean) {
+  const size_t size = rows * n;
+  bdpt_real *x = numbers(size, mean - 1, mean + 1), *gamma = numbers(n, 0.5, 1.5);
+  bdpt_real *beta = numbers(n, -1, 1), *y = numbers(size, 9, 9), *mu = numbers(rows, 0, 0);
+  bdpt_real *r = numbers(rows, 0, 0), *dy = numbers(size, -1, 1), *dx = numbers(size, 1, 1);
+  bdpt_real *dgamma = numbers(n, 1, 1), *dbeta = numbers(n, 1, 1), *only = numbers(n, 0, 0);
+  double *wy = zeros(size), *wdx = zeros(size), *wg = zeros(n), *wb = zeros(n);
+  const double e = 1e-6;
+  double loss = eps * slack * (8 + fabs(mean)); /* and a row of equal numbers magnifies rounding by r */
+  size_t i, j;
+  for (j = 0; j < n; j++) wg[j] = wb[j] = 1;
+  for (i = 0; i < rows; i++) {
+    double m = 0, v = 0, rs, g1 = 0, g2 = 0;
+    for (j = 0; j < n; j++) m += (double)x[i * n + j] / (double)n;
+    for (j = 0; j < n; j++) v += ((double)x[i * n + j] - m) * ((double)x[i * n + j] - m);
+    rs = 1 / sqrt(v / (double)n + e);
+    loss = fmax(loss, eps * slack * (8 + fabs(mean)) * rs);
+    for (j = 0; j < n; j++) {
+      double xh = ((double)x[i * n + j] - m) * rs, d = (double)dy[i * n + j];
+      wy[i * n + j] = xh * (double)gamma[j] + (double)beta[j];
+      wg[j] += d * xh;
+      wb[j] += d;
+      g1 += d * (double)gamma[j] / (double)n;
+      g2 += d * (double)gamma[j] * xh / (double)n;
+    }
+    for (j = 0; j < n; j++) {
+      double xh = ((double)x[i * n + j] - m) * rs;
+      wdx[i * n + j] = 1 + rs * ((double)dy[i * n + j] * (double)gamma[j] - g1 - xh * g2);
+    }
+  }
+  bdpti_layernorm_fwd(&ctx, rows, n, x, gamma, beta, (bdpt_real)e, y, mu, r);
+  CHECK(distance(y, wy, size) <= 4 * loss);
+  CHECK(bdpti_layernorm_bwd(&ctx, rows, n, x, gamma, mu, r, dy, dx, 1, dgamma, dbeta) == BDPT_OK);
+  CHECK(distance(dgamma, wg, n) <= 4 * loss);
+  CHECK(distance(dbeta, wb, n) <= 30 * eps);
+  CHECK(distance(dx, wdx, size) <= loss * fmax(1, loss / eps / 8));
+  bdpti_layernorm_bwd(&ctx, rows, n, x, gamma, mu, r, dy, dx, 0, NULL, only);
+  for (j = 0; j < size; j++) wdx[j] -= 1;
+  for (j = 0; j < n; j++) wb[j] -= 1;
+  CHECK(distance(dx, wdx, size) <= loss * fmax(1, loss / eps / 8));
+  CHECK(distance(only, wb, n) <= 30 * eps);
+  bdpti_layernorm_fwd(&ctx, rows, n, x, gamma, beta, (bdpt_real)e, x, NULL, NULL); /* in place */
+  CHECK(distance_real(x, y, size) == 0);
+  free(x); free(gamma); free(beta); free(y); free(mu); free(r); free(dy); free(dx); free(dgamma);
+  free(dbeta); free(only); free(wy); free(wdx); free(wg); free(wb);
+}
+
+TEST(test_layernorm) {
+  static const size_t widths[8] = {1, 2, 5, 16, 31, 96, 97, 192};
+  int i;
+  for (i = 0; i < 8; i++) check_layernorm((size_t)i * 13, widths[i], 0.3);
+  check_layernorm(3, 384, 1000); /* E[x^2] - E[x]^2 would have no digit left */
+}
+
+static void check_softmax(size_t rows, size_t n, double spread) {
+  const size_t size = rows * n;
+  bdpt_real *x = numbers(size, -spread, spread), *y = numbers(size, 9, 9), *lse = numbers(rows, 9, 9);
+  bdpt_real *dy = numbers(size, -1, 1), *dx = numbers(size, 1, 1), *other = numbers(rows, 9, 9);
+  double *wy = zeros(size), *wl = zeros(rows), *wdx = zeros(size);
+  const double reference = IS_FLOAT ? 1 : 1 + spread;
+  size_t i, j;
+  for (i = 0; i < rows; i++) {
+    double top = -1e300, sum = 0, dot = 0;
+    for (j = 0; j < n; j++) top = fmax(top, (double)x[i * n + j]);
+    for (j = 0; j < n; j++) sum += exp((double)x[i * n + j] - top);
+    wl[i] = top + log(sum);
+    for (j = 0; j < n; j++) wy[i * n + j] = exp((double)x[i * n + j] - wl[i]);
+    for (j = 0; j < n; j++) dot += wy[i * n + j] * (double)dy[i * n + j];
+    for (j = 0; j < n; j++) wdx[i * n + j] = 1 + wy[i * n + j] * ((double)dy[i * n + j] - dot);
+  }
+  bdpti_softmax_fwd(&ctx, rows, n, x, y, lse);
+  CHECK(distance(y, wy, size) <= 4 * eps * reference);
+  CHECK(n == 0 || distance(lse, wl, rows) <= 4 * eps);
+  bdpti_softmax_fwd(&ctx, rows, n, x, NULL, other);
+  CHECK(distance_real(other, lse, rows) == 0);
+  bdpti_softmax_bwd(&ctx, rows, n, y, dy, dx, 1);
+  CHECK(distance(dx, wdx, size) <= 8 * eps * reference);
+  bdpti_softmax_bwd(&ctx, rows, n, y, dy, dx, 0);
+  for (j = 0; j < size; j++) wdx[j] -= 1;
+  CHECK(distance(dx, wdx, size) <= 8 * eps * reference);
+  bdpti_softmax_fwd(&ctx, rows, n, x, x, NULL); /* in place */
+  CHECK(distance_real(x, y, size) == 0);
+  free(x); free(y); free(lse); free(dy); free(dx); free(other); free(wy); free(wl); free(wdx);
+}
+
+TEST(test_softmax) {
+  static const size_t widths[8] = {1, 2, 5, 16, 31, 65, 100, 197};
+  int i;
+  for (i = 0; i < 8; i++) check_softmax((size_t)i * 9, widths[i], 5);
+  check_softmax(7, 0, 1);
+  check_softmax(20, 50, 3000); /* far apart: no overflow, exact zeros */
+}
+
+/* ---- elements and reductions ------------------------------------------------------------------- */
+
+static void check_elements(size_t n) {
+  bdpt_real *x = numbers(n, -2, 2), *y = numbers(n, -2, 2), *u = numbers(n, 9, 9);
+  bdpt_real *z = numbers(n, -2, 2), *one = copy_of(y, n);
+  double *w = zeros(n), square = 0, difference = 0, size = 1;
+  size_t i;
+  for (i = 0; i < n; i++) {
+    double a = (double)x[i], b = (double)y[i], c = (double)z[i];
+    square += a * a; difference += a * (b - c);
+    size += 4;
+  }
+  CHECK_CLOSE(bdpti_sum_squares(&ctx, n, x), square, 4 * eps * slack * size);
+  CHECK_CLOSE(bdpti_mix_dm(&ctx, n, x, y, z), difference, 4 * eps * slack * size);
+  for (i = 0; i < n; i++) w[i] = 0.25 * (double)x[i] - 3 * (double)y[i];
+  bdpti_axpby(&ctx, n, (bdpt_real)0.25, x, -3, y, u);
+  CHECK(distance(u, w, n) <= 2 * eps);
+  bdpti_axpby(&ctx, n, (bdpt_real)0.25, x, -3, NULL, u);
+  for (i = 0; i < n; i++) w[i] = 0.25 * (double)x[i];
+  CHECK(distance(u, w, n) <= eps);
+  bdpti_scale(&ctx, n, 4, u);
+  CHECK(distance_real(u, x, n) == 0);
+  bdpti_accumulate(&ctx, n, x, one);
+  for (i = 0; i < n; i++) w[i] = (double)x[i] + (double)y[i];
+  CHECK(distance(one, w, n) <= eps);
+  bdpti_mix_fwd(&ctx, n, (bdpt_real)0.3, x, y, u);
+  for (i = 0; i < n; i++) w[i] = 0.3 * (double)x[i] + 0.7 * (double)y[i];
+  CHECK(distance(u, w, n) <= 4 * eps);
+  bdpti_mix_fwd(&ctx, n, 1, x, y, u);
+  CHECK(distance_real(u, x, n) == 0);
+  bdpti_ema(&ctx, n, (bdpt_real)0.9, u, y);
+  for (i = 0; i < n; i++) w[i] = 0.9 * (double)x[i] + 0.1 * (double)y[i];
+  CHECK(distance(u, w, n) <= 4 * eps);
+  CHECK(bdpti_all_finite(&ctx, n, x));
+  if (n > 0) {
+    const bdpt_real kept = x[n - 1];
+    x[n - 1] = (bdpt_real)HUGE_VAL;
+    CHECK(!bdpti_all_finite(&ctx, n, x));
+    x[n - 1] = x[n - 1] - x[n - 1];
+    CHECK(!bdpti_all_finite(&ctx, n, x));
+    x[n - 1] = kept;
+    x[n / 2] = -(bdpt_real)HUGE_VAL;
+    CHECK(!bdpti_all_finite(&ctx, n, x));
+  }
+  free(x); free(y); free(u); free(z); free(one); free(w);
+}
+
+static void check_rows(size_t rows, size_t n) {
+  const size_t size = rows * n;
+  bdpt_real *x = numbers(size, -1, 1), *y = numbers(size, -1, 1), *u = numbers(size, 9, 9);
+  bdpt_real *factor = numbers(rows, 0, 2), *sums = numbers(n, 1, 1);
+  double *w = zeros(size), *ws = zeros(n);
+  size_t i, j;
+  for (j = 0; j < n; j++) ws[j] = 1;
+  for (i = 0; i < size; i++) {
+    ws[i % n] += (double)x[i];
+    w[i] = (double)y[i] + (double)factor[i / n] * (double)x[i];
+  }
+  CHECK(bdpti_column_sum(&ctx, rows, n, x, sums) == BDPT_OK);
+  CHECK(distance(sums, ws, n) <= eps * slack * (8 + sqrt((double)rows)));
+  bdpti_sample_axpy(&ctx, rows, n, factor, x, y, u);
+  CHECK(distance(u, w, size) <= 2 * eps);
+  bdpti_sample_axpy(&ctx, rows, n, factor, x, NULL, u);
+  for (i = 0; i < size; i++) w[i] -= (double)y[i];
+  CHECK(distance(u, w, size) <= 2 * eps);
+  free(x); free(y); free(u); free(factor); free(sums); free(w); free(ws);
+}
+
+TEST(test_elements) {
+  static const size_t lengths[10] = {0, 1, 2, 7, 16, 33, 1023, 1025, 5000, 70001};
+  int i;
+  for (i = 0; i < 10; i++) check_elements(lengths[i]);
+  check_rows(0, 5);
+  check_rows(5, 0);
+  for (i = 1; i < 6; i++) check_rows((size_t)(i * i * i * 9), (size_t)(i * 17 - 16));
+}
+
+TEST(test_adamw) {
+  static const size_t lengths[4] = {0, 1, 33, 4100};
+  int c, step;
+  for (c = 0; c < 4; c++) {
+    const size_t n = lengths[c];
+    bdpt_real *p = numbers(n, -1, 1), *m = numbers(n, 0, 0), *v = numbers(n, 0, 0);
+    double *wp = zeros(n), *wm = zeros(n), *wv = zeros(n);
+    size_t i;
+    for (i = 0; i < n; i++) wp[i] = (double)p[i];
+    for (step = 1; step <= 4; step++) {
+      bdpt_real *g = numbers(n, -1, 1);
+      for (i = 0; i < n; i++) { /* gradients of every size, and none at all */
+        g[i] *= (bdpt_real)pow(10.0, (double)(i % 16) - 12.0);
+        if (i % 7 == 3) g[i] = 0;
+      }
+      bdpti_adamw(&ctx, n, 1e-3, 0.9, 0.999, 1e-8, 0.05, step, p, g, m, v);
+      for (i = 0; i < n; i++) {
+        double d = (double)g[i];
+        wp[i] *= 1 - 1e-3 * 0.05;
+        wm[i] = 0.9 * wm[i] + 0.1 * d;
+        wv[i] = 0.999 * wv[i] + 0.001 * d * d;
+        wp[i] -= 1e-3 / (1 - pow(0.9, step)) * wm[i] /
+                 (sqrt(wv[i]) / sqrt(1 - pow(0.999, step)) + 1e-8);
+      }
+      CHECK(distance(p, wp, n) <= 4 * eps);
+      for (i = 0; i < n; i++) {
+        if (wv[i] < 1e-30) continue;
+        CHECK(fabs((double)m[i] - wm[i]) <= 4e-6 * sqrt(wv[i] * 1000));
+        CHECK(fabs((double)v[i] - wv[i]) <= 1e-5 * wv[i]);
+      }
+      free(g);
+    }
+    free(p); free(m); free(v); free(wp); free(wm); free(wv);
+  }
+}
+
+/* ---- threads ----------------------------------------------------------------------------------- */
+
+static uint64_t add_hash(uint64_t h, const void *data, size_t bytes) {
+  const unsigned char *p = (const unsigned char *)data;
+  size_t i;
+  for (i = 0; i < bytes; i++) h = (h ^ p[i]) * UINT64_C(1099511628211);
+  return h;
+}
+
+/* Every threaded kernel on sizes that are shared out, folded into one number. */
+static uint64_t everything(void) {
+  const size_t rows = 300, n = 203, size = rows * n, heads_d = 2 * 3 * 130 * 24;
+  uint64_t h = UINT64_C(14695981039346656037);
+  bdpt_real *x, *y, *u, *v, *q, *o, *l;
+  double sums[3];
+  unsigned i;
+  bdpti_rng_seed(&rng, 5, 6);
+  x = numbers(size, -1, 1); y = numbers(size, -1, 1); u = numbers(size, 0, 0);
+  v = numbers(size, 0, 1);
+  q = numbers(3 * heads_d, -1, 1); o = numbers(heads_d, 0, 0); l = numbers(4 * heads_d, 0, 0);
+  for (i = 0; i < 8; i++) {
+    static const size_t shape[8][3] = {{197, 300, 150}, {700, 33, 70}, {130, 70, 900}, {13, 900, 100},
+      {50, 1600, 40}, {1000, 16, 100}, {65, 65, 400}, {2, 2000, 400}};
+    problem p = make_problem(shape[i][0], shape[i][1], shape[i][2], i * 91);
+    bdpti_matmul(&ctx, &p.g);
+    h = add_hash(add_hash(h, p.c, p.c_size * sizeof *p.c), p.gelu, p.c_size * sizeof *p.c);
+    free_problem(&p);
+  }
+  for (i = 0; i < 2; i++) { /* six heads, then one: its queries are cut into pieces */
+    bdpti_attention_fwd(&ctx, i ? 1 : 2, i ? 390 : 130, i ? 1 : 3, i ? 48 : 24, 1, q, o, l);
+    h = add_hash(add_hash(h, o, heads_d * sizeof *o), l, heads_d * sizeof *l);
+    bdpti_attention_bwd(&ctx, i ? 1 : 2, i ? 390 : 130, i ? 1 : 3, i ? 48 : 24, 1, q, o, l, q,
+                        l + heads_d);
+    h = add_hash(h, l, heads_d * sizeof *l);
+  }
+  sums[0] = bdpti_sum_squares(&ctx, size, x);
+  sums[1] = bdpti_mix_dm(&ctx, size, x, y, u);
+  sums[2] = bdpti_all_finite(&ctx, size, x);
+  h = add_hash(h, sums, sizeof sums);
+  bdpti_gelu_fwd(&ctx, size, x, u); h = add_hash(h, u, size * sizeof *u);
+  bdpti_gelu_bwd(&ctx, size, x, y, u, 1); h = add_hash(h, u, size * sizeof *u);
+  bdpti_softmax_fwd(&ctx, rows, n, x, u, l); h = add_hash(h, u, size * sizeof *u);
+  bdpti_softmax_bwd(&ctx, rows, n, u, y, u, 1); h = add_hash(h, u, size * sizeof *u);
+  bdpti_layernorm_fwd(&ctx, rows, n, x, q, q + n, (bdpt_real)1e-6, u, l, l + rows);
+  h = add_hash(h, u, size * sizeof *u);
+  bdpti_layernorm_bwd(&ctx, rows, n, x, q, l, l + rows, y, u, 0, o, o + n);
+  h = add_hash(add_hash(h, u, size * sizeof *u), o, 2 * n * sizeof *o);
+  bdpti_column_sum(&ctx, rows, n, x, o); h = add_hash(h, o, n * sizeof *o);
+  bdpti_sample_axpy(&ctx, rows, n, o, x, y, u); h = add_hash(h, u, size * sizeof *u);
+  bdpti_adamw(&ctx, size, 1e-3, 0.9, 0.99, 1e-8, 0.1, 1, u, x, y, v);
+  h = add_hash(add_hash(h, u, size * sizeof *u), y, size * sizeof *y);
+  free(x); free(y); free(u); free(v); free(q); free(o); free(l);
+  return h;
+}
+
+TEST(test_threads) {
+  const int isa = ctx.isa_wanted;
+  uint64_t one, more;
+  int t;
+  use(isa, 1);
+  one = everything();
+  for (t = 2; t <= 5; t++) {
+    use(isa, t);
+    more = everything();
+    CHECK(one == more);
+  }
+  use(isa, 1);
+  more = everything();
+  CHECK(one == more); /* and the same again */
+}
+
+/* A product must say so when its workspace cannot be had. */
+static void *refuse(void *user, size_t bytes) {
+  (void)user;
+  (void)bytes;
+  return NULL;
+}
+
+TEST(test_failures) {
+  problem p = make_problem(20, 20, 20, 0);
+  bdpt_context poor;
+  memset(&poor, 0, sizeof poor);
+  poor.allocator.alloc = refuse;
+  poor.threads = 1;
+  bdpt_init(&poor);
+  CHECK(bdpti_matmul(&poor, &p.g) == BDPT_E_MEMORY);
+  CHECK_HAS(poor.message, "memory");
+  CHECK(bdpti_attention_fwd(&poor, 1, 4, 1, 4, 1, p.a, p.c, NULL) == BDPT_E_MEMORY);
+  CHECK(bdpti_column_sum(&poor, 4, 4, p.a, p.c) == BDPT_E_MEMORY);
+  CHECK(bdpti_attention_work((size_t)-1 / 2, 64) == (size_t)-1);
+  free_problem(&p);
+}
+
+int main(void) {
+  const bdpti_isa *previous = NULL;
+  int isa;
+  CHECK(bdpti_isa_select(0) == bdpti_isa_select(BDPT_ISA_AVX512));
+  CHECK(strcmp(bdpti_isa_label(bdpti_isa_select(BDPT_ISA_PORTABLE)), "portable") == 0);
+  for (isa = BDPT_ISA_PORTABLE; isa <= BDPT_ISA_AVX512; isa++) {
+    bdpti_rng_seed(&rng, 1, (uint64_t)isa);
+    use(isa, 2);
+    if (ctx.isa == previous) continue; /* this processor has no more */
+    previous = ctx.isa;
+    RUN(test_exp);
+    RUN(test_gelu);
+    RUN(test_matmul);
+    RUN(test_attention);
+    RUN(test_layernorm);
+    RUN(test_softmax);
+    RUN(test_elements);
+    RUN(test_adamw);
+    RUN(test_threads);
+  }
+  RUN(test_failures);
+  bdpt_finish(&ctx);
+  return TEST_END("kernels");
+}

@@ -1,0 +1,351 @@
+/* The model accuracy predictor: the least-squares solver, and the paper's 22-point example with the
+ * values that follow from it (and the published ones that do not). Reference values come from
+ * numpy.linalg.lstsq with rcond = 1e-9 on the same points. */
+#define BOUNDARYDPT_IMPLEMENTATION
+#include "../boundarydpt.h"
+#include "test.h"
+
+static bdpt_context ctx;
+
+/* DeiT-Base, L = 12: layers kept (attention, activation) and accuracy, as published. The published
+ * ratios are these counts over 12 rounded to two decimals; here they are exact. */
+static const struct { int attention, activation; double accuracy; } published[22] = {
+  {12, 12, 81.80}, {11, 12, 81.31}, {10, 12, 80.90}, {9, 12, 80.20}, {8, 12, 78.10},
+  {7, 12, 77.40},  {6, 12, 72.69},  {5, 12, 69.44},  {4, 12, 64.84}, {12, 11, 81.07},
+  {12, 10, 80.40}, {12, 9, 78.90},  {12, 8, 77.80},  {12, 7, 76.70}, {12, 6, 75.20},
+  {12, 5, 74.50},  {12, 4, 73.90},  {11, 11, 80.34}, {11, 10, 80.03}, {10, 10, 78.88},
+  {10, 9, 78.08},  {9, 9, 76.52}
+};
+static const double published_theta[6] = {31.684374, 50.653461, 39.298158,
+                                          -19.795489, -8.338992, -11.704586};
+static bdpt_map_point points[22];
+
+static void load_points(void) {
+  int i;
+  for (i = 0; i < 22; i++) {
+    points[i].attention = published[i].attention / 12.0;
+    points[i].activation = published[i].activation / 12.0;
+    points[i].accuracy = published[i].accuracy;
+  }
+}
+
+static double residual_squares(const bdpt_map *map) {
+  double sum = 0;
+  int i;
+  for (i = 0; i < 22; i++) {
+    double e = bdpt_map_predict(map, points[i].attention, points[i].activation);
+    sum += (e - points[i].accuracy) * (e - points[i].accuracy);
+  }
+  return sum;
+}
+
+TEST(terms) {
+  static const int total[6][2] = {{0, 0}, {1, 0}, {0, 1}, {2, 0}, {1, 1}, {0, 2}};
+  bdpt_map map;
+  int k, i, j, n, d, seen[5][5];
+  memset(&map, 0, sizeof map);
+  map.degree = 2;
+  for (k = 0; k < 6; k++) {
+    bdpt_map_term(&map, k, &i, &j);
+    CHECK(i == total[k][0] && j == total[k][1]);
+  }
+  /* Every monomial once, for both readings of "degree". */
+  for (n = 0; n < 2; n++) {
+    for (d = 1; d <= 4; d++) {
+      int bad = 0, terms = bdpti_map_terms(d, n);
+      memset(seen, 0, sizeof seen);
+      map.degree = d;
+      map.per_variable = n;
+      for (k = 0; k < terms; k++) {
+        bdpt_map_term(&map, k, &i, &j);
+        if (i < 0 || j < 0 || i > d || j > d || (!n && i + j > d) || seen[i][j]++) bad++;
+      }
+      CHECK(bad == 0);
+    }
+  }
+  map.degree = 2; map.per_variable = 0; map.terms = 6;
+  memcpy(map.theta, published_theta, sizeof published_theta);
+  CHECK_CLOSE(bdpt_map_predict(&map, 1, 1), 81.796926, 1e-9); /* the site prints 81.797 */
+}
+
+/* Solves a[cols][rows] theta = y with the library's own solver. */
+static int solve(const double *a, size_t rows, int cols, const double *y, double *theta) {
+  static double ua[400], v[400];
+  bdpti_lsq f;
+  f.rows = rows; f.cols = cols; f.a = ua; f.v = v;
+  memcpy(ua, a, rows * (size_t)cols * sizeof *a);
+  bdpti_lsq_factor(&f, 1e-9);
+  bdpti_lsq_solve(&f, y, theta);
+  return f.rank;
+}
+
+TEST(solver) {
+  /* columns (2,1), (1,3): inverse known. */
+  static const double square[4] = {2, 1, 1, 3}, ys[2] = {4, 7};
+  /* 4 x 3, the third column is the sum of the first two: rank 2, and the shortest of the exact
+   * solutions of y = c1 + 2 c2 is (0, 1, 1). */
+  static const double deficient[12] = {1, 1, 0, 2, 0, 1, 1, 1, 1, 2, 1, 3}, yd[4] = {1, 3, 2, 4};
+  /* one equation in three unknowns: 1*x + 2*y + 2*z = 9 -> (1, 2, 2). */
+  static const double wide[3] = {1, 2, 2}, yw[1] = {9};
+  static const double nothing[6] = {0, 0, 0, 0, 0, 0}, yn[2] = {1, 2};
+  double theta[3];
+  CHECK(solve(square, 2, 2, ys, theta) == 2);
+  CHECK_CLOSE(theta[0], 1.0, 1e-14);
+  CHECK_CLOSE(theta[1], 2.0, 1e-14);
+  CHECK(solve(deficient, 4, 3, yd, theta) == 2);
+  CHECK_CLOSE(theta[0], 0.0, 1e-13);
+  CHECK_CLOSE(theta[1], 1.0, 1e-13);
+  CHECK_CLOSE(theta[2], 1.0, 1e-13);
+  CHECK(solve(wide, 1, 3, yw, theta) == 1);
+  CHECK_CLOSE(theta[0], 1.0, 1e-14);
+  CHECK_CLOSE(theta[1], 2.0, 1e-14);
+  CHECK_CLOSE(theta[2], 2.0, 1e-14);
+  CHECK(solve(nothing, 2, 3, yn, theta) == 0);
+  CHECK(theta[0] == 0 && theta[1] == 0 && theta[2] == 0);
+}
+
+/* Hilbert's matrix, 6 x 6: condition 1.5e7. One-sided Jacobi keeps the small singular values. */
+TEST(solver_ill_conditioned) {
+  double a[36], y[6], theta[6];
+  int i, j;
+  for (i = 0; i < 6; i++) {
+    y[i] = 0;
+    for (j = 0; j < 6; j++) {
+      a[j * 6 + i] = 1.0 / (i + j + 1);
+      y[i] += a[j * 6 + i] * (j + 1);
+    }
+  }
+  CHECK(solve(a, 6, 6, y, theta) == 6);
+  for (j = 0; j < 6; j++) CHECK_CLOSE(theta[j], j + 1, 1e-8);
+}
+
+TEST(example_fit) {
+  static const double theta[6] = {14.48776772, 99.94121199, 29.49472944,
+                                  -45.80679692, -14.03676581, -2.44422173};
+  static const double rmse[5] = {0, 2.00767940, 0.59231489, 0.74343250, 1.07122901};
+  static const double mae[5] = {0, 1.52866694, 0.44006740, 0.47530427, 0.53827008};
+  bdpt_map map, other;
+  int k, d;
+  CHECK(bdpt_map_fit(&ctx, points, 22, NULL, &map) == BDPT_OK);
+  CHECK(map.degree == 2 && map.terms == 6 && map.rank == 6 && !map.per_variable);
+  for (k = 0; k < 6; k++) CHECK_CLOSE(map.theta[k], theta[k], 2e-8);
+  for (d = 1; d <= 4; d++) {
+    CHECK_CLOSE(map.cv_rmse[d], rmse[d], 2e-8);
+    CHECK_CLOSE(map.cv_mae[d], mae[d], 2e-8);
+  }
+  CHECK_CLOSE(map.fit_rmse, 0.41684644, 1e-8);
+  CHECK_CLOSE(map.fit_mae, 0.30453338, 1e-8);
+  CHECK_CLOSE(residual_squares(&map), 3.82274102, 1e-8);
+
+  /* The published coefficients are not the least-squares fit of the published points: they leave
+   * nineteen times the squared residual, and no coefficient agrees. */
+  other = map;
+  memcpy(other.theta, published_theta, sizeof published_theta);
+  CHECK_CLOSE(residual_squares(&other), 71.95647, 1e-5);
+  for (k = 0; k < 6; k++) CHECK(fabs(map.theta[k] - published_theta[k]) > 5.0);
+}
+
+TEST(example_splits) {
+  static const int fitted[4][3] = {{4, 2, 2}, {6, 2, 4}, {8, 2, 6}, {10, 2, 8}};
+  static const int printed[4][3] = {{4, 3, 1}, {6, 3, 3}, {8, 4, 4}, {10, 5, 5}};
+  bdpt_map map, other;
+  double p;
+  int b, a, g;
+  CHECK(bdpt_map_fit(&ctx, points, 22, NULL, &map) == BDPT_OK);
+  other = map;
+  memcpy(other.theta, published_theta, sizeof published_theta);
+  for (b = 0; b < 4; b++) {
+    CHECK(bdpt_map_split(&ctx, &map, 12, fitted[b][0], &a, &g, NULL) == BDPT_OK);
+    CHECK(a == fitted[b][1] && g == fitted[b][2]);
+    CHECK(bdpt_map_split(&ctx, &other, 12, printed[b][0], &a, &g, NULL) == BDPT_OK);
+    CHECK(a == printed[b][1] && g == printed[b][2]);
+  }
+  bdpt_map_split(&ctx, &map, 12, 8, &a, &g, &p);
+  CHECK_CLOSE(p, 74.24949227, 1e-7);
+  CHECK_CLOSE(bdpt_map_predict(&map, 8 / 12.0, 8 / 12.0), 73.09493558, 1e-7);
+  bdpt_map_split(&ctx, &other, 12, 8, &a, &g, &p);
+  CHECK_CLOSE(p, 73.95, 0.01);
+}
+
+/* Algorithm 3's details: the ends of the line, ties, budgets over the depth, refusals. */
+TEST(split_edges) {
+  bdpt_map flat;
+  int a = -1, g = -1;
+  double p;
+  memset(&flat, 0, sizeof flat);
+  flat.degree = 1;
+  flat.terms = 3;
+  flat.theta[0] = 5.0; /* equal everywhere: the first, with the fewest attention layers, stands */
+  CHECK(bdpt_map_split(&ctx, &flat, 12, 4, &a, &g, &p) == BDPT_OK);
+  CHECK(a == 0 && g == 4 && p == 5.0);
+  CHECK(bdpt_map_split(&ctx, &flat, 3, 5, &a, &g, NULL) == BDPT_OK);
+  CHECK(a == 2 && g == 3);
+  flat.theta[2] = 1.0; /* activations are worth keeping */
+  CHECK(bdpt_map_split(&ctx, &flat, 12, 4, &a, &g, NULL) == BDPT_OK);
+  CHECK(a == 4 && g == 0);
+  CHECK(bdpt_map_split(&ctx, &flat, 12, 0, &a, &g, NULL) == BDPT_OK);
+  CHECK(a == 0 && g == 0);
+  CHECK(bdpt_map_split(&ctx, &flat, 12, 25, &a, &g, NULL) == BDPT_E_ARGUMENT);
+  CHECK_HAS(ctx.message, "25 layers of a network of 12 blocks");
+  bdpt_clear_error(&ctx);
+  CHECK(bdpt_map_split(&ctx, &flat, 12, -1, &a, &g, NULL) == BDPT_E_ARGUMENT);
+  bdpt_clear_error(&ctx);
+}
+
+TEST(example_per_variable) {
+  static const double rmse[5] = {0, 1.83272086, 1.45137177, 0.88018492, 1.09312096};
+  static const int rank[5] = {0, 4, 9, 12, 14};
+  bdpt_map_options o;
+  bdpt_map map;
+  int d, a, g;
+  memset(&o, 0, sizeof o);
+  o.per_variable = 1;
+  CHECK(bdpt_map_fit(&ctx, points, 22, &o, &map) == BDPT_OK);
+  CHECK(map.degree == 3 && map.terms == 16 && map.rank == 12);
+  for (d = 1; d <= 4; d++) CHECK_CLOSE(map.cv_rmse[d], rmse[d], 5e-8);
+  CHECK(bdpt_map_split(&ctx, &map, 12, 8, &a, &g, NULL) == BDPT_OK);
+  CHECK(a == 6 && g == 2);
+  for (d = 1; d <= 4; d++) {
+    o.degree = d;
+    CHECK(bdpt_map_fit(&ctx, points, 22, &o, &map) == BDPT_OK);
+    CHECK(map.degree == d && map.terms == (d + 1) * (d + 1) && map.rank == rank[d]);
+    CHECK_CLOSE(map.cv_rmse[d], rmse[d], 5e-8);
+    CHECK(map.cv_rmse[d % 4 + 1] != map.cv_rmse[d % 4 + 1]); /* NaN: not tried */
+  }
+  o.per_variable = 0;
+  o.degree = 4;
+  CHECK(bdpt_map_fit(&ctx, points, 22, &o, &map) == BDPT_OK);
+  CHECK(map.terms == 15 && map.rank == 14); /* the quartic that the design cannot see */
+}
+
+/* Data that lie on a quadratic exactly: degree 2, its coefficients, no error. */
+TEST(exact_surface) {
+  static const double theta[6] = {31, 50, 39, -20, -8, -12};
+  bdpt_map_point p[22];
+  bdpt_map map;
+  int i, k;
+  for (i = 0; i < 22; i++) {
+    double a = points[i].attention, t = points[i].activation;
+    p[i] = points[i];
+    p[i].accuracy = theta[0] + theta[1] * a + theta[2] * t + theta[3] * a * a + theta[4] * a * t +
+                    theta[5] * t * t;
+  }
+  { bdpt_map_options o; memset(&o, 0, sizeof o); o.max_degree = 2;
+    CHECK(bdpt_map_fit(&ctx, p, 22, &o, &map) == BDPT_OK); }
+  CHECK(map.degree == 2);
+  for (k = 0; k < 6; k++) CHECK_CLOSE(map.theta[k], theta[k], 1e-9);
+  CHECK(map.fit_rmse < 1e-11 && map.cv_rmse[2] < 1e-10);
+}
+
+/* Rows of the noise study (PAPER_NOTES.md, MAP). Reference: 500 trials with numpy's generator. The
+ * allowance is four standard errors of the difference of two studies with 500 and 2000 trials. */
+static void noise_row(int per_variable, double sd, double exact, double one, double more,
+                      double a, double t, double spread) {
+  bdpt_map_options o;
+  bdpt_map_noise_report r;
+  double e[3], got[3];
+  int k;
+  memset(&o, 0, sizeof o);
+  o.per_variable = per_variable;
+  CHECK(bdpt_map_noise(&ctx, points, 22, &o, 12, 8, 2000, sd, 0.5, 7, &r) == BDPT_OK);
+  e[0] = exact; e[1] = one; e[2] = more;
+  got[0] = r.exact; got[1] = r.one; got[2] = r.more;
+  for (k = 0; k < 3; k++) {
+    double p = e[k] / 100, width = 400 * sqrt((p * (1 - p) + 0.001) * (1 / 500.0 + 1 / 2000.0));
+    CHECK_CLOSE(got[k], e[k], width);
+  }
+  CHECK_CLOSE(r.exact + r.one + r.more, 100.0, 1e-9);
+  CHECK_CLOSE(r.mean_attention, a, 0.006 + 0.25 * spread);
+  CHECK_CLOSE(r.mean_activation, t, 0.006 + 0.25 * spread);
+  CHECK_CLOSE(r.mean_attention + r.mean_activation, 16 / 12.0, 1e-12);
+  CHECK_CLOSE(r.sd, spread, 0.006 + 0.1 * spread);
+  CHECK(r.trials == 2000);
+  CHECK(r.attention == (per_variable ? 6 : 2) && r.activation == (per_variable ? 2 : 6));
+}
+
+TEST(example_noise) {
+  noise_row(0, 0.1, 99.8, 0.2, 0.0, 0.833, 0.500, 0.004);
+  noise_row(0, sqrt(0.1), 83.6, 16.0, 0.4, 0.847, 0.486, 0.032);
+  noise_row(1, 0.1, 97.4, 2.2, 0.4, 0.500, 0.833, 0.034);
+  noise_row(1, sqrt(0.1), 61.6, 18.8, 19.6, 0.556, 0.777, 0.159);
+}
+
+/* The study is a function of its seed, and without noise every trial is the fit itself. */
+TEST(noise_repeats) {
+  bdpt_map_noise_report r, s;
+  CHECK(bdpt_map_noise(&ctx, points, 22, NULL, 12, 8, 50, 0.3, 0.5, 1, &r) == BDPT_OK);
+  CHECK(bdpt_map_noise(&ctx, points, 22, NULL, 12, 8, 50, 0.3, 0.5, 1, &s) == BDPT_OK);
+  CHECK(r.exact == s.exact && r.one == s.one && r.mean_attention == s.mean_attention);
+  CHECK(bdpt_map_noise(&ctx, points, 22, NULL, 12, 8, 20, 0.0, 0.0, 1, &r) == BDPT_OK);
+  CHECK(r.exact == 100 && r.one == 0 && r.more == 0 && r.sd < 1e-6);
+  CHECK_CLOSE(r.mean_attention, 10 / 12.0, 1e-12);
+  CHECK(bdpt_map_noise(&ctx, points, 22, NULL, 12, 8, 20, 40.0, 1e-9, 1, &r) == BDPT_OK);
+  CHECK(r.exact == 100); /* clipped to nothing */
+  CHECK(bdpt_map_noise(&ctx, points, 22, NULL, 12, 8, 0, 0.1, 0.5, 1, &r) == BDPT_E_ARGUMENT);
+  bdpt_clear_error(&ctx);
+}
+
+static int allowed; /* allocations until the allocator refuses */
+static void *counted_alloc(void *user, size_t bytes) {
+  (void)user;
+  return allowed-- > 0 ? malloc(bytes) : NULL;
+}
+static void counted_free(void *user, void *p, size_t bytes) { (void)user; (void)bytes; free(p); }
+
+TEST(refusals) {
+  bdpt_map_point p[4];
+  bdpt_map_options o;
+  bdpt_map map;
+  bdpt_map_noise_report r;
+  bdpt_context c;
+  int k, ended = 0;
+  memcpy(p, points, sizeof p);
+  memset(&o, 0, sizeof o);
+  CHECK(bdpt_map_fit(&ctx, p, 2, NULL, &map) == BDPT_E_ARGUMENT);
+  CHECK_HAS(ctx.message, "2 points");
+  bdpt_clear_error(&ctx);
+  o.degree = 5;
+  CHECK(bdpt_map_fit(&ctx, p, 4, &o, &map) == BDPT_E_ARGUMENT);
+  bdpt_clear_error(&ctx);
+  p[3].attention = 1.5;
+  CHECK(bdpt_map_fit(&ctx, p, 4, NULL, &map) == BDPT_E_ARGUMENT);
+  CHECK_HAS(ctx.message, "point 3");
+  bdpt_clear_error(&ctx);
+  p[3].attention = 0.5;
+  p[3].accuracy = (double)NAN;
+  CHECK(bdpt_map_fit(&ctx, p, 4, NULL, &map) == BDPT_E_NUMERIC);
+  bdpt_clear_error(&ctx);
+
+  /* Every allocation may fail: an error, no leak. */
+  memset(&c, 0, sizeof c);
+  c.allocator.alloc = counted_alloc;
+  c.allocator.free = counted_free;
+  c.threads = 1;
+  for (k = 0; k < 20 && !ended; k++) {
+    allowed = k;
+    ended = bdpt_map_noise(&c, points, 22, NULL, 12, 8, 3, 0.1, 0.5, 1, &r) == BDPT_OK;
+    CHECK(ended || c.status == BDPT_E_MEMORY);
+    CHECK(c.bytes_now == 0);
+    bdpt_clear_error(&c);
+  }
+  CHECK(ended && k > 3);
+}
+
+int main(void) {
+  memset(&ctx, 0, sizeof ctx);
+  bdpt_init(&ctx);
+  load_points();
+  RUN(terms);
+  RUN(solver);
+  RUN(solver_ill_conditioned);
+  RUN(example_fit);
+  RUN(example_splits);
+  RUN(split_edges);
+  RUN(example_per_variable);
+  RUN(exact_surface);
+  RUN(example_noise);
+  RUN(noise_repeats);
+  RUN(refusals);
+  bdpt_finish(&ctx);
+  return TEST_END("map");
+}

@@ -1,0 +1,469 @@
+/* Every operation of the tape: against PyTorch (tests/fixtures/ops.safetensors), against central
+ * differences (in the double build), and its sentence for shapes that do not fit.
+ *
+ * Tolerances. Fixtures: 1e-5 in float and 1e-10 in double, relative to a tensor's largest entry.
+ * Gradient check: 1e-7 in double; the measured worst over all cases is a few 1e-9. */
+#define BOUNDARYDPT_IMPLEMENTATION
+#include "../boundarydpt.h"
+#include "test.h"
+#include "fixture.h"
+
+static bdpt_context ctx;
+static bdpt_tape *tape;
+
+/* ---- PyTorch ---------------------------------------------------------------------------------- */
+
+static bdpt_tensor *in[6];
+
+static int has_case(const char *op, int i, char *name) {
+  char probe[120];
+  snprintf(name, 80, "%s.%d.", op, i);
+  snprintf(probe, sizeof probe, "%s.%d.y", op, i);
+  return bdpt_safetensors_find(&fixture_file, probe) != NULL;
+}
+
+static void check_zero(const char *name, const char *label) {
+  size_t n = 0, i;
+  double *want = fixture_doubles(name, label, &n);
+  for (i = 0; want && i < n; i++) CHECK(want[i] == 0);
+  free(want);
+}
+
+/* Output and input gradients of a graph against the case's y, dy and dNAME. */
+static void compare(const char *name, bdpt_tensor *y, const char *const *inputs) {
+  double *dy = fixture_doubles(name, "dy", NULL);
+  bdpt_real *seed;
+  char label[40];
+  size_t i;
+  if (!CHECK(y != NULL) || !dy) {
+    printf("  %s %s\n", name, ctx.message);
+    bdpt_clear_error(&ctx);
+    free(dy);
+    return;
+  }
+  seed = (bdpt_real *)malloc((y->count + 1) * sizeof *seed);
+  for (i = 0; i < y->count; i++) seed[i] = (bdpt_real)dy[i];
+  fixture_check(y->data, y->count, name, "y");
+  CHECK(bdpt_backward_from(tape, y, seed) == BDPT_OK);
+  for (i = 0; inputs[i]; i++) {
+    snprintf(label, sizeof label, "d%s", inputs[i]);
+    if (in[i]->grad) fixture_check(in[i]->grad, in[i]->count, name, label);
+    else check_zero(name, label); /* nothing was added to it */
+  }
+  free(seed);
+  free(dy);
+}
+
+static int load(const char *name, const char *const *inputs) {
+  int i;
+  bdpt_tape_reset(tape);
+  for (i = 0; inputs[i]; i++) {
+    in[i] = fixture_input(tape, name, inputs[i]);
+    if (!CHECK(in[i] != NULL)) return 0;
+  }
+  return 1;
+}
+
+static bdpt_real *reals(const char *name, const char *what) {
+  size_t n = 0, i;
+  double *v = fixture_doubles(name, what, &n);
+  bdpt_real *r = (bdpt_real *)malloc((n + 1) * sizeof *r);
+  for (i = 0; i < n; i++) r[i] = (bdpt_real)v[i];
+  free(v);
+  return r;
+}
+
+#define EACH(op) for (i = 0; has_case(op, i, name); i++)
+
+TEST(torch_linear_norm_gelu_softmax) {
+  static const char *const xwb[] = {"x", "w", "b", NULL}, *const x[] = {"x", NULL};
+  char name[80];
+  int i;
+  EACH("linear") if (load(name, xwb)) compare(name, bdpt_linear(tape, in[0], in[1], in[2]), xwb);
+  CHECK(i >= 5);
+  EACH("layer_norm") {
+    double eps = fixture_number(name, "eps");
+    if (load(name, xwb)) compare(name, bdpt_layernorm(tape, in[0], in[1], in[2], eps), xwb);
+  }
+  CHECK(i >= 5);
+  EACH("gelu") if (load(name, x)) compare(name, bdpt_gelu(tape, in[0]), x);
+  CHECK(i >= 3);
+  EACH("softmax") if (load(name, x)) compare(name, bdpt_softmax(tape, in[0]), x);
+  CHECK(i >= 5);
+}
+
+TEST(torch_attention) {
+  static const char *const names[] = {"qkv", NULL};
+  char name[80];
+  int i;
+  EACH("attention") {
+    size_t shape[3];
+    int heads;
+    bdpt_tensor *packed;
+    bdpt_real *data;
+    const bdpt_file_tensor *f = fixture_find(name, "qkv");
+    if (!CHECK(f && f->ndim == 5)) continue;
+    data = reals(name, "qkv");
+    heads = (int)f->shape[3];
+    shape[0] = f->shape[0]; shape[1] = f->shape[1]; shape[2] = 3 * f->shape[3] * f->shape[4];
+    bdpt_tape_reset(tape);
+    packed = in[0] = bdpt_input(tape, 3, shape, data, 1);
+    compare(name, bdpt_attention(tape, packed, heads, 1 / sqrt((double)f->shape[4])), names);
+    free(data);
+  }
+  CHECK(i >= 5);
+}
+
+TEST(torch_images_and_tokens) {
+  static const char *const xwb[] = {"x", "w", "b", NULL};
+  static const char *const three[] = {"patches", "cls", "pos", NULL};
+  static const char *const four[] = {"patches", "cls", "pos", "dist", NULL};
+  char name[80];
+  int i;
+  EACH("patch_embed") {
+    if (load(name, xwb)) compare(name, bdpt_patch_embed(tape, in[0], in[1], in[2]), xwb);
+  }
+  CHECK(i >= 5);
+  EACH("tokens") {
+    const char *const *names = fixture_find(name, "dist") ? four : three;
+    if (!load(name, names)) continue;
+    compare(name, bdpt_tokens(tape, in[0], in[1], names == four ? in[3] : NULL, in[2]), names);
+  }
+  CHECK(i >= 4);
+}
+
+TEST(torch_mix) {
+  static const char *const names[] = {"f", "r", "m", NULL};
+  char name[80];
+  int i;
+  EACH("mix") if (load(name, names)) compare(name, bdpt_mix(tape, in[0], in[1], in[2]), names);
+  CHECK(i >= 5);
+}
+
+TEST(torch_losses) {
+  static const char *const x[] = {"x", NULL}, *const heads[] = {"cls", "dist", NULL};
+  char name[80];
+  int i;
+  size_t b, k;
+  EACH("soft_ce") {
+    bdpt_real *targets = reals(name, "targets");
+    if (load(name, x)) compare(name, bdpt_cross_entropy(tape, in[0], targets), x);
+    free(targets);
+  }
+  CHECK(i >= 5);
+  EACH("hard_distill") {
+    bdpt_real *targets = reals(name, "targets"), *teacher = reals(name, "teacher");
+    double alpha = fixture_number(name, "alpha");
+    bdpt_tensor *a, *c;
+    if (!load(name, heads)) continue;
+    for (b = 0; b < in[0]->shape[0]; b++) { /* one-hot at the teacher's arg-max */
+      size_t n = in[0]->shape[1], best = 0;
+      for (k = 0; k < n; k++) if (teacher[b * n + k] > teacher[b * n + best]) best = k;
+      for (k = 0; k < n; k++) teacher[b * n + k] = k == best;
+    }
+    a = bdpt_scale(tape, bdpt_cross_entropy(tape, in[0], targets), 1 - alpha);
+    c = bdpt_scale(tape, bdpt_cross_entropy(tape, in[1], teacher), alpha);
+    compare(name, bdpt_add(tape, a, c), heads);
+    free(targets);
+    free(teacher);
+  }
+  CHECK(i >= 5);
+  EACH("soft_distill_batchmean") {
+    bdpt_real *targets = reals(name, "targets"), *teacher = reals(name, "teacher");
+    double alpha = fixture_number(name, "alpha"), tau = fixture_number(name, "tau");
+    bdpt_tensor *a, *c;
+    if (!load(name, heads)) continue;
+    a = bdpt_scale(tape, bdpt_cross_entropy(tape, in[0], targets), 1 - alpha);
+    c = bdpt_scale(tape, bdpt_distill_soft(tape, in[1], teacher, tau), alpha);
+    compare(name, bdpt_add(tape, a, c), heads);
+    free(targets);
+    free(teacher);
+  }
+  CHECK(i >= 5);
+}
+
+/* ---- Central differences ------------------------------------------------------------------------ */
+
+static double parameter; /* eps, scale, rate: what a graph needs besides its inputs */
+static int number;
+static bdpt_real constant[512];
+
+static bdpt_tensor *g_linear(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u;
+  return bdpt_linear(t, x[0], x[1], x[2]);
+}
+static bdpt_tensor *g_norm(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u;
+  return bdpt_layernorm(t, x[0], x[1], x[2], 1e-6);
+}
+static bdpt_tensor *g_gelu(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u;
+  return bdpt_gelu(t, x[0]);
+}
+static bdpt_tensor *g_softmax(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u;
+  return bdpt_softmax(t, x[0]);
+}
+static bdpt_tensor *g_attention(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u;
+  return bdpt_attention(t, x[0], number, parameter);
+}
+static bdpt_tensor *g_patch(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u;
+  return bdpt_patch_embed(t, x[0], x[1], x[2]);
+}
+static bdpt_tensor *g_tokens(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u;
+  return bdpt_tokens(t, x[0], x[1], number ? x[3] : NULL, x[2]);
+}
+static bdpt_tensor *g_token(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u;
+  return bdpt_token(t, x[0], (size_t)number);
+}
+static bdpt_tensor *g_add(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u; /* x[0] is used three times, so its gradient has to be added up */
+  return bdpt_add(t, bdpt_add(t, x[0], x[1]), bdpt_gelu(t, bdpt_add(t, x[0], x[0])));
+}
+static bdpt_tensor *g_scale(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u;
+  return bdpt_scale(t, x[0], parameter);
+}
+static bdpt_tensor *g_drop(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  bdpt_rng rng; /* the same draws every time the graph is built */
+  (void)u;
+  rng.state = 99;
+  return bdpt_drop_path(t, x[0], parameter, &rng);
+}
+static bdpt_tensor *g_mix(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u;
+  return bdpt_mix(t, x[0], x[1], x[2]);
+}
+static bdpt_tensor *g_ce(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u;
+  return bdpt_cross_entropy(t, x[0], constant);
+}
+static bdpt_tensor *g_soft(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u;
+  return bdpt_distill_soft(t, x[0], constant, parameter);
+}
+
+static double worst_gradient;
+
+/* Inputs of the given shapes (axes end at 0) filled from a seed; checks the graph. */
+static void gradient(const char *op, bdpt_graph graph, int count, size_t shapes[][5], uint64_t seed) {
+  bdpt_tensor x[5];
+  bdpt_tensor *list[5];
+  double error = 1;
+  char what[80];
+  int i;
+  size_t k;
+  bdpt_rng rng;
+  if (sizeof(bdpt_real) != 8) return;
+  bdpti_rng_seed(&rng, seed, 3);
+  memset(x, 0, sizeof x);
+  for (i = 0; i < count; i++) {
+    x[i].count = 1;
+    for (x[i].ndim = 0; shapes[i][x[i].ndim]; x[i].ndim++) {
+      x[i].shape[x[i].ndim] = shapes[i][x[i].ndim];
+      x[i].count *= shapes[i][x[i].ndim];
+    }
+    x[i].data = (bdpt_real *)malloc(x[i].count * sizeof(bdpt_real));
+    for (k = 0; k < x[i].count; k++) x[i].data[k] = (bdpt_real)bdpti_normal(&rng);
+    list[i] = &x[i];
+  }
+  for (k = 0; k < 512; k++) constant[k] = (bdpt_real)bdpti_uniform(&rng);
+  CHECK(bdpt_gradcheck(&ctx, graph, NULL, list, count, &error) == BDPT_OK);
+  snprintf(what, sizeof what, "gradient of %s, seed %d", op, (int)seed);
+  if (!test_check(error <= 1e-7, what, __FILE__, __LINE__)) {
+    printf("  error %.3g %s\n", error, ctx.message);
+    bdpt_clear_error(&ctx);
+  }
+  if (error > worst_gradient) worst_gradient = error;
+  for (i = 0; i < count; i++) free(x[i].data);
+}
+
+TEST(gradients_dense) {
+  size_t rio[6][3] = {{1, 1, 1}, {3, 5, 7}, {2, 17, 3}, {13, 1, 4}, {7, 33, 18}, {5, 4, 1}};
+  int i;
+  for (i = 0; i < 6; i++) {
+    size_t r = rio[i][0], n = rio[i][1], o = rio[i][2];
+    size_t linear[3][5] = {{r, n, 0}, {o, n, 0}, {o, 0}};
+    size_t norm[3][5] = {{r, n + 1, 0}, {n + 1, 0}, {n + 1, 0}};
+    size_t three[3][5] = {{2, r, n, 0}, {o, n, 0}, {o, 0}}, one[1][5] = {{r, n, o, 0}};
+    size_t mix[3][5] = {{r, n, 0}, {r, n, 0}, {1, 0}}, two[2][5] = {{r, o, 0}, {r, o, 0}};
+    gradient("linear", g_linear, 3, linear, (uint64_t)(10 + i));
+    gradient("linear on three axes", g_linear, 3, three, (uint64_t)(20 + i));
+    gradient("layer norm", g_norm, 3, norm, (uint64_t)(30 + i));
+    gradient("gelu", g_gelu, 1, one, (uint64_t)(40 + i));
+    gradient("softmax", g_softmax, 1, one, (uint64_t)(50 + i));
+    gradient("add", g_add, 2, two, (uint64_t)(60 + i));
+    gradient("mix", g_mix, 3, mix, (uint64_t)(70 + i));
+    parameter = -1.7 + i;
+    gradient("scale", g_scale, 1, one, (uint64_t)(80 + i));
+    parameter = 0.2 * i + 0.01;
+    if (i < 5) gradient("drop path", g_drop, 1, one, (uint64_t)(90 + i));
+    parameter = 0.5 + i;
+    gradient("cross-entropy", g_ce, 1, two, (uint64_t)(100 + i));
+    gradient("soft distillation", g_soft, 1, two, (uint64_t)(110 + i));
+  }
+}
+
+TEST(gradients_structured) {
+  /* attention: B N h d; patches: B C H/P W/P P D */
+  size_t bnhd[6][4] = {{1, 1, 1, 1}, {2, 3, 1, 5}, {1, 17, 2, 3}, {3, 2, 5, 1}, {1, 19, 1, 18},
+                       {2, 5, 3, 4}};
+  size_t images[5][6] = {{1, 1, 1, 1, 1, 1}, {2, 3, 2, 3, 2, 5}, {1, 2, 1, 3, 3, 4},
+                         {3, 1, 2, 1, 4, 1}, {1, 3, 3, 2, 1, 7}};
+  int i;
+  for (i = 0; i < 6; i++) {
+    size_t *s = bnhd[i], qkv[1][5] = {{s[0], s[1], 3 * s[2] * s[3], 0}};
+    size_t tokens[4][5] = {{s[0], s[1], s[3], 0}, {1, 1, s[3], 0}, {1, s[1] + 1, s[3], 0},
+                           {1, 1, s[3], 0}};
+    size_t token[1][5] = {{s[0], s[1], s[3], 0}};
+    number = (int)s[2];
+    parameter = 1 / sqrt((double)s[3]);
+    gradient("attention", g_attention, 1, qkv, (uint64_t)(200 + i));
+    number = 0;
+    gradient("tokens", g_tokens, 3, tokens, (uint64_t)(210 + i));
+    number = 1;
+    tokens[2][1] = s[1] + 2;
+    gradient("tokens with distillation", g_tokens, 4, tokens, (uint64_t)(220 + i));
+    number = (int)s[1] - 1;
+    gradient("token", g_token, 1, token, (uint64_t)(230 + i));
+  }
+  for (i = 0; i < 5; i++) {
+    size_t *s = images[i], p = s[4];
+    size_t patch[3][5] = {{s[0], s[1], s[2] * p, s[3] * p, 0}, {s[5], s[1], p, p, 0}, {s[5], 0}};
+    gradient("patch embedding", g_patch, 3, patch, (uint64_t)(240 + i));
+  }
+}
+
+/* ---- The straight-through scalar, errors, reuse ------------------------------------------------- */
+
+TEST(straight_through) {
+  size_t one = 1, six[2] = {2, 3};
+  bdpt_real f[6] = {1, 2, 3, 4, 5, 6}, r[6] = {0, 1, 0, 1, 0, 1}, seed[6] = {1, 1, 1, 1, 1, 1};
+  bdpt_real importance = (bdpt_real)0.3;
+  bdpt_tensor *bar, *y;
+  bdpt_tape_reset(tape);
+  bar = bdpt_input(tape, 1, &one, &importance, 1);
+  y = bdpt_mix(tape, bdpt_input(tape, 2, six, f, 1), bdpt_input(tape, 2, six, r, 1),
+               bdpt_straight_through(tape, bar, 0));
+  CHECK(y && y->data[5] == 1); /* the mask counts, not the importance */
+  CHECK(bdpt_backward_from(tape, y, seed) == BDPT_OK);
+  CHECK(bar->grad && bar->grad[0] == 18); /* sum (f - r) = 21 - 3 */
+}
+
+TEST(rate_zero_draws_nothing) {
+  size_t shape[2] = {3, 4};
+  bdpt_rng rng;
+  bdpt_tensor *x = bdpt_input(tape, 2, shape, NULL, 1);
+  rng.state = 5;
+  CHECK(bdpt_drop_path(tape, x, 0, &rng) == x && rng.state == 5);
+}
+
+TEST(parameter_gradients_accumulate) {
+  size_t shape[2] = {2, 2}, one = 2;
+  bdpt_real data[4] = {1, 2, 3, 4}, grad[4] = {0, 0, 0, 0}, bias[2] = {0, 0}, seed[4] = {1, 1, 1, 1};
+  bdpt_tensor w, b;
+  int i;
+  memset(&w, 0, sizeof w);
+  w.ndim = 2; w.shape[0] = w.shape[1] = 2; w.count = 4; w.data = data; w.grad = grad;
+  w.wants_grad = 1;
+  b = w;
+  b.ndim = 1; b.shape[0] = one; b.count = 2; b.data = bias; b.wants_grad = 0;
+  for (i = 0; i < 2; i++) {
+    bdpt_tape_reset(tape);
+    bdpt_backward_from(tape, bdpt_linear(tape, bdpt_input(tape, 2, shape, data, 0), &w, &b), seed);
+  }
+  CHECK(grad[0] == 8 && grad[1] == 12); /* twice the column sums 4 and 6 of x */
+}
+
+static void expect(bdpt_tensor *y, const char *part) {
+  CHECK(y == NULL);
+  CHECK(ctx.status == BDPT_E_SHAPE || ctx.status == BDPT_E_ARGUMENT);
+  if (!test_check(strstr(ctx.message, part) != NULL, part, __FILE__, __LINE__)) {
+    printf("  text: %s\n", ctx.message);
+  }
+  bdpt_clear_error(&ctx);
+}
+
+TEST(shape_errors) {
+  size_t a[3] = {2, 5, 6}, b[2] = {4, 7}, c[1] = {4}, d[4] = {1, 3, 7, 7}, e[4] = {4, 3, 2, 2};
+  bdpt_tensor *x, *w, *v, *image, *kernel;
+  bdpt_rng rng;
+  rng.state = 1;
+  bdpt_tape_reset(tape);
+  x = bdpt_input(tape, 3, a, NULL, 1);
+  w = bdpt_input(tape, 2, b, NULL, 1);
+  v = bdpt_input(tape, 1, c, NULL, 1);
+  image = bdpt_input(tape, 4, d, NULL, 1);
+  kernel = bdpt_input(tape, 4, e, NULL, 1);
+  expect(bdpt_linear(tape, x, w, v), "x[2,5,6] and [4,7]");
+  expect(bdpt_linear(tape, w, w, x), "bias");
+  expect(bdpt_layernorm(tape, x, v, v, 1e-6), "x[2,5,6] and [4]");
+  expect(bdpt_attention(tape, x, 4, 1), "3 x 4 heads");
+  expect(bdpt_patch_embed(tape, image, kernel, v), "dividing");
+  expect(bdpt_tokens(tape, x, v, NULL, x), "one more token");
+  expect(bdpt_token(tape, x, 5), "no token 5");
+  expect(bdpt_add(tape, x, w), "differ");
+  expect(bdpt_mix(tape, x, w, v), "differ");
+  expect(bdpt_mix(tape, x, x, v), "one number");
+  expect(bdpt_straight_through(tape, v, 1), "one number");
+  expect(bdpt_drop_path(tape, x, 1, &rng), "rate");
+  expect(bdpt_cross_entropy(tape, x, constant), "[B,K]");
+  expect(bdpt_distill_soft(tape, w, constant, 0), "temperature");
+  CHECK(bdpt_backward(tape, bdpt_gelu(tape, x)) == BDPT_E_SHAPE);
+  CHECK_HAS(ctx.message, "one number");
+  bdpt_clear_error(&ctx);
+  /* What follows a failure passes it on, and only the first sentence stays. */
+  CHECK(bdpt_gelu(tape, bdpt_add(tape, bdpt_linear(tape, x, w, v), x)) == NULL);
+  CHECK_HAS(ctx.message, "linear");
+  CHECK(bdpt_backward(tape, NULL) == BDPT_E_SHAPE);
+  bdpt_clear_error(&ctx);
+}
+
+/* The worked example of chapter 5: L = a b + a at a = 2, b = 3. */
+TEST(worked_example) {
+  size_t one = 1;
+  bdpt_real two = 2, three = 3, zero = 0;
+  bdpt_tensor *a, *b, *loss;
+  bdpt_tape_reset(tape);
+  a = bdpt_input(tape, 1, &one, &two, 1);
+  b = bdpt_input(tape, 1, &one, &three, 1);
+  /* a b as the mix b a + (1 - b) 0 */
+  loss = bdpt_add(tape, bdpt_mix(tape, a, bdpt_input(tape, 1, &one, &zero, 0), b), a);
+  CHECK(loss && loss->data[0] == 8);
+  CHECK(bdpt_backward(tape, loss) == BDPT_OK);
+  CHECK(a->grad[0] == 4 && b->grad[0] == 2);
+}
+
+int main(void) {
+  int isa;
+  for (isa = BDPT_ISA_PORTABLE; isa <= BDPT_ISA_AVX512; isa++) {
+    memset(&ctx, 0, sizeof ctx);
+    ctx.threads = 2;
+    ctx.isa_wanted = isa;
+    bdpt_init(&ctx);
+    tape = bdpt_tape_create(&ctx, 1);
+    if (!fixture_open(&ctx, "tests/fixtures/ops.safetensors")) return 1;
+    RUN(torch_linear_norm_gelu_softmax);
+    RUN(torch_attention);
+    RUN(torch_images_and_tokens);
+    RUN(torch_mix);
+    RUN(torch_losses);
+    RUN(gradients_dense);
+    RUN(gradients_structured);
+    RUN(straight_through);
+    RUN(rate_zero_draws_nothing);
+    RUN(parameter_gradients_accumulate);
+    RUN(shape_errors);
+    RUN(worked_example);
+    bdpt_safetensors_close(&fixture_file);
+    bdpt_tape_free(tape);
+    bdpt_finish(&ctx);
+    CHECK(ctx.bytes_now == 0);
+  }
+  if (sizeof(bdpt_real) == 8) printf("worst gradient error %.2g\n", worst_gradient);
+  return TEST_END("ops");
+}
