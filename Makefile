@@ -52,7 +52,7 @@ run: $(TOOL)
 
 # Runs every test program; the last line counts all checks. A program that dies counts as failed.
 test: $(FLOATS) $(DOUBLES) $(TOOL) $(LESSONS)
-	@sh tests/run_tests $(FLOATS) $(DOUBLES) tests/test_cli.sh
+	@sh tests/run_tests $(FLOATS) $(DOUBLES) tests/test_cli.sh tests/test_examples.sh
 
 report: $(TOOL)
 	$(TOOL) report build/run/run.jsonl build/report.html
@@ -61,7 +61,7 @@ ifneq ($(wildcard examples/weave.c),)
 build/weave: examples/weave.c | build
 	$(CC) $(FLAGS) $< -o $@ -lm
 book: build/weave
-	build/weave boundarydpt.h build/book.html
+	build/weave boundarydpt.h build/boundarydpt.html
 endif
 
 lint:
@@ -93,6 +93,7 @@ help:
 	@echo "                DATA=dir MODEL=file.safetensors: the same on CIFAR-100 with a real DeiT"
 	@echo "make test       every test; the last line is 'N passed, N failed'"
 	@echo "make report     draws build/report.html again from the numbers of the last run"
+	@echo "make book       the header as a page, prose beside code: build/boundarydpt.html"
 	@echo "make lint       size, prose, widths, tags and forbidden calls of the header"
 	@echo "make matrix     the header in C99 to C++20, gcc and clang, float and double, no warnings"
 	@echo "make sanitize   the tests under the address and undefined-behaviour sanitizers"

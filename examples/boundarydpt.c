@@ -119,7 +119,7 @@ static int command_run(int argc, char **argv) {
     {"--tune-lr", CLI_REAL, &o.tune_lr, "X", "of the last fine-tuning (5e-4; 3e-4)"},
     {"--held", CLI_SIZE, &o.held, "N", "held-out images used for choices (2000)"},
     {"--test", CLI_SIZE, &o.test, "N", "test images (4000; all)"},
-    {"--repeats", CLI_INT, &o.repeats, "N", "timing rounds, at most 101 (15)"},
+    {"--repeats", CLI_INT, &o.repeats, "N", "timing rounds, at most 101 (25)"},
     CLI_COMMON(&o.common)
   };
   memset(&o, 0, sizeof o);

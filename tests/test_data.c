@@ -380,17 +380,19 @@ TEST(same_for_all_threads) {
   for (k = 0; k < 10; k++) index[k] = 3 * k;
   for (threads = 1; threads <= 3; threads++) {
     bdpti_loader l;
+    bdpt_subset chosen = {&d, index, 10};
     ctx.threads = threads;
-    CHECK(bdpti_loader_make(&ctx, &c, &d, index, 10, 10, &l) == BDPT_OK);
-    CHECK(bdpti_load(&l, &r, index, 10, 2, 30, threads == 1 ? first : images, NULL) == BDPT_OK);
+    CHECK(bdpti_loader_make(&ctx, &c, &chosen, 10, &l) == BDPT_OK);
+    l.recipe = &r;
+    CHECK(bdpti_load(&l, index, 10, 2, 30, threads == 1 ? first : images, NULL) == BDPT_OK);
     if (threads > 1) CHECK(memcmp(first, images, sizeof images) == 0);
     if (threads == 3) {
         /* The same positions in two batches; another position; another epoch. */
-      CHECK(bdpti_load(&l, &r, index + 4, 3, 2, 34, images, NULL) == BDPT_OK);
+      CHECK(bdpti_load(&l, index + 4, 3, 2, 34, images, NULL) == BDPT_OK);
       CHECK(memcmp(first + 4 * each, images, 3 * each * sizeof *images) == 0);
-      CHECK(bdpti_load(&l, &r, index + 4, 3, 2, 35, images, NULL) == BDPT_OK);
+      CHECK(bdpti_load(&l, index + 4, 3, 2, 35, images, NULL) == BDPT_OK);
       CHECK(memcmp(first + 4 * each, images, each * sizeof *images) != 0);
-      CHECK(bdpti_load(&l, &r, index + 4, 3, 3, 34, images, NULL) == BDPT_OK);
+      CHECK(bdpti_load(&l, index + 4, 3, 3, 34, images, NULL) == BDPT_OK);
       CHECK(memcmp(first + 4 * each, images, 3 * each * sizeof *images) != 0);
     }
     bdpti_loader_free(&l);

@@ -68,15 +68,15 @@ TEST(terms) {
   CHECK_CLOSE(bdpt_map_predict(&map, 1, 1), 81.796926, 1e-9); /* the site prints 81.797 */
 }
 
-/* Solves a[cols][rows] theta = y with the library's own solver. */
+/* Solves a[cols][rows] theta = y with the library's own pseudo-inverse. */
 static int solve(const double *a, size_t rows, int cols, const double *y, double *theta) {
-  static double ua[400], v[400];
-  bdpti_lsq f;
-  f.rows = rows; f.cols = cols; f.a = ua; f.v = v;
-  memcpy(ua, a, rows * (size_t)cols * sizeof *a);
-  bdpti_lsq_factor(&f, 1e-9);
-  bdpti_lsq_solve(&f, y, theta);
-  return f.rank;
+  double work[400], inverse[400];
+  size_t n = (size_t)cols, k;
+  int rank;
+  for (k = 0; k < n; k++) memcpy(work + k * (rows + n), a + k * rows, rows * sizeof *a);
+  rank = bdpti_pseudo_inverse(work, rows, n, 1e-9, inverse);
+  for (k = 0; k < n; k++) theta[k] = bdpti_dot64(inverse + k * rows, y, rows);
+  return rank;
 }
 
 TEST(solver) {
@@ -328,7 +328,7 @@ TEST(refusals) {
     CHECK(c.bytes_now == 0);
     bdpt_clear_error(&c);
   }
-  CHECK(ended && k > 3);
+  CHECK(ended && k > 2);
 }
 
 int main(void) {

@@ -11,7 +11,7 @@
 
 static bdpt_context ctx;
 
-/* ---- The odd network of tests/fixtures/README.md --------------------------------------------------- */
+/* ---- The odd network of tests/fixtures/README.md --------------------------------------------- */
 
 static bdpt_config odd_config(void) {
   bdpt_config c;
@@ -159,7 +159,7 @@ TEST(odd_network) {
   bdpt_model_free(m);
 }
 
-/* ---- Removed layers --------------------------------------------------------------------------------- */
+/* ---- Removed layers -------------------------------------------------------------------------- */
 
 /* Five numbers in place of a tensor; see the README. Entries 0, 1, 4 relative to sum |t|. */
 static void check_sums(const bdpt_tensor *p, const char *prefix) {
@@ -299,7 +299,8 @@ TEST(refusals_leave_the_model_alone) {
   bdpt_config c = odd_config();
   bdpt_model *m = odd_model(&c);
   char before[17], after[17];
-  refused(bdpt_fuse(m, 0), BDPT_E_SHAPE, "still has its GELU between fc1 [152,60] and fc2 [60,152]");
+  refused(bdpt_fuse(m, 0), BDPT_E_SHAPE,
+          "still has its GELU between fc1 [152,60] and fc2 [60,152]");
   refused(bdpt_prune_linear(m, 0, 1), BDPT_E_SHAPE, "without fc1 [152,60]");
   refused(bdpt_prune_linear(m, 0, 2), BDPT_E_SHAPE, "without fc2 [60,152]");
   refused(bdpt_prune(m, BDPT_ATTENTION, 3), BDPT_E_ARGUMENT, "layers 0 to 2");
@@ -307,7 +308,8 @@ TEST(refusals_leave_the_model_alone) {
   refused(bdpt_prune(m, 2, 0), BDPT_E_ARGUMENT, "neither attention");
   refused(bdpt_restore(m, BDPT_ATTENTION, 0), BDPT_E_STATE, "not removed");
   bdpt_model_hash(m, before);
-  CHECK(bdpt_prune(m, BDPT_ATTENTION, 0) == BDPT_OK && bdpt_prune(m, BDPT_ACTIVATION, 0) == BDPT_OK);
+  CHECK(bdpt_prune(m, BDPT_ATTENTION, 0) == BDPT_OK);
+  CHECK(bdpt_prune(m, BDPT_ACTIVATION, 0) == BDPT_OK);
   CHECK(bdpt_removed(&m->config, BDPT_ATTENTION) == 1);
   refused(bdpt_prune(m, BDPT_ATTENTION, 0), BDPT_E_STATE, "already removed");
   bdpt_model_hash(m, after);
@@ -351,7 +353,7 @@ TEST(bad_configurations) {
   bdpt_model_free(m);
 }
 
-/* ---- Counting --------------------------------------------------------------------------------------- */
+/* ---- Counting -------------------------------------------------------------------------------- */
 
 static void count(const char *name, size_t params, double macs, double macs_no_matmul) {
   bdpt_config c;
@@ -399,9 +401,10 @@ TEST(no_decay_rule) {
   bdpt_model_free(m);
 }
 
-/* ---- Sizes, copies, blocks that differ -------------------------------------------------------------- */
+/* ---- Sizes, copies, blocks that differ ------------------------------------------------------- */
 
-static void resize_case(const char *pair, int from, int to, int prefix, int form, const char *which) {
+static void resize_case(const char *pair, int from, int to, int prefix, int form,
+                        const char *which) {
   bdpt_config c;
   bdpt_model *m;
   char name[80];
@@ -467,8 +470,8 @@ TEST(copies_and_heads) {
   bdpt_model_free(d);
 }
 
-/* Blocks of different shapes, with heads x size unlike the width, and one fitted layer of each kind:
- * every gradient against central differences. */
+/* Blocks of different shapes, with heads x size unlike the width, and one fitted layer of each
+ * kind: every gradient against central differences. */
 static bdpt_model *uneven;
 
 static bdpt_tensor *g_uneven(bdpt_tape *t, bdpt_tensor *const *x, void *user) {
@@ -555,7 +558,7 @@ TEST(thread_count_changes_no_bit) {
   }
 }
 
-/* ---- The real network, when the user has it ----------------------------------------------------------- */
+/* ---- The real network, when the user has it -------------------------------------------------- */
 
 static void real_case(bdpt_model *m, int side, const char *name, double tolerance) {
   size_t pixels = (size_t)(3 * side * side), n = 0, i;

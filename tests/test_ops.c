@@ -11,7 +11,7 @@
 static bdpt_context ctx;
 static bdpt_tape *tape;
 
-/* ---- PyTorch ---------------------------------------------------------------------------------- */
+/* ---- PyTorch --------------------------------------------------------------------------------- */
 
 static bdpt_tensor *in[6];
 
@@ -182,7 +182,7 @@ TEST(torch_losses) {
   CHECK(i >= 5);
 }
 
-/* ---- Central differences ------------------------------------------------------------------------ */
+/* ---- Central differences --------------------------------------------------------------------- */
 
 static double parameter; /* eps, scale, rate: what a graph needs besides its inputs */
 static int number;
@@ -250,7 +250,8 @@ static bdpt_tensor *g_soft(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
 static double worst_gradient;
 
 /* Inputs of the given shapes (axes end at 0) filled from a seed; checks the graph. */
-static void gradient(const char *op, bdpt_graph graph, int count, size_t shapes[][5], uint64_t seed) {
+static void gradient(const char *op, bdpt_graph graph, int count, size_t shapes[][5],
+                     uint64_t seed) {
   bdpt_tensor x[5];
   bdpt_tensor *list[5];
   double error = 1;
@@ -338,7 +339,7 @@ TEST(gradients_structured) {
   }
 }
 
-/* ---- The straight-through scalar, errors, reuse ------------------------------------------------- */
+/* ---- The straight-through scalar, errors, reuse ---------------------------------------------- */
 
 TEST(straight_through) {
   size_t one = 1, six[2] = {2, 3};
@@ -364,7 +365,8 @@ TEST(rate_zero_draws_nothing) {
 
 TEST(parameter_gradients_accumulate) {
   size_t shape[2] = {2, 2}, one = 2;
-  bdpt_real data[4] = {1, 2, 3, 4}, grad[4] = {0, 0, 0, 0}, bias[2] = {0, 0}, seed[4] = {1, 1, 1, 1};
+  bdpt_real data[4] = {1, 2, 3, 4}, grad[4] = {0, 0, 0, 0}, bias[2] = {0, 0};
+  bdpt_real seed[4] = {1, 1, 1, 1};
   bdpt_tensor w, b;
   int i;
   memset(&w, 0, sizeof w);

@@ -538,6 +538,7 @@ static void step_by_hand(int distilled, int distill) {
   static bdpt_real targets[10 * CLASSES];
   double value = 0, worst = 0, norm = 0, moved = 0, lr;
   size_t shape[4] = {10, 3, 12, 12}, k;
+  char blame[96];
   int i;
   r.batch = 10;
   r.smoothing = 0.1;
@@ -554,7 +555,7 @@ static void step_by_hand(int distilled, int distill) {
   lr = bdpt_schedule(&t->recipe, 0.4);
   CHECK(lr < 0.0099 && lr > 0.005);
   CHECK(bdpt_trainer_step(t, &value) == BDPT_OK);
-  CHECK_CLOSE(bdpti_trainer_norm(t), 0.05, 1e-6); /* the gradients are clipped where they are */
+  CHECK_CLOSE(bdpti_trainer_norm(t, blame), 0.05, 1e-6); /* gradients are clipped where they are */
     /* The trainer's images are the input here too: what loads them has tests of its own. */
   bdpt_model_train_mode(mine);
   memset(&o, 0, sizeof o);
@@ -636,7 +637,7 @@ TEST(teacher_refusals) {
   c.mean[0] = c.std[0] = c.std[1] = c.std[2] = 0.5;
   teacher = bdpt_model_create(&ctx, &c, 1);
   CHECK(bdpt_trainer_create(m, teacher, &train, &r) == NULL);
-  CHECK(says("the teacher wants images normalised with mean 0.5"));
+  CHECK(says("knows 5 classes, its images normalised with mean 0.5"));
   bdpt_model_free(teacher);
   bdpt_model_free(m);
 }
@@ -1015,7 +1016,7 @@ TEST(layers_come_and_go) {
   CHECK(steps(t, 1));
   CHECK(t->now.age[fused] == 1 && t->now.age[fc1] == 0 && t->moments[fc1].m == NULL);
   CHECK(memcmp(old, m->param[fused].data, 144 * sizeof *old) != 0);
-    /* The first step of a new parameter is a first step: as long as the rate, whatever the run's age.
+    /* The first step of a new parameter is a first step: as long as the rate at any age.
        The schedule says what the rate was; a bias does not decay. */
   for (k = 0; k < 12; k++) {
     double step = fabs((double)m->param[fused + 1].data[k] - (double)bias[k]);

@@ -1,0 +1,163 @@
+#!/bin/sh
+# The lessons, the program on the header's front page, and the book.
+#
+# Every example must compile as C99 without a warning, run, and print what its opening comment says.
+# Lessons that compute the same everywhere must print exactly that; a line that ends in ... may go
+# on. Lessons that train are compared with all numbers and layer types masked, because the decimals
+# depend on the instruction set, and a few of their numbers must lie in a wide range.
+#
+# EXAMPLES=quick leaves out the lessons that train networks many times.
+cd "$(dirname "$0")/.." || exit 1
+CC=${CC:-cc}
+EXAMPLES=${EXAMPLES:-all}
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+passed=0
+failed=0
+
+check() { # check STATUS WHAT
+  if [ "$1" -eq 0 ]; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    echo "tests/test_examples.sh: $2"
+  fi
+}
+
+silent() { # runs a command; it must succeed and say nothing
+  "$@" > "$work/said" 2>&1 && [ ! -s "$work/said" ]
+}
+
+# The lines that the opening comment promises.
+expected() {
+  if [ "$1" = embed ]; then
+    sed -n 's,^//   ,,p' "examples/$1.c"
+  else
+    sed -n -e '/\*\//q' -e 's,^ \*   ,,p' "examples/$1.c"
+  fi
+}
+
+# Cuts the lines that were printed where the promised line ends in dots.
+cut_dots() {
+  awk 'NR == FNR { want[NR] = $0; next }
+       { w = want[FNR] }
+       w ~ / \.\.\.$/ { w = substr(w, 1, length(w) - 4)
+                        if (substr($0, 1, length(w)) == w) { print want[FNR]; next } }
+       { print }' "$1" "$2"
+}
+
+mask() {
+  sed -e 's/[0-9][0-9.]*\(e-*[0-9]*\)\{0,1\}/#/g' -e 's/attention/TYPE/g' -e 's/activation/TYPE/g' \
+      -e 's/NOT BELOW/below/' -e 's/  */ /g' "$1"
+}
+
+# One lesson: its program (from make, or made here), its output, its exit status.
+start() {
+  program=build/$1
+  if [ ! -x "$program" ] || [ "examples/$1.c" -nt "$program" ] || [ boundarydpt.h -nt "$program" ]
+  then
+    program=$work/$1
+    "$CC" -std=c99 -O2 "examples/$1.c" -o "$program" -lm > /dev/null 2>&1 || return
+  fi
+  "$program" > "$work/$1.out" 2>&1
+  echo $? > "$work/$1.status"
+}
+
+finish() { # finish NAME exact|masked
+  [ "$(cat "$work/$1.status" 2> /dev/null)" = 0 ]
+  check $? "examples/$1.c did not build or ended badly"
+  expected "$1" > "$work/want"
+  cut_dots "$work/want" "$work/$1.out" > "$work/got"
+  if [ "$2" = masked ]; then
+    mask "$work/want" > "$work/want.masked"
+    mask "$work/got" > "$work/got.masked"
+    cmp -s "$work/want.masked" "$work/got.masked"
+  else
+    cmp -s "$work/want" "$work/got"
+  fi
+  if [ $? -eq 0 ] && [ -s "$work/want" ]; then check 0; else
+    check 1 "examples/$1.c does not print what its comment says:"
+    diff "$work/want" "$work/got" | sed 's/^/    /'
+  fi
+}
+
+# The number that a pattern captures must be at least so much.
+at_least() { # at_least NAME MINIMUM PATTERN
+  n=$(sed -n "s/$3/\1/p" "$work/$1.out" 2> /dev/null | tail -n 1)
+  [ -n "$n" ] && [ "$n" -ge "$2" ]
+  check $? "examples/$1.c: '$n', expected at least $2 ($3)"
+}
+
+exact='01_tape 05_fuse 06_map embed'
+trained='02_train'
+[ "$EXAMPLES" = quick ] || trained='02_train 03_disparity 04_recovery 07_two_stages'
+(for name in $trained; do start "$name"; done) &
+
+for name in $exact 02_train 03_disparity 04_recovery 07_two_stages weave; do
+  silent "$CC" -std=c99 -Wall -Wextra -Wpedantic -fsyntax-only "examples/$name.c"
+  check $? "examples/$name.c does not compile without a warning: $(head -n 3 "$work/said")"
+done
+for name in $exact; do start "$name"; finish "$name" exact; done
+
+# The front page holds examples/embed.c, with the include path that a user would write.
+sed -e 's,"\.\./,",' -e 's,^, *   ,' -e 's, *$,,' examples/embed.c > "$work/front"
+awk 'NR == FNR { want[n++] = $0; next }
+     { k = $0 == want[k] ? k + 1 : $0 == want[0]; if (k == n) { found = 1; exit } }
+     END { exit !found }' "$work/front" boundarydpt.h
+check $? "the program on the front page of boundarydpt.h is not examples/embed.c"
+
+# The book: every link has its target, every target is there once, nothing comes from elsewhere.
+"$CC" -std=c99 -O1 examples/weave.c -o "$work/weave" > /dev/null 2>&1
+"$work/weave" boundarydpt.h "$work/book.html" > "$work/said" 2>&1
+check $? "weave boundarydpt.h: $(head -n 3 "$work/said")"
+"$work/weave" examples/weave.c "$work/weave.html" > "$work/said" 2>&1
+check $? "weave examples/weave.c: $(head -n 3 "$work/said")"
+for page in book weave; do
+  tr '<' '\n' < "$work/$page.html" > "$work/tags"
+  sed -n "s/^[a-z0-9]* .*id='*\([A-Za-z0-9-]*\).*/\1/p" "$work/tags" | sort > "$work/ids"
+  sed -n "s/^a .*href='#\([^']*\)'.*/\1/p" "$work/tags" | sort -u > "$work/links"
+  missing=$(sort -u "$work/ids" | comm -13 - "$work/links" | head -n 3)
+  [ -s "$work/links" ] && [ -z "$missing" ]
+  check $? "$page.html: links without a target: $missing"
+  twice=$(uniq -d "$work/ids" | head -n 3)
+  [ -z "$twice" ]
+  check $? "$page.html: targets that are there twice: $twice"
+  ! grep -Eq "<(script|link|img|iframe)[ >]|<[^>]*(src|href)='?(https?:|//)|@import|url\(" \
+    "$work/$page.html"
+  check $? "$page.html needs something from outside"
+done
+
+# Every line of code is in the book, once.
+lines=$(grep -c "<a class=n id=L" "$work/weave.html")
+code=$(awk '/^\/\*/ { prose = 1 } !prose && NF { n++ } prose && /\*\// { prose = 0 }
+            END { print n }' examples/weave.c)
+[ "$lines" -ge "$code" ]
+check $? "weave.html shows $lines lines, the file has $code lines of code"
+
+# A broken tag and a tag that is defined twice are named with their lines, and no page is written.
+printf '/* 1  One                   >>one\n *\n * See >>two.\n */\nint x = 8 >>y;\n' > "$work/bad.h"
+"$work/weave" "$work/bad.h" "$work/bad.html" > "$work/said" 2>&1
+[ $? -eq 1 ] && [ ! -e "$work/bad.html" ] && grep -q "bad.h:3: .*>>two" "$work/said" &&
+  [ "$(wc -l < "$work/said")" -eq 1 ]
+check $? "weave does not refuse a broken tag: $(cat "$work/said")"
+printf '/* 1  One         >>one */\n/* 2  Two         >>one */\n' > "$work/bad.h"
+"$work/weave" "$work/bad.h" "$work/bad.html" > "$work/said" 2>&1
+[ $? -eq 1 ] && [ ! -e "$work/bad.html" ] && grep -q "bad.h:2: " "$work/said"
+check $? "weave does not refuse a tag that is defined twice: $(cat "$work/said")"
+"$work/weave" "$work/nowhere.h" "$work/bad.html" > "$work/said" 2>&1
+[ $? -eq 1 ] && grep -q "nowhere.h" "$work/said"
+check $? "weave does not report a missing file"
+"$work/weave" > "$work/said" 2>&1
+[ $? -eq 2 ]
+check $? "weave without arguments does not end with status 2"
+
+wait
+for name in $trained; do finish "$name" masked; done
+at_least 02_train 80 '^epoch 5 .*held out \([0-9]*\) %$'
+if [ "$EXAMPLES" != quick ]; then
+  at_least 04_recovery 80 '^dense: \([0-9]*\) %$'
+  at_least 07_two_stages 80 '^fused .*new pictures \([0-9]*\) %$'
+fi
+
+echo "examples: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]
