@@ -3206,7 +3206,10 @@ BDPT_API bdpt_tensor *bdpt_linear(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *w, 
   if (!x || !w || !b) return NULL;
   if (w->ndim != 2 || w->count == 0 || bdpti_width(x) != w->shape[1] || b->ndim != 1 ||
       b->shape[0] != w->shape[0]) {
-    return bdpti_misfit(t, "linear", x, w, b, "not x[...,I], weight [O,I] and bias [O]");
+    bdpti_fail(t->ctx, BDPT_E_SHAPE,
+               "linear: x%s, weight %s, bias %s: want x[...,I], weight [O,I], bias [O]",
+               bdpti_shape(x).text, bdpti_shape(w).text, bdpti_shape(b).text);
+    return NULL;
   }
   memcpy(shape, x->shape, sizeof shape);
   shape[x->ndim - 1] = w->shape[0];

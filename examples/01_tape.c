@@ -7,7 +7,7 @@
  *
  *   L = 8   dL/da = 4   dL/db = 2
  *   a + 0.01 gives L = 8.04, a slope of 4
- *   linear: x[1,1] and [1,3]: the last axes differ
+ *   linear: x[1,1], weight [1,3], bias [1]: want x[...,I], weight [O,I], bias [O]
  */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"

@@ -247,6 +247,13 @@ static bdpt_tensor *g_soft(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   return bdpt_distill_soft(t, x[0], constant, parameter);
 }
 
+/* The same operation used twice on the same inputs: the second gradient has to be added. */
+static bdpt_tensor *g_twice(bdpt_tape *t, bdpt_tensor *const *x, void *once) {
+  bdpt_graph graph;
+  memcpy(&graph, once, sizeof graph);
+  return bdpt_add(t, bdpt_scale(t, graph(t, x, NULL), 0.5), graph(t, x, NULL));
+}
+
 static double worst_gradient;
 
 /* Inputs of the given shapes (axes end at 0) filled from a seed; checks the graph. */
@@ -273,13 +280,16 @@ static void gradient(const char *op, bdpt_graph graph, int count, size_t shapes[
     list[i] = &x[i];
   }
   for (k = 0; k < 512; k++) constant[k] = (bdpt_real)bdpti_uniform(&rng);
-  CHECK(bdpt_gradcheck(&ctx, graph, NULL, list, count, &error) == BDPT_OK);
-  snprintf(what, sizeof what, "gradient of %s, seed %d", op, (int)seed);
-  if (!test_check(error <= 1e-7, what, __FILE__, __LINE__)) {
-    printf("  error %.3g %s\n", error, ctx.message);
-    bdpt_clear_error(&ctx);
+  for (i = 0; i < 2; i++) {
+    CHECK(bdpt_gradcheck(&ctx, i ? g_twice : graph, &graph, list, count, &error) == BDPT_OK);
+    snprintf(what, sizeof what, "gradient of %s%s, seed %d", op, i ? " used twice" : "",
+             (int)seed);
+    if (!test_check(error <= 1e-7, what, __FILE__, __LINE__)) {
+      printf("  error %.3g %s\n", error, ctx.message);
+      bdpt_clear_error(&ctx);
+    }
+    if (error > worst_gradient) worst_gradient = error;
   }
-  if (error > worst_gradient) worst_gradient = error;
   for (i = 0; i < count; i++) free(x[i].data);
 }
 
@@ -401,7 +411,7 @@ TEST(shape_errors) {
   v = bdpt_input(tape, 1, c, NULL, 1);
   image = bdpt_input(tape, 4, d, NULL, 1);
   kernel = bdpt_input(tape, 4, e, NULL, 1);
-  expect(bdpt_linear(tape, x, w, v), "x[2,5,6] and [4,7]");
+  expect(bdpt_linear(tape, x, w, v), "x[2,5,6], weight [4,7], bias [4]");
   expect(bdpt_linear(tape, w, w, x), "bias");
   expect(bdpt_layernorm(tape, x, v, v, 1e-6), "x[2,5,6] and [4]");
   expect(bdpt_attention(tape, x, 4, 1), "3 x 4 heads");
