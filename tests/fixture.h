@@ -82,7 +82,8 @@ static double fixture_error(const bdpt_real *got, const double *want, size_t cou
 /* Tolerance of a comparison with values computed in double. */
 #define FIXTURE_TOLERANCE (sizeof(bdpt_real) == 8 ? 1e-10 : 1e-5)
 
-TEST_UNUSED static void fixture_check(const bdpt_real *got, size_t count, const char *a, const char *b) {
+TEST_UNUSED static void fixture_check(const bdpt_real *got, size_t count, const char *a,
+                                      const char *b) {
   size_t n = 0;
   double *want = fixture_doubles(a, b, &n), error;
   char what[240];
