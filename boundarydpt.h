@@ -114,13 +114,14 @@
  *           first error stays in the context as one sentence. A tape operation that gets NULL
  *           returns NULL, so a graph is checked once, at its end.
  * Memory    One allocator with a context pointer. A model's memory lives until bdpt_model_free, a
- *           step's memory until bdpt_tape_reset. Training allocates nothing after its first step.
+ *           step's memory until bdpt_tape_reset. Training allocates nothing after its second step.
  *           When an allocation fails nothing leaks.
  * Threads   No mutable global. Two contexts in two threads do not know of each other. The result of
  *           every call has the same bits for any number of OpenMP threads (for one binary on one
  *           machine; compilers and instruction sets may differ in the last digits).
  * Numbers   bdpt_real is float, or double with BDPT_REAL. GELU is exact (erf), eps and the image
- *           statistics belong to the model, own exp and erf make results independent of libm.
+ *           statistics belong to the model. The float kernels have their own exp and erf; losses,
+ *           schedules and the predictor use libm in double.
  * Files     Nothing in a file is trusted. Saving never leaves half a file under the final name.
  *
  * Macros, to be defined before the include that has BOUNDARYDPT_IMPLEMENTATION:
@@ -1047,7 +1048,7 @@ BDPTI_FN void bdpti_free(bdpt_context *ctx, void *block, size_t bytes) {
 }
 
 /* One workspace per context serves every kernel in turn: packed panels, attention tiles, partial
- * sums. It only grows, so a training loop allocates nothing after its first step. */
+ * sums. It only grows, so a training loop soon allocates nothing. */
 BDPTI_FN void *bdpti_scratch(bdpt_context *ctx, size_t bytes) {
   if (bytes <= ctx->scratch_bytes) return ctx->scratch;
   bdpti_free(ctx, ctx->scratch, ctx->scratch_bytes);
