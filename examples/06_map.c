@@ -33,7 +33,7 @@ static const double measured[22][3] = {
 
 static bdpt_status lesson(bdpt_context *ctx) {
   bdpt_map_point point[22];
-  bdpt_map_options options = {0, 0, 0, 0}; /* zeros: the degree is chosen, at most 4 */
+  bdpt_map_options options = {0, 0}; /* zeros: the degree is chosen, at most 4 */
   bdpt_map_noise_report noise;
   bdpt_map map;
   int i, k, p, q, attention, activation;
@@ -53,7 +53,7 @@ static bdpt_status lesson(bdpt_context *ctx) {
   }
   printf("P(a,t) =");
   for (k = 0; k < map.terms; k++) {
-    bdpt_map_term(&map, k, &p, &q);
+    bdpt_map_term(k, &p, &q);
     printf(" %+.1f a^%d t^%d", map.theta[k], p, q);
   }
   printf("\n");

@@ -467,7 +467,11 @@ TEST(other_formats) {
     {"\x80\2\x8a\nl\374\234F\371 j\250P\31.", 15, "a pickle, as PyTorch's older .pth"},
     {"\x80\4\x95\0\0\0\0\0\0\0\0", 11, "a Python pickle"},
     {"\x1f\x8b\10\0\0\0\0\0\0\0", 10, "compressed with gzip"},
-    {"\375" "7zXZ\0\0\4", 8, "compressed with xz"},
+    {"\375" "7zXZ\0\0\4", 8, "compressed with xz"}, {"BZh91AY&SY", 10, "compressed with bzip2"},
+    {"\x28\xb5\x2f\xfd\4\x58\1\0", 8, "compressed with zstd"},
+    {"\x89PNG\r\n\x1a\n", 8, "a PNG image"}, {"\xff\xd8\xff\xe0\0\x10JFIF", 10, "a JPEG image"},
+    {"Entry not found", 15, "it is text that begins 'Entry not found'"},
+    {"Invalid username or password.\n", 30, "text that begins 'Invalid username or password.'"},
     {"GGUF\3\0\0\0\0\0\0\0", 12, "a GGUF file"}, {"\x93NUMPY\1\0v\0", 10, "a NumPy array"},
     {"\x89HDF\r\n\x1a\n", 8, "an HDF5 file"}, {"{\"a\": 1, \"b\": 2}", 16, "JSON text"}, {"{}", 2,
       "JSON text"}};
@@ -766,6 +770,56 @@ TEST(round_trip) {
   CHECK(out_blocks == 0);
 }
 
+/* Between numbers of one width the bits are copied, every NaN's too. A NaN of another width stays
+ * a quiet NaN of its sign; what PyTorch 2.13 makes of the same patterns is in the comments. */
+TEST(bits_survive) {
+  static const uint64_t pattern[][2] = { /* F32, F64: quiet, signalling, both signs, payloads */
+    {0x7fc00000u, UINT64_C(0x7ff8000000000000)}, {0xffc00000u, UINT64_C(0xfff8000000000000)},
+    {0x7fc12345u, UINT64_C(0x7ff8000000012345)}, {0xffffffffu, UINT64_C(0xffffffffffffffff)},
+    {0x7f800001u, UINT64_C(0x7ff0000000000001)}, {0xffa00000u, UINT64_C(0xfff4000000000000)},
+    {0x7f800000u, UINT64_C(0x7ff0000000000000)}, {0xff800000u, UINT64_C(0xfff0000000000000)},
+    {0x80000000u, UINT64_C(0x8000000000000000)}, {0x00000001u, 1}, {0x007fffffu, 0x7ffff},
+    {0x7f7fffffu, UINT64_C(0x7fefffffffffffff)}, {0x3f800001u, UINT64_C(0x3ff0000000000001)}};
+  enum { N = sizeof pattern / sizeof *pattern };
+  const int wide = sizeof(bdpt_real) == 8;
+  static const int other[3] = {BDPT_F16, BDPT_BF16, -1};
+  bdpt_context ctx = fresh();
+  unsigned char raw[8 * N], *bytes;
+  bdpt_real v[N], back[N];
+  size_t size, i, n = sizeof(bdpt_real);
+  bdpt_write_tensor t = tensor("x", wide ? BDPT_F64 : BDPT_F32, 1, N, 0, 0, raw, 1);
+  bdpt_safetensors f;
+  int k, bad = 0;
+  for (i = 0; i < N; i++) bdpti_put_bytes(raw + n * i, (int)n, pattern[i][wide]);
+  CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
+  CHECK(bdpt_safetensors_parse(&ctx, bytes, size, NULL, &f) == BDPT_OK);
+  CHECK(bdpt_safetensors_read(&ctx, f.tensor, v, N) == BDPT_OK);
+  bdpt_safetensors_close(&f);
+  bdpt_release(&ctx, bytes, size);
+  t.data = v;
+  t.raw = 0;
+  CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
+  CHECK(memcmp(bytes + size - n * N, raw, n * N) == 0);
+  bdpt_release(&ctx, bytes, size);
+  for (k = 0; k < 3; k++) {
+    t.dtype = k < 2 ? other[k] : wide ? BDPT_F32 : BDPT_F64;
+    CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
+    CHECK(bdpt_safetensors_parse(&ctx, bytes, size, NULL, &f) == BDPT_OK);
+    CHECK(bdpt_safetensors_read(&ctx, f.tensor, back, N) == BDPT_OK);
+    for (i = 0; i < 6; i++) bad += back[i] == back[i] || !signbit(back[i]) != !signbit(v[i]);
+    for (i = 6; i < 9; i++) bad += !(back[i] == v[i]) || !signbit(back[i]) != !signbit(v[i]);
+    bdpt_safetensors_close(&f);
+    bdpt_release(&ctx, bytes, size);
+  }
+  CHECK(bad == 0);
+  /* F16: 7e00 fe00, as PyTorch. BF16: 7fc0 ffc0; PyTorch drops the sign and writes 7fc0 twice. */
+  CHECK(bdpti_pack(from_bits32(0x7f812345u), 5, 10) == 0x7e00);
+  CHECK(bdpti_pack(from_bits32(0xff812345u), 5, 10) == 0xfe00);
+  CHECK(bdpti_pack(from_bits32(0x7f812345u), 8, 7) == 0x7fc0);
+  CHECK(bdpti_pack(from_bits32(0xff812345u), 8, 7) == 0xffc0);
+  CHECK(out_blocks == 0);
+}
+
 /* -------------------------------------------------------------------------- whole files --- */
 
 #define PLACE "test_files.out"
@@ -971,7 +1025,7 @@ TEST(metadata_text) {
       "1"},
     {"num_heads", "[5,5,2,5]"}, {"head_dim", "[4,4,7,4]"}, {"mlp_dim", "[24,24,9,24]"},
     {"layer_norm_eps", "1e-12"}, {"image_mean", "[0.1,0.3333333333333333,0]"},
-    {"drop_attn_list", "[0]"}, {"fitted_attn_list", "[1]"}, {"drop_act_list", "[1,2]"},
+    {"drop_attn_list", "[0]"}, {"fitted_attn_list", "[1]"}, {"drop_act_list", "[1,2,3]"},
     {"fused_mlp_list", "[2]"}, {"fitted_mlp_list", "[3]"}, {"attn_form", "double"},
     {"extra_gelu", "both"}, {"pos_resize", "deit"}};
   unsigned char *bytes;
@@ -1279,6 +1333,7 @@ int main(int argc, char **argv) {
   RUN(as_the_reference_writes);
   RUN(not_written);
   RUN(round_trip);
+  RUN(bits_survive);
   RUN(whole_files);
   RUN(opening);
   RUN(failing_disk);

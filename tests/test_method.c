@@ -206,11 +206,10 @@ TEST(importance_direction) {
     x = bdpt_tokens(t, x, &m->param[BDPT_SLOT_CLS], NULL, &m->param[BDPT_SLOT_POS]);
     for (l = 0; l < DEPTH - 1; l++) x = bdpti_block_forward(m, t, l, x, &none, &rng);
     u = bdpt_layernorm(t, x, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B], m->config.eps);
-    f = bdpti_attention_branch(m, t, DEPTH - 1, x, 0);
-    mixed = bdpt_add(t, bdpt_scale(t, f, 1 - e), bdpt_scale(t, u, e));
-    x = bdpt_add(t, x, mixed);
-    y = bdpti_mlp_branch(m, t, DEPTH - 1, x, 0);
-    loss = bdpt_cross_entropy(t, bdpti_head(m, t, bdpt_add(t, x, y), 0), target);
+    f = bdpti_attention_half(m, t, DEPTH - 1, x, 0, 0, NULL); /* x + A */
+    mixed = bdpt_add(t, bdpt_scale(t, f, 1 - e), bdpt_scale(t, bdpt_add(t, x, u), e));
+    y = bdpti_mlp_half(m, t, DEPTH - 1, mixed, 0, 0, NULL);
+    loss = bdpt_cross_entropy(t, bdpti_head(m, t, y, 0), target);
     after = loss ? (double)loss->data[0] : 0;
     CHECK_CLOSE((before - after) / e, g, 0.1 * fabs(g) + 1e-4);
   }

@@ -558,6 +558,49 @@ TEST(thread_count_changes_no_bit) {
   }
 }
 
+/* Packed weights give the same bits and are dropped when they would be stale; bf16 comes close. */
+TEST(packed_weights) {
+  bdpt_config c = odd_config();
+  bdpt_model *m = bdpt_model_create(&ctx, &c, 1), *copy;
+  bdpt_tape *t = bdpt_tape_create(&ctx, 0);
+  size_t pixels = (size_t)(3 * m->config.image * m->config.image), k;
+  bdpt_real *images = (bdpt_real *)malloc(2 * pixels * sizeof *images), logits[4][64];
+  double worst = 0, most = 0;
+  size_t bytes = 2 * (size_t)m->config.classes * sizeof(bdpt_real), now;
+  odd_fill(m);
+  for (k = 0; k < 2 * pixels; k++) images[k] = (bdpt_real)fixture_value("packed", k, 2, 0);
+  CHECK(2 * m->config.classes <= 64);
+  CHECK(bdpt_predict(m, t, 2, images, logits[0]) == BDPT_OK);
+  now = ctx.bytes_now;
+  CHECK(bdpt_model_pack(m) == BDPT_OK && ctx.bytes_now > now);
+  CHECK(bdpt_predict(m, t, 2, images, logits[1]) == BDPT_OK && m->packed != NULL);
+  CHECK(memcmp(logits[0], logits[1], bytes) == 0);
+  copy = bdpt_model_clone(m);
+  CHECK(copy && copy->packed == NULL && !copy->param[BDPT_SLOT_HEAD_W].packed);
+  CHECK(bdpt_model_assign(m, copy) == BDPT_OK && m->packed == NULL);
+  bdpt_model_free(copy);
+  CHECK(bdpt_model_pack(m) == BDPT_OK && bdpt_prune(m, BDPT_ACTIVATION, 0) == BDPT_OK);
+  CHECK(bdpt_predict(m, t, 2, images, logits[1]) == BDPT_OK);
+  CHECK(bdpt_fuse(m, 0) == BDPT_OK); /* the packed fc1 and fc2 go with their tensors */
+  CHECK(bdpt_predict(m, t, 2, images, logits[2]) == BDPT_OK);
+  for (k = 0; k < 2 * (size_t)m->config.classes; k++) {
+    worst = fmax(worst, fabs((double)(logits[1][k] - logits[2][k])));
+    most = fmax(most, fabs((double)logits[1][k]));
+  }
+  CHECK(worst < 1e-5 * (1 + most));
+  ctx.bf16 = 1; /* packed for float: must not be read as bf16 */
+  CHECK(bdpt_predict(m, t, 2, images, logits[3]) == BDPT_OK && m->packed == NULL);
+  ctx.bf16 = 0;
+  for (k = 0, worst = 0; k < 2 * (size_t)m->config.classes; k++) {
+    worst = fmax(worst, fabs((double)(logits[3][k] - logits[2][k])));
+  }
+  CHECK(worst < 0.03 * most && (worst > 1e-5 * most || sizeof(bdpt_real) == 8));
+  CHECK(bdpt_model_pack(m) == BDPT_OK && bdpt_model_train_mode(m) == BDPT_OK && !m->packed);
+  bdpt_tape_free(t);
+  bdpt_model_free(m);
+  free(images);
+}
+
 /* ---- The real network, when the user has it -------------------------------------------------- */
 
 static void real_case(bdpt_model *m, int side, const char *name, double tolerance) {
@@ -617,6 +660,7 @@ int main(void) {
   RUN(copies_and_heads);
   RUN(uneven_blocks);
   RUN(thread_count_changes_no_bit);
+  RUN(packed_weights);
   RUN(real_deit_tiny);
   bdpt_finish(&ctx);
   CHECK(ctx.bytes_now == 0);

@@ -224,6 +224,20 @@ static bdpt_tensor *g_add(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u; /* x[0] is used three times, so its gradient has to be added up */
   return bdpt_add(t, bdpt_add(t, x[0], x[1]), bdpt_gelu(t, bdpt_add(t, x[0], x[0])));
 }
+static bdpt_tensor *g_linear_add(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u;
+  return bdpt_linear_add(t, x[0], x[1], x[2], x[3]);
+}
+static bdpt_tensor *g_mlp(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u;
+  return bdpt_mlp(t, x[0], x[1], x[2], 1e-5, x[3], x[4], x[5], x[6]);
+}
+/* The same from five operations. */
+static bdpt_tensor *g_five(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  bdpt_tensor *v = bdpt_layernorm(t, x[0], x[1], x[2], 1e-5);
+  (void)u;
+  return bdpt_add(t, x[0], bdpt_linear(t, bdpt_gelu(t, bdpt_linear(t, v, x[3], x[4])), x[5], x[6]));
+}
 static bdpt_tensor *g_scale(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
   return bdpt_scale(t, x[0], parameter);
@@ -259,8 +273,8 @@ static double worst_gradient;
 /* Inputs of the given shapes (axes end at 0) filled from a seed; checks the graph. */
 static void gradient(const char *op, bdpt_graph graph, int count, size_t shapes[][5],
                      uint64_t seed) {
-  bdpt_tensor x[5];
-  bdpt_tensor *list[5];
+  bdpt_tensor x[7];
+  bdpt_tensor *list[7];
   double error = 1;
   char what[80];
   int i;
@@ -304,6 +318,13 @@ TEST(gradients_dense) {
     size_t mix[3][5] = {{r, n, 0}, {r, n, 0}, {1, 0}}, two[2][5] = {{r, o, 0}, {r, o, 0}};
     gradient("linear", g_linear, 3, linear, (uint64_t)(10 + i));
     gradient("linear on three axes", g_linear, 3, three, (uint64_t)(20 + i));
+    {
+      size_t sum[4][5] = {{2, r, n, 0}, {o, n, 0}, {o, 0}, {2, r, o, 0}};
+      size_t mlp[7][5] = {{r, n + 1, 0}, {n + 1, 0}, {n + 1, 0}, {o, n + 1, 0}, {o, 0},
+                          {n + 1, o, 0}, {n + 1, 0}};
+      gradient("linear and sum", g_linear_add, 4, sum, (uint64_t)(120 + i));
+      gradient("mlp", g_mlp, 7, mlp, (uint64_t)(130 + i));
+    }
     gradient("layer norm", g_norm, 3, norm, (uint64_t)(30 + i));
     gradient("gelu", g_gelu, 1, one, (uint64_t)(40 + i));
     gradient("softmax", g_softmax, 1, one, (uint64_t)(50 + i));
@@ -317,6 +338,48 @@ TEST(gradients_dense) {
     gradient("cross-entropy", g_ce, 1, two, (uint64_t)(100 + i));
     gradient("soft distillation", g_soft, 1, two, (uint64_t)(110 + i));
   }
+}
+
+/* The MLP in one operation, keeping more or less, against the same from five. */
+static void mlp_case(size_t n, size_t d, size_t f) {
+  size_t shape[7][3] = {{2, 0, 0}};
+  static const int axes[7] = {3, 1, 1, 2, 1, 2, 1};
+  static bdpt_real kept[3][90000], data[7][33000], seed[2 * 65 * 48];
+  double worst[2] = {0, 0};
+  bdpt_rng rng;
+  size_t at[3] = {0, 0, 0}, k;
+  int form, i;
+  bdpti_rng_seed(&rng, 5, 5);
+  shape[0][1] = n;
+  shape[0][2] = shape[1][0] = shape[2][0] = shape[3][1] = shape[5][0] = shape[6][0] = d;
+  shape[3][0] = shape[4][0] = shape[5][1] = f;
+  for (i = 0; i < 7 * 33000; i++) data[i / 33000][i % 33000] = (bdpt_real)bdpti_normal(&rng);
+  for (i = 0; i < 2 * 65 * 48; i++) seed[i] = (bdpt_real)bdpti_normal(&rng);
+  for (form = 0; form < 3; form++) {
+    bdpt_tape *t = bdpt_tape_create(&ctx, form == 1 ? 2 : 1);
+    bdpt_tensor *x[7], *y;
+    for (i = 0; i < 7; i++) x[i] = bdpt_input(t, axes[i], shape[i], data[i], 1);
+    y = (form == 2 ? g_five : g_mlp)(t, x, NULL);
+    if (!CHECK(y && bdpt_backward_from(t, y, seed) == BDPT_OK)) return;
+    for (k = 0; k < y->count; k++) kept[form][at[form]++] = y->data[k];
+    for (i = 0; i < 7; i++) {
+      for (k = 0; k < x[i]->count; k++) kept[form][at[form]++] = x[i]->grad[k];
+    }
+    bdpt_tape_free(t);
+  }
+  CHECK(at[0] == at[2] && at[1] == at[2] && at[0] > 30000);
+  for (k = 0; k < at[0]; k++) {
+    worst[0] = fmax(worst[0], fabs((double)(kept[0][k] - kept[1][k])));
+    worst[1] = fmax(worst[1], fabs((double)(kept[0][k] - kept[2][k])) /
+                                  (1 + fabs((double)kept[2][k])));
+  }
+  CHECK(worst[0] == 0); /* what is made again has the same bits */
+  CHECK(worst[1] < (sizeof(bdpt_real) == 8 ? 1e-12 : 5e-5));
+}
+
+TEST(mlp_is_five_operations) {
+  mlp_case(65, 48, 192);
+  mlp_case(3, 820, 32); /* so wide that products are cut along K */
 }
 
 TEST(gradients_structured) {
@@ -413,6 +476,8 @@ TEST(shape_errors) {
   kernel = bdpt_input(tape, 4, e, NULL, 1);
   expect(bdpt_linear(tape, x, w, v), "x[2,5,6], weight [4,7], bias [4]");
   expect(bdpt_linear(tape, w, w, x), "bias");
+  expect(bdpt_linear_add(tape, v, w, v, x), "linear: x[4], weight [4,7]");
+  expect(bdpt_mlp(tape, x, v, v, 1e-6, w, v, w, v), "mlp: x[2,5,6] and [4] and [4,7]");
   expect(bdpt_layernorm(tape, x, v, v, 1e-6), "x[2,5,6] and [4]");
   expect(bdpt_attention(tape, x, 4, 1), "3 x 4 heads");
   expect(bdpt_patch_embed(tape, image, kernel, v), "dividing");
@@ -465,6 +530,7 @@ int main(void) {
     RUN(torch_mix);
     RUN(torch_losses);
     RUN(gradients_dense);
+    RUN(mlp_is_five_operations);
     RUN(gradients_structured);
     RUN(straight_through);
     RUN(rate_zero_draws_nothing);

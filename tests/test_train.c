@@ -689,6 +689,29 @@ TEST(same_bits_for_any_threads) {
   ctx.threads = keep;
 }
 
+/* Hidden activations that are made again are the same ones. */
+TEST(recomputing_changes_no_bit) {
+  char digest[2][17];
+  size_t bytes[2];
+  int again;
+  for (again = 0; again < 2; again++) {
+    bdpt_model *m = small_model(1, 6);
+    bdpt_recipe r;
+    bdpt_trainer *t;
+    memset(&r, 0, sizeof r);
+    r.batch = 16;
+    r.recompute = again;
+    t = bdpt_trainer_create(m, NULL, &train, &r);
+    CHECK(steps(t, 3));
+    bdpt_model_hash(m, digest[again]);
+    bytes[again] = bdpt_tape_bytes(t->tape);
+    bdpt_trainer_free(t);
+    bdpt_model_free(m);
+  }
+  CHECK(strcmp(digest[0], digest[1]) == 0);
+  CHECK(bytes[1] < bytes[0]);
+}
+
 TEST(resume_is_exact) {
   int at;
   bdpt_model *m = small_model(1, 6);
@@ -766,7 +789,7 @@ TEST(run_resumes_anywhere) {
     CHECK(bdpt_train(m, NULL, &train, &held, &r, &hooks, got) == BDPT_CANCELLED);
     CHECK(s.calls == at && ctx.status == BDPT_OK);
     bdpt_model_free(m);
-    m = small_model(0, 55);
+    m = small_model(0, 8);
     memset(&s, 0, sizeof s);
     memset(got, 0, sizeof got);
     CHECK(bdpt_train(m, NULL, &train, &held, &r, &hooks, got) == BDPT_OK);
@@ -776,12 +799,72 @@ TEST(run_resumes_anywhere) {
     bdpt_model_free(m);
   }
     /* A finished checkpoint answers without a step. */
-  m = small_model(0, 56);
+  m = small_model(0, 8);
   memset(&s, 0, sizeof s);
   memset(got, 0, sizeof got);
   CHECK(bdpt_train(m, NULL, &train, &held, &r, &hooks, got) == BDPT_OK);
   bdpt_model_hash(m, again);
   CHECK(s.calls == 0 && strcmp(hash, again) == 0 && memcmp(want, got, sizeof want) == 0);
+  bdpt_model_free(m);
+  remove(path);
+}
+
+/* Stops `m` after so many reports, or never (0), with a checkpoint. */
+static bdpt_status run_until(bdpt_model *m, const bdpt_recipe *r, int at) {
+  bdpt_hooks hooks;
+  stop s;
+  memset(&hooks, 0, sizeof hooks);
+  memset(&s, 0, sizeof s);
+  s.at = at;
+  hooks.progress = stop_hook;
+  hooks.user = &s;
+  hooks.checkpoint = path;
+  return bdpt_train(m, NULL, &train, &held, r, &hooks, NULL);
+}
+
+static int hashes_to(const bdpt_model *m, const char *hash) {
+  char own[17];
+  bdpt_model_hash(m, own);
+  return strcmp(own, hash) == 0;
+}
+
+/* A run goes on with the network it began with, or with the one that was saved, and no other. */
+TEST(checkpoints_know_the_network) {
+  bdpt_recipe r = full_recipe();
+  bdpt_model *m = small_model(0, 8), *other;
+  char whole[17], hash[17];
+  int at;
+  r.ema = 0; /* so that the weights of a finished run are those that its file has */
+  remove(path);
+  CHECK(run_until(m, &r, 0) == BDPT_OK);
+  bdpt_model_hash(m, whole);
+  CHECK(run_until(m, &r, 0) == BDPT_OK && hashes_to(m, whole)); /* finished: as it was saved */
+  bdpt_model_free(m);
+  for (at = 0; at < 2; at++) { /* a file from the end of the run, then one from its third step */
+    if (at) remove(path);
+    m = small_model(0, 8);
+    CHECK(!at || run_until(m, &r, 3) == BDPT_CANCELLED);
+    other = small_model(0, 9);
+    bdpt_model_hash(other, hash);
+    CHECK(run_until(other, &r, 0) == BDPT_E_STATE);
+    CHECK(says("belongs to a run with other initial weights; remove the file to start over"));
+    CHECK(hashes_to(other, hash));
+    bdpt_model_free(other);
+    other = small_model(0, 8);
+    other->importance_data[0][BDPT_ACTIVATION][2] += (bdpt_real)0.5; /* a scalar trains too */
+    CHECK(run_until(other, &r, 0) == BDPT_E_STATE);
+    CHECK(says("other initial weights"));
+    bdpt_model_free(other);
+    CHECK(run_until(m, &r, 0) == BDPT_OK && hashes_to(m, whole)); /* began or was cancelled here */
+    bdpt_model_free(m);
+  }
+    /* Without importance the scalars do not train and do not matter. */
+  r.importance = 0;
+  remove(path);
+  m = small_model(0, 8);
+  CHECK(run_until(m, &r, 3) == BDPT_CANCELLED);
+  m->importance_data[0][0][0] = 2;
+  CHECK(run_until(m, &r, 0) == BDPT_OK);
   bdpt_model_free(m);
   remove(path);
 }
@@ -930,18 +1013,24 @@ TEST(names_the_gradient) {
   bdpt_model_free(m);
 }
 
+/* All that a step needs is there when the first one is over, the blocks of the tapes joined. */
 TEST(nothing_allocated_in_the_loop) {
   bdpt_model *m = small_model(1, 8), *teacher = small_model(1, 9);
   bdpt_recipe r = full_recipe();
   bdpt_trainer *t;
-  long before;
+  long before, first;
   size_t bytes;
   r.distill = BDPT_DISTILL_SOFT;
+  r.batch = 25; /* more than one block of the tape, and several epochs of two steps */
+  bdpt_finish(&ctx);
   t = bdpt_trainer_create(m, teacher, &train, &r);
-  CHECK(steps(t, 2)); /* the second step finds the arenas in one piece */
+  first = allocations;
+  CHECK(steps(t, 1));
   before = allocations;
   bytes = ctx.bytes_now;
-  CHECK(steps(t, 12));
+  CHECK(t->tape->arena.first->bytes > BDPTI_CHUNK_LEAST && !t->tape->arena.first->next);
+  CHECK(before - first > 4); /* workspace, the teacher's tape, blocks of the tape and their sum */
+  CHECK(steps(t, 13));
   CHECK(allocations == before && ctx.bytes_now == bytes);
   bdpt_trainer_free(t);
   bdpt_model_free(m);
@@ -1118,8 +1207,10 @@ int main(void) {
   RUN(teacher_refusals);
   RUN(it_learns);
   RUN(same_bits_for_any_threads);
+  RUN(recomputing_changes_no_bit);
   RUN(resume_is_exact);
   RUN(run_resumes_anywhere);
+  RUN(checkpoints_know_the_network);
   RUN(saves_by_images);
   RUN(foreign_checkpoints);
   RUN(no_step_on_nan);
