@@ -34,9 +34,11 @@
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)
+#define CLI_UNUSED __attribute__((unused))
 #define CLI_FN static __attribute__((unused))
 #define CLI_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #else
+#define CLI_UNUSED
 #define CLI_FN static
 #define CLI_PRINTF(f, a)
 #endif
@@ -131,6 +133,11 @@ CLI_FN void cli_calm_threads(char **argv) {
 #endif
 }
 
+/* After snprintf: a text that did not fit ends in dots. */
+CLI_FN void cli_cut(char *text, size_t room, int wanted) {
+  if (wanted < 0 || (size_t)wanted >= room) memcpy(text + room - 4, "...", 4);
+}
+
 /* The library's checkpoints of one long call, and of the calls inside it, are no longer needed. */
 CLI_FN void cli_forget_checkpoint(const char *path) {
   static const char *const suffix[] = {"", ".disparity", ".recovery", ".map", ".search",
@@ -177,7 +184,13 @@ typedef struct cli_common {
   const char *isa;
 } cli_common;
 
+/* How to read a network that another program saved; for every command that names one. */
+CLI_UNUSED static struct cli_choice { const char *key; int heads; } cli_choice;
+
 #define CLI_COMMON(c) \
+  {"A network from elsewhere", CLI_TITLE, NULL, NULL, NULL}, \
+  {"--key", CLI_TEXT, &cli_choice.key, "NAME", "which of several in a .pth file: model_ema"}, \
+  {"--heads", CLI_INT, &cli_choice.heads, "N", "attention heads, if no file tells them (2)"}, \
   {"Everywhere", CLI_TITLE, NULL, NULL, NULL}, \
   {"--threads", CLI_INT, &(c)->threads, "N", "threads; 0: all there are (default)"}, \
   {"--isa", CLI_TEXT, &(c)->isa, "NAME", "best (default), portable, avx2 or avx512"}, \

@@ -1,0 +1,33 @@
+"""Network("net.safetensors")(images): a network pruned by boundarydpt, in plain PyTorch."""
+import json, torch
+from safetensors import safe_open
+from torch.nn import functional as F
+class Network(torch.nn.Module):
+    def __init__(self, path):
+        super().__init__()
+        with safe_open(path, "pt") as f:
+            tensors, meta = {k: f.get_tensor(k).float() for k in f.keys()}, f.metadata()
+        self.p = torch.nn.ParameterDict({k.replace(".", "_"): v for k, v in tensors.items()})
+        self.m = m = {k: json.loads(v) if v[0] == "[" or v.isdecimal() else v for k, v in meta.items()}
+        assert m["attn_form"] == "ln" and m["extra_gelu"] == "none" and not m["fitted_attn_list"]
+    def two(self, name): return self.p[name + "_weight"], self.p[name + "_bias"]
+    def linear(self, x, name): return F.linear(x, *self.two(name))
+    def norm(self, x, name):
+        return F.layer_norm(x, x.shape[-1:], *self.two(name), float(self.m["layer_norm_eps"]))
+    def block(self, x, l):
+        b, m, y = f"blocks_{l}_", self.m, self.norm(x, f"blocks_{l}_norm1")
+        if l not in m["drop_attn_list"]:  # else LN1(x) is what the removed layer leaves
+            qkv = self.linear(y, b + "attn_qkv").unflatten(2, (3, m["num_heads"][l], -1))
+            y = F.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4), scale=m["attn_scale"][l])
+            y = self.linear(y.transpose(1, 2).flatten(2), b + "attn_proj")
+        x, z = x + y, self.norm(x + y, b + "norm2")
+        if l in m["fused_mlp_list"] + m["fitted_mlp_list"]: return x + self.linear(z, b + "mlp_fused")
+        z = self.linear(z, b + "mlp_fc1")
+        return x + self.linear(z if l in m["drop_act_list"] else F.gelu(z), b + "mlp_fc2")
+    def forward(self, images):  # [B, 3, H, W], normalised -> logits [B, classes]
+        x = F.conv2d(images, *self.two("patch_embed_proj"), stride=self.m["patch_size"])
+        first = [self.p[k].expand(len(x), -1, -1) for k in ("cls_token", "dist_token") if k in self.p]
+        x = torch.cat(first + [x.flatten(2).transpose(1, 2)], 1) + self.p["pos_embed"]
+        for l in range(self.m["depth"]): x = self.block(x, l)
+        y = [self.linear(self.norm(x, "norm")[:, i], ("head", "head_dist")[i]) for i in range(len(first))]
+        return sum(y) / len(y)
