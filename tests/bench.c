@@ -1,0 +1,231 @@
+/* How fast the library is, against OpenBLAS, PyTorch and ONNX Runtime and against itself.
+ *
+ *   make bench                          a quarter of an hour; alone on the machine, please
+ *   make bench ARGS="--quick"           a minute or two, fewer cases
+ *   build/bench --help
+ *
+ * Nothing here is a test: a timing depends on the machine. Nothing depends on a peer either; what
+ * is not installed is skipped with a note. OpenBLAS is opened at run time; PyTorch and ONNX Runtime
+ * run in tests/bench_peers.py, with $PYTHON or python3.
+ *
+ * HOW TO READ THE TABLES. A cell is "median (p10-p90)". Speeds are per second of the clock on the
+ * wall, on one thread (1t) per second of processor time: larger is better. A ratio says how many
+ * times as fast we are. Everything in a row was measured in turn, round by round, ours before and
+ * after the others; a ratio is the median over rounds of the ratio within a round, so it need not
+ * be the quotient of the medians beside it. "Fraction of peak" counts only the multiply-adds of the
+ * network's products and divides by what registers alone can do (first table), measured in the
+ * same rounds.
+ *
+ * The lines `RATIO name value` at the end sum up; `skipped` is what was not measured. Larger is
+ * better in all of them:
+ *
+ *   matmul_openblas_1t, _2t      geometric mean over the large products, 1 and 2 threads
+ *   attention_products_1t, _2t   the same over attention's small ones
+ *   peak_fraction_base_b1_2t     share of the multiply-add peak, DeiT-B, 1 image, 2 threads
+ *   prune_speedup_ti, _s, _b     dense to 5 + 5 layers removed and fused, mean over batch, threads
+ *   prune_speedup_s_4_3          Small with 4 + 3 removed
+ *   infer_peer_1t, _2t           against the best peer, mean over Ti, S, B and batch 1, 16
+ *   infer_worst_1t, _2t          the worst of these cases
+ *   train_peer_1t, _2t           training steps against PyTorch, mean over four networks
+ *   train_memory                 PyTorch's peak memory over ours, whole processes, worst network
+ *   bf16_infer_base, bf16_train  bf16 against float
+ *   growth_worst                 cost of a FLOP at the best over the worst point, tokens and width
+ *   isa_avx2                     speed with AVX2 over speed with the best instruction set
+ *   o3_native                    -O2 against -O3 -march=native
+ */
+#define _POSIX_C_SOURCE 200809L
+#define BOUNDARYDPT_IMPLEMENTATION
+#include "../boundarydpt.h"
+#include <signal.h>
+#include "bench_measure.h"
+#include "bench_peak.h"
+#include "bench_products.h"
+#include "bench_networks.h"
+#include "bench_growth.h"
+
+static const char usage[] =
+  "usage: bench [options]\n"
+  "  --quick         fewer cases and rounds, a minute or two\n"
+  "  --only LIST     sections, separated by commas: matmul attention inference prune training\n"
+  "                  memory growth isa\n"
+  "  --threads N     use at most N threads (default: all processors)\n"
+  "  --rounds N      rounds per case, 1 to 60\n"
+  "  --no-peers      leave out OpenBLAS, PyTorch and ONNX Runtime\n"
+  "  --json          JSON lines instead of tables\n"
+  "  --help          this text\n"
+  "Environment: PYTHON the interpreter of the peers; BENCH_PLAIN=1 keeps MKL from its AVX-512\n"
+  "kernels on other processors than Intel's; BENCH_ONNX=DIR takes DIR/dense_WIDTH.onnx.\n";
+
+typedef struct section { const char *name; void (*run)(void); } section;
+static const section sections[] = {
+  {"matmul", section_matmul}, {"attention", section_attention}, {"inference", section_inference},
+  {"prune", section_prune}, {"training", section_training}, {"memory", section_memory},
+  {"growth", section_growth}, {"isa", section_isa}};
+enum { SECTIONS = sizeof sections / sizeof *sections };
+
+/* 1 if a comma-separated list holds the name; the whole list if name is NULL: all are known. */
+static int listed(const char *list, const char *name) {
+  size_t length, i;
+  int known;
+  for (;; list += length + 1) {
+    length = strcspn(list, ",");
+    if (name && strlen(name) == length && strncmp(list, name, length) == 0) return 1;
+    for (i = 0, known = 0; i < SECTIONS; i++) {
+      known |= strlen(sections[i].name) == length && !strncmp(list, sections[i].name, length);
+    }
+    if (!name && !known) return 0;
+    if (list[length] == 0) return name == NULL;
+  }
+}
+
+static int option_number(const char *text, int low, int high, int *out) {
+  char *end;
+  const long n = text ? strtol(text, &end, 10) : 0;
+  if (!text || end == text || *end || n < low || n > high) return 0;
+  *out = (int)n;
+  return 1;
+}
+
+/* Returns NULL, or the argument that is wrong. */
+static const char *options(int argc, char **argv, const char **only) {
+  int i;
+  for (i = 1; i < argc; i++) {
+    const char *a = argv[i], *next = i + 1 < argc ? argv[i + 1] : NULL;
+    if (strcmp(a, "--quick") == 0) bench.quick = 1;
+    else if (strcmp(a, "--json") == 0) bench.json = 1;
+    else if (strcmp(a, "--no-peers") == 0) bench.no_peers = 1;
+    else if (strcmp(a, "--threads") == 0 && option_number(next, 1, 64, &bench.threads)) i++;
+    else if (strcmp(a, "--rounds") == 0 && option_number(next, 1, 60, &bench.rounds)) i++;
+    else if (strcmp(a, "--only") == 0 && next && listed(next, NULL)) {
+      *only = next;
+      i++;
+    } else return a;
+  }
+  return NULL;
+}
+
+/* Where this program, the interpreter and its script are. */
+static void places(const char *self) {
+  const char *python = getenv("PYTHON"), *slash = strrchr(self, '/');
+  snprintf(bench.self, sizeof bench.self, "%.380s", self);
+  snprintf(bench.python, sizeof bench.python, "%.190s", python && *python ? python : "python3");
+  snprintf(bench.peers, sizeof bench.peers, "%.*s../tests/bench_peers.py",
+           slash ? (int)(slash + 1 - self) : 0, self);
+}
+
+static void processor(char *out, size_t room) {
+  FILE *f = fopen("/proc/cpuinfo", "r");
+  char text[300], *colon;
+  snprintf(out, room, "unknown");
+  while (f && fgets(text, sizeof text, f)) {
+    colon = strchr(text, ':');
+    if (strncmp(text, "model name", 10) || !colon) continue;
+    colon[strcspn(colon, "\n")] = 0;
+    snprintf(out, room, "%.80s", colon + 2);
+    break;
+  }
+  if (f) fclose(f);
+}
+
+/* The processes that want to run, averaged over the last minute; 0 if nobody tells. */
+static double load_average(void) {
+  FILE *f = fopen("/proc/loadavg", "r");
+  double load = 0;
+  if (f && fscanf(f, "%lf", &load) != 1) load = 0;
+  if (f) fclose(f);
+  return load;
+}
+
+static void introduce(void) {
+  const time_t t = time(NULL);
+  char date[40], cpu[100];
+  const double load = load_average();
+  bdpt_context ctx;
+  memset(&ctx, 0, sizeof ctx);
+  bdpt_init(&ctx);
+  processor(cpu, sizeof cpu);
+  strftime(date, sizeof date, "%Y-%m-%d", localtime(&t));
+  note("boundarydpt %s, %s, compiler %s, %s", bdpt_version(), date, __VERSION__,
+#if defined(__OPTIMIZE__) && defined(_OPENMP)
+       "optimised, OpenMP"
+#elif defined(__OPTIMIZE__)
+       "optimised, no OpenMP"
+#else
+       "NOT OPTIMISED"
+#endif
+       );
+  note("processor: %s, %ld processors, up to %d threads, instruction set %s%s", cpu,
+       sysconf(_SC_NPROCESSORS_ONLN), bench.threads, bdpt_isa_name(&ctx),
+       ctx.isa->pairs ? " with bf16 pairs" : "");
+  if (load > 0.5) {
+    note("BUSY: the load is %.1f; figures on several threads are not worth much", load);
+  }
+  bdpt_finish(&ctx);
+}
+
+/* The other side of the protocol: this program as a peer of itself. */
+static void worker_go(network *n, double seconds) {
+  static engine e;
+  int i;
+  e = network_engine("ours", n);
+  if (engine_measure(&e, seconds) <= 0) {
+    printf("skipped: %s\n", n->ctx.message);
+    return;
+  }
+  printf("times");
+  for (i = 0; i < e.samples; i++) printf(" %.9f", e.sample[i]);
+  printf("\n");
+}
+
+static int worker(void) {
+  static network n;
+  const double before = memory_of("VmRSS");
+  char text[200], kind[16];
+  double seconds;
+  job j;
+  printf("hello boundarydpt %s\n", bdpt_version());
+  for (;;) {
+    fflush(stdout);
+    if (!fgets(text, sizeof text, stdin) || strncmp(text, "quit", 4) == 0) break;
+    memset(&j, 0, sizeof j);
+    if (sscanf(text, "case %15s %d %d %d %d %d %d %d %d", kind, &j.image, &j.patch, &j.width,
+               &j.depth, &j.heads, &j.classes, &j.batch, &j.threads) == 9) {
+      if (n.ctx.isa) network_free(&n);
+      j.train = strcmp(kind, "train") == 0;
+      printf(network_make(&n, &j) ? "ready ours\n" : "skipped: failed\n");
+    } else if (sscanf(text, "go ours %lf", &seconds) == 1 && n.ctx.isa) worker_go(&n, seconds);
+    else if (strncmp(text, "memory", 6) == 0) {
+      printf("memory %.0f %.0f %.0f %.0f\n", memory_of("VmHWM"), before, (double)n.ctx.bytes_peak,
+             (double)bdpt_tape_bytes(n.trainer ? n.trainer->tape : n.tape));
+    } else printf("skipped: what is that?\n");
+  }
+  if (n.ctx.isa) network_free(&n);
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  const char *only = NULL, *wrong;
+  size_t i;
+  if (argc == 2 && strcmp(argv[1], "--worker") == 0) return worker();
+  for (i = 1; i < (size_t)argc; i++) {
+    if (strcmp(argv[i], "--help") == 0) return fputs(usage, stdout) < 0;
+  }
+  wrong = options(argc, argv, &only);
+  if (wrong) {
+    fprintf(stderr, "bench: cannot use '%s'\n%s", wrong, usage);
+    return 2;
+  }
+  if (bench.threads == 0) bench.threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
+#if !BDPTI_THREADS
+  bench.threads = 1;
+#endif
+  signal(SIGPIPE, SIG_IGN);
+  places(argv[0]);
+  introduce();
+  section_machine();
+  for (i = 0; i < SECTIONS; i++) {
+    if (!only || listed(only, sections[i].name)) sections[i].run();
+  }
+  summary_print();
+  return bench.failed;
+}
