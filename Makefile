@@ -16,7 +16,8 @@ LESSONS := $(patsubst examples/%.c,build/%,$(filter-out examples/boundarydpt.c e
              $(wildcard examples/*.c)))
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 # Tests of the library run a second time in double precision, where the bounds are tight.
-DOUBLE  := $(filter-out test_generate test_report,$(TESTS))
+DOUBLE  := $(filter-out test_generate test_report test_onnx test_images test_reproduce \
+             test_checkpoint,$(TESTS))
 FLOATS  := $(addprefix build/,$(TESTS))
 DOUBLES := $(addprefix build/,$(addsuffix _double,$(DOUBLE)))
 
@@ -25,7 +26,8 @@ ifeq ($(filter -j% --jobs%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc 2> /dev/null || echo 2)
 endif
 
-.PHONY: all run test report book lint sanitize matrix data install help clean
+.PHONY: all run reproduce test bench report book lint sanitize matrix fuzz coverage data install \
+        help clean
 .DELETE_ON_ERROR:
 
 all: $(TOOL) $(LESSONS)
@@ -50,12 +52,31 @@ $(DOUBLES): build/%_double: tests/%.c tests/test.h $(PARTS) boundarydpt.h | buil
 run: $(TOOL)
 	@$(TOOL) run $(if $(DATA),--data $(DATA)) $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
+# The study of the paper's claims; about six hours on two cores, in parts, resumable. DATA, MODEL
+# and ARGS as above (ARGS="--list" prints what each part costs, ARGS="--part 3" does only that).
+reproduce: $(TOOL)
+	@$(TOOL) reproduce $(if $(DATA),--data $(DATA)) $(if $(MODEL),--model $(MODEL)) $(ARGS)
+
 # Runs every test program; the last line counts all checks. A program that dies counts as failed.
 test: $(FLOATS) $(DOUBLES) $(TOOL) $(LESSONS)
-	@sh tests/run_tests $(FLOATS) $(DOUBLES) tests/test_cli.sh tests/test_examples.sh
+	@sh tests/run_tests $(FLOATS) $(DOUBLES) tests/test_cli.sh tests/test_examples.sh \
+	  tests/test_reproduce.sh
 
+# Speed and memory against OpenBLAS, PyTorch and ONNX Runtime where they are installed. A second
+# program shows what flags are worth; a compiler without -march=native does without it.
+BENCH := tests/bench.c $(wildcard tests/bench_*.h) boundarydpt.h
+build/bench: $(BENCH) | build
+	$(CC) $(FLAGS) $< -o $@ -lm -ldl
+build/bench_native: $(BENCH) | build
+	-$(CC) -std=c99 -w -O3 -march=native $(OPENMP) $< -o $@ -lm -ldl
+bench: build/bench build/bench_native
+	@build/bench $(ARGS)
+
+# Draws the page again: the study if there is one, else the last run, else the shipped numbers.
+RECORD ?= $(firstword $(wildcard build/reproduce/reproduce.jsonl build/run/run.jsonl \
+            data/reproduce.jsonl) build/run/run.jsonl)
 report: $(TOOL)
-	$(TOOL) report build/run/run.jsonl build/report.html
+	$(TOOL) report $(RECORD) build/report.html
 
 ifneq ($(wildcard examples/weave.c),)
 build/weave: examples/weave.c | build
@@ -78,6 +99,13 @@ sanitize: | build
 matrix:
 	@sh tests/matrix
 
+# The loaders of files against invented ones; and how much of each the committed corpus reaches.
+RUNS ?= 2000000
+fuzz:
+	@sh tests/fuzz $(RUNS)
+coverage:
+	@sh tests/coverage
+
 # Downloads CIFAR-100 and a pretrained DeiT-Tiny into data/, checked by their published digests.
 data:
 	sh data/fetch
@@ -91,12 +119,17 @@ help:
 	@echo "make            the tool (build/boundarydpt) and the lessons"
 	@echo "make run        the whole method on one page, under four minutes, no download"
 	@echo "                DATA=dir MODEL=file.safetensors: the same on CIFAR-100 with a real DeiT"
+	@echo "make reproduce  the study: every claim measured, resumable, six hours on two cores"
+	@echo "                DATA=dir MODEL=file.safetensors ARGS=--list"
 	@echo "make test       every test; the last line is 'N passed, N failed'"
-	@echo "make report     draws build/report.html again from the numbers of the last run"
+	@echo "make bench      speed and memory, against what is installed; ARGS=--help explains"
+	@echo "make report     draws build/report.html again, from RECORD=file or what there is"
 	@echo "make book       the header as a page, prose beside code: build/boundarydpt.html"
 	@echo "make lint       size, prose, widths, tags and forbidden calls of the header"
 	@echo "make matrix     the header in C99 to C++20, gcc and clang, float and double, no warnings"
 	@echo "make sanitize   the tests under the address and undefined-behaviour sanitizers"
+	@echo "make fuzz       RUNS=2000000 of each loader under libFuzzer and the sanitizers (clang)"
+	@echo "make coverage   how much of each loader the committed fuzz corpus reaches (clang)"
 	@echo "make data       downloads CIFAR-100 and DeiT-Tiny with curl, checked"
 	@echo "make install    the tool and the header to PREFIX ($(PREFIX))"
 	@echo "make clean      removes build/"

@@ -2,15 +2,19 @@
  * boundarydpt: the command-line tool
  * =================================================================================================
  *   boundarydpt run                     the whole method on one page (run.h)
+ *   boundarydpt reproduce               the study of the paper's claims (reproduce.h)
  *   boundarydpt info MODEL              what a checkpoint holds
  *   boundarydpt train --out MODEL       from scratch, or --from a checkpoint
  *   boundarydpt eval MODEL              accuracy
  *   boundarydpt probe MODEL             the two observations as data
  *   boundarydpt prune MODEL --out NEW   given layers, or found by both stages
  *   boundarydpt fuse MODEL --out NEW    merge the linears of pruned MLPs, with a certificate
+ *   boundarydpt classify MODEL IMAGE... what is in a picture
+ *   boundarydpt export MODEL --onnx NEW for other programs
  *
  * Every command is one function: a table of options, a few library calls, the printing. What they
- * share is in cli.h (terminal), input.h (images, networks), record.h (JSON lines).
+ * share is in cli.h (terminal), input.h (images, networks), record.h (JSON lines); what is longer
+ * than a command has a file of its own (run.h, info.h, classify.h, export.h).
  */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L /* isatty, mkdir, clock_gettime */
@@ -18,9 +22,13 @@
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 
+#include "classify.h"
 #include "cli.h"
+#include "export.h"
+#include "info.h"
 #include "input.h"
 #include "run.h"
+#include "reproduce.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
@@ -50,16 +58,23 @@ static void default_common(cli_common *common) {
   common->seed = 1;
 }
 
-/* --data DIR or --generated: where the images are. The generated ones when neither is given. */
-typedef struct source { const char *data; int generated; } source;
-
+/* Where the images are; the generated ones when nothing is said. */
 #define SOURCE_OPTIONS(s) \
-  {"--data", CLI_TEXT, &(s)->data, "DIR", "folder with train.bin, test.bin (CIFAR-100 binary)"}, \
+  {"--data", CLI_TEXT, &(s)->data, "DIR", "train.bin, test.bin (CIFAR-100) or class folders"}, \
+  {"--holdout", CLI_INT, &(s)->holdout, "N", "of DIR/CLASS/..: of each class, to test on"}, \
   {"--generated", CLI_FLAG, &(s)->generated, NULL, "the generated images (default)"}
 
-static int check_source(const cli_command *c, const source *s) {
+static void default_source(input_source *s) {
+  memset(s, 0, sizeof *s);
+  s->holdout = -1;
+}
+
+static int check_source(const cli_command *c, const cli_common *common, input_source *s) {
+  s->quiet = common->quiet;
   if (s->data && s->generated)
     return cli_usage_error(c, "--data and --generated exclude each other");
+  if (s->holdout < -1 || (s->holdout >= 0 && !s->data))
+    return cli_usage_error(c, "--holdout wants 0 or more, and --data DIR");
   return CLI_GO_ON;
 }
 
@@ -82,7 +97,8 @@ static int command_run(int argc, char **argv) {
     "measured; the story goes to stdout, every number to DIR/run.jsonl, the plots to a report.\n"
     "Without --data it uses generated images and the network in data/, and takes under four\n"
     "minutes on two cores. With --data and --model it does the same on CIFAR-100 with a\n"
-    "pretrained DeiT (a new classifier, three epochs of fine-tuning first) in half an hour.\n"
+    "pretrained DeiT (a new classifier, three epochs of fine-tuning first) in half an hour; with\n"
+    "a folder of class folders such as ImageNet's (eval --help) on the pictures in it.\n"
     "Ctrl-C saves; the same command goes on. The second default is the one with --data.", 0, 0};
   run_options o;
   bdpt_context ctx;
@@ -90,7 +106,8 @@ static int command_run(int argc, char **argv) {
   int n, status;
   const cli_option options[] = {
     {"What goes in", CLI_TITLE, NULL, NULL, NULL},
-    {"--data", CLI_TEXT, &o.data, "DIR", "folder with train.bin and test.bin (CIFAR-100 binary)"},
+    {"--data", CLI_TEXT, &o.data, "DIR", "train.bin, test.bin (CIFAR-100) or class folders"},
+    {"--holdout", CLI_INT, &o.holdout, "N", "of DIR/CLASS/..: of each class, to test on"},
     {"--model", CLI_TEXT, &o.model, "FILE", "dense network (default data/dense.safetensors)"},
     {"--image", CLI_INT, &o.image, "N", "input size in pixels (the network's; 64)"},
     {"--out", CLI_TEXT, &o.out, "DIR", "where numbers and checkpoints go (build/run)"},
@@ -99,6 +116,7 @@ static int command_run(int argc, char **argv) {
     {"What is removed", CLI_TITLE, NULL, NULL, NULL},
     {"--budget", CLI_INT, &o.budget, "N", "layers to remove in all (6)"},
     {"--least", CLI_INT, &o.least, "N", "at least this many of each kind (2)"},
+    {"--start", CLI_TEXT, &o.start, "NAME", "their place: " INPUT_STARTS " (paper)"},
     {"For longer or shorter runs", CLI_TITLE, NULL, NULL, NULL},
     {"--dense-epochs", CLI_INT, &o.dense_epochs, "N",
      "dense fine-tuning first (0; 3 if the classifier is new)"},
@@ -124,11 +142,15 @@ static int command_run(int argc, char **argv) {
   };
   memset(&o, 0, sizeof o);
   default_common(&o.common);
-  o.dense_epochs = -1;
+  o.dense_epochs = o.holdout = -1;
   status = cli_parse(&c, options, COUNT(options), argc, argv, plain, &n);
   if (status != CLI_GO_ON) return status;
   if (o.budget < 0 || o.least < 0 || 2 * o.least > (o.budget ? o.budget : 6))
     return cli_usage_error(&c, "--budget must be at least twice --least");
+  if (o.holdout < -1 || (o.holdout >= 0 && !o.data))
+    return cli_usage_error(&c, "--holdout wants 1 or more, and --data DIR");
+  if (input_start(o.start) < 0)
+    return cli_usage_error(&c, "--start wants " INPUT_STARTS ", got '%s'", o.start);
   if (o.batch < 0 || o.short_batch < 0 || o.tune_epochs < 0 || o.tune_epochs > 1000 ||
       o.dense_epochs > 1000 || o.repeats < 0 || o.image < 0 || o.most < 0)
     return cli_usage_error(&c, "a count is out of range (epochs: at most 1000)");
@@ -139,49 +161,64 @@ static int command_run(int argc, char **argv) {
 }
 
 /* -------------------------------------------------------------------------------------------------
+ * reproduce
+ * ---------------------------------------------------------------------------------------------- */
+
+static int command_reproduce(int argc, char **argv) {
+  static const cli_command c = {"reproduce", "reproduce [options]",
+    "The study of the paper's claims on CIFAR-100 with DeiT-Tiny, in eleven parts: every figure\n"
+    "as JSON lines and CSV. What it costs is printed first; Ctrl-C saves, the same command goes\n"
+    "on. data/reproduce.recipe holds and explains every hyperparameter.",
+    0, 0};
+  study_options o;
+  bdpt_context ctx;
+  const char *plain[1];
+  int n, status;
+  const cli_option options[] = {
+    {"What goes in and out", CLI_TITLE, NULL, NULL, NULL},
+    {"--data", CLI_TEXT, &o.data, "DIR", "CIFAR-100 binary (data/cifar-100-binary)"},
+    {"--model", CLI_TEXT, &o.model, "FILE", "DeiT (data/deit_tiny_patch16_224.safetensors)"},
+    {"--recipe", CLI_TEXT, &o.recipe, "FILE", "hyperparameters (data/reproduce.recipe)"},
+    {"--out", CLI_TEXT, &o.out, "DIR", "numbers and checkpoints (build/reproduce)"},
+    {"--report", CLI_TEXT, &o.report, "FILE", "the page of plots (build/report.html)"},
+    {"--quick", CLI_FLAG, &o.quick, NULL, "generated images, data/quick.recipe: half a minute"},
+    {"--fresh", CLI_FLAG, &o.common.fresh, NULL, "start again instead of going on"},
+    {"What is done", CLI_TITLE, NULL, NULL, NULL},
+    {"--list", CLI_FLAG, &o.list, NULL, "print the parts and what they cost, then end"},
+    {"--part", CLI_LAYERS, &o.parts, "LIST", "only these parts, such as 3,5 (all)"},
+    {"--seeds", CLI_INT, &o.seeds, "N", "seeds for parts 5, 6, 9, 10 (the recipe's)"},
+    {"--minutes", CLI_REAL, &o.minutes, "X", "stop after so long, as Ctrl-C does (0: never)"},
+    {"--print-held", CLI_FLAG, &o.print_held, NULL, "print the numbers of the held-out images"},
+    CLI_COMMON(&o.common)
+  };
+  memset(&o, 0, sizeof o);
+  default_common(&o.common);
+  status = cli_parse(&c, options, COUNT(options), argc, argv, plain, &n);
+  if (status != CLI_GO_ON) return status;
+  for (n = 0; n < o.parts.count; n++)
+    if (o.parts.layer[n] < 1 || o.parts.layer[n] > STUDY_PARTS)
+      return cli_usage_error(&c, "--part wants 1 to %d", STUDY_PARTS);
+  if (o.seeds < 0 || o.seeds > 100) return cli_usage_error(&c, "--seeds wants 1 to 100");
+  status = open_context(&c, &o.common, &ctx);
+  if (status == CLI_GO_ON) status = study_command(&ctx, &o);
+  bdpt_finish(&ctx);
+  return status;
+}
+
+/* -------------------------------------------------------------------------------------------------
  * info
  * ---------------------------------------------------------------------------------------------- */
 
-static const char *mlp_text(const bdpt_block *b) {
-  if (b->mlp_form == BDPT_FUSED) return "fused";
-  if (b->mlp_form == BDPT_MLP_FITTED) return "fitted";
-  return b->activation == BDPT_REMOVED ? "linear, linear" : "linear, GELU, linear";
+/* "PyTorch zip, model, names of timm" */
+static void describe_file(const checkpoint_report *r, char text[256]) {
+  int top = r->network[0] == 0 || strcmp(r->network, ".") == 0;
+  int own = strcmp(r->dialect, "boundarydpt") == 0;
+  snprintf(text, 256, "%s, %s%snames of %s", r->form, top ? "" : r->network, top ? "" : ", ",
+           own ? "timm, with boundarydpt's metadata" : r->dialect);
 }
 
-static const char *attention_text(const bdpt_block *b) {
-  if (b->attention == BDPT_KEPT) return "attention";
-  return b->attention == BDPT_FITTED ? "fitted" : "-";
-}
-
-static void print_info(const bdpt_model *m, const char *path, const bdpt_cost_report *cost,
-                       const char *hash) {
-  static const char *const form[] = {"x + LN1(x)", "x", "2x"};
-  const bdpt_config *c = &m->config;
-  int l;
-  printf("%s\n", path);
-  printf("  input       %d x %d px, patches of %d, %d channels\n", c->image, c->image, c->patch,
-         c->channels);
-  printf("  network     %d blocks of width %d, %d classes%s\n", c->depth, c->width, c->classes,
-         c->distilled ? ", distillation token" : "");
-  printf("  parameters  %zu\n", cost->params);
-  printf("  MACs        %.6g M per image (%.6g M without the products of attention)\n",
-         1e-6 * cost->macs, 1e-6 * cost->macs_no_matmul);
-  printf("  removed     %d attention layers (%s is left), %d activations\n", bdpt_removed(c, 0),
-         form[c->attn_form], bdpt_removed(c, 1));
-  printf("  weights     %s\n", hash);
-  if (m->parent[0]) printf("  parent      %s\n", m->parent);
-  if (m->certificate[0]) printf("  certificate %s\n", m->certificate);
-  if (m->preprocessing[0]) printf("  images      %s\n", m->preprocessing);
-  printf("\n  block  attention   heads  MLP                    hidden\n");
-  for (l = 0; l < c->depth; l++) {
-    const bdpt_block *b = &c->block[l];
-    printf("  %5d  %-10s  %2dx%-3d %-21s  %6d\n", l, attention_text(b), b->heads, b->head_dim,
-           mlp_text(b), b->mlp);
-  }
-}
-
-static void print_info_json(const bdpt_model *m, const char *path, const bdpt_cost_report *cost,
-                            const char *hash) {
+static void print_info_json(const bdpt_model *m, const char *path, const checkpoint_report *r,
+                            const bdpt_cost_report *cost, const char *hash) {
   const bdpt_config *c = &m->config;
   int list[3][BDPT_MAX_DEPTH], n[3] = {0, 0, 0}, l;
   cli_json j = {NULL, 0, 0, 0, 0};
@@ -192,6 +229,8 @@ static void print_info_json(const bdpt_model *m, const char *path, const bdpt_co
   }
   cli_json_open(&j, "info");
   cli_json_text(&j, "file", path);
+  cli_json_text(&j, "form", r->form);
+  cli_json_text(&j, "dialect", r->dialect);
   cli_json_real(&j, "image", c->image);
   cli_json_real(&j, "patch", c->patch);
   cli_json_real(&j, "width", c->width);
@@ -214,25 +253,29 @@ static void print_info_json(const bdpt_model *m, const char *path, const bdpt_co
 
 static int command_info(int argc, char **argv) {
   static const cli_command c = {"info", "info MODEL [options]",
-    "Prints what a checkpoint holds: configuration, blocks (kept, removed, fused), parameters,\n"
-    "multiply-accumulates in both conventions, parent and certificate.", 1, 1};
+    "Prints what a checkpoint holds: parameters, multiply-accumulates in both conventions, parent\n"
+    "and certificate, and the blocks drawn as bars, each as long as its half of a block is work.",
+    1, 1};
   cli_common common;
   bdpt_context ctx;
   bdpt_cost_report cost;
   bdpt_model *m;
   const char *path;
-  char hash[17];
+  checkpoint_report from;
+  char hash[17], file[256];
   int n, status;
   const cli_option options[] = {CLI_COMMON(&common)};
   default_common(&common);
   status = cli_parse(&c, options, COUNT(options), argc, argv, &path, &n);
   if (status == CLI_GO_ON) status = open_context(&c, &common, &ctx);
   if (status != CLI_GO_ON) return status;
-  m = bdpt_model_load(&ctx, path, NULL);
+  memset(&from, 0, sizeof from);
+  m = input_model_report(&ctx, path, 0, &from);
+  describe_file(&from, file);
   if (m && bdpt_cost(&ctx, &m->config, &cost) == BDPT_OK) {
     bdpt_model_hash(m, hash);
-    if (common.json) print_info_json(m, path, &cost, hash);
-    else print_info(m, path, &cost, hash);
+    if (common.json) print_info_json(m, path, &from, &cost, hash);
+    else info_print(m, path, &cost, hash, file, stdout);
   }
   bdpt_model_free(m);
   status = cli_finish(c.name, &ctx, ctx.status, NULL);
@@ -246,7 +289,7 @@ static int command_info(int argc, char **argv) {
 
 typedef struct train_options {
   cli_common common;
-  source from_where;
+  input_source from_where;
   const char *out, *from, *teacher, *distill, *name;
   bdpt_config config;
   bdpt_recipe recipe;
@@ -306,6 +349,7 @@ static bdpt_model *train_model(bdpt_context *ctx, train_options *o, int classes)
     }
     return m;
   }
+  if (cli_choice.heads) o->config.heads = cli_choice.heads;
   if (o->name) {
     bdpt_config named;
     if (bdpt_config_named(ctx, o->name, &named) != BDPT_OK) return NULL;
@@ -347,9 +391,13 @@ static int train(const cli_command *c, bdpt_context *ctx, train_options *o) {
   input in;
   char checkpoint[1024];
   bdpt_model *m = NULL, *teacher = NULL;
-  bdpt_status s = input_open(&in, ctx, o->from_where.data, INPUT_TRAIN);
+  bdpt_status s = input_open(&in, ctx, &o->from_where, INPUT_TRAIN);
   if (s == BDPT_OK) s = input_keep(ctx, &in.held, o->held);
   if (s == BDPT_OK && !(m = train_model(ctx, o, in.train.classes))) s = ctx->status;
+  if (s == BDPT_OK) {
+    input_fit(&in, m->config.image);
+    input_stamp(&in, m);
+  }
   if (s == BDPT_OK && o->teacher && !(teacher = input_model(ctx, o->teacher, m->config.image)))
     s = ctx->status;
   snprintf(checkpoint, sizeof checkpoint, "%s.ckpt", o->out);
@@ -376,7 +424,7 @@ static int check_train(const cli_command *c, train_options *o) {
   else return cli_usage_error(c, "--distill wants none, hard or soft, got '%s'", o->distill);
   if (!o->teacher) o->recipe.distill = BDPT_DISTILL_NONE;
   o->recipe.seed = o->common.seed;
-  return check_source(c, &o->from_where);
+  return check_source(c, &o->common, &o->from_where);
 }
 
 static int command_train(int argc, char **argv) {
@@ -401,7 +449,6 @@ static int command_train(int argc, char **argv) {
     {"--patch", CLI_INT, &o.config.patch, "N", "patch size (4)"},
     {"--width", CLI_INT, &o.config.width, "N", "embedding width (64)"},
     {"--depth", CLI_INT, &o.config.depth, "N", "blocks (12)"},
-    {"--heads", CLI_INT, &o.config.heads, "N", "attention heads (2)"},
     {"--mlp", CLI_INT, &o.config.mlp, "N", "hidden width of the MLPs (4 x width)"},
     {"The recipe", CLI_TITLE, NULL, NULL, NULL},
     {"--epochs", CLI_INT, &o.recipe.epochs, "N", "epochs (10)"},
@@ -429,6 +476,7 @@ static int command_train(int argc, char **argv) {
   };
   memset(&o, 0, sizeof o);
   default_common(&o.common);
+  default_source(&o.from_where);
   o.config.image = 32, o.config.patch = 4, o.config.width = 64, o.config.depth = 12;
   o.config.heads = 2;
   o.recipe.epochs = 10, o.recipe.batch = 128, o.recipe.lr = 5e-4, o.recipe.clip = 1;
@@ -471,9 +519,15 @@ static void print_accuracy(const char *path, const char *part, const bdpt_accura
 static int command_eval(int argc, char **argv) {
   static const cli_command c = {"eval", "eval MODEL [options]",
     "Measures accuracy. Use --part held while you are still choosing anything, and the test part\n"
-    "once, at the end.", 1, 1};
+    "once, at the end.\n\n"
+    "--data takes a folder with CIFAR-100's train.bin and test.bin, or pictures in class folders:\n"
+    "DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg as ImageNet has them, or DIR/CLASS/*.jpg, of\n"
+    "which --holdout N sets N of each class aside as the test part (the same N, the same ones; 0:\n"
+    "all are). Classes are numbered by the sorted names of their folders. A picture's short side\n"
+    "is resized to the input size / 0.875 (256 for 224), bicubic, and the middle is cut out.",
+    1, 1};
   cli_common common;
-  source from = {NULL, 0};
+  input_source from;
   const char *path, *part = "test";
   size_t count = 0;
   int image = 0, n, status, which;
@@ -490,9 +544,10 @@ static int command_eval(int argc, char **argv) {
     CLI_COMMON(&common)
   };
   default_common(&common);
+  default_source(&from);
   memset(&in, 0, sizeof in);
   status = cli_parse(&c, options, COUNT(options), argc, argv, &path, &n);
-  if (status == CLI_GO_ON) status = check_source(&c, &from);
+  if (status == CLI_GO_ON) status = check_source(&c, &common, &from);
   if (status != CLI_GO_ON) return status;
   which = strcmp(part, "test") == 0 ? 2 : strcmp(part, "held") == 0 ? 1 : 0;
   if (which == 0 && strcmp(part, "train") != 0)
@@ -500,10 +555,11 @@ static int command_eval(int argc, char **argv) {
   status = open_context(&c, &common, &ctx);
   if (status != CLI_GO_ON) return status;
   m = input_model(&ctx, path, image);
-  if (m && input_open(&in, &ctx, from.data, which == 2 ? INPUT_TEST : INPUT_TRAIN) == BDPT_OK &&
+  if (m && input_open(&in, &ctx, &from, which == 2 ? INPUT_TEST : INPUT_TRAIN) == BDPT_OK &&
       check_classes(m, which == 2 ? &in.test : &in.train, path) == BDPT_OK) {
     bdpt_subset *s = which == 2 ? &in.tested : which == 1 ? &in.held : &in.rest;
     double began = cli_now();
+    input_fit(&in, m->config.image);
     if (input_keep(&ctx, s, count) == BDPT_OK && bdpt_evaluate(m, s, &a) == BDPT_OK)
       print_accuracy(path, part, &a, cli_now() - began, common.json);
   }
@@ -520,7 +576,7 @@ static int command_eval(int argc, char **argv) {
 
 typedef struct probe_options {
   cli_common common;
-  source from;
+  input_source from;
   const char *what;
   size_t steps, window, images, held;
   bdpt_recipe recipe;
@@ -609,7 +665,8 @@ static int probe(const cli_command *c, bdpt_context *ctx, const char *path, prob
   cli_progress_open(&progress, o->common.quiet);
   memset(&in, 0, sizeof in);
   m = input_model(ctx, path, o->image);
-  s = m ? input_open(&in, ctx, o->from.data, INPUT_TRAIN) : ctx->status;
+  s = m ? input_open(&in, ctx, &o->from, INPUT_TRAIN) : ctx->status;
+  if (s == BDPT_OK) input_fit(&in, m->config.image);
   if (s == BDPT_OK) s = check_classes(m, &in.train, path);
   if (s == BDPT_OK) s = input_keep(ctx, &in.held, o->held);
   if (s == BDPT_OK && strcmp(o->what, "recovery") != 0)
@@ -645,12 +702,13 @@ static int command_probe(int argc, char **argv) {
   };
   memset(&o, 0, sizeof o);
   default_common(&o.common);
+  default_source(&o.from);
   o.what = "both";
   o.steps = 60, o.window = 20, o.images = 1280, o.held = 2000;
   o.recipe.epochs = 1, o.recipe.batch = 64, o.recipe.lr = 3e-4, o.recipe.clip = 1;
   o.recipe.crop = 4, o.recipe.flip = 1, o.recipe.smoothing = 0.1;
   status = cli_parse(&c, options, COUNT(options), argc, argv, &path, &n);
-  if (status == CLI_GO_ON) status = check_source(&c, &o.from);
+  if (status == CLI_GO_ON) status = check_source(&c, &o.common, &o.from);
   if (status != CLI_GO_ON) return status;
   if (strcmp(o.what, "both") != 0 && strcmp(o.what, "disparity") != 0 &&
       strcmp(o.what, "recovery") != 0)
@@ -671,8 +729,8 @@ static int command_probe(int argc, char **argv) {
 
 typedef struct prune_options {
   cli_common common;
-  source from;
-  const char *out;
+  input_source from;
+  const char *out, *start;
   cli_layers layer[2];
   int budget, epochs, image, batch;
   size_t images, tune_images, held;
@@ -681,10 +739,19 @@ typedef struct prune_options {
 
 static bdpt_status prune_given(bdpt_model *m, const prune_options *o) {
   bdpt_status s = BDPT_OK;
-  int t, i;
+  int t, i, start = input_start(o->start), which[2][BDPT_MAX_DEPTH];
+  input in;
+  memset(which, 0, sizeof which);
   for (t = 0; t < 2; t++)
-    for (i = 0; i < o->layer[t].count && s == BDPT_OK; i++)
-      s = bdpt_prune(m, t, o->layer[t].layer[i]);
+    for (i = 0; i < o->layer[t].count && s == BDPT_OK; i++) {
+      int l = o->layer[t].layer[i];
+      if (start >> t & 1 && l < m->config.depth) which[t][l] = 1;
+      else s = bdpt_prune(m, t, l);
+    }
+  if (s != BDPT_OK || start == BDPT_START_PAPER) return s;
+  s = input_open(&in, m->ctx, &o->from, INPUT_TRAIN);
+  if (s == BDPT_OK) s = bdpt_fit_all(m, which, &in.rest, NULL, NULL);
+  input_close(&in);
   return s;
 }
 
@@ -708,8 +775,9 @@ static bdpt_status prune_searched(bdpt_context *ctx, bdpt_model *m, const char *
   bdpt_hooks hooks;
   input in;
   int i;
-  bdpt_status s = found ? input_open(&in, ctx, o->from.data, INPUT_TRAIN) : BDPT_E_MEMORY;
+  bdpt_status s = found ? input_open(&in, ctx, &o->from, INPUT_TRAIN) : BDPT_E_MEMORY;
   if (!found) return s;
+  input_fit(&in, m->config.image);
   memset(&w, 0, sizeof w);
   w.budget = o->budget;
   w.finetune.epochs = 1;
@@ -722,6 +790,7 @@ static bdpt_status prune_searched(bdpt_context *ctx, bdpt_model *m, const char *
   w.finetune.epoch_images = o->images;
   w.collect.recipe = w.search.recipe = w.finetune;
   for (i = 0; i < o->budget; i++) w.search.stage[i] = 1;
+  w.start = input_start(o->start);
   w.finetune.epochs = o->epochs;
   w.finetune.epoch_images = o->tune_images;
   w.finetune.distill = BDPT_DISTILL_SOFT;
@@ -805,17 +874,21 @@ static int command_prune(int argc, char **argv) {
     {"Both", CLI_TITLE, NULL, NULL, NULL},
     {"--out", CLI_TEXT, &o.out, "NEW", "where the pruned network is saved"},
     {"--image", CLI_INT, &o.image, "N", "input size in pixels (the network's)"},
+    {"--start", CLI_TEXT, &o.start, "NAME", "their place: " INPUT_STARTS " (paper)"},
     CLI_COMMON(&o.common)
   };
   memset(&o, 0, sizeof o);
   default_common(&o.common);
+  default_source(&o.from);
   o.images = 2560, o.epochs = 8, o.held = 2000, o.batch = 64, o.lr = 3e-4;
   status = cli_parse(&c, options, COUNT(options), argc, argv, &path, &n);
-  if (status == CLI_GO_ON) status = check_source(&c, &o.from);
+  if (status == CLI_GO_ON) status = check_source(&c, &o.common, &o.from);
   if (status != CLI_GO_ON) return status;
   if (!o.out) return cli_usage_error(&c, "--out NEW is needed: where the pruned network is saved");
   if (o.budget < 0 || o.epochs < 1 || o.batch < 1)
     return cli_usage_error(&c, "--budget, --epochs and --batch want 1 or more");
+  if (input_start(o.start) < 0)
+    return cli_usage_error(&c, "--start wants " INPUT_STARTS ", got '%s'", o.start);
   if ((o.budget != 0) == (o.layer[0].count + o.layer[1].count != 0))
     return cli_usage_error(&c, "name layers with --attention and --activation, or give --budget");
   status = open_context(&c, &o.common, &ctx);
@@ -834,7 +907,7 @@ static int command_fuse(int argc, char **argv) {
     "Multiplies out the two linears of every MLP whose activation is removed, and compares the\n"
     "network before and after on held-out images. The comparison is stored in the file.", 1, 1};
   cli_common common;
-  source from = {NULL, 0};
+  input_source from;
   const char *path, *out = NULL;
   size_t count = 1000;
   int n, status;
@@ -850,9 +923,10 @@ static int command_fuse(int argc, char **argv) {
     CLI_COMMON(&common)
   };
   default_common(&common);
+  default_source(&from);
   memset(&in, 0, sizeof in);
   status = cli_parse(&c, options, COUNT(options), argc, argv, &path, &n);
-  if (status == CLI_GO_ON) status = check_source(&c, &from);
+  if (status == CLI_GO_ON) status = check_source(&c, &common, &from);
   if (status != CLI_GO_ON) return status;
   if (!out) return cli_usage_error(&c, "--out NEW is needed: where the fused network is saved");
   status = open_context(&c, &common, &ctx);
@@ -864,14 +938,162 @@ static int command_fuse(int argc, char **argv) {
              "linears; prune --activation first)", path);
     ctx.status = BDPT_E_STATE;
   }
-  if (m && ctx.status == BDPT_OK && input_open(&in, &ctx, from.data, INPUT_TRAIN) == BDPT_OK &&
-      input_keep(&ctx, &in.held, count) == BDPT_OK &&
+  if (m && ctx.status == BDPT_OK && input_open(&in, &ctx, &from, INPUT_TRAIN) == BDPT_OK)
+    input_fit(&in, m->config.image);
+  if (m && ctx.status == BDPT_OK && input_keep(&ctx, &in.held, count) == BDPT_OK &&
       bdpt_fuse_certified(m, &in.held, &certificate) == BDPT_OK &&
       bdpt_model_save(m, out, BDPT_F32) == BDPT_OK)
     print_saved("fuse", m, out, common.json);
   bdpt_model_free(m);
   input_close(&in);
   status = cli_finish(c.name, &ctx, ctx.status, NULL);
+  bdpt_finish(&ctx);
+  return status;
+}
+
+/* -------------------------------------------------------------------------------------------------
+ * classify
+ * ---------------------------------------------------------------------------------------------- */
+
+typedef struct classify_options {
+  cli_common common;
+  const char *labels, *fit;
+  int logits, how;
+} classify_options;
+
+static int classify_pictures(const cli_command *c, bdpt_context *ctx, const classify_options *o,
+                             const char *const *plain, int count) {
+  classify work;
+  bdpt_model *m = input_model(ctx, plain[0], 0);
+  bdpt_status s = m ? classify_open(&work, m, o->labels, o->how) : ctx->status;
+  work.json = o->common.json;
+  work.logits = o->logits;
+  if (s == BDPT_OK) s = classify_all(&work, plain + 1, (size_t)count - 1);
+  if (m) classify_close(&work);
+  bdpt_model_free(m);
+  return cli_finish(c->name, ctx, s, NULL);
+}
+
+static int command_classify(int argc, char **argv) {
+  static const cli_command c = {"classify", "classify MODEL IMAGE... [options]",
+    "Says what is in pictures: the five most likely classes of each. PPM (P6, P5, P3) can always\n"
+    "be read, PNG and JPEG if stb_image.h (Debian: libstb-dev) was there when the tool was built;\n"
+    "- is standard input.\n\n"
+    "A picture is treated as in the network's evaluation. Trained on CIFAR-100 or the generated\n"
+    "images: the whole picture is resized to the input (--fit whole). Trained on a folder of\n"
+    "pictures: the short side is resized to the input size / 0.875 (256 for 224), then the middle\n"
+    "is cut out (--fit crop). If the network's file does not say: crop from 128 px on, whole\n"
+    "below. All bicubic, as Pillow does it.",
+    2, 1 << 20};
+  classify_options o;
+  bdpt_context ctx;
+  const char **plain;
+  int n, status;
+  const cli_option options[] = {
+    {"Options", CLI_TITLE, NULL, NULL, NULL},
+    {"--labels", CLI_TEXT, &o.labels, "FILE", "class names, one a line; cifar-100 is built in"},
+    {"--fit", CLI_TEXT, &o.fit, "NAME", "crop or whole, instead of the rule above"},
+    {"--logits", CLI_FLAG, &o.logits, NULL, "with --json: all logits too"},
+    CLI_COMMON(&o.common)
+  };
+  memset(&o, 0, sizeof o);
+  default_common(&o.common);
+  plain = (const char **)calloc((size_t)argc + 1, sizeof *plain);
+  if (!plain) return cli_usage_error(&c, "out of memory");
+  status = cli_parse(&c, options, COUNT(options), argc, argv, plain, &n);
+  if (status == CLI_GO_ON && o.fit) {
+    o.how = strcmp(o.fit, "crop") == 0 ? IMAGE_CROP : strcmp(o.fit, "whole") == 0 ? IMAGE_WHOLE : 0;
+    if (!o.how) status = cli_usage_error(&c, "--fit wants crop or whole, got '%s'", o.fit);
+  }
+  if (status == CLI_GO_ON && o.logits && !o.common.json)
+    status = cli_usage_error(&c, "--logits are printed with --json only");
+  if (status == CLI_GO_ON) status = open_context(&c, &o.common, &ctx);
+  if (status == CLI_GO_ON) {
+    status = classify_pictures(&c, &ctx, &o, plain, n);
+    bdpt_finish(&ctx);
+  }
+  free(plain);
+  return status;
+}
+
+/* -------------------------------------------------------------------------------------------------
+ * export
+ * ---------------------------------------------------------------------------------------------- */
+
+static void print_export(const char *path, const char *format, int json) {
+  cli_json j = {NULL, 0, 0, 0, 0};
+  double size = cli_file_size(path);
+  if (!json) {
+    printf("%s: %.4g MB, %s\n", path, 1e-6 * size, format);
+    return;
+  }
+  cli_json_open(&j, "export");
+  cli_json_text(&j, "file", path);
+  cli_json_text(&j, "format", format);
+  cli_json_real(&j, "bytes", size);
+  cli_json_close(&j);
+  cli_json_print(&j, stdout);
+}
+
+static int export_network(const cli_command *c, bdpt_context *ctx, const char *path,
+                          const export_options *o, int json) {
+  bdpt_model *m = input_model(ctx, path, 0);
+  bdpt_status s = m ? BDPT_OK : ctx->status;
+  if (s == BDPT_OK && o->safetensors) {
+    s = export_safetensors(m, o);
+    if (s == BDPT_OK) print_export(o->safetensors, "safetensors, config.json beside it", json);
+  }
+  if (s == BDPT_OK && o->onnx) {
+    s = export_onnx(m, o->onnx);
+    if (s == BDPT_OK) print_export(o->onnx, "ONNX, operator set 17", json);
+  }
+  bdpt_model_free(m);
+  return cli_finish(c->name, ctx, s, NULL);
+}
+
+static int command_export(int argc, char **argv) {
+  static const cli_command c = {"export",
+    "export MODEL [--onnx FILE] [--safetensors FILE] [options]",
+    "Writes a network, dense, pruned or fused, for other programs. ONNX: float, operator set 17,\n"
+    "any batch, input images[batch,3,H,W] normalised as the file's metadata say, output logits.\n"
+    "Safetensors: timm's names, and a config.json in the same folder that lists what was removed\n"
+    "(examples/load_pruned.py loads it into PyTorch). --names hf writes a network from which\n"
+    "nothing was removed so that transformers' from_pretrained(DIR) takes it, if FILE is\n"
+    "DIR/model.safetensors.", 1, 1};
+  static const char *const types[] = {"f32", "f16", "bf16"}, *const kinds[] = {"timm", "hf"};
+  static const int dtypes[] = {BDPT_F32, BDPT_F16, BDPT_BF16};
+  cli_common common;
+  export_options o;
+  bdpt_context ctx;
+  const char *path, *dtype = NULL, *names = NULL;
+  int n, status, i, k;
+  const cli_option options[] = {
+    {"What to write", CLI_TITLE, NULL, NULL, NULL},
+    {"--onnx", CLI_TEXT, &o.onnx, "FILE", "an ONNX file"},
+    {"--safetensors", CLI_TEXT, &o.safetensors, "FILE", "a safetensors file"},
+    {"--dtype", CLI_TEXT, &dtype, "NAME", "of safetensors: f32 (default), f16 or bf16"},
+    {"--names", CLI_TEXT, &names, "NAME", "of safetensors: timm (default) or hf"},
+    CLI_COMMON(&common)
+  };
+  memset(&o, 0, sizeof o);
+  default_common(&common);
+  status = cli_parse(&c, options, COUNT(options), argc, argv, &path, &n);
+  if (status != CLI_GO_ON) return status;
+  for (i = 0; dtype && i < COUNT(types) && strcmp(dtype, types[i]) != 0; i++) {}
+  for (k = 0; names && k < COUNT(kinds) && strcmp(names, kinds[k]) != 0; k++) {}
+  if (dtype && i == COUNT(types))
+    return cli_usage_error(&c, "--dtype wants f32, f16 or bf16, got '%s'", dtype);
+  if (names && k == COUNT(kinds))
+    return cli_usage_error(&c, "--names wants timm or hf, got '%s'", names);
+  if (!o.onnx && !o.safetensors)
+    return cli_usage_error(&c, "--onnx FILE or --safetensors FILE is needed, or both");
+  if (!o.safetensors && (dtype || names))
+    return cli_usage_error(&c, "--dtype and --names are about --safetensors; ONNX is float");
+  o.dtype = dtype ? dtypes[i] : BDPT_F32;
+  o.names = names ? k : EXPORT_TIMM;
+  status = open_context(&c, &common, &ctx);
+  if (status != CLI_GO_ON) return status;
+  status = export_network(&c, &ctx, path, &o, common.json);
   bdpt_finish(&ctx);
   return status;
 }
@@ -908,12 +1130,15 @@ static const struct command {
   const char *help;
 } commands[] = {
   {"run", command_run, "the whole method on one page: probe, prune, recover, fuse, measure"},
-  {"info", command_info, "what a checkpoint holds"},
+  {"reproduce", command_reproduce, "the study of the paper's claims, in eleven parts"},
+  {"info", command_info, "what a checkpoint holds, drawn"},
   {"train", command_train, "train a network from scratch or go on with one"},
   {"eval", command_eval, "accuracy on the test, held-out or training images"},
   {"probe", command_probe, "gradient disparity and recovery asymmetry as data"},
   {"prune", command_prune, "remove layers: named ones, or found by both stages"},
   {"fuse", command_fuse, "merge the linears of pruned MLPs, with a certificate"},
+  {"classify", command_classify, "what is in a picture: the five most likely classes"},
+  {"export", command_export, "ONNX or safetensors for other programs"},
   {"report", command_report, "draw a run's page of plots again"}
 };
 
@@ -923,7 +1148,7 @@ static void print_help(FILE *f) {
              "Depth pruning of vision transformers: attention layers and GELUs are removed, the\n"
              "linears around a removed GELU are merged. Version %s.\n\n", bdpt_version());
   for (i = 0; i < COUNT(commands); i++)
-    fprintf(f, "  %-8s %s\n", commands[i].name, commands[i].help);
+    fprintf(f, "  %-9s %s\n", commands[i].name, commands[i].help);
   fprintf(f, "\nboundarydpt COMMAND --help explains a command. Exit status: 0 done, 1 failed,\n"
              "2 wrong usage, 130 stopped by Ctrl-C after saving.\n");
 }

@@ -1684,11 +1684,12 @@ static const char *const report_style[] = {
     "*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}\n"};
 
 /* The sections in the order of the page. A section is drawn if the run has lines of its kind. */
-static const struct {
+typedef struct report_part {
   const char *title, *kind;
   int needs_depth;
   void (*draw)(report_page *page, const report_run *run);
-} report_section[] = {
+} report_part;
+static const report_part report_section[] = {
     {"The result", "row", 0, report_result},
     {"The network, before and after", "search", 1, report_network},
     {"Gradient disparity", "disparity", 1, report_disparity},
@@ -1696,6 +1697,8 @@ static const struct {
     {"The accuracy predictor and the split it chose", "map", 1, report_map_section},
     {"Accuracy against measured speed-up", "row", 0, report_pareto},
     {"Training, and the order of removal", "epoch", 1, report_training}};
+
+#include "report_study.h"
 
 /* The first paragraph: what was done, what it bought, what it cost, as far as the numbers carry. */
 static void report_lead(report_page *page, const report_run *run) {
@@ -1711,6 +1714,10 @@ static void report_lead(report_page *page, const report_run *run) {
                report_s(run->removed[0]), run->removed[1], report_s(run->removed[1]));
   else report_raw(page, " was measured");
   lost = report_lost(dense, fused, &told);
+  if (report_is_study(run)) {
+    report_study_lead(page, run);
+    return;
+  }
   if (!isfinite(lost)) {
     report_raw(page, ". The run has not measured both the dense and the fused network.</p>\n");
     return;
@@ -1778,18 +1785,20 @@ static void report_head(report_page *page, const report_run *run) {
 
 static void report_body(report_page *page, const report_run *run) {
   const char *command = report_text(run->setup, "command");
-  size_t i;
-  for (i = 0; i < sizeof report_section / sizeof report_section[0]; i++) {
-    report_put(page, "<section><h2>%s</h2>\n", report_section[i].title);
-    if (!report_next(run, NULL, report_section[i].kind) ||
-        (report_section[i].needs_depth && run->depth == 0)) {
+  const report_part *section = report_is_study(run) ? report_study_section : report_section;
+  size_t i, count = report_is_study(run)
+                        ? sizeof report_study_section / sizeof report_study_section[0]
+                        : sizeof report_section / sizeof report_section[0];
+  for (i = 0; i < count; i++) {
+    report_put(page, "<section><h2>%s</h2>\n", section[i].title);
+    if (!report_next(run, NULL, section[i].kind) || (section[i].needs_depth && run->depth == 0)) {
       report_put(page, "<p class=\"none\">The run wrote no lines of kind <code>%s</code>%s, so "
                        "there "
-                       "is nothing to draw here.</p></section>\n", report_section[i].kind,
-                 report_section[i].needs_depth && run->depth == 0 ? " with a known depth" : "");
+                       "is nothing to draw here.</p></section>\n", section[i].kind,
+                 section[i].needs_depth && run->depth == 0 ? " with a known depth" : "");
       continue;
     }
-    report_section[i].draw(page, run);
+    section[i].draw(page, run);
     if (command[0]) {
       report_raw(page, "<span class=\"by\">Numbers made by <code>");
       report_escape(page, command);

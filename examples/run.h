@@ -34,10 +34,14 @@ static const char *const run_checkpoint[] = {"dense.ckpt", "disparity.ckpt", "re
 enum { RUN_CKPT_DENSE, RUN_CKPT_DISPARITY, RUN_CKPT_RECOVERY, RUN_CKPT_MAP, RUN_CKPT_SEARCH,
        RUN_CKPT_TUNE, RUN_CKPTS };
 
+/* Images of one timed batch; most rounds of timing. */
+enum { RUN_BATCH = 16, RUN_REPEATS = 101 };
+
 /* The knobs. Zero (for dense_epochs -1) is resolved by run_defaults. */
 typedef struct run_options {
   cli_common common;
-  const char *data, *model, *out, *report;
+  const char *data, *model, *out, *report, *start;
+  int holdout;            /* pictures of each class to test on; -1: not said */
   int image, budget, least, most, dense_epochs, tune_epochs, batch, short_batch, repeats;
   size_t held, test, dense_images, probe_steps, recovery_images, map_images, search_images;
   size_t tune_images;
@@ -52,20 +56,21 @@ typedef struct run {
   size_t told;                   /* bytes of the record already printed (--json) */
   input in;
   bdpt_model *model[RUN_NETWORKS];
-  int new_head, depth;
+  int new_head, depth, start;    /* start: bdpt_start */
   int count[2], layer[2][BDPT_MAX_DEPTH]; /* what part 5 chose */
   char setup[1200];              /* every option and input, as one text */
+  const char *command;           /* how it was started; NULL: make run */
   char path[700], checkpoint[700];
 } run;
 
 /* Sizes that make the run fit four minutes on the generated images and half an hour on
  * CIFAR-100 with DeiT-Tiny at 64 px, on two cores. */
 static void run_defaults(run_options *o) {
-  int real = o->data != NULL;
+  int real = o->data != NULL, pictures = input_has_pictures(o->data);
   if (!o->model) o->model = "data/dense.safetensors";
   if (!o->out) o->out = "build/run";
   if (!o->report) o->report = "build/report.html";
-  if (!o->image && real) o->image = 64;
+  if (!o->image && real && !pictures) o->image = 64;
   if (!o->budget) o->budget = 6;
   if (!o->least) o->least = 2;
   if (!o->most) o->most = 4;
@@ -239,13 +244,13 @@ static void run_describe(run *r, const char *weights) {
            "most=%d dense_epochs=%d dense_images=%zu tune_epochs=%d batch=%d short_batch=%d "
            "held=%zu test=%zu probe_steps=%zu recovery_images=%zu map_images=%zu "
            "search_images=%zu tune_images=%zu dense_lr=%g short_lr=%g tune_lr=%g repeats=%d "
-           "seed=%zu real=%d",
+           "seed=%zu real=%d start=%d",
            BDPT_VERSION, r->in.folder, r->in.train.count, r->in.rest.count, o->model, weights,
            o->image, o->budget, o->least, o->most, o->dense_epochs, o->dense_images,
            o->tune_epochs, o->batch, o->short_batch, o->held, o->test, o->probe_steps,
            o->recovery_images, o->map_images, o->search_images, o->tune_images, o->dense_lr,
            o->short_lr, o->tune_lr, o->repeats, o->common.seed,
-           (int)sizeof(bdpt_real));
+           (int)sizeof(bdpt_real), r->start);
 }
 
 static bdpt_status run_record_setup(run *r) {
@@ -278,7 +283,8 @@ static bdpt_status run_record_setup(run *r) {
   cli_json_real(j, "train_images", (double)r->in.rest.count);
   cli_json_real(j, "held_images", (double)r->in.held.count);
   cli_json_real(j, "test_images", (double)(r->o.test ? r->o.test : r->in.test.count));
-  cli_json_text(j, "command", r->o.data ? "make run DATA=... MODEL=..." : "make run");
+  cli_json_text(j, "command", r->command ? r->command
+                              : r->o.data ? "make run DATA=... MODEL=..." : "make run");
   cli_json_text(j, "options", r->setup);
   cli_json_close(j);
   return run_record(r, -1);
@@ -314,6 +320,7 @@ static bdpt_status run_resume(run *r) {
 
 /* Loads images and the network as it comes, makes the classifier fit, opens the record. */
 static bdpt_status run_setup(run *r) {
+  input_source from;
   char weights[17];
   bdpt_model *m;
   bdpt_status s;
@@ -321,12 +328,21 @@ static bdpt_status run_setup(run *r) {
     snprintf(r->ctx->message, sizeof r->ctx->message, "cannot make the folder %s", r->o.out);
     return r->ctx->status = BDPT_E_IO;
   }
-  s = input_open(&r->in, r->ctx, r->o.data, INPUT_TRAIN | INPUT_TEST);
+  memset(&from, 0, sizeof from);
+  from.data = r->o.data;
+  from.holdout = r->o.holdout;
+  from.quiet = r->o.common.quiet;
+  s = input_open(&r->in, r->ctx, &from, INPUT_TRAIN | INPUT_TEST);
   if (s == BDPT_OK) s = input_keep(r->ctx, &r->in.held, r->o.held);
   if (s == BDPT_OK) s = input_keep(r->ctx, &r->in.tested, r->o.test);
+  if (s == BDPT_OK && r->in.held.count < RUN_BATCH)
+    s = input_fail(&r->in, "%.250s: too few images: a tenth of each class is held out, and 16 of "
+                   "those are needed to measure times", r->in.folder);
   if (s != BDPT_OK) return s;
   m = r->model[RUN_DENSE] = input_model(r->ctx, r->o.model, r->o.image);
   if (!m) return r->ctx->status;
+  input_fit(&r->in, m->config.image);
+  input_stamp(&r->in, m);
   bdpt_model_hash(m, weights);
   r->depth = m->config.depth;
   r->new_head = m->config.classes != r->in.train.classes;
@@ -582,6 +598,7 @@ static bdpt_status run_collect(run *r) {
   o.recipe = run_short(r, r->o.map_images);
   o.most = o.rounds = r->o.most;
   o.use_order = 1;
+  o.start = r->start;
   run_recovery_rows(r, row);
   for (t = 0; t < 2; t++) bdpt_recovery_order(row, r->depth, 0, t, o.order[t]);
   hooks = run_hooks(r, RUN_CKPT_MAP);
@@ -633,7 +650,7 @@ static void run_record_map(run *r, const bdpt_map *map, int free_attention, int 
   for (k = 0; k < map->terms; k++) {
     char pair[40];
     int a, g;
-    bdpt_map_term(map, k, &a, &g);
+    bdpt_map_term(k, &a, &g);
     snprintf(pair, sizeof pair, "%s[%d,%d]", k ? "," : "", a, g);
     cli_json_raw(j, pair, strlen(pair));
   }
@@ -731,6 +748,7 @@ static bdpt_status run_search(run *r) {
   if (record_has(&r->record, "importance")) return BDPT_OK;
   memset(&o, 0, sizeof o);
   o.recipe = run_short(r, r->o.search_images);
+  o.start = r->start;
   o.remove[0] = record_int(record_get(&r->record, "map", 0), "attention", 0);
   o.remove[1] = record_int(record_get(&r->record, "map", 0), "activation", 0);
   for (i = 0; i < o.remove[0] + o.remove[1]; i++) o.stage[i] = 1;
@@ -778,16 +796,19 @@ static void run_tell_search(run *r) {
 /* The dense network without the layers found in part 5. */
 static bdpt_status run_prune(run *r) {
   bdpt_model *m = bdpt_model_clone(r->model[RUN_DENSE]);
-  int n = record_count(&r->record, "search"), i;
+  int n = record_count(&r->record, "search"), i, which[2][BDPT_MAX_DEPTH];
   bdpt_status s = BDPT_OK;
   if (!m) return r->ctx->status;
+  memset(which, 0, sizeof which);
   r->model[RUN_PRUNED] = m;
   for (i = 0; i < n && s == BDPT_OK; i++) {
     record_line l = record_get(&r->record, "search", i);
     int t = record_is(l, "type", run_type[1]);
     r->layer[t][r->count[t]++] = record_int(l, "layer", 0);
-    s = bdpt_prune(m, t, record_int(l, "layer", 0));
+    if (r->start >> t & 1) which[t][record_int(l, "layer", 0)] = 1;
+    else s = bdpt_prune(m, t, record_int(l, "layer", 0));
   }
+  if (s == BDPT_OK) s = bdpt_fit_all(m, which, &r->in.rest, NULL, NULL);
   if (s == BDPT_OK && !m->parent[0]) bdpt_model_hash(r->model[RUN_DENSE], m->parent);
   return s;
 }
@@ -847,8 +868,6 @@ static void run_tell_tune(run *r) {
  * 7 and 8  Fusing, measuring, testing
  * ---------------------------------------------------------------------------------------------- */
 
-enum { RUN_BATCH = 16, RUN_REPEATS = 101 };
-
 typedef struct run_time { double ms, low, high; } run_time; /* median, quartiles; ms per batch */
 
 /* Times several networks in turn, round after round, so that a disturbance meets all of them. Each
@@ -902,10 +921,11 @@ static bdpt_status run_pareto(run *r) {
   run_recovery_rows(r, row);
   for (t = 0; t < 2; t++) bdpt_recovery_order(row, r->depth, 0, t, order[t]);
   for (i = 0; i < n && s == BDPT_OK; i++) {
-    int gone[2];
+    int gone[2], which[2][BDPT_MAX_DEPTH];
     run_time time[2];
     char name[60];
     bdpt_model *pair[2];
+    memset(which, 0, sizeof which);
     gone[0] = (int)(r->depth * (1 - point[i].attention) + 0.5);
     gone[1] = (int)(r->depth * (1 - point[i].activation) + 0.5);
     if (gone[0] + gone[1] == 0) continue;
@@ -913,7 +933,11 @@ static bdpt_status run_pareto(run *r) {
     pair[1] = bdpt_model_clone(pair[0]);
     if (!pair[1]) return r->ctx->status;
     for (t = 0; t < 2; t++)
-      for (k = 0; k < gone[t] && s == BDPT_OK; k++) s = bdpt_prune(pair[1], t, order[t][k]);
+      for (k = 0; k < gone[t] && s == BDPT_OK; k++) {
+        if (r->start >> t & 1) which[t][order[t][k]] = 1;
+        else s = bdpt_prune(pair[1], t, order[t][k]);
+      }
+    if (s == BDPT_OK) s = bdpt_fit_all(pair[1], which, &r->in.rest, NULL, NULL);
     if (s == BDPT_OK) s = bdpt_fuse_all(pair[1]);
     if (s == BDPT_OK) s = run_measure(r, pair, 2, (r->o.repeats + 1) / 2, time);
     bdpt_model_free(pair[1]);
@@ -1063,7 +1087,7 @@ static bdpt_status run_finish(run *r, double began) {
   return BDPT_OK;
 }
 
-static int run_command(bdpt_context *ctx, const run_options *options) {
+CLI_FN int run_command(bdpt_context *ctx, const run_options *options) {
   static run r; /* large; one per program */
   double began = cli_now();
   bdpt_status s;
@@ -1072,6 +1096,7 @@ static int run_command(bdpt_context *ctx, const run_options *options) {
   r.o = *options;
   r.ctx = ctx;
   run_defaults(&r.o);
+  r.start = input_start(r.o.start);
   cli_progress_open(&r.progress, r.o.common.quiet);
   s = run_parts(&r);
   if (s == BDPT_OK) s = run_finish(&r, began);

@@ -4,6 +4,7 @@
 # with small files of its own; the longest command trains for a second.
 tool=$(cd "$(dirname "$0")/.." && pwd)/build/boundarydpt
 fetch=$(cd "$(dirname "$0")/.." && pwd)/data/fetch
+elsewhere=$(cd "$(dirname "$0")" && pwd)/fixtures/checkpoint
 passed=0
 failed=0
 work=$(mktemp -d) || exit 1
@@ -43,7 +44,7 @@ run 0 --help; says out "COMMAND"
 run 0 --version; says out "boundarydpt [0-9]"
 run 2; says err "usage"
 run 2 nonsense; says err "no command 'nonsense'"; one_line
-for command in run info train eval probe prune fuse report; do
+for command in run info train eval probe prune fuse classify export report; do
   run 0 $command --help; says out "usage: boundarydpt $command"
   run 2 $command --nonsense; says err "no option '--nonsense'"; one_line
 done
@@ -60,8 +61,18 @@ run 2 train --out a --epochs 0; one_line
 run 2 prune m --out n; says err "budget"; one_line
 run 2 prune m --out n --attention 1,x; says err "3,7,11"; one_line
 run 2 prune m --out n --budget 2 --attention 1; one_line
+run 2 prune m --out n --budget 2 --start well; says err "fit-activation"; one_line
+run 2 run --start well; says err "fit-activation"; one_line
 run 2 run --budget 3 --least 2; one_line
 run 2 probe m --what nothing; one_line
+run 2 eval m --holdout 3; says err "holdout"; one_line
+run 2 classify m; says err "usage"; one_line
+run 2 classify m p --fit loosely; says err "loosely"; one_line
+run 2 classify m p --logits; says err "json"; one_line
+run 2 export m; says err "onnx FILE"; one_line
+run 2 export m --onnx o --dtype f16; says err "float"; one_line
+run 2 export m --safetensors s --dtype int8; says err "bf16"; one_line
+run 2 export m --safetensors s --names mine; says err "mine"; one_line
 
 # A small data set in the CIFAR-100 format (1000 training, 200 test images; grey, one grey for each
 # class) and a small network.
@@ -105,10 +116,89 @@ says out '"attention":2'; says out '"parent":"[0-9a-f]'
 run 0 fuse p.safetensors --out f.safetensors --data images; says out "f.safetensors"
 run 0 info f.safetensors; says out "fused"; says out "certificate"; says out "parent"
 run 0 eval f.safetensors --data images --part held
+run 0 prune m.safetensors --out s.safetensors --attention 1 --activation 2,3 --start fit \
+  --data images
+says out "3 layers fitted, not exact"
+run 0 info s.safetensors
+says out " 1  \[=] fitted .*GELU"; says out " 2  \[===.*=\] .*\[=] fitted"
+run 0 prune m.safetensors --out s.safetensors --attention 1 --activation 2 \
+  --start fit-activation --data images
+run 0 info s.safetensors
+says out " 1   \. removed.*GELU"; says out " 2  \[===.*=\] .*\[=] fitted"
+
+# What info draws: removed, fused, and a parent.
+run 0 info m.safetensors; says out "removed      nothing"
+run 0 info f.safetensors; says out "removed: x + LN1(x)"; says out "] fused"
+says out "2 attention layers (1, 3), 1 activation (2)"
+
+# Pictures: text, JSON, several at once, standard input, names of classes.
+picture() { # FILE GREY: 20 x 30
+  { printf 'P6 20 30 255\n'; head -c 1800 /dev/zero | tr '\000' "$2"; } > "$1"
+}
+picture grey.ppm '\100'; picture bright.ppm '\300'
+run 0 classify m.safetensors grey.ppm bright.ppm
+says out "^grey.ppm"; says out "^bright.ppm"; says out "%  [a-z ]* ([0-9]*)$"
+if [ "$(wc -l < out)" -eq 12 ]; then ok; else bad "not five classes for each of two pictures"; fi
+run 0 classify m.safetensors grey.ppm --json --logits
+says out '"kind":"classify","file":"grey.ppm","classes":\['; says out '"logits":\['
+cp out first
+if "$tool" classify m.safetensors - --json --logits < grey.ppm > out 2> err; then ok
+else bad "standard input was not read"; fi
+sed 's/"-"/"grey.ppm"/' out > second; same second first
+"$tool" classify m.safetensors bright.ppm grey.ppm --json --logits --threads 1 > out 2> err
+tail -n 1 out > second; same second first
+awk 'BEGIN { for (i = 0; i < 100; i++) print "name" i }' > names
+run 0 classify m.safetensors grey.ppm --labels names; says out "name"
+run 1 classify m.safetensors grey.ppm --labels labels; says err "1200 lines"; one_line
+run 1 classify m.safetensors grey.ppm labels; says err "labels: it is no PPM"; one_line
+run 1 classify m.safetensors nowhere.ppm; says err "nowhere.ppm: it cannot be opened"; one_line
+
+# A folder of class folders: two classes, dark and bright.
+for part in train val; do
+  for i in 1 2 3 4; do
+    mkdir -p set/$part/dark set/$part/light
+    picture set/$part/dark/$i.ppm "\\0$i"; picture set/$part/light/$i.ppm "\\3${i}0"
+  done
+done
+pictures="--patch 16 --width 16 --depth 2 --heads 2 --batch 2 --quiet"
+# shellcheck disable=SC2086
+run 0 train --out s.safetensors --data set --epochs 2 $pictures; says out "epoch   2"
+run 0 eval s.safetensors --data set --quiet; says out "on 8 test images"
+run 0 eval s.safetensors --data set/val --holdout 2 --quiet; says out "on 4 test images"
+run 0 info s.safetensors; says out "folder: short side"
+run 1 eval s.safetensors --data set/val; says err "holdout N"; one_line
+run 1 eval m.safetensors --data set --quiet; says err "2"; one_line
+run 0 probe s.safetensors --data set --steps 2 --window 1 --batch 2 --images 2 --quiet --json
+says out '"kind":"recovery"'
+mkdir set/val/empty; run 1 eval s.safetensors --data set --quiet; says err "empty"; one_line
+rmdir set/val/empty; echo P6 > set/val/light/2.ppm
+run 1 eval s.safetensors --data set --quiet; says err "set/val/light/2.ppm: the PPM"; one_line
+
+# Out: ONNX and safetensors with a config.json that belongs to one file.
+run 0 export f.safetensors --onnx f.onnx --json; says out '"kind":"export"'; says out "ONNX"
+if head -c 30 f.onnx | grep -q boundarydpt; then ok; else bad "f.onnx does not begin as ONNX"; fi
+mkdir out1 out2
+run 0 export f.safetensors --safetensors out1/model.safetensors
+says out1/config.json '"fused_mlp_list": \[2\]'; says out1/config.json '"drop_attn_list": \[1,3\]'
+run 0 eval out1/model.safetensors --data images --part held
+run 0 export m.safetensors --safetensors out1/model.safetensors --dtype bf16
+says out1/config.json '"fused_mlp_list": \[\]'
+run 1 export m.safetensors --safetensors out1/other.safetensors; says err "config.json"; one_line
+absent out1/other.safetensors
+run 0 export m.safetensors --safetensors out2/model.safetensors --names hf
+says out2/config.json '"model_type": "vit"'
+if grep -q "vit.encoder.layer.3.attention.attention.query.weight" out2/model.safetensors; then ok
+else bad "no Hugging Face names in the file"; fi
+run 1 export p.safetensors --safetensors out2/model.safetensors --names hf
+says err "random"; one_line
+run 1 export m.safetensors --onnx nowhere/m.onnx; says err "nowhere/m.onnx"; one_line
 
 # What cannot be done is refused in one sentence, and nothing is written or changed.
 cp p.safetensors p.before
 run 1 prune p.safetensors --out x --attention 1; says err "already"; one_line; absent x
+run 1 prune p.safetensors --out x --attention 1 --start fit --data images; says err "already"
+one_line; absent x
+run 1 prune m.safetensors --out x --attention 4 --start fit --data images; one_line; absent x
 run 1 prune m.safetensors --out x --attention 4; one_line; absent x
 run 1 prune p.safetensors --out p.safetensors --attention 1; same p.safetensors p.before
 run 1 fuse m.safetensors --out x --data images; says err "nothing to fuse"; one_line; absent x
@@ -127,6 +217,19 @@ run 1 train --out nowhere/m --epochs 1 --data images --patch 16 --width 16 --hea
 run 1 train --out x --epochs 1 --data images --patch 5 --width 16 --quiet; one_line; absent x
 run 2 train --out x --heads; one_line
 run 1 report nowhere.jsonl page.html; says err "nowhere"; one_line; absent page.html
+
+# Networks that other programs saved. What the user should know stands on stderr.
+run 0 info "$elsewhere/train.zip.pth" --heads 3 --json
+says out '"heads":3'; says err "'model' was taken (--key chooses)"; says err "not read: epoch"
+run 0 info "$elsewhere/train.legacy.pth" --heads 3 --key model_ema; says out "2 blocks of width 12"
+run 0 info "$elsewhere/deit.hf4/model.safetensors"
+if [ -s err ]; then bad "a complete file has nothing to tell"; else ok; fi
+run 1 info "$elsewhere/train.zip.pth" --key nobody; says err "no network 'nobody'"; one_line
+run 1 info "$elsewhere/mini.zip.pth"; says err "heads N"; one_line
+run 1 info "$elsewhere/module.zip.pth"; says err "state_dict"; one_line
+run 0 train --from "$elsewhere/vit.hf5.zip.pth" --heads 2 --out v.safetensors --epochs 1 \
+  --images 50 --data images --quiet; says err "1e-12 was taken"
+run 0 info v.safetensors; says out "100 classes"
 
 # Ctrl-C: exit status 130, a checkpoint, and the same command ends where it would have ended.
 # shellcheck disable=SC2086

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The lessons, the program on the header's front page, and the book.
+# The lessons, the program on the header's front page, the book, and the benchmark's manners.
 #
 # Every example must compile as C99 without a warning, run, and print what its opening comment says.
 # Lessons that compute the same everywhere must print exactly that; a line that ends in ... may go
@@ -150,6 +150,64 @@ check $? "weave does not report a missing file"
 "$work/weave" > "$work/said" 2>&1
 [ $? -eq 2 ]
 check $? "weave without arguments does not end with status 2"
+
+# The benchmark. Its figures are nobody's promise, but every line must be there and be a number.
+bench=build/bench
+if [ ! -x "$bench" ] || [ boundarydpt.h -nt "$bench" ] ||
+   [ -n "$(find tests -name 'bench*.[ch]' -newer "$bench")" ]
+then
+  bench=$work/bench
+  silent "$CC" -std=c99 -O1 -Wall -Wextra -Wpedantic tests/bench.c -o "$bench" -lm -ldl
+  check $? "tests/bench.c does not compile without a warning: $(head -n 3 "$work/said")"
+fi
+"$bench" --quick --only matmul --threads 1 > "$work/bench.out" 2>&1
+check $? "bench --only matmul ended badly: $(tail -n 1 "$work/bench.out")"
+n=$(grep -Ec '^(NT|NN|TN) [0-9,]+ 1t +[1-9][0-9.]* \([0-9.]+-[0-9.]+\) ' "$work/bench.out")
+[ "$n" -eq 4 ]
+check $? "bench --only matmul printed $n products instead of 4"
+for name in matmul_openblas_1t matmul_openblas_2t attention_products_1t attention_products_2t \
+            peak_fraction_base_b1_2t prune_speedup_ti prune_speedup_s prune_speedup_b \
+            prune_speedup_s_4_3 infer_peer_1t infer_peer_2t infer_worst_1t infer_worst_2t \
+            train_peer_1t train_peer_2t train_memory bf16_infer_base bf16_train growth_worst \
+            isa_avx2 o3_native; do
+  n=$(grep -Ec "^RATIO $name (skipped|[0-9]+\.[0-9]+)$" "$work/bench.out")
+  [ "$n" -eq 1 ]
+  check $? "bench printed $n lines RATIO $name"
+done
+if grep -q '^OpenBLAS: /\|^OpenBLAS: lib' "$work/bench.out"; then
+  grep -q '^RATIO matmul_openblas_1t [0-9]' "$work/bench.out"
+  check $? "bench has OpenBLAS and no ratio to it"
+fi
+
+# A peer that is a shell script: 900 million bytes, then silence.
+cat > "$work/peer" <<'END'
+#!/bin/sh
+echo "hello a shell"
+while read -r word rest; do
+  case $word in
+    case) echo "ready eager" ;;
+    go) echo "times 0.5 0.25" ;;
+    memory) echo "memory 900000000 1000000" ;;
+    *) exit ;;
+  esac
+done
+END
+chmod +x "$work/peer"
+PYTHON=$work/peer "$bench" --quick --only memory --threads 1 --json > "$work/bench.out" 2>&1
+check $? "bench --only memory ended badly: $(tail -n 1 "$work/bench.out")"
+! grep -v '^{"[^\\]*}$' "$work/bench.out" > "$work/said"
+check $? "bench --json prints what is no object: $(head -n 1 "$work/said")"
+grep -q '"section":"memory".*"through the context":[1-9].*"PyTorch":900,' "$work/bench.out"
+check $? "bench --only memory has no row with both sides"
+grep -q '^{"ratio":"train_memory","value":[0-9]' "$work/bench.out"
+check $? "bench --only memory has no ratio"
+PYTHON=false "$bench" --quick --only memory --threads 1 > "$work/bench.out" 2>&1
+check $? "bench without a peer ended badly: $(tail -n 1 "$work/bench.out")"
+grep -q '^RATIO train_memory skipped$' "$work/bench.out" && grep -q 'skipped: ' "$work/bench.out"
+check $? "bench does not say that a peer is missing"
+"$bench" --only nonsense > "$work/said" 2>&1
+[ $? -eq 2 ] && grep -q "'--only'" "$work/said"
+check $? "bench does not refuse a section that is not there"
 
 wait
 for name in $trained; do finish "$name" masked; done

@@ -1,0 +1,311 @@
+/* The study's recipe files and the baselines for choosing layers. The study as a whole is run by
+ * tests/test_reproduce.sh. */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+#define BOUNDARYDPT_IMPLEMENTATION
+#include "../boundarydpt.h"
+#include "test.h"
+
+#include "../examples/reproduce.h"
+
+#define PLACE "build/test_reproduce.recipe"
+
+static bdpt_context ctx;
+static study one; /* large */
+
+/* The shipped file with a line more, or with one line replaced; what reading it says. */
+static const char *reading(const char *file, const char *without, const char *more) {
+  unsigned char *bytes;
+  size_t size, used = 0;
+  char *at, *text, *end;
+  bdpt_clear_error(&ctx);
+  if (bdpt_file_read(&ctx, file, &bytes, &size) != BDPT_OK) return "no file";
+  text = (char *)malloc(size + 200);
+  for (at = (char *)bytes; *at; at = end) {
+    end = at + strcspn(at, "\n");
+    if (*end) end++;
+    if (without && strncmp(at, without, strlen(without)) == 0) continue;
+    memcpy(text + used, at, (size_t)(end - at));
+    used += (size_t)(end - at);
+  }
+  used += (size_t)sprintf(text + used, "%s", more);
+  bdpt_release(&ctx, bytes, size + 1);
+  bdpt_file_write(&ctx, PLACE, text, used);
+  free(text);
+  memset(&one, 0, sizeof one);
+  study_read(&one, &ctx, PLACE);
+  if (one.text) bdpt_release(&ctx, one.text, one.text_size + 1);
+  one.text = NULL;
+  remove(PLACE);
+  return ctx.message;
+}
+
+TEST(recipes_are_read_and_refused) {
+  static const char *const files[] = {"data/reproduce.recipe", "data/quick.recipe"};
+  int i;
+  for (i = 0; i < 2; i++) {
+    CHECK(reading(files[i], NULL, "")[0] == 0);
+    CHECK_HAS(reading(files[i], NULL, "speed 3\n"), "there is no 'speed'");
+    CHECK_HAS(reading(files[i], NULL, "batch 3\n"), "'batch' stands in line ");
+    CHECK_HAS(reading(files[i], "clip ", ""), "no 'clip'");
+    CHECK_HAS(reading(files[i], "clip ", "clip\n"), "'clip' wants one value");
+    CHECK_HAS(reading(files[i], "clip ", "clip 1 2\n"), "not also 2");
+    CHECK_HAS(reading(files[i], "clip ", "clip one\n"), "'clip' wants a number, got 'one'");
+    CHECK_HAS(reading(files[i], "which.marks ", "which.marks 3,1\n"), "rising numbers");
+    CHECK_HAS(reading(files[i], "which.marks ", "which.marks 0\n"), "rising numbers");
+    CHECK_HAS(reading(files[i], "which.remove ", "which.remove 4\n"), "two numbers of layers");
+    CHECK_HAS(reading(files[i], "start.best ", "start.best fast\n"), "skip-fit");
+    CHECK_HAS(reading(files[i], "seeds ", "seeds 0\n"), "1 or more");
+    CHECK(reading(files[i], "clip ", "clip = 2 # and a comment")[0] == 0);
+    CHECK(one.recipe.clip == 2);
+  }
+  CHECK(reading("data/reproduce.recipe", NULL, "")[0] == 0);
+  CHECK(one.recipe.image == 64 && one.recipe.held == 5000 && one.recipe.epoch == 5000);
+  CHECK(one.recipe.start_marks.count == 3 && one.recipe.start_marks.layer[2] == 10);
+  CHECK(one.recipe.speed[2].layer[1] == 5 && one.recipe.distill_tau == 1);
+}
+
+/* Every name must change the text that tells one recipe from another, but for the seeds. */
+TEST(every_value_counts) {
+  cli_option keys[STUDY_KEYS];
+  char before[4000], after[4000];
+  int count, k;
+  CHECK(reading("data/reproduce.recipe", NULL, "")[0] == 0);
+  one.recipe.start_best = one.recipe.distill_start = "paper";
+  count = study_keys(&one.recipe, keys);
+  for (k = 0; k < count * count; k++) /* each has a place of its own */
+    CHECK(k / count == k % count || keys[k / count].value != keys[k % count].value);
+  for (k = 0; k < count; k++) {
+    study_values(&one.recipe, before, sizeof before);
+    if (keys[k].kind == CLI_INT) ++*(int *)keys[k].value;
+    if (keys[k].kind == CLI_SIZE) ++*(size_t *)keys[k].value;
+    if (keys[k].kind == CLI_REAL) *(double *)keys[k].value += 0.25;
+    if (keys[k].kind == CLI_TEXT) *(const char **)keys[k].value = "skip";
+    if (keys[k].kind == CLI_LAYERS) ++((cli_layers *)keys[k].value)->layer[0];
+    study_values(&one.recipe, after, sizeof after);
+    if (!test_check((strcmp(before, after) != 0) == (strcmp(keys[k].name, "seeds") != 0),
+                    "the value counts", __FILE__, __LINE__)) printf("  %s\n", keys[k].name);
+  }
+  CHECK(strlen(after) < sizeof after - 100);
+}
+
+/* Three blocks of width 16 for images of 8 x 8; data of five classes. */
+static bdpt_dataset data;
+static unsigned char pixels[40 * 3 * 64];
+static unsigned short labels[40];
+
+static bdpt_model *make_model(void) {
+  bdpt_config c;
+  bdpt_model *m;
+  size_t k;
+  int i;
+  memset(&c, 0, sizeof c);
+  c.image = 8; c.patch = 4; c.width = 16; c.depth = 3; c.heads = 2; c.mlp = 24; c.classes = 5;
+  m = bdpt_model_create(&ctx, &c, 3);
+  for (i = 0; i < m->slots; i++)
+    for (k = 0; m->param[i].data && m->param[i].ndim > 1 && k < m->param[i].count; k++)
+      m->param[i].data[k] *= (bdpt_real)10;
+  return m;
+}
+
+static void make_data(bdpt_subset *all) {
+  size_t i;
+  for (i = 0; i < sizeof pixels; i++) pixels[i] = (unsigned char)(bdpti_hash(9, i, 0) % 256);
+  for (i = 0; i < 40; i++) labels[i] = (unsigned short)(i % 5);
+  data.count = 40; data.classes = 5; data.height = data.width = 8;
+  data.pixels = pixels; data.label = labels;
+  bdpt_subset_all(&ctx, &data, all);
+}
+
+static void fill(bdpt_model *m, int slot, double value) {
+  size_t k;
+  for (k = 0; k < m->param[slot].count; k++) m->param[slot].data[k] = (bdpt_real)value;
+}
+
+/* Block 1 is rigged: its attention adds nothing, and its hidden features are far to the right,
+ * where GELU(z) = z. Both must be found to be what they are. */
+TEST(baselines_find_idle_layers) {
+  bdpt_model *m = make_model();
+  bdpt_subset all;
+  baseline_walk walk;
+  double score[2][BDPT_MAX_DEPTH], last;
+  int l;
+  make_data(&all);
+  fill(m, BDPT_SLOT(1, BDPT_SLOT_PROJ_W), 0);
+  fill(m, BDPT_SLOT(1, BDPT_SLOT_FC1_B), 30);
+  CHECK(baseline_look(m, &all, &walk) == BDPT_OK);
+  CHECK_CLOSE(walk.cosine[0][1], 1, 1e-5);
+  CHECK_CLOSE(walk.cosine[1][1], 1, 1e-5);
+  CHECK_CLOSE(walk.change[1][1], 0, 1e-9);
+  /* a = 0, so (a - u)^2 is the mean square of a layer norm's output with gamma 1, beta 0 */
+  CHECK_CLOSE(walk.change[0][1], 1, 1e-3);
+  for (l = 0; l < 3; l += 2) {
+    CHECK(walk.cosine[0][l] < 0.99999 && walk.cosine[1][l] < 0.99);
+    CHECK(walk.change[1][l] > 1e-3);
+  }
+  last = walk.cosine[0][2];
+  fill(m, BDPT_SLOT(0, BDPT_SLOT_FC2_B), 3); /* a block sees what the ones before it return */
+  CHECK(baseline_look(m, &all, &walk) == BDPT_OK && walk.cosine[0][2] != last);
+  CHECK(baseline_transfer(m, &all, score) == BDPT_OK);
+  CHECK_CLOSE(score[0][1], 0, 1e-9);
+  CHECK_CLOSE(score[1][1], 0, 1e-4);
+  for (l = 0; l < 3; l += 2) CHECK(fabs(score[0][l]) > 0.01 && fabs(score[1][l]) > 0.01);
+  CHECK(bdpt_removed(&m->config, 0) == 0 && m->config.attn_form == BDPT_ATTN_NORM);
+  bdpt_subset_free(&ctx, &all);
+  bdpt_model_free(m);
+}
+
+/* The entropy of logits whose deviations are known: a head without weights gives none; weights
+ * twice as large add K log 2. */
+TEST(entropy_counts_deviations) {
+  bdpt_model *m = make_model();
+  bdpt_subset all;
+  double h[2];
+  size_t k;
+  make_data(&all);
+  CHECK(baseline_entropy(m, &all, &h[0]) == BDPT_OK);
+  for (k = 0; k < m->param[BDPT_SLOT_HEAD_W].count; k++)
+    m->param[BDPT_SLOT_HEAD_W].data[k] *= (bdpt_real)2;
+  CHECK(baseline_entropy(m, &all, &h[1]) == BDPT_OK);
+  CHECK_CLOSE(h[1] - h[0], 5 * log(2.0), 1e-4);
+  fill(m, BDPT_SLOT_HEAD_W, 0);
+  fill(m, BDPT_SLOT_HEAD_B, 0.5);
+  CHECK(baseline_entropy(m, &all, &h[0]) == BDPT_OK);
+  CHECK_CLOSE(h[0], 5 * 0.5 * log(1e-12), 1e-9);
+  bdpt_subset_free(&ctx, &all);
+  bdpt_model_free(m);
+}
+
+TEST(layers_are_taken_by_score) {
+  double score[2][BDPT_MAX_DEPTH], other[2][BDPT_MAX_DEPTH];
+  int which[2][BDPT_MAX_DEPTH], l, seed, count[2] = {2, 1}, differ = 0;
+  for (l = 0; l < 4; l++) score[0][l] = l, score[1][l] = 10 - l;
+  score[0][2] = -1;
+  baseline_take(score, 4, count, 0, which);
+  CHECK(which[0][2] && which[0][0] && which[0][1] + which[0][3] == 0);
+  CHECK(which[1][3] && which[1][0] + which[1][1] + which[1][2] == 0);
+  score[1][3] = -5;
+  baseline_take(score, 4, count, 1, which);
+  CHECK(which[1][3] && which[0][2] && which[0][0] && which[0][1] + which[1][2] == 0);
+  score[1][3] = 20;
+  baseline_take(score, 4, count, 1, which);
+  CHECK(which[0][2] && which[0][0] && which[0][1] && which[1][3] + which[0][3] == 0);
+  baseline_random(1, score);
+  for (seed = 2; seed < 5; seed++) {
+    baseline_random((size_t)seed, other);
+    differ += memcmp(score, other, sizeof score) != 0;
+    baseline_take(other, 12, count, 0, which);
+    for (l = 0; l < 12; l++) count[0] -= which[0][l], count[1] -= which[1][l];
+    CHECK(count[0] == 0 && count[1] == 0);
+    count[0] = 2;
+    count[1] = 1;
+  }
+  baseline_random(1, other);
+  CHECK(differ == 3 && memcmp(score, other, sizeof score) == 0);
+}
+
+/* A line of each kind, from a network of three blocks. */
+static const char *const sample[] = {
+  "{\"kind\":\"setup\",\"depth\":3,\"seed\":1,\"data\":\"cifar-100\",\"command\":\"make\"}",
+  "{\"kind\":\"recipe\",\"text\":\"lr 1\"}",
+  "{\"kind\":\"dense\",\"accuracy\":70.5,\"test\":70.25}",
+  "{\"kind\":\"disparity\",\"step\":9,\"attention\":[1,2,3],\"activation\":[4,5,6]}",
+  "{\"kind\":\"change\",\"attention\":[1,2,3],\"activation\":[4,5,6]}",
+  "{\"kind\":\"gap\",\"raw\":4,\"size\":2,\"variance\":0.5,\"rest\":4,\"adam\":1.5}",
+  "{\"kind\":\"recovery\",\"type\":\"activation\",\"layer\":1,\"before\":70,\"at_once\":3,"
+  "\"marks\":[1,3],\"after\":[40,60]}",
+  "{\"kind\":\"mismatch\",\"linear\":\"fc1\",\"message\":\"a < b & c\",\"width\":16,"
+  "\"hidden\":64,\"asked\":6,\"refused\":6}",
+  "{\"kind\":\"split\",\"start\":\"paper\",\"seed\":1,\"budget\":8,\"attention\":3,"
+  "\"activation\":5,\"exact\":71.5,\"one\":20,\"more\":8.5}",
+  "{\"kind\":\"split\",\"start\":\"paper\",\"seed\":2,\"budget\":8,\"attention\":1,"
+  "\"activation\":7,\"exact\":80,\"one\":20,\"more\":0}",
+  "{\"kind\":\"ranking\",\"way\":\"learned\",\"marks\":[0,4],\"accuracy\":[1,61.5],\"test\":61}",
+  "{\"kind\":\"ranking\",\"way\":\"learned\",\"marks\":[0,4],\"accuracy\":[1,62],\"test\":60}",
+  "{\"kind\":\"ranking\",\"way\":\"random\",\"marks\":[0,4],\"accuracy\":[1,40],\"test\":41}",
+  "{\"kind\":\"types\",\"type\":\"joint\",\"layers\":2,\"attention\":[1],\"activation\":[2],"
+  "\"accuracy\":[5,66]}",
+  "{\"kind\":\"timing\",\"model\":\"joint\",\"attention\":1,\"activation\":1,\"speedup\":1.2}",
+  "{\"kind\":\"timing\",\"model\":\"deit_base_patch16_224\",\"attention\":5,"
+  "\"activation\":5,\"speedup\":1.5,\"speedup_low\":1.4,\"speedup_high\":1.6,"
+  "\"dense_macs\":17,\"macs\":10}",
+  "{\"kind\":\"semantics\",\"variant\":\"x + LN1(x)\",\"marks\":[0,4],\"accuracy\":[1,50],"
+  "\"test\":49}",
+  "{\"kind\":\"single\",\"type\":\"activation\",\"layer\":1,\"fit\":68}",
+  "{\"kind\":\"start\",\"start\":\"paper\",\"budget\":4,\"seed\":1,\"accuracy\":[1,50]}",
+  "{\"kind\":\"start\",\"start\":\"skip-fit\",\"budget\":4,\"seed\":1,\"accuracy\":[55,66]}",
+  "{\"kind\":\"start\",\"start\":\"skip-fit\",\"budget\":2,\"seed\":1,\"accuracy\":[60,67]}",
+  "{\"kind\":\"distillation\",\"teacher\":\"soft\",\"marks\":[10],\"accuracy\":[63],\"test\":62}",
+  "{\"kind\":\"network\",\"name\":\"n\"}",
+  "{\"kind\":\"part\",\"part\":1,\"seconds\":3600}"};
+
+/* The page of a text; the caller frees it. */
+static char *page_of(const char *text) {
+  report_run r;
+  report_page page;
+  bdpt_clear_error(&ctx);
+  if (!CHECK(report_load(&ctx, text, strlen(text), "memory", &r) == BDPT_OK)) return NULL;
+  report_render(&page, &r);
+  report_free(&r);
+  CHECK(!page.failed);
+  return page.text;
+}
+
+/* What the page says follows from the lines; without any one key it still draws no NaN. */
+TEST(the_page_of_a_study) {
+  char text[8000], *page, *at;
+  size_t used = 0, i;
+  int without = 0;
+  for (i = 0; i < sizeof sample / sizeof *sample; i++)
+    used += (size_t)snprintf(text + used, sizeof text - used, "%s\n", sample[i]);
+  page = page_of(text);
+  CHECK_HAS(page, "70.25&nbsp;% on the test images while it is whole. Without");
+  CHECK_HAS(page, "trained again 1 time; each");
+  CHECK_HAS(page, "1 of the study's parts took 1.0 hours");
+  CHECK_HAS(page, "gradients are 4.00 times attention's");
+  CHECK_HAS(page, "a factor of 1.50 is left");
+  CHECK_HAS(page, "<q>a &lt; b &amp; c</q>. All 6 single linears");
+  CHECK_HAS(page, "2 seeds side by side");
+  CHECK_HAS(page, "Between seeds the split moves by up to 2 layers");
+  CHECK_HAS(page, "71.5&nbsp;% of the trials choose the same split of 8 layers");
+  CHECK_HAS(page, "<q>learned</q>, 61.75&nbsp;%, 21.75 points above the next. Two seeds of one "
+            "kind differ by up to 0.50 points, so this lead is more than chance makes");
+  CHECK_HAS(page, "joint, 2 layers: 1.20 times, 66.00 %");
+  CHECK_HAS(page, "DeiT-B 5+5</text>");
+  CHECK_HAS(page, ">1.70</text>"); /* multiply-accumulates, 17 over 10 */
+  CHECK_HAS(page, "layer 1, least squares: 68.00 %");
+  CHECK_HAS(page, "After the same training the fit is ahead by 16.0 to 16.0 points");
+  CHECK_HAS(page, "At 1 of 2 budgets it starts above where the paper's start ends");
+  CHECK(!strstr(page, "wrote no lines") && !strstr(page, "The result</h2>"));
+  free(page);
+  for (at = text; (at = strstr(at, "\":")) != NULL; at += 2) { /* hide one key after another */
+    char *key = at - 1, keep;
+    while (key[-1] != '"') key--;
+    if (strncmp(key, "kind", 4) == 0) continue;
+    keep = *key;
+    *key = 'Q';
+    page = page_of(text);
+    if (page && !test_check(!strstr(page, "nan") && !strstr(page, "inf\""), "no NaN is drawn",
+                            __FILE__, __LINE__)) printf("  without %.20s\n", key + 1);
+    free(page);
+    *key = keep;
+    without++;
+  }
+  CHECK(without > 80);
+}
+
+int main(void) {
+  bdpt_init(&ctx);
+  RUN(recipes_are_read_and_refused);
+  RUN(every_value_counts);
+  bdpt_clear_error(&ctx);
+  RUN(baselines_find_idle_layers);
+  RUN(entropy_counts_deviations);
+  RUN(layers_are_taken_by_score);
+  RUN(the_page_of_a_study);
+  CHECK(ctx.status == BDPT_OK);
+  bdpt_finish(&ctx);
+  CHECK(ctx.bytes_now == 0);
+  return TEST_END("reproduce");
+}

@@ -1,0 +1,123 @@
+#!/bin/sh
+# The whole study in small (reproduce --quick): once in one go, then on one thread and interrupted
+# again and again; the two must record the same numbers. Then what is refused. About a minute.
+tool=build/boundarydpt
+passed=0
+failed=0
+cd "$(dirname "$0")/.." || exit 1
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+
+ok() { passed=$((passed + 1)); }
+bad() {
+  failed=$((failed + 1))
+  echo "test_reproduce.sh: failed: $*"
+  tail -n 5 "$work/out" "$work/err"
+}
+# study STATUS ARGUMENTS...: runs it and checks the exit status.
+study() {
+  want=$1
+  shift
+  "$tool" reproduce --quick --report "$work/page.html" "$@" > "$work/out" 2> "$work/err"
+  got=$?
+  if [ "$got" -eq "$want" ]; then ok; else bad "'$*' ended with $got, not $want"; fi
+}
+says() { if grep -q -- "$2" "$work/$1"; then ok; else bad "'$2' is not in $1"; fi; }
+# Everything that does not depend on clock or machine.
+numbers() {
+  grep -v -e '"kind":"timing"' -e '"kind":"part"' -e '"kind":"setup"' -e '"kind":"done"' "$1"
+}
+
+if [ ! -x "$tool" ]; then
+  echo "$tool is not built"
+  echo "test_reproduce.sh: 0 passed, 1 failed"
+  exit 1
+fi
+
+study 0 --out "$work/a" --list
+says out "11  distil"; says out "left to do: about"
+study 1 --out "$work/a" --part 7
+says err "part 7 needs part 1 (dense), which is not done"
+study 0 --out "$work/a"
+for part in 1 2 3 4 5 6 7 8 9 10 11; do
+  if grep -q "\"kind\":\"part\",\"part\":$part," "$work/a/reproduce.jsonl"; then ok
+  else bad "part $part is not in the record"; fi
+done
+says out "24 of 24 single linears are refused"
+says out "skip-fit, 4 layers   seed 2"
+says out "its own finished self"
+
+# Lines and columns of the CSV files.
+lines() { # FILE LINES FIRST-LINE
+  count=$(wc -l < "$work/a/$1.csv")
+  head=$(head -n 1 "$work/a/$1.csv")
+  if [ "$count" -eq "$2" ] && [ "$head" = "$3" ]; then ok; else bad "$1.csv: $count, $head"; fi
+}
+lines recovery 25 "type,layer,before,at_once,marks,after,images"
+lines ranking 13 "way,seed,attention,activation,marks,accuracy,test,params,macs"
+lines single 25 "type,layer,skip,fit,error,images"
+lines split 7 "start,seed,budget,attention,activation,predicted,exact,one,more"
+lines distillation 5 "teacher,seed,attention,activation,marks,accuracy,test,params,macs"
+
+# The page: every section has its drawing.
+if [ "$(grep -c '<svg viewBox="0 0 372' "$work/page.html")" -ge 20 ]; then ok
+else bad "the page has too few drawings"; fi
+if grep -q -e nan -e 'wrote no lines' -e Unfinished "$work/page.html"; then
+  bad "the page draws what is not there"; else ok; fi
+
+# The same command again does nothing; no part reads the test images' accuracy.
+cp "$work/a/reproduce.jsonl" "$work/before"
+study 0 --out "$work/a" --json
+if cmp -s "$work/a/reproduce.jsonl" "$work/before"; then ok
+else bad "a finished study changed"; fi
+if [ "$(ls "$work"/a/*.ckpt* 2> /dev/null | wc -l)" -eq 0 ]; then ok
+else bad "checkpoints are left: $(ls "$work"/a/*.ckpt*)"; fi
+
+# Interrupted, first by a signal, then by its own clock, and resumed on one thread.
+"$tool" reproduce --quick --out "$work/b" --threads 1 > "$work/out" 2> "$work/err" &
+child=$!
+sleep 2
+kill -INT $child
+wait $child
+if [ $? -eq 130 ]; then ok; else bad "an interrupted study did not end with 130"; fi
+stops=0
+minutes=0.03 # longer each time, so that the end comes on a busy machine too
+status=130
+while [ $status -eq 130 ] && [ $stops -lt 40 ]; do
+  "$tool" reproduce --quick --out "$work/b" --report "$work/b.html" --threads 1 \
+    --minutes $minutes > "$work/out" 2> "$work/err"
+  status=$?
+  stops=$((stops + 1))
+  minutes=$(echo $minutes | awk '{ print 1.3 * $1 }')
+done
+if [ $status -eq 0 ] && [ $stops -gt 2 ]; then ok; else bad "$stops stops, then $status"; fi
+numbers "$work/a/reproduce.jsonl" > "$work/whole"
+numbers "$work/b/reproduce.jsonl" > "$work/pieces"
+if cmp -s "$work/whole" "$work/pieces"; then ok; else
+  bad "an interrupted study has other numbers"
+  diff "$work/whole" "$work/pieces" | head -n 4 | cut -c 1-300
+fi
+
+# More seeds belong to the same study; another recipe does not.
+study 0 --out "$work/a" --seeds 3 --list
+says out "done"
+sed 's/^lr .*/lr 2e-4/' data/quick.recipe > "$work/other.recipe"
+study 1 --out "$work/a" --recipe "$work/other.recipe"
+says err "another recipe"
+if cmp -s "$work/a/reproduce.jsonl" "$work/before"; then ok; else bad "a refusal changed it"; fi
+sed 's/^start.extra .*/start.extra 40/' data/quick.recipe > "$work/other.recipe"
+study 1 --out "$work/c" --recipe "$work/other.recipe"
+says err "the network has 12 blocks"
+study 1 --out "$work/c" --recipe "$work/nothing"
+study 2 --out "$work/c" --part 12
+study 2 --out "$work/c" --seeds 1000
+study 0 --out "$work/a" --fresh --part 4,8 --list
+if [ -f "$work/a/previous.jsonl" ]; then ok; else bad "--fresh left nothing behind"; fi
+
+# The shipped list: 5000 rising numbers below 50000.
+if awk '{ for (i = 1; i <= NF; i++) { if ($i <= last && n) exit 1; last = $i; n++ } }
+        END { exit !(n == 5000 && last < 50000) }' data/cifar100_held.txt; then ok
+else bad "data/cifar100_held.txt"; fi
+
+echo "test_reproduce.sh: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]
