@@ -2284,6 +2284,7 @@ typedef struct BDPTI_V(tile) {
   size_t k, a_row, a_col, b_row, c_row, add_row; /* k: steps, pairs of rows if joined */
   const bdpt_real *a, *b, *bias, *add;           /* of this tile; bias and add or NULL */
   bdpt_real *c; /* in C or on the stack */
+  int far;      /* C may not be in cache */
 } BDPTI_V(tile);
 
 #if BDPTI_ISA_PASS == 3 && !BDPTI_DOUBLE
@@ -2303,12 +2304,14 @@ BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, con
   bdpt_real *c = t->c;
   size_t k;
   int i;
-  BDPTI_UNROLL for (i = 0; i < rows; i++) {
-    BDPTI_PREFETCH(c, (size_t)i * c_row, 1); /* fetched while the product runs */
-    BDPTI_PREFETCH(c, (size_t)i * c_row + BDPTI_LANES, 1);
-    if (add) BDPTI_PREFETCH(add, (size_t)i * add_row, 0);
-    if (add) BDPTI_PREFETCH(add, (size_t)i * add_row + BDPTI_LANES, 0);
-    left[i] = right[i] = zero;
+  BDPTI_UNROLL for (i = 0; i < rows; i++) left[i] = right[i] = zero;
+  if (t->far) { /* fetched while the product runs */
+    BDPTI_UNROLL for (i = 0; i < rows; i++) {
+      BDPTI_PREFETCH(c, (size_t)i * c_row, 1);
+      BDPTI_PREFETCH(c, (size_t)i * c_row + BDPTI_LANES, 1);
+      if (add) BDPTI_PREFETCH(add, (size_t)i * add_row, 0);
+      if (add) BDPTI_PREFETCH(add, (size_t)i * add_row + BDPTI_LANES, 0);
+    }
   }
   for (k = t->k; k > 0; k--) {       /* the product itself */
     b0 = BDPTI_LOAD(b, BDPTI_WHOLE); /* row p of the panel */
@@ -2413,6 +2416,7 @@ static void BDPTI_V(one_tile)(const bdpti_gemm *g, const bdpti_block *b, BDPTI_V
   t->b_row = b->packed ? ld : g->b_row; /* ld: rows of a panel are adjacent */
   t->c = plain ? g->c + i0 * g->c_row + j0 : (bdpt_real *)sums;
   t->c_row = plain ? g->c_row : ld;
+  t->far = plain && !b->padded;
   t->bias = plain && first && g->bias ? g->bias + j0 : NULL; /* added once */
   t->add = plain ? first ? g->add : g->c : NULL;             /* later blocks add to C */
   t->add_row = first ? g->add_row : g->c_row;
@@ -2499,8 +2503,10 @@ static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t 
     if (turned) BDPTI_V(copy_tiles)(g, b, tiles, low, count, own);
     else if (copy) BDPTI_V(copy_rows)(g, b, tiles, low, count, own);
     for (j = 0; j < b->jn; j += BDPTI_PANEL) { /* one panel */
-      for (i = 0; i < count; i++) {            /* one tile */
-        const size_t i0 = BDPTI_ROW_OF(g, tiles, low + i), i1 = BDPTI_ROW_OF(g, tiles, low + i + 1);
+      size_t i0, i1 = BDPTI_ROW_OF(g, tiles, low);
+      for (i = 0; i < count; i++) { /* one tile, rows i0 .. i1 */
+        i0 = i1;
+        i1 = BDPTI_ROW_OF(g, tiles, low + i + 1);
         t.a = copy ? own + i * BDPTI_COPY_SIZE(b->pn) : g->a + i0 * g->a_row + b->p0 * g->a_col;
         BDPTI_V(one_tile)(g, b, &t, i0, i1 - i0, j);
       }

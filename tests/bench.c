@@ -27,7 +27,10 @@
  *   infer_peer_1t, _2t           against the best peer, mean over Ti, S, B and batch 1, 16
  *   infer_worst_1t, _2t          the worst of these cases
  *   train_peer_1t, _2t           training steps against PyTorch, mean over four networks
- *   train_memory                 PyTorch's peak memory over ours, whole processes, worst network
+ *   infer_tuned_1t, _2t          both once more against a PyTorch that has been helped: MKL keeps
+ *   train_tuned_1t, _2t          its AVX-512 kernels to Intel's processors, but can be talked round
+ *   train_memory                 PyTorch's peak memory over ours, whole processes, worst network,
+ *                                ours with recipe.recompute
  *   bf16_infer_base, bf16_train  bf16 against float
  *   growth_worst                 cost of a FLOP at the best over the worst point, tokens and width
  *   isa_avx2                     speed with AVX2 over speed with the best instruction set
@@ -53,8 +56,7 @@ static const char usage[] =
   "  --no-peers      leave out OpenBLAS, PyTorch and ONNX Runtime\n"
   "  --json          JSON lines instead of tables\n"
   "  --help          this text\n"
-  "Environment: PYTHON the interpreter of the peers; BENCH_PLAIN=1 keeps MKL from its AVX-512\n"
-  "kernels on other processors than Intel's; BENCH_ONNX=DIR takes DIR/dense_WIDTH.onnx.\n";
+  "Environment: PYTHON the interpreter of the peers; BENCH_ONNX=DIR takes DIR/dense_WIDTH.onnx.\n";
 
 typedef struct section { const char *name; void (*run)(void); } section;
 static const section sections[] = {
@@ -177,7 +179,7 @@ static void worker_go(network *n, double seconds) {
   printf("\n");
 }
 
-static int worker(void) {
+static int worker(int recompute) {
   static network n;
   const double before = memory_of("VmRSS");
   char text[200], kind[16];
@@ -192,6 +194,7 @@ static int worker(void) {
                &j.depth, &j.heads, &j.classes, &j.batch, &j.threads) == 9) {
       if (n.ctx.isa) network_free(&n);
       j.train = strcmp(kind, "train") == 0;
+      j.recompute = recompute;
       printf(network_make(&n, &j) ? "ready ours\n" : "skipped: failed\n");
     } else if (sscanf(text, "go ours %lf", &seconds) == 1 && n.ctx.isa) worker_go(&n, seconds);
     else if (strncmp(text, "memory", 6) == 0) {
@@ -206,7 +209,7 @@ static int worker(void) {
 int main(int argc, char **argv) {
   const char *only = NULL, *wrong;
   size_t i;
-  if (argc == 2 && strcmp(argv[1], "--worker") == 0) return worker();
+  if (argc >= 2 && strcmp(argv[1], "--worker") == 0) return worker(argc > 2);
   for (i = 1; i < (size_t)argc; i++) {
     if (strcmp(argv[i], "--help") == 0) return fputs(usage, stdout) < 0;
   }

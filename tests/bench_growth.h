@@ -196,7 +196,7 @@ static double flags_row(child *native, const job *j, const char *what) {
   int count = 1;
   if (!network_make(&n, j)) return 0;
   e[0] = network_engine("O2", &n);
-  count = peer_engines(native, j, e, count);
+  count = peer_engines(native, "", j, e, count);
   take_turns(e, count, rounds_or(5), 0.2);
   s = count > 1 ? ratio_of(&e[0], &e[1]) : scaled(rate_of(&e[0]), 0);
   row_open("flags", "images/s", what);

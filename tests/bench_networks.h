@@ -11,7 +11,7 @@
 /* 1  A network with all it needs to run */
 typedef struct job {
   int train, image, patch, width, depth, heads, classes, batch, threads; /* as in the protocol */
-  int bf16, isa;
+  int bf16, isa, recompute;
 } job;
 
 typedef struct network {
@@ -67,6 +67,7 @@ static int network_trainer(network *n) {
   }
   memset(&recipe, 0, sizeof recipe);
   recipe.batch = n->what.batch;
+  recipe.recompute = n->what.recompute;
   if (bdpt_subset_all(&n->ctx, &n->data, &n->subset) != BDPT_OK) return 0;
   n->trainer = bdpt_trainer_create(n->model, NULL, &n->subset, &recipe);
   return n->trainer != NULL;
@@ -153,9 +154,11 @@ static void job_line(const job *j, char *line, size_t room) {
            j->patch, j->width, j->depth, j->heads, j->classes, j->batch, j->threads);
 }
 
-/* Adds an engine for each variant that a peer offers for the job; returns their new count. */
-static int peer_engines(child *c, const job *j, engine *e, int count) {
-  static const char *const variants[] = {"eager", "compile", "onnx", "ours"};
+/* Adds an engine for each variant that a peer offers for the job; returns their new count. `prefix`
+ * is 6 characters, "tuned " or none. */
+static int peer_engines(child *c, const char *prefix, const job *j, engine *e, int count) {
+  static const char *const variants[] = {"tuned eager", "tuned compile", "tuned onnx",
+                                         "tuned ours"};
   char line[200];
   size_t i;
   job_line(j, line, sizeof line);
@@ -165,10 +168,10 @@ static int peer_engines(child *c, const job *j, engine *e, int count) {
     return count;
   }
   for (i = 0; i < sizeof variants / sizeof *variants; i++) {
-    if (!strstr(c->line, variants[i])) continue;
-    e[count] = engine_of(variants[i], NULL, NULL, j->threads, j->batch);
+    if (!strstr(c->line, variants[i] + 6)) continue;
+    e[count] = engine_of(variants[i] + 6 - strlen(prefix), NULL, NULL, j->threads, j->batch);
     e[count].peer = c;
-    e[count++].variant = variants[i];
+    e[count++].variant = variants[i] + 6;
   }
   return count;
 }
@@ -181,6 +184,11 @@ static const engine *fastest(const engine *e, int from, int to) {
     if (e[i].samples && (!best || rate_of(&e[i]).median > rate_of(best).median)) best = &e[i];
   }
   return best;
+}
+
+/* How many times as fast as `other` it was; all zeros if there is no other. */
+static spread against(const engine *ours, const engine *other) {
+  return other ? ratio_of(ours, other) : scaled(rate_of(ours), 0);
 }
 
 static const engine *named(const engine *e, int count, const char *name) {
@@ -214,35 +222,38 @@ static job inference_job(const size *s, int batch) {
 }
 
 typedef struct inference {
-  child torch, onnx;
+  child torch, onnx, tuned;
   network dense, narrow;     /* float and bf16 */
-  mean peer[3], bf16;        /* peer: by threads */
+  mean peer[3], all[3], bf16; /* by threads: the peers as installed; the tuned one as well */
 } inference;
 
 static void inference_row(inference *t, const size *s, int batch, int threads) {
-  static engine e[8];
-  const engine *best, *bf16, *limit;
+  static engine e[10];
+  const engine *best, *bf16, *limit, *tuned;
   job j = inference_job(s, batch);
   char label[80];
   peak p;
-  spread ratio, narrow, share;
-  int n = 0, peers;
+  spread ratio, narrow, share, all;
+  int n = 0, peers, tuned_too;
   j.threads = threads;
   network_set(&t->dense, batch, threads);
   network_set(&t->narrow, batch, threads);
   e[n++] = network_engine("ours", &t->dense);
   if (!bench.quick || s->width == 192) {
-    n = peer_engines(&t->torch, &j, e, n);
-    n = peer_engines(&t->onnx, &j, e, n);
+    n = peer_engines(&t->torch, "", &j, e, n);
+    n = peer_engines(&t->onnx, "", &j, e, n);
   }
   peers = n;
+  n = tuned_too = peer_engines(&t->tuned, "tuned ", &j, e, n);
   e[n++] = network_engine("ours bf16", &t->narrow);
   e[n++] = peak_engine(&p, bdpt_isa_name(&t->dense.ctx), threads);
   take_turns(e, n, rounds_or(3), 0.3);
   best = fastest(e, 1, peers);
+  tuned = fastest(e, peers, tuned_too);
   bf16 = named(e, n, "ours bf16");
   limit = named(e, n, "peak");
-  ratio = best ? ratio_of(&e[0], best) : scaled(rate_of(&e[0]), 0);
+  ratio = against(&e[0], best);
+  all = against(&e[0], tuned ? fastest(e, 1, tuned_too) : NULL);
   narrow = ratio_of(bf16, &e[0]);
   share = scaled(ratio_of(&e[0], limit), t->dense.gflop);
   snprintf(label, sizeof label, "DeiT-%s 224 px batch %d %dt", s->name, batch, threads);
@@ -256,8 +267,11 @@ static void inference_row(inference *t, const size *s, int batch, int threads) {
   row_cell("fraction of peak", share);
   row_cell("bf16", rate_of(bf16));
   row_cell("bf16 ratio", narrow);
+  row_cell("PyTorch tuned", tuned ? rate_of(tuned) : scaled(rate_of(&e[0]), 0));
+  row_cell("ratio to the best, tuned too", all);
   row_close();
   mean_add(&t->peer[threads], ratio.median);
+  mean_add(&t->all[threads], all.median);
   if (s->width == 768) mean_add(&t->bf16, narrow.median);
   if (s->width == 768 && batch == 1 && threads == 2) {
     summary("peak_fraction_base_b1_2t", "", share.median);
@@ -287,15 +301,18 @@ static void section_inference(void) {
   int i;
   table_head("Inference", "images/s",
              "ours|PyTorch eager|PyTorch compiled|ONNX Runtime|ratio to the best",
-             "fraction of peak|ours, bf16|bf16 to float");
+             "fraction of peak|ours, bf16|bf16 to float|PyTorch tuned|ratio, tuned too");
   peer_of(&t.torch, "torch", bench.quick ? "quick" : NULL);
   peer_of(&t.onnx, "onnx", NULL);
+  if (!bench.quick) peer_of(&t.tuned, "tuned", NULL);
   for (i = 0; i < 3; i++) inference_size(&t, &models[i]);
   child_stop(&t.torch);
   child_stop(&t.onnx);
+  child_stop(&t.tuned);
   for (i = 1; i <= 2; i++) {
     summary("infer_peer_", tails[i], mean_of(&t.peer[i]));
     summary("infer_worst_", tails[i], t.peer[i].worst);
+    summary("infer_tuned_", tails[i], mean_of(&t.all[i]));
   }
   summary("bf16_infer_base", "", mean_of(&t.bf16));
 }
@@ -380,59 +397,74 @@ static job lesson_job(const lesson *l, int threads) {
   return j;
 }
 
-static void training_row(child *torch, const lesson *l, int threads, mean *peer, mean *bf16) {
-  static engine e[6];
+typedef struct training { child torch, tuned; mean peer[3], all[3], bf16; } training;
+
+static void training_measure(training *t, const job *j, network *dense, network *narrow,
+                             const char *name) {
+  static engine e[8];
+  const engine *tuned;
+  spread ratio, half, all;
+  char label[80];
+  int n = 0, peers, tuned_too;
+  e[n++] = network_engine("ours", dense);
+  n = peers = peer_engines(&t->torch, "", j, e, n);
+  n = tuned_too = peer_engines(&t->tuned, "tuned ", j, e, n);
+  e[n++] = network_engine("ours bf16", narrow);
+  take_turns(e, n, rounds_or(3), 0.3);
+  tuned = fastest(e, peers, tuned_too);
+  ratio = against(&e[0], fastest(e, 1, peers));
+  all = against(&e[0], tuned ? fastest(e, 1, tuned_too) : NULL);
+  half = ratio_of(&e[n - 1], &e[0]);
+  snprintf(label, sizeof label, "%s %dt", name, j->threads);
+  row_open("training", "images/s", label);
+  row_cell("ours", rate_of(&e[0]));
+  row_cell("PyTorch", rate_of(named(e, n, "eager")));
+  row_cell("compiled", rate_of(named(e, n, "compile")));
+  row_cell("ratio to the best", ratio);
+  row_second_line();
+  row_cell("bf16", rate_of(&e[n - 1]));
+  row_cell("bf16 ratio", half);
+  row_cell("PyTorch tuned", tuned ? rate_of(tuned) : scaled(rate_of(&e[0]), 0));
+  row_cell("ratio to the best, tuned too", all);
+  row_close();
+  mean_add(&t->peer[j->threads], ratio.median);
+  mean_add(&t->all[j->threads], all.median);
+  mean_add(&t->bf16, half.median);
+}
+
+static void training_row(training *t, const lesson *l, int threads) {
   static network dense, narrow;
   const job j = lesson_job(l, threads);
   job k = j;
-  const engine *best;
-  spread ratio, half;
-  char label[80];
-  int n = 0, peers;
   k.bf16 = 1;
-  if (network_make(&dense, &j)) {
-    if (network_make(&narrow, &k)) {
-      e[n++] = network_engine("ours", &dense);
-      n = peers = peer_engines(torch, &j, e, n);
-      e[n++] = network_engine("ours bf16", &narrow);
-      take_turns(e, n, rounds_or(3), 0.3);
-      best = fastest(e, 1, peers);
-      ratio = best ? ratio_of(&e[0], best) : scaled(rate_of(&e[0]), 0);
-      half = ratio_of(&e[n - 1], &e[0]);
-      snprintf(label, sizeof label, "%s %dt", l->name, threads);
-      row_open("training", "images/s", label);
-      row_cell("ours", rate_of(&e[0]));
-      row_cell("PyTorch", rate_of(named(e, n, "eager")));
-      row_cell("compiled", rate_of(named(e, n, "compile")));
-      row_cell("ratio to the best", ratio);
-      row_cell("bf16", rate_of(&e[n - 1]));
-      row_cell("bf16 ratio", half);
-      row_close();
-      mean_add(peer, ratio.median);
-      mean_add(bf16, half.median);
-      network_free(&narrow);
-    }
-    network_free(&dense);
+  if (!network_make(&dense, &j)) return;
+  if (network_make(&narrow, &k)) {
+    training_measure(t, &j, &dense, &narrow, l->name);
+    network_free(&narrow);
   }
+  network_free(&dense);
 }
 
 static void section_training(void) {
-  static child torch;
-  mean peer[3] = {{0, 0, 0}, {0, 0, 0}, {0, 0, 0}}, bf16 = {0, 0, 0};
+  static training t;
   int i, threads;
   table_head("Training step", "images/s",
-             "ours|PyTorch eager|PyTorch compiled|ratio to the best|ours, bf16|bf16 to float",
-             NULL);
-  peer_of(&torch, "torch", bench.quick ? "quick" : NULL);
+             "ours|PyTorch eager|PyTorch compiled|ratio to the best",
+             "ours, bf16|bf16 to float|PyTorch tuned|ratio, tuned too");
+  peer_of(&t.torch, "torch", bench.quick ? "quick" : NULL);
+  if (!bench.quick) peer_of(&t.tuned, "tuned", NULL);
   for (i = 0; i < (bench.quick ? 1 : LESSONS); i++) {
     for (threads = 1; threads <= most_threads(); threads++) {
-      training_row(&torch, &lessons[i], threads, &peer[threads], &bf16);
+      training_row(&t, &lessons[i], threads);
     }
   }
-  child_stop(&torch);
-  summary("train_peer_", "1t", mean_of(&peer[1]));
-  summary("train_peer_", "2t", mean_of(&peer[2]));
-  summary("bf16_train", "", mean_of(&bf16));
+  child_stop(&t.torch);
+  child_stop(&t.tuned);
+  for (i = 1; i <= 2; i++) {
+    summary("train_peer_", tails[i], mean_of(&t.peer[i]));
+    summary("train_tuned_", tails[i], mean_of(&t.all[i]));
+  }
+  summary("bf16_train", "", mean_of(&t.bf16));
 }
 
 /* Runs a few steps in a fresh process and reads its memory, in bytes: out[0] peak, out[1] before
@@ -440,7 +472,7 @@ static void section_training(void) {
 static int memory_of_job(char *const *argv, const job *j, double out[4]) {
   static child c;
   static engine e[4];
-  int ok = child_start(&c, argv) && peer_engines(&c, j, e, 0) > 0;
+  int ok = child_start(&c, argv) && peer_engines(&c, "", j, e, 0) > 0;
   ok = ok && child_ask(&c, "times ", "go %s 0", e[0].variant);
   ok = ok && child_ask(&c, "memory ", "memory");
   memset(out, 0, 4 * sizeof *out);
@@ -451,21 +483,26 @@ static int memory_of_job(char *const *argv, const job *j, double out[4]) {
 }
 
 static void memory_row(const lesson *l, mean *m) {
-  char worker[] = "--worker", torch[] = "torch", quick[] = "quick", *us[3], *them[5];
+  char worker[] = "--worker", less[] = "recompute", torch[] = "torch", quick[] = "quick";
+  char *us[4], *them[5];
   const job j = lesson_job(l, most_threads());
-  double ours[4], theirs[4] = {0, 0, 0, 0};
-  us[0] = bench.self; us[1] = worker; us[2] = NULL;
+  double ours[4], lean[4], theirs[4] = {0, 0, 0, 0};
+  us[0] = bench.self; us[1] = worker; us[2] = us[3] = NULL;
   them[0] = bench.python; them[1] = bench.peers; them[2] = torch; them[3] = quick; them[4] = NULL;
   if (!memory_of_job(us, &j, ours)) return;
-  if (!bench.no_peers && memory_of_job(them, &j, theirs)) mean_add(m, theirs[0] / ours[0]);
+  us[2] = less;
+  if (!memory_of_job(us, &j, lean)) return;
+  if (!bench.no_peers && memory_of_job(them, &j, theirs)) mean_add(m, theirs[0] / lean[0]);
   row_open("memory", "MB", l->name);
   row_number("process", ours[0] * 1e-6, "%.0f");
   row_number("before", ours[1] * 1e-6, "%.0f");
-  row_number("through the context", ours[2] * 1e-6, "%.0f");
   row_number("tape per image", ours[3] * 1e-6 / l->batch, "%.3f");
+  row_number("process, recompute", lean[0] * 1e-6, "%.0f");
+  row_number("tape per image, recompute", lean[3] * 1e-6 / l->batch, "%.3f");
   row_number("PyTorch", theirs[0] * 1e-6, "%.0f");
   row_number("PyTorch before", theirs[1] * 1e-6, "%.0f");
   row_number("ratio", theirs[0] / ours[0], "%.2f");
+  row_number("ratio, recompute", theirs[0] / lean[0], "%.2f");
   row_close();
 }
 
@@ -473,8 +510,8 @@ static void section_memory(void) {
   mean m = {0, 0, 0};
   int i;
   table_head("Memory of a training step, peak", "MB",
-             "our process|before the network|through the context|tape per image|PyTorch's process|"
-             "before the network|ratio", NULL);
+             "our process|before the network|tape per image|recompute|tape per image|PyTorch's|"
+             "before the network|ratio|ratio, recompute", NULL);
   for (i = 0; i < (bench.quick ? 1 : LESSONS); i++) memory_row(&lessons[i], &m);
   summary("train_memory", "", m.worst);
 }

@@ -1,6 +1,6 @@
 """PyTorch or ONNX Runtime on the networks of tests/bench.c, measured on request.
 
-    python3 bench_peers.py torch|onnx [quick]
+    python3 bench_peers.py torch|tuned|onnx [quick]
 
 The first line out says who answers ("hello NAME") or why nobody can ("skipped: REASON"). Then one
 line in, one line out:
@@ -11,11 +11,11 @@ line in, one line out:
     quit
 
 A time is one forward pass, or one whole training step, in seconds: of the processor on one thread,
-of the clock on the wall on several, as in bench.c. PyTorch is taken at its best: fused attention,
-inference mode, fused AdamW, eager and compiled (block by block, since twelve equal blocks compile
-once), and with MKL's AVX-512 kernels. MKL refuses those to other processors than Intel's, where
-they run well: a library of one function, preloaded, tells it otherwise. BENCH_PLAIN=1 leaves that
-out, and `quick` the compiler. ONNX Runtime gets the same network as PyTorch exports it, into a
+of the clock on the wall on several, as in bench.c. PyTorch as it is installed is taken at its
+best: fused attention, inference mode, fused AdamW, eager and compiled (block by block, since twelve
+equal blocks compile once; `quick` leaves the compiler out). `tuned` is the same PyTorch with MKL's
+AVX-512 kernels, which MKL refuses to other processors than Intel's, where they run well: a library
+of one function, preloaded, tells it otherwise. ONNX Runtime gets the same network as PyTorch exports it, into a
 temporary folder; BENCH_ONNX=DIR takes DIR/dense_WIDTH.onnx instead, where that is there.
 """
 import os
@@ -51,19 +51,19 @@ def memory(key):
 
 
 def preload_for_mkl():
-    """Starts this program again with mkl_serv_intel_cpu_true() = 1, where that helps."""
+    """Starts this program again with mkl_serv_intel_cpu_true() = 1; returns only if it cannot."""
     done = os.environ.pop('BENCH_PRELOADED', None)
     if done:
         os.environ.pop('LD_PRELOAD', None)
         shutil.rmtree(done, ignore_errors=True)
-        return ', MKL with its AVX-512 kernels'
+        return ''
     try:
         with open('/proc/cpuinfo') as info:
             intel = 'GenuineIntel' in info.read()
     except OSError:
         intel = True
-    if intel or os.environ.get('BENCH_PLAIN') or platform.machine() != 'x86_64':
-        return ''
+    if intel or platform.machine() != 'x86_64':
+        return 'MKL needs no help on this processor'
     folder = tempfile.mkdtemp()
     source, library = os.path.join(folder, 'mkl.c'), os.path.join(folder, 'mkl.so')
     with open(source, 'w') as out:
@@ -71,9 +71,9 @@ def preload_for_mkl():
     try:
         subprocess.run(['cc', '-shared', '-fPIC', source, '-o', library], check=True,
                        capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.CalledProcessError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        return ''
+        return 'cc: %s' % error
     os.environ['BENCH_PRELOADED'] = folder
     os.environ['LD_PRELOAD'] = library
     os.execv(sys.executable, [sys.executable] + sys.argv)
@@ -140,11 +140,11 @@ def repeat(run, threads, seconds):
 class Torch:
     """PyTorch, eager and compiled."""
 
-    def __init__(self, quick, mkl):
+    def __init__(self, quick):
         import torch
         torch.nn.functional.scaled_dot_product_attention  # PyTorch 2
         self.torch, self.quick = torch, quick
-        self.name = 'PyTorch ' + torch.__version__ + mkl
+        self.name = 'PyTorch ' + torch.__version__
 
     def case(self, kind, image, patch, width, depth, heads, classes, batch, threads):
         torch = self.torch
@@ -190,7 +190,7 @@ class Torch:
 class Onnx:
     """ONNX Runtime, its processor provider."""
 
-    def __init__(self, quick, mkl):
+    def __init__(self, quick):
         import numpy
         import onnxruntime
         import torch
@@ -243,19 +243,21 @@ def serve(peer, before):
 
 
 def main():
-    mkl = preload_for_mkl() if sys.argv[1] == 'torch' else ''
     global CHANNEL
+    no_help = preload_for_mkl() if sys.argv[1] == 'tuned' else ''
     CHANNEL = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)
     warnings.simplefilter('ignore')
     if hasattr(os, 'sched_setaffinity'):  # a bound parent must not bind us
         os.sched_setaffinity(0, range(os.cpu_count()))
     try:
-        peer = {'torch': Torch, 'onnx': Onnx}[sys.argv[1]]('quick' in sys.argv[2:], mkl)
+        if no_help:
+            raise RuntimeError(no_help)
+        peer = {'torch': Torch, 'tuned': Torch, 'onnx': Onnx}[sys.argv[1]]('quick' in sys.argv[2:])
     except Exception as error:
         say('skipped: %s' % error)
         return
-    say('hello ' + peer.name)
+    say('hello ' + peer.name + (', MKL with its AVX-512 kernels' if sys.argv[1] == 'tuned' else ''))
     serve(peer, memory('VmRSS'))
 
 
