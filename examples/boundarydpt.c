@@ -36,7 +36,7 @@
  * What the commands share
  * ---------------------------------------------------------------------------------------------- */
 
-/* Applies --threads and --isa. Returns CLI_GO_ON, or the exit status after a complaint. */
+/* Applies --threads, --isa and --bf16. Returns CLI_GO_ON, or the exit status after a complaint. */
 static int open_context(const cli_command *c, const cli_common *common, bdpt_context *ctx) {
   static const char *const name[] = {"best", "portable", "avx2", "avx512"};
   int i;
@@ -49,6 +49,7 @@ static int open_context(const cli_command *c, const cli_common *common, bdpt_con
   if (common->threads < 0 || common->threads > 1024)
     return cli_usage_error(c, "--threads wants 0 to 1024, got '%d'", common->threads);
   ctx->threads = common->threads;
+  ctx->bf16 = common->bf16;
   if (bdpt_init(ctx) != BDPT_OK) return cli_finish(c->name, ctx, ctx->status, NULL);
   return CLI_GO_ON;
 }

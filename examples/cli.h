@@ -179,7 +179,7 @@ typedef struct cli_command {
 
 /* What all commands share. */
 typedef struct cli_common {
-  int threads, json, quiet, fresh;
+  int threads, json, quiet, fresh, bf16;
   size_t seed;
   const char *isa;
 } cli_common;
@@ -194,6 +194,7 @@ CLI_UNUSED static struct cli_choice { const char *key; int heads; } cli_choice;
   {"Everywhere", CLI_TITLE, NULL, NULL, NULL}, \
   {"--threads", CLI_INT, &(c)->threads, "N", "threads; 0: all there are (default)"}, \
   {"--isa", CLI_TEXT, &(c)->isa, "NAME", "best (default), portable, avx2 or avx512"}, \
+  {"--bf16", CLI_FLAG, &(c)->bf16, NULL, "products of bf16 factors: faster, rounded"}, \
   {"--seed", CLI_SIZE, &(c)->seed, "N", "of everything random (default 1)"}, \
   {"--json", CLI_FLAG, &(c)->json, NULL, "results as JSON lines instead of text"}, \
   {"--quiet", CLI_FLAG, &(c)->quiet, NULL, "no progress on stderr"}

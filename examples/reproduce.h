@@ -1863,10 +1863,12 @@ static bdpt_status study_read_held(study *s) {
 static void study_describe(study *s, const char *weights) {
   char values[4000];
   study_values(&s->recipe, values, sizeof values);
-  snprintf(s->base.setup, sizeof s->base.setup, "version=%s data=%s train=%zu rest=%zu weights=%s "
-           "seed=%zu real=%d recipe=%016llx", BDPT_VERSION, s->base.in.name, s->base.in.train.count,
-           s->base.in.rest.count, weights, s->o.common.seed, (int)sizeof(bdpt_real),
-           (unsigned long long)bdpti_hash_bytes(0, values, strlen(values)));
+  snprintf(s->base.setup, sizeof s->base.setup,
+           "version=%s data=%s train=%zu rest=%zu weights=%s seed=%zu real=%d recipe=%016llx%s",
+           BDPT_VERSION, s->base.in.name, s->base.in.train.count, s->base.in.rest.count, weights,
+           s->o.common.seed, (int)sizeof(bdpt_real),
+           (unsigned long long)bdpti_hash_bytes(0, values, strlen(values)),
+           s->o.common.bf16 ? " bf16" : "");
 }
 
 /* Opens the record; a study made with something else is not continued and not overwritten. */

@@ -244,13 +244,13 @@ static void run_describe(run *r, const char *weights) {
            "most=%d dense_epochs=%d dense_images=%zu tune_epochs=%d batch=%d short_batch=%d "
            "held=%zu test=%zu probe_steps=%zu recovery_images=%zu map_images=%zu "
            "search_images=%zu tune_images=%zu dense_lr=%g short_lr=%g tune_lr=%g repeats=%d "
-           "seed=%zu real=%d start=%d",
+           "seed=%zu real=%d start=%d%s",
            BDPT_VERSION, r->in.folder, r->in.train.count, r->in.rest.count, o->model, weights,
            o->image, o->budget, o->least, o->most, o->dense_epochs, o->dense_images,
            o->tune_epochs, o->batch, o->short_batch, o->held, o->test, o->probe_steps,
            o->recovery_images, o->map_images, o->search_images, o->tune_images, o->dense_lr,
            o->short_lr, o->tune_lr, o->repeats, o->common.seed,
-           (int)sizeof(bdpt_real), r->start);
+           (int)sizeof(bdpt_real), r->start, o->common.bf16 ? " bf16" : "");
 }
 
 static bdpt_status run_record_setup(run *r) {

@@ -170,8 +170,8 @@ static void section_matmul(void) {
 
 /* 3  Attention's products, as the attention kernel makes them: a task is one head of one image, its
  * operands are read where the qkv product left them, its rows of S stay in cache. Ours shares the
- * tasks among threads and packs the right factor where attention does. OpenBLAS is called head after
- * head and may use all its threads inside. */
+ * tasks among threads and packs the right factor where attention does. OpenBLAS is called head
+ * after head and may use all its threads inside. */
 typedef struct heads {
   bdpt_context ctx;
   size_t images, tokens, count, size; /* B N h d */
@@ -214,7 +214,8 @@ static void head_ours(const heads *h, size_t task, size_t t) {
   memset(&b, 0, sizeof b);
   b.pn = b.rows = g.k;
   b.jn = g.n;
-  b.packed = BDPTI_AS_IT_LIES(&g, isa->panel / 2) ? NULL : h->work + t * padded(g.n) * (g.k + 32);
+  b.packed = NULL;
+  if (!BDPTI_AS_IT_LIES(&g, isa->panel / 2)) b.packed = h->work + t * padded(g.n) * (g.k + 32);
   b.padded = !h->values;
   if (b.packed) isa->pack(&g, &b);
   isa->multiply(&g, &b, 0, (g.m + isa->rows - 1) / isa->rows, NULL);

@@ -53,6 +53,7 @@ run 2 info a b; says err "too many"; one_line
 run 2 eval m --threads many; says err "'many'"; one_line
 run 2 eval m --threads -3; one_line
 run 2 eval m --isa sse9; says err "avx2"; one_line
+run 2 eval m --bf16 1; says err "too many"; one_line
 run 2 eval m --part middle; says err "middle"; one_line
 run 2 eval m --data a --generated; says err "exclude"; one_line
 run 2 train; says err "out FILE"; one_line
