@@ -671,7 +671,7 @@ static void *refuse(void *user, size_t bytes) {
 }
 
 TEST(test_failures) {
-  problem p = make_problem(20, 20, 20, 0);
+  problem p = make_problem(20, 21, 20, 0); /* 21: B must be packed on every processor */
   bdpt_context poor;
   memset(&poor, 0, sizeof poor);
   poor.allocator.alloc = refuse;
