@@ -2244,11 +2244,22 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(join)(BDPTI_VEC low, BDPTI_VEC high) {
  * out[PAIRS(rows)][ld]; zeros beyond the columns. out may be x. */
 static void BDPTI_V(narrow_rows)(const bdpt_real *x, size_t x_row, size_t rows, size_t cols,
                                  size_t ld, int pairs, bdpt_real *out) {
-  size_t p, c, count = pairs ? BDPTI_PAIRS(rows) : rows; /* rows of out */
+  size_t p, c, count;
+  for (; pairs && x_row == ld && cols == ld && rows >= 32; rows -= 32) { /* without gaps */
+    for (c = 0; c < 16 * ld; c += BDPTI_LANES) { /* 16 rows, and the 16 that join them */
+      BDPTI_STORE(out + c, BDPTI_WHOLE, BDPTI_V(join)(BDPTI_LOAD(x + c, BDPTI_WHOLE),
+                                                      BDPTI_LOAD(x + 16 * ld + c, BDPTI_WHOLE)));
+    }
+    x += 32 * ld;
+    out += 16 * ld;
+  }
+  count = pairs ? BDPTI_PAIRS(rows) : rows; /* rows of out that are left */
   for (p = 0; p < count; p++, out += ld) {
     const size_t low = pairs ? p / 16 * 32 + p % 16 : p, high = low + 16 < rows ? low + 16 : low;
     for (c = 0; c < ld; c += BDPTI_LANES) {
       const size_t left = c < cols ? cols - c : 0;         /* 0: all zeros */
+      BDPTI_PREFETCH(x, (low + 32) * x_row + c, 0);
+      BDPTI_PREFETCH(x, (high + 32) * x_row + c, 0);
       BDPTI_VEC v = BDPTI_LOAD(x + low * x_row + c, left); /* row p, or the lower of a pair */
       if (pairs) v = BDPTI_V(join)(v, BDPTI_LOAD(x + high * x_row + c, high > low ? left : 0));
       BDPTI_STORE(out + c, ld - c, pairs ? v : BDPTI_V(narrow)(v));
@@ -3121,10 +3132,12 @@ typedef struct bdpti_plan {
   int pack;                                           /* 0: B is packed already, or read in place */
 } bdpti_plan;
 
-/* Rows p0 .. p0+pn of block `cut`, and how many rows they are when packed. */
+/* Rows p0 .. p0+pn of block `cut`, and how many rows they are when packed. Blocks differ by one row
+ * at most; of pairs, all but the last are multiples of 32, and up to 31 rows longer. */
 BDPTI_FN void bdpti_cut_k(const bdpti_gemm *g, size_t cut, size_t cuts, bdpti_block *b) {
-  b->p0 = cut * g->k / cuts; /* blocks differ by one row at most */
-  b->pn = (cut + 1) * g->k / cuts - b->p0;
+  const size_t unit = g->bf16 == 2 ? 32 : 1, end = (cut + 1) * g->k / cuts;
+  b->p0 = cut * g->k / cuts / unit * unit;
+  b->pn = (cut + 1 < cuts ? end / unit * unit : end) - b->p0;
   b->rows = g->bf16 == 2 ? b->pn / 32 * 16 + (b->pn % 32 < 16 ? b->pn % 32 : 16) : b->pn;
 }
 
@@ -3152,6 +3165,7 @@ BDPTI_FN bdpti_plan bdpti_matmul_plan(const bdpt_context *ctx, const bdpti_gemm 
   }
   p.k_cuts = bdpti_k_cuts(g->k, longest);
   kc = g->k > 0 ? (g->k + p.k_cuts - 1) / p.k_cuts : 1;   /* rows of the longest block */
+  if (g->bf16 == 2) kc += 31;                             /* see above */
   panels = (panels + p.across - 1) / p.across;            /* of a rectangle, from here on */
   most = block / kc / panel > 0 ? block / kc / panel : 1; /* panels that a block may have */
   most = (panels + most - 1) / most;                      /* blocks that it takes */

@@ -40,7 +40,7 @@ enum { STUDY_PARTS = 11, STUDY_NAME = 500 };
  * data/reproduce.recipe explains every name. Lists are cli_layers: whole numbers.
  */
 typedef struct study_recipe {
-  int image, seeds, batch, crop, flip, dense_epochs, dense_batch, gradient_epochs, gradient_window;
+  int image, seeds, bf16, batch, crop, flip, dense_epochs, dense_batch, gradient_epochs, gradient_window;
   int map_epochs, map_most, map_rounds, map_fit, map_trials, which_stage, types_repeats;
   int speed_image, speed_repeats, start_extra, distill_budget;
   size_t held, test, epoch, dense_images, gradient_images, which_images;
@@ -80,6 +80,7 @@ static int study_keys(study_recipe *r, cli_option *out) {
   const cli_option keys[] = {
     {"image", CLI_INT, &r->image, "", ""}, {"held", CLI_SIZE, &r->held, "", ""},
     {"test", CLI_SIZE, &r->test, "", ""}, {"seeds", CLI_INT, &r->seeds, "", ""},
+    {"bf16", CLI_INT, &r->bf16, "", ""},
     {"epoch", CLI_SIZE, &r->epoch, "", ""}, {"batch", CLI_INT, &r->batch, "", ""},
     {"lr", CLI_REAL, &r->lr, "", ""}, {"warmup", CLI_REAL, &r->warmup, "", ""},
     {"weight_decay", CLI_REAL, &r->weight_decay, "", ""},
@@ -1312,7 +1313,9 @@ static bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, i
   pair[1] = pruned;
   if (status == BDPT_OK) status = bdpt_cost(s->base.ctx, &dense->config, &cost[0]);
   if (status == BDPT_OK) status = bdpt_cost(s->base.ctx, &pruned->config, &cost[1]);
+  s->base.ctx->bf16 = 0; /* times are those of floats, whatever the accuracies are made with */
   if (status == BDPT_OK) status = run_measure(&s->base, pair, 2, repeats, time);
+  s->base.ctx->bf16 = s->recipe.bf16 || s->o.common.bf16;
   if (status != BDPT_OK) return status;
   cli_json_real(j, "attention", bdpt_removed(&pruned->config, 0));
   cli_json_real(j, "activation", bdpt_removed(&pruned->config, 1));
@@ -1915,6 +1918,7 @@ static bdpt_status study_setup(study *s) {
   const input_source from = {s->o.data, 0, -1, s->o.common.quiet};
   bdpt_status status = study_read(s, base->ctx, s->o.recipe);
   if (s->o.seeds > 0) s->recipe.seeds = s->o.seeds;
+  if (s->recipe.bf16) base->ctx->bf16 = 1;
   if (status == BDPT_OK && !cli_make_folder(s->o.out))
     status = study_fail(base->ctx, BDPT_E_IO, "cannot make the folder %s", s->o.out);
   if (status == BDPT_OK)
