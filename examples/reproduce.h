@@ -40,7 +40,8 @@ enum { STUDY_PARTS = 11, STUDY_NAME = 500 };
  * data/reproduce.recipe explains every name. Lists are cli_layers: whole numbers.
  */
 typedef struct study_recipe {
-  int image, seeds, bf16, batch, crop, flip, dense_epochs, dense_batch, gradient_epochs, gradient_window;
+  int image, seeds, bf16, batch, crop, flip, dense_epochs, dense_batch, gradient_epochs;
+  int gradient_window;
   int map_epochs, map_most, map_rounds, map_fit, map_trials, which_stage, types_repeats;
   int speed_image, speed_repeats, start_extra, distill_budget;
   size_t held, test, epoch, dense_images, gradient_images, which_images;
