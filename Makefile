@@ -17,7 +17,7 @@ LESSONS := $(patsubst examples/%.c,build/%,$(filter-out examples/boundarydpt.c e
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 # Tests of the library run a second time in double precision, where the bounds are tight.
 DOUBLE  := $(filter-out test_generate test_report test_onnx test_images test_reproduce \
-             test_checkpoint,$(TESTS))
+             test_checkpoint test_masks,$(TESTS))
 FLOATS  := $(addprefix build/,$(TESTS))
 DOUBLES := $(addprefix build/,$(addsuffix _double,$(DOUBLE)))
 
@@ -70,7 +70,7 @@ build/bench: $(BENCH) | build
 build/bench_native: $(BENCH) | build
 	-$(CC) -std=c99 -w -O3 -march=native $(OPENMP) $< -o $@ -lm -ldl
 bench: build/bench build/bench_native
-	@build/bench $(ARGS)
+	@OMP_PROC_BIND=$${OMP_PROC_BIND:-true} build/bench $(ARGS)
 
 # Draws the page again: the study if there is one, else the last run, else the shipped numbers.
 RECORD ?= $(firstword $(wildcard build/reproduce/reproduce.jsonl build/run/run.jsonl \

@@ -79,8 +79,8 @@
  *   >>contract   2  what the library promises    >>prune     10  removing, fusing, counting
  *   >>api        3  the declarations             >>map       11  the model accuracy predictor
  *   >>memory     4  memory, errors, random       >>method    12  observations and the two stages
- *   >>tape       5  tensors, differentiation     >>files     13  JSON, safetensors, checkpoints
- *   >>kernels    6  vector kernels
+ *   >>tape       5  tensors, differentiation     >>width     13  narrower layers, BoundaryDPT+
+ *   >>kernels    6  vector kernels               >>files     14  JSON, safetensors, checkpoints
  *   >>ops        7  operations and their gradients
  *   >>deit       8  the vision transformer
  *
@@ -131,7 +131,7 @@
  *   BDPT_NO_STDIO     no file access: parse and build from memory
  *   BDPT_NO_OPENMP    one thread even if the compiler has OpenMP on
  *   BDPT_NO_VECTORS   plain scalar kernels, as for compilers without vector extensions
- *   BDPT_ONLY_SAFETENSORS  nothing but JSON, safetensors and whole files (13.1 to 13.6) and what
+ *   BDPT_ONLY_SAFETENSORS  nothing but JSON, safetensors and whole files (14.1 to 14.6) and what
  *                     they need: a reader and writer of the format to put into other programs
  */
 #ifndef BOUNDARYDPT_H
@@ -282,6 +282,7 @@ BDPT_API bdpt_tensor *bdpt_patch_embed(bdpt_tape *t, bdpt_tensor *images, bdpt_t
 BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tensor *cls,
                                   bdpt_tensor *dist, bdpt_tensor *pos); /* -> [B,N,D] */
 BDPT_API bdpt_tensor *bdpt_token(bdpt_tape *t, bdpt_tensor *x, size_t index); /* -> [B,D] */
+BDPT_API bdpt_tensor *bdpt_tail(bdpt_tape *t, bdpt_tensor *x, size_t first); /* -> [B,N-first,D] */
 BDPT_API bdpt_tensor *bdpt_add(bdpt_tape *t, bdpt_tensor *a, bdpt_tensor *b); /* equal shapes */
 BDPT_API bdpt_tensor *bdpt_scale(bdpt_tape *t, bdpt_tensor *x, double factor);
 BDPT_API bdpt_tensor *bdpt_drop_path(bdpt_tape *t, bdpt_tensor *x, double rate, bdpt_rng *rng);
@@ -290,6 +291,10 @@ BDPT_API bdpt_tensor *bdpt_straight_through(bdpt_tape *t, bdpt_tensor *importanc
 BDPT_API bdpt_tensor *bdpt_cross_entropy(bdpt_tape *t, bdpt_tensor *z, const bdpt_real *targets);
 BDPT_API bdpt_tensor *bdpt_distill_soft(bdpt_tape *t, bdpt_tensor *z, const bdpt_real *teacher,
                                         double temperature);
+/* For dense prediction. A grid of h x w tokens, row by row, as one of H x W: [B,hw,K] -> [B,HW,K];
+ * and the mean cross-entropy over the rows of z[...,K] whose label[rows] is not `ignore`. */
+BDPT_API bdpt_tensor *bdpt_upsample(bdpt_tape *t, bdpt_tensor *x, size_t h, size_t H, size_t W);
+BDPT_API bdpt_tensor *bdpt_pixel_loss(bdpt_tape *t, bdpt_tensor *z, const int *label, int ignore);
 
 /* Fills the gradients of everything that `loss` (one number) was computed from; an input that
  * nothing was added to keeps grad == NULL, which means zero. Parameters accumulate into their grad,
@@ -340,6 +345,7 @@ typedef struct bdpt_config {
   int attn_form;              /* what a removed attention layer leaves */
   int extra_gelu;             /* the released code's extra GELU on the residual stream */
   int pos_resize;             /* how position embeddings are resized */
+  int merge;                  /* tokens that each block merges away outside training (8.6) */
   bdpt_block block[BDPT_MAX_DEPTH];
 } bdpt_config;
 
@@ -418,11 +424,18 @@ typedef struct bdpt_forward_options {
 
 /* images [B, channels, H, W], normalised -> logits [B, K]. A distilled model in training gives the
  * class head's logits and, in *dist (may be NULL), the distillation head's; otherwise the mean of
- * both. options NULL: evaluation. */
+ * both. options NULL: evaluation. Then config.merge, which the caller may set at any time, makes
+ * every block merge so many tokens; it is no part of a file and ignored in training. */
 BDPT_API bdpt_tensor *bdpt_forward(bdpt_model *model, bdpt_tape *tape, bdpt_tensor *images,
                                    const bdpt_forward_options *options, bdpt_tensor **dist);
 
-/* The same without a tape of your own: images [count,channels,H,W] -> logits [count,K], both the
+/* What the network has found out about each patch: its token after the last norm, row by row,
+ * without class and distillation token, [B, n, D]. Refuses config.merge outside training: merged
+ * patches have no tokens of their own. */
+BDPT_API bdpt_tensor *bdpt_features(bdpt_model *model, bdpt_tape *tape, bdpt_tensor *images,
+                                    const bdpt_forward_options *options);
+
+/* Logits without a tape of your own: images [count,channels,H,W] -> logits [count,K], both the
  * caller's. `tape` is a non-recording tape that serves as workspace; it is reset. */
 BDPT_API bdpt_status bdpt_predict(bdpt_model *model, bdpt_tape *tape, size_t count,
                                   const bdpt_real *images, bdpt_real *logits);
@@ -441,7 +454,8 @@ BDPT_API int bdpt_removed(const bdpt_config *config, int type); /* how many laye
 
 typedef struct bdpt_cost_report {
   size_t params;
-  double macs;            /* multiply-accumulates per image, QK^T and AV products counted */
+  double macs;            /* multiply-accumulates per image, QK^T and AV products counted, */
+                          /* and what config.merge spares and costs */
   double macs_no_matmul;  /* without them: the other published convention */
 } bdpt_cost_report;
 BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config, bdpt_cost_report *out);
@@ -547,7 +561,7 @@ BDPT_API double bdpt_schedule(const bdpt_recipe *resolved, double epoch);
 /* What a long call tells its caller. Return non-zero to stop; the call then saves its checkpoint
  * and returns BDPT_CANCELLED. */
 typedef struct bdpt_progress {
-  const char *phase;      /* "train", "evaluate", "recovery", "map", "search" */
+  const char *phase;      /* "train", "evaluate", "recovery", "map", "search", "width" */
   const char *detail;     /* what is under way, e.g. "remove attention 3"; may be "" */
   size_t done, total;     /* in `unit`s */
   const char *unit;       /* "images" */
@@ -577,6 +591,13 @@ BDPT_API void bdpt_trainer_free(bdpt_trainer *trainer);
 /* One optimisation step; *loss may be NULL. Stops with BDPT_E_NUMERIC before the weights change if
  * the loss or a gradient is not finite, naming the tensor and the step. */
 BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *trainer, double *loss);
+/* The same for a loss of the caller's, one number that `lesson` makes on the tape. Its images are
+ * its own affair: the recipe's augmentation and distillation and the pixels of the trainer's subset
+ * stay unused. `options` (training, drop path, this step's seed) are for its forward pass. */
+typedef bdpt_tensor *(*bdpt_lesson)(bdpt_model *model, bdpt_tape *tape,
+                                    const bdpt_forward_options *options, size_t step, void *user);
+BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *trainer, bdpt_lesson lesson, void *user,
+                                          double *loss);
 BDPT_API size_t bdpt_trainer_steps_done(const bdpt_trainer *trainer);
 BDPT_API size_t bdpt_trainer_steps_per_epoch(const bdpt_trainer *trainer);
 /* Mean |dL/dm| of each layer since the last call, [2][BDPT_MAX_DEPTH]; and the count of steps. */
@@ -794,9 +815,91 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_subset *train,
                                     const bdpt_two_stage_options *options,
                                     const bdpt_hooks *hooks, bdpt_two_stage_result *out);
 
+/* ---- 3.10  Width, and both together ---------------------------------------------------------- */
+
+/* What can be made narrower: the embedding, one group for the whole network; the hidden units of
+ * the MLPs; whole heads; the size of the heads. Units are ranked within their class only. */
+enum { BDPT_EMBEDDING = 0, BDPT_HIDDEN = 1, BDPT_HEADS = 2, BDPT_HEAD_SIZE = 3, BDPT_WIDTHS = 4 };
+enum { BDPT_BY_TAYLOR = 0, BDPT_BY_L1 = 1, BDPT_BY_L2 = 2, BDPT_BY_CHANCE = 3 }; /* importance */
+enum { BDPT_TO_RATIOS = 0, BDPT_TO_MACS = 1, BDPT_TO_PARAMS = 2, BDPT_TO_MS = 3 }; /* target */
+
+/* A zero-filled struct and one field, `ratio` or `target` with `budget`, is a whole request. */
+typedef struct bdpt_width_options {
+  double ratio[BDPT_WIDTHS]; /* share of each class that goes, 0..1; with a target: in proportion */
+  double budget;          /* of the target: MACs with all products, parameters, or ms per batch */
+  size_t images;          /* of the data, evenly spread, for Taylor; 0: 3200 */
+  uint64_t seed;          /* of BDPT_BY_CHANCE */
+  int multiple;           /* sizes are rounded to it; 0: 16 (13.3). Heads count by 1 */
+  int even;               /* 1: the same share of every layer; 0: its class is ranked as one */
+  int importance;         /* BDPT_BY_... */
+  int target;             /* BDPT_TO_...: one factor on all ratios is found that meets the budget */
+  const bdpt_real *batch; /* to time: images [batch_images,channels,H,W]; NULL: one grey image */
+  size_t batch_images;
+  double (*clock)(void *user); /* seconds; NULL: OpenMP's clock, if there is one */
+  void *user;
+} bdpt_width_options;
+typedef struct bdpt_width_report {
+  double factor;          /* that the ratios were multiplied with; 1 without a target */
+  double ms;              /* measured, per batch; 0 unless that was the target */
+  bdpt_cost_report before, after;
+} bdpt_width_report;
+
+/* All of it: scores, plan, and a smaller model. `data` (for Taylor), `hooks`, `out` may be NULL.
+ * After a failure or a cancel the model is as before. */
+BDPT_API bdpt_status bdpt_width_prune(bdpt_model *model, const bdpt_subset *data,
+                                      const bdpt_width_options *options, const bdpt_hooks *hooks,
+                                      bdpt_width_report *out);
+/* The same in its parts. A configuration has so many units; those of a block's class begin at
+ * bdpt_width_first: the hidden ones, or the features of attention, head after head. */
+BDPT_API size_t bdpt_width_units(const bdpt_config *resolved);
+BDPT_API size_t bdpt_width_first(const bdpt_config *resolved, int width, int block);
+/* score[units]: the importance of each. The model is not touched. */
+BDPT_API bdpt_status bdpt_width_score(const bdpt_model *model, const bdpt_subset *data,
+                                      const bdpt_width_options *options, const bdpt_hooks *hooks,
+                                      double *score);
+/* keep[units]: 1 for those that stay; the new sizes in *narrow. Needs no weights. score NULL: all
+ * are worth the same. */
+BDPT_API bdpt_status bdpt_width_plan(bdpt_context *ctx, const bdpt_config *config,
+                                     const bdpt_width_options *options, const double *score,
+                                     unsigned char *keep, bdpt_config *narrow,
+                                     bdpt_width_report *out);
+BDPT_API bdpt_status bdpt_width_shrink(bdpt_model *model, const unsigned char *keep);
+
+/* BoundaryDPT+: depth and width, in either order or in turns, each step followed by recovery as in
+ * stage 2, with the network as it came for a teacher. The width's target is meant for the finished
+ * network, layers gone and MLPs fused. `model` becomes it; after a failure it is as before. */
+enum { BDPT_DEPTH_FIRST = 0, BDPT_WIDTH_FIRST = 1, BDPT_IN_TURNS = 2 };
+#define BDPT_MAX_STEPS 16
+typedef struct bdpt_plus_options {
+  int order;
+  int rounds;                           /* in turns: 0: 2; each takes some of both */
+  int which[2][BDPT_MAX_DEPTH];         /* 1: this layer goes, by type. If none is named, */
+  bdpt_two_stage_options depth;         /* .search.remove[] of each type are searched for, or, if
+                                         * those are 0, .budget of both by stage 1; 0: none goes.
+                                         * .start; .finetune is the last recovery */
+  bdpt_width_options width;             /* no ratio and no target: the width stays */
+  bdpt_recipe between;                  /* of every recovery but the last */
+} bdpt_plus_options;
+typedef struct bdpt_plus_step {
+  int removed[2];                       /* layers that this step took, by type */
+  int narrowed;                         /* 1: and units of width, */
+  bdpt_width_report width;              /* as this says */
+  bdpt_cost_report cost;                /* afterwards, fused */
+  bdpt_stage2_result recovery;          /* accuracy at once, recovered, fused */
+} bdpt_plus_step;
+typedef struct bdpt_plus_result {
+  bdpt_two_stage_result found;          /* stage 1, or its search alone */
+  int count, type[2 * BDPT_MAX_DEPTH], layer[2 * BDPT_MAX_DEPTH]; /* the layers that went */
+  int steps;
+  bdpt_plus_step step[BDPT_MAX_STEPS];
+} bdpt_plus_result;
+BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_subset *train,
+                               const bdpt_subset *held, const bdpt_plus_options *options,
+                               const bdpt_hooks *hooks, bdpt_plus_result *out);
+
 #endif /* BDPT_ONLY_SAFETENSORS */
 
-/* ---- 3.10  Files ----------------------------------------------------------------------------- */
+/* ---- 3.11  Files ----------------------------------------------------------------------------- */
 
 typedef enum bdpt_dtype {
   BDPT_F32 = 0, BDPT_F64 = 1, BDPT_F16 = 2, BDPT_BF16 = 3, BDPT_U8 = 4, BDPT_I64 = 5,
@@ -865,7 +968,7 @@ BDPT_API void bdpt_json_init(bdpt_json *j, const char *text, size_t size);
 BDPT_API bdpt_json_event bdpt_json_next(bdpt_json *j);
 /* Copies the last key or string, unescaped to UTF-8 and terminated; returns its full length. */
 BDPT_API size_t bdpt_json_copy(const bdpt_json *j, char *out, size_t room);
-/* The last number, whatever the locale; an overflow gives an infinity (13.2). */
+/* The last number, whatever the locale; an overflow gives an infinity (14.2). */
 BDPT_API double bdpt_json_number(const bdpt_json *j);
 
 /* What to write. `data` points to bdpt_real numbers, or to raw bytes of `dtype` if raw is 1. */
@@ -1760,8 +1863,18 @@ typedef struct bdpti_heads {
   size_t tokens, heads, size, pieces;                 /* N h d */
   bdpt_real scale;
   const bdpt_real *qkv, *out, *lse, *dout;            /* [B,N,3,h,d] [B,N,h,d] [B,h,N] [B,N,h,d] */
+  const bdpt_real *count; size_t count_row;           /* keys that each key stands for, or NULL */
   bdpt_real *new_out, *new_lse, *dqkv;                /* written, by forward and by backward */
 } bdpti_heads;
+
+/* Merging tokens (8.6). What is compared of token i is the sum of `heads` vectors of `size` numbers
+ * at x + i * row: its keys, or one vector as wide as the stream. */
+typedef struct bdpti_pairing {
+  size_t tokens, merge, fixed, width;                 /* N, r, tokens that stay alone, D */
+  const bdpt_real *x; size_t row, heads, size;
+  const bdpt_real *stream; bdpt_real *out;            /* [B,N,D] -> [B,N-r,D] */
+  bdpt_real *count; size_t count_row;                 /* patches that each token stands for */
+} bdpti_pairing;
 
 /* What the kernels over rows and elements read and write; each uses the fields it needs. */
 typedef struct bdpti_span {
@@ -1777,6 +1890,8 @@ typedef void (*bdpti_kernel)(const bdpti_span *s, size_t begin, size_t end);    
 typedef double (*bdpti_reducer)(const bdpti_span *s, size_t begin, size_t end); /* one sum */
 typedef void (*bdpti_partial)(const bdpti_span *s, size_t begin, size_t end, bdpt_real *sums);
 typedef void (*bdpti_task)(const bdpti_heads *h, size_t begin, size_t end, bdpt_real *work);
+typedef void (*bdpti_matcher)(const bdpti_pairing *m, size_t image, bdpt_real *work,
+                              bdpt_real *score, size_t *best);
 
 /* A row-major B of whole vectors need not be packed. Rows 4096 bytes apart would all compete for
  * the same places of the first cache, so those are. */
@@ -1790,6 +1905,7 @@ typedef struct bdpti_isa {
   void (*multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t tile0, size_t tile1,
                    bdpt_real *own);
   bdpti_task attention_fwd, attention_bwd;
+  bdpti_matcher match;
   bdpti_kernel exp, gelu_fwd, gelu_bwd, axpby, layernorm_fwd, softmax_fwd, softmax_bwd;
   bdpti_kernel sample_axpy, adamw;         /* over rows; over elements */
   bdpti_partial layernorm_bwd, column_sum; /* sums over rows, in chunks */
@@ -2538,7 +2654,9 @@ static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t 
  * where the qkv product left them, as strided operands; nothing is permuted. A block of queries at
  * a time gives rows of S, their softmax and rows of O, so the N x N matrix never exists. P is not
  * normalised: its row sums divide the rows of O, which are N / d times fewer numbers. The products
- * are those of 6.4 with their factors in float, whatever the context says of bf16.
+ * are those of 6.4 with their factors in float, whatever the context says of bf16. A key that c_j
+ * others were merged into (8.6) counts c_j times: P_ij is multiplied by it, as if log c_j had been
+ * added to S_ij, and neither a logarithm nor another maximum is needed.
  *
  * The backward pass computes S again rather than keep P. That is one product of five, and spares
  * N numbers per token and head, which at 197 tokens would be the largest array of the tape.
@@ -2575,14 +2693,15 @@ BDPTI_INLINE bdpti_gemm BDPTI_V(operands)(size_t m, size_t n, size_t k, const bd
 }
 
 /* y = exp(a x - c) over a row, and its sum. y may be x, or NULL. A padded row has room for whole
- * vectors, which spares the copying of its end. */
+ * vectors, which spares the copying of its end. With `count`, y = count exp(a x - c). */
 BDPTI_INLINE bdpt_real BDPTI_V(exp_row)(const bdpt_real *x, bdpt_real *y, size_t n, bdpt_real a,
-                                        bdpt_real c, const int padded) {
+                                        bdpt_real c, const int padded, const bdpt_real *count) {
   BDPTI_VEC sum = BDPTI_SPLAT(0); /* one running sum per lane */
   size_t j;
   for (j = 0; j < n; j += BDPTI_LANES) {
     const size_t room = padded ? BDPTI_WHOLE : n - j;
     BDPTI_VEC v = BDPTI_V(exp_low)(BDPTI_LOAD(x + j, room) * a - c); /* a x - c <= 0, or nearly */
+    if (count) v = v * BDPTI_LOAD(count + j, n - j);
     if (y) BDPTI_STORE(y + j, room, v);
     sum += BDPTI_V(keep)(v, n - j, BDPTI_SPLAT(0)); /* lanes beyond the row do not count */
   }
@@ -2603,17 +2722,19 @@ BDPTI_INLINE bdpt_real BDPTI_V(max_row)(const bdpt_real *x, size_t n, bdpt_real 
   return BDPTI_V(largest)(top);
 }
 
-/* P (not normalised) from `count` rows of S, in place, and lse. The logarithms have a loop of their
+/* P (not normalised) from some rows of S, in place, and lse. The logarithms have a loop of their
  * own: a call in the loop above it would push all its constants out of the registers. */
-static void BDPTI_V(attention_softmax)(size_t count, size_t n, size_t ld, bdpt_real scale,
-                                       bdpt_real *s, bdpt_real *total, bdpt_real *lse) {
+static void BDPTI_V(attention_softmax)(size_t rows, size_t n, size_t ld, bdpt_real scale,
+                                       const bdpt_real *count, bdpt_real *s, bdpt_real *total,
+                                       bdpt_real *lse) {
   bdpt_real top[BDPTI_QUERIES];
   size_t r;
-  for (r = 0; r < count; r++, s += ld) {
-    top[r] = BDPTI_V(max_row)(s, n, scale, 1);              /* max_j scale S_rj */
-    total[r] = BDPTI_V(exp_row)(s, s, n, scale, top[r], 1); /* sum_j exp(scale S_rj - top) */
+  for (r = 0; r < rows; r++, s += ld) {
+    top[r] = BDPTI_V(max_row)(s, n, scale, 1); /* max_j scale S_rj; below, exp(scale S_rj - top) */
+    if (count) total[r] = BDPTI_V(exp_row)(s, s, n, scale, top[r], 1, count);
+    else total[r] = BDPTI_V(exp_row)(s, s, n, scale, top[r], 1, NULL);
   }
-  for (r = 0; r < count && lse; r++) lse[r] = top[r] + (bdpt_real)log((double)total[r]);
+  for (r = 0; r < rows && lse; r++) lse[r] = top[r] + (bdpt_real)log((double)total[r]);
 }
 
 static void BDPTI_V(attention_fwd)(const bdpti_heads *h, size_t begin, size_t end,
@@ -2631,6 +2752,7 @@ static void BDPTI_V(attention_fwd)(const bdpti_heads *h, size_t begin, size_t en
     const bdpt_real *q = h->qkv + image * n * row + head * d;        /* [N,d], rows 3hd apart */
     bdpt_real *out = h->new_out + image * n * out_row + head * d;    /* [N,d], rows hd apart */
     bdpt_real *lse = h->new_lse ? h->new_lse + (image * h->heads + head) * n : NULL;
+    const bdpt_real *keys = h->count ? h->count + image * h->count_row : NULL; /* c_j */
     bdpti_gemm qk = BDPTI_V(operands)(0, n, d, q, row, 1, q + out_row, 1, row, s, ld);
     bdpti_gemm pv = BDPTI_V(operands)(0, d, n, s, ld, 1, q + 2 * out_row, row, 1, out, out_row);
     bdpti_block k_block, v_block;
@@ -2640,7 +2762,7 @@ static void BDPTI_V(attention_fwd)(const bdpti_heads *h, size_t begin, size_t en
       qk.a = q + i * row;
       pv.c = out + i * out_row;
       BDPTI_V(product)(&qk, &k_block, part == 0 ? kt : NULL, 1); /* S = Q K^T [count,N] */
-      BDPTI_V(attention_softmax)(count, n, ld, h->scale, s, total, lse ? lse + i : NULL); /* to P */
+      BDPTI_V(attention_softmax)(count, n, ld, h->scale, keys, s, total, lse ? lse + i : NULL);
       BDPTI_V(product)(&pv, &v_block, part == 0 ? vp : NULL, 0); /* O = P V [count,d] */
       for (r = 0; r < count; r++) { /* O / row sum */
         const bdpt_real share = 1 / total[r];
@@ -2666,7 +2788,7 @@ static void BDPTI_V(attention_ds)(const bdpti_heads *h, size_t count, const bdpt
       sum += BDPTI_LOAD(out + j, d - j) * BDPTI_LOAD(dout + j, d - j); /* dO_r O_r */
     }
     shift = BDPTI_V(total)(sum);                    /* D_r */
-    BDPTI_V(exp_row)(p, p, n, h->scale, lse[r], 1); /* P = exp(scale S - lse), rows sum to 1 */
+    BDPTI_V(exp_row)(p, p, n, h->scale, lse[r], 1, NULL); /* P = exp(scale S - lse) */
     for (j = 0; j < n; j += BDPTI_LANES) {
       BDPTI_VEC x = BDPTI_LOAD(ds + j, BDPTI_WHOLE) - shift; /* dP - D */
       BDPTI_STORE(ds + j, BDPTI_WHOLE, BDPTI_LOAD(p + j, BDPTI_WHOLE) * x * h->scale);
@@ -2711,6 +2833,54 @@ static void BDPTI_V(attention_bwd)(const bdpti_heads *h, size_t begin, size_t en
       BDPTI_V(product)(&to_q, &k_block, part == 0 ? kp : NULL, 0); /* dQ = dS K */
       BDPTI_V(product)(&to_v, &block, spare, 0);                   /* dV += P^T dO */
       BDPTI_V(product)(&to_k, &block, spare, 0);                   /* dK += dS^T Q */
+    }
+  }
+}
+
+/* What is compared of a token, divided by its length; zeros stay zeros. */
+BDPTI_INLINE void BDPTI_V(unit_row)(const bdpti_pairing *m, const bdpt_real *x, bdpt_real *unit) {
+  const size_t d = m->size;
+  BDPTI_VEC square = BDPTI_SPLAT(0);
+  bdpt_real share;
+  size_t j, h;
+  for (j = 0; j < d; j += BDPTI_LANES) {
+    BDPTI_VEC sum = BDPTI_LOAD(x + j, d - j);
+    for (h = 1; h < m->heads; h++) sum += BDPTI_LOAD(x + h * d + j, d - j);
+    BDPTI_STORE(unit + j, d - j, sum);
+    square += sum * sum; /* lanes beyond the end hold zeros */
+  }
+  share = BDPTI_V(total)(square);
+  share = share > 0 ? (bdpt_real)(1 / sqrt((double)share)) : 0;
+  for (j = 0; j < d; j += BDPTI_LANES) {
+    BDPTI_STORE(unit + j, d - j, BDPTI_LOAD(unit + j, d - j) * share);
+  }
+}
+
+/* For the i-th even token of an image the odd one, best[i], with the largest cosine, score[i]; of
+ * equal ones the first. The same blocks of rows as above, at `work` for one image. The distillation
+ * token, odd token 0, is out of the question. */
+static void BDPTI_V(match)(const bdpti_pairing *m, size_t image, bdpt_real *work, bdpt_real *score,
+                           size_t *best) {
+  const size_t n = m->tokens, d = m->size, even = (n + 1) / 2, odd = n / 2;
+  const size_t ld = (odd + 31) / 32 * 32;
+  bdpt_real *unit = work, *turned = unit + n * d, *s = turned + d * ld; /* [N,d] [d,ld] [36,ld] */
+  bdpti_gemm g = BDPTI_V(operands)(0, odd, d, unit, 2 * d, 1, unit + d, 1, 2 * d, s, ld);
+  bdpti_block b;
+  size_t i, r, j;
+  for (i = 0; i < n; i++) {
+    BDPTI_V(unit_row)(m, m->x + (image * n + i) * m->row, unit + i * d);
+  }
+  for (i = 0; i < even; i += g.m) { /* a block of even tokens */
+    g.m = even - i < BDPTI_QUERIES ? even - i : BDPTI_QUERIES;
+    g.a = unit + 2 * i * d;
+    BDPTI_V(product)(&g, &b, i == 0 ? turned : NULL, 1); /* cosines [m,odd] */
+    for (r = 0; r < g.m; r++) {
+      bdpt_real *row = s + r * ld, top;
+      if (m->fixed > 1) row[0] = -2; /* less than any cosine */
+      top = BDPTI_V(max_row)(row, odd, 1, 1);
+      for (j = m->fixed > 1; j + 1 < odd && row[j] != top; j++) {} /* a NaN ends at the last */
+      score[i + r] = top;
+      best[i + r] = j;
     }
   }
 }
@@ -2802,7 +2972,7 @@ static void BDPTI_V(softmax_fwd)(const bdpti_span *s, size_t begin, size_t end) 
   for (i = begin; i < end && n > 0; i++) {
     const bdpt_real *x = s->x + i * n;
     bdpt_real *y = s->u ? s->u + i * n : NULL, top = BDPTI_V(max_row)(x, n, 1, 0); /* max x */
-    bdpt_real sum = BDPTI_V(exp_row)(x, y, n, 1, top, 0); /* y = exp(x - max x) */
+    bdpt_real sum = BDPTI_V(exp_row)(x, y, n, 1, top, 0, NULL); /* y = exp(x - max x) */
     for (j = 0; y && j < n; j += BDPTI_LANES) {
       BDPTI_STORE(y + j, n - j, BDPTI_LOAD(y + j, n - j) * (1 / sum));
     }
@@ -2932,7 +3102,7 @@ static double BDPTI_V(not_finite)(const bdpti_span *s, size_t begin, size_t end)
 
 #define BDPTI_ISA_TABLE(pairs) { \
   BDPTI_NAME, BDPTI_ROWS, BDPTI_PANEL, BDPTI_V(pack), BDPTI_V(multiply), \
-  BDPTI_V(attention_fwd), BDPTI_V(attention_bwd), \
+  BDPTI_V(attention_fwd), BDPTI_V(attention_bwd), BDPTI_V(match), \
   BDPTI_V(exp), BDPTI_V(gelu_fwd), BDPTI_V(gelu_bwd), BDPTI_V(axpby), \
   BDPTI_V(layernorm_fwd), BDPTI_V(softmax_fwd), BDPTI_V(softmax_bwd), \
   BDPTI_V(sample_axpy), BDPTI_V(adamw), BDPTI_V(layernorm_bwd), BDPTI_V(column_sum), \
@@ -3121,10 +3291,11 @@ BDPTI_FN void bdpti_matmul_naive(const bdpti_gemm *g) {
  * as 25 rows of its product, copying a row of a transposed A as 20 columns; that picks the grid.
  *
  * A thread cuts K into equal blocks of at most 768, and its columns so that a packed block has at
- * most 200,000 numbers, which a second cache of 1 MB holds. Long blocks pass over C less often, and
- * 768 spares a ViT-Base its second pass. A transposed A wants room for its copies: then K is cut at
- * 400, and the columns, since each of their blocks copies A again, hardly ever. A B that is whole
- * rows of vectors is not even packed while C has no more than 400 rows to use it.
+ * most 100,000 numbers: less than half of a second cache of 1 MB, because memory in pages of 4 KB
+ * fills that unevenly. Long blocks pass over C less often, and 768 spares a ViT-Base its second
+ * pass. A transposed A wants room for its copies: then K is cut at 400, and the columns, since each
+ * of their blocks copies A again, hardly ever. A B that is whole rows of vectors is not even packed
+ * while C has no more than 400 rows to use it.
  */
 typedef struct bdpti_plan {
   size_t down, across, k_cuts, nc; /* the grid; blocks of K; columns of a block */
@@ -3150,7 +3321,7 @@ BDPTI_FN bdpti_plan bdpti_matmul_plan(const bdpt_context *ctx, const bdpti_gemm 
   const double work = (double)g->m * (double)g->n * (double)(g->k + 8); /* 8: the epilogue */
   const size_t team = (size_t)bdpti_team(ctx, work / 50); /* 50 of them per nanosecond */
   const int transposed = g->a_row == 1 && g->a_col > 1;   /* dY^T */
-  const size_t longest = transposed ? 400 : 768, block = transposed ? 310000 : 200000;
+  const size_t longest = transposed ? 400 : 768, block = transposed ? 310000 : 100000;
   const int lies = g->m <= 400 && !g->bf16 && BDPTI_AS_IT_LIES(g, panel / 2);
   const size_t pack = g->packed || lies ? 0 : 25; /* what packing costs, in rows of C */
   size_t panels = (g->n + panel - 1) / panel, down, kc, most, best = SIZE_MAX;
@@ -3287,18 +3458,25 @@ BDPTI_FN bdpt_status bdpti_attention_run(bdpt_context *ctx, bdpti_task kernel, c
 
 /* With few heads, as in the classification of one image, each head's queries are cut into pieces
  * until there are four tasks per thread. A row's result does not depend on its piece. lse may be
- * NULL when no backward pass follows. */
-BDPTI_FN bdpt_status bdpti_attention_fwd(bdpt_context *ctx, size_t images, size_t tokens,
-                                         size_t heads, size_t size, bdpt_real scale,
-                                         const bdpt_real *qkv, bdpt_real *out, bdpt_real *lse) {
+ * NULL when no backward pass follows; so may count[B,count_row], and then every key counts once. */
+BDPTI_FN bdpt_status bdpti_attention_counted(bdpt_context *ctx, size_t images, size_t tokens,
+                                             size_t heads, size_t size, bdpt_real scale,
+                                             const bdpt_real *qkv, bdpt_real *out, bdpt_real *lse,
+                                             const bdpt_real *count, size_t count_row) {
   const size_t tasks = images * heads, few = 4 * (size_t)ctx->threads; /* enough tasks */
   const double work = (double)tasks * (double)tokens * (double)tokens * (double)size;
   bdpti_heads h;
   memset(&h, 0, sizeof h);
   h.tokens = tokens; h.heads = heads; h.size = size; h.scale = scale;
   h.pieces = tasks == 0 || tasks >= few || ctx->threads == 1 ? 1 : (few + tasks - 1) / tasks;
-  h.qkv = qkv; h.new_out = out; h.new_lse = lse;
+  h.qkv = qkv; h.new_out = out; h.new_lse = lse; h.count = count; h.count_row = count_row;
   return bdpti_attention_run(ctx, ctx->isa->attention_fwd, &h, tasks * h.pieces, work / 25);
+}
+
+BDPTI_FN bdpt_status bdpti_attention_fwd(bdpt_context *ctx, size_t images, size_t tokens,
+                                         size_t heads, size_t size, bdpt_real scale,
+                                         const bdpt_real *qkv, bdpt_real *out, bdpt_real *lse) {
+  return bdpti_attention_counted(ctx, images, tokens, heads, size, scale, qkv, out, lse, NULL, 0);
 }
 
 /* Writes all of dqkv. */
@@ -3471,7 +3649,8 @@ BDPTI_FN void bdpti_ema(bdpt_context *ctx, size_t n, bdpt_real decay, bdpt_real 
  */
 #define BDPTI_OPS(X) \
   X(input) X(linear) X(mlp) X(layernorm) X(gelu) X(softmax) X(attention) X(patch_embed) X(tokens) \
-  X(token) X(add) X(scale) X(drop_path) X(mix) X(straight_through) X(cross_entropy) X(distill_soft)
+  X(token) X(tail) X(add) X(scale) X(drop_path) X(mix) X(straight_through) X(cross_entropy) \
+  X(distill_soft) X(upsample) X(pixel_loss)
 
 #define BDPTI_OP_CODE(name) BDPTI_OP_##name,
 typedef enum bdpti_op { BDPTI_OPS(BDPTI_OP_CODE) BDPTI_OP_COUNT } bdpti_op;
@@ -3741,8 +3920,11 @@ BDPTI_FN void bdpti_softmax_back(bdpt_tape *t, bdpti_node *n) {
 /* 7.6  Attention: math and kernels in >>attention
  *   shape     qkv[B,N,3hd] -> y[B,N,hd]; saves the log-sum-exp of every row, [B,h,N]
  *   check     tests/test_ops.c torch_attention; gradients_structured, by differences
+ *
+ * With count[B,count_row], keys that each key stands for, there is no backward pass (8.6).
  */
-BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale) {
+BDPTI_FN bdpt_tensor *bdpti_attend(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale,
+                                   const bdpt_real *count, size_t count_row) {
   size_t shape[3], h = (size_t)heads, d;
   bdpti_node *n;
   if (!qkv) return NULL;
@@ -3757,8 +3939,12 @@ BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, 
   if (!bdpti_save(t, n, shape[0] * h * shape[1], 0)) return NULL; /* lse[B,h,N] */
   n->index = h; /* for the way back */
   n->number = scale;
-  return bdpti_attention_fwd(t->ctx, shape[0], shape[1], h, d, (bdpt_real)scale, qkv->data,
-                             n->out.data, n->saved[0]) == BDPT_OK ? &n->out : NULL;
+  return bdpti_attention_counted(t->ctx, shape[0], shape[1], h, d, (bdpt_real)scale, qkv->data,
+                                 n->out.data, n->saved[0], count, count_row) ? NULL : &n->out;
+}
+
+BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale) {
+  return bdpti_attend(t, qkv, heads, scale, NULL, 0); /* every key counts once */
 }
 
 /* The kernel writes all of dqkv and cannot add, so it writes a buffer of its own. */
@@ -3908,6 +4094,33 @@ BDPTI_FN void bdpti_token_back(bdpt_tape *t, bdpti_node *n) {
   bdpt_real *dx = bdpti_grad_sum(t, n->in[0]); /* zeros where no other token put more */
   for (b = 0; dx && b < n->out.shape[0]; b++) {
     bdpti_add_to(dx + (b * tokens + n->index) * d, n->out.grad + b * d, d);
+  }
+}
+
+/* All tokens from one on: y[b,i] = x[b,first+i]; backward dx[b,first+i] += dy[b,i]. */
+BDPT_API bdpt_tensor *bdpt_tail(bdpt_tape *t, bdpt_tensor *x, size_t first) {
+  size_t shape[3], skip, rest, b; /* skip, rest: numbers of an image before and in the tail */
+  bdpti_node *n;
+  if (!x) return NULL;
+  if (x->ndim != 3 || first >= x->shape[1]) {
+    bdpti_fail(t->ctx, BDPT_E_SHAPE, "tail: x%s has no token %zu", bdpti_shape(x).text, first);
+    return NULL;
+  }
+  shape[0] = x->shape[0]; shape[1] = x->shape[1] - first; shape[2] = x->shape[2];
+  n = bdpti_record(t, BDPTI_OP_tail, 3, shape, x, NULL, NULL, NULL);
+  skip = first * shape[2], rest = shape[1] * shape[2];
+  for (b = 0; n && b < shape[0]; b++) {
+    memcpy(n->out.data + b * rest, x->data + b * (skip + rest) + skip, rest * sizeof *x->data);
+  }
+  if (n) n->index = skip;
+  return bdpti_out(n);
+}
+
+BDPTI_FN void bdpti_tail_back(bdpt_tape *t, bdpti_node *n) {
+  size_t rest = n->out.shape[1] * n->out.shape[2], b;
+  bdpt_real *dx = bdpti_grad_sum(t, n->in[0]);
+  for (b = 0; dx && b < n->out.shape[0]; b++) {
+    bdpti_add_to(dx + b * (n->index + rest) + n->index, n->out.grad + b * rest, rest);
   }
 }
 
@@ -4110,7 +4323,145 @@ BDPTI_FN void bdpti_distill_soft_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_grad_axpy(t, n->in[0], n->out.grad[0], n->saved[0]); /* dL times what is saved */
 }
 
-/* 7.16  Dispatch: the table once more, now as the cases of a switch. */
+/* 7.16  Bilinear resizing of a grid                                                     >>upsample
+ *   math      y[Y,X] = sum of the four neighbours around (v,u), weighted by 1 - their distances;
+ *             v = max(0, (Y + 1/2) h/H - 1/2), u alike: pixel centres meet, edges are repeated
+ *   shape     x[B,hw,K] -> y[B,HW,K], grids row by row
+ *   backward  each dy goes to the same four neighbours with the same weights
+ *   source    PyTorch interpolate(mode="bilinear", align_corners=False), not antialiased
+ *   check     tests/test_segment.c: PyTorch, by differences
+ *
+ * A decoder says for each patch how likely its classes are, and there are P^2 pixels in a patch.
+ * Between the centres of four patches the answer changes evenly from one to the other, channel by
+ * channel; where neighbours disagree, the boundary is where their lines cross.
+ */
+typedef struct bdpti_tap { size_t low, high; bdpt_real share; } bdpti_tap; /* share: of high */
+
+BDPTI_FN bdpti_tap bdpti_tap_of(size_t at, size_t in, size_t out) {
+  double v = ((double)at + 0.5) * (double)in / (double)out - 0.5;
+  bdpti_tap p = {0, 0, 0};
+  if (v < 0) v = 0; /* before the first centre */
+  p.low = (size_t)v < in ? (size_t)v : in - 1;
+  p.high = p.low + (p.low + 1 < in); /* behind the last centre the two are one */
+  p.share = (bdpt_real)(v - (double)p.low);
+  return p;
+}
+
+/* One row of pixels[W,K] from a grid[h,w,K], or, the way back, added to it. size: h w H W K. */
+BDPTI_FN void bdpti_upsample_row(const size_t size[5], size_t row, bdpt_real *grid,
+                                 bdpt_real *pixels, int back) {
+  const size_t w = size[1], k = size[4];
+  const bdpti_tap v = bdpti_tap_of(row, size[0], size[2]);
+  size_t at, i, c;
+  for (at = 0; at < size[3]; at++, pixels += k) {
+    const bdpti_tap u = bdpti_tap_of(at, w, size[3]);
+    bdpt_real *g[4] = {grid + (v.low * w + u.low) * k, grid + (v.low * w + u.high) * k,
+                       grid + (v.high * w + u.low) * k, grid + (v.high * w + u.high) * k};
+    const bdpt_real part[4] = {(1 - v.share) * (1 - u.share), (1 - v.share) * u.share,
+                               v.share * (1 - u.share), v.share * u.share};
+    for (c = 0; !back && c < k; c++) {
+      pixels[c] = part[0] * g[0][c] + part[1] * g[1][c] + part[2] * g[2][c] + part[3] * g[3][c];
+    }
+    for (i = 0; back && i < 4; i++) {
+      for (c = 0; c < k; c++) g[i][c] += part[i] * pixels[c];
+    }
+  }
+}
+
+/* All rows of all images. On the way back rows share neighbours, so an image is one task. */
+BDPTI_FN void bdpti_upsample_run(bdpt_tape *t, const bdpti_node *n, bdpt_real *grid,
+                                 bdpt_real *pixels, int back) {
+  const size_t high = (size_t)n->number, tokens = n->in[0]->shape[1], step = back ? high : 1;
+  const size_t size[5] = {n->index, tokens / n->index, high, n->out.shape[1] / high,
+                          n->out.shape[2]};
+  int i, tasks = (int)(n->out.shape[0] * (back ? 1 : high));
+  int team = bdpti_team(t->ctx, 4 * (double)n->out.count);
+  size_t row;
+  (void)team;
+  BDPTI_OMP(omp parallel for num_threads(team) schedule(static) private(row))
+  for (i = 0; i < tasks; i++) {
+    for (row = (size_t)i * step; row < (size_t)(i + 1) * step; row++) {
+      bdpti_upsample_row(size, row % high, grid + row / high * tokens * size[4],
+                         pixels + row * size[3] * size[4], back);
+    }
+  }
+}
+
+BDPT_API bdpt_tensor *bdpt_upsample(bdpt_tape *t, bdpt_tensor *x, size_t h, size_t H, size_t W) {
+  size_t shape[3];
+  bdpti_node *n;
+  if (!x) return NULL;
+  if (x->ndim != 3 || h == 0 || x->shape[1] == 0 || x->shape[1] % h || H == 0 || W == 0 ||
+      !bdpti_mul(H, W, &shape[1]) || H > 1 << 20) {
+    bdpti_fail(t->ctx, BDPT_E_SHAPE, "upsample: x%s is no grid of %zu rows to make %zu x %zu of",
+               bdpti_shape(x).text, h, H, W);
+    return NULL;
+  }
+  shape[0] = x->shape[0]; shape[2] = x->shape[2];
+  n = bdpti_record(t, BDPTI_OP_upsample, 3, shape, x, NULL, NULL, NULL);
+  if (!n) return NULL;
+  n->index = h, n->number = (double)H; /* for the way back */
+  bdpti_upsample_run(t, n, x->data, n->out.data, 0);
+  return &n->out;
+}
+
+BDPTI_FN void bdpti_upsample_back(bdpt_tape *t, bdpti_node *n) {
+  bdpt_real *dx = bdpti_grad_sum(t, n->in[0]);
+  if (dx) bdpti_upsample_run(t, n, dx, n->out.grad, 1);
+}
+
+/* 7.17  Cross-entropy of pixels                                                       >>pixel-loss
+ *   math      L = -1/m sum_r log p[r,label_r] over the m rows whose label is not `ignore`,
+ *             p = softmax(z)
+ *   shape     z[...,K] label[R] -> L[1]; saves dz[R,K]
+ *   backward  dz[r] = dL/m (p[r] - one at label_r), 0 in the rows that are ignored
+ *   source    PyTorch cross_entropy(ignore_index=...), reduction "mean"
+ *   check     tests/test_segment.c: PyTorch, by differences
+ *
+ * Annotators leave pixels out: borders, and things that nobody has a name for. Such a pixel neither
+ * counts nor teaches. DEVIATION: where all pixels are ignored PyTorch's mean is 0/0; here L = 0.
+ */
+BDPT_API bdpt_tensor *bdpt_pixel_loss(bdpt_tape *t, bdpt_tensor *z, const int *label, int ignore) {
+  size_t one = 1, k, r, rows, counted = 0, classes;
+  int i, team;
+  double loss = 0;
+  bdpti_node *n;
+  if (!z || !label) return NULL;
+  if (z->count == 0) return bdpti_misfit(t, "pixel loss", z, NULL, NULL, "no pixel or no class");
+  rows = bdpti_rows(z), classes = bdpti_width(z);
+  for (r = 0; r < rows; r++) {
+    counted += label[r] != ignore;
+    if (label[r] == ignore || (label[r] >= 0 && (size_t)label[r] < classes)) continue;
+    bdpti_fail(t->ctx, BDPT_E_ARGUMENT, "pixel loss: label %d of row %zu is not below %zu, the "
+               "number of classes", label[r], r, classes);
+    return NULL;
+  }
+  n = bdpti_record(t, BDPTI_OP_pixel_loss, 1, &one, z, NULL, NULL, NULL);
+  n = bdpti_save(t, n, z->count, rows); /* p, then dz; log-sum-exp */
+  if (!n) return NULL;
+  bdpti_softmax_fwd(t->ctx, rows, classes, z->data, n->saved[0], n->saved[1]);
+  team = bdpti_team(t->ctx, (double)z->count);
+  (void)team;
+  BDPTI_OMP(omp parallel for num_threads(team) schedule(static) private(k))
+  for (i = 0; i < (int)rows; i++) {
+    bdpt_real *dz = n->saved[0] + (size_t)i * classes;
+    const bdpt_real share = label[i] == ignore ? 0 : (bdpt_real)(1 / (double)counted);
+    if (label[i] != ignore) dz[label[i]] -= 1;
+    for (k = 0; k < classes; k++) dz[k] *= share;
+  }
+  for (r = 0; r < rows; r++) { /* in order, in double */
+    if (label[r] == ignore) continue;
+    loss += (double)n->saved[1][r] - (double)z->data[r * classes + (size_t)label[r]];
+  }
+  n->out.data[0] = (bdpt_real)(counted ? loss / (double)counted : 0);
+  return &n->out;
+}
+
+BDPTI_FN void bdpti_pixel_loss_back(bdpt_tape *t, bdpti_node *n) {
+  bdpti_grad_axpy(t, n->in[0], n->out.grad[0], n->saved[0]); /* dL times what is saved */
+}
+
+/* 7.18  Dispatch: the table once more, now as the cases of a switch. */
 BDPTI_FN void bdpti_input_back(bdpt_tape *t, bdpti_node *n) { (void)t; (void)n; }
 
 static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
@@ -4222,7 +4573,7 @@ BDPTI_FN int bdpti_block_resolve(bdpt_context *ctx, const bdpt_config *c, bdpt_b
 
 BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
   static const double mean[3] = {0.485, 0.456, 0.406}, sd[3] = {0.229, 0.224, 0.225}; /* ImageNet */
-  static const bdpti_limit limits[12] = {
+  static const bdpti_limit limits[13] = {
     {"image", offsetof(bdpt_config, image), 1, 16384, 224}, /* pixels of a side */
     {"patch", offsetof(bdpt_config, patch), 1, 16384, 16}, /* P */
     {"channels", offsetof(bdpt_config, channels), 1, 3, 3}, /* C: grey to RGB */
@@ -4234,9 +4585,10 @@ BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
     {"distilled", offsetof(bdpt_config, distilled), 0, 1, 0},
     {"attn_form", offsetof(bdpt_config, attn_form), BDPT_ATTN_NORM, BDPT_ATTN_DOUBLE, 0},
     {"extra_gelu", offsetof(bdpt_config, extra_gelu), BDPT_GELU_NEVER, BDPT_GELU_ALWAYS, 0},
-    {"pos_resize", offsetof(bdpt_config, pos_resize), BDPT_POS_TIMM, BDPT_POS_DEIT, 0}};
+    {"pos_resize", offsetof(bdpt_config, pos_resize), BDPT_POS_TIMM, BDPT_POS_DEIT, 0},
+    {"merge", offsetof(bdpt_config, merge), 0, 1 << 20, 0}}; /* r */
   int i;
-  if (!bdpti_limits_hold(ctx, limits, 12, c)) return ctx->status;
+  if (!bdpti_limits_hold(ctx, limits, 13, c)) return ctx->status;
   bdpti_default(&c->mlp, 4 * c->width);                     /* F = 4 D */
   if (c->eps == 0) c->eps = 1e-6;                           /* timm's; PyTorch has 1e-5 */
   if (c->std[0] == 0 && c->std[1] == 0 && c->std[2] == 0) { /* none given */
@@ -4728,15 +5080,192 @@ BDPTI_FN bdpt_tensor *bdpti_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_te
   return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_FC2_W), s, x, rate, rng); /* [B,N,D] */
 }
 
-/* Drop path (stochastic depth) lets whole branches fall out in training, the later the more often:
+/* 8.6  Merging tokens                                                                    >>merge
+ *
+ *   math      tokens 0, 2, 4, .. are the set A, tokens 1, 3, 5, .. the set B;
+ *             s_i = max_j cos(k_i, k_j), i in A, j in B, k the keys of a token summed over heads;
+ *             the r tokens of A with the largest s_i join their j: x_j = sum c x / sum c over the
+ *             group, c_j = sum c, where c counts the patches that a token stands for
+ *   shape     x[B,N,D] -> [B,N-r,D], c[B,N]; r at most half of the tokens that may be merged
+ *   source    Bolya et al. 2023, "Token merging: your ViT but faster", section 3
+ *   check     tests/test_merge.c: against loops in double, against PyTorch, batches, threads
+ *
+ * Depth is one thing to remove, tokens are another. Neighbouring patches of sky say the same thing
+ * to the class token, and a network that was never told so still works when they become one: no
+ * training. Between its two halves each block pairs tokens off and averages the r pairs that are
+ * most alike, so that after l blocks N - l r tokens are left. Comparing every token with every
+ * other would be clustering, which is slow and may merge half an image into one; pairs between two
+ * sets take one small product and merge at most half. An average of averages must be weighted, and
+ * a token that stands for c patches counts c times in the softmax of the attention after it, as its
+ * patches would have (6.5). The class and the distillation token stay alone: their heads read them.
+ *
+ * What is compared? Where there is attention, the keys, as published: they say what a token offers
+ * to others, in d numbers. Where attention was removed there are none. Then the tokens are compared
+ * by LN2 of the stream, whatever form the removal has (u, nothing, 2x or a fitted map): that is
+ * what the MLP behind the merging reads, so where two are equal it loses nothing. LN1's output and
+ * the bare stream choose as well: with five attention layers of DeiT-Tiny removed and no training,
+ * each of the three leaves 88 % of the arg-maxes of 1000 images of CIFAR-100 as they were, r = 13.
+ *
+ * Within an image only its own numbers decide, of equal ones the first, and one thread does all of
+ * it: the result is the same in any batch and for any number of threads. What is left of A stands
+ * before B, as published, and so the next block compares other pairs.
+ */
+typedef struct bdpti_merging {
+  size_t most, fixed, room; /* r; class and distillation token; N before the first block */
+  bdpt_real *count;         /* [B,room] patches that each token stands for */
+  int joined;               /* 0: all counts are 1 */
+} bdpti_merging;
+
+BDPTI_FN int bdpti_merging_begin(bdpt_tape *t, const bdpt_tensor *x, int merge, int fixed,
+                                 bdpti_merging *g) {
+  size_t i, tokens = x->shape[0] * x->shape[1];
+  g->most = (size_t)merge, g->fixed = (size_t)fixed, g->room = x->shape[1];
+  g->joined = 0;
+  g->count = (bdpt_real *)bdpti_take(t, 0, tokens, sizeof *g->count);
+  for (i = 0; g->count && i < tokens; i++) g->count[i] = 1;
+  return g->count != NULL;
+}
+
+/* How many tokens go in a block that has `tokens`. */
+BDPTI_FN size_t bdpti_merges(size_t tokens, size_t most, size_t fixed) {
+  const size_t half = (tokens - fixed) / 2;
+  return most < half ? most : half;
+}
+
+/* to[i]: best[i] for the tokens of A with the largest scores, SIZE_MAX for those that stay. */
+BDPTI_FN void bdpti_choose(const bdpti_pairing *m, const bdpt_real *score, const size_t *best,
+                           size_t *to) {
+  const size_t even = (m->tokens + 1) / 2;
+  size_t i, k, top;
+  for (i = 0; i < even; i++) to[i] = SIZE_MAX;
+  for (k = 0; k < m->merge; k++) {
+    for (i = 1, top = 0; i < even; i++) { /* token 0 is the class token; a NaN is never larger */
+      if (to[i] == SIZE_MAX && (top == 0 || score[i] > score[top])) top = i;
+    }
+    to[top] = best[top];
+  }
+}
+
+/* Where token j of B goes: behind what stays of A, but the distillation token to its place. */
+BDPTI_FN size_t bdpti_place(const bdpti_pairing *m, size_t j) {
+  return m->fixed > 1 && j == 0 ? 1 : (m->tokens + 1) / 2 - m->merge + j;
+}
+
+/* Moves and averages the tokens of an image; `old` are their counts. A mean grows by
+ * (x - mean) c / sum c for each token that joins it. */
+BDPTI_FN void bdpti_join(const bdpti_pairing *m, size_t image, const size_t *to,
+                         const bdpt_real *old) {
+  const size_t n = m->tokens, d = m->width;
+  const bdpt_real *x = m->stream + image * n * d;
+  bdpt_real *y = m->out + image * (n - m->merge) * d, *count = m->count + image * m->count_row;
+  size_t i, k, place, next = m->fixed; /* next: where the next token of A goes */
+  for (i = 1; i < n; i += 2) {
+    place = bdpti_place(m, i / 2);
+    memcpy(y + place * d, x + i * d, d * sizeof *y);
+    count[place] = old[i];
+  }
+  for (i = 0; i < n; i += 2) {
+    const bdpt_real *from = x + i * d;
+    if (to[i / 2] == SIZE_MAX) {
+      place = i ? next++ : 0;
+      memcpy(y + place * d, from, d * sizeof *y);
+      count[place] = old[i];
+    } else {
+      bdpt_real *mean, share;
+      place = bdpti_place(m, to[i / 2]);
+      mean = y + place * d;
+      count[place] += old[i];
+      share = old[i] / count[place];
+      for (k = 0; k < d; k++) mean[k] += share * (from[k] - mean[k]);
+    }
+  }
+}
+
+/* Images one by one, each by one thread, with workspace for the kernel and for the five arrays of
+ * one number per token. The sizes cannot overflow: larger tensors than these are in memory. */
+BDPTI_FN bdpt_status bdpti_pairing_run(bdpt_context *ctx, const bdpti_pairing *m, size_t images) {
+  const size_t n = m->tokens, even = (n + 1) / 2, ld = (n / 2 + 31) / 32 * 32;
+  const size_t numbers = n * m->size + (m->size + BDPTI_QUERIES) * ld + even + n; /* score, old */
+  const size_t bytes = (numbers * sizeof(bdpt_real) + 63) / 64 * 64 + 2 * even * sizeof(size_t);
+  const double cost = (double)images * (double)n * (double)n * (double)m->size / 100;
+  const int wanted = bdpti_team(ctx, cost), team = (size_t)wanted > images ? (int)images : wanted;
+  unsigned char *work = (unsigned char *)bdpti_scratch(ctx, (size_t)team * bytes);
+  int t;
+  if (!work) return ctx->status;
+  BDPTI_OMP(omp parallel for num_threads(team) schedule(static, 1))
+  for (t = 0; t < team; t++) {
+    size_t *best = (size_t *)(void *)(work + (size_t)t * bytes), *to = best + even, b;
+    bdpt_real *score = (bdpt_real *)(void *)(to + even), *old = score + even;
+    for (b = images * (size_t)t / (size_t)team; b < images * (size_t)(t + 1) / (size_t)team; b++) {
+      memcpy(old, m->count + b * m->count_row, n * sizeof *old);
+      ctx->isa->match(m, b, old + n, score, best);
+      bdpti_choose(m, score, best, to);
+      bdpti_join(m, b, to, old);
+    }
+  }
+  return BDPT_OK;
+}
+
+/* x[B,N,D] -> [B,N-r,D], or x itself when nothing can be merged. */
+BDPTI_FN bdpt_tensor *bdpti_merge(bdpt_tape *t, bdpt_tensor *x, bdpti_pairing *m,
+                                  bdpti_merging *g) {
+  size_t shape[3];
+  bdpti_node *n;
+  if (!x) return NULL;
+  shape[0] = x->shape[0], shape[2] = m->width = x->shape[2];
+  m->tokens = x->shape[1];
+  m->fixed = g->fixed;
+  m->merge = bdpti_merges(m->tokens, g->most, g->fixed);
+  if (m->merge == 0 || x->count == 0) return x;
+  shape[1] = m->tokens - m->merge;
+  n = bdpti_record(t, 0, 3, shape, NULL, NULL, NULL, NULL); /* no backward pass: an input */
+  if (!n) return NULL;
+  m->stream = x->data, m->out = n->out.data;
+  m->count = g->count, m->count_row = g->room;
+  g->joined = 1;
+  return bdpti_pairing_run(t->ctx, m, shape[0]) == BDPT_OK ? &n->out : NULL;
+}
+
+/* The first half of a block that merges: what bdpti_attention_half does in evaluation, with counts,
+ * and then the merging. */
+BDPTI_FN bdpt_tensor *bdpti_merging_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
+                                         bdpti_merging *g) {
+  const bdpt_block *b = &m->config.block[l];
+  const size_t hd = (size_t)(b->heads * b->head_dim);
+  bdpt_tensor *qkv, *v;
+  bdpti_pairing match;
+  memset(&match, 0, sizeof match);
+  if (b->attention == BDPT_KEPT) {
+    v = bdpti_norm(m, t, BDPT_SLOT(l, BDPT_SLOT_NORM1_W), x);
+    qkv = bdpti_map(m, t, BDPT_SLOT(l, BDPT_SLOT_QKV_W), v);
+    v = bdpti_attend(t, qkv, b->heads, b->scale, g->joined ? g->count : NULL, g->room);
+    x = bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), v, x, 0, NULL);
+    if (!x) return NULL;
+    match.x = qkv->data + hd, match.row = 3 * hd; /* the keys */
+    match.heads = (size_t)b->heads, match.size = (size_t)b->head_dim;
+  } else {
+    x = bdpti_attention_half(m, t, l, x, 0, 0, NULL);
+    v = bdpti_norm(m, t, BDPT_SLOT(l, BDPT_SLOT_NORM2_W), x); /* what the MLP reads */
+    if (!v) return NULL;
+    match.x = v->data, match.row = match.size = v->shape[2];
+    match.heads = 1;
+  }
+  return bdpti_merge(t, x, &match, g);
+}
+
+/* 8.7  From images to logits
+ *
+ * Drop path (stochastic depth) lets whole branches fall out in training, the later the more often:
  * the rate grows from 0 in the first block to the option's value in the last. */
-BDPTI_FN bdpt_tensor *bdpti_block_forward(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
-                                          const bdpt_forward_options *o, bdpt_rng *rng) {
+BDPTI_FN bdpt_tensor *bdpti_block_merged(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
+                                         const bdpt_forward_options *o, bdpt_rng *rng,
+                                         bdpti_merging *g) {
   const bdpt_config *c = &m->config;
   const bdpt_block *b = &c->block[l];
   double rate = c->depth > 1 ? o->drop_path * (double)l / (double)(c->depth - 1) : o->drop_path;
   if (!o->training) rate = 0; /* branches are whole */
-  x = bdpti_attention_half(m, t, l, x, o->importance, rate, rng);
+  if (g) x = bdpti_merging_half(m, t, l, x, g);
+  else x = bdpti_attention_half(m, t, l, x, o->importance, rate, rng);
   x = bdpti_mlp_half(m, t, l, x, o->importance, rate, rng);
   /* DEVIATION: the released code applies one more GELU to the residual stream where an activation
    * is gone; the paper's text does not. Off unless the configuration asks for it. */
@@ -4748,6 +5277,11 @@ BDPTI_FN bdpt_tensor *bdpti_block_forward(bdpt_model *m, bdpt_tape *t, int l, bd
   return x;
 }
 
+BDPTI_FN bdpt_tensor *bdpti_block_forward(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
+                                          const bdpt_forward_options *o, bdpt_rng *rng) {
+  return bdpti_block_merged(m, t, l, x, o, rng, NULL); /* nothing is merged */
+}
+
 /* Norm and linear of one token: the class token (0) or the distillation token (1). */
 BDPTI_FN bdpt_tensor *bdpti_head(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, int which) {
   bdpt_tensor *y = bdpti_norm(m, t, BDPT_SLOT_NORM_W, bdpt_token(t, x, (size_t)which)); /* [B,D] */
@@ -4757,20 +5291,24 @@ BDPTI_FN bdpt_tensor *bdpti_head(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, in
 /* Without a recording, a block's intermediates are dead once its output exists: the output is moved
  * to where the input was and the arena goes back to the mark. So a tape that does not record is the
  * workspace of one block, however deep the network is. */
-BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, int count,
-                                   const bdpt_forward_options *o) {
+BDPTI_FN bdpt_tensor *bdpti_blocks_merged(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, int count,
+                                          const bdpt_forward_options *o, int merge) {
   bdpt_rng rng;
+  bdpti_merging state, *g = merge && x ? &state : NULL;
   int l;
   bdpti_rng_seed(&rng, o->seed, 77); /* a stream of its own */
+  if (g && !bdpti_merging_begin(t, x, merge, 1 + m->config.distilled, g)) return NULL;
   for (l = 0; x && l < count; l++) {
     bdpti_mark mark = bdpti_arena_mark(&t->arena);
     size_t used = t->used;
-    bdpt_tensor *y = bdpti_block_forward(m, t, l, x, o, &rng);
+    bdpt_tensor *y = bdpti_block_merged(m, t, l, x, o, &rng, g);
     if (t->record || !y) { /* the way back needs the intermediates */
       x = y;
       continue;
     }
-    memmove(x->data, y->data, x->count * sizeof *x->data); /* x lies before the mark */
+    memmove(x->data, y->data, y->count * sizeof *x->data); /* x lies before the mark */
+    x->shape[1] = y->shape[1]; /* fewer tokens if some were merged */
+    x->count = y->count;
     bdpti_arena_rewind(&t->arena, mark, 1);                /* y and what led to it are forgotten */
     t->used = used; /* so bdpt_tape_bytes counts one block */
     t->spare = NULL; /* spare buffers lay behind the mark */
@@ -4778,16 +5316,24 @@ BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, 
   return x;
 }
 
-BDPT_API bdpt_tensor *bdpt_forward(bdpt_model *m, bdpt_tape *t, bdpt_tensor *images,
-                                   const bdpt_forward_options *options, bdpt_tensor **dist) {
+BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, int count,
+                                   const bdpt_forward_options *o) {
+  return bdpti_blocks_merged(m, t, x, count, o, 0);
+}
+
+/* Everything before the last norm: images[B,C,H,W] -> x[B,N,D]. dense: every patch is wanted. */
+BDPTI_FN bdpt_tensor *bdpti_trunk(bdpt_model *m, bdpt_tape *t, bdpt_tensor *images,
+                                  const bdpt_forward_options *options, int dense) {
   const bdpt_config *c = &m->config;
-  bdpt_tensor *p = m->param, *x, *cls, *second;
-  bdpt_forward_options none;
-  memset(&none, 0, sizeof none);
-  if (dist) *dist = NULL;
-  if (!options) options = &none; /* evaluation, no importance */
+  bdpt_tensor *p = m->param, *x;
   if (!images) return NULL;
   if (m->packed_isa != m->ctx->isa || m->packed_bf16 != m->ctx->bf16) bdpt_model_unpack(m);
+  if (c->merge && !options->training && (t->record || dense)) {
+    bdpti_fail(m->ctx, BDPT_E_STATE, "forward: merging tokens (config.merge = %d) %s", c->merge,
+               dense ? "leaves patches without a token of their own"
+                     : "has no backward pass, and this tape records");
+    return NULL;
+  }
   if (images->ndim != 4 || images->shape[1] != (size_t)c->channels ||
       images->shape[2] != (size_t)c->image || images->shape[3] != (size_t)c->image) {
     bdpti_fail(m->ctx, BDPT_E_SHAPE, "forward: images%s, but the model wants [B,%d,%d,%d]",
@@ -4797,12 +5343,32 @@ BDPT_API bdpt_tensor *bdpt_forward(bdpt_model *m, bdpt_tape *t, bdpt_tensor *ima
   x = bdpt_patch_embed(t, images, &p[BDPT_SLOT_PATCH_W], &p[BDPT_SLOT_PATCH_B]); /* [B,n,D] */
   x = bdpt_tokens(t, x, &p[BDPT_SLOT_CLS], c->distilled ? &p[BDPT_SLOT_DIST] : NULL,
                   &p[BDPT_SLOT_POS]);                                            /* [B,N,D] */
-  x = bdpti_blocks(m, t, x, c->depth, options); /* [B,N,D] */
-  cls = bdpti_head(m, t, x, 0);                 /* [B,K] */
-  if (!c->distilled) return cls;
+  return bdpti_blocks_merged(m, t, x, c->depth, options, options->training ? 0 : c->merge);
+}
+
+BDPT_API bdpt_tensor *bdpt_forward(bdpt_model *m, bdpt_tape *t, bdpt_tensor *images,
+                                   const bdpt_forward_options *options, bdpt_tensor **dist) {
+  bdpt_tensor *x, *cls, *second;
+  bdpt_forward_options none;
+  memset(&none, 0, sizeof none);
+  if (dist) *dist = NULL;
+  if (!options) options = &none; /* evaluation, no importance */
+  x = bdpti_trunk(m, t, images, options, 0);
+  cls = bdpti_head(m, t, x, 0); /* [B,K] */
+  if (!m->config.distilled) return cls;
   second = bdpti_head(m, t, x, 1);
   if (dist) *dist = second; /* [B,K] */
   return options->training ? cls : bdpt_scale(t, bdpt_add(t, cls, second), 0.5); /* their mean */
+}
+
+BDPT_API bdpt_tensor *bdpt_features(bdpt_model *m, bdpt_tape *t, bdpt_tensor *images,
+                                    const bdpt_forward_options *options) {
+  bdpt_tensor *x;
+  bdpt_forward_options none;
+  memset(&none, 0, sizeof none);
+  if (!options) options = &none;
+  x = bdpti_trunk(m, t, images, options, 1);
+  return bdpti_norm(m, t, BDPT_SLOT_NORM_W, bdpt_tail(t, x, (size_t)(1 + m->config.distilled)));
 }
 
 /* Images go through in groups, so that the workspace stays small whatever the count. */
@@ -5988,20 +6554,39 @@ BDPTI_FN bdpt_tensor *bdpti_trainer_graph(bdpt_trainer *t) {
   return bdpt_add(t->tape, loss, bdpt_scale(t->tape, pupil, r->distill_alpha));
 }
 
-BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *t, double *loss) {
-  bdpt_tensor *graph;
+/* From a loss on the tape to weights that have moved. */
+BDPTI_FN bdpt_status bdpti_trainer_learn(bdpt_trainer *t, bdpt_tensor *graph, double *loss) {
   double value;
-  if (t->ctx->status != BDPT_OK || bdpti_trainer_fit(t) != BDPT_OK ||
-      bdpti_trainer_batch(t) != BDPT_OK || bdpti_trainer_teach(t) != BDPT_OK) {
-    return t->ctx->status;
-  }
-  bdpt_model_zero_grad(t->model);
-  graph = bdpti_trainer_graph(t);
   if (!graph || bdpt_backward(t->tape, graph) != BDPT_OK) return t->ctx->status;
   value = (double)graph->data[0];
   if (loss) *loss = value;
   if (!bdpti_tape_settle(t->tape)) return t->ctx->status; /* the gradients are the model's */
   return bdpti_trainer_finish(t, value);
+}
+
+BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *t, double *loss) {
+  if (t->ctx->status != BDPT_OK || bdpti_trainer_fit(t) != BDPT_OK ||
+      bdpti_trainer_batch(t) != BDPT_OK || bdpti_trainer_teach(t) != BDPT_OK) {
+    return t->ctx->status;
+  }
+  bdpt_model_zero_grad(t->model);
+  return bdpti_trainer_learn(t, bdpti_trainer_graph(t), loss);
+}
+
+BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *t, bdpt_lesson lesson, void *user,
+                                          double *loss) {
+  bdpt_forward_options options = {1, t->recipe.drop_path, 0, t->recipe.importance};
+  bdpt_tensor *graph;
+  if (t->ctx->status != BDPT_OK || bdpti_trainer_fit(t) != BDPT_OK) return t->ctx->status;
+  options.seed = bdpti_hash(t->recipe.seed, BDPTI_DRAW_PATH, t->now.step);
+  bdpt_model_zero_grad(t->model);
+  bdpt_tape_reset(t->tape);
+  graph = lesson(t->model, t->tape, &options, (size_t)t->now.step, user);
+  if (!graph && t->ctx->status == BDPT_OK) {
+    return bdpti_fail(t->ctx, BDPT_E_STATE, "train: step %zu: the lesson made no loss",
+                      (size_t)t->now.step);
+  }
+  return bdpti_trainer_learn(t, graph, loss);
 }
 
 /* 9.11  Checkpoints                                                                  >>checkpoint
@@ -6868,12 +7453,14 @@ BDPT_API bdpt_status bdpt_fit(bdpt_model *m, int type, int layer, const bdpt_sub
  *             products of attention (Q K^T and A V); both are reported
  *
  * n = (image / P)^2 patches, N = n + 1 (+ 1 distilled) tokens, H heads at the output. Norms,
- * softmax, GELU and residual sums are not counted, as everywhere in the literature.
+ * softmax, GELU and residual sums are not counted, as everywhere in the literature. With
+ * config.merge, N is what is left of the tokens in each half of each block, and the cosines of 8.6
+ * are counted among the products.
  */
 BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
                                bdpt_cost_report *out) {
   bdpt_config c = *config;
-  double tokens, d, products = 0, macs;
+  double tokens, d, products = 0, macs, r;
   int l;
   memset(out, 0, sizeof *out);
   if (bdpt_config_resolve(ctx, &c) != BDPT_OK) return ctx->status;
@@ -6887,6 +7474,9 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
     if (b->attention == BDPT_KEPT) macs += 4 * tokens * d * hd; /* q, k, v and the projection */
     if (b->attention == BDPT_KEPT) products += 2 * tokens * tokens * hd;
     if (b->attention == BDPT_FITTED) macs += tokens * d * d;
+    r = (double)bdpti_merges((size_t)tokens, (size_t)c.merge, (size_t)(1 + c.distilled));
+    if (r > 0) products += ceil(tokens / 2) * floor(tokens / 2) * (b->attention ? d : b->head_dim);
+    tokens -= r; /* the MLP has fewer */
     macs += tokens * d * (b->mlp_form == BDPT_PAIR ? 2 * (double)b->mlp : d);
   }
   out->macs_no_matmul = macs;
@@ -8022,7 +8612,7 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
   for (l = 0; l < model->config.depth && !status; l++) {
     out->fused += fused->config.block[l].mlp_form != model->config.block[l].mlp_form;
   }
-  if (fused && (out->fused || !bdpti_any_fitted(model))) { /* a fit's sentence stays, behind */
+  if (fused && (out->fused || !model->certificate[0])) { /* else an earlier sentence stays */
     int fitted = bdpti_any_fitted(model);
     bdpti_format(fused->certificate, sizeof fused->certificate,
                  "%d MLP%s fused: logits differ by %g of the largest (bound %g), arg-max equal on "
@@ -8101,40 +8691,62 @@ BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const b
  * `held` makes every choice here: the surface, the split, the certificate. An accuracy that has
  * chosen something is too good by what the choice picked up from chance, so the accuracy to
  * report comes from images that this function never sees. */
+
+/* Stage 1: collect, fit, split, search. The model is not touched. */
+BDPTI_FN bdpt_status bdpti_stage1(const bdpt_model *model, const bdpt_subset *train,
+                                  const bdpt_subset *held, bdpt_two_stage_options *o,
+                                  const bdpt_hooks *hooks, bdpt_two_stage_result *out) {
+  int depth = model->config.depth, budget = o->budget ? o->budget : (depth + 2) / 3;
+  bdpt_model *pupil = bdpt_model_clone(model);
+  bdpt_status status = pupil ? BDPT_OK : model->ctx->status;
+  o->collect.start = o->search.start = o->start;
+  if (o->collect.most == 0) o->collect.most = depth / 2 > budget ? depth / 2 : budget;
+  if (o->collect.most > depth) o->collect.most = depth;
+  if (!status) {
+    status = bdpt_map_collect(model, train, held, &o->collect, hooks, out->points,
+                              sizeof out->points / sizeof *out->points, &out->point_count);
+  }
+  if (!status) {
+    status = bdpt_map_fit(model->ctx, out->points, out->point_count, &o->map, &out->map);
+  }
+  if (!status) {
+    status = bdpt_map_split(model->ctx, &out->map, depth, budget, &out->attention,
+                            &out->activation, &out->predicted);
+  }
+  o->search.remove[BDPT_ATTENTION] = out->attention;
+  o->search.remove[BDPT_ACTIVATION] = out->activation;
+  if (!status) status = bdpt_search(pupil, train, held, &o->search, hooks, &out->search);
+  bdpt_model_free(pupil);
+  return status;
+}
+
+/* Removes `count` layers, or fits maps in their places, as `start` says. */
+BDPTI_FN bdpt_status bdpti_remove_layers(bdpt_model *m, int start, int count, const int *type,
+                                         const int *layer, const bdpt_subset *train) {
+  bdpt_status status = BDPT_OK;
+  int which[2][BDPT_MAX_DEPTH], j;
+  memset(which, 0, sizeof which);
+  for (j = 0; j < count && !status; j++) {
+    if (start >> type[j] & 1) which[type[j]][layer[j]] = 1;
+    else status = bdpt_prune(m, type[j], layer[j]);
+  }
+  return status ? status : bdpt_fit_all(m, which, train, NULL, NULL);
+}
+
 BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_subset *train,
                                     const bdpt_subset *held,
                                     const bdpt_two_stage_options *options,
                                     const bdpt_hooks *hooks, bdpt_two_stage_result *out) {
   bdpt_two_stage_options o = *options;
-  int depth = model->config.depth, budget = o.budget ? o.budget : (depth + 2) / 3, j;
-  size_t room = sizeof out->points / sizeof *out->points;
-  bdpt_model *pupil = bdpt_model_clone(model);
-  bdpt_status status = pupil ? BDPT_OK : model->ctx->status;
-  int which[2][BDPT_MAX_DEPTH];
-  memset(which, 0, sizeof which);
+  bdpt_model *pupil = NULL;
+  bdpt_status status;
   memset(out, 0, sizeof *out);
-  o.collect.start = o.search.start = o.start;
-  if (o.collect.most == 0) o.collect.most = depth / 2 > budget ? depth / 2 : budget;
-  if (o.collect.most > depth) o.collect.most = depth;
+  status = bdpti_stage1(model, train, held, &o, hooks, out);
+  if (!status && (pupil = bdpt_model_clone(model)) == NULL) status = model->ctx->status;
   if (!status) {
-    status = bdpt_map_collect(model, train, held, &o.collect, hooks, out->points, room,
-                              &out->point_count);
+    status = bdpti_remove_layers(pupil, o.start, out->search.removed, out->search.type,
+                                 out->search.layer, train);
   }
-  if (!status) status = bdpt_map_fit(model->ctx, out->points, out->point_count, &o.map, &out->map);
-  if (!status) {
-    status = bdpt_map_split(model->ctx, &out->map, depth, budget, &out->attention,
-                            &out->activation, &out->predicted);
-  }
-  o.search.remove[BDPT_ATTENTION] = out->attention;
-  o.search.remove[BDPT_ACTIVATION] = out->activation;
-  if (!status) status = bdpt_search(pupil, train, held, &o.search, hooks, &out->search);
-  if (!status) status = bdpt_model_assign(pupil, model);
-  for (j = 0; j < out->search.removed && !status; j++) {
-    int type = out->search.type[j], layer = out->search.layer[j];
-    if (o.start >> type & 1) which[type][layer] = 1;
-    else status = bdpt_prune(pupil, type, layer);
-  }
-  if (!status) status = bdpt_fit_all(pupil, which, train, NULL, NULL);
   if (!status) {
     status = bdpt_stage2(pupil, model, train, held, &o.finetune, hooks, NULL, &out->stage2);
   }
@@ -8142,10 +8754,852 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_subset *train,
   bdpt_model_free(pupil);
   return status;
 }
+
+/* =================================================================================================
+ * 13  WIDTH                                                                                >>width
+ * =================================================================================================
+ * Depth pruning takes whole layers and leaves every shape alone. Width pruning does the opposite:
+ * all layers stay, and each becomes narrower. The two add up, because they remove different things,
+ * and the paper's fastest networks have both; it calls them BoundaryDPT+ (13.5).
+ *
+ * What is a unit of width? A number that the network carries from one place to another. To remove
+ * it, everything that writes it and everything that reads it must lose one row or column. Follow
+ * that rule through a vision transformer and four classes remain:
+ *
+ *   embedding   one group. The residual stream ties together whatever touches it: patch embedding,
+ *               tokens and positions, all norms, the columns of qkv, fc1 and the heads, the rows of
+ *               proj and fc2, both sides of a fused or fitted map
+ *   hidden      a group for each MLP: a row of fc1, a column of fc2
+ *   heads       a group for each attention layer: a head's rows of q, k and v, its columns of proj
+ *   head size   the same rows and columns one by one. All heads of a layer must keep one size, but
+ *               each may keep other features: only q_i . k_i of the same head must match
+ *
+ * Which units go? Isomorphic Pruning says: compare only what has the same structure. A score that
+ * sums over all blocks, as the embedding's does, is no smaller or larger than a score of one MLP;
+ * it is another thing. So a class is ranked by itself, hidden units of all MLPs together, and never
+ * against another class. That is the first rule of chapter 12 again, for widths.
+ *
+ * The work is divided in three: scores, a plan of one byte per unit, and a smaller model. A layer
+ * that is removed, fused or fitted has nothing of its own to give, and of a pair that has lost its
+ * GELU the hidden units vanish by fusing; these keep all their units and take part with their
+ * embedding side alone.
+ *
+ * The result is a model like any other. Its blocks have sizes of their own, which the configuration
+ * and the file could always hold, and a softmax scale that stays the parent's: the scale belongs to
+ * the trained weights of q and k, and 1/sqrt(d) of the new d would sharpen every softmax.
+ */
+
+/* 13.1  Units                                                                             >>units
+ *
+ * The table of slots (8.2) spells every parameter's shape in letters, and the letters say what
+ * depends on what: D is the embedding, F the hidden units, A the features of attention, Q the same
+ * three times, for q, k and v. So scoring and shrinking are loops over slots with no case for any
+ * of them. A parameter is read as a matrix of rows and columns: those of its first axis against
+ * all others, or, for tokens and positions, all before the last axis against the last.
+ */
+BDPT_API size_t bdpt_width_first(const bdpt_config *c, int width, int block) {
+  size_t at = (size_t)c->width; /* behind the embedding */
+  int l;
+  if (width == BDPT_EMBEDDING) return 0;
+  for (l = 0; l < block; l++) {
+    at += (size_t)(c->block[l].mlp + c->block[l].heads * c->block[l].head_dim);
+  }
+  return at + (width == BDPT_HIDDEN ? 0 : (size_t)c->block[block].mlp);
+}
+
+BDPT_API size_t bdpt_width_units(const bdpt_config *c) {
+  return bdpt_width_first(c, BDPT_HIDDEN, c->depth); /* where one block more would begin */
+}
+
+/* A parameter as a matrix. n[0] is the period of the units along the rows, n[1] along the columns,
+ * 0 where that side has none; first[] are their first units. */
+typedef struct bdpti_sides { size_t rows, columns, n[2], first[2]; } bdpti_sides;
+
+BDPTI_FN bdpti_sides bdpti_width_sides(const bdpt_config *c, int slot) {
+  const char *letter = bdpti_slot_rule(slot)->shape;
+  const bdpt_block *b = bdpti_slot_block(c, slot);
+  int l = slot < BDPT_SLOTS_FIXED ? 0 : (slot - BDPT_SLOTS_FIXED) / BDPT_SLOTS_BLOCK, i, s;
+  size_t shape[BDPT_MAX_DIMS];
+  int axes = bdpti_slot_shape(c, slot, shape), split = axes == 3 ? 2 : 1; /* rows end there */
+  bdpti_sides m;
+  memset(&m, 0, sizeof m);
+  m.rows = m.columns = 1;
+  for (i = 0; i < axes; i++) {
+    s = i >= split;
+    *(s ? &m.columns : &m.rows) *= shape[i];
+    if (letter[i] == 'D') m.n[s] = (size_t)c->width;
+    if (letter[i] == 'F') m.n[s] = (size_t)b->mlp;
+    if (letter[i] == 'A' || letter[i] == 'Q') m.n[s] = (size_t)(b->heads * b->head_dim);
+    if (letter[i] == 'F') m.first[s] = bdpt_width_first(c, BDPT_HIDDEN, l);
+    if (letter[i] == 'A' || letter[i] == 'Q') m.first[s] = bdpt_width_first(c, BDPT_HEADS, l);
+  }
+  return m;
+}
+
+/* 1 if the block has units of this class to give. */
+BDPTI_FN int bdpti_width_open(const bdpt_config *c, int width, int l) {
+  if (width == BDPT_EMBEDDING) return l == 0;
+  return (width == BDPT_HIDDEN ? c->block[l].activation : c->block[l].attention) == BDPT_KEPT;
+}
+
+/* 13.2  Scores                                                                            >>score
+ *
+ *   math      s_u = sum over the weights w of unit u of |w dL/dw|, or |w|, or w^2;
+ *             score_u = s_u / mean of s over the units of its group
+ *   source    Fang et al. 2024, "Isomorphic pruning for vision models", section 3, and its code:
+ *             gradients of plain cross-entropy summed over 50 batches of 64, the network as in
+ *             evaluation; group Taylor of Torch-Pruning (a row where a layer writes the unit, a
+ *             column where one reads it; a norm's gamma; no biases)
+ *   check     tests/test_width.c: against differences of the loss; against PyTorch
+ *
+ * If a weight became zero, the loss would move by about -w dL/dw. Summed over all the weights of a
+ * unit, and without the sign, so that nothing cancels, this tells what the unit takes part in. The
+ * source averages over the layers that a unit couples, and divides by the mean over its group. The
+ * number of layers is the same for all units of a group, so the division removes it, and the sum
+ * does for the average. What the division is for: it makes the groups of a class comparable. An MLP
+ * whose gradients are large as a whole is not therefore more important than the next; its weakest
+ * units may be as idle.
+ *
+ * Tokens and positions are no layers and are not counted, as in the source. q, k and v are three
+ * layers in one tensor, which a sum cannot tell from one. Every image has the same weight in the
+ * sum of gradients, so our batches may be smaller than the source's: with 16, Base at 224 pixels
+ * needs 2.1 GB, its weights, their copy and their gradients included.
+ */
+BDPTI_FN void bdpti_width_add(const bdpt_model *m, int slot, int how, double *score) {
+  const bdpt_tensor *p = &m->param[slot];
+  bdpti_sides s = bdpti_width_sides(&m->config, slot);
+  size_t i, j, k = 0; /* k: of the element */
+  for (i = 0; i < s.rows; i++) {
+    double row = 0, v;
+    for (j = 0; j < s.columns; j++, k++) {
+      v = fabs((double)p->data[k]);
+      if (how != BDPT_BY_L1) v *= how == BDPT_BY_L2 ? v : fabs((double)p->grad[k]);
+      row += v;
+      if (s.n[1]) score[s.first[1] + j] += v;
+    }
+    if (s.n[0]) score[s.first[0] + i % s.n[0]] += row;
+  }
+}
+
+BDPTI_FN void bdpti_width_normalise(double *score, size_t count) {
+  double sum = 0;
+  size_t i;
+  for (i = 0; i < count; i++) sum += score[i];
+  for (i = 0; i < count && sum > 0; i++) score[i] *= (double)count / sum;
+}
+
+#define BDPTI_SCORE_BATCH 16 /* images */
+
+/* One batch: its gradients are added to those in the model. A shorter one counts for less. */
+BDPTI_FN bdpt_status bdpti_width_batch(bdpt_model *m, bdpt_tape *t, const bdpt_subset *chosen,
+                                       size_t at, size_t n, bdpt_real *images, bdpt_real *targets,
+                                       int *labels) {
+  size_t shape[4] = {0, 3, 0, 0}, k;
+  bdpt_tensor *loss;
+  bdpt_status s = bdpt_load_batch(m->ctx, &m->config, chosen, at, n, images, labels);
+  if (s) return s;
+  shape[0] = n, shape[2] = shape[3] = (size_t)m->config.image;
+  bdpti_mix_targets(labels, n, m->config.classes, 1, 0, targets); /* a one at the label ... */
+  for (k = 0; k < n * (size_t)m->config.classes; k++) {
+    targets[k] *= (bdpt_real)n / BDPTI_SCORE_BATCH; /* ... times the batch's weight */
+  }
+  bdpt_tape_reset(t);
+  loss = bdpt_forward(m, t, bdpt_input(t, 4, shape, images, 0), NULL, NULL);
+  loss = bdpt_cross_entropy(t, loss, targets);
+  if (!loss || bdpt_backward(t, loss) != BDPT_OK) return m->ctx->status;
+  if (loss->data[0] - loss->data[0] == 0) return BDPT_OK;
+  return bdpti_fail(m->ctx, BDPT_E_NUMERIC, "width: the loss of images %zu to %zu is not finite",
+                    at, at + n - 1);
+}
+
+/* Gradients of the cross-entropy over `wanted` images. */
+BDPTI_FN bdpt_status bdpti_width_gradients(bdpt_model *m, const bdpt_subset *data, size_t wanted,
+                                           const bdpt_hooks *hooks) {
+  size_t n = wanted < data->count ? wanted : data->count, side = (size_t)m->config.image, i, at;
+  bdpti_arena a = {m->ctx, NULL, 0};
+  bdpt_tape *t = bdpt_tape_create(m->ctx, 2);
+  bdpt_subset chosen = *data;
+  size_t batch = BDPTI_SCORE_BATCH, classes = (size_t)m->config.classes;
+  bdpt_real *images = (bdpt_real *)bdpti_array(&a, batch * 3 * side, side * sizeof *images);
+  bdpt_real *targets = (bdpt_real *)bdpti_array(&a, batch * classes, sizeof *targets);
+  int *labels = (int *)bdpti_array(&a, batch, sizeof *labels);
+  bdpt_status s = t && images && targets && labels ? bdpt_model_train_mode(m) : m->ctx->status;
+  chosen.count = n;
+  chosen.index = (size_t *)bdpti_array(&a, n, sizeof *chosen.index);
+  if (!s && !chosen.index) s = m->ctx->status;
+  for (i = 0; i < n && !s; i++) { /* evenly spread */
+    chosen.index[i] = data->index[i * (data->count / n) + i * (data->count % n) / n];
+  }
+  for (at = 0; at < n && !s; at += i) {
+    i = n - at < batch ? n - at : batch;
+    s = bdpti_width_batch(m, t, &chosen, at, i, images, targets, labels);
+    if (!s) s = bdpti_tell(hooks, "width", at + i, n, (double)NAN, (double)NAN);
+  }
+  bdpt_tape_free(t);
+  bdpti_arena_free(&a);
+  return s;
+}
+
+BDPT_API bdpt_status bdpt_width_score(const bdpt_model *model, const bdpt_subset *data,
+                                      const bdpt_width_options *o, const bdpt_hooks *hooks,
+                                      double *score) {
+  const bdpt_config *c = &model->config;
+  size_t units = bdpt_width_units(c), i;
+  bdpt_model *m = NULL; /* a copy, which has gradients */
+  bdpt_status s = BDPT_OK;
+  int slot, l;
+  if (o->importance < BDPT_BY_TAYLOR || o->importance > BDPT_BY_CHANCE) {
+    return bdpti_fail(model->ctx, BDPT_E_ARGUMENT, "width: importance %d is not 0 (Taylor), 1 "
+                      "(L1), 2 (L2) or 3 (chance)", o->importance);
+  }
+  if (o->importance == BDPT_BY_TAYLOR && (!data || !data->count)) {
+    return bdpti_fail(model->ctx, BDPT_E_ARGUMENT, "width: Taylor scores need images; L1, L2 and "
+                      "chance need none");
+  }
+  for (i = 0; i < units; i++) { /* chance stays; anything else starts from 0 */
+    score[i] = o->importance < BDPT_BY_CHANCE ? 0 : (double)(bdpti_hash(o->seed, 78, i) >> 11);
+  }
+  if (o->importance == BDPT_BY_TAYLOR) {
+    m = bdpt_model_clone(model);
+    s = m ? BDPT_OK : model->ctx->status;
+    if (!s) s = bdpti_width_gradients(m, data, o->images ? o->images : 3200, hooks);
+  }
+  for (slot = BDPT_SLOT_POS + 1; slot < model->slots && !s; slot++) {
+    if (o->importance == BDPT_BY_CHANCE || !bdpt_model_active(model, slot)) continue;
+    if (strstr(model->name[slot], "bias")) continue;
+    bdpti_width_add(m ? m : model, slot, o->importance, score);
+  }
+  bdpti_width_normalise(score, (size_t)c->width);
+  for (l = 0; l < c->depth; l++) {
+    size_t at = bdpt_width_first(c, BDPT_HIDDEN, l), end = at + (size_t)c->block[l].mlp;
+    bdpti_width_normalise(score + at, (size_t)c->block[l].mlp);
+    bdpti_width_normalise(score + end, (size_t)(c->block[l].heads * c->block[l].head_dim));
+  }
+  bdpt_model_free(m);
+  return s;
+}
+
+/* 13.3  The plan                                                                           >>plan
+ *
+ *   math      of a class with n units and ratio r: the round(r n) smallest scores go; each layer
+ *             loses what it has among them, its size rounded to the multiple, at least one;
+ *             a head scores the mean over its features, a head size the mean over the heads
+ *   even      each layer loses the share r of its own units
+ *   source    Isomorphic Pruning as above; the rounding is ours
+ *   check     tests/test_width.c: four published sizes; a plan by hand; every target and error
+ *
+ * How many features its heads keep is decided for the layer, from means; which ones, by each head.
+ *
+ * What rounding leaves over is handed to the next layer. So the total is what was asked for even
+ * where a layer's share is no whole number: 60 per cent of 12 heads is 7.2 to go, and twelve such
+ * layers keep 5 heads ten times and 4 twice, not 5 everywhere. A layer that is no wider than one
+ * multiple stays whole.
+ *
+ * The default multiple is 16, one vector of the kernels. A product computes its columns in panels
+ * of two vectors, and a last panel may be half (6.4, 6.11); embedding, hidden units and head sizes
+ * are all columns of some product. Measured: 193 channels cost 6 per cent more than 192, and 208 no
+ * more than 193; heads of 49 cost 3 per cent more than heads of 48; hidden units show no step.
+ * PAPER_NOTES.md has the times. Published networks are rounded to 2.
+ *
+ * With a target, one factor t scales all ratios, up to the t that makes the largest of them 1, and
+ * bisection finds the smallest t that meets the budget. MACs and parameters fall in steps as t
+ * grows, and never rise. Milliseconds are measured: a network of the planned shape with fresh
+ * weights, not packed, classifies the caller's batch once to warm up and five times more; the
+ * median counts.
+ * Noise can make one measurement contradict another, so bisection stops after twelve, and
+ * equal shapes are not timed twice. The time reported is that of the shape that was chosen.
+ */
+typedef struct bdpti_unit { double score; size_t at; int group; } bdpti_unit;
+
+typedef struct bdpti_planner {
+  bdpt_context *ctx;
+  bdpt_config c;               /* resolved, of the network as it is */
+  const bdpt_config *as;       /* of the network to be measured: states of the layers; or NULL */
+  const bdpt_width_options *o;
+  const double *score;         /* [units], or NULL */
+  unsigned char *keep;         /* [units] */
+  bdpt_config *narrow;
+  bdpti_unit *list;            /* [units] */
+  int rounds;                  /* that will follow; the way to the target is shared with them */
+  int quota[BDPT_MAX_DEPTH];   /* how many each layer must give up */
+} bdpti_planner;
+
+BDPTI_FN void bdpti_sort(void *table, size_t n, size_t row, /* chapter 14 */
+                         int (*by)(const void *, const void *));
+
+/* Those that go first; of equals, the later one: a total order, so any sort gives the same. */
+BDPTI_FN int bdpti_by_score(const void *a, const void *b) {
+  const bdpti_unit *x = (const bdpti_unit *)a, *y = (const bdpti_unit *)b;
+  if (x->score < y->score || x->score > y->score) return x->score < y->score ? -1 : 1;
+  if (x->group != y->group) return x->group > y->group ? -1 : 1;
+  return x->at > y->at ? -1 : x->at < y->at;
+}
+
+/* The mean of `count` scores that are `step` apart. */
+BDPTI_FN double bdpti_width_mean(const bdpti_planner *p, size_t at, int count, int step) {
+  double sum = 0;
+  int i;
+  for (i = 0; i < count && p->score; i++) sum += p->score[at + (size_t)i * (size_t)step];
+  return sum / count;
+}
+
+/* What a layer has of a class. */
+BDPTI_FN int bdpti_width_full(const bdpt_config *c, int width, int l) {
+  const bdpt_block *b = &c->block[l];
+  const int full[BDPT_WIDTHS] = {c->width, b->mlp, b->heads, b->head_dim};
+  return full[width];
+}
+
+/* Lists the units of a class: what is ranked, in which layer, and the first unit it stands for. */
+BDPTI_FN size_t bdpti_width_list(const bdpti_planner *p, int width) {
+  size_t n = 0;
+  int l, i;
+  for (l = 0; l < p->c.depth; l++) {
+    size_t at = bdpt_width_first(&p->c, width, l);
+    int count = bdpti_width_full(&p->c, width, l), size = p->c.block[l].head_dim;
+    int whole = width == BDPT_HEADS, each = whole ? size : 1, step = whole ? 1 : size;
+    int over = whole ? size : width == BDPT_HEAD_SIZE ? p->c.block[l].heads : 1; /* to average */
+    for (i = 0; i < count && bdpti_width_open(&p->c, width, l); i++, n++) {
+      bdpti_unit *u = &p->list[n];
+      u->at = at + (size_t)i * (size_t)each;
+      u->group = l;
+      u->score = bdpti_width_mean(p, u->at, over, step);
+    }
+  }
+  return n;
+}
+
+/* The size that a layer of `full` units gets if it should keep `want`. */
+BDPTI_FN int bdpti_width_round(double want, int full, int multiple) {
+  double n = floor(want / multiple + 0.5) * multiple;
+  if (n < multiple) n = multiple;
+  return n > full || full - want <= fabs(n - want) ? full : (int)n;
+}
+
+/* Fills quota[block] from the list, which it sorts: how many units of each layer go. */
+BDPTI_FN void bdpti_width_quota(bdpti_planner *p, int width, double ratio, size_t n) {
+  double left = 0, want; /* what rounding left over; units to keep */
+  int multiple = width == BDPT_HEADS ? 1 : p->o->multiple ? p->o->multiple : 16, l;
+  size_t i, go = (size_t)floor(ratio * (double)n + 0.5);
+  memset(p->quota, 0, sizeof p->quota);
+  bdpti_sort(p->list, n, sizeof *p->list, bdpti_by_score);
+  for (i = 0; i < go; i++) p->quota[p->list[i].group]++;
+  for (l = 0; l < p->c.depth; l++) {
+    int full = bdpti_width_full(&p->c, width, l), size;
+    if (!bdpti_width_open(&p->c, width, l)) continue;
+    want = full - (p->o->even ? ratio * full : (double)p->quota[l]) + left;
+    size = bdpti_width_round(want, full, multiple);
+    left = fmax(fmin(want - size, 0.5 * multiple), -0.5 * multiple);
+    p->quota[l] = full - size;
+  }
+}
+
+/* The first of the sorted list go, as many as their groups must give up, `each` units at a time. */
+BDPTI_FN void bdpti_width_drop(bdpti_planner *p, int whole, size_t n) {
+  size_t i;
+  for (i = 0; i < n; i++) {
+    const bdpti_unit *u = &p->list[i];
+    if (p->quota[u->group]-- > 0) {
+      memset(p->keep + u->at, 0, whole ? (size_t)p->c.block[u->group].head_dim : 1);
+    }
+  }
+}
+
+/* Head sizes: a layer's quota is that of each of its heads, and each ranks its own features. */
+BDPTI_FN void bdpti_width_drop_features(bdpti_planner *p) {
+  int l, h, d;
+  for (l = 0; l < p->c.depth; l++) {
+    int size = p->c.block[l].head_dim;
+    for (h = 0; h < p->c.block[l].heads && p->quota[l] > 0; h++) {
+      size_t at = bdpt_width_first(&p->c, BDPT_HEADS, l) + (size_t)h * (size_t)size;
+      for (d = 0; d < size; d++) {
+        p->list[d].at = at + (size_t)d, p->list[d].group = 0;
+        p->list[d].score = p->score ? p->score[at + (size_t)d] : 0;
+      }
+      bdpti_sort(p->list, (size_t)size, sizeof *p->list, bdpti_by_score);
+      for (d = 0; d < p->quota[l]; d++) p->keep[p->list[d].at] = 0;
+    }
+  }
+}
+
+/* The sizes that a plan leaves, checked: it may come from the caller. */
+BDPTI_FN bdpt_status bdpti_width_sizes(bdpt_context *ctx, const bdpt_config *c,
+                                       const unsigned char *keep, bdpt_config *out) {
+  int l, h, i, stay, whole = 1;
+  *out = *c;
+  for (i = out->width = 0; i < c->width; i++) out->width += keep[i] != 0;
+  for (l = 0; l < c->depth; l++) {
+    const bdpt_block *from = &c->block[l];
+    bdpt_block *b = &out->block[l];
+    const unsigned char *k = keep + bdpt_width_first(c, BDPT_HIDDEN, l);
+    for (i = b->mlp = 0; i < from->mlp; i++) b->mlp += *k++ != 0;
+    for (h = b->heads = b->head_dim = 0; h < from->heads; h++) {
+      for (i = stay = 0; i < from->head_dim; i++) stay += *k++ != 0;
+      b->heads += stay > 0;
+      if (stay && b->head_dim && stay != b->head_dim) {
+        return bdpti_fail(ctx, BDPT_E_SHAPE, "width: block %d would have heads of %d and of %d "
+                          "features; a layer's heads are of one size", l, b->head_dim, stay);
+      }
+      if (stay) b->head_dim = stay;
+    }
+    whole = whole && (bdpti_width_open(c, BDPT_HIDDEN, l) || b->mlp == from->mlp) &&
+            (bdpti_width_open(c, BDPT_HEADS, l) ||
+             (b->heads == from->heads && b->head_dim == from->head_dim));
+    if (!b->mlp || !b->heads || !whole) {
+      return bdpti_fail(ctx, BDPT_E_ARGUMENT, "width: the plan takes %s of block %d", whole
+                        ? "the last unit" : "units of a removed layer", l);
+    }
+  }
+  if (!out->width) return bdpti_fail(ctx, BDPT_E_ARGUMENT, "width: the plan keeps no embedding");
+  out->heads = out->block[0].heads; /* of a block that names none; here all do */
+  out->mlp = 4 * out->width;
+  return BDPT_OK;
+}
+
+/* keep and narrow for the ratios times `factor`. */
+BDPTI_FN bdpt_status bdpti_width_at(bdpti_planner *p, double factor) {
+  size_t n;
+  int width;
+  memset(p->keep, 1, bdpt_width_units(&p->c));
+  for (width = 0; width < BDPT_WIDTHS; width++) {
+    double ratio = fmin(1, factor * p->o->ratio[width]);
+    if (ratio <= 0) continue;
+    n = bdpti_width_list(p, width);
+    bdpti_width_quota(p, width, ratio, n);
+    if (width == BDPT_HEAD_SIZE) bdpti_width_drop_features(p);
+    else bdpti_width_drop(p, width == BDPT_HEADS, n);
+  }
+  return bdpti_width_sizes(p->ctx, &p->c, p->keep, p->narrow);
+}
+
+BDPTI_FN double bdpti_width_clock(const bdpt_width_options *o) {
+#if BDPTI_THREADS
+  if (!o->clock) return omp_get_wtime();
+#endif
+  return o->clock(o->user);
+}
+
+/* The median of five predictions of the batch, in milliseconds. */
+BDPTI_FN bdpt_status bdpti_width_time(const bdpti_planner *p, const bdpt_config *c, double *ms) {
+  size_t n = p->o->batch ? p->o->batch_images : 1, side = (size_t)c->image, i, k;
+  bdpti_arena a = {p->ctx, NULL, 0};
+  bdpt_model *m = bdpt_model_create(p->ctx, c, 1); /* any weights take the same time */
+  bdpt_tape *t = bdpt_tape_create(p->ctx, 0);
+  bdpt_real *grey = (bdpt_real *)bdpti_array(&a, (size_t)c->channels * side, side * sizeof *grey);
+  bdpt_real *logits = (bdpt_real *)bdpti_array(&a, n, (size_t)c->classes * sizeof *logits);
+  bdpt_status s = m && t && grey && logits ? BDPT_OK : p->ctx->status;
+  double taken[5], began, last;
+  for (i = 0; i < 6 && !s; i++) { /* the first warms up */
+    began = bdpti_width_clock(p->o);
+    s = bdpt_predict(m, t, n, p->o->batch ? p->o->batch : grey, logits);
+    last = bdpti_width_clock(p->o) - began;
+    for (k = i; k > 1 && taken[k - 2] > last; k--) taken[k - 1] = taken[k - 2];
+    if (i > 0) taken[k - 1] = last; /* sorted as they come */
+  }
+  if (!s) *ms = 1000 * taken[2];
+  bdpt_tape_free(t);
+  bdpt_model_free(m);
+  bdpti_arena_free(&a);
+  return s;
+}
+
+/* What the target counts, of the network that the plan leaves. */
+BDPTI_FN bdpt_status bdpti_width_value(const bdpti_planner *p, double *value) {
+  bdpt_config c = *p->narrow;
+  bdpt_cost_report cost;
+  int l;
+  for (l = 0; l < c.depth && p->as; l++) {
+    c.block[l].attention = p->as->block[l].attention;
+    c.block[l].activation = p->as->block[l].activation;
+    c.block[l].mlp_form = p->as->block[l].mlp_form;
+  }
+  if (p->o->target == BDPT_TO_MS) return bdpti_width_time(p, &c, value);
+  if (bdpt_cost(p->ctx, &c, &cost) != BDPT_OK) return p->ctx->status;
+  *value = p->o->target == BDPT_TO_MACS ? cost.macs : (double)cost.params;
+  return BDPT_OK;
+}
+
+/* Finds the factor for the target; *value is what it gives. */
+BDPTI_FN bdpt_status bdpti_width_find(bdpti_planner *p, const bdpt_hooks *hooks, double *factor,
+                                      double *value) {
+  static const char *const unit[4] = {"", "MACs", "parameters", "ms"};
+  double low = 0, high = 0, middle, got = 0, most = 0, budget = p->o->budget;
+  int i, steps = p->o->target == BDPT_TO_MS ? 12 : 60;
+  bdpt_config shape;
+  for (i = 0; i < BDPT_WIDTHS; i++) most = fmax(most, p->o->ratio[i]);
+  for (i = 0; i < steps + 2; i++) { /* as it is, as narrow as can be, then what is between */
+    middle = i == 0 ? 0 : i == 1 ? 1 / most : (low + high) / 2;
+    if (bdpti_tell(hooks, "width", (size_t)i, (size_t)steps + 2, (double)NAN, (double)NAN)) {
+      return BDPT_CANCELLED;
+    }
+    if (bdpti_width_at(p, middle) != BDPT_OK) return p->ctx->status;
+    if (i < 2 || memcmp(&shape, p->narrow, sizeof shape) != 0) { /* equal: what it was */
+      if (bdpti_width_value(p, &got) != BDPT_OK) return p->ctx->status;
+    }
+    shape = *p->narrow;
+    if (i == 1 && got > p->o->budget) {
+      return bdpti_fail(p->ctx, BDPT_E_ARGUMENT, "width: %g %s cannot be reached: as narrow as "
+                        "these ratios can make it, the network has %g", p->o->budget,
+                        unit[p->o->target], got);
+    }
+    if (i == 0) budget *= pow(fmax(1, got / budget), 1 - 1.0 / (1 + p->rounds));
+    if (got <= budget) high = middle, *value = got;
+    else low = middle;
+    if (i == 0 && got <= budget) break; /* it meets the budget as it is */
+  }
+  *factor = high;
+  return bdpti_width_at(p, high);
+}
+
+/* The request, its zeros filled in. */
+BDPTI_FN bdpt_status bdpti_width_check(bdpt_context *ctx, bdpt_width_options *o) {
+  static const double usual[BDPT_WIDTHS] = {0.5, 0.5, 0.5, 0.25}; /* of the published 4.2 G */
+  static const char *const name[BDPT_WIDTHS] = {"the embedding", "the hidden units", "the heads",
+                                                "the head sizes"};
+  int i, any = 0;
+  for (i = 0; i < BDPT_WIDTHS; i++) {
+    any |= o->ratio[i] > 0;
+    if (o->ratio[i] >= 0 && o->ratio[i] <= 1) continue;
+    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "width: a share of %g of %s is not in [0,1]",
+                      o->ratio[i], name[i]);
+  }
+  if (o->multiple < 0 || o->multiple > 4096 || o->target < BDPT_TO_RATIOS ||
+      o->target > BDPT_TO_MS || (o->target && !(o->budget > 0 && o->budget < 1e300))) {
+    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "width: the multiple %d is not between 0 and 4096, the "
+                      "target %d not between 0 and 3, or its budget %g not positive", o->multiple,
+                      o->target, o->budget);
+  }
+  if (!o->target && !any) {
+    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "width: every ratio is 0 and there is no target");
+  }
+  if (o->target == BDPT_TO_MS && ((o->batch && !o->batch_images) || !(o->clock || BDPTI_THREADS))) {
+    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "width: milliseconds need a clock, and a batch images");
+  }
+  if (!any) memcpy(o->ratio, usual, sizeof usual);
+  return BDPT_OK;
+}
+
+/* The plan; `as` are the states of the layers when the target is counted, NULL: as they are; so
+ * many rounds will follow. With known[0] >= 0 that is the factor, and known[1] its value; else they
+ * are found. */
+BDPTI_FN bdpt_status bdpti_width_plan(bdpt_context *ctx, const bdpt_config *config,
+                                      const bdpt_config *as, int rounds,
+                                      const bdpt_width_options *options,
+                                      const double *score, const bdpt_hooks *hooks,
+                                      double known[2], unsigned char *keep, bdpt_config *narrow,
+                                      bdpt_width_report *out) {
+  bdpt_width_options o = *options;
+  bdpt_width_report r;
+  bdpti_planner p;
+  size_t bytes;
+  bdpt_status s = bdpti_width_check(ctx, &o);
+  memset(&r, 0, sizeof r);
+  memset(&p, 0, sizeof p);
+  p.ctx = ctx, p.c = *config, p.as = as, p.rounds = rounds, p.o = &o, p.score = score;
+  p.keep = keep, p.narrow = narrow;
+  if (!s) s = bdpt_config_resolve(ctx, &p.c);
+  if (s) return s;
+  bytes = bdpt_width_units(&p.c) * sizeof *p.list;
+  p.list = (bdpti_unit *)bdpti_alloc(ctx, bytes);
+  if (!p.list) return ctx->status;
+  if (!o.target) known[0] = 1;
+  s = known[0] >= 0 ? bdpti_width_at(&p, known[0])
+                    : bdpti_width_find(&p, hooks, &known[0], &known[1]);
+  bdpti_free(ctx, p.list, bytes);
+  r.factor = known[0];
+  if (o.target == BDPT_TO_MS) r.ms = known[1];
+  if (!s) s = bdpt_cost(ctx, &p.c, &r.before);
+  if (!s) s = bdpt_cost(ctx, narrow, &r.after);
+  if (!s && out) *out = r;
+  return s;
+}
+
+BDPT_API bdpt_status bdpt_width_plan(bdpt_context *ctx, const bdpt_config *config,
+                                     const bdpt_width_options *options, const double *score,
+                                     unsigned char *keep, bdpt_config *narrow,
+                                     bdpt_width_report *out) {
+  double known[2] = {-1, 0};
+  return bdpti_width_plan(ctx, config, NULL, 0, options, score, NULL, known, keep, narrow, out);
+}
+
+/* 13.4  Shrinking                                                                         >>shrink
+ *
+ *   check     tests/test_width.c: outputs of the shrunk network against those of the full one with
+ *             the same units at zero
+ *
+ * What stays is copied, in its order, into tensors of the new shapes. Is the small network the
+ * large one with the same units at zero? For hidden units, features and heads it is, up to the
+ * order of sums: a unit that is zero adds nothing to whoever reads it, and q_i . k_i of a feature
+ * that is zero in both adds nothing to the logits of attention, whose scale stays.
+ *
+ * For the embedding it is not, and that is the norms' doing. A norm of the large network takes mean
+ * and variance over all D numbers of a token, zeros included, one of the small network over the D'
+ * that stay. Where those have mean 0 the variance of the large one is smaller by p = D'/D, and both
+ * agree if its gamma is multiplied by sqrt(p) and its eps by p. Tokens do not have mean 0, so
+ * something remains for training to mend. Everything between two norms is exact.
+ */
+BDPTI_FN void bdpti_width_copy(const bdpt_config *c, int slot, const unsigned char *keep,
+                               const bdpt_real *from, bdpt_real *to) {
+  bdpti_sides s = bdpti_width_sides(c, slot); /* of the parameter before */
+  size_t i, j;
+  for (i = 0; i < s.rows; i++, from += s.columns) {
+    if (s.n[0] && !keep[s.first[0] + i % s.n[0]]) continue;
+    for (j = 0; j < s.columns; j++) {
+      if (!s.n[1] || keep[s.first[1] + j]) *to++ = from[j];
+    }
+  }
+}
+
+BDPT_API bdpt_status bdpt_width_shrink(bdpt_model *m, const unsigned char *keep) {
+  bdpt_config narrow;
+  bdpt_model *small;
+  int slot;
+  if (bdpti_width_sizes(m->ctx, &m->config, keep, &narrow) != BDPT_OK) return m->ctx->status;
+  small = bdpti_model_copy(m, &narrow);
+  if (!small) return m->ctx->status;
+  for (slot = 0; slot < m->slots; slot++) {
+    if (!m->param[slot].data) continue;
+    bdpti_width_copy(&m->config, slot, keep, m->param[slot].data, small->param[slot].data);
+  }
+  return bdpti_model_become(m, small);
+}
+
+/* Scores, plan and shrinking. */
+BDPTI_FN bdpt_status bdpti_width_step(bdpt_model *m, const bdpt_config *as, int rounds,
+                                      const bdpt_subset *data, const bdpt_width_options *options,
+                                      const bdpt_hooks *hooks, double known[2],
+                                      bdpt_width_report *out) {
+  size_t units = bdpt_width_units(&m->config), bytes = units * (sizeof(double) + 1);
+  double *score = (double *)bdpti_alloc(m->ctx, bytes);
+  unsigned char *keep = (unsigned char *)(score + units);
+  bdpt_width_options o = *options;
+  bdpt_config narrow;
+  bdpt_status s = score ? bdpti_width_check(m->ctx, &o) : m->ctx->status;
+  if (!s) s = bdpt_width_score(m, data, &o, hooks, score);
+  if (!s) {
+    s = bdpti_width_plan(m->ctx, &m->config, as, rounds, &o, score, hooks, known, keep, &narrow,
+                         out);
+  }
+  if (!s) s = bdpt_width_shrink(m, keep);
+  bdpti_free(m->ctx, score, bytes);
+  return s;
+}
+
+BDPT_API bdpt_status bdpt_width_prune(bdpt_model *m, const bdpt_subset *data,
+                                      const bdpt_width_options *options, const bdpt_hooks *hooks,
+                                      bdpt_width_report *out) {
+  double known[2] = {-1, 0};
+  return bdpti_width_step(m, NULL, 0, data, options, hooks, known, out);
+}
+
+/* 13.5  Depth and width together                                                           >>plus
+ *
+ *   source    the paper's BoundaryDPT+ (HetDPT+), of which only results are public
+ *   check     tests/test_width.c: against the same calls one by one; every order; resumed
+ *
+ * A block without attention, its MLP fused, is a single D x D map and cannot become narrower but by
+ * its embedding; an embedding of half the width makes the same map a quarter. So depth and width
+ * multiply. Which order is best is not known, and all three are here:
+ *
+ *   depth first   remove, recover, narrow, recover. The scores are taken in the network that stays
+ *   width first   narrow, recover, remove, recover
+ *   in turns      R rounds of both, one recovery each. Each round goes the same part of the way: it
+ *                 keeps q^(1/R) where q should be left in the end, of a class or of the target
+ *
+ * Which layers go is settled first, in the network as it came, whatever the order: by the caller,
+ * by the search, or by both parts of stage 1. So the finished structure is known before anything is
+ * narrowed, and a target for it can be planned: MACs and times are counted as if those layers were
+ * gone and fused already. DEVIATION: the authors' order, ratios and layers are not public.
+ *
+ * Resuming repeats the plan, as in chapter 12: trainings that are over answer from their files, and
+ * scores and plans come out the same. One thing does not, a measured time. So what it decided, the
+ * factor on the ratios, is kept in a file of three words: a key, the factor, the time.
+ */
+typedef struct bdpti_plus {
+  bdpt_context *ctx;
+  const bdpt_plus_options *o;
+  bdpt_model *dense, *work;             /* the caller's; a copy */
+  const bdpt_subset *train, *held;
+  bdpt_hooks hooks;
+  bdpt_config as;                       /* the states of the finished network's layers */
+  bdpt_plus_result *out;
+  int narrows;                          /* 1: there is width to take */
+} bdpti_plus;
+
+/* known[] is the factor, what it gives, and a key: of the network at hand and the request. Reads
+ * them from the file, if there is one, or writes them. */
+BDPTI_FN bdpt_status bdpti_plus_known(const bdpti_plus *p, const char *path, double known[3],
+                                      int save) {
+#ifdef BDPT_NO_STDIO
+  (void)p, (void)path, (void)known, (void)save;
+  return BDPT_OK;
+#else
+  unsigned char words[24], *file = NULL;
+  double was[3] = {0, 0, 0};
+  size_t size = 0;
+  bdpt_status s;
+  bdpti_words_copy(words, known, 3);
+  if (save) return bdpt_file_write(p->ctx, path, words, sizeof words);
+  if (!bdpti_checkpoint_exists(path)) return BDPT_OK;
+  s = bdpt_file_read(p->ctx, path, &file, &size);
+  if (!s && size == sizeof words) bdpti_words_copy(was, file, 3);
+  bdpt_release(p->ctx, file, size + 1);
+  if (s) return s;
+  if (size != sizeof words || memcmp(&was[2], &known[2], sizeof *was) != 0) {
+    return bdpti_fail(p->ctx, BDPT_E_STATE, "%s was saved by a run with another network or another "
+                      "target; delete it or name another checkpoint", path);
+  }
+  known[0] = was[0], known[1] = was[1];
+  return BDPT_OK;
+#endif
+}
+
+/* Narrows the copy in step i of n. In turns, the round takes its share of the way that is left. */
+BDPTI_FN bdpt_status bdpti_plus_narrow(bdpti_plus *p, int i, int n, bdpt_width_report *report) {
+  bdpt_width_options o = p->o->width;
+  int keeps = o.target == BDPT_TO_MS && p->hooks.checkpoint, left = n - 1 - i, c;
+  char path[BDPTI_PATH], hash[17];
+  double known[3] = {-1, 0, 0};
+  uint64_t key;
+  bdpt_status s = BDPT_OK;
+  if (p->o->order != BDPT_IN_TURNS) left = 0;
+  for (c = 0; c < BDPT_WIDTHS && p->o->order == BDPT_IN_TURNS && !o.target; c++) {
+    o.ratio[c] = 1 - pow(1 - fmin(1, o.ratio[c]), 1.0 / n);
+  }
+  bdpt_model_hash(p->work, hash);
+  key = bdpti_hash_bytes(bdpti_hash_bytes(0, hash, sizeof hash), &o,
+                         BDPTI_THROUGH(bdpt_width_options, ratio, target));
+  memcpy(&known[2], &key, sizeof key);
+  if (keeps) bdpti_format(path, sizeof path, "%s.width%d", p->hooks.checkpoint, i + 1);
+  if (keeps) s = bdpti_plus_known(p, path, known, 0);
+  if (!s) s = bdpti_width_step(p->work, &p->as, left, p->train, &o, &p->hooks, known, report);
+  return s || !keeps ? s : bdpti_plus_known(p, path, known, 1);
+}
+
+/* Which layers go, in the order in which they do; and the states that they leave. */
+BDPTI_FN bdpt_status bdpti_plus_layers(bdpti_plus *p) {
+  bdpt_plus_result *out = p->out;
+  bdpt_two_stage_options d = p->o->depth;
+  bdpt_search_result *found = &out->found.search;
+  bdpt_model *pupil;
+  bdpt_status s = BDPT_OK;
+  int i;
+  for (i = 0; i < 2 * p->dense->config.depth; i++) {
+    if (!p->o->which[i % 2][i / 2]) continue;
+    if (!bdpti_kept(p->dense, i % 2, i / 2)) {
+      return bdpti_fail(p->ctx, BDPT_E_STATE, "plus: the %s of block %d is already removed",
+                        bdpti_type_name(i % 2), i / 2);
+    }
+    out->type[out->count] = i % 2, out->layer[out->count++] = i / 2;
+  }
+  if (out->count == 0 && d.search.remove[0] + d.search.remove[1] > 0) {
+    pupil = bdpt_model_clone(p->dense);
+    d.search.start = d.start;
+    s = pupil ? BDPT_OK : p->ctx->status;
+    if (!s) s = bdpt_search(pupil, p->train, p->held, &d.search, &p->hooks, found);
+    bdpt_model_free(pupil);
+  } else if (out->count == 0 && d.budget > 0) {
+    s = bdpti_stage1(p->dense, p->train, p->held, &d, &p->hooks, &out->found);
+  }
+  for (i = 0; i < found->removed && !s; i++) {
+    out->type[out->count] = found->type[i], out->layer[out->count++] = found->layer[i];
+  }
+  p->as = p->dense->config;
+  for (i = 0; i < out->count; i++) {
+    bdpt_block *b = &p->as.block[out->layer[i]];
+    int fitted = d.start >> out->type[i] & 1;
+    if (out->type[i] == BDPT_ATTENTION) b->attention = fitted ? BDPT_FITTED : BDPT_REMOVED;
+    else b->activation = BDPT_REMOVED, b->mlp_form = fitted ? BDPT_MLP_FITTED : BDPT_FUSED;
+  }
+  for (i = 0; i < p->as.depth; i++) { /* what waits to be fused will be */
+    bdpt_block *b = &p->as.block[i];
+    if (b->activation == BDPT_REMOVED && b->mlp_form == BDPT_PAIR) b->mlp_form = BDPT_FUSED;
+  }
+  return s;
+}
+
+/* An error now, rather than after the first training, if the target is out of reach. */
+BDPTI_FN bdpt_status bdpti_plus_reach(const bdpti_plus *p) {
+  size_t units = bdpt_width_units(&p->as);
+  unsigned char *keep = (unsigned char *)bdpti_alloc(p->ctx, units);
+  double known[2] = {-1, 0};
+  bdpt_config narrow;
+  bdpt_status s = keep ? BDPT_OK : p->ctx->status;
+  if (!s) {
+    s = bdpti_width_plan(p->ctx, &p->as, NULL, 0, &p->o->width, NULL, &p->hooks, known, keep,
+                         &narrow, NULL);
+  }
+  bdpti_free(p->ctx, keep, units);
+  return s;
+}
+
+/* Step i of n: width before depth, since a network that has just lost layers scores at random. */
+BDPTI_FN bdpt_status bdpti_plus_step(bdpti_plus *p, int i, int n) {
+  bdpt_plus_result *out = p->out;
+  bdpt_plus_step *step = &out->step[i];
+  int turns = p->o->order == BDPT_IN_TURNS, count = out->count, j;
+  int deep = turns || (count > 0 && i == (p->o->order == BDPT_DEPTH_FIRST ? 0 : n - 1));
+  int from = turns ? i * count / n : 0, to = turns ? (i + 1) * count / n : deep ? count : 0;
+  char path[BDPTI_PATH];
+  bdpt_hooks inner = p->hooks;
+  bdpt_status s = BDPT_OK;
+  step->narrowed = p->narrows && (turns || !deep);
+  if (step->narrowed) s = bdpti_plus_narrow(p, i, n, &step->width);
+  for (j = from; j < to; j++) step->removed[out->type[j]]++;
+  if (!s) {
+    s = bdpti_remove_layers(p->work, p->o->depth.start, to - from, out->type + from,
+                            out->layer + from, p->train);
+  }
+  if (inner.checkpoint) {
+    bdpti_format(path, sizeof path, "%s.plus%d", inner.checkpoint, i + 1);
+    inner.checkpoint = path;
+  }
+  if (!s) {
+    s = bdpt_stage2(p->work, p->dense, p->train, p->held,
+                    i == n - 1 ? &p->o->depth.finetune : &p->o->between, &inner, NULL,
+                    &step->recovery);
+  }
+  return s ? s : bdpt_cost(p->ctx, &p->work->config, &step->cost);
+}
+
+BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_subset *train,
+                               const bdpt_subset *held, const bdpt_plus_options *options,
+                               const bdpt_hooks *hooks, bdpt_plus_result *out) {
+  int rounds = options->rounds ? options->rounds : 2, i, steps;
+  bdpti_plus p;
+  bdpt_status s;
+  memset(out, 0, sizeof *out);
+  memset(&p, 0, sizeof p);
+  p.ctx = model->ctx, p.o = options, p.dense = model;
+  p.train = train, p.held = held, p.out = out;
+  if (hooks) p.hooks = *hooks;
+  p.narrows = options->width.target != BDPT_TO_RATIOS;
+  for (i = 0; i < BDPT_WIDTHS; i++) p.narrows |= options->width.ratio[i] > 0;
+  if (options->order < BDPT_DEPTH_FIRST || options->order > BDPT_IN_TURNS || rounds < 1 ||
+      rounds > BDPT_MAX_STEPS) {
+    return bdpti_fail(p.ctx, BDPT_E_ARGUMENT, "plus: order %d is not 0 (depth first), 1 (width "
+                      "first) or 2 (in turns), or %d rounds are not between 1 and %d",
+                      options->order, rounds, BDPT_MAX_STEPS);
+  }
+  s = bdpti_plus_layers(&p);
+  if (!s && out->count == 0 && !p.narrows) {
+    s = bdpti_fail(p.ctx, BDPT_E_ARGUMENT, "plus: neither layers nor width to remove");
+  }
+  if (!s && options->width.target) s = bdpti_plus_reach(&p);
+  if (!s && (p.work = bdpt_model_clone(model)) == NULL) s = p.ctx->status;
+  steps = options->order == BDPT_IN_TURNS ? rounds : (out->count > 0) + p.narrows;
+  for (i = 0; i < steps && !s; i++) {
+    s = bdpti_plus_step(&p, i, steps);
+    out->steps += !s;
+  }
+  if (!s) s = bdpt_model_assign(model, p.work);
+  bdpt_model_free(p.work);
+  return s;
+}
 #endif /* BDPT_ONLY_SAFETENSORS */
 
 /* =================================================================================================
- * 13  FILES                                                                                >>files
+ * 14  FILES                                                                                >>files
  * =================================================================================================
  * A network lives in a safetensors file: a table of names, types and shapes in JSON, then the
  * numbers. The format executes nothing and can be read in an afternoon, which is why this library
@@ -8160,12 +9614,12 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_subset *train,
  *     x.safetensors: 'head.bias': data_offsets [0, 4000] reach past the end of the file, which
  *     holds 3072 bytes of data; was it cut off?
  *
- * The chapter goes from the bottom up: JSON (13.1), decimal numbers (13.2), small floating point
- * formats (13.3), the reader (13.4), the writer (13.5), whole files (13.6), and last the models
- * (13.7). All but the last section know nothing of networks.
+ * The chapter goes from the bottom up: JSON (14.1), decimal numbers (14.2), small floating point
+ * formats (14.3), the reader (14.4), the writer (14.5), whole files (14.6), and last the models
+ * (14.7). All but the last section know nothing of networks.
  */
 
-/* 13.1  A pull reader for JSON                                                             >>json
+/* 14.1  A pull reader for JSON                                                             >>json
  *
  *   source    RFC 8259 (the grammar), RFC 3629 (UTF-8)
  *   check     tests/test_files.c json
@@ -8373,7 +9827,7 @@ BDPTI_FN int bdpti_json_size(const bdpt_json *j, size_t *out) {
   return 1;
 }
 
-/* 13.2  Decimal numbers                                                                 >>decimal
+/* 14.2  Decimal numbers                                                                 >>decimal
  *
  *   math      digits * 10^e, the digits a whole number
  *   check     tests/test_files.c decimal: random numbers of all magnitudes come back bit by bit
@@ -8400,7 +9854,7 @@ BDPTI_FN double bdpti_decimal(const char *digits, int e) { /* digits * 10^e */
   return strtod(text, NULL);
 }
 
-/* The text has passed the grammar of 13.1. Beyond 9999 an exponent means infinity or zero. */
+/* The text has passed the grammar of 14.1. Beyond 9999 an exponent means infinity or zero. */
 BDPTI_FN double bdpti_read_double(const char *s, size_t n) {
   char digit[42] = "0"; /* the first 40 that count, and the zero at the end */
   int used = 0, point = 0, down; /* point: 1 after it; down: the exponent is negative */
@@ -8452,7 +9906,7 @@ BDPTI_FN void bdpti_put_double(bdpti_text *t, double v) {
   bdpti_put_size(t, (size_t)(point <= 0 ? 1 - point : point - 1));
 }
 
-/* 13.3  Numbers as bytes                                                                   >>half
+/* 14.3  Numbers as bytes                                                                   >>half
  *
  *             sign  exponent  fraction   largest    smallest > 0
  *   F64         1      11        52      1.8e308      4.9e-324
@@ -8555,7 +10009,7 @@ BDPTI_FN const bdpti_dtype *bdpti_dtype_row(int dtype) {
   return i < BDPTI_COUNT(bdpti_dtypes) && dtype != BDPT_OTHER ? &bdpti_dtypes[i] : NULL;
 }
 
-/* 13.4  Reading safetensors                                                         >>safetensors
+/* 14.4  Reading safetensors                                                         >>safetensors
  *
  *   byte 0         8                             8 + N                          end of file
  *        +---------+-----------------------------+------------------------------+
@@ -8622,7 +10076,7 @@ typedef struct bdpti_reader {
 BDPTI_FN void bdpti_reader_init(bdpti_reader *r, bdpt_context *ctx, const char *name) {
   memset(r, 0, sizeof *r);
   r->ctx = ctx, r->name = name ? name : "memory";
-  r->kind = BDPT_E_FORMAT; /* until a tensor's shape is at fault (13.7.4) */
+  r->kind = BDPT_E_FORMAT; /* until a tensor's shape is at fault (14.7.4) */
 }
 
 /* A name from a file may hold anything, escape sequences of a terminal included, and be longer than
@@ -8975,7 +10429,7 @@ BDPT_API bdpt_status bdpt_safetensors_read(bdpt_context *ctx, const bdpt_file_te
   return BDPT_OK;
 }
 
-/* 13.5  Writing safetensors                                                               >>write
+/* 14.5  Writing safetensors                                                               >>write
  *
  * Files come out byte for byte as the reference writes them: the widest dtype first, then names in
  * the order of their bytes, no blanks in the JSON, spaces at its end until the numbers start at a
@@ -9131,7 +10585,7 @@ BDPT_API void bdpt_release(bdpt_context *ctx, void *block, size_t size) {
   bdpti_free(ctx, block, size);
 }
 
-/* 13.6  Whole files                                                                          >>io
+/* 14.6  Whole files                                                                          >>io
  *
  * A file under its final name is always whole. Writing goes to NAME.bdpt-tmp in the same folder;
  * the bytes are flushed to the disk; then the temporary file takes the name, replacing the old file
@@ -9248,7 +10702,7 @@ BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
 #endif /* BDPT_NO_STDIO */
 
 #ifndef BDPT_ONLY_SAFETENSORS
-/* 13.7  Models                                                                       >>model-files
+/* 14.7  Models                                                                       >>model-files
  *
  * A checkpoint is the network's parameters under timm's names and, in the metadata, what shapes
  * cannot tell. A pruned network is plain data like any other: removed attention has no qkv and no
@@ -9262,7 +10716,7 @@ BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
  *   num_heads head_dim mlp_dim attn_scale
  *                    one number for each block, [3,3,2], or one for all
  *   layer_norm_eps image_mean image_std
- *                    real numbers, written so that they read back to the same bits (13.2)
+ *                    real numbers, written so that they read back to the same bits (14.2)
  *   drop_attn_list drop_act_list fused_mlp_list fitted_attn_list fitted_mlp_list
  *                    0-based blocks, [3,7]; a fused block is also in drop_act_list
  *   attn_form        ln, skip or double: what a removed attention leaves
@@ -9403,7 +10857,7 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, int dtype, unsigned c
   return s;
 }
 
-/* 13.7.1  From names and shapes to a configuration
+/* 14.7.1  From names and shapes to a configuration
  *
  * The table of slots (>>slots) is read backwards: what stands in a file under a slot's name tells
  * the sizes that its letters stand for, and by standing there, what is kept, fitted or fused. The
@@ -9438,12 +10892,12 @@ BDPTI_FN void bdpti_guess(bdpt_model *m, const bdpt_safetensors *file) {
   c->image = c->patch < 1 << 15 ? side * c->patch : c->patch; /* no overflow */
 }
 
-/* 13.7.2  What the metadata say
+/* 14.7.2  What the metadata say
  *
  * They may say little. A key that is missing leaves what names and shapes have told, so a file
  * made by hand needs only what differs; but num_heads and head_dim go together. A file without the
  * key boundarydpt is not asked at all, because its `depth` might mean something else. A value is a
- * small piece of JSON, read as in 13.1. No number may be beyond a million, which every int holds;
+ * small piece of JSON, read as in 14.1. No number may be beyond a million, which every int holds;
  * the limits of 8.1 are stricter and come later. The table's order matters once: depth stands
  * before the keys that have a number for each block.
  */
@@ -9521,7 +10975,7 @@ BDPTI_FN bdpt_status bdpti_meta_read(bdpti_reader *r, bdpt_model *m) {
   return r->status;
 }
 
-/* 13.7.3  The caller's hint, and the heads
+/* 14.7.3  The caller's hint, and the heads
  *
  * What has the last word about heads is the hint: for one block, or for all. Else it is the
  * metadata. Else there is one for every 64 features of the block's attention, that is, of proj's
@@ -9556,7 +11010,7 @@ BDPTI_FN bdpt_status bdpti_hint(bdpti_reader *r, bdpt_config *c, const bdpt_conf
   return BDPT_OK;
 }
 
-/* 13.7.4  What is there and what must be there
+/* 14.7.4  What is there and what must be there
  *
  * Both directions count. A tensor that is missing would be zeros in the network; one that is
  * unknown belongs to a layer that the network has not, so the file is another network's. Three

@@ -11,6 +11,8 @@
  *   gen_write(path, seed, first, count)       a file of them; 0, or -1 and no file is left behind
  *   gen_sheet(path, seed, first, across, down)  a contact sheet (PPM) for human eyes
  *   gen_fine_name(fine), gen_coarse_name(coarse)
+ *   gen_scene_draw(seed, index, size, planes, mask)   several things in one picture, and which
+ *                                             pixel shows what
  *
  * A picture depends on (seed, index) and on nothing else. So a data set is a range of indices; two
  * ranges that do not meet are two data sets (training and test), and the threads may draw them in
@@ -34,8 +36,8 @@
  * and because gen_object may be called several times on a canvas of any size.
  *
  * Chapters: 1 chance, 2 canvas, 3 polygons, 4 shapes, 5 the twenty families, 6 scenery,
- * 7 development, 8 data sets. Everything is static; the file needs only libc, and uses OpenMP where
- * it is on.
+ * 7 development, 8 data sets, 9 scenes. Everything is static; the file needs only libc, and uses
+ * OpenMP where it is on.
  */
 #ifndef GENERATE_H
 #define GENERATE_H
@@ -1376,6 +1378,93 @@ GEN_FN int gen_sheet(const char *path, uint64_t seed, uint64_t first, int across
   if (bad && f) remove(path);
   free(rgb);
   return bad ? -1 : 0;
+}
+
+/* =================================================================================================
+ * 9  SCENES                                                                              >>scenes
+ * =================================================================================================
+ * For dense prediction: two to six things of any kind in one square picture of any size, none quite
+ * in front of another, with scraps behind and in front. The mask has a byte per pixel, in the
+ * convention of ADE20K: 0 counts for nothing, 1 is the background (scraps are part of it), 2 + f a
+ * thing of family f. A pixel is what most of its 16 samples are; where nothing has more than half,
+ * on an outline that crosses it, it is 0.
+ */
+enum { GEN_SCENE_CLASSES = 1 + GEN_COARSE, GEN_THINGS = 6 };
+
+GEN_FN const char *gen_scene_name(int class_) {
+  return class_ == 0 ? "background" : gen_coarse_name(class_ - 1);
+}
+
+/* A place for the n-th thing: of some tries the first that keeps away from the things before, whose
+ * x, y and radius (pixels times 256) are in `at`. 0: there is none. */
+GEN_FN int gen_scene_place(gen_scene *s, int at[][3], int n) {
+  int reach = s->width / GEN_FINER * 256, radius = gen_pick(&s->rng, reach / 7, reach / 3);
+  int tries, k;
+  for (tries = 0; tries < 24; tries++) {
+    int x = gen_pick(&s->rng, radius / 2, reach - radius / 2);
+    int y = gen_pick(&s->rng, radius / 2, reach - radius / 2);
+    for (k = 0; k < n; k++) {
+      int64_t dx = x - at[k][0], dy = y - at[k][1], apart = (radius + at[k][2]) * 4 / 5;
+      if (dx * dx + dy * dy < apart * apart) break;
+    }
+    at[n][0] = x, at[n][1] = y, at[n][2] = radius;
+    if (k == n) return 1;
+  }
+  return 0;
+}
+
+GEN_FN void gen_scene_scraps(gen_scene *s, int most, int small, int large) {
+  int reach = s->width / GEN_FINER * 256, n = gen_pick(&s->rng, 0, most), x, y;
+  for (; n > 0; n--) {
+    x = gen_pick(&s->rng, 0, reach);
+    y = gen_pick(&s->rng, 0, reach);
+    gen_scrap(s, x, y, gen_pick(&s->rng, reach / small, reach / large));
+  }
+}
+
+GEN_FN void gen_scene_compose(gen_scene *s) {
+  int at[GEN_THINGS][3], wanted = gen_pick(&s->rng, 2, GEN_THINGS), n, fine;
+  fine = gen_pick(&s->rng, 0, GEN_FINE - 1);
+  gen_dress(s, fine);
+  gen_background(s);
+  gen_scene_scraps(s, 2 * GEN_CLUTTER, 24, 9);
+  for (n = 0; n < wanted && gen_scene_place(s, at, n); n++) {
+    s->object = (uint32_t)(fine / GEN_KINDS) + 1;
+    gen_object(s, fine, at[n][0], at[n][1], at[n][2]);
+    s->object = 0;
+    fine = gen_pick(&s->rng, 0, GEN_FINE - 1);
+    gen_dress(s, fine);
+  }
+  gen_scene_scraps(s, 2, 16, 10);
+}
+
+GEN_FN unsigned char gen_scene_pixel(const gen_scene *s, int px, int py) {
+  const uint32_t *row = s->sample + (size_t)(py * GEN_FINER) * (size_t)s->width + px * GEN_FINER;
+  int count[1 + GEN_COARSE] = {0}, a, b;
+  for (a = 0; a < GEN_FINER; a++, row += s->width)
+    for (b = 0; b < GEN_FINER; b++)
+      if (++count[row[b] >> 24] > GEN_FINER * GEN_FINER / 2)
+        return (unsigned char)((row[b] >> 24) + 1);
+  return 0;
+}
+
+/* planes[3][size][size], mask[size][size]. 0, or -1 if there is no memory for the canvas. */
+GEN_FN int gen_scene_draw(uint64_t seed, uint64_t index, int size, unsigned char *planes,
+                          unsigned char *mask) {
+  size_t samples = (size_t)size * (size_t)size * GEN_FINER * GEN_FINER;
+  gen_scene s;
+  int x, y;
+  memset(&s, 0, sizeof s);
+  s.rng.state = gen_hash(seed ^ UINT64_C(0x5ce7e), index);
+  s.width = s.height = size * GEN_FINER;
+  s.sample = (uint32_t *)malloc(samples * sizeof *s.sample);
+  if (!s.sample) return -1;
+  gen_scene_compose(&s);
+  for (y = 0; y < size; y++)
+    for (x = 0; x < size; x++) *mask++ = gen_scene_pixel(&s, x, y);
+  gen_develop(&s, planes);
+  free(s.sample);
+  return 0;
 }
 
 #endif /* GENERATE_H */

@@ -1699,6 +1699,7 @@ static const report_part report_section[] = {
     {"Training, and the order of removal", "epoch", 1, report_training}};
 
 #include "report_study.h"
+#include "report_segment.h"
 
 /* The first paragraph: what was done, what it bought, what it cost, as far as the numbers carry. */
 static void report_lead(report_page *page, const report_run *run) {
@@ -1770,7 +1771,7 @@ static void report_head(report_page *page, const report_run *run) {
     report_raw(page, "<p class=\"flag\"><b>Sample.</b> Every number on this page is invented to "
                      "show "
                      "the page. Nothing here was measured.</p>");
-  if (!report_next(run, NULL, "done"))
+  if (!report_next(run, NULL, "done") && !report_only_masks(run))
     report_raw(page, "<p class=\"flag\"><b>Unfinished.</b> The run has not come to its end; this "
                      "is "
                      "what it has written so far.</p>");
@@ -1789,6 +1790,7 @@ static void report_body(report_page *page, const report_run *run) {
   size_t i, count = report_is_study(run)
                         ? sizeof report_study_section / sizeof report_study_section[0]
                         : sizeof report_section / sizeof report_section[0];
+  if (report_only_masks(run)) count = 0; /* nobody asked for the rest */
   for (i = 0; i < count; i++) {
     report_put(page, "<section><h2>%s</h2>\n", section[i].title);
     if (!report_next(run, NULL, section[i].kind) || (section[i].needs_depth && run->depth == 0)) {
@@ -1806,6 +1808,7 @@ static void report_body(report_page *page, const report_run *run) {
     }
     report_raw(page, "</p></section>\n");
   }
+  report_masks(page, run);
 }
 
 /* The whole page in memory; free page->text, whether it failed or not. */

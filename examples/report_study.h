@@ -568,6 +568,140 @@ static void report_starts(report_page *page, const report_run *run) {
                n);
 }
 
+/* ---- Depth and width ("plus", "plus_timing") ---- */
+
+/* The way a network was made: its name, its colour. */
+static const struct { const char *name; char colour; } report_way[3] = {
+  {"depth", 'a'}, {"width", 'n'}, {"both", 'k'}};
+
+static int report_way_of(const report_line *line, const char *key) {
+  int i = 2;
+  while (i > 0 && strcmp(report_text(line, key), report_way[i].name) != 0) i--;
+  return i;
+}
+
+/* The timing that was made with a network of part 12. */
+static const report_line *report_plus_timing(const report_run *run, const report_line *plus) {
+  const report_line *line = NULL;
+  while ((line = report_next(run, line, "plus_timing")) != NULL)
+    if (report_number(line, "budget") == report_number(plus, "budget") &&
+        strcmp(report_text(line, "model"), report_text(plus, "way")) == 0 &&
+        (strcmp(report_text(plus, "start"), "-") == 0 ||
+         strcmp(report_text(line, "start"), report_text(plus, "start")) == 0)) return line;
+  return NULL;
+}
+
+/* Accuracy after training against fewer multiply-accumulates, or against measured speed. */
+static void report_plus_panel(report_page *page, const report_run *run, int measured) {
+  const report_line *line = NULL, *dense = report_next(run, NULL, "dense");
+  double lo = report_number(dense, "accuracy"), hi = lo, least = 1, most = 1.1;
+  report_axis x, y;
+  while ((line = report_next(run, line, "plus")) != NULL) {
+    report_widen(report_nth(line, "accuracy", -1), &lo, &hi);
+    report_widen(report_number(dense, "macs") / report_number(line, "macs"), &least, &most);
+    report_widen(report_number(report_plus_timing(run, line), "speedup"), &least, &most);
+  }
+  if (!isfinite(lo + least + most)) return;
+  x = report_make_axis(least - 0.1, most + 0.1, 40, REPORT_W - 8, 0);
+  y = report_make_axis(floor(lo / 5) * 5, ceil(hi / 5) * 5, 250, 46, 0);
+  report_svg(page, 288, measured ? "Against measured speed" : "Against multiply-accumulates");
+  report_axis_y(page, &y, 40, REPORT_W - 8, "held-out accuracy, %");
+  report_axis_x(page, &x, 46, 250, measured ? "times as fast as dense" : "times fewer than dense");
+  report_mark(page, "dot", 'q', report_at(&x, 1), report_at(&y, report_number(dense, "accuracy")),
+              4, "dense: %.2f %%", report_number(dense, "accuracy"));
+  while ((line = report_next(run, line, "plus")) != NULL) {
+    const int way = report_way_of(line, "way");
+    const int paper = strcmp(report_text(line, "start"), "paper") == 0;
+    const double at = measured ? report_number(report_plus_timing(run, line), "speedup")
+                               : report_number(dense, "macs") / report_number(line, "macs");
+    const double v = report_nth(line, "accuracy", -1);
+    if (!isfinite(at + v)) continue;
+    report_mark(page, paper ? "ring" : "dot", report_way[way].colour, report_at(&x, at),
+                report_at(&y, v), 4.5, "%s, start %s: %.2f times, %.2f %%", report_way[way].name,
+                report_text(line, "start"), at, v);
+  }
+  report_raw(page, "</svg>\n");
+}
+
+static void report_plus(report_page *page, const report_run *run) {
+  report_raw(page, "<div class=\"panels\">");
+  report_plus_panel(page, run, 0);
+  report_plus_panel(page, run, 1);
+  report_raw(page, "</div><p class=\"cap\">Blue: layers gone; grey: every layer narrower; black: "
+                   "both. Rings began as in the paper, dots from least squares, which width alone "
+                   "has no use for. All were trained equally long. ");
+}
+
+/* ---- Fewer tokens ("tokens", "tokens_timing") ---- */
+
+static void report_tokens_accuracy(report_page *page, const report_run *run) {
+  static const char *const who[2] = {"dense", "pruned"};
+  const report_line *line = NULL;
+  double lo = (double)NAN, hi = (double)NAN, most = 1;
+  report_axis x, y;
+  int k, n;
+  while ((line = report_next(run, line, "tokens")) != NULL) {
+    report_widen(report_number(line, "accuracy"), &lo, &hi);
+    most = fmax(most, report_number(line, "merge"));
+  }
+  if (!isfinite(lo)) return;
+  x = report_make_axis(0, most, 40, REPORT_W - 8, 0);
+  y = report_make_axis(floor(lo / 10) * 10, ceil(hi / 10) * 10, 250, 46, 0);
+  report_svg(page, 288, "Accuracy, nothing trained");
+  report_axis_y(page, &y, 40, REPORT_W - 8, "held-out accuracy, %");
+  report_axis_x(page, &x, 46, 250, "tokens merged in each block");
+  for (k = 0; k < 2; k++) {
+    double r[REPORT_SEEDS], v[REPORT_SEEDS];
+    for (n = 0, line = NULL; n < REPORT_SEEDS && (line = report_next(run, line, "tokens"));) {
+      if (strcmp(report_text(line, "network"), who[k]) != 0) continue;
+      r[n] = report_number(line, "merge");
+      v[n] = report_number(line, "accuracy");
+      if (!isfinite(r[n] + v[n])) continue;
+      report_mark(page, "dot", k ? 'k' : 'n', report_at(&x, r[n]), report_at(&y, v[n]), 4,
+                  "%s, r = %.0f: %.2f %%", who[k], r[n], v[n]);
+      n++;
+    }
+    report_polyline(page, "line", k ? 'k' : 'n', &x, &y, r, v, n);
+  }
+  report_raw(page, "</svg>\n");
+}
+
+/* Dots: measured; the line: what the multiply-accumulates promise. */
+static void report_tokens_speed(report_page *page, const report_run *run) {
+  const report_line *line = NULL;
+  double r[REPORT_SEEDS], v[REPORT_SEEDS], macs[REPORT_SEEDS], most = 1.6, far = 1;
+  report_axis x, y;
+  int n = 0, i;
+  while (n < REPORT_SEEDS && (line = report_next(run, line, "tokens_timing")) != NULL) {
+    r[n] = report_number(line, "merge");
+    v[n] = report_number(line, "speedup");
+    macs[n] = report_number(line, "dense_macs") / report_number(line, "macs");
+    if (!isfinite(r[n] + v[n] + macs[n])) continue;
+    most = fmax(most, fmax(v[n], macs[n]));
+    far = fmax(far, r[n++]);
+  }
+  if (n == 0) return;
+  x = report_make_axis(0, far, 40, REPORT_W - 8, 0);
+  y = report_make_axis(1, most + 0.1, 250, 46, 0);
+  report_svg(page, 288, "Pruned over dense, both merging: DeiT-S, 224 px");
+  report_axis_y(page, &y, 40, REPORT_W - 8, "times as fast");
+  report_axis_x(page, &x, 46, 250, "tokens merged in each block");
+  report_polyline(page, "line", 'n', &x, &y, r, macs, n);
+  for (i = 0; i < n; i++)
+    report_mark(page, "dot", 'k', report_at(&x, r[i]), report_at(&y, v[i]), 4.5,
+                "r = %.0f: %.2f times as fast, %.2f times fewer multiply-accumulates", r[i], v[i],
+                macs[i]);
+  report_raw(page, "</svg>\n");
+}
+
+static void report_tokens(report_page *page, const report_run *run) {
+  report_raw(page, "<div class=\"panels\">");
+  report_tokens_accuracy(page, run);
+  report_tokens_speed(page, run);
+  report_raw(page, "</div><p class=\"cap\">Left, grey: the dense network; black: the pruned one. "
+                   "Right, dots: measured; the line: what the multiply-accumulates promise. ");
+}
+
 /* Only the study writes down its recipe. */
 static int report_is_study(const report_run *run) {
   return report_next(run, NULL, "recipe") != NULL;
@@ -584,7 +718,9 @@ static const report_part report_study_section[] = {
     {"Measured speed of the published networks", "timing", 0, report_speeds},
     {"The paper's text against the released code", "semantics", 0, report_semantics},
     {"What training starts from", "start", 0, report_starts},
-    {"Self-distillation", "distillation", 0, report_distillation}};
+    {"Self-distillation", "distillation", 0, report_distillation},
+    {"Depth, width, or both", "plus", 0, report_plus},
+    {"Fewer tokens", "tokens", 0, report_tokens}};
 
 /* The end of the page's first sentence, and what the study took. */
 static void report_study_lead(report_page *page, const report_run *run) {

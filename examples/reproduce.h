@@ -1,7 +1,7 @@
 /* =================================================================================================
  * reproduce.h: the study of the paper's claims (the `reproduce` command, `make reproduce`)
  * =================================================================================================
- * Eleven parts, each a question of its own:
+ * Thirteen parts, each a question of its own:
  *
  *    1 dense      how good is the network before anything is removed?
  *    2 gradients  how far apart are the importance gradients of the two types, and why?
@@ -14,6 +14,8 @@
  *    9 text       the paper's text against the released code
  *   10 start      the paper's start of training against a least-squares fit
  *   11 distil     what the teacher brings
+ *   12 plus       depth, width, both: accuracy at the same cost
+ *   13 tokens     merging tokens: accuracy and speed
  *
  * A part is made of jobs, mostly "remove these layers, train so long, measure at these marks". The
  * job's text is its name (study_name); a job whose lines are in the record is never done again, and
@@ -24,7 +26,8 @@
  * data/cifar100_held.txt) makes every choice: orders, splits, sets of layers. The test images meet
  * each finished network once; their accuracy is recorded and read by no part.
  *
- * Chapters: 1 recipe, 2 record, 3 networks, 4 to 7 the parts, 8 what they cost, 9 the command.
+ * Chapters: 1 recipe, 2 record, 3 networks, 4 to 7 the parts (12 and 13 in reproduce_plus.h), 8
+ * what they cost, 9 the command.
  */
 #ifndef REPRODUCE_H
 #define REPRODUCE_H
@@ -32,7 +35,7 @@
 #include "baselines.h"
 #include "run.h"
 
-enum { STUDY_PARTS = 11, STUDY_NAME = 500 };
+enum { STUDY_PARTS = 13, STUDY_NAME = 500 };
 
 /* =================================================================================================
  * 1  THE RECIPE
@@ -41,15 +44,16 @@ enum { STUDY_PARTS = 11, STUDY_NAME = 500 };
  */
 typedef struct study_recipe {
   int image, seeds, bf16, batch, crop, flip, dense_epochs, dense_batch, gradient_epochs;
-  int gradient_window;
+  int gradient_window, plus_multiple;
   int map_epochs, map_most, map_rounds, map_fit, map_trials, which_stage, types_repeats;
   int speed_image, speed_repeats, start_extra, distill_budget;
-  size_t held, test, epoch, dense_images, gradient_images, which_images;
+  size_t held, test, epoch, dense_images, gradient_images, which_images, plus_images;
   double lr, warmup, weight_decay, smoothing, clip, dense_lr, dense_warmup, dense_mixup;
   double dense_cutmix, dense_mix_prob, dense_erase, dense_drop_path, map_noise, map_clip;
   double distill_alpha, distill_tau;
   cli_layers recovery_marks, map_budgets, which_remove, which_marks, types_layers, types_marks;
   cli_layers speed[3], text_remove, text_marks, start_budgets, start_marks, distill_marks;
+  cli_layers plus_depth, plus_both, plus_marks, tokens_merge, tokens_speed, tokens_remove;
   const char *start_best, *distill_start; /* into the file's text */
 } study_recipe;
 
@@ -75,7 +79,7 @@ typedef struct study {
   double deadline;               /* 0: none */
 } study;
 
-#define STUDY_KEYS 64
+#define STUDY_KEYS 72
 /* The table of names. Returns how many there are. */
 static int study_keys(study_recipe *r, cli_option *out) {
   const cli_option keys[] = {
@@ -128,7 +132,15 @@ static int study_keys(study_recipe *r, cli_option *out) {
     {"distill.start", CLI_TEXT, &r->distill_start, "", ""},
     {"distill.alpha", CLI_REAL, &r->distill_alpha, "", ""},
     {"distill.tau", CLI_REAL, &r->distill_tau, "", ""},
-    {"distill.marks", CLI_LAYERS, &r->distill_marks, "", ""}};
+    {"distill.marks", CLI_LAYERS, &r->distill_marks, "", ""},
+    {"plus.depth", CLI_LAYERS, &r->plus_depth, "", ""},
+    {"plus.both", CLI_LAYERS, &r->plus_both, "", ""},
+    {"plus.images", CLI_SIZE, &r->plus_images, "", ""},
+    {"plus.multiple", CLI_INT, &r->plus_multiple, "", ""},
+    {"plus.marks", CLI_LAYERS, &r->plus_marks, "", ""},
+    {"tokens.merge", CLI_LAYERS, &r->tokens_merge, "", ""},
+    {"tokens.speed", CLI_LAYERS, &r->tokens_speed, "", ""},
+    {"tokens.remove", CLI_LAYERS, &r->tokens_remove, "", ""}};
   memcpy(out, keys, sizeof keys);
   return (int)(sizeof keys / sizeof keys[0]);
 }
@@ -185,9 +197,10 @@ static int study_start(const char *name);
 /* Values that the parts could not live with. */
 static const char *study_impossible(const study_recipe *r) {
   const cli_layers *marks[] = {&r->recovery_marks, &r->which_marks, &r->types_marks,
-                               &r->text_marks, &r->start_marks, &r->distill_marks};
+                               &r->text_marks, &r->start_marks, &r->distill_marks,
+                               &r->plus_marks};
   int i, k;
-  for (i = 0; i < 6; i++) {
+  for (i = 0; i < 7; i++) {
     for (k = 0; k < marks[i]->count; k++)
       if (marks[i]->layer[k] <= (k ? marks[i]->layer[k - 1] : 0) || k >= BDPT_MAX_MARKS)
         return "marks must be at most 8 rising numbers of epochs";
@@ -196,8 +209,10 @@ static const char *study_impossible(const study_recipe *r) {
       r->gradient_window < 1 || r->gradient_epochs < 1 || r->map_epochs < 1 || r->which_stage < 1)
     return "seeds, epochs, batches and windows must be 1 or more (seeds: at most 100)";
   if (r->dense_epochs < 0 || r->dense_epochs > 1000) return "dense.epochs must be 0 to 1000";
-  if (r->which_remove.count != 2 || r->text_remove.count != 2)
-    return "which.remove and text.remove name two numbers of layers";
+  if (r->which_remove.count != 2 || r->text_remove.count != 2 || r->tokens_remove.count != 2)
+    return "which.remove, text.remove and tokens.remove name two numbers of layers";
+  if (r->plus_depth.count != r->plus_both.count || r->plus_multiple < 1)
+    return "plus.depth and plus.both are equally long, plus.multiple is 1 or more";
   if (study_start(r->start_best) < 0 || study_start(r->distill_start) < 0)
     return "a start is called paper, skip, skip-fit or fit";
   return NULL;
@@ -235,6 +250,13 @@ static void study_list(const int *layer, int count, char *out, size_t room) {
     used += (size_t)snprintf(out + used, room - used, "%s%d", i ? "," : "", layer[i]);
 }
 
+/* 1 for what may change within a study: more seeds belong to it, and parts 12 and 13 name what they
+ * were made with. */
+static int study_free_value(const char *name) {
+  return strcmp(name, "seeds") == 0 || strncmp(name, "plus.", 5) == 0 ||
+         strncmp(name, "tokens.", 7) == 0;
+}
+
 /* All values as one text, for the record and for telling one recipe from another. */
 static void study_values(study_recipe *r, char *out, size_t room) {
   cli_option keys[STUDY_KEYS];
@@ -244,7 +266,7 @@ static void study_values(study_recipe *r, char *out, size_t room) {
   for (k = 0; k < count && used < room; k++) {
     const void *v = keys[k].value;
     char text[200];
-    if (strcmp(keys[k].name, "seeds") == 0) continue; /* more seeds belong to the same study */
+    if (study_free_value(keys[k].name)) continue;
     switch (keys[k].kind) {
       case CLI_INT: snprintf(text, sizeof text, "%d", *(const int *)v); break;
       case CLI_SIZE: snprintf(text, sizeof text, "%zu", *(const size_t *)v); break;
@@ -398,6 +420,7 @@ typedef struct study_spec {
   int start, form, gelu, teacher;
   const cli_layers *marks;      /* epochs; the last is the length of the training */
   size_t seed;
+  double macs;                  /* of the fused network: its width gives the rest; 0: it stays */
 } study_spec;
 
 static study_spec study_spec_of(const study *s, int start, const cli_layers *marks, int seed) {
@@ -435,6 +458,9 @@ static void study_name(const study *s, const study_spec *p, char out[STUDY_NAME]
   snprintf(out, STUDY_NAME, "attention %s activation %s start %s form %d gelu %d epochs %s seed "
            "%zu teacher %s", list[0], list[1], study_starts[p->start].name, p->form, p->gelu, marks,
            p->seed, study_teachers[p->teacher]);
+  if (p->macs > 0)
+    snprintf(out + strlen(out), STUDY_NAME - strlen(out), " macs %.0f images %zu multiple %d",
+             p->macs, s->recipe.plus_images, s->recipe.plus_multiple);
 }
 
 /* A file name that belongs to this job of this study. */
@@ -470,6 +496,8 @@ static bdpt_recipe study_training(const study *s, int epochs, size_t seed) {
   return p;
 }
 
+static bdpt_status study_narrow(study *s, bdpt_model *m, double macs);
+
 /* The dense network with the layers gone and their places taken. */
 static bdpt_model *study_pruned(study *s, const study_spec *p) {
   bdpt_model *m = bdpt_model_clone(s->dense);
@@ -484,6 +512,7 @@ static bdpt_model *study_pruned(study *s, const study_spec *p) {
       else if (p->which[t][l]) status = bdpt_prune(m, t, l);
     }
   if (status == BDPT_OK) status = bdpt_fit_all(m, fit, &s->base.in.rest, NULL, NULL);
+  if (status == BDPT_OK && p->macs > 0) status = study_narrow(s, m, p->macs);
   if (status == BDPT_OK) return m;
   bdpt_model_free(m);
   return NULL;
@@ -1651,6 +1680,8 @@ static void study_tell_distill(study *s) {
   }
 }
 
+#include "reproduce_plus.h"
+
 /* =================================================================================================
  * 8  THE PARTS, AND WHAT THEY COST
  * =================================================================================================
@@ -1684,7 +1715,11 @@ static const struct {
    study_tell_text},
   {"start", "What training starts from: identity or least squares", 1 << 1 | 1 << 3,
    study_starting, study_tell_starting},
-  {"distil", "What a teacher brings", 1 << 1 | 1 << 3, study_distill, study_tell_distill}};
+  {"distil", "What a teacher brings", 1 << 1 | 1 << 3, study_distill, study_tell_distill},
+  {"plus", "Depth, width, or both, at the same cost", 1 << 1 | 1 << 3, study_plus,
+   study_tell_plus},
+  {"tokens", "Fewer tokens: does pruning keep its worth?", 1 << 1 | 1 << 3 | 1 << 11,
+   study_tokens, study_tell_tokens}};
 
 typedef struct study_cost { double train, eval, seconds; } study_cost;
 
@@ -1751,6 +1786,11 @@ static study_cost study_cost_of(study *s, int part) {
     c.eval += layers * 2 * held;
   }
   if (part == 11) study_cost_jobs(s, STUDY_OWN, &r->distill_marks, &c); /* one is of part 10 */
+  if (part == 12) study_cost_jobs(s, STUDY_PLUS_JOBS * r->plus_depth.count, &r->plus_marks, &c);
+  if (part == 13) {
+    c.eval = 2 * r->tokens_merge.count * held;
+    c.seconds = r->tokens_speed.count * study_cost_speed(s) / 4; /* Small is a quarter of it */
+  }
   c.seconds += c.train / s->train_speed + c.eval / s->eval_speed;
   return c;
 }
@@ -1947,6 +1987,10 @@ static bdpt_status study_check(study *s) {
   const study_recipe *r = &s->recipe;
   int depth = s->base.depth, i, most = r->map_most > r->map_rounds ? r->map_most : r->map_rounds;
   const cli_layers *both[] = {&r->start_budgets, &r->map_budgets};
+  for (i = 0; i < r->plus_depth.count; i++) {
+    if (r->plus_depth.layer[i] > most) most = r->plus_depth.layer[i];
+    if (r->plus_both.layer[i] > most) most = r->plus_both.layer[i];
+  }
   for (i = 0; i < 2; i++) {
     if (r->which_remove.layer[i] > most) most = r->which_remove.layer[i];
     if (r->text_remove.layer[i] > most) most = r->text_remove.layer[i];

@@ -1,8 +1,11 @@
 /* How fast the library is, against OpenBLAS, PyTorch and ONNX Runtime and against itself.
  *
- *   make bench                          a quarter of an hour; alone on the machine, please
+ *   make bench                          forty minutes; alone on the machine, please
  *   make bench ARGS="--quick"           a minute or two, fewer cases
  *   build/bench --help
+ *
+ * `make bench` binds OpenMP's threads to processors, ours and PyTorch's (OMP_PROC_BIND=true unless
+ * it is set); ONNX Runtime has threads of its own.
  *
  * Nothing here is a test: a timing depends on the machine. Nothing depends on a peer either; what
  * is not installed is skipped with a note. OpenBLAS is opened at run time; PyTorch and ONNX Runtime
@@ -24,6 +27,8 @@
  *   peak_fraction_base_b1_2t     share of the multiply-add peak, DeiT-B, 1 image, 2 threads
  *   prune_speedup_ti, _s, _b     dense to 5 + 5 layers removed and fused, mean over batch, threads
  *   prune_speedup_s_4_3          Small with 4 + 3 removed
+ *   merge_of_macs, _worst        speed-up of pruning over that of the multiply-adds, tokens merged
+ *   plus_over_width_4g, _2g, _1g depth and width over width alone at equal MACs, by class
  *   infer_peer_1t, _2t           against the best peer, mean over Ti, S, B and batch 1, 16
  *   infer_worst_1t, _2t          the worst of these cases
  *   train_peer_1t, _2t           training steps against PyTorch, mean over four networks
@@ -44,13 +49,15 @@
 #include "bench_peak.h"
 #include "bench_products.h"
 #include "bench_networks.h"
+#include "bench_merge.h"
+#include "bench_width.h"
 #include "bench_growth.h"
 
 static const char usage[] =
   "usage: bench [options]\n"
   "  --quick         fewer cases and rounds, a minute or two\n"
-  "  --only LIST     sections, separated by commas: matmul attention inference prune training\n"
-  "                  memory growth isa\n"
+  "  --only LIST     sections, separated by commas: matmul attention inference prune merge\n"
+  "                  width training memory growth isa\n"
   "  --threads N     use at most N threads (default: all processors)\n"
   "  --rounds N      rounds per case, 1 to 60\n"
   "  --no-peers      leave out OpenBLAS, PyTorch and ONNX Runtime\n"
@@ -61,8 +68,9 @@ static const char usage[] =
 typedef struct section { const char *name; void (*run)(void); } section;
 static const section sections[] = {
   {"matmul", section_matmul}, {"attention", section_attention}, {"inference", section_inference},
-  {"prune", section_prune}, {"training", section_training}, {"memory", section_memory},
-  {"growth", section_growth}, {"isa", section_isa}};
+  {"prune", section_prune}, {"merge", section_merge}, {"width", section_width},
+  {"training", section_training}, {"memory", section_memory}, {"growth", section_growth},
+  {"isa", section_isa}};
 enum { SECTIONS = sizeof sections / sizeof *sections };
 
 /* 1 if a comma-separated list holds the name; the whole list if name is NULL: all are known. */

@@ -386,9 +386,10 @@ static void note(const char *format, ...) {
 static const char *const summary_names[] = {
   "matmul_openblas_1t", "matmul_openblas_2t", "attention_products_1t", "attention_products_2t",
   "peak_fraction_base_b1_2t", "prune_speedup_ti", "prune_speedup_s", "prune_speedup_b",
-  "prune_speedup_s_4_3", "infer_peer_1t", "infer_peer_2t", "infer_worst_1t", "infer_worst_2t",
-  "infer_tuned_1t", "infer_tuned_2t", "train_peer_1t", "train_peer_2t", "train_tuned_1t",
-  "train_tuned_2t", "train_memory", "bf16_infer_base", "bf16_train",
+  "prune_speedup_s_4_3", "merge_of_macs", "merge_of_macs_worst", "plus_over_width_4g",
+  "plus_over_width_2g", "plus_over_width_1g", "infer_peer_1t", "infer_peer_2t", "infer_worst_1t",
+  "infer_worst_2t", "infer_tuned_1t", "infer_tuned_2t", "train_peer_1t", "train_peer_2t",
+  "train_tuned_1t", "train_tuned_2t", "train_memory", "bf16_infer_base", "bf16_train",
   "growth_worst", "isa_avx2", "o3_native"};
 enum { SUMMARIES = sizeof summary_names / sizeof *summary_names };
 static double summary_value[SUMMARIES];

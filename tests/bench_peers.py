@@ -244,6 +244,8 @@ def serve(peer, before):
 
 def main():
     global CHANNEL
+    if sys.argv[1] == 'onnx':  # PyTorch exports; its OpenMP must not bind the threads of others
+        os.environ.pop('OMP_PROC_BIND', None)
     no_help = preload_for_mkl() if sys.argv[1] == 'tuned' else ''
     CHANNEL = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)

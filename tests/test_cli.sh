@@ -44,7 +44,7 @@ run 0 --help; says out "COMMAND"
 run 0 --version; says out "boundarydpt [0-9]"
 run 2; says err "usage"
 run 2 nonsense; says err "no command 'nonsense'"; one_line
-for command in run info train eval probe prune fuse classify export report; do
+for command in run info train eval probe prune plus fuse classify segment export report; do
   run 0 $command --help; says out "usage: boundarydpt $command"
   run 2 $command --nonsense; says err "no option '--nonsense'"; one_line
 done
@@ -55,6 +55,9 @@ run 2 eval m --threads -3; one_line
 run 2 eval m --isa sse9; says err "avx2"; one_line
 run 2 eval m --bf16 1; says err "too many"; one_line
 run 2 eval m --part middle; says err "middle"; one_line
+run 2 info m --merge many; says err "'many'"; one_line
+run 2 classify m p --merge -2; says err "tokens per block"; one_line
+run 2 eval m --merge -1; says err "0 or more tokens per block, got '-1'"; one_line
 run 2 eval m --data a --generated; says err "exclude"; one_line
 run 2 train; says err "out FILE"; one_line
 run 2 train --out a --distill often; one_line
@@ -63,6 +66,15 @@ run 2 prune m --out n; says err "budget"; one_line
 run 2 prune m --out n --attention 1,x; says err "3,7,11"; one_line
 run 2 prune m --out n --budget 2 --attention 1; one_line
 run 2 prune m --out n --budget 2 --start well; says err "fit-activation"; one_line
+run 2 plus m --out n; says err "how narrow"; one_line
+run 2 plus m --fewer 2; says err "out NEW"; one_line
+run 2 plus m --out n --fewer 0.5; says err "more than 1"; one_line
+run 2 plus m --out n --fewer 2 --ms 3; says err "one target"; one_line
+run 2 plus m --out n --fewer 2 --what less; says err "both, depth or width"; one_line
+run 2 plus m --out n --fewer 2 --order last; says err "turns"; one_line
+run 2 plus m --out n --fewer 2 --importance none; says err "chance"; one_line
+run 2 plus m --out n --macs 2 --what width --search 1,1; says err "removes no layers"; one_line
+run 2 plus m --out n --macs 2; says err "how deep"; one_line
 run 2 run --start well; says err "fit-activation"; one_line
 run 2 run --budget 3 --least 2; one_line
 run 2 probe m --what nothing; one_line
@@ -109,6 +121,16 @@ run 0 info m.safetensors; says out "4 blocks of width 16"
 run 0 info m.safetensors --json; says out '"kind":"info"'; says out '"depth":4'
 run 0 eval m.safetensors --data images --json; says out '"images":200'
 run 0 eval m.safetensors --data images --part held; says out "on 100 held images"
+# Merged tokens: fewer multiply-adds; 0 is what was always computed.
+cp out whole
+run 0 eval m.safetensors --data images --part held --merge 0
+if [ "$(sed 's/, [0-9]* images.s//' whole)" = "$(sed 's/, [0-9]* images.s//' out)" ]; then ok
+else bad "--merge 0 differs"; fi
+run 0 eval m.safetensors --data images --part held --merge 3; says out "3 tokens merged per block"
+run 0 eval m.safetensors --data images --part held --merge 3 --json; says out '"merge":3,"macs":'
+run 0 info m.safetensors --json; sed 's/.*"macs":\([0-9]*\).*/\1/' out > whole
+run 0 info m.safetensors --merge 3 --json; sed 's/.*"macs":\([0-9]*\).*/\1/' out > merged
+if [ "$(cat merged)" -lt "$(cat whole)" ]; then ok; else bad "merging spares nothing"; fi
 run 0 probe m.safetensors --data images --json --steps 4 --window 2 --images 50 --batch 25 --quiet
 says out '"kind":"disparity"'; says out '"kind":"recovery"'
 
@@ -117,6 +139,20 @@ says out '"attention":2'; says out '"parent":"[0-9a-f]'
 run 0 fuse p.safetensors --out f.safetensors --data images; says out "f.safetensors"
 run 0 info f.safetensors; says out "fused"; says out "certificate"; says out "parent"
 run 0 eval f.safetensors --data images --part held
+few="--data images --quiet --epochs 2 --batch 50 --repeats 3 --multiple 2"
+# shellcheck disable=SC2086
+run 0 plus m.safetensors --out w.safetensors --what width --fewer 1.6 $few --json
+says out '"kind":"plus_step"'; says out '"name":"plus","what":"width"'; says out '"speedup":'
+run 0 info w.safetensors; says out "4 blocks of width 1[024]"; says out "parent"
+# shellcheck disable=SC2086
+run 0 plus m.safetensors --out w.safetensors --attention 1 --activation 2,3 --ms 1000 $few
+says out "step 2"; says out "ratios x 0.000"; says out "at once"
+absent w.safetensors.ckpt.width2
+absent w.safetensors.ckpt.plus2.stage2
+run 0 info w.safetensors; says out "2 MLPs fused"
+# shellcheck disable=SC2086
+run 1 plus m.safetensors --out w.safetensors --what depth --fewer 50 $few
+says err "has 0"; one_line
 run 0 prune m.safetensors --out s.safetensors --attention 1 --activation 2,3 --start fit \
   --data images
 says out "3 layers fitted, not exact"
@@ -272,6 +308,33 @@ if command -v curl > /dev/null 2>&1; then
   if [ $? -eq 1 ]; then ok; else bad "a file with a wrong SHA-256 was accepted"; fi
   absent store/deit-00000000.pth; absent store/deit-00000000.pth.part
 fi
+
+# Masks: a classifier becomes a network for them, dense or pruned, and is judged; scenes written as
+# files give the same pictures; a stop and a second start end where one run does.
+run 2 segment m.safetensors --classes 300; says err "1 to 254"; one_line
+run 2 segment m.safetensors --draw a --data b; one_line
+run 1 segment m.safetensors --quiet; says err "is a classifier: --out NEW"; one_line
+small="--image 32 --images 24 --test 4 --epochs 1 --quiet --threads 1"
+run 0 segment m.safetensors --out seg.safetensors $small --draw scenes --overlays over --pictures 2
+says out "on 4 pictures: mean IoU"; says out "background"
+[ "$(head -c 4 over/overlay-001.png | tail -c 3)" = PNG ] && ok || bad "no overlay"
+absent over/overlay-002.png; absent seg.safetensors.ckpt
+run 0 segment seg.safetensors --test 4 --quiet --json --record run.jsonl
+says out '"mean_iou":'; says out '"accuracy":'; says run.jsonl '"png":"iVBORw0KGgo'
+run 0 report run.jsonl page.html; says page.html 'src="data:image/png;base64,iVBORw0KGgo'
+run 1 segment seg.safetensors --data scenes; says err "knows 21 classes, the masks have 150"
+one_line
+run 0 segment seg.safetensors --data scenes --classes 21 --quiet; says out "on 4 pictures"
+run 0 prune m.safetensors --attention 1 --activation 0 --out thin.safetensors
+small="--classes 21 --image 32 --epochs 1 --quiet"
+run 0 segment thin.safetensors --out thin.seg --data scenes $small
+run 0 info thin.seg --json; says out '"attention_removed":\[1\]'; says out '"fused":\[0\]'
+run 0 segment thin.seg --data scenes --classes 21 --quiet --beside seg.safetensors
+says out "times as fast as seg.safetensors"
+rm scenes/annotations/validation/00002.pgm
+run 1 segment seg.safetensors --data scenes --classes 21; says err "no mask .* for 00002.ppm"
+one_line
+run 1 segment seg.safetensors --data no --classes 21; says err "no/images/validation"; one_line
 
 echo "test_cli.sh: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -167,7 +167,8 @@ n=$(grep -Ec '^(NT|NN|TN) [0-9,]+ 1t +[1-9][0-9.]* \([0-9.]+-[0-9.]+\) ' "$work/
 check $? "bench --only matmul printed $n products instead of 4"
 for name in matmul_openblas_1t matmul_openblas_2t attention_products_1t attention_products_2t \
             peak_fraction_base_b1_2t prune_speedup_ti prune_speedup_s prune_speedup_b \
-            prune_speedup_s_4_3 infer_peer_1t infer_peer_2t infer_worst_1t infer_worst_2t \
+            prune_speedup_s_4_3 plus_over_width_4g plus_over_width_2g plus_over_width_1g \
+            infer_peer_1t infer_peer_2t infer_worst_1t infer_worst_2t \
             train_peer_1t train_peer_2t train_memory bf16_infer_base bf16_train growth_worst \
             isa_avx2 o3_native; do
   n=$(grep -Ec "^RATIO $name (skipped|[0-9]+\.[0-9]+)$" "$work/bench.out")

@@ -25,7 +25,7 @@ study() {
 says() { if grep -q -- "$2" "$work/$1"; then ok; else bad "'$2' is not in $1"; fi; }
 # Everything that does not depend on clock or machine.
 numbers() {
-  grep -v -e '"kind":"timing"' -e '"kind":"part"' -e '"kind":"setup"' -e '"kind":"done"' "$1"
+  grep -v -e 'timing"' -e '"kind":"part"' -e '"kind":"setup"' -e '"kind":"done"' "$1"
 }
 
 if [ ! -x "$tool" ]; then
@@ -39,7 +39,7 @@ says out "11  distil"; says out "left to do: about"
 study 1 --out "$work/a" --part 7
 says err "part 7 needs part 1 (dense), which is not done"
 study 0 --out "$work/a"
-for part in 1 2 3 4 5 6 7 8 9 10 11; do
+for part in 1 2 3 4 5 6 7 8 9 10 11 12 13; do
   if grep -q "\"kind\":\"part\",\"part\":$part," "$work/a/reproduce.jsonl"; then ok
   else bad "part $part is not in the record"; fi
 done
@@ -58,6 +58,10 @@ lines ranking 13 "way,seed,attention,activation,marks,accuracy,test,params,macs"
 lines single 25 "type,layer,skip,fit,error,images"
 lines split 7 "start,seed,budget,attention,activation,predicted,exact,one,more"
 lines distillation 5 "teacher,seed,attention,activation,marks,accuracy,test,params,macs"
+lines plus 6 "way,start,budget,width,seed,attention,activation,marks,accuracy,test,params,macs"
+lines tokens 5 "network,merge,accuracy,macs"
+lines tokens_timing 3 "model,image,merge,attention,activation,speedup,speedup_low,speedup_high,\
+dense_ms,ms,ms_low,ms_high,batch,dense_macs,macs,params"
 
 # The page: every section has its drawing.
 if [ "$(grep -c '<svg viewBox="0 0 372' "$work/page.html")" -ge 20 ]; then ok
@@ -109,7 +113,7 @@ sed 's/^start.extra .*/start.extra 40/' data/quick.recipe > "$work/other.recipe"
 study 1 --out "$work/c" --recipe "$work/other.recipe"
 says err "the network has 12 blocks"
 study 1 --out "$work/c" --recipe "$work/nothing"
-study 2 --out "$work/c" --part 12
+study 2 --out "$work/c" --part 14
 study 2 --out "$work/c" --seeds 1000
 study 0 --out "$work/a" --fresh --part 4,8 --list
 if [ -f "$work/a/previous.jsonl" ]; then ok; else bad "--fresh left nothing behind"; fi

@@ -1,0 +1,355 @@
+/* =================================================================================================
+ * plus.h: depth and width together, from one dense network to one small one (the `plus` command)
+ * =================================================================================================
+ * bdpt_plus does the work. Here is what the command line leaves open: how far depth goes where only
+ * a budget is given, how the epochs are divided among the recoveries, and how the result is told.
+ *
+ * With "--fewer 2.5" and --what both, depth goes half of the way on a logarithmic scale: layers are
+ * removed, activation and attention in turn, until the MACs are 1 / sqrt(2.5) of the dense ones,
+ * and width does the rest; --share moves that point. --what depth goes all the way with layers
+ * alone, --what width with units alone. So three networks of equal cost can be made by three
+ * commands with the same number of training epochs, and compared.
+ *
+ * Held-out images make the choices and the accuracies of the steps. The test images are read once,
+ * at the end, by the dense network and the finished one.
+ */
+#ifndef PLUS_H
+#define PLUS_H
+
+#include "input.h"
+#include "run.h"
+
+typedef struct plus_options {
+  cli_common common;
+  input_source from;
+  const char *out, *start, *what, *order, *importance;
+  cli_layers layer[2], search;     /* named; or so many of each type, found by the search */
+  double ratio[BDPT_WIDTHS], fewer, macs, params, ms, share, lr;
+  int budget, rounds, multiple, even, epochs, between, batch, image, repeats;
+  size_t images, tune_images, score_images, held, test;
+} plus_options;
+
+typedef struct plus {
+  const plus_options *o;
+  bdpt_context *ctx;
+  bdpt_model *dense, *model;
+  input in;
+  bdpt_plus_options work;
+  bdpt_plus_result *out;
+  bdpt_real *batch;                /* images to time */
+} plus;
+
+CLI_FN double plus_clock(void *user) {
+  (void)user;
+  return cli_now();
+}
+
+/* The place of a word in a list that ends with NULL, -1: it is not there. */
+CLI_FN int plus_word(const char *word, const char *const *list) {
+  int i;
+  for (i = 0; list[i]; i++)
+    if (strcmp(word, list[i]) == 0) return i;
+  return -1;
+}
+
+static const char *const plus_whats[] = {"both", "depth", "width", NULL};
+static const char *const plus_orders[] = {"depth", "width", "turns", NULL};
+static const char *const plus_importances[] = {"taylor", "l1", "l2", "chance", NULL};
+
+/* What is wrong with the options, or NULL. */
+CLI_FN const char *plus_check(const plus_options *o) {
+  int targets = (o->fewer > 0) + (o->macs > 0) + (o->params > 0) + (o->ms > 0), i, ratios = 0;
+  int depth = o->layer[0].count + o->layer[1].count > 0, what = plus_word(o->what, plus_whats);
+  for (i = 0; i < BDPT_WIDTHS; i++) ratios |= o->ratio[i] > 0;
+  if (!o->out) return "--out NEW is needed: where the network is saved";
+  if (what < 0) return "--what wants both, depth or width";
+  if (plus_word(o->order, plus_orders) < 0) return "--order wants depth, width or turns";
+  if (plus_word(o->importance, plus_importances) < 0)
+    return "--importance wants taylor, l1, l2 or chance";
+  if (input_start(o->start) < 0) return "--start wants " INPUT_STARTS;
+  if (targets > 1) return "one target is enough: --fewer, --macs, --params or --ms";
+  if (o->search.count != 0 && o->search.count != 2) return "--search wants two numbers: 2,3";
+  if (depth + (o->search.count > 0) + (o->budget > 0) > 1)
+    return "layers are named, searched (--search) or found by both stages (--budget)";
+  if (what == 2 && (depth || o->search.count || o->budget)) return "--what width removes no layers";
+  if (what == 1 && ratios) return "--what depth narrows nothing";
+  if (what != 1 && targets == 0 && !ratios)
+    return "how narrow? --fewer, --macs, --params, --ms, or shares such as --channels 0.5";
+  if (what != 2 && !depth && !o->search.count && !o->budget && !(o->fewer > 0))
+    return "how deep? --attention and --activation, --search, --budget, or --fewer";
+  if (o->fewer != 0 && !(o->fewer > 1)) return "--fewer wants more than 1";
+  if (o->share < 0 || o->share > 1) return "--share wants 0 to 1";
+  if (o->epochs < 1 || o->epochs > 10000 || o->between < 0 || o->batch < 1 || o->repeats < 1 ||
+      o->repeats > RUN_REPEATS || o->rounds < 0 || o->multiple < 0)
+    return "a count is out of range (--repeats: 1 to 101)";
+  return NULL;
+}
+
+/* How many layers of each type, activation first, bring the MACs to a part of the dense ones. */
+CLI_FN bdpt_status plus_depth(plus *p, double part, int remove[2]) {
+  bdpt_config c = p->dense->config;
+  bdpt_cost_report cost;
+  double budget;
+  int k, type;
+  bdpt_status s = bdpt_cost(p->ctx, &c, &cost);
+  budget = part * cost.macs;
+  remove[0] = remove[1] = 0;
+  for (k = 0; s == BDPT_OK && cost.macs > budget && k < 2 * c.depth; k++) {
+    bdpt_block *b = &c.block[k / 2];
+    type = k % 2 ? BDPT_ATTENTION : BDPT_ACTIVATION;
+    remove[type]++;
+    if (type == BDPT_ACTIVATION) b->activation = BDPT_REMOVED, b->mlp_form = BDPT_FUSED;
+    else b->attention = input_start(p->o->start) & 1 ? BDPT_FITTED : BDPT_REMOVED;
+    s = bdpt_cost(p->ctx, &c, &cost);
+  }
+  if (s == BDPT_OK && cost.macs > budget) {
+    snprintf(p->ctx->message, sizeof p->ctx->message, "without all its attention and activations "
+             "the network has %.4g M MACs, more than %.4g M", 1e-6 * cost.macs, 1e-6 * budget);
+    s = p->ctx->status = BDPT_E_ARGUMENT;
+  }
+  return s;
+}
+
+/* One recipe; the searches train briefly, the recoveries share the epochs. */
+CLI_FN void plus_recipes(plus *p) {
+  const plus_options *o = p->o;
+  bdpt_plus_options *w = &p->work;
+  int steps = w->order == BDPT_IN_TURNS ? (o->rounds ? o->rounds : 2) : 2, i;
+  int between = o->between ? o->between : o->epochs / (2 * steps) > 0 ? o->epochs / (2 * steps) : 1;
+  bdpt_recipe r;
+  memset(&r, 0, sizeof r);
+  r.epochs = 1;
+  r.batch = o->batch;
+  r.lr = o->lr;
+  r.clip = r.flip = 1;
+  r.crop = 4;
+  r.smoothing = 0.1;
+  r.seed = o->common.seed;
+  r.epoch_images = o->images < p->in.rest.count ? o->images : 0;
+  w->depth.collect.recipe = w->depth.search.recipe = r;
+  for (i = 0; i < 2 * BDPT_MAX_DEPTH; i++) w->depth.search.stage[i] = 1;
+  r.epoch_images = o->tune_images < p->in.rest.count ? o->tune_images : 0;
+  r.distill = BDPT_DISTILL_SOFT;
+  if (w->order != BDPT_IN_TURNS && strcmp(o->what, "both") != 0) steps = 1;
+  w->between = w->depth.finetune = r;
+  w->between.epochs = between;
+  w->depth.finetune.epochs = o->epochs - (steps - 1) * between;
+  if (w->depth.finetune.epochs < 1) w->depth.finetune.epochs = 1;
+}
+
+CLI_FN bdpt_status plus_width(plus *p) {
+  const plus_options *o = p->o;
+  bdpt_width_options *w = &p->work.width;
+  bdpt_cost_report cost;
+  size_t side = (size_t)p->dense->config.image;
+  bdpt_status s = bdpt_cost(p->ctx, &p->dense->config, &cost);
+  memcpy(w->ratio, o->ratio, sizeof w->ratio);
+  w->multiple = o->multiple;
+  w->even = o->even;
+  w->importance = plus_word(o->importance, plus_importances);
+  w->images = o->score_images;
+  w->seed = o->common.seed;
+  if (o->fewer > 0) w->target = BDPT_TO_MACS, w->budget = cost.macs / o->fewer;
+  if (o->macs > 0) w->target = BDPT_TO_MACS, w->budget = 1e6 * o->macs;
+  if (o->params > 0) w->target = BDPT_TO_PARAMS, w->budget = 1e6 * o->params;
+  if (o->ms > 0) w->target = BDPT_TO_MS, w->budget = o->ms;
+  w->clock = plus_clock;
+  w->batch_images = RUN_BATCH;
+  w->batch = p->batch = (bdpt_real *)calloc(RUN_BATCH * 3 * side * side, sizeof *p->batch);
+  if (!p->batch) return BDPT_E_MEMORY;
+  return s == BDPT_OK ? bdpt_load_batch(p->ctx, &p->dense->config, &p->in.held, 0, RUN_BATCH,
+                                        p->batch, NULL) : s;
+}
+
+/* The command line as the library's options. */
+CLI_FN bdpt_status plus_request(plus *p) {
+  const plus_options *o = p->o;
+  bdpt_plus_options *w = &p->work;
+  int what = plus_word(o->what, plus_whats), t, i;
+  bdpt_status s = BDPT_OK;
+  w->order = plus_word(o->order, plus_orders);
+  w->rounds = o->rounds;
+  w->depth.start = input_start(o->start);
+  w->depth.budget = o->budget;
+  for (t = 0; t < 2; t++) {
+    if (o->search.count) w->depth.search.remove[t] = o->search.layer[t];
+    for (i = 0; i < o->layer[t].count; i++) {
+      if (o->layer[t].layer[i] < p->dense->config.depth) {
+        w->which[t][o->layer[t].layer[i]] = 1;
+        continue;
+      }
+      snprintf(p->ctx->message, sizeof p->ctx->message, "layer %d, but the network has layers 0 to "
+               "%d", o->layer[t].layer[i], p->dense->config.depth - 1);
+      return p->ctx->status = BDPT_E_ARGUMENT;
+    }
+  }
+  if (what != 2 && !o->search.count && !o->budget && !o->layer[0].count && !o->layer[1].count)
+    s = plus_depth(p, pow(o->fewer, what == 1 ? -1 : -o->share), w->depth.search.remove);
+  if (s == BDPT_OK && what != 1) s = plus_width(p);
+  plus_recipes(p);
+  return s;
+}
+
+CLI_FN void plus_forget(const char *checkpoint) {
+  char path[1100];
+  int i;
+  cli_forget_checkpoint(checkpoint);
+  for (i = 1; i <= BDPT_MAX_STEPS; i++) {
+    snprintf(path, sizeof path, "%s.plus%d", checkpoint, i);
+    cli_forget_checkpoint(path);
+    snprintf(path, sizeof path, "%s.width%d", checkpoint, i);
+    remove(path);
+  }
+}
+
+/* -------------------------------------------------------------------------------------------------
+ * Telling
+ * ---------------------------------------------------------------------------------------------- */
+
+CLI_FN void plus_tell_step(const plus *p, int i) {
+  const bdpt_plus_step *t = &p->out->step[i];
+  const bdpt_stage2_result *r = &t->recovery;
+  cli_json j = {NULL, 0, 0, 0, 0};
+  char layers[80] = "", width[80] = "";
+  if (t->removed[0] + t->removed[1])
+    snprintf(layers, sizeof layers, "%d attention, %d activation", t->removed[0], t->removed[1]);
+  if (t->narrowed)
+    snprintf(width, sizeof width, "%sratios x %.3f", layers[0] ? "; " : "", t->width.factor);
+  if (!p->o->common.json) {
+    printf("step %d   %s%s: %.1f M MACs, %.2f M parameters\n"
+           "         held-out %.2f %% at once, %.2f %% recovered, %.2f %% fused\n", i + 1, layers,
+           width, 1e-6 * t->cost.macs, 1e-6 * (double)t->cost.params, r->at_once.top1,
+           r->recovered.top1, r->fused.top1);
+    return;
+  }
+  cli_json_open(&j, "plus_step");
+  cli_json_real(&j, "step", i + 1);
+  cli_json_real(&j, "attention", t->removed[0]);
+  cli_json_real(&j, "activation", t->removed[1]);
+  cli_json_real(&j, "narrowed", t->narrowed);
+  cli_json_real(&j, "factor", t->width.factor);
+  if (t->width.ms > 0) cli_json_real(&j, "planned_ms", t->width.ms);
+  cli_json_real(&j, "params", (double)t->cost.params);
+  cli_json_real(&j, "macs", t->cost.macs);
+  cli_json_real(&j, "at_once", r->at_once.top1);
+  cli_json_real(&j, "recovered", r->recovered.top1);
+  cli_json_real(&j, "fused", r->fused.top1);
+  cli_json_real(&j, "images", (double)r->recovered.count);
+  cli_json_close(&j);
+  cli_json_print(&j, stdout);
+}
+
+CLI_FN bdpt_status plus_tell_row(const plus *p, const char *name, bdpt_model *m,
+                                 const run_time *time, const run_time *dense) {
+  cli_json j = {NULL, 0, 0, 0, 0};
+  bdpt_cost_report cost;
+  bdpt_accuracy a;
+  bdpt_status s = bdpt_evaluate(m, &p->in.tested, &a);
+  if (s == BDPT_OK) s = bdpt_cost(p->ctx, &m->config, &cost);
+  if (s != BDPT_OK) return s;
+  if (!p->o->common.json) {
+    printf("%-8s test %.2f %%, %.2f M parameters, %.1f M MACs, %.2f ms (%.2f-%.2f) for %d images, "
+           "%.2f x\n", name, a.top1, 1e-6 * (double)cost.params, 1e-6 * cost.macs, time->ms,
+           time->low, time->high, RUN_BATCH, dense->ms / time->ms);
+    return BDPT_OK;
+  }
+  cli_json_open(&j, "row");
+  cli_json_text(&j, "name", name);
+  cli_json_text(&j, "what", p->o->what);
+  cli_json_text(&j, "order", p->o->order);
+  cli_json_text(&j, "start", p->o->start ? p->o->start : "paper");
+  cli_json_real(&j, "epochs", p->o->epochs);
+  cli_json_real(&j, "seed", (double)p->o->common.seed);
+  cli_json_real(&j, "accuracy", a.top1);
+  cli_json_real(&j, "top5", a.top5);
+  cli_json_real(&j, "images", (double)a.count);
+  cli_json_real(&j, "params", (double)cost.params);
+  cli_json_real(&j, "macs", cost.macs);
+  cli_json_real(&j, "macs_no_matmul", cost.macs_no_matmul);
+  cli_json_real(&j, "ms", time->ms);
+  cli_json_real(&j, "ms_low", time->low);
+  cli_json_real(&j, "ms_high", time->high);
+  cli_json_real(&j, "batch", RUN_BATCH);
+  cli_json_real(&j, "speedup", dense->ms / time->ms);
+  cli_json_close(&j);
+  cli_json_print(&j, stdout);
+  return BDPT_OK;
+}
+
+/* What happened; then both networks, timed in turn and tested. */
+CLI_FN bdpt_status plus_tell(plus *p) {
+  static run timing; /* run_measure wants the context and held-out images of one */
+  bdpt_model *pair[2];
+  run_time time[2];
+  bdpt_status s;
+  int i;
+  if (!p->o->common.json && p->out->count) {
+    printf("layers  ");
+    for (i = 0; i < p->out->count; i++)
+      printf("%s %s %d", i ? "," : "", run_type[p->out->type[i]], p->out->layer[i]);
+    printf("\n");
+  }
+  for (i = 0; i < p->out->steps; i++) plus_tell_step(p, i);
+  pair[0] = p->dense, pair[1] = p->model;
+  timing.ctx = p->ctx, timing.in = p->in;
+  s = run_measure(&timing, pair, 2, p->o->repeats, time);
+  if (s == BDPT_OK) s = plus_tell_row(p, "dense", p->dense, &time[0], &time[0]);
+  if (s == BDPT_OK) s = plus_tell_row(p, "plus", p->model, &time[1], &time[0]);
+  return s;
+}
+
+/* -------------------------------------------------------------------------------------------------
+ * The command
+ * ---------------------------------------------------------------------------------------------- */
+
+CLI_FN bdpt_status plus_open(plus *p, const char *path) {
+  const plus_options *o = p->o;
+  const bdpt_config *c;
+  bdpt_status s = input_open(&p->in, p->ctx, &o->from, INPUT_TRAIN | INPUT_TEST);
+  if (s == BDPT_OK) s = input_keep(p->ctx, &p->in.held, o->held);
+  if (s == BDPT_OK) s = input_keep(p->ctx, &p->in.tested, o->test);
+  if (s == BDPT_OK && p->in.held.count < RUN_BATCH)
+    s = input_fail(&p->in, "%.250s: too few images: a tenth of each class is held out, and 16 of "
+                   "those are needed to measure times", p->in.folder);
+  if (s == BDPT_OK && !(p->dense = input_model(p->ctx, path, o->image))) s = p->ctx->status;
+  if (s != BDPT_OK) return s;
+  c = &p->dense->config;
+  input_fit(&p->in, c->image);
+  if (c->classes != p->in.train.classes) {
+    snprintf(p->ctx->message, sizeof p->ctx->message, "%.150s names %d classes, the images have "
+             "%d: train --from %.150s gives it a new classifier", path, c->classes,
+             p->in.train.classes, path);
+    return p->ctx->status = BDPT_E_SHAPE;
+  }
+  p->model = bdpt_model_clone(p->dense);
+  return p->model ? plus_request(p) : p->ctx->status;
+}
+
+CLI_FN int plus_command(bdpt_context *ctx, const char *path, const plus_options *o) {
+  cli_progress progress;
+  char checkpoint[1024];
+  bdpt_hooks hooks;
+  bdpt_status s;
+  plus p;
+  memset(&p, 0, sizeof p);
+  p.o = o, p.ctx = ctx;
+  p.out = (bdpt_plus_result *)calloc(1, sizeof *p.out);
+  cli_progress_open(&progress, o->common.quiet);
+  snprintf(checkpoint, sizeof checkpoint, "%s.ckpt", o->out);
+  if (o->common.fresh) plus_forget(checkpoint);
+  hooks = cli_hooks(&progress, checkpoint);
+  s = p.out ? plus_open(&p, path) : BDPT_E_MEMORY;
+  if (s == BDPT_OK) s = bdpt_plus(p.model, &p.in.rest, &p.in.held, &p.work, &hooks, p.out);
+  cli_progress_clear(&progress);
+  if (s == BDPT_OK) s = bdpt_model_save(p.model, o->out, BDPT_F32);
+  if (s == BDPT_OK) plus_forget(checkpoint);
+  if (s == BDPT_OK) s = plus_tell(&p);
+  free(p.out);
+  free(p.batch);
+  bdpt_model_free(p.dense);
+  bdpt_model_free(p.model);
+  input_close(&p.in);
+  return cli_finish("plus", ctx, s, "the same command goes on from here");
+}
+
+#endif /* PLUS_H */

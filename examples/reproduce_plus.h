@@ -1,0 +1,219 @@
+/* reproduce_plus.h: parts 12 and 13 of the study (reproduce.h, which includes this file)
+ *
+ *   12 plus    depth, width, and both together: accuracy at the same multiply-accumulates
+ *   13 tokens  merging tokens, in the dense and in a pruned network: accuracy and speed
+ *
+ * Both came after the others. Their recipe is no part of a study's identity, as theirs is: nothing
+ * else depends on it, and their lines and jobs name what they were made with.
+ */
+#ifndef REPRODUCE_PLUS_H
+#define REPRODUCE_PLUS_H
+
+/* ---- 12  Depth and width ---- */
+
+enum { STUDY_DEPTH, STUDY_WIDTH, STUDY_BOTH };
+static const char *const study_way_plus[] = {"depth", "width", "both"};
+
+/* What is made for each budget. Width alone leaves every layer, so it has no start to choose. */
+static const struct { int way, fit; } study_plus_jobs[] = {
+  {STUDY_DEPTH, 0}, {STUDY_DEPTH, 1}, {STUDY_WIDTH, 0}, {STUDY_BOTH, 0}, {STUDY_BOTH, 1}};
+enum { STUDY_PLUS_JOBS = 5 };
+
+/* Multiply-accumulates of the dense network without its first n layers of each type by recovery,
+ * fused: the budget that all ways share. */
+static double study_budget(const study *s, int n) {
+  bdpt_config c = s->dense->config;
+  bdpt_cost_report cost;
+  int i;
+  for (i = 0; i < n; i++) {
+    c.block[s->order[0][i]].attention = BDPT_REMOVED;
+    c.block[s->order[1][i]].activation = BDPT_REMOVED;
+    c.block[s->order[1][i]].mlp_form = BDPT_FUSED;
+  }
+  return bdpt_cost(s->base.ctx, &c, &cost) == BDPT_OK ? cost.macs : 0;
+}
+
+static study_spec study_plus_spec(const study *s, int i) {
+  const study_recipe *r = &s->recipe;
+  const int budget = i / STUDY_PLUS_JOBS, way = study_plus_jobs[i % STUDY_PLUS_JOBS].way;
+  const int fit = study_plus_jobs[i % STUDY_PLUS_JOBS].fit;
+  const int n = way == STUDY_WIDTH ? 0 : (way == STUDY_DEPTH ? &r->plus_depth : &r->plus_both)
+                                           ->layer[budget];
+  study_spec p = study_spec_of(s, fit ? study_start(r->start_best) : STUDY_PAPER, &r->plus_marks,
+                               0);
+  study_first(s, n, n, &p);
+  if (way != STUDY_DEPTH) p.macs = study_budget(s, r->plus_depth.layer[budget]);
+  return p;
+}
+
+/* Makes the network narrower until, fused, it has so many multiply-accumulates: embedding, hidden
+ * units and head size in the same proportion, whole heads stay (three are too few to choose from).
+ * Scores are those of the network as it will be trained, sizes those of the fused one. */
+static bdpt_status study_narrow(study *s, bdpt_model *m, double macs) {
+  bdpt_model *fused = bdpt_model_clone(m);
+  const size_t units = bdpt_width_units(&m->config);
+  double *score = (double *)calloc(units, sizeof *score);
+  unsigned char *keep = (unsigned char *)calloc(units, 1);
+  bdpt_width_options o;
+  bdpt_width_report report;
+  bdpt_config narrow;
+  bdpt_status status = fused && score && keep ? bdpt_fuse_all(fused) : BDPT_E_MEMORY;
+  memset(&o, 0, sizeof o);
+  o.ratio[BDPT_EMBEDDING] = o.ratio[BDPT_HIDDEN] = o.ratio[BDPT_HEAD_SIZE] = 0.9;
+  o.images = s->recipe.plus_images;
+  o.multiple = s->recipe.plus_multiple;
+  o.target = BDPT_TO_MACS;
+  o.budget = macs;
+  if (status == BDPT_OK) status = bdpt_width_score(m, &s->base.in.rest, &o, NULL, score);
+  if (status == BDPT_OK)
+    status = bdpt_width_plan(s->base.ctx, &fused->config, &o, score, keep, &narrow, &report);
+  if (status == BDPT_OK) status = bdpt_width_shrink(m, keep);
+  bdpt_model_free(fused);
+  free(score);
+  free(keep);
+  return status;
+}
+
+static bdpt_status study_plus(study *s) {
+  cli_json *j = &s->base.record.text;
+  const int jobs = STUDY_PLUS_JOBS * s->recipe.plus_depth.count;
+  bdpt_status status = BDPT_OK;
+  size_t before;
+  int i;
+  for (i = 0; i < jobs && status == BDPT_OK; i++) {
+    study_spec p = study_plus_spec(s, i);
+    status = study_network(s, &p);
+  }
+  before = j->used;
+  for (i = 0; i < jobs && status == BDPT_OK; i++) {
+    const int way = study_plus_jobs[i % STUDY_PLUS_JOBS].way;
+    study_spec p = study_plus_spec(s, i);
+    bdpt_model *m = study_pruned(s, &p);
+    if (!m) status = s->base.ctx->status;
+    cli_json_open(j, "plus");
+    cli_json_text(j, "way", study_way_plus[way]);
+    cli_json_text(j, "start", way == STUDY_WIDTH ? "-" : study_starts[p.start].name);
+    cli_json_real(j, "budget", i / STUDY_PLUS_JOBS);
+    if (m) cli_json_real(j, "width", m->config.width);
+    study_tail(s, &p);
+    cli_json_open(j, "plus_timing");
+    cli_json_text(j, "model", study_way_plus[way]);
+    cli_json_text(j, "start", study_starts[p.start].name);
+    cli_json_real(j, "budget", i / STUDY_PLUS_JOBS);
+    cli_json_real(j, "image", s->dense->config.image);
+    if (m) status = study_time(s, s->dense, m, s->recipe.types_repeats);
+    bdpt_model_free(m);
+  }
+  if (status != BDPT_OK) j->used = before;
+  return status;
+}
+
+static void study_tell_plus(study *s) {
+  double dense = study_budget(s, 0);
+  int i;
+  run_say(&s->base, "   dense %.2f. Fewer MACs, measured speed-up; held-out accuracy at once and "
+          "at the marks:\n", study_dense_accuracy(s, "accuracy"));
+  for (i = 0; i < STUDY_PLUS_JOBS * s->recipe.plus_depth.count; i++) {
+    record_line line = record_get(&s->base.record, "plus", i);
+    record_line time = record_get(&s->base.record, "plus_timing", i);
+    char way[20], start[20];
+    record_text(line, "way", way, sizeof way);
+    record_text(line, "start", start, sizeof start);
+    run_say(&s->base, "   %-6s %-9s %5.2f %5.2fx ", way, start,
+            dense / record_real(line, "macs", NAN), record_real(time, "speedup", NAN));
+    study_say_curve(s, line);
+  }
+}
+
+/* ---- 13  Fewer tokens ---- */
+
+/* Held-out accuracy of a finished network while each block merges r tokens; nothing is trained. */
+static bdpt_status study_merged(study *s, bdpt_model *m, const char *name) {
+  const cli_layers *r = &s->recipe.tokens_merge;
+  cli_json *j = &s->base.record.text;
+  bdpt_status status = BDPT_OK;
+  bdpt_cost_report cost;
+  bdpt_accuracy a;
+  int i;
+  for (i = 0; i < r->count && status == BDPT_OK; i++) {
+    if (study_find(s, "tokens", "network", name, "merge", r->layer[i]).text) continue;
+    m->config.merge = r->layer[i];
+    status = bdpt_evaluate(m, &s->base.in.held, &a);
+    if (status == BDPT_OK) status = bdpt_cost(s->base.ctx, &m->config, &cost);
+    if (status == BDPT_OK && cli_stop) status = BDPT_CANCELLED;
+    if (status != BDPT_OK) break;
+    cli_json_open(j, "tokens");
+    cli_json_text(j, "network", name);
+    cli_json_real(j, "merge", r->layer[i]);
+    cli_json_real(j, "accuracy", a.top1);
+    cli_json_real(j, "macs", cost.macs);
+    cli_json_close(j);
+    status = record_save(&s->base.record);
+  }
+  m->config.merge = 0;
+  return status;
+}
+
+/* Time at full size, dense against pruned, both merging r tokens in each block. */
+static bdpt_status study_merged_speed(study *s) {
+  const cli_layers *r = &s->recipe.tokens_speed;
+  cli_json *j = &s->base.record.text;
+  bdpt_model *dense = NULL, *pruned = NULL;
+  bdpt_config c;
+  size_t before = j->used;
+  int i;
+  bdpt_status status = bdpt_config_named(s->base.ctx, "deit_small_patch16_224", &c);
+  c.image = s->recipe.speed_image;
+  if (status == BDPT_OK) dense = bdpt_model_create(s->base.ctx, &c, 1);
+  if (dense) pruned = bdpt_model_clone(dense);
+  if (!dense || !pruned) status = s->base.ctx->status;
+  if (status == BDPT_OK) status = study_speed_prune(pruned, &s->recipe.tokens_remove);
+  for (i = 0; i < r->count && status == BDPT_OK; i++) {
+    dense->config.merge = pruned->config.merge = r->layer[i];
+    cli_json_open(j, "tokens_timing");
+    cli_json_text(j, "model", "deit_small_patch16_224");
+    cli_json_real(j, "image", c.image);
+    cli_json_real(j, "merge", r->layer[i]);
+    status = study_time(s, dense, pruned, s->recipe.speed_repeats);
+  }
+  bdpt_model_free(dense);
+  bdpt_model_free(pruned);
+  if (status != BDPT_OK) j->used = before;
+  return status == BDPT_OK ? record_save(&s->base.record) : status;
+}
+
+static bdpt_status study_tokens(study *s) {
+  char path[800];
+  bdpt_model *pruned;
+  bdpt_status status = study_merged(s, s->dense, "dense");
+  study_teacher_path(s, path, sizeof path);
+  pruned = status == BDPT_OK ? bdpt_model_load(s->base.ctx, path, NULL) : NULL;
+  if (status == BDPT_OK && !pruned) status = s->base.ctx->status;
+  if (status == BDPT_OK) status = study_merged(s, pruned, "pruned");
+  bdpt_model_free(pruned);
+  return status == BDPT_OK ? study_merged_speed(s) : status;
+}
+
+static void study_tell_tokens(study *s) {
+  const cli_layers *r = &s->recipe.tokens_merge;
+  record_line time;
+  int i, k;
+  run_say(&s->base, "   Tokens merged in each block, and held-out accuracy, nothing trained:\n");
+  for (k = 0; k < 2; k++) {
+    const char *name = k ? "pruned" : "dense";
+    run_say(&s->base, "   %-8s", name);
+    for (i = 0; i < r->count; i++)
+      run_say(&s->base, "  r=%d %.2f", r->layer[i],
+              record_real(study_find(s, "tokens", "network", name, "merge", r->layer[i]),
+                          "accuracy", NAN));
+    run_say(&s->base, "\n");
+  }
+  run_say(&s->base, "   DeiT-Small at full size, dense against pruned, both merging:\n");
+  for (i = 0; (time = record_get(&s->base.record, "tokens_timing", i)).text; i++)
+    run_say(&s->base, "   r=%-3d %.2f times as fast (%.2f-%.2f), %.2f times fewer MACs\n",
+            record_int(time, "merge", 0), record_real(time, "speedup", NAN),
+            record_real(time, "speedup_low", NAN), record_real(time, "speedup_high", NAN),
+            record_real(time, "dense_macs", NAN) / record_real(time, "macs", NAN));
+}
+
+#endif /* REPRODUCE_PLUS_H */
