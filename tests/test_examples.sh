@@ -198,7 +198,7 @@ PYTHON=$work/peer "$bench" --quick --only memory --threads 1 --json > "$work/ben
 check $? "bench --only memory ended badly: $(tail -n 1 "$work/bench.out")"
 ! grep -v '^{"[^\\]*}$' "$work/bench.out" > "$work/said"
 check $? "bench --json prints what is no object: $(head -n 1 "$work/said")"
-grep -q '"section":"memory".*"through the context":[1-9].*"PyTorch":900,' "$work/bench.out"
+grep -q '"section":"memory".*"tape per image":[0-9].*"PyTorch":900,' "$work/bench.out"
 check $? "bench --only memory has no row with both sides"
 grep -q '^{"ratio":"train_memory","value":[0-9]' "$work/bench.out"
 check $? "bench --only memory has no ratio"

@@ -238,6 +238,11 @@ static const char *const sample[] = {
   "{\"kind\":\"start\",\"start\":\"skip-fit\",\"budget\":4,\"seed\":1,\"accuracy\":[55,66]}",
   "{\"kind\":\"start\",\"start\":\"skip-fit\",\"budget\":2,\"seed\":1,\"accuracy\":[60,67]}",
   "{\"kind\":\"distillation\",\"teacher\":\"soft\",\"marks\":[10],\"accuracy\":[63],\"test\":62}",
+  "{\"kind\":\"plus\",\"way\":\"both\",\"start\":\"skip-fit\",\"budget\":0,\"accuracy\":[4,64],"
+  "\"macs\":4}",
+  "{\"kind\":\"plus_timing\",\"model\":\"both\",\"start\":\"skip-fit\",\"budget\":0,\"speedup\":2.1}",
+  "{\"kind\":\"tokens\",\"network\":\"pruned\",\"merge\":2,\"accuracy\":58}",
+  "{\"kind\":\"tokens_timing\",\"merge\":8,\"speedup\":1.5,\"dense_macs\":31,\"macs\":20}",
   "{\"kind\":\"network\",\"name\":\"n\"}",
   "{\"kind\":\"part\",\"part\":1,\"seconds\":3600}"};
 
@@ -278,6 +283,9 @@ TEST(the_page_of_a_study) {
   CHECK_HAS(page, "layer 1, least squares: 68.00 %");
   CHECK_HAS(page, "After the same training the fit is ahead by 16.0 to 16.0 points");
   CHECK_HAS(page, "At 1 of 2 budgets it starts above where the paper's start ends");
+  CHECK_HAS(page, "both, start skip-fit: 2.10 times, 64.00 %");
+  CHECK_HAS(page, "pruned, r = 2: 58.00 %");
+  CHECK_HAS(page, "r = 8: 1.50 times as fast, 1.55 times fewer multiply-accumulates");
   CHECK(!strstr(page, "wrote no lines") && !strstr(page, "The result</h2>"));
   free(page);
   for (at = text; (at = strstr(at, "\":")) != NULL; at += 2) { /* hide one key after another */
