@@ -11,6 +11,7 @@ OPENMP  := $(shell printf 'int main(void){return 0;}\n' | $(CC) -fopenmp -x c - 
 FLAGS    = -std=c99 $(WARN) $(CFLAGS) $(OPENMP)
 PREFIX  ?= /usr/local
 PARTS   := $(wildcard examples/*.h)
+SHARED  := $(addprefix tests/,test.h fixture.h networks.h stripes.h)
 TOOL    := build/boundarydpt
 LESSONS := $(patsubst examples/%.c,build/%,$(filter-out examples/boundarydpt.c examples/weave.c, \
              $(wildcard examples/*.c)))
@@ -41,10 +42,10 @@ $(TOOL): examples/boundarydpt.c $(PARTS) boundarydpt.h | build
 $(LESSONS): build/%: examples/%.c $(PARTS) boundarydpt.h | build
 	$(CC) $(FLAGS) $< -o $@ -lm
 
-$(FLOATS): build/test_%: tests/test_%.c tests/test.h $(PARTS) boundarydpt.h | build
+$(FLOATS): build/test_%: tests/test_%.c $(SHARED) $(PARTS) boundarydpt.h | build
 	$(CC) $(FLAGS) $< -o $@ -lm
 
-$(DOUBLES): build/%_double: tests/%.c tests/test.h $(PARTS) boundarydpt.h | build
+$(DOUBLES): build/%_double: tests/%.c $(SHARED) $(PARTS) boundarydpt.h | build
 	$(CC) $(FLAGS) -DBDPT_REAL=double $< -o $@ -lm
 
 # The whole method on one page. DATA=dir (CIFAR-100 binary) and MODEL=file.safetensors choose other

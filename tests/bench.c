@@ -1,6 +1,6 @@
 /* How fast the library is, against OpenBLAS, PyTorch and ONNX Runtime and against itself.
  *
- *   make bench                          forty minutes; alone on the machine, please
+ *   make bench                          half an hour and more; alone on the machine, please
  *   make bench ARGS="--quick"           a minute or two, fewer cases
  *   build/bench --help
  *

@@ -5,36 +5,14 @@
 #include "../boundarydpt.h"
 #include "test.h"
 
+#define IMAGES 80
+#include "stripes.h"
+
 #include <stdlib.h>
 
-#define IMAGES 80
-#define SIDE 8
 #define STATE "build/test_fit_state"
 
 static bdpt_context ctx;
-static bdpt_dataset data;
-static unsigned char pixels[IMAGES * 3 * SIDE * SIDE];
-static unsigned short labels[IMAGES];
-static bdpt_subset train, held;
-
-/* Five classes, each a stripe pattern under noise. */
-static void make_data(void) {
-  size_t i, p, n = 3 * SIDE * SIDE;
-  for (i = 0; i < IMAGES; i++) {
-    labels[i] = (unsigned short)(i % 5);
-    for (p = 0; p < n; p++) {
-      uint64_t stripe = (p / (1 + i % 5)) % 2 ? 100 : 0;
-      pixels[i * n + p] = (unsigned char)(bdpti_hash(6, i, p) % 120 + stripe);
-    }
-  }
-  data.count = IMAGES;
-  data.classes = 5;
-  data.height = data.width = SIDE;
-  data.pixels = pixels;
-  data.label = labels;
-  bdpt_split(&ctx, &data, 4, 1, &train, &held); /* 60 and 20 */
-}
-
 static bdpt_config make_config(void) {
   bdpt_config c;
   memset(&c, 0, sizeof c);
@@ -770,7 +748,7 @@ TEST(studies_resume_from_the_fit) {
 
 int main(void) {
   bdpt_init(&ctx);
-  make_data();
+  make_stripes(&ctx, 6);
   RUN(equals_another_solver);
   RUN(a_linear_mlp_is_found_again);
   RUN(several_layers_in_forward_order);

@@ -6,7 +6,7 @@
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "test.h"
-#include "fixture.h"
+#include "networks.h"
 
 static bdpt_context ctx;
 static const int is_double = sizeof(bdpt_real) == 8;
@@ -243,37 +243,6 @@ TEST(ties_zeros_and_nan) {
 
 /* ---- Whole networks -------------------------------------------------------------------------- */
 
-static int ends(const char *s, const char *with) {
-  size_t n = strlen(s), k = strlen(with);
-  return n >= k && strcmp(s + n - k, with) == 0;
-}
-
-static bdpt_config small_config(int distilled) {
-  bdpt_config c;
-  memset(&c, 0, sizeof c);
-  c.image = 28, c.patch = 4, c.width = 24, c.heads = 3, c.depth = 5, c.mlp = 40, c.classes = 5;
-  c.distilled = distilled;
-  return c;
-}
-
-static bdpt_model *small_model(const bdpt_config *c) {
-  bdpt_model *m = bdpt_model_create(&ctx, c, 1);
-  int i;
-  size_t k;
-  for (i = 0; m && i < m->slots; i++) {
-    char name[80];
-    double scale = 0.25, offset = 0;
-    if (!m->param[i].data) continue;
-    snprintf(name, sizeof name, "merge/%s", m->name[i]);
-    if (strstr(name, "norm") && ends(name, ".weight")) offset = 1;
-    else if (ends(name, ".bias") || ends(name, "_token") || ends(name, "_embed")) scale = 0.5;
-    for (k = 0; k < m->param[i].count; k++) {
-      m->param[i].data[k] = (bdpt_real)fixture_value(name, k, scale, offset);
-    }
-  }
-  return m;
-}
-
 typedef struct network_case {
   const char *name;
   int r, distilled, form, state, block[2], gelu[2]; /* -1: none */
@@ -292,7 +261,7 @@ static void torch_case(const network_case *n) {
     if (n->block[i] >= 0) c.block[n->block[i]].attention = n->state;
     if (n->gelu[i] >= 0) c.block[n->gelu[i]].activation = BDPT_REMOVED;
   }
-  m = small_model(&c);
+  m = small_model(&ctx, &c);
   if (!CHECK(m && t)) return;
   snprintf(label, sizeof label, "%s.", n->name);
   snprintf(stream, sizeof stream, "merge/%s.%d", n->name, (int)fixture_number(label, "stream"));
@@ -340,7 +309,7 @@ TEST(batches_and_threads) {
   bdpt_real *images = normals(SEVEN * PIXELS, 4), want[SEVEN * 5], got[SEVEN * 5], none[SEVEN * 5];
   int i, threads = ctx.threads;
   c.block[1].attention = BDPT_REMOVED;
-  m = small_model(&c);
+  m = small_model(&ctx, &c);
   bdpt_predict(m, t, SEVEN, images, none);
   m->config.merge = 6;
   CHECK(bdpt_predict(m, t, SEVEN, images, want) == BDPT_OK);
@@ -410,7 +379,7 @@ TEST(workspace_of_one_block) {
     bdpt_real *images = normals(SEVEN * PIXELS, 4), logits[SEVEN * 5];
     bdpt_model *m;
     c.depth = i ? 12 : 2;
-    m = small_model(&c);
+    m = small_model(&ctx, &c);
     m->config.merge = 3;
     CHECK(bdpt_predict(m, t, SEVEN, images, logits) == BDPT_OK);
     bytes[i] = bdpt_tape_bytes(t);
@@ -429,7 +398,7 @@ TEST(workspace_of_one_block) {
 
 TEST(training_keeps_all_tokens) {
   bdpt_config c = small_config(1);
-  bdpt_model *m = small_model(&c);
+  bdpt_model *m = small_model(&ctx, &c);
   bdpt_tape *t = bdpt_tape_create(&ctx, 1);
   bdpt_real *images = normals(2 * PIXELS, 4), first[10];
   size_t shape[4] = {2, 3, 28, 28};

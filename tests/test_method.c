@@ -6,35 +6,12 @@
 #include "test.h"
 
 #define IMAGES 60
+#include "stripes.h"
+
 #define DEPTH 3
 #define STATE "build/test_method_state"
 
 static bdpt_context ctx;
-static bdpt_dataset data;
-static unsigned char pixels[IMAGES * 3 * 8 * 8];
-static unsigned short labels[IMAGES];
-static bdpt_subset train, held;
-
-/* Five classes, each a stripe pattern under noise. */
-static void make_data(void) {
-  size_t i, p, n = 3 * 8 * 8;
-  for (i = 0; i < IMAGES; i++) {
-    labels[i] = (unsigned short)(i % 5);
-    for (p = 0; p < n; p++) {
-      uint64_t noise = bdpti_hash(5, i, p) % 120;
-      uint64_t stripe = (p / (1 + i % 5)) % 2 ? 100 : 0;
-      pixels[i * n + p] = (unsigned char)(noise + stripe);
-    }
-  }
-  memset(&data, 0, sizeof data);
-  data.count = IMAGES;
-  data.classes = 5;
-  data.height = data.width = 8;
-  data.pixels = pixels;
-  data.label = labels;
-  bdpt_split(&ctx, &data, 4, 1, &train, &held); /* 40 and 20 */
-}
-
 static bdpt_model *make_model(uint64_t seed) {
   bdpt_config c;
   bdpt_model *m;
@@ -1019,7 +996,7 @@ int main(void) {
   memset(&ctx, 0, sizeof ctx);
   ctx.threads = 1; /* a team of threads only waits for itself at this size */
   bdpt_init(&ctx);
-  make_data();
+  make_stripes(&ctx, 5);
   RUN(known_gradients);
   RUN(importance_direction);
   RUN(disparity_rows);

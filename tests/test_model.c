@@ -7,48 +7,11 @@
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "test.h"
-#include "fixture.h"
+#include "networks.h"
 
 static bdpt_context ctx;
 
 /* ---- The odd network of tests/fixtures/README.md --------------------------------------------- */
-
-static bdpt_config odd_config(void) {
-  bdpt_config c;
-  memset(&c, 0, sizeof c);
-  c.image = 18; c.patch = 6; c.width = 60; c.heads = 5; c.depth = 3; c.mlp = 152;
-  c.classes = 7; c.distilled = 1;
-  return c;
-}
-
-static int ends(const char *s, const char *with) {
-  size_t n = strlen(s), k = strlen(with);
-  return n >= k && strcmp(s + n - k, with) == 0;
-}
-
-static void odd_fill(bdpt_model *m) {
-  int i;
-  size_t k;
-  for (i = 0; i < m->slots; i++) {
-    char name[80];
-    double scale = 0.25, offset = 0;
-    if (!m->param[i].data) continue;
-    snprintf(name, sizeof name, "odd/%s", m->name[i]);
-    if (strstr(name, "norm") && ends(name, ".weight")) offset = 1;
-    else if (ends(name, ".bias")) scale = 0.125;
-    else if (ends(name, "_embed") || ends(name, "_token")) scale = 0.5;
-    else if (strstr(name, "patch_embed.proj.weight")) scale = 0.125;
-    for (k = 0; k < m->param[i].count; k++) {
-      m->param[i].data[k] = (bdpt_real)fixture_value(name, k, scale, offset);
-    }
-  }
-}
-
-static bdpt_model *odd_model(const bdpt_config *c) {
-  bdpt_model *m = bdpt_model_create(&ctx, c, 1);
-  if (m) odd_fill(m);
-  return m;
-}
 
 static bdpt_tensor *odd_images(bdpt_tape *t) {
   size_t shape[4] = {4, 3, 18, 18}, i;
@@ -103,7 +66,7 @@ static void check_param(const bdpt_real *got, const bdpt_tensor *p, const char *
 
 TEST(odd_network) {
   bdpt_config c = odd_config();
-  bdpt_model *m = odd_model(&c);
+  bdpt_model *m = odd_model(&ctx, &c);
   bdpt_tape *t = bdpt_tape_create(&ctx, 1), *plain = bdpt_tape_create(&ctx, 0);
   bdpt_tensor *cls, *dist, *loss, *y;
   bdpt_real logits[28];
@@ -195,7 +158,7 @@ static void variant(const char *name, int attn, int act1, int act2, int form, in
   int i;
   c.attn_form = form;
   c.extra_gelu = extra;
-  m = odd_model(&c);
+  m = odd_model(&ctx, &c);
   snprintf(prefix, sizeof prefix, "%s.", name);
   if (attn >= 0) CHECK(bdpt_prune(m, BDPT_ATTENTION, attn) == BDPT_OK);
   if (act1 >= 0) CHECK(bdpt_prune(m, BDPT_ACTIVATION, act1) == BDPT_OK);
@@ -222,7 +185,7 @@ static void importance_gradients(const char *point, int form) {
   bdpt_tensor *cls, *dist, *loss;
   char prefix[80];
   c.attn_form = form;
-  m = odd_model(&c);
+  m = odd_model(&ctx, &c);
   bdpt_model_train_mode(m);
   bdpt_model_zero_grad(m);
   loss = odd_loss(m, t, 1, &cls, &dist);
@@ -254,7 +217,7 @@ TEST(removed_layers) {
 
 TEST(fusing) {
   bdpt_config c = odd_config();
-  bdpt_model *m = odd_model(&c);
+  bdpt_model *m = odd_model(&ctx, &c);
   bdpt_tape *t = bdpt_tape_create(&ctx, 0), *data = bdpt_tape_create(&ctx, 0);
   const bdpt_real *images = odd_images(data)->data;
   bdpt_real before[28], after[28];
@@ -297,7 +260,7 @@ static void refused(bdpt_status got, bdpt_status want, const char *part) {
 
 TEST(refusals_leave_the_model_alone) {
   bdpt_config c = odd_config();
-  bdpt_model *m = odd_model(&c);
+  bdpt_model *m = odd_model(&ctx, &c);
   char before[17], after[17];
   refused(bdpt_fuse(m, 0), BDPT_E_SHAPE,
           "still has its GELU between fc1 [152,60] and fc2 [60,152]");
@@ -344,7 +307,7 @@ TEST(bad_configurations) {
   refused(bdpt_config_named(&ctx, "deit_huge_patch16_224", &c), BDPT_E_ARGUMENT, "deit_huge");
   refused(bdpt_config_named(&ctx, "deit_tiny_patch16_384", &c), BDPT_E_ARGUMENT, "known are");
   c = odd_config();
-  m = odd_model(&c);
+  m = odd_model(&ctx, &c);
   CHECK(!bdpt_forward(m, t, bdpt_input(t, 4, shape, NULL, 0), NULL, NULL));
   refused(ctx.status, BDPT_E_SHAPE, "images[1,3,16,16], but the model wants [B,3,18,18]");
   refused(bdpt_model_resize(m, 20), BDPT_E_SHAPE, "does not divide image 20");
@@ -394,7 +357,7 @@ TEST(published_counts) {
 
 TEST(no_decay_rule) {
   bdpt_config c = odd_config();
-  bdpt_model *m = odd_model(&c);
+  bdpt_model *m = odd_model(&ctx, &c);
   int i, undecayed = 0;
   for (i = 0; i < m->slots; i++) undecayed += m->param[i].data && !bdpt_model_decays(m, i);
   CHECK(undecayed == 32); /* timm's list for this network, see the fixtures */
@@ -445,7 +408,7 @@ TEST(position_embeddings) {
 
 TEST(copies_and_heads) {
   bdpt_config c = odd_config();
-  bdpt_model *a = odd_model(&c), *b, *d;
+  bdpt_model *a = odd_model(&ctx, &c), *b, *d;
   char ha[17], hb[17];
   b = bdpt_model_clone(a);
   bdpt_model_hash(a, ha);
@@ -538,8 +501,7 @@ TEST(thread_count_changes_no_bit) {
     memset(&own, 0, sizeof own);
     own.threads = threads;
     bdpt_init(&own);
-    m = bdpt_model_create(&own, &c, 1);
-    odd_fill(m);
+    m = odd_model(&own, &c);
     t = bdpt_tape_create(&own, 1);
     bdpt_model_train_mode(m);
     loss = odd_loss(m, t, 1, &cls, &dist);
@@ -561,13 +523,12 @@ TEST(thread_count_changes_no_bit) {
 /* Packed weights give the same bits and are dropped when they would be stale; bf16 comes close. */
 TEST(packed_weights) {
   bdpt_config c = odd_config();
-  bdpt_model *m = bdpt_model_create(&ctx, &c, 1), *copy;
+  bdpt_model *m = odd_model(&ctx, &c), *copy;
   bdpt_tape *t = bdpt_tape_create(&ctx, 0);
   size_t pixels = (size_t)(3 * m->config.image * m->config.image), k;
   bdpt_real *images = (bdpt_real *)malloc(2 * pixels * sizeof *images), logits[4][64];
   double worst = 0, most = 0;
   size_t bytes = 2 * (size_t)m->config.classes * sizeof(bdpt_real), now;
-  odd_fill(m);
   for (k = 0; k < 2 * pixels; k++) images[k] = (bdpt_real)fixture_value("packed", k, 2, 0);
   CHECK(2 * m->config.classes <= 64);
   CHECK(bdpt_predict(m, t, 2, images, logits[0]) == BDPT_OK);

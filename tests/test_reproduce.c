@@ -240,7 +240,8 @@ static const char *const sample[] = {
   "{\"kind\":\"distillation\",\"teacher\":\"soft\",\"marks\":[10],\"accuracy\":[63],\"test\":62}",
   "{\"kind\":\"plus\",\"way\":\"both\",\"start\":\"skip-fit\",\"budget\":0,\"accuracy\":[4,64],"
   "\"macs\":4}",
-  "{\"kind\":\"plus_timing\",\"model\":\"both\",\"start\":\"skip-fit\",\"budget\":0,\"speedup\":2.1}",
+  "{\"kind\":\"plus_timing\",\"model\":\"both\",\"start\":\"skip-fit\",\"budget\":0,"
+  "\"speedup\":2.1}",
   "{\"kind\":\"tokens\",\"network\":\"pruned\",\"merge\":2,\"accuracy\":58}",
   "{\"kind\":\"tokens_timing\",\"merge\":8,\"speedup\":1.5,\"dense_macs\":31,\"macs\":20}",
   "{\"kind\":\"network\",\"name\":\"n\"}",

@@ -6,7 +6,7 @@
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "test.h"
-#include "fixture.h"
+#include "networks.h"
 
 static bdpt_context ctx;
 static bdpt_tape *tape;
@@ -87,32 +87,9 @@ TEST(torch_pixel_loss) {
 
 /* ---- A whole network, patches to pixels ------------------------------------------------------ */
 
-static int ends(const char *s, const char *with) {
-  size_t n = strlen(s), k = strlen(with);
-  return n >= k && strcmp(s + n - k, with) == 0;
-}
-
-static bdpt_model *small_model(int distilled) { /* the one of test_merge.c */
-  bdpt_config c;
-  bdpt_model *m;
-  int i;
-  size_t k;
-  memset(&c, 0, sizeof c);
-  c.image = 28, c.patch = 4, c.width = 24, c.heads = 3, c.depth = 5, c.mlp = 40, c.classes = 5;
-  c.distilled = distilled;
-  m = bdpt_model_create(&ctx, &c, 1);
-  for (i = 0; m && i < m->slots; i++) {
-    char name[80];
-    double scale = 0.25, offset = 0;
-    if (!m->param[i].data) continue;
-    snprintf(name, sizeof name, "merge/%s", m->name[i]);
-    if (strstr(name, "norm") && ends(name, ".weight")) offset = 1;
-    else if (ends(name, ".bias") || ends(name, "_token") || ends(name, "_embed")) scale = 0.5;
-    for (k = 0; k < m->param[i].count; k++) {
-      m->param[i].data[k] = (bdpt_real)fixture_value(name, k, scale, offset);
-    }
-  }
-  return m;
+static bdpt_model *mask_model(int distilled) {
+  const bdpt_config c = small_config(distilled);
+  return small_model(&ctx, &c);
 }
 
 static bdpt_tensor *decode(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x) {
@@ -126,7 +103,7 @@ TEST(torch_whole_network) {
   const size_t shape[4] = {2, 3, 28, 28};
   int distilled, i, g;
   for (distilled = 0; distilled < 2; distilled++) {
-    bdpt_model *m = small_model(distilled);
+    bdpt_model *m = mask_model(distilled);
     bdpt_tensor *x, *loss;
     char label[40], name[80];
     int *t;
@@ -240,7 +217,7 @@ TEST(refusals_and_edges) {
   const int good[12] = {0, 1, 2, 0, 1, 2, 9, 9, 9, 9, 9, 9};
   const int three_in_it[12] = {0, 3, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9};
   const int none[12] = {9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9};
-  bdpt_model *m = small_model(1);
+  bdpt_model *m = mask_model(1);
   bdpt_tensor *x, *y;
   bdpt_tape_reset(tape);
   x = stream("edges.", "x", 3, three, 1, 1);
@@ -307,7 +284,7 @@ TEST(trainer_on_a_lesson) {
   r.batch = 2, r.epochs = 1, r.lr = 1e-2, r.drop_path = 0.1, r.seed = 5;
   CHECK(bdpt_subset_all(&ctx, &data, &all) == BDPT_OK);
   for (run = 0; run < 2; run++) {
-    bdpt_model *m = small_model(0);
+    bdpt_model *m = mask_model(0);
     bdpt_trainer *t = bdpt_trainer_create(m, NULL, &all, &r), *second;
     unsigned char *bytes = NULL;
     size_t size = 0, before = 0;
@@ -316,7 +293,7 @@ TEST(trainer_on_a_lesson) {
         CHECK(bdpt_trainer_build(t, &bytes, &size) == BDPT_OK);
         bdpt_trainer_free(t);
         bdpt_model_free(m);
-        m = small_model(0);
+        m = mask_model(0);
         t = second = bdpt_trainer_create(m, NULL, &all, &r);
         CHECK(second && bdpt_trainer_parse(t, bytes, size, "memory") == BDPT_OK);
         bdpt_release(&ctx, bytes, size);

@@ -6,37 +6,15 @@
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "test.h"
-#include "fixture.h"
+#include "networks.h"
 
 #define IMAGES 80
-#define SIDE 8
+#include "stripes.h"
+
 #define STATE "build/test_width_state"
 #define DOUBLE (sizeof(bdpt_real) == 8)
 
 static bdpt_context ctx;
-static bdpt_dataset data;
-static unsigned char pixels[IMAGES * 3 * SIDE * SIDE];
-static unsigned short labels[IMAGES];
-static bdpt_subset train, held;
-
-/* Five classes, each a stripe pattern under noise. */
-static void make_data(void) {
-  size_t i, p, n = 3 * SIDE * SIDE;
-  for (i = 0; i < IMAGES; i++) {
-    labels[i] = (unsigned short)(i % 5);
-    for (p = 0; p < n; p++) {
-      uint64_t stripe = (p / (1 + i % 5)) % 2 ? 100 : 0;
-      pixels[i * n + p] = (unsigned char)(bdpti_hash(6, i, p) % 120 + stripe);
-    }
-  }
-  data.count = IMAGES;
-  data.classes = 5;
-  data.height = data.width = SIDE;
-  data.pixels = pixels;
-  data.label = labels;
-  bdpt_split(&ctx, &data, 4, 1, &train, &held); /* 60 and 20 */
-}
-
 static bdpt_config make_config(void) {
   bdpt_config c;
   memset(&c, 0, sizeof c);
@@ -314,28 +292,13 @@ TEST(taylor_as_pytorch) {
   static unsigned char picture[77 * 3 * 18 * 18];
   static unsigned short label[77];
   static bdpt_dataset odd;
-  bdpt_config c;
+  const bdpt_config c = odd_config();
   bdpt_width_options o = make_options(0.5, 0, 0, 0);
   bdpt_subset all;
   bdpt_real got[60 + 3 * 152 + 3 * 60];
   bdpt_model *m;
   size_t k, n = 0, l, at;
-  int i;
-  memset(&c, 0, sizeof c);
-  c.image = 18; c.patch = 6; c.width = 60; c.heads = 5; c.depth = 3; c.mlp = 152;
-  c.classes = 7; c.distilled = 1;
-  m = bdpt_model_create(&ctx, &c, 1);
-  for (i = 0; i < m->slots; i++) {
-    const char *name = m->name[i];
-    double scale = strstr(name, "bias") || strstr(name, "patch_embed") ? 0.125
-                 : strstr(name, "_embed") || strstr(name, "_token") ? 0.5 : 0.25;
-    char stream[80];
-    snprintf(stream, sizeof stream, "odd/%s", name);
-    for (k = 0; m->param[i].data && k < m->param[i].count; k++) {
-      double one = strstr(name, "norm") && strstr(name, "weight") ? 1 : 0;
-      m->param[i].data[k] = (bdpt_real)fixture_value(stream, k, scale, one);
-    }
-  }
+  m = odd_model(&ctx, &c);
   for (k = 0; k < sizeof picture; k++) {
     picture[k] = (unsigned char)(fixture_bits("width/images", k) >> 56);
   }
@@ -1292,7 +1255,7 @@ TEST(plus_allocations) {
 
 int main(void) {
   bdpt_init(&ctx);
-  make_data();
+  make_stripes(&ctx, 6);
   RUN(published_sizes);
   RUN(a_plan_by_hand);
   RUN(default_multiples);
