@@ -257,7 +257,6 @@ BDPT_API bdpt_tape *bdpt_tape_create(bdpt_context *ctx, int record);
 BDPT_API void bdpt_tape_reset(bdpt_tape *tape);  /* forgets every tensor, keeps the memory */
 BDPT_API void bdpt_tape_free(bdpt_tape *tape);   /* NULL is allowed */
 BDPT_API size_t bdpt_tape_bytes(const bdpt_tape *tape); /* most that one step has used */
-BDPT_API bdpt_context *bdpt_tape_context(const bdpt_tape *tape);
 
 /* A tensor on the tape holding a copy of data[product of shape], or zeros when data is NULL. */
 BDPT_API bdpt_tensor *bdpt_input(bdpt_tape *tape, int ndim, const size_t *shape,
@@ -1476,7 +1475,6 @@ BDPT_API void bdpt_tape_free(bdpt_tape *t) {
 }
 
 BDPT_API size_t bdpt_tape_bytes(const bdpt_tape *t) { return t->most; }
-BDPT_API bdpt_context *bdpt_tape_context(const bdpt_tape *t) { return t->ctx; }
 
 /* Memory of the step, behind `head` bytes: room for count things of a size. */
 BDPTI_FN void *bdpti_take(bdpt_tape *t, size_t head, size_t count, size_t size) {
@@ -1980,6 +1978,7 @@ typedef struct bdpti_isa {
 #define BDPTI_LANES (BDPTI_BYTES / (BDPTI_DOUBLE ? 8 : 4)) /* numbers of a vector */
 #define BDPTI_PREFETCH(p, ahead, write) \
   __builtin_prefetch((const void *)((uintptr_t)(p) + (ahead) * sizeof(bdpt_real)), write)
+#define BDPTI_PREFETCH_FAR(address) __builtin_prefetch((const void *)(address), 0, 2)
 typedef bdpt_real BDPTI_VEC __attribute__((vector_size(BDPTI_BYTES)));
 typedef bdpt_real BDPTI_V(loose) __attribute__((vector_size(BDPTI_BYTES), aligned(4), may_alias));
 #if BDPTI_DOUBLE
@@ -2001,6 +2000,7 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(splat)(bdpt_real x) {
 #define BDPTI_INLINE static
 #define BDPTI_LANES 1 /* loops over vectors become loops over numbers */
 #define BDPTI_PREFETCH(p, ahead, write) ((void)0)
+#define BDPTI_PREFETCH_FAR(address) ((void)(address))
 typedef bdpt_real BDPTI_VEC;
 typedef bdpt_real BDPTI_V(loose);
 typedef uint32_t BDPTI_BITS; /* used in float only */
@@ -2267,7 +2267,9 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu_slope)(BDPTI_VEC z) {
  * The order of the tiles decides what memory sees. Rows go outside and panels inside: C is written
  * along its rows, page after page, A's rows stay in the first cache, and the packed block stays in
  * the second. The reverse order is a tenth slower once C outgrows the cache, because every tile
- * then begins on twelve new pages. C is fetched ahead while its tile is computed.
+ * then begins on twelve new pages. C is fetched ahead while its tile is computed, and so is what
+ * the next tiles read, a line per step: on a core that multiplies twice a cycle, waiting for the
+ * rows of A or for a panel of weights costs 2 to 7 per cent of a network's time.
  *
  * bf16 is the upper half of a float: the sign, all 8 bits of exponent, and 8 bits of precision in
  * place of 24. So it has the range of a float and needs no scaling, and rounding changes a factor
@@ -2410,8 +2412,9 @@ static void BDPTI_V(pack)(const bdpti_gemm *g, const bdpti_block *b) {
 typedef struct BDPTI_V(tile) {
   size_t k, a_row, a_col, b_row, c_row, add_row; /* k: steps, pairs of rows if joined */
   const bdpt_real *a, *b, *bias, *add;           /* of this tile; bias and add or NULL */
-  bdpt_real *c; /* in C or on the stack */
-  int far;      /* C may not be in cache */
+  bdpt_real *c;              /* in C or on the stack */
+  int far;                   /* C may not be in cache */
+  uintptr_t next; size_t next_step; /* fetched for later tiles: an address, bytes per step */
 } BDPTI_V(tile);
 
 #if BDPTI_ISA_PASS == 3 && !BDPTI_DOUBLE
@@ -2426,9 +2429,10 @@ BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, con
   BDPTI_VEC left[BDPTI_ROWS], right[BDPTI_ROWS], b0 = zero, b1 = zero, x; /* the accumulators */
   const bdpt_real *a0 = t->a, *b = t->b, *bias = t->bias, *add = t->add;
   const size_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
-  const size_t c_row = t->c_row, add_row = t->add_row;
+  const size_t c_row = t->c_row, add_row = t->add_row, next_step = t->next_step;
   const bdpt_real *a3 = a0 + 3 * a_row, *a6 = a0 + 6 * a_row, *a9 = a0 + 9 * a_row;
   bdpt_real *c = t->c;
+  uintptr_t next = t->next;
   size_t k;
   int i;
   BDPTI_UNROLL for (i = 0; i < rows; i++) left[i] = right[i] = zero;
@@ -2459,6 +2463,8 @@ BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, con
     a6 += a_col;
     a9 += a_col;
     b += b_row; /* the next row of B */
+    BDPTI_PREFETCH_FAR(next);
+    next += next_step;
   }
   b0 = bias ? BDPTI_LOAD(bias, BDPTI_WHOLE) : zero; /* one bias for all rows */
   b1 = bias && width > 1 ? BDPTI_LOAD(bias + BDPTI_LANES, BDPTI_WHOLE) : zero;
@@ -2610,6 +2616,22 @@ static void BDPTI_V(copy_rows)(const bdpti_gemm *g, const bdpti_block *b, size_t
   }
 }
 
+/* What later tiles read is fetched to the second cache while tile i of `count` is computed. Where a
+ * group of tiles meets panel after panel, that is the next panel of a prepacked weight; where one
+ * tile alone meets them, the next tile's rows of A, if they lie without gaps. */
+static void BDPTI_V(look_ahead)(const bdpti_gemm *g, const bdpti_block *b, BDPTI_V(tile) *t,
+                                size_t i, size_t count, size_t rows, size_t j) {
+  const size_t panel = BDPTI_PANEL * sizeof(bdpt_real); /* bytes of a row of one */
+  t->next = (uintptr_t)t->a, t->next_step = 0; /* nothing: what the first cache holds */
+  if (g->packed && (count > 1 || g->m <= BDPTI_ROWS)) {
+    t->next = (uintptr_t)(b->packed + j * b->rows) + panel * b->rows * (count + i) / count;
+    t->next_step = (panel + count - 1) / count;
+  } else if (count == 1 && !g->bf16 && g->a_col == 1 && g->a_row == b->pn) {
+    t->next = (uintptr_t)t->a + (b->jn + j) * rows * g->a_row / b->jn * sizeof(bdpt_real);
+    t->next_step = (rows * panel + b->jn - 1) / b->jn; /* behind the last tile nothing is lost */
+  }
+}
+
 /* All panels of a packed block, for the rows of tiles tile0 .. tile1. Rows are spread evenly over
  * tiles, 197 as 7 tiles of 11 and 10 of 12, since a tile of 5 would leave most of the multipliers
  * idle. They go in groups, and each group meets panel after panel: one tile at a time; all of them
@@ -2635,6 +2657,7 @@ static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t 
         i0 = i1;
         i1 = BDPTI_ROW_OF(g, tiles, low + i + 1);
         t.a = copy ? own + i * BDPTI_COPY_SIZE(b->pn) : g->a + i0 * g->a_row + b->p0 * g->a_col;
+        BDPTI_V(look_ahead)(g, b, &t, i, count, i1 - i0, j);
         BDPTI_V(one_tile)(g, b, &t, i0, i1 - i0, j);
       }
     }
@@ -3572,14 +3595,6 @@ BDPTI_FN void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_r
   bdpti_each(ctx, ctx->isa->axpby, &s, n, 1024, (double)n * 0.4);
 }
 
-BDPTI_FN void bdpti_accumulate(bdpt_context *ctx, size_t n, const bdpt_real *x, bdpt_real *y) {
-  bdpti_axpby(ctx, n, 1, x, 1, y, y); /* y += x */
-}
-
-BDPTI_FN void bdpti_scale(bdpt_context *ctx, size_t n, bdpt_real a, bdpt_real *x) {
-  bdpti_axpby(ctx, n, a, x, 0, NULL, x); /* x *= a */
-}
-
 /* out = y + factor[b] x over samples of `stride` numbers; y NULL: out = factor[b] x. */
 BDPTI_FN void bdpti_sample_axpy(bdpt_context *ctx, size_t samples, size_t stride,
                                 const bdpt_real *factor, const bdpt_real *x, const bdpt_real *y,
@@ -3630,11 +3645,6 @@ BDPTI_FN void bdpti_adamw(bdpt_context *ctx, size_t n, double lr, double beta1, 
   bdpti_each(ctx, ctx->isa->adamw, &s, n, 1024, (double)n);
 }
 
-/* average = decay average + (1 - decay) p. */
-BDPTI_FN void bdpti_ema(bdpt_context *ctx, size_t n, bdpt_real decay, bdpt_real *average,
-                        const bdpt_real *p) {
-  bdpti_axpby(ctx, n, decay, average, 1 - decay, p, average); /* in place */
-}
 /* =================================================================================================
  * 7  OPERATIONS                                                                             >>ops
  * =================================================================================================
@@ -5257,9 +5267,9 @@ BDPTI_FN bdpt_tensor *bdpti_merging_half(bdpt_model *m, bdpt_tape *t, int l, bdp
  *
  * Drop path (stochastic depth) lets whole branches fall out in training, the later the more often:
  * the rate grows from 0 in the first block to the option's value in the last. */
-BDPTI_FN bdpt_tensor *bdpti_block_merged(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
-                                         const bdpt_forward_options *o, bdpt_rng *rng,
-                                         bdpti_merging *g) {
+BDPTI_FN bdpt_tensor *bdpti_one_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
+                                             const bdpt_forward_options *o, bdpt_rng *rng,
+                                             bdpti_merging *g) {
   const bdpt_config *c = &m->config;
   const bdpt_block *b = &c->block[l];
   double rate = c->depth > 1 ? o->drop_path * (double)l / (double)(c->depth - 1) : o->drop_path;
@@ -5277,11 +5287,6 @@ BDPTI_FN bdpt_tensor *bdpti_block_merged(bdpt_model *m, bdpt_tape *t, int l, bdp
   return x;
 }
 
-BDPTI_FN bdpt_tensor *bdpti_block_forward(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
-                                          const bdpt_forward_options *o, bdpt_rng *rng) {
-  return bdpti_block_merged(m, t, l, x, o, rng, NULL); /* nothing is merged */
-}
-
 /* Norm and linear of one token: the class token (0) or the distillation token (1). */
 BDPTI_FN bdpt_tensor *bdpti_head(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, int which) {
   bdpt_tensor *y = bdpti_norm(m, t, BDPT_SLOT_NORM_W, bdpt_token(t, x, (size_t)which)); /* [B,D] */
@@ -5291,8 +5296,8 @@ BDPTI_FN bdpt_tensor *bdpti_head(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, in
 /* Without a recording, a block's intermediates are dead once its output exists: the output is moved
  * to where the input was and the arena goes back to the mark. So a tape that does not record is the
  * workspace of one block, however deep the network is. */
-BDPTI_FN bdpt_tensor *bdpti_blocks_merged(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, int count,
-                                          const bdpt_forward_options *o, int merge) {
+BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, int count,
+                                   const bdpt_forward_options *o, int merge) {
   bdpt_rng rng;
   bdpti_merging state, *g = merge && x ? &state : NULL;
   int l;
@@ -5301,7 +5306,7 @@ BDPTI_FN bdpt_tensor *bdpti_blocks_merged(bdpt_model *m, bdpt_tape *t, bdpt_tens
   for (l = 0; x && l < count; l++) {
     bdpti_mark mark = bdpti_arena_mark(&t->arena);
     size_t used = t->used;
-    bdpt_tensor *y = bdpti_block_merged(m, t, l, x, o, &rng, g);
+    bdpt_tensor *y = bdpti_one_block(m, t, l, x, o, &rng, g);
     if (t->record || !y) { /* the way back needs the intermediates */
       x = y;
       continue;
@@ -5314,11 +5319,6 @@ BDPTI_FN bdpt_tensor *bdpti_blocks_merged(bdpt_model *m, bdpt_tape *t, bdpt_tens
     t->spare = NULL; /* spare buffers lay behind the mark */
   }
   return x;
-}
-
-BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, int count,
-                                   const bdpt_forward_options *o) {
-  return bdpti_blocks_merged(m, t, x, count, o, 0);
 }
 
 /* Everything before the last norm: images[B,C,H,W] -> x[B,N,D]. dense: every patch is wanted. */
@@ -5343,7 +5343,7 @@ BDPTI_FN bdpt_tensor *bdpti_trunk(bdpt_model *m, bdpt_tape *t, bdpt_tensor *imag
   x = bdpt_patch_embed(t, images, &p[BDPT_SLOT_PATCH_W], &p[BDPT_SLOT_PATCH_B]); /* [B,n,D] */
   x = bdpt_tokens(t, x, &p[BDPT_SLOT_CLS], c->distilled ? &p[BDPT_SLOT_DIST] : NULL,
                   &p[BDPT_SLOT_POS]);                                            /* [B,N,D] */
-  return bdpti_blocks_merged(m, t, x, c->depth, options, options->training ? 0 : c->merge);
+  return bdpti_blocks(m, t, x, c->depth, options, options->training ? 0 : c->merge);
 }
 
 BDPT_API bdpt_tensor *bdpt_forward(bdpt_model *m, bdpt_tape *t, bdpt_tensor *images,
@@ -6325,8 +6325,9 @@ BDPTI_FN bdpt_status bdpti_trainer_finish(bdpt_trainer *t, double loss) {
   const bdpt_recipe *r = &t->recipe;
   bdpti_counters *now = &t->now;
   char blame[96];
-  double norm = bdpti_trainer_norm(t, blame), factor = bdpti_clip_factor(norm, r->clip);
+  double norm = bdpti_trainer_norm(t, blame);
   double lr = bdpt_schedule(r, (double)now->step / (double)t->per_epoch);
+  bdpt_real factor = (bdpt_real)bdpti_clip_factor(norm, r->clip), decay = (bdpt_real)r->ema;
   size_t step = (size_t)now->step; /* its number, from 0 */
   int i, live, slots = t->model->slots, depth = t->model->config.depth;
   if (!(loss - loss == 0) || !(norm - norm == 0)) {
@@ -6339,16 +6340,16 @@ BDPTI_FN bdpt_status bdpti_trainer_finish(bdpt_trainer *t, double loss) {
   now->disparity_steps += r->importance != 0; /* counted where there are any */
   for (i = 0; i < bdpti_params(t); i++) {
     bdpt_tensor *p = bdpti_param(t, i, &live);
-    bdpt_real *m = t->moments[i].m;
+    bdpt_real *m = t->moments[i].m, *average = m + 2 * p->count; /* v is between them */
     int k = i - slots; /* of an importance scalar, negative for a weight */
     int decays = k < 0 && r->weight_decay > 0 && bdpt_model_decays(t->model, i);
     if (!live) continue;
     if (k >= 0) now->disparity[k / depth][k % depth] += fabs((double)p->grad[0]); /* |dL/dm| */
-    if (factor < 1.0 && k < 0) bdpti_scale(t->ctx, p->count, (bdpt_real)factor, p->grad);
+    if (factor < 1 && k < 0) bdpti_axpby(t->ctx, p->count, factor, p->grad, 0, NULL, p->grad);
     bdpti_adamw(t->ctx, p->count, lr, r->beta1, r->beta2, r->adam_eps, /* w, g, m, v at the end */
                 decays ? r->weight_decay : 0, (double)++now->age[i], p->data, p->grad, m,
                 m + p->count);
-    if (r->ema > 0) bdpti_ema(t->ctx, p->count, (bdpt_real)r->ema, m + 2 * p->count, p->data);
+    if (decay > 0) bdpti_axpby(t->ctx, p->count, decay, average, 1 - decay, p->data, average);
   }
   now->step++;
   return BDPT_OK;
@@ -7173,7 +7174,7 @@ BDPTI_FN int bdpti_fit_pair(bdpt_model *m, bdpt_tape *t, int type, int l, bdpt_t
   x = bdpt_patch_embed(t, images, &p[BDPT_SLOT_PATCH_W], &p[BDPT_SLOT_PATCH_B]);
   x = bdpt_tokens(t, x, &p[BDPT_SLOT_CLS], m->config.distilled ? &p[BDPT_SLOT_DIST] : NULL,
                   &p[BDPT_SLOT_POS]);
-  x = bdpti_blocks(m, t, x, l, &none);
+  x = bdpti_blocks(m, t, x, l, &none, 0);
   if (type == BDPT_ACTIVATION) x = bdpti_attention_half(m, t, l, x, 0, 0, NULL);
   if (!x) return 0;
   y = type == BDPT_ATTENTION ? bdpti_attention_half(m, t, l, x, 0, 0, NULL)
@@ -9005,9 +9006,8 @@ BDPT_API bdpt_status bdpt_width_score(const bdpt_model *model, const bdpt_subset
  * bisection finds the smallest t that meets the budget. MACs and parameters fall in steps as t
  * grows, and never rise. Milliseconds are measured: a network of the planned shape with fresh
  * weights, not packed, classifies the caller's batch once to warm up and five times more; the
- * median counts.
- * Noise can make one measurement contradict another, so bisection stops after twelve, and
- * equal shapes are not timed twice. The time reported is that of the shape that was chosen.
+ * median counts. Noise can make one measurement contradict another, so bisection stops after
+ * twelve, and equal shapes are not timed twice. The time reported is that of the chosen shape.
  */
 typedef struct bdpti_unit { double score; size_t at; int group; } bdpti_unit;
 

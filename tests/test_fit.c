@@ -74,7 +74,7 @@ static size_t layer_tokens(bdpt_model *m, int type, int l, const size_t *index, 
   h = bdpt_patch_embed(t, bdpt_input(t, 4, shape, images, 0), &p[BDPT_SLOT_PATCH_W],
                        &p[BDPT_SLOT_PATCH_B]);
   h = bdpt_tokens(t, h, &p[BDPT_SLOT_CLS], NULL, &p[BDPT_SLOT_POS]);
-  for (k = 0; k < l; k++) h = bdpti_block_forward(m, t, k, h, &none, &rng);
+  for (k = 0; k < l; k++) h = bdpti_one_block(m, t, k, h, &none, &rng, NULL);
   p += BDPT_SLOT(l, 0);
   u = bdpt_layernorm(t, h, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B], 1e-6);
   if (m->config.block[l].attention == BDPT_KEPT) {

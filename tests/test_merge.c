@@ -365,7 +365,7 @@ static void blocks_case(bdpt_model *m, bdpt_tape *t) {
   bdpt_tensor *x;
   memset(&none, 0, sizeof none);
   bdpt_tape_reset(t);
-  x = bdpti_blocks_merged(m, t, bdpt_input(t, 3, shape, NULL, 0), 2, &none, 7);
+  x = bdpti_blocks(m, t, bdpt_input(t, 3, shape, NULL, 0), 2, &none, 7);
   CHECK(x && x->shape[0] == 2 && x->shape[1] == 36 && x->shape[2] == 24 && x->count == 2 * 36 * 24);
 }
 

@@ -181,7 +181,7 @@ TEST(importance_direction) {
     x = bdpt_patch_embed(t, bdpt_input(t, 4, shape, images, 0), &m->param[BDPT_SLOT_PATCH_W],
                          &m->param[BDPT_SLOT_PATCH_B]);
     x = bdpt_tokens(t, x, &m->param[BDPT_SLOT_CLS], NULL, &m->param[BDPT_SLOT_POS]);
-    for (l = 0; l < DEPTH - 1; l++) x = bdpti_block_forward(m, t, l, x, &none, &rng);
+    for (l = 0; l < DEPTH - 1; l++) x = bdpti_one_block(m, t, l, x, &none, &rng, NULL);
     u = bdpt_layernorm(t, x, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B], m->config.eps);
     f = bdpti_attention_half(m, t, DEPTH - 1, x, 0, 0, NULL); /* x + A */
     mixed = bdpt_add(t, bdpt_scale(t, f, 1 - e), bdpt_scale(t, bdpt_add(t, x, u), e));

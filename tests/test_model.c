@@ -445,7 +445,7 @@ static bdpt_tensor *g_uneven(bdpt_tape *t, bdpt_tensor *const *x, void *user) {
   (void)user;
   memset(&o, 0, sizeof o);
   rng.state = 1;
-  for (l = 0; l < uneven->config.depth; l++) y = bdpti_block_forward(uneven, t, l, y, &o, &rng);
+  for (l = 0; l < uneven->config.depth; l++) y = bdpti_one_block(uneven, t, l, y, &o, &rng, NULL);
   return y;
 }
 

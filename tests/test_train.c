@@ -297,7 +297,7 @@ TEST(optimiser_as_pytorch) {
     CHECK_CLOSE(sqrt(sum), fixture_number(name, "norm"), FIXTURE_TOLERANCE * (1 + sqrt(sum)));
     factor = bdpti_clip_factor(sqrt(sum), limit);
     for (j = 0; j < 3; j++) {
-      if (factor < 1) bdpti_scale(&ctx, n[j], (bdpt_real)factor, g[j]);
+      if (factor < 1) bdpti_axpby(&ctx, n[j], (bdpt_real)factor, g[j], 0, NULL, g[j]);
       snprintf(name, sizeof name, "clip.%d.clipped.%d", i, j);
       fixture_check(g[j], n[j], name, "");
     }
@@ -312,7 +312,7 @@ TEST(optimiser_as_pytorch) {
       snprintf(name, sizeof name, "ema.weight.%d", i);
       v = fixture_doubles(name, "", NULL);
       for (k = 0; k < 6; k++) w[k] = (bdpt_real)v[k];
-      bdpti_ema(&ctx, 6, (bdpt_real)decay, average, w);
+      bdpti_axpby(&ctx, 6, (bdpt_real)decay, average, (bdpt_real)(1 - decay), w, average);
       snprintf(name, sizeof name, "ema.after.%d", i);
       fixture_check(average, 6, name, "");
       free(v);
