@@ -54,13 +54,6 @@ static double score(bdpt_model *m) {
   return a.top1;
 }
 
-static int same_weights(const bdpt_model *a, const bdpt_model *b) {
-  char x[17], y[17];
-  bdpt_model_hash(a, x);
-  bdpt_model_hash(b, y);
-  return strcmp(x, y) == 0;
-}
-
 /* A hook that stops at the n-th report, and checks that progress never goes back. */
 static int reports, stop_at, disorder, copy_at;
 static void copy_file(const char *from, const char *to) {

@@ -24,39 +24,9 @@ static bdpt_config make_config(void) {
   return c;
 }
 
-/* Weights large enough for every layer to matter, norms and biases away from 1 and 0. */
-static bdpt_model *model_of(bdpt_context *own, const bdpt_config *c, uint64_t seed) {
-  bdpt_model *m = bdpt_model_create(own, c, seed);
-  size_t k;
-  int i;
-  for (i = 0; m && i < m->slots; i++) {
-    bdpt_tensor *p = &m->param[i];
-    for (k = 0; p->data && k < p->count; k++) {
-      double u = (double)(bdpti_hash(seed, (uint64_t)i, k) % 1000) / 1000 - 0.5;
-      p->data[k] = (bdpt_real)(p->ndim > 1 ? 10 * (double)p->data[k] : (double)p->data[k] + u);
-    }
-  }
-  return m;
-}
-
 static bdpt_model *make_model(uint64_t seed) {
   bdpt_config c = make_config();
   return model_of(&ctx, &c, seed);
-}
-
-static int same_weights(const bdpt_model *a, const bdpt_model *b) {
-  char x[17], y[17];
-  bdpt_model_hash(a, x);
-  bdpt_model_hash(b, y);
-  return strcmp(x, y) == 0;
-}
-
-static void logits_of(bdpt_model *m, bdpt_real out[100]) {
-  static bdpt_real images[20 * 3 * SIDE * SIDE];
-  bdpt_tape *t = bdpt_tape_create(m->ctx, 0);
-  bdpt_load_batch(m->ctx, &m->config, &held, 0, 20, images, NULL);
-  CHECK(bdpt_predict(m, t, 20, images, out) == BDPT_OK);
-  bdpt_tape_free(t);
 }
 
 /* Largest difference of the logits over the largest logit. */
