@@ -330,7 +330,7 @@ static void report_distillation(report_page *page, const report_run *run) {
   report_one_row_figure(page, run, "distillation", "teacher", "Taught by");
 }
 
-/* ---- One type or both ("types", "timing") ---- */
+/* ---- One type or both ("types", "timing", "control") ---- */
 
 /* The timing of a network of part 7. */
 static const report_line *report_timing(const report_run *run, const report_line *types) {
@@ -386,6 +386,11 @@ static void report_types(report_page *page, const report_run *run) {
   report_raw(page, "</div><p class=\"cap\">Each line is one rule: attention only, activations "
                    "only, or half of each. Solid is measured, fused and timed beside the dense "
                    "network on the machine named above; faint is the paper on ImageNet. ");
+  line = report_next(run, NULL, "control");
+  if (isfinite(report_nth(line, "accuracy", 0)))
+    report_put(page, "The dense network, trained just as long with nothing removed, goes from "
+               "%.2f to %.2f&nbsp;%%: that much of every loss is the training itself. ",
+               report_nth(line, "accuracy", 0), report_nth(line, "accuracy", -1));
 }
 
 /* ---- Speed of the published networks ("timing" of DeiT) ---- */

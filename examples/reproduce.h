@@ -1375,10 +1375,12 @@ static study_spec study_types_spec(const study *s, int mix, int layers) {
   return p;
 }
 
+/* The control has no layer removed and the same training: what is lost there, training lost. */
 static bdpt_status study_types(study *s) {
   const cli_layers *layers = &s->recipe.types_layers;
   cli_json *j = &s->base.record.text;
-  bdpt_status status = BDPT_OK;
+  study_spec control = study_types_spec(s, 0, 0);
+  bdpt_status status = study_network(s, &control);
   size_t before;
   int i;
   for (i = 0; i < 3 * layers->count && status == BDPT_OK; i++) {
@@ -1386,6 +1388,8 @@ static bdpt_status study_types(study *s) {
     status = study_network(s, &p);
   }
   before = j->used;
+  cli_json_open(j, "control");
+  study_tail(s, &control);
   for (i = 0; i < 3 * layers->count && status == BDPT_OK; i++) {
     study_spec p = study_types_spec(s, i % 3, layers->layer[i / 3]);
     bdpt_model *m = study_pruned(s, &p);
@@ -1406,8 +1410,9 @@ static bdpt_status study_types(study *s) {
 
 static void study_tell_types(study *s) {
   int i, t;
-  run_say(&s->base, "   dense %.2f. Measured speed-up; held-out accuracy at once and at the "
-          "marks:\n", study_dense_accuracy(s, "accuracy"));
+  run_say(&s->base, "   Measured speed-up; held-out accuracy at once and at the marks:\n"
+          "   dense, trained on    ");
+  study_say_curve(s, study_find(s, "control", NULL, NULL, NULL, 0));
   for (t = 0; t < 3; t++)
     for (i = 0; i < s->recipe.types_layers.count; i++) {
       int n = s->recipe.types_layers.layer[i];
@@ -1775,7 +1780,7 @@ static study_cost study_cost_of(study *s, int part) {
     c.eval += (double)r->seeds * n * held + layers * (double)r->which_images;
   }
   if (part == 7) {
-    study_cost_jobs(s, 3 * r->types_layers.count, &r->types_marks, &c);
+    study_cost_jobs(s, 3 * r->types_layers.count + 1, &r->types_marks, &c);
     c.eval += 3 * r->types_layers.count * 2.0 * (r->types_repeats + 2) * RUN_BATCH;
   }
   if (part == 8) c.seconds = study_cost_speed(s);

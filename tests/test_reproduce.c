@@ -227,6 +227,7 @@ static const char *const sample[] = {
   "{\"kind\":\"ranking\",\"way\":\"random\",\"marks\":[0,4],\"accuracy\":[1,40],\"test\":41}",
   "{\"kind\":\"types\",\"type\":\"joint\",\"layers\":2,\"attention\":[1],\"activation\":[2],"
   "\"accuracy\":[5,66]}",
+  "{\"kind\":\"control\",\"accuracy\":[70,68.5]}",
   "{\"kind\":\"timing\",\"model\":\"joint\",\"attention\":1,\"activation\":1,\"speedup\":1.2}",
   "{\"kind\":\"timing\",\"model\":\"deit_base_patch16_224\",\"attention\":5,"
   "\"activation\":5,\"speedup\":1.5,\"speedup_low\":1.4,\"speedup_high\":1.6,"
@@ -279,6 +280,7 @@ TEST(the_page_of_a_study) {
   CHECK_HAS(page, "<q>learned</q>, 61.75&nbsp;%, 21.75 points above the next. Two seeds of one "
             "kind differ by up to 0.50 points, so this lead is more than chance makes");
   CHECK_HAS(page, "joint, 2 layers: 1.20 times, 66.00 %");
+  CHECK_HAS(page, "goes from 70.00 to 68.50&nbsp;%: that much of every loss");
   CHECK_HAS(page, "DeiT-B 5+5</text>");
   CHECK_HAS(page, ">1.70</text>"); /* multiply-accumulates, 17 over 10 */
   CHECK_HAS(page, "layer 1, least squares: 68.00 %");
