@@ -1134,15 +1134,6 @@ static double report_predict(const report_line *map, double attention, double ac
   return sum;
 }
 
-/* 1 if something at least as far pruned in both types was measured: no extrapolation there. */
-static int report_supported(const report_run *run, double attention, double activation) {
-  const report_line *p = NULL;
-  while ((p = report_next(run, p, "map_point")) != NULL)
-    if (report_number(p, "attention") < attention + 1e-6 &&
-        report_number(p, "activation") < activation + 1e-6) return 1;
-  return 0;
-}
-
 /* Dark blue to pale yellow: even in lightness, safe for every kind of colour vision. */
 static void report_ramp(double t, char out[8]) {
   static const double stop[5][3] = {
@@ -1155,29 +1146,55 @@ static void report_ramp(double t, char out[8]) {
   snprintf(out, 8, "#%02x%02x%02x", (unsigned)rgb[0], (unsigned)rgb[1], (unsigned)rgb[2]);
 }
 
-/* Everything the map's panels share: the fit, the split, the range of ratios and of colours. */
+/* Everything the map's panels share: the fit, the split, the range of ratios and of colours. A
+ * study has several, each with a start and a seed; a run has one, whose start is NULL. */
 typedef struct report_map {
   const report_line *fit;
+  const char *start;
+  double seed;
   int depth, budget, split[2], points, first; /* first: fewest retained layers shown */
   double error, lo, hi;                       /* cross-validated error of the chosen degree */
 } report_map;
 
-static void report_map_facts(const report_run *run, report_map *m) {
+/* The next line of this kind that belongs to the map. */
+static const report_line *report_map_next(const report_run *run, const report_map *m,
+                                          const report_line *line, const char *kind) {
+  while ((line = report_next(run, line, kind)) != NULL)
+    if (!m->start || (strcmp(report_text(line, "start"), m->start) == 0 &&
+                      report_number(line, "seed") == m->seed)) break;
+  return line;
+}
+
+static const report_line *report_map_point(const report_run *run, const report_map *m,
+                                           const report_line *line) {
+  return report_map_next(run, m, line, m->start ? "collected" : "map_point");
+}
+
+/* 1 if something at least as far pruned in both types was measured: no extrapolation there. */
+static int report_supported(const report_run *run, const report_map *m, double attention,
+                            double activation) {
+  const report_line *p = NULL;
+  while ((p = report_map_point(run, m, p)) != NULL)
+    if (report_number(p, "attention") < attention + 1e-6 &&
+        report_number(p, "activation") < activation + 1e-6) return 1;
+  return 0;
+}
+
+/* `split` has the budget and the choice. */
+static void report_map_facts(const report_run *run, const report_line *split, report_map *m) {
   const report_line *p = NULL;
   const report_field *cv;
   double least = 1;
   int degree;
-  memset(m, 0, sizeof *m);
-  m->fit = report_next(run, NULL, "map");
   m->depth = report_int(m->fit, "depth", 1, BDPT_MAX_DEPTH, run->depth);
-  m->budget = report_int(m->fit, "budget", 0, 2 * m->depth, 0);
-  m->split[0] = report_int(m->fit, "attention", 0, m->depth, -1);
-  m->split[1] = report_int(m->fit, "activation", 0, m->depth, -1);
+  m->budget = report_int(split, "budget", 0, 2 * m->depth, 0);
+  m->split[0] = report_int(split, "attention", 0, m->depth, -1);
+  m->split[1] = report_int(split, "activation", 0, m->depth, -1);
   cv = report_get(m->fit, "cv_rmse");
   degree = report_int(m->fit, "degree", 1, 4, 0);
   m->error = cv && degree >= 1 && degree <= cv->count ? cv->number[degree - 1] : (double)NAN;
   m->lo = m->hi = (double)NAN;
-  while ((p = report_next(run, p, "map_point")) != NULL) {
+  while ((p = report_map_point(run, m, p)) != NULL) {
     double a = report_number(p, "attention"), g = report_number(p, "activation");
     report_widen(report_number(p, "accuracy"), &m->lo, &m->hi);
     if (a < least) least = a;
@@ -1187,7 +1204,7 @@ static void report_map_facts(const report_run *run, report_map *m) {
   m->first = (int)floor(least * m->depth + 1e-6) - 1;
   if (m->first > m->depth - m->budget) m->first = m->depth - m->budget;
   if (m->first < 0) m->first = 0;
-  if (m->points == 0) m->lo = 0, m->hi = 100;
+  if (!isfinite(m->lo)) m->lo = 0, m->hi = 100; /* nothing was measured */
 }
 
 static void report_map_colours(report_page *page, const report_map *m) {
@@ -1204,21 +1221,22 @@ static void report_map_colours(report_page *page, const report_map *m) {
 
 /* Predicted accuracy by cell; the measured points carry their measured colour in the same scale,
  * so that a point which stands out from its cell is a point that the surface misses. */
-static void report_map_heat(report_page *page, const report_run *run, const report_map *m) {
+static void report_map_heat(report_page *page, const report_run *run, const report_map *m,
+                            const char *title) {
   double size = 286.0 / (m->depth - m->first + 1), d = m->depth, at[2];
   int a, g, every = m->depth - m->first > 16 ? 4 : 1;
   char colour[8];
   const report_line *p = NULL;
   report_axis x = report_make_axis(m->first - 0.5, d + 0.5, 40, 326, 0);
   report_axis y = report_make_axis(m->first - 0.5, d + 0.5, 336, 50, 0);
-  report_svg(page, 372, "Predicted accuracy; measured points");
+  report_svg(page, 372, title);
   report_put(page, "<text x=\"0\" y=\"38\">activations kept</text>");
   for (a = m->first; a <= m->depth; a++) {
     if ((m->depth - a) % every == 0)
       report_put(page, "<text class=\"m\" x=\"%.1f\" y=\"350\">%d</text><text class=\"e\" x=\"34\" "
                        "y=\"%.1f\">%d</text>", report_at(&x, a), a, report_at(&y, a) + 4, a);
     for (g = m->first; g <= m->depth; g++) {
-      double half = report_supported(run, a / d, g / d) ? 0.51 : 0.22;
+      double half = report_supported(run, m, a / d, g / d) ? 0.51 : 0.22;
       report_ramp((report_predict(m->fit, a / d, g / d) - m->lo) / (m->hi - m->lo), colour);
       report_put(page, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.2f\" height=\"%.2f\" fill=\"%s\"/>\n",
                  report_at(&x, a - half), report_at(&y, g + half), 2 * half * size,
@@ -1229,7 +1247,7 @@ static void report_map_heat(report_page *page, const report_run *run, const repo
   at[0] = d - m->budget > m->first - 0.5 ? d - m->budget : m->first - 0.5; /* the line's end */
   report_segment(page, "dash", 'k', report_at(&x, d), report_at(&y, d - m->budget),
                  report_at(&x, at[0]), report_at(&y, 2 * d - m->budget - at[0]));
-  while ((p = report_next(run, p, "map_point")) != NULL) {
+  while ((p = report_map_point(run, m, p)) != NULL) {
     at[0] = report_at(&x, report_number(p, "attention") * d);
     at[1] = report_at(&y, report_number(p, "activation") * d);
     report_ramp((report_number(p, "accuracy") - m->lo) / (m->hi - m->lo), colour);
@@ -1304,11 +1322,13 @@ static void report_map_table(report_page *page, const report_map *m) {
 static void report_map_section(report_page *page, const report_run *run) {
   report_map m;
   double gap, d, predicted;
-  report_map_facts(run, &m);
+  memset(&m, 0, sizeof m);
+  m.fit = report_next(run, NULL, "map");
+  report_map_facts(run, m.fit, &m);
   d = m.depth;
   predicted = report_number(m.fit, "predicted");
   report_raw(page, "<div class=\"panels\">");
-  report_map_heat(page, run, &m);
+  report_map_heat(page, run, &m, "Predicted accuracy; measured points");
   gap = report_map_line(page, &m);
   report_raw(page, "</div>");
   report_map_table(page, &m);
@@ -1322,7 +1342,7 @@ static void report_map_section(report_page *page, const report_run *run) {
     report_put(page, "For a budget of %d layers (dashed) it chooses %d attention and %d "
                      "activation, "
                      "predicted %.1f&nbsp;%%. ", m.budget, m.split[0], m.split[1], predicted);
-    if (!report_supported(run, (d - m.split[0]) / d, (d - m.split[1]) / d))
+    if (!report_supported(run, &m, (d - m.split[0]) / d, (d - m.split[1]) / d))
       report_raw(page, "That split lies outside what was measured. ");
     if (isfinite(gap) && gap < 0) {
       report_put(page, "The surface itself is highest elsewhere on the line, by %.2f points", -gap);

@@ -166,7 +166,7 @@ static void report_gap(report_page *page, const report_run *run) {
              "and the loss reaches them with different force. ");
   if (isfinite(raw))
     report_put(page, "Here the activations' gradients are %.2f times attention's; the paper's "
-               "figure shows about 400 times. ", raw);
+               "figure shows 409 times (geometric means over the layers). ", raw);
   if (raw > 1 && isfinite(report_number(gap, "adam")))
     report_put(page, "AdamW divides each scalar's gradient by its own size; in the learned scalars "
                "a factor of %.2f is left. ", report_number(gap, "adam"));
@@ -288,7 +288,8 @@ static void report_splits(report_page *page, const report_run *run) {
              report_s(seeds));
   for (i = 0; i < n; i++) worst = fmax(worst, high[i] - low[i]);
   if (seeds > 1)
-    report_put(page, "Between seeds the split moves by up to %.0f layers. ", worst);
+    report_put(page, "Between seeds the split moves by %s%.0f layers. ", worst > 0 ? "up to " : "",
+               worst);
   line = report_next(run, NULL, "split");
   while (line && report_number(line, "budget") != (most >= 8 ? 8 : most))
     line = report_next(run, line, "split");
@@ -299,6 +300,46 @@ static void report_splits(report_page *page, const report_run *run) {
                "one layer, %.1f&nbsp;%% more (published for 8: 75.0, 5.2, 19.8). ",
                report_number(line, "exact"), report_number(line, "budget"),
                report_number(line, "one"), report_number(line, "more"));
+}
+
+/* ---- The predictor's surface ("surface", "collected", "split") ---- */
+
+/* The first seed's networks and surfaces, from both starts of training. */
+static void report_surfaces(report_page *page, const report_run *run) {
+  static const char *const title[2] = {"From the paper's start", "From the least-squares start"};
+  const report_line *line = NULL;
+  report_map m;
+  int k;
+  report_raw(page, "<div class=\"panels\">");
+  for (k = 0; k < 2; k++) {
+    const report_line *split = NULL;
+    memset(&m, 0, sizeof m);
+    m.seed = report_number(run->setup, "seed");
+    while ((line = report_next(run, line, "surface")) != NULL)
+      if ((strcmp(report_text(line, "start"), "paper") == 0) == (k == 0) &&
+          report_number(line, "seed") == m.seed) break;
+    if (!line) continue;
+    m.fit = line;
+    m.start = report_text(line, "start");
+    while ((split = report_map_next(run, &m, split, "split")) != NULL)
+      if (report_number(split, "budget") >= 8) break;
+    report_map_facts(run, split, &m);
+    report_map_heat(page, run, &m, title[k]);
+    line = NULL;
+  }
+  report_raw(page, "</div><p class=\"cap\">Networks that were pruned, trained and measured, and the "
+                   "polynomial through them. A dot is filled with its measured colour: one that "
+                   "stands out from its square is one that the surface misses. Small squares are "
+                   "extrapolation. The ring is the choice for 8 layers (dashed). ");
+  for (line = NULL; (line = report_next(run, line, "surface")) != NULL;) {
+    int degree = report_int(line, "degree", 1, 4, 0);
+    double error = report_nth(line, "cv_rmse", degree - 1);
+    if (degree == 0 || !isfinite(error + report_number(line, "seed"))) continue;
+    report_raw(page, "Start <q>");
+    report_escape(page, report_text(line, "start"));
+    report_put(page, "</q>, seed %.0f: degree %d, leave-two-out error %.2f points. ",
+               report_number(line, "seed"), degree, error);
+  }
 }
 
 /* ---- Ways to choose, text against code, teachers ("ranking", "semantics", "distillation") ---- */
@@ -717,6 +758,7 @@ static const report_part report_study_section[] = {
     {"Where the gap comes from", "gap", 0, report_gap},
     {"Recovery asymmetry: every single layer removed", "recovery", 1, report_recovery},
     {"Dimension mismatch", "mismatch", 0, report_mismatch},
+    {"The predictor: what was measured, and the surface", "surface", 0, report_surfaces},
     {"How many of each type: the split and its stability", "split", 0, report_splits},
     {"Which layers: learned importance and simpler ways", "ranking", 0, report_ranking},
     {"One type or both: accuracy against measured speed-up", "types", 0, report_types},

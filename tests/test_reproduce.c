@@ -218,6 +218,12 @@ static const char *const sample[] = {
   "\"marks\":[1,3],\"after\":[40,60]}",
   "{\"kind\":\"mismatch\",\"linear\":\"fc1\",\"message\":\"a < b & c\",\"width\":16,"
   "\"hidden\":64,\"asked\":6,\"refused\":6}",
+  "{\"kind\":\"collected\",\"start\":\"paper\",\"seed\":1,\"attention\":0.5,"
+  "\"activation\":1,\"accuracy\":66.5}",
+  "{\"kind\":\"collected\",\"start\":\"paper\",\"seed\":2,\"attention\":1,"
+  "\"activation\":0.5,\"accuracy\":67.5}",
+  "{\"kind\":\"surface\",\"start\":\"paper\",\"seed\":1,\"degree\":1,\"terms\":[0,0,1,0,0,1],"
+  "\"theta\":[40,10,20],\"cv_rmse\":[1.25,2]}",
   "{\"kind\":\"split\",\"start\":\"paper\",\"seed\":1,\"budget\":8,\"attention\":3,"
   "\"activation\":5,\"exact\":71.5,\"one\":20,\"more\":8.5}",
   "{\"kind\":\"split\",\"start\":\"paper\",\"seed\":2,\"budget\":8,\"attention\":1,"
@@ -274,6 +280,9 @@ TEST(the_page_of_a_study) {
   CHECK_HAS(page, "gradients are 4.00 times attention's");
   CHECK_HAS(page, "a factor of 1.50 is left");
   CHECK_HAS(page, "<q>a &lt; b &amp; c</q>. All 6 single linears");
+  CHECK_HAS(page, "measured 66.50"); /* the first seed's points, not the second's */
+  CHECK(page && !strstr(page, "measured 67.50"));
+  CHECK_HAS(page, "<q>paper</q>, seed 1: degree 1, leave-two-out error 1.25 points");
   CHECK_HAS(page, "2 seeds side by side");
   CHECK_HAS(page, "Between seeds the split moves by up to 2 layers");
   CHECK_HAS(page, "71.5&nbsp;% of the trials choose the same split of 8 layers");
