@@ -1608,18 +1608,19 @@ static bdpt_status study_starting(study *s) {
   int i, budget;
   for (i = 0; i < 2 * s->base.depth && status == BDPT_OK; i++)
     status = study_single(s, i % 2, i / 2);
-  for (i = 0; status == BDPT_OK && study_start_spec(s, i, &budget, &p); i++)
-    status = study_network(s, &p);
   for (i = 0; status == BDPT_OK && study_start_spec(s, i, &budget, &p); i++) {
     cli_json *j = &s->base.record.text;
     char label[60];
+    status = study_network(s, &p);
     snprintf(label, sizeof label, "%s, %d layers", study_starts[p.start].name, budget);
-    if (study_find(s, "start", "label", label, "seed", (double)p.seed).text) continue;
+    if (status != BDPT_OK || study_find(s, "start", "label", label, "seed", (double)p.seed).text)
+      continue;
     cli_json_open(j, "start");
     cli_json_text(j, "label", label);
     cli_json_text(j, "start", study_starts[p.start].name);
     cli_json_real(j, "budget", budget);
     study_tail(s, &p);
+    status = record_save(&s->base.record); /* this part is long: what is known is drawn */
   }
   return status;
 }
