@@ -130,7 +130,7 @@ static int command_run(int argc, char **argv) {
     {"What is removed", CLI_TITLE, NULL, NULL, NULL},
     {"--budget", CLI_INT, &o.budget, "N", "layers to remove in all (6)"},
     {"--least", CLI_INT, &o.least, "N", "at least this many of each kind (2)"},
-    {"--start", CLI_TEXT, &o.start, "NAME", "their place: " INPUT_STARTS " (paper)"},
+    {"--start", CLI_TEXT, &o.start, "NAME", "their place: " INPUT_STARTS " (skip-fit)"},
     {"For longer or shorter runs", CLI_TITLE, NULL, NULL, NULL},
     {"--dense-epochs", CLI_INT, &o.dense_epochs, "N",
      "dense fine-tuning first (0; 3 if the classifier is new)"},
@@ -868,6 +868,7 @@ static int prune(const cli_command *c, bdpt_context *ctx, const char *path,
   char parent[17];
   bdpt_status s = m ? BDPT_OK : ctx->status;
   if (s == BDPT_OK) {
+    input_form(o->start, m);
     bdpt_model_hash(m, parent);
     s = o->budget ? prune_searched(ctx, m, path, o) : prune_given(m, o);
     if (!m->parent[0]) memcpy(m->parent, parent, sizeof parent);

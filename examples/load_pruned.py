@@ -9,14 +9,15 @@ class Network(torch.nn.Module):
             tensors, meta = {k: f.get_tensor(k).float() for k in f.keys()}, f.metadata()
         self.p = torch.nn.ParameterDict({k.replace(".", "_"): v for k, v in tensors.items()})
         self.m = m = {k: json.loads(v) if v[0] == "[" or v.isdecimal() else v for k, v in meta.items()}
-        assert m["attn_form"] == "ln" and m["extra_gelu"] == "none" and not m["fitted_attn_list"]
+        assert m["attn_form"] != "double" and m["extra_gelu"] == "none" and not m["fitted_attn_list"]
     def two(self, name): return self.p[name + "_weight"], self.p[name + "_bias"]
     def linear(self, x, name): return F.linear(x, *self.two(name))
     def norm(self, x, name):
         return F.layer_norm(x, x.shape[-1:], *self.two(name), float(self.m["layer_norm_eps"]))
     def block(self, x, l):
-        b, m, y = f"blocks_{l}_", self.m, self.norm(x, f"blocks_{l}_norm1")
-        if l not in m["drop_attn_list"]:  # else LN1(x) is what the removed layer leaves
+        b, m, gone = f"blocks_{l}_", self.m, l in self.m["drop_attn_list"]
+        y = 0 if gone and m["attn_form"] == "skip" else self.norm(x, b + "norm1")
+        if not gone:  # a removed layer leaves nothing, or LN1(x)
             qkv = self.linear(y, b + "attn_qkv").unflatten(2, (3, m["num_heads"][l], -1))
             y = F.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4), scale=m["attn_scale"][l])
             y = self.linear(y.transpose(1, 2).flatten(2), b + "attn_proj")

@@ -313,6 +313,7 @@ CLI_FN bdpt_status plus_open(plus *p, const char *path) {
                    "those are needed to measure times", p->in.folder);
   if (s == BDPT_OK && !(p->dense = input_model(p->ctx, path, o->image))) s = p->ctx->status;
   if (s != BDPT_OK) return s;
+  input_form(o->start, p->dense);
   c = &p->dense->config;
   input_fit(&p->in, c->image);
   if (c->classes != p->in.train.classes) {

@@ -327,10 +327,10 @@ static void report_surfaces(report_page *page, const report_run *run) {
     report_map_heat(page, run, &m, title[k]);
     line = NULL;
   }
-  report_raw(page, "</div><p class=\"cap\">Networks that were pruned, trained and measured, and the "
-                   "polynomial through them. A dot is filled with its measured colour: one that "
-                   "stands out from its square is one that the surface misses. Small squares are "
-                   "extrapolation. The ring is the choice for 8 layers (dashed). ");
+  report_raw(page, "</div><p class=\"cap\">Networks that were pruned, trained and measured, and "
+                   "the polynomial through them. A dot is filled with its measured colour: one "
+                   "that stands out from its square is one that the surface misses. Small squares "
+                   "are extrapolation. The ring is the choice for 8 layers (dashed). ");
   for (line = NULL; (line = report_next(run, line, "surface")) != NULL;) {
     int degree = report_int(line, "degree", 1, 4, 0);
     double error = report_nth(line, "cv_rmse", degree - 1);

@@ -70,6 +70,7 @@ static void run_defaults(run_options *o) {
   if (!o->model) o->model = "data/dense.safetensors";
   if (!o->out) o->out = "build/run";
   if (!o->report) o->report = "build/report.html";
+  if (!o->start) o->start = "skip-fit"; /* DEVIATION from the paper: PAPER_NOTES.md, Deviations */
   if (!o->image && real && !pictures) o->image = 64;
   if (!o->budget) o->budget = 6;
   if (!o->least) o->least = 2;
@@ -244,13 +245,13 @@ static void run_describe(run *r, const char *weights) {
            "most=%d dense_epochs=%d dense_images=%zu tune_epochs=%d batch=%d short_batch=%d "
            "held=%zu test=%zu probe_steps=%zu recovery_images=%zu map_images=%zu "
            "search_images=%zu tune_images=%zu dense_lr=%g short_lr=%g tune_lr=%g repeats=%d "
-           "seed=%zu real=%d start=%d%s",
+           "seed=%zu real=%d start=%s%s",
            BDPT_VERSION, r->in.folder, r->in.train.count, r->in.rest.count, o->model, weights,
            o->image, o->budget, o->least, o->most, o->dense_epochs, o->dense_images,
            o->tune_epochs, o->batch, o->short_batch, o->held, o->test, o->probe_steps,
            o->recovery_images, o->map_images, o->search_images, o->tune_images, o->dense_lr,
            o->short_lr, o->tune_lr, o->repeats, o->common.seed,
-           (int)sizeof(bdpt_real), r->start, o->common.bf16 ? " bf16" : "");
+           (int)sizeof(bdpt_real), o->start, o->common.bf16 ? " bf16" : "");
 }
 
 static bdpt_status run_record_setup(run *r) {
@@ -341,6 +342,7 @@ static bdpt_status run_setup(run *r) {
   if (s != BDPT_OK) return s;
   m = r->model[RUN_DENSE] = input_model(r->ctx, r->o.model, r->o.image);
   if (!m) return r->ctx->status;
+  input_form(r->o.start, m);
   input_fit(&r->in, m->config.image);
   input_stamp(&r->in, m);
   bdpt_model_hash(m, weights);
@@ -372,6 +374,12 @@ static void run_tell_setup(run *r) {
           r->o.model, r->depth, record_int(l, "width", 0),
           record_int(l, "heads", 0), record_int(l, "image", 0), record_int(l, "patch", 0),
           1e-6 * record_real(l, "params", 0));
+  run_say(r, "   start    %s: a removed attention layer leaves %s,\n"
+          "            an MLP without its GELU begins as %s\n", r->o.start,
+          r->start & BDPT_START_FIT_ATTENTION ? "the linear map that does its work best" :
+          r->model[RUN_DENSE]->config.attn_form == BDPT_ATTN_SKIP ? "nothing" : "LN1(x)",
+          r->start & BDPT_START_FIT_ACTIVATION ? "the linear map that does its work best"
+                                               : "its two linears in a row");
   run_say(r, "   machine  %d threads, %s kernels, %s\n", record_int(l, "threads", 0), isa,
           compiler);
 }

@@ -135,9 +135,11 @@ def check_loader(tool, model, folder, names, images):
     distilled = os.path.join(folder, "d", "d.safetensors")
     os.mkdir(os.path.dirname(distilled))
     run(tool, "prune", model, "--out", pruned, *PRUNED)
+    skip = os.path.join(folder, "s.safetensors")  # a removed attention layer leaves nothing
+    run(tool, "prune", model, "--out", skip, "--start", "skip", *PRUNED)
     run(tool, "fuse", pruned, "--out", fused, "--images", "256")
     run(tool, "export", make_distilled(folder), "--safetensors", distilled)
-    for name, path in (("dense", dense), ("pruned", pruned), ("fused", fused),
+    for name, path in (("dense", dense), ("pruned", pruned), ("skip", skip), ("fused", fused),
                        ("distilled", distilled)):
         with torch.no_grad():
             report(f"load_pruned.py, {name}", Network(path)(images), said(tool, path, names))

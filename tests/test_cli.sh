@@ -162,6 +162,11 @@ run 0 prune m.safetensors --out s.safetensors --attention 1 --activation 2 \
   --start fit-activation --data images
 run 0 info s.safetensors
 says out " 1   \. removed.*GELU"; says out " 2  \[===.*=\] .*\[=] fitted"
+says out "removed: x + LN1(x)"
+run 0 prune m.safetensors --out s.safetensors --attention 1 --activation 2 --start skip-fit \
+  --data images
+run 0 info s.safetensors
+says out "removed: x  "; says out " 2  \[===.*=\] .*\[=] fitted"
 
 # What info draws: removed, fused, and a parent.
 run 0 info m.safetensors; says out "removed      nothing"
