@@ -1027,13 +1027,13 @@ static void run_tell_final(run *r) {
     accuracy[i] = record_real(record_get(&r->record, "row", i), "accuracy", 0);
   run_title(r, "7  Fusing: two linears with nothing between them become one");
   if (r->start & BDPT_START_FIT_ACTIVATION)
-    run_say(r, "   A fitted map is one linear from the start, so nothing is left to multiply out;\n"
-            "   with --start paper or skip there is.\n");
-  else run_say(r, "   Over %.0f images the logits differ by at most %.1e of the largest; the class\n"
-          "   named is the same for %.0f of them (%.0f of the others are near ties).\n",
-          record_real(c, "images", 0),
-          record_real(c, "difference", 0), record_real(c, "agree", 0),
-          record_real(c, "near_ties", 0));
+    run_say(r, "   A fitted map is one linear from the start, so nothing is left to multiply\n"
+            "   out; with --start paper or skip there is.\n");
+  else
+    run_say(r, "   Over %.0f images the logits differ by at most %.1e of the largest; the class\n"
+            "   named is the same for %.0f of them (%.0f of the others are near ties).\n",
+            record_real(c, "images", 0), record_real(c, "difference", 0),
+            record_real(c, "agree", 0), record_real(c, "near_ties", 0));
   run_title(r, "8  The test images, read once, after the last choice");
   if (!r->o.common.json) report_table(r->ctx, r->record.path, stdout);
   lost = accuracy[RUN_DENSE] - accuracy[RUN_PRUNED];
