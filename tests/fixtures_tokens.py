@@ -16,24 +16,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.numpy import load_file, save_file
 
-torch.set_default_dtype(torch.float64)
-torch.set_num_threads(1)
-FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures")
-
-
-def values(name, shape, scale=1.0, offset=0.0):
-    """Uniform in [offset - scale, offset + scale), exact in float: SplitMix64 of FNV-1a(name)."""
-    key, mask = 0xCBF29CE484222325, (1 << 64) - 1
-    for byte in name.encode("ascii"):
-        key = (key ^ byte) * 0x100000001B3 & mask
-    with np.errstate(over="ignore"):
-        z = np.uint64(key) + np.arange(1, math.prod(shape) + 1, dtype=np.uint64) * np.uint64(
-            0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    v = ((z >> np.uint64(44)).astype(np.float64) - 524288.0) / 524288.0 * scale + offset
-    return torch.from_numpy(v.reshape(shape))
+from fixtures import FOLDER, values
 
 
 def weight(name, shape):

@@ -51,6 +51,64 @@ TEST_UNUSED static int same_weights(const bdpt_model *a, const bdpt_model *b) {
   return strcmp(x, y) == 0;
 }
 
+/* An allocator that refuses its request number `refused_at`, counted in `asked`. */
+static size_t asked, refused_at;
+TEST_UNUSED static void *refusing_alloc(void *user, size_t bytes) {
+  (void)user;
+  return ++asked == refused_at ? NULL : malloc(bytes);
+}
+TEST_UNUSED static void refusing_free(void *user, void *p, size_t bytes) {
+  (void)user;
+  (void)bytes;
+  free(p);
+}
+
+/* What is to be done to a network; checks what it made of it, if it could. */
+typedef bdpt_status stripes_work(bdpt_model *m, void *user);
+
+/* Does the work on copies of one network, the k-th allocation failing, for every k until none does
+ * (for every third k from 200 on): each time an error, the network as it was, nothing lost. Returns
+ * the last k. */
+TEST_UNUSED static size_t each_allocation_fails(const bdpt_config *c, uint64_t seed,
+                                                stripes_work *work, void *user) {
+  bdpt_context own;
+  bdpt_model *whole, *m;
+  size_t k, base;
+  int over = 0;
+  memset(&own, 0, sizeof own);
+  own.allocator.alloc = refusing_alloc;
+  own.allocator.free = refusing_free;
+  own.threads = 1;
+  refused_at = 0;
+  bdpt_init(&own);
+  whole = model_of(&own, c, seed);
+  for (k = 1; !over && k < 5000; k += k > 200 ? 3 : 1) {
+    bdpt_status s;
+    bdpt_finish(&own); /* the workspace of the kernels too is asked for again */
+    m = bdpt_model_clone(whole);
+    base = own.bytes_now;
+    asked = 0;
+    refused_at = k;
+    s = work(m, user);
+    over = asked < k;
+    refused_at = 0;
+    if (over) CHECK(s == BDPT_OK);
+    else {
+      CHECK(s == BDPT_E_MEMORY && own.status == BDPT_E_MEMORY);
+      CHECK(same_weights(m, whole) && strcmp(m->certificate, whole->certificate) == 0);
+      bdpt_finish(&own);
+      CHECK(own.bytes_now == base);
+    }
+    bdpt_clear_error(&own);
+    bdpt_model_free(m);
+  }
+  CHECK(over);
+  bdpt_model_free(whole);
+  bdpt_finish(&own);
+  CHECK(own.bytes_now == 0);
+  return k;
+}
+
 /* logits[20][5] of held-out images. */
 TEST_UNUSED static void logits_of(bdpt_model *m, bdpt_real *out) {
   static bdpt_real images[20 * 3 * SIDE * SIDE];

@@ -392,59 +392,21 @@ TEST(errors) {
   bdpt_model_free(m);
 }
 
-/* An allocator that fails at the k-th request. */
-static size_t asked, fail_at;
-static void *failing_alloc(void *user, size_t bytes) {
+static bdpt_status fit_two(bdpt_model *m, void *user) {
+  int which[2][BDPT_MAX_DEPTH];
+  bdpt_fit_options o = {0, 20};
+  bdpt_status s;
   (void)user;
-  return ++asked == fail_at ? NULL : malloc(bytes);
-}
-
-static void plain_free(void *user, void *p, size_t bytes) {
-  (void)user;
-  (void)bytes;
-  free(p);
+  memset(which, 0, sizeof which);
+  which[0][0] = which[1][1] = 1;
+  s = bdpt_fit_all(m, which, &train, &o, NULL);
+  if (s == BDPT_OK) CHECK(bdpt_removed(&m->config, 0) == 1);
+  return s;
 }
 
 TEST(every_allocation_fails_once) {
-  bdpt_context own;
   bdpt_config c = make_config();
-  bdpt_model *m, *whole;
-  bdpt_subset mine = train;
-  int which[2][BDPT_MAX_DEPTH], over = 0;
-  size_t k, base;
-  bdpt_fit_options o = {0, 20};
-  memset(which, 0, sizeof which);
-  which[0][0] = which[1][1] = 1;
-  memset(&own, 0, sizeof own);
-  own.allocator.alloc = failing_alloc;
-  own.allocator.free = plain_free;
-  own.threads = 1;
-  bdpt_init(&own);
-  whole = model_of(&own, &c, 9);
-  for (k = 1; k < 400 && !over; k++) {
-    bdpt_status s;
-    m = bdpt_model_clone(whole);
-    bdpt_finish(&own);
-    base = own.bytes_now;
-    asked = 0;
-    fail_at = k;
-    s = bdpt_fit_all(m, which, &mine, &o, NULL);
-    over = asked < k;
-    fail_at = 0;
-    if (over) CHECK(s == BDPT_OK && bdpt_removed(&m->config, 0) == 1);
-    else {
-      CHECK(s == BDPT_E_MEMORY && own.status == BDPT_E_MEMORY);
-      CHECK(same_weights(m, whole) && m->certificate[0] == 0);
-      bdpt_finish(&own); /* the workspace of the kernels */
-      CHECK(own.bytes_now == base);
-    }
-    bdpt_clear_error(&own);
-    bdpt_model_free(m);
-  }
-  CHECK(over && k > 10);
-  bdpt_model_free(whole);
-  bdpt_finish(&own);
-  CHECK(own.bytes_now == 0);
+  CHECK(each_allocation_fails(&c, 9, fit_two, NULL) > 10);
 }
 
 static bdpt_recipe make_recipe(int epochs) {

@@ -673,68 +673,26 @@ TEST(errors) {
   bdpt_model_free(m);
 }
 
-static size_t asked, fail_at;
-
-static void *counting_alloc(void *user, size_t bytes) {
-  (void)user;
-  return ++asked == fail_at ? NULL : malloc(bytes);
-}
-
-static void counting_free(void *user, void *pointer, size_t bytes) {
-  (void)user;
-  (void)bytes;
-  free(pointer);
-}
-
-/* Pruning with the k-th allocation failing, for every k: the model is as it was, nothing leaks. */
-static void fails_everywhere(int target, double budget) {
-  bdpt_context own;
-  bdpt_config c = make_config();
-  bdpt_width_options o = make_options(0.5, 0.5, 0.5, 0.5);
-  bdpt_model *whole, *m;
-  size_t k, base;
+static bdpt_status narrow(bdpt_model *m, void *user) {
+  bdpt_width_options *o = (bdpt_width_options *)user;
   bdpt_status s;
-  int over = 0;
-  memset(&own, 0, sizeof own);
-  own.allocator.alloc = counting_alloc;
-  own.allocator.free = counting_free;
-  own.threads = 1;
-  fail_at = 0;
-  bdpt_init(&own);
-  whole = model_of(&own, &c, 2);
-  o.target = target, o.budget = budget;
-  o.clock = memory_clock, o.user = &own;
-  for (k = 1; !over && k < 500; k++) {
-    bdpt_finish(&own); /* the workspace too is asked for again */
-    m = bdpt_model_clone(whole);
-    base = own.bytes_now;
-    asked = 0;
-    fail_at = k;
-    s = bdpt_width_prune(m, &train, &o, NULL, NULL);
-    over = asked < k;
-    fail_at = 0;
-    if (over) CHECK(s == BDPT_OK && m->config.width < 16);
-    else {
-      CHECK(s == BDPT_E_MEMORY && own.status == BDPT_E_MEMORY);
-      CHECK(same_weights(m, whole));
-      bdpt_finish(&own);
-      CHECK(own.bytes_now == base);
-    }
-    bdpt_clear_error(&own);
-    bdpt_model_free(m);
-  }
-  CHECK(over && k > 30);
-  bdpt_model_free(whole);
-  bdpt_finish(&own);
-  CHECK(own.bytes_now == 0);
+  o->user = m->ctx; /* whose clock it is */
+  s = bdpt_width_prune(m, &train, o, NULL, NULL);
+  if (s == BDPT_OK) CHECK(m->config.width < 16);
+  return s;
 }
 
 TEST(every_allocation_fails_once) {
   bdpt_cost_report cost;
   bdpt_config c = make_config();
+  bdpt_width_options o = make_options(0.5, 0.5, 0.5, 0.5);
+  o.clock = memory_clock;
+  o.target = BDPT_TO_RATIOS;
+  CHECK(each_allocation_fails(&c, 2, narrow, &o) > 30);
   CHECK(bdpt_cost(&ctx, &c, &cost) == BDPT_OK);
-  fails_everywhere(BDPT_TO_RATIOS, 0);
-  fails_everywhere(BDPT_TO_MACS, 0.5 * cost.macs);
+  o.target = BDPT_TO_MACS;
+  o.budget = 0.5 * cost.macs;
+  CHECK(each_allocation_fails(&c, 2, narrow, &o) > 30);
 }
 
 static int stop;
@@ -1175,52 +1133,24 @@ TEST(plus_remembers_times) {
   bdpt_model_free(m);
 }
 
-TEST(plus_allocations) {
-  bdpt_context own;
-  bdpt_config c = make_config();
+static bdpt_status both(bdpt_model *m, void *user) {
   bdpt_plus_options o = make_plus(BDPT_WIDTH_FIRST);
-  bdpt_plus_result *r = (bdpt_plus_result *)malloc(sizeof *r);
   bdpt_subset few = train;
-  bdpt_model *whole, *m;
-  size_t k, base, step = 1;
   bdpt_status s;
-  int over = 0;
   few.count = 20;
   o.width.images = 10;
   o.depth.finetune.epochs = 1;
   o.depth.start = BDPT_START_FIT_ACTIVATION;
-  memset(&own, 0, sizeof own);
-  own.allocator.alloc = counting_alloc;
-  own.allocator.free = counting_free;
-  own.threads = 1;
-  fail_at = 0;
-  bdpt_init(&own);
-  whole = model_of(&own, &c, 2);
-  for (k = 1; r && !over && k < 5000; k += step) {
-    if (k > 200) step = 3;
-    bdpt_finish(&own);
-    m = bdpt_model_clone(whole);
-    base = own.bytes_now;
-    asked = 0;
-    fail_at = k;
-    s = bdpt_plus(m, &few, &held, &o, NULL, r);
-    over = asked < k;
-    fail_at = 0;
-    if (over) CHECK(s == BDPT_OK && m->config.width == 8);
-    else {
-      CHECK(s == BDPT_E_MEMORY && own.status == BDPT_E_MEMORY);
-      CHECK(same_weights(m, whole));
-      bdpt_finish(&own);
-      CHECK(own.bytes_now == base);
-    }
-    bdpt_clear_error(&own);
-    bdpt_model_free(m);
-  }
-  CHECK(over && k > 100);
+  s = bdpt_plus(m, &few, &held, &o, NULL, (bdpt_plus_result *)user);
+  if (s == BDPT_OK) CHECK(m->config.width == 8);
+  return s;
+}
+
+TEST(plus_allocations) {
+  bdpt_config c = make_config();
+  bdpt_plus_result *r = (bdpt_plus_result *)malloc(sizeof *r);
+  if (r) CHECK(each_allocation_fails(&c, 2, both, r) > 100);
   free(r);
-  bdpt_model_free(whole);
-  bdpt_finish(&own);
-  CHECK(own.bytes_now == 0);
 }
 
 int main(void) {
