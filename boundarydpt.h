@@ -5268,8 +5268,8 @@ BDPTI_FN bdpt_tensor *bdpti_merging_half(bdpt_model *m, bdpt_tape *t, int l, bdp
  * Drop path (stochastic depth) lets whole branches fall out in training, the later the more often:
  * the rate grows from 0 in the first block to the option's value in the last. */
 BDPTI_FN bdpt_tensor *bdpti_one_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
-                                             const bdpt_forward_options *o, bdpt_rng *rng,
-                                             bdpti_merging *g) {
+                                      const bdpt_forward_options *o, bdpt_rng *rng,
+                                      bdpti_merging *g) {
   const bdpt_config *c = &m->config;
   const bdpt_block *b = &c->block[l];
   double rate = c->depth > 1 ? o->drop_path * (double)l / (double)(c->depth - 1) : o->drop_path;
