@@ -2436,12 +2436,15 @@ BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, con
   size_t k;
   int i;
   BDPTI_UNROLL for (i = 0; i < rows; i++) left[i] = right[i] = zero;
-  if (t->far) { /* fetched while the product runs */
-    BDPTI_UNROLL for (i = 0; i < rows; i++) {
-      BDPTI_PREFETCH(c, (size_t)i * c_row, 1);
-      BDPTI_PREFETCH(c, (size_t)i * c_row + BDPTI_LANES, 1);
-      if (add) BDPTI_PREFETCH(add, (size_t)i * add_row, 0);
-      if (add) BDPTI_PREFETCH(add, (size_t)i * add_row + BDPTI_LANES, 0);
+  if (t->far) { /* fetched while the product runs; unrolled, the addresses would fill registers */
+    const bdpt_real *line = c;
+    for (i = 0; i < rows; i++, line += c_row) {
+      BDPTI_PREFETCH(line, 0, 1);
+      BDPTI_PREFETCH(line, BDPTI_LANES, 1);
+    }
+    for (i = 0, line = add; i < rows && add; i++, line += add_row) {
+      BDPTI_PREFETCH(line, 0, 0);
+      BDPTI_PREFETCH(line, BDPTI_LANES, 0);
     }
   }
   for (k = t->k; k > 0; k--) {       /* the product itself */
@@ -2466,15 +2469,15 @@ BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, con
     BDPTI_PREFETCH_FAR(next);
     next += next_step;
   }
-  b0 = bias ? BDPTI_LOAD(bias, BDPTI_WHOLE) : zero; /* one bias for all rows */
-  b1 = bias && width > 1 ? BDPTI_LOAD(bias + BDPTI_LANES, BDPTI_WHOLE) : zero;
+  BDPTI_UNROLL for (i = 0; i < rows && bias; i++) { /* one for all rows */
+    left[i] += BDPTI_LOAD(bias, BDPTI_WHOLE);
+    if (width > 1) right[i] += BDPTI_LOAD(bias + BDPTI_LANES, BDPTI_WHOLE);
+  }
   BDPTI_UNROLL for (i = 0; i < rows; i++, c += c_row) {
-    x = left[i] + b0;
-    if (add) x += BDPTI_LOAD(add, BDPTI_WHOLE); /* residual stream, or C itself */
-    BDPTI_STORE(c, BDPTI_WHOLE, x);
-    x = right[i] + b1;
-    if (width > 1 && add) x += BDPTI_LOAD(add + BDPTI_LANES, BDPTI_WHOLE);
-    if (width > 1) BDPTI_STORE(c + BDPTI_LANES, BDPTI_WHOLE, x);
+    if (add) left[i] += BDPTI_LOAD(add, BDPTI_WHOLE); /* residual stream, or C itself */
+    BDPTI_STORE(c, BDPTI_WHOLE, left[i]);
+    if (width > 1 && add) right[i] += BDPTI_LOAD(add + BDPTI_LANES, BDPTI_WHOLE);
+    if (width > 1) BDPTI_STORE(c + BDPTI_LANES, BDPTI_WHOLE, right[i]);
     if (add) add += add_row;
   }
 }
@@ -5348,11 +5351,10 @@ BDPTI_FN bdpt_tensor *bdpti_trunk(bdpt_model *m, bdpt_tape *t, bdpt_tensor *imag
 
 BDPT_API bdpt_tensor *bdpt_forward(bdpt_model *m, bdpt_tape *t, bdpt_tensor *images,
                                    const bdpt_forward_options *options, bdpt_tensor **dist) {
+  static bdpt_forward_options none; /* zeros: evaluation, no importance */
   bdpt_tensor *x, *cls, *second;
-  bdpt_forward_options none;
-  memset(&none, 0, sizeof none);
   if (dist) *dist = NULL;
-  if (!options) options = &none; /* evaluation, no importance */
+  if (!options) options = &none;
   x = bdpti_trunk(m, t, images, options, 0);
   cls = bdpti_head(m, t, x, 0); /* [B,K] */
   if (!m->config.distilled) return cls;
@@ -5363,11 +5365,8 @@ BDPT_API bdpt_tensor *bdpt_forward(bdpt_model *m, bdpt_tape *t, bdpt_tensor *ima
 
 BDPT_API bdpt_tensor *bdpt_features(bdpt_model *m, bdpt_tape *t, bdpt_tensor *images,
                                     const bdpt_forward_options *options) {
-  bdpt_tensor *x;
-  bdpt_forward_options none;
-  memset(&none, 0, sizeof none);
-  if (!options) options = &none;
-  x = bdpti_trunk(m, t, images, options, 1);
+  static bdpt_forward_options none; /* zeros, as above */
+  bdpt_tensor *x = bdpti_trunk(m, t, images, options ? options : &none, 1);
   return bdpti_norm(m, t, BDPT_SLOT_NORM_W, bdpt_tail(t, x, (size_t)(1 + m->config.distilled)));
 }
 
