@@ -1045,8 +1045,7 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
  * =================================================================================================
  * The library asks one allocator for memory and tells it the size again when it gives the memory
  * back. Nothing here exits or prints. What goes wrong is written once, as a sentence, into the
- * context; the first sentence stays, because the first error is the cause and the later ones are
- * its echoes.
+ * context; the first sentence stays, because the first error is the cause of the later ones.
  *
  * Sizes come from shapes, and shapes come from files and callers, so every product and sum of sizes
  * is checked. These two functions do that: 1 when the result fits, 0 when it does not.
@@ -1254,11 +1253,6 @@ BDPTI_FN void *bdpti_arena_take(bdpti_arena *a, size_t bytes) {
   return (unsigned char *)c + c->used - rounded;
 }
 
-BDPTI_FN bdpti_mark bdpti_arena_mark(const bdpti_arena *a) {
-  bdpti_mark m = {a->first, a->first ? a->first->used : 0}; /* no chunk yet: back to nothing */
-  return m;
-}
-
 /* Forgets what was taken since the mark; `keep` 0: gives all chunks since back to the allocator. */
 BDPTI_FN void bdpti_arena_rewind(bdpti_arena *a, bdpti_mark m, int keep) {
   keep = keep && a->first != m.chunk && a->first->next == m.chunk; /* just one: it is emptied */
@@ -1446,6 +1440,7 @@ struct bdpt_tape {
   bdpti_arena arena;   /* all tensors, nodes and gradients of a step */
   bdpti_node *last;    /* the list, newest first */
   bdpti_buffer *spare; /* gradient buffers free for reuse */
+  bdpt_real *stream;   /* sums with what lies here replace it (8.7); or NULL */
   size_t used, most;   /* bytes handed out since the reset; the most of any step */
 };
 
@@ -1572,6 +1567,11 @@ BDPTI_FN bdpti_node *bdpti_record_like(bdpt_tape *t, int op, bdpt_tensor *a, bdp
 }
 
 BDPTI_FN bdpt_tensor *bdpti_out(bdpti_node *n) { return n ? &n->out : NULL; }
+
+/* Puts the output of a sum with x in x's place if that is the stream, which nobody reads again. */
+BDPTI_FN void bdpti_replace(bdpt_tape *t, bdpti_node *n, const bdpt_tensor *x) {
+  if (n && x && x->data == t->stream) n->out.data = x->data;
+}
 
 /* Adds memory that only the backward pass will read: `first` and `second` numbers. */
 BDPTI_FN bdpti_node *bdpti_save(bdpt_tape *t, bdpti_node *n, size_t first, size_t second) {
@@ -1820,8 +1820,7 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
  *
  * C = A B with strides on both operands covers the three layouts of training: Y = X W^T reads W
  * with b_row = 1, dX = dY W reads it as it lies, dW += dY^T X reads dY with a_row = 1. What follows
- * a product in a transformer is done while its tile is still in cache. In this order, with t the
- * sum over p:
+ * a product is done while its tile is still in cache. In this order, with t the sum over p:
  *
  *   t += bias[j];  t *= gelu'(dgelu[i,j]);  t += add[i,j];  c[i,j] = t;
  *   gelu[i,j] = GELU(t), or GELU(dgelu[i,j]) if that is given
@@ -2269,7 +2268,7 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu_slope)(BDPTI_VEC z) {
  * the second. The reverse order is a tenth slower once C outgrows the cache, because every tile
  * then begins on twelve new pages. C is fetched ahead while its tile is computed, and so is what
  * the next tiles read, a line per step: on a core that multiplies twice a cycle, waiting for the
- * rows of A or for a panel of weights costs 2 to 7 per cent of a network's time.
+ * rows of A or for a panel of weights costs up to 7 per cent of a network's time.
  *
  * bf16 is the upper half of a float: the sign, all 8 bits of exponent, and 8 bits of precision in
  * place of 24. So it has the range of a float and needs no scaling, and rounding changes a factor
@@ -3739,6 +3738,7 @@ BDPT_API bdpt_tensor *bdpt_linear_add(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor 
   if (n && r && !bdpti_same_shape(&n->out, r)) {
     return bdpti_misfit(t, "linear", r, &n->out, NULL, "the sum and the product differ in shape");
   }
+  bdpti_replace(t, n, r);
   if (n) y = bdpti_affine_run(t, n, x->data);
   return y;
 }
@@ -3831,6 +3831,7 @@ BDPT_API bdpt_tensor *bdpt_mlp(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *gamma,
   n->in[3] = w1; n->in[4] = b1; n->in[5] = w2; n->in[6] = b2; /* bdpti_record takes four */
   for (n->index = 3; n->index < 7; n->index++) bdpti_wants(t, n, n->in[n->index]);
   n->number = eps; /* for the way back */
+  bdpti_replace(t, n, x);
   bdpti_mlp_hidden(t, n, v, t->record == 1 ? n->saved[0] : s, s); /* v, z, s */
   g = bdpti_affine(w2, rows, s); /* s W2^T */
   g.bias = b2->data;
@@ -4059,8 +4060,8 @@ BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tenso
     bdpt_real *y = n->out.data + b * pos->count;
     memcpy(y, cls->data, d * sizeof *y);
     if (dist) memcpy(y + d, dist->data, d * sizeof *y);
-    memcpy(y + head, patches->data + b * body, body * sizeof *y);
-    bdpti_add_to(y, pos->data, pos->count); /* the same for every image */
+    bdpti_add_to(y, pos->data, head); /* the same positions for every image */
+    bdpti_axpby(t->ctx, body, 1, patches->data + b * body, 1, pos->data + head, y + head);
   }
   return bdpti_out(n);
 }
@@ -4148,6 +4149,7 @@ BDPT_API bdpt_tensor *bdpt_add(bdpt_tape *t, bdpt_tensor *a, bdpt_tensor *b) {
   if (!a || !b) return NULL;
   if (!bdpti_same_shape(a, b)) return bdpti_misfit(t, "add", a, b, NULL, "the shapes differ");
   n = bdpti_record_like(t, BDPTI_OP_add, a, b, NULL);
+  bdpti_replace(t, n, a);
   if (n) bdpti_axpby(t->ctx, a->count, 1, a->data, 1, b->data, n->out.data);
   return bdpti_out(n);
 }
@@ -4508,8 +4510,7 @@ static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
  * (one linear of width 3 h d), and y_i = sum_j softmax_j(q_i . k_j / sqrt(d)) v_j: the better the
  * key of j fits the query of i, the more of j's value i gets. This is done by h heads of size d
  * side by side, and a second linear joins them. The MLP works on one token alone: it widens D to F,
- * bends each number by a GELU, and narrows F to D again. Attention and GELU are what chapter 10
- * removes.
+ * bends each number by a GELU, and narrows F to D again. Chapter 10 removes attention and GELU.
  *
  * Source: Touvron et al. 2021 (DeiT), with the details of timm: pre-norm, norm eps 1e-6, exact
  * GELU, bias on q, k and v. What pruning needs is that a block is data, not code: bdpt_block says
@@ -5296,9 +5297,10 @@ BDPTI_FN bdpt_tensor *bdpti_head(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, in
   return bdpti_map(m, t, which ? BDPT_SLOT_HEAD2_W : BDPT_SLOT_HEAD_W, y);              /* [B,K] */
 }
 
-/* Without a recording, a block's intermediates are dead once its output exists: the output is moved
- * to where the input was and the arena goes back to the mark. So a tape that does not record is the
- * workspace of one block, however deep the network is. */
+/* Without a recording, a block's intermediates are dead once its output exists, and what it adds to
+ * the stream may be added in place. Where the output lies elsewhere all the same, behind a merging
+ * or an extra GELU, it is moved to where the input was; then the arena goes back to the mark. So a
+ * tape that does not record is the workspace of one block, however deep the network is. */
 BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, int count,
                                    const bdpt_forward_options *o, int merge) {
   bdpt_rng rng;
@@ -5306,21 +5308,23 @@ BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, 
   int l;
   bdpti_rng_seed(&rng, o->seed, 77); /* a stream of its own */
   if (g && !bdpti_merging_begin(t, x, merge, 1 + m->config.distilled, g)) return NULL;
+  t->stream = x && !t->record ? x->data : NULL;
   for (l = 0; x && l < count; l++) {
-    bdpti_mark mark = bdpti_arena_mark(&t->arena);
+    bdpti_mark mark = {t->arena.first, t->arena.first->used}; /* where x lies */
     size_t used = t->used;
     bdpt_tensor *y = bdpti_one_block(m, t, l, x, o, &rng, g);
     if (t->record || !y) { /* the way back needs the intermediates */
       x = y;
       continue;
     }
-    memmove(x->data, y->data, y->count * sizeof *x->data); /* x lies before the mark */
+    if (y->data != x->data) memcpy(x->data, y->data, y->count * sizeof *x->data);
     x->shape[1] = y->shape[1]; /* fewer tokens if some were merged */
     x->count = y->count;
     bdpti_arena_rewind(&t->arena, mark, 1);                /* y and what led to it are forgotten */
     t->used = used; /* so bdpt_tape_bytes counts one block */
     t->spare = NULL; /* spare buffers lay behind the mark */
   }
+  t->stream = NULL;
   return x;
 }
 
@@ -5375,7 +5379,8 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
                                   const bdpt_real *images, bdpt_real *logits) {
   const bdpt_config *c = &m->config;
   size_t shape[4] = {32, 0, 0, 0}, at; /* 32 images a time */
-  bdpt_tensor *x, *y;
+  bdpt_tensor x, *y;
+  memset(&x, 0, sizeof x);
   if (t->record) {
     return bdpti_fail(m->ctx, BDPT_E_ARGUMENT,
                       "predict: this tape records; make one with bdpt_tape_create(ctx, 0)");
@@ -5385,11 +5390,12 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
   for (at = 0; at < count; at += shape[0]) {
     if (count - at < shape[0]) shape[0] = count - at; /* the last group */
     bdpt_tape_reset(t);
-    x = bdpt_input(t, 4, shape, images, 0); /* a copy, on the tape */
-    y = bdpt_forward(m, t, x, NULL, NULL);
+    bdpti_set_shape(&x, 4, shape);
+    x.data = (bdpt_real *)(uintptr_t)images; /* read, never written */
+    y = bdpt_forward(m, t, &x, NULL, NULL);
     if (!y) return m->ctx->status;
     memcpy(logits, y->data, y->count * sizeof *logits); /* [group,K] */
-    images += x->count; /* numbers, not images */
+    images += x.count; /* numbers, not images */
     logits += y->count;
   }
   return BDPT_OK;
@@ -5402,8 +5408,7 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
  * they show, and moves every weight a little in the direction that would have made the answer
  * better. This chapter holds what surrounds the network in that sentence: where images come from
  * (9.1, 9.2), how they are resized and disturbed (9.3 to 9.5), how an answer is judged (9.6), how
- * far a weight moves (9.7, 9.8), and the loop that repeats the step, reports, saves and resumes
- * (9.9 to 9.12).
+ * far a weight moves (9.7, 9.8), and the loop that repeats, reports, saves, resumes (9.9 to 9.12).
  *
  * The idea that carries the chapter: nothing that happens in step k depends on a generator that ran
  * through the steps before it. Which image comes at position p of epoch e, how it is cropped, what
@@ -5526,8 +5531,7 @@ BDPT_API void bdpt_dataset_free(bdpt_context *ctx, bdpt_dataset *d) {
  * 2, ...: an image's rank. Classes a b a a b have the ranks 0 0 1 2 1. The split holds back the
  * ranks below per_class. The sample sorts by rank: first one image of every class, then a second
  * one of every class, and so on, here a b, a b, a; the beginning of that list is as balanced as its
- * length allows, and a smaller sample is always the beginning of a larger one drawn with the same
- * seed.
+ * length allows, and a smaller sample is always the beginning of a larger one of the same seed.
  */
 BDPTI_FN bdpt_status bdpti_subset_make(bdpt_context *ctx, const bdpt_dataset *data, size_t count,
                                        bdpt_subset *out) {
@@ -6193,8 +6197,7 @@ BDPTI_FN bdpt_status bdpti_recipe_check(bdpt_context *ctx, bdpt_recipe *r) {
  * drown the small ones.
  *
  * To everything below a trainer has one list of parameters: the model's slots, then the importance
- * scalars, attention first. So there is one loop for the norm, one for the update, one for the
- * file.
+ * scalars, attention first. So the norm, the update and the file take one loop each.
  */
 #define BDPTI_MAX_PARAMS (BDPT_MAX_SLOTS + 2 * BDPT_MAX_DEPTH)
 
@@ -6470,8 +6473,7 @@ BDPT_API size_t bdpt_trainer_importance(bdpt_trainer *t, double out[2][BDPT_MAX_
  *
  * A distilled model that trains without a teacher has two heads and one target. We train the mean
  * of both heads, which is what the model answers with afterwards, as timm does; the original DeiT
- * code would leave the second head untouched, and at evaluation average a trained head with a
- * random one.
+ * code would leave the second head untouched, and average a trained head with a random one.
  *
  * With `repeats` r, positions p .. p + r - 1 of an epoch show one image in r different disturbances
  * (Hoffer et al. 2020; timm's RepeatAugSampler). An epoch keeps its length, so it visits one r-th
@@ -7866,8 +7868,7 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
  * magnitude for reasons of size and scale, so a common ranking removes one type only. The second
  * (12.3) says that a fairer-looking measure fails too: the accuracy lost at the moment of removal
  * ranks attention far before activation, and after a short training the ranking is a different one.
- * Two rules follow. Never compare importance across types. Judge a removal by the accuracy after
- * recovery.
+ * Two rules follow. Never compare importance across types. Judge a removal by recovered accuracy.
  *
  * The rules leave two questions. How many of each type? Only recovered accuracy can tell, so
  * measure it on a small set of pruned networks (12.4) and interpolate (chapter 11). Which ones?
@@ -8016,8 +8017,8 @@ BDPTI_FN void bdpti_study_copy(bdpti_study *s) {
 /* Every removal of a study. What stands in the place of the layer when training goes on is for the
  * caller to say: the identity, as in the paper, or the map of 10.3. DEVIATION: the map is ours, and
  * off unless asked for. It is fitted to the study's training images and to the network as it is at
- * this moment, after the trainings before. If a file will bring the weights, only their place is
- * made. */
+ * this moment, after the trainings before. If a file brings the weights, only their place is made.
+ */
 BDPTI_FN void bdpti_study_remove(bdpti_study *s, int type, int layer) {
   int fitted = s->start >> type & 1;
   if (s->status) return;
@@ -9833,8 +9834,7 @@ BDPTI_FN int bdpti_json_size(const bdpt_json *j, size_t *out) {
  *
  * A configuration holds a few real numbers (eps = 1e-6, image statistics) that must come back with
  * the same bits on every machine. printf and strtod follow the locale: under a German one they
- * write and expect 1,5. A hexadecimal float beside the decimal would be exact, but nobody could
- * read it.
+ * write and expect 1,5. A hexadecimal float beside the decimal would be exact, but unreadable.
  *
  * The only thing a locale changes is the point, so strtod is given none: 1.25e-3 is handed over as
  * 125e-5. That rounds correctly wherever the C library does. Digits beyond the 40th are dropped;
