@@ -616,8 +616,7 @@ BDPT_API bdpt_status bdpt_trainer_load(bdpt_trainer *trainer, const char *path);
 
 /* The whole run: epochs, evaluation on `held` (may be NULL) after each, log[recipe epochs] (may be
  * NULL), checkpoints, resume. A checkpoint is taken only by the network that its run began with, or
- * by the one it was saved from. With recipe.ema the averaged weights are evaluated and, at the end,
- * stand in the model. */
+ * by the one it was saved from. With recipe.ema the averaged weights are evaluated and kept. */
 BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bdpt_subset *train,
                                 const bdpt_subset *held, const bdpt_recipe *recipe,
                                 const bdpt_hooks *hooks, bdpt_epoch *log);
@@ -1581,6 +1580,16 @@ BDPTI_FN bdpti_node *bdpti_save(bdpt_tape *t, bdpti_node *n, size_t first, size_
   return n->saved[0] && n->saved[1] ? n : NULL; /* no memory: the operation fails */
 }
 
+/* Images[B,C,S,S] that stay where they are and wait there until the tape is reset. */
+BDPTI_FN bdpt_tensor *bdpti_lend(bdpt_tape *t, const size_t *shape, const bdpt_real *images) {
+  bdpt_tensor *x = (bdpt_tensor *)bdpti_take(t, 0, 1, sizeof *x);
+  if (!x) return NULL;
+  memset(x, 0, sizeof *x);
+  bdpti_set_shape(x, 4, shape); /* on_tape stays 0: the caller's */
+  x->data = (bdpt_real *)(uintptr_t)images; /* read, never written: no gradient is wanted */
+  return x;
+}
+
 BDPT_API bdpt_tensor *bdpt_input(bdpt_tape *t, int ndim, const size_t *shape,
                                  const bdpt_real *data, int wants_grad) {
   bdpt_tensor *x = NULL;
@@ -1596,8 +1605,7 @@ BDPT_API bdpt_tensor *bdpt_input(bdpt_tape *t, int ndim, const size_t *shape,
  *
  * A tensor gets a buffer when the first of its users has a gradient for it, and gives it back when
  * its own operation has read it. The first user writes and the others add, so a buffer is zeroed
- * only for those who can do nothing but add. The blocks of a network are alike: spare buffers are
- * matched by their exact size.
+ * only for those who cannot write. Blocks of a network are alike: spare buffers must fit exactly.
  */
 BDPTI_FN bdpti_buffer *bdpti_buffer_of(const bdpt_real *grad) {
   return (bdpti_buffer *)(uintptr_t)((const unsigned char *)grad - BDPTI_ALIGN); /* the header */
@@ -5379,8 +5387,7 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
                                   const bdpt_real *images, bdpt_real *logits) {
   const bdpt_config *c = &m->config;
   size_t shape[4] = {32, 0, 0, 0}, at; /* 32 images a time */
-  bdpt_tensor x, *y;
-  memset(&x, 0, sizeof x);
+  bdpt_tensor *x, *y;
   if (t->record) {
     return bdpti_fail(m->ctx, BDPT_E_ARGUMENT,
                       "predict: this tape records; make one with bdpt_tape_create(ctx, 0)");
@@ -5390,12 +5397,11 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
   for (at = 0; at < count; at += shape[0]) {
     if (count - at < shape[0]) shape[0] = count - at; /* the last group */
     bdpt_tape_reset(t);
-    bdpti_set_shape(&x, 4, shape);
-    x.data = (bdpt_real *)(uintptr_t)images; /* read, never written */
-    y = bdpt_forward(m, t, &x, NULL, NULL);
+    x = bdpti_lend(t, shape, images);
+    y = bdpt_forward(m, t, x, NULL, NULL);
     if (!y) return m->ctx->status;
     memcpy(logits, y->data, y->count * sizeof *logits); /* [group,K] */
-    images += x.count; /* numbers, not images */
+    images += x->count; /* numbers, not images */
     logits += y->count;
   }
   return BDPT_OK;
@@ -5934,8 +5940,7 @@ BDPT_API bdpt_status bdpt_load_batch(bdpt_context *ctx, const bdpt_config *confi
  * 0.75 it is 0.65 at the image's own label and 0.25 at its partner's.
  *
  * The box has sides floor(H sqrt(1 - lam)) and floor(W sqrt(1 - lam)) around a uniform centre. timm
- * up to 0.9 halved the sides first, which made odd boxes one pixel smaller; today's timm does not,
- * and we follow today's.
+ * up to 0.9 halved the sides first, which made odd boxes one pixel smaller; today's does not.
  */
 typedef struct bdpti_mixing {
   double lam;           /* share of the image itself; 1: the batch is left alone */
@@ -6193,8 +6198,7 @@ BDPTI_FN bdpt_status bdpti_recipe_check(bdpt_context *ctx, bdpt_recipe *r) {
  * while it is out, in case it is restored, but neither decays nor moves.
  *
  * Decay pulls weights towards zero; norms, biases and tokens are exempt (bdpt_model_decays). So are
- * the importance scalars of stage 1: their gradient says which way the loss moves, and decay would
- * drown the small ones.
+ * the importance scalars of stage 1: decay would drown what the loss says of the small ones.
  *
  * To everything below a trainer has one list of parameters: the model's slots, then the importance
  * scalars, attention first. So the norm, the update and the file take one loop each.
@@ -6542,7 +6546,7 @@ BDPTI_FN bdpt_tensor *bdpti_trainer_graph(bdpt_trainer *t) {
   bdpt_tensor *logits, *second = NULL, *pupil, *loss; /* [B,K] each, and one number */
   options.seed = bdpti_hash(r->seed, BDPTI_DRAW_PATH, t->now.step);
   bdpt_tape_reset(t->tape); /* of what a step that failed has left */
-  logits = bdpt_forward(t->model, t->tape, bdpt_input(t->tape, 4, shape, t->images, 0), &options,
+  logits = bdpt_forward(t->model, t->tape, bdpti_lend(t->tape, shape, t->images), &options,
                         &second);
   pupil = second ? second : logits; /* z': what the teacher's answer is held against */
   if (r->distill == BDPT_DISTILL_NONE) {
@@ -6832,8 +6836,7 @@ BDPTI_FN int bdpti_checkpoint_exists(const char *path) {
  * An epoch ends with an evaluation, a line of the log and a checkpoint. The loop below has one
  * state only, (steps done, lines done), and asks at each turn which comes next, a step or the end
  * of an epoch. So it does not matter where a run was interrupted, between two steps or in the
- * middle of an evaluation: the next call finds the same state and goes on. A checkpoint of a
- * finished run answers at once.
+ * middle of an evaluation: the next call finds the same state and goes on, or is done at once.
  *
  * A file is written at the end of every epoch, or, with hooks.checkpoint_images, whenever so many
  * more images were trained on; always at the end of the run, and when a hook asks to stop. Saving
@@ -7202,7 +7205,7 @@ BDPTI_FN bdpt_status bdpti_fit_pass(bdpt_model *m, int type, int l, const bdpt_s
     status = bdpt_load_batch(m->ctx, &m->config, chosen, at, n, x, NULL);
     if (status) break;
     bdpt_tape_reset(t);
-    if (bdpti_fit_pair(m, t, type, l, bdpt_input(t, 4, shape, x, 0), pair)) {
+    if (bdpti_fit_pair(m, t, type, l, bdpti_lend(t, shape, x), pair)) {
       bdpti_gram_add(m->ctx, &g[part], bdpti_rows(pair[0]), pair[0]->data, pair[1]->data);
     } else {
       status = m->ctx->status;
@@ -7887,8 +7890,7 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
  * that is in the journal is read instead of measured, and a training that was over is skipped. The
  * training under way is filled from the file, and from there on the call works. So no call has code
  * of its own for resuming, and there is no second order of events that could differ from the first.
- * Nor has a call code for failure: the first one stays in the study, and the rest of the plan does
- * nothing.
+ * Nor has a call code for failure: after the first one the rest of the plan does nothing.
  *
  * The file is the trainer's checkpoint (chapter 9) with the journal as its log: a key, the ordinal
  * of the training, a number of the call's own, and the list. The trainer refuses another recipe,
@@ -8782,8 +8784,7 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_subset *train,
  *
  * The work is divided in three: scores, a plan of one byte per unit, and a smaller model. A layer
  * that is removed, fused or fitted has nothing of its own to give, and of a pair that has lost its
- * GELU the hidden units vanish by fusing; these keep all their units and take part with their
- * embedding side alone.
+ * GELU the hidden units vanish by fusing; these take part with their embedding side alone.
  *
  * The result is a model like any other. Its blocks have sizes of their own, which the configuration
  * and the file could always hold, and a softmax scale that stays the parent's: the scale belongs to
@@ -8905,7 +8906,7 @@ BDPTI_FN bdpt_status bdpti_width_batch(bdpt_model *m, bdpt_tape *t, const bdpt_s
     targets[k] *= (bdpt_real)n / BDPTI_SCORE_BATCH; /* ... times the batch's weight */
   }
   bdpt_tape_reset(t);
-  loss = bdpt_forward(m, t, bdpt_input(t, 4, shape, images, 0), NULL, NULL);
+  loss = bdpt_forward(m, t, bdpti_lend(t, shape, images), NULL, NULL);
   loss = bdpt_cross_entropy(t, loss, targets);
   if (!loss || bdpt_backward(t, loss) != BDPT_OK) return m->ctx->status;
   if (loss->data[0] - loss->data[0] == 0) return BDPT_OK;
@@ -9280,8 +9281,7 @@ BDPTI_FN bdpt_status bdpti_width_check(bdpt_context *ctx, bdpt_width_options *o)
 }
 
 /* The plan; `as` are the states of the layers when the target is counted, NULL: as they are; so
- * many rounds will follow. With known[0] >= 0 that is the factor, and known[1] its value; else they
- * are found. */
+ * many rounds will follow. If known[0] >= 0 that is the factor, known[1] its value; else found. */
 BDPTI_FN bdpt_status bdpti_width_plan(bdpt_context *ctx, const bdpt_config *config,
                                       const bdpt_config *as, int rounds,
                                       const bdpt_width_options *options,
