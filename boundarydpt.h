@@ -616,7 +616,7 @@ BDPT_API bdpt_status bdpt_trainer_load(bdpt_trainer *trainer, const char *path);
 
 /* The whole run: epochs, evaluation on `held` (may be NULL) after each, log[recipe epochs] (may be
  * NULL), checkpoints, resume. A checkpoint is taken only by the network that its run began with, or
- * by the one it was saved from. With recipe.ema the averaged weights are evaluated and kept. */
+ * by the one it was saved from. With recipe.ema the averages are evaluated and left in the model. */
 BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bdpt_subset *train,
                                 const bdpt_subset *held, const bdpt_recipe *recipe,
                                 const bdpt_hooks *hooks, bdpt_epoch *log);
@@ -1580,7 +1580,7 @@ BDPTI_FN bdpti_node *bdpti_save(bdpt_tape *t, bdpti_node *n, size_t first, size_
   return n->saved[0] && n->saved[1] ? n : NULL; /* no memory: the operation fails */
 }
 
-/* Images[B,C,S,S] that stay where they are and wait there until the tape is reset. */
+/* Images[B,C,S,S] as a tensor that owns nothing: they must stay there until the tape is reset. */
 BDPTI_FN bdpt_tensor *bdpti_lend(bdpt_tape *t, const size_t *shape, const bdpt_real *images) {
   bdpt_tensor *x = (bdpt_tensor *)bdpti_take(t, 0, 1, sizeof *x);
   if (!x) return NULL;
