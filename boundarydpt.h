@@ -616,7 +616,7 @@ BDPT_API bdpt_status bdpt_trainer_load(bdpt_trainer *trainer, const char *path);
 
 /* The whole run: epochs, evaluation on `held` (may be NULL) after each, log[recipe epochs] (may be
  * NULL), checkpoints, resume. A checkpoint is taken only by the network that its run began with, or
- * by the one it was saved from. With recipe.ema the averages are evaluated and left in the model. */
+ * by the one it was saved from. With recipe.ema the averages are evaluated and kept as weights. */
 BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bdpt_subset *train,
                                 const bdpt_subset *held, const bdpt_recipe *recipe,
                                 const bdpt_hooks *hooks, bdpt_epoch *log);
