@@ -75,14 +75,16 @@
  *
  * WHERE TO READ. Each chapter has a tag to search for:
  *
- *   >>guide      1  how to read, letters         >>train      9  data, optimiser, training
- *   >>contract   2  what the library promises    >>prune     10  removing, fusing, counting
- *   >>api        3  the declarations             >>map       11  the model accuracy predictor
- *   >>memory     4  memory, errors, random       >>method    12  observations and the two stages
- *   >>tape       5  tensors, differentiation     >>width     13  narrower layers, BoundaryDPT+
- *   >>kernels    6  vector kernels               >>files     14  JSON, safetensors, checkpoints
- *   >>ops        7  operations and their gradients
- *   >>deit       8  the vision transformer
+ *   >>guide      1  how to read, letters            >>method    11  observations, the two stages
+ *   >>contract   2  what the library promises       >>data      12  images, long runs, checkpoints
+ *   >>api        3  the declarations                >>width     13  narrower layers, BoundaryDPT+
+ *   >>memory     4  memory, errors, random          >>files     14  JSON, safetensors, models
+ *   >>tape       5  tensors, differentiation        >>kernels   15  the engine room: vector kernels
+ *   >>ops        6  operations and their gradients
+ *   >>deit       7  the vision transformer
+ *   >>train      8  optimiser, one step
+ *   >>prune      9  removing, fusing, fitting
+ *   >>map       10  the model accuracy predictor
  *
  * Start at >>tape if you know transformers, at >>deit if you know differentiation, and at >>prune
  * if you came for the paper. PAPER_NOTES.md maps every equation to a function, lists each
@@ -92,8 +94,8 @@
 /* =================================================================================================
  * 1  READING GUIDE                                                                         >>guide
  * =================================================================================================
- * Ten minutes: this page, >>prune, >>method. An hour: chapters 5, 7, 8, 10, 11, 12 in that order.
- * The kernels of chapter 6 can be taken on trust: each has a naive twin in tests/test_kernels.c.
+ * Ten minutes: this page, >>prune, >>method. An hour: chapters 5 to 11 in that order.
+ * The kernels of chapter 15 can be taken on trust: each has a naive twin in tests/test_kernels.c.
  *
  * Letters mean the same thing everywhere, in code, comments, error messages and tests:
  *
@@ -209,7 +211,7 @@ typedef struct bdpt_context {
   bdpt_allocator allocator; /* zero: malloc and free */
   int threads;              /* 0: as many as OpenMP offers; 1 without OpenMP */
   int isa_wanted;           /* bdpt_isa_choice; 0: the best */
-  int bf16;                 /* 1: matrix products round their factors to bf16 (6.4); 0: float */
+  int bf16;                 /* 1: matrix products round their factors to bf16 (15.3); 0: float */
   bdpt_status status;       /* the first error, sticky until bdpt_clear_error */
   char message[400];        /* its sentence */
   const struct bdpti_isa *isa; /* the vector kernels in use */
@@ -344,7 +346,7 @@ typedef struct bdpt_config {
   int attn_form;              /* what a removed attention layer leaves */
   int extra_gelu;             /* the released code's extra GELU on the residual stream */
   int pos_resize;             /* how position embeddings are resized */
-  int merge;                  /* tokens that each block merges away outside training (8.6) */
+  int merge;                  /* tokens that each block merges away outside training (7.6) */
   bdpt_block block[BDPT_MAX_DEPTH];
 } bdpt_config;
 
@@ -679,7 +681,7 @@ BDPT_API void bdpt_map_term(int k, int *i, int *j);
  * maximum with the attention count ascending, as the paper's algorithm 3). */
 BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int depth, int budget,
                                     int *attention, int *activation, double *predicted);
-/* How stable is the split when the accuracies carry noise? (Chapter 11.4.) */
+/* How stable is the split when the accuracies carry noise? (Chapter 10.4.) */
 typedef struct bdpt_map_noise_report {
   int trials;
   int attention, activation;            /* the split without noise, in layers removed */
@@ -743,7 +745,7 @@ BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_subset *train,
                                  const bdpt_hooks *hooks, bdpt_search_result *out);
 
 /* A layer can give its place to the linear map that does its work best, D x D with a bias, fitted
- * by ridge regression to what the layer makes of the data (10.3). The calls refuse layers that are
+ * by ridge regression to what the layer makes of the data (9.3). The calls refuse layers that are
  * not there, fewer than two images, and fewer tokens than a map has inputs; after a failure the
  * model is as before. model->certificate says what was fitted. `options`, `out` may be NULL. */
 typedef struct bdpt_fit_options {
@@ -1435,17 +1437,17 @@ typedef struct bdpti_buffer {
 
 struct bdpt_tape {
   bdpt_context *ctx;
-  int record;          /* 0: only compute; 1: keep all; 2: keep less (7.2) */
+  int record;          /* 0: only compute; 1: keep all; 2: keep less (6.3) */
   bdpti_arena arena;   /* all tensors, nodes and gradients of a step */
   bdpti_node *last;    /* the list, newest first */
   bdpti_buffer *spare; /* gradient buffers free for reuse */
-  bdpt_real *stream;   /* sums with what lies here replace it (8.7); or NULL */
+  bdpt_real *stream;   /* sums with what lies here replace it (7.7); or NULL */
   size_t used, most;   /* bytes handed out since the reset; the most of any step */
 };
 
-static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n); /* chapter 7: a case per operation */
+static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n); /* chapter 6: a case per operation */
 static void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_real *x, bdpt_real b,
-                        const bdpt_real *y, bdpt_real *out); /* chapter 6: out = a x + b y */
+                        const bdpt_real *y, bdpt_real *out); /* chapter 15: out = a x + b y */
 
 BDPT_API bdpt_tape *bdpt_tape_create(bdpt_context *ctx, int record) {
   bdpt_tape *t = (bdpt_tape *)bdpti_alloc(ctx, sizeof *t); /* zeros: no node */
@@ -1798,31 +1800,39 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
 }
 
 /* =================================================================================================
- * 6  VECTOR KERNELS                                                                      >>kernels
+ * 6  OPERATIONS                                                                             >>ops
  * =================================================================================================
- * Everything that takes time happens in this chapter: matrix products, attention, and the functions
- * that walk over rows or elements. These kernels are pure functions on raw arrays. They know
- * nothing of tensors, tapes or models, so each can be read, tested and timed alone.
+ * Each operation of the tape is written the same way: what it computes, its forward function that
+ * checks shapes and records a node, and right behind it the backward function that undoes it. The
+ * arithmetic is in chapter 15; here is the calculus. One table names them all; the operation codes
+ * and the dispatch of the backward pass come from it.
  *
- * The text is written once and compiled up to three times: with 16-byte vectors for any machine,
- * and on x86-64 also with 32 bytes (AVX2) and 64 bytes (AVX-512). The vectors are an extension of
- * GCC and Clang, not intrinsics: `a * b + c` on a vector type is plain C with more lanes. To
- * compile the text again, this file includes itself with BDPTI_ISA_PASS set, which selects the
- * section between two guards and skips everything else. Other compilers get vectors of one lane,
- * that is, plain C. At run time bdpt_init asks the processor and keeps one table of functions.
- *
- * Two promises shape the code. Results are bit-identical for any number of threads: threads share
- * out outputs, every sum is made by one thread in an order that depends on the problem only, and
- * long reductions follow a fixed tree. And plain `cc -O2` is fast: each pass names its target, so
- * no -march and no -O3 is needed.
- *
- * The trap is the fused multiply-add. It rounds once instead of twice and doubles the speed of a
- * matrix product. GCC fuses by itself in its GNU modes but not under -std=c99 or -std=c11; Clang
- * fuses within one expression, from version 14 on. We ask GCC by a pragma around each pass
- * (fp-contract=fast, which changes nothing else; -ffast-math is refused) and write `s += x * y` as
- * one expression for Clang. So compilers and instruction sets differ in the last bits, but two runs
- * of one program on one machine never do.
+ * Two rules give every backward pass. If y = f(x) then dx = J^T dy, where J holds the derivatives
+ * of all outputs by all inputs; J is never built, only its product with dy. And what was used twice
+ * gets the sum of two gradients, which is why every function below adds to what is there (5.3).
  */
+#define BDPTI_OPS(X) \
+  X(input) X(linear) X(mlp) X(layernorm) X(gelu) X(softmax) X(attention) X(patch_embed) X(tokens) \
+  X(token) X(tail) X(add) X(scale) X(drop_path) X(mix) X(straight_through) X(cross_entropy) \
+  X(distill_soft) X(upsample) X(pixel_loss)
+
+#define BDPTI_OP_CODE(name) BDPTI_OP_##name,
+typedef enum bdpti_op { BDPTI_OPS(BDPTI_OP_CODE) BDPTI_OP_COUNT } bdpti_op;
+
+/* The sentence for shapes that do not fit, and NULL for the caller to return. An operation that was
+ * given NULL returns NULL without a word: the cause is in the context already. */
+BDPTI_FN bdpt_tensor *bdpti_misfit(bdpt_tape *t, const char *op, const bdpt_tensor *a,
+                                   const bdpt_tensor *b, const bdpt_tensor *c, const char *why) {
+  bdpti_fail(t->ctx, BDPT_E_SHAPE, "%s: x%s%s%s%s%s: %s", op, bdpti_shape(a).text,
+             b ? " and " : "", b ? bdpti_shape(b).text : "", c ? " and " : "",
+             c ? bdpti_shape(c).text : "", why);
+  return NULL;
+}
+
+BDPTI_FN void bdpti_add_to(bdpt_real *to, const bdpt_real *from, size_t n) {
+  size_t i;
+  for (i = 0; i < n; i++) to[i] += from[i];
+}
 
 /* 6.1  What a pass provides
  *
@@ -1836,9 +1846,9 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
  * A NULL pointer skips its step, so a zeroed struct is a plain product once its sizes and operands
  * are set. What is added may be the residual stream, or c itself to accumulate; gelu may be c.
  *
- * A weight that serves many products can be packed once (6.11) and given as `packed`. With bf16 the
- * factors are rounded to 8 bits of precision as they are packed, and sums stay in float. Where the
- * processor multiplies them in pairs, that is half the bytes and nearly twice the speed (6.4).
+ * A weight that serves many products can be packed once (15.10) and given as `packed`. With bf16
+ * the factors are rounded to 8 bits of precision as they are packed, and sums stay in float. Where
+ * the processor multiplies them in pairs, that is half the bytes and nearly twice the speed (15.3).
  */
 typedef struct bdpti_gemm {
   size_t m, n, k; /* C[M,N] = A[M,K] B[K,N] */
@@ -1872,7 +1882,7 @@ typedef struct bdpti_heads {
   bdpt_real *new_out, *new_lse, *dqkv;                /* written, by forward and by backward */
 } bdpti_heads;
 
-/* Merging tokens (8.6). What is compared of token i is the sum of `heads` vectors of `size` numbers
+/* Merging tokens (7.6). What is compared of token i is the sum of `heads` vectors of `size` numbers
  * at x + i * row: its keys, or one vector as wide as the stream. */
 typedef struct bdpti_pairing {
   size_t tokens, merge, fixed, width;                 /* N, r, tokens that stay alone, D */
@@ -1918,1779 +1928,54 @@ typedef struct bdpti_isa {
   int pairs;                                          /* 1: bf16 numbers multiply in pairs */
 } bdpti_isa;
 
-#endif /* BDPT_ONLY_SAFETENSORS */
-#endif /* BOUNDARYDPT_IMPLEMENTATION, to be continued behind the vector section */
-
-#ifdef BDPTI_ISA_PASS /* from here to its #endif: once per instruction set */
-
-/* 6.2  Vectors
- *
- * The tile of the matrix product needs ROWS x 2 accumulators, two vectors of B and one of A in
- * registers: 12 x 2 fit into 32 registers (AVX-512, aarch64), 6 x 2 into 16 (AVX2, SSE).
- */
-#define BDPTI_IS_float 0  /* the preprocessor compares no words, */
-#define BDPTI_IS_double 1 /* so BDPT_REAL is pasted to give 0 or 1 */
-#define BDPTI_PASTE_(a, b) a##b
-#define BDPTI_PASTE(a, b) BDPTI_PASTE_(a, b) /* after expanding both */
-#define BDPTI_DOUBLE BDPTI_PASTE(BDPTI_IS_, BDPT_REAL)
-
-#if BDPTI_ISA_PASS == 3
-#define BDPTI_V(name) bdpti_avx512_##name /* each pass has names of its own */
-#define BDPTI_NAME "avx512"
-#define BDPTI_BYTES 64 /* of a vector */
-#define BDPTI_ROWS 12  /* of a tile */
-#elif BDPTI_ISA_PASS == 2
-#define BDPTI_V(name) bdpti_avx2_##name
-#define BDPTI_NAME "avx2"
-#define BDPTI_BYTES 32
-#define BDPTI_ROWS 6
-#else
-#define BDPTI_V(name) bdpti_portable_##name
-#define BDPTI_NAME "portable"
-#define BDPTI_BYTES 16
-#if defined(__aarch64__)
-#define BDPTI_ROWS 12
-#else
-#define BDPTI_ROWS 6
-#endif
-#endif
-
-/* Everything up to the pop at the end of the section is compiled for the pass's target. */
-#if defined(__clang__) && BDPTI_ISA_PASS == 3
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,fma"))), \
-                             apply_to = function)
-#elif defined(__clang__) && BDPTI_ISA_PASS == 2
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#elif defined(__GNUC__) && !defined(__clang__)
-#pragma GCC push_options
-#if BDPTI_ISA_PASS == 3
-#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,fma")
-#elif BDPTI_ISA_PASS == 2
-#pragma GCC target("avx2,fma")
-#endif
-#pragma GCC optimize("fp-contract=fast")
-#endif
-
-/* A vector, the same bytes as integers, and the vector as it may stand in an array: at any address,
- * and an alias of the numbers. CHOOSE takes lanes of `yes` where the comparison `mask` holds. */
-#define BDPTI_VEC BDPTI_V(vec)
-#define BDPTI_BITS BDPTI_V(bits)
-#if BDPTI_VECTORS
-#if defined(__clang__)
-#define BDPTI_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define BDPTI_UNROLL _Pragma("GCC unroll 64")
-#endif
-#define BDPTI_INLINE static inline __attribute__((always_inline, unused))
-#define BDPTI_LANES (BDPTI_BYTES / (BDPTI_DOUBLE ? 8 : 4)) /* numbers of a vector */
-#define BDPTI_PREFETCH(p, ahead, write) \
-  __builtin_prefetch((const void *)((uintptr_t)(p) + (ahead) * sizeof(bdpt_real)), write)
-#define BDPTI_PREFETCH_FAR(address) __builtin_prefetch((const void *)(address), 0, 2)
-typedef bdpt_real BDPTI_VEC __attribute__((vector_size(BDPTI_BYTES)));
-typedef bdpt_real BDPTI_V(loose) __attribute__((vector_size(BDPTI_BYTES), aligned(4), may_alias));
-#if BDPTI_DOUBLE
-typedef uint64_t BDPTI_BITS __attribute__((vector_size(BDPTI_BYTES)));
-#else
-typedef uint32_t BDPTI_BITS __attribute__((vector_size(BDPTI_BYTES)));
-#endif
-#define BDPTI_CHOOSE(mask, yes, no) \
-  ((BDPTI_VEC)(((BDPTI_BITS)(mask) & (BDPTI_BITS)(yes)) | (~(BDPTI_BITS)(mask) & (BDPTI_BITS)(no))))
-#define BDPTI_LANE(v, l) ((v)[l])
-#define BDPTI_TO_BITS(x) ((BDPTI_BITS)(x)) /* a cast: the bytes stay */
-#define BDPTI_FROM_BITS(b) ((BDPTI_VEC)(b))
-BDPTI_INLINE BDPTI_VEC BDPTI_V(splat)(bdpt_real x) {
-  BDPTI_VEC zero = {0};
-  return x - zero; /* exact for every x, so the compiler drops it; x + zero would lose -0 */
-}
-#else /* one lane */
-#define BDPTI_UNROLL
-#define BDPTI_INLINE static
-#define BDPTI_LANES 1 /* loops over vectors become loops over numbers */
-#define BDPTI_PREFETCH(p, ahead, write) ((void)0)
-#define BDPTI_PREFETCH_FAR(address) ((void)(address))
-typedef bdpt_real BDPTI_VEC;
-typedef bdpt_real BDPTI_V(loose);
-typedef uint32_t BDPTI_BITS; /* used in float only */
-#define BDPTI_CHOOSE(mask, yes, no) ((mask) ? (yes) : (no))
-#define BDPTI_LANE(v, l) (v)
-#define BDPTI_TO_BITS(x) BDPTI_V(to_bits)(x)
-#define BDPTI_FROM_BITS(b) BDPTI_V(from_bits)(b)
-BDPTI_INLINE BDPTI_VEC BDPTI_V(splat)(bdpt_real x) { return x; }
-BDPTI_INLINE BDPTI_BITS BDPTI_V(to_bits)(BDPTI_VEC x) {
-  BDPTI_BITS b;
-  memcpy(&b, &x, sizeof b);
-  return b;
-}
-BDPTI_INLINE BDPTI_VEC BDPTI_V(from_bits)(BDPTI_BITS b) {
-  BDPTI_VEC x = 0;
-  memcpy(&x, &b, sizeof b);
-  return x;
-}
-#endif
-#define BDPTI_PANEL (2 * BDPTI_LANES) /* columns of a tile: two vectors */
-#define BDPTI_SPLAT(x) BDPTI_V(splat)((bdpt_real)(x))
-#define BDPTI_LOAD(p, n) BDPTI_V(load)(p, n)
-#define BDPTI_STORE(p, n, v) BDPTI_V(store)(p, n, v)
-#define BDPTI_WHOLE ((size_t)BDPTI_LANES) /* n for a load or store that needs no care */
-
-/* The end of a row need not fill a vector. With n numbers left, the other lanes read as zero and
- * are not written, so every kernel below is one loop without a tail of its own. The pieces are
- * halves of halves: each has a constant size and is one move, where memcpy would be a call. */
-BDPTI_INLINE void BDPTI_V(copy)(bdpt_real *to, const bdpt_real *from, size_t n) {
-  size_t at = n & 8; /* numbers copied so far */
-  if (n & 8) memcpy(to, from, 8 * sizeof *to);
-  if (n & 4) memcpy(to + at, from + at, 4 * sizeof *to);
-  at += n & 4;
-  if (n & 2) memcpy(to + at, from + at, 2 * sizeof *to);
-  at += n & 2;
-  if (n & 1) to[at] = from[at];
-}
-
-BDPTI_INLINE BDPTI_VEC BDPTI_V(load)(const bdpt_real *p, size_t n) {
-  bdpt_real s[16] = {0}; /* as many as the widest vector has */
-  if (n >= BDPTI_LANES) return *(const BDPTI_V(loose) *)p; /* the usual case: one move */
-  BDPTI_V(copy)(s, p, n); /* n numbers, zeros behind */
-  return *(const BDPTI_V(loose) *)s;
-}
-
-BDPTI_INLINE void BDPTI_V(store)(bdpt_real *p, size_t n, BDPTI_VEC v) {
-  bdpt_real s[16];
-  *(BDPTI_V(loose) *)(n >= BDPTI_LANES ? p : s) = v; /* to memory, or by way of s */
-  if (n < BDPTI_LANES) BDPTI_V(copy)(p, s, n);
-}
-
-/* Puts `rest` into the lanes from n on. */
-static const bdpt_real BDPTI_V(index)[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
-BDPTI_INLINE BDPTI_VEC BDPTI_V(keep)(BDPTI_VEC v, size_t n, BDPTI_VEC rest) {
-  if (n >= BDPTI_LANES) return v;
-  return BDPTI_CHOOSE(BDPTI_LOAD(BDPTI_V(index), BDPTI_WHOLE) < BDPTI_SPLAT(n), v, rest);
-}
-
-/* Two shuffles are all we need: `low` interleaves the first halves of two vectors, `high` their
- * second halves. GCC has shuffles from version 12 on; without them, and in double precision, the
- * same is done through memory. */
-#define BDPTI_SHUFFLES 0
-#if defined(__has_builtin) && BDPTI_VECTORS && !BDPTI_DOUBLE
-#if __has_builtin(__builtin_shufflevector)
-#undef BDPTI_SHUFFLES
-#define BDPTI_SHUFFLES BDPTI_BYTES /* the width selects its lists */
-#endif
-#endif
-#if BDPTI_SHUFFLES == 64
-#define BDPTI_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define BDPTI_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#elif BDPTI_SHUFFLES == 32
-#define BDPTI_LOW 0, 8, 1, 9, 2, 10, 3, 11
-#define BDPTI_HIGH 4, 12, 5, 13, 6, 14, 7, 15
-#else
-#define BDPTI_LOW 0, 4, 1, 5
-#define BDPTI_HIGH 2, 6, 3, 7
-#endif
-
-/* The sum of the lanes and the largest lane, as a tree. Low and high of a vector with itself pair
- * every lane with the one half a vector away; after log2(LANES) rounds each lane is the result. */
-BDPTI_INLINE bdpt_real BDPTI_V(total)(BDPTI_VEC v) {
-  int n, l;
-  BDPTI_UNROLL for (n = BDPTI_LANES / 2; n > 0; n /= 2) { /* a level of the tree */
-#if BDPTI_SHUFFLES
-    v = __builtin_shufflevector(v, v, BDPTI_LOW) + __builtin_shufflevector(v, v, BDPTI_HIGH);
-    (void)l;
-#else
-    for (l = 0; l < n; l++) BDPTI_LANE(v, l) += BDPTI_LANE(v, l + n); /* the same pairs */
-#endif
-  }
-  return BDPTI_LANE(v, 0); /* after shuffles all lanes hold it */
-}
-
-BDPTI_INLINE bdpt_real BDPTI_V(largest)(BDPTI_VEC v) {
-  int n, l;
-  BDPTI_UNROLL for (n = BDPTI_LANES / 2; n > 0; n /= 2) {
-#if BDPTI_SHUFFLES
-    BDPTI_VEC a = __builtin_shufflevector(v, v, BDPTI_LOW);
-    BDPTI_VEC b = __builtin_shufflevector(v, v, BDPTI_HIGH);
-    v = BDPTI_CHOOSE(a > b, a, b);
-    (void)l;
-#else
-    for (l = 0; l < n; l++) { /* the same by halves, as in total */
-      if (BDPTI_LANE(v, l + n) > BDPTI_LANE(v, l)) BDPTI_LANE(v, l) = BDPTI_LANE(v, l + n);
-    }
-#endif
-  }
-  return BDPTI_LANE(v, 0);
-}
-
-/* 6.3  exp, square root, normal distribution
- *
- *   math      exp x = 2^n e^r,  n = round(x / ln 2),  r = x - n ln 2 in [-0.35, 0.35]
- *             e^r = 1 + r + r^2 p(r),  p of degree 4
- *   source    range reduction of Cody and Waite 1980; coefficients our own, fitted to equal ripple
- *   check     tests/test_kernels.c exp: within 1 ulp on [-87.3, 88.7]; 0 below, inf above, NaN
- *
- * Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the mantissa; shifted
- * into the exponent field and added to e^r, it multiplies by 2^n. ln 2 is split in two so that n
- * times its first part is exact. DEVIATION from libm: results below FLT_MIN are 0 and not denormal,
- * because arithmetic on denormals is a hundred times slower and a softmax has no use for them.
- * exp_any turns x > 88.72 into inf and NaN into NaN with one comparison; exp_low leaves that out,
- * for arguments that are not positive.
- *
- * In double precision, which exists for checking, libm does these functions lane by lane.
- */
-#if BDPTI_DOUBLE
-BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_any)(BDPTI_VEC x) {
-  int l;
-  for (l = 0; l < BDPTI_LANES; l++) BDPTI_LANE(x, l) = exp(BDPTI_LANE(x, l));
-  return x;
-}
-
-BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_low)(BDPTI_VEC x) { return BDPTI_V(exp_any)(x); }
-
-BDPTI_INLINE BDPTI_VEC BDPTI_V(root)(BDPTI_VEC x) {
-  int l;
-  for (l = 0; l < BDPTI_LANES; l++) BDPTI_LANE(x, l) = sqrt(BDPTI_LANE(x, l));
-  return x;
-}
-
-BDPTI_INLINE BDPTI_VEC BDPTI_V(normal)(BDPTI_VEC z, BDPTI_VEC *density) {
-  int l;
-  *density = BDPTI_V(exp_any)(z * z * -0.5) * 0.39894228040143267794; /* 1 / sqrt(2 pi) */
-  for (l = 0; l < BDPTI_LANES; l++) {
-    BDPTI_LANE(z, l) = 0.5 * erfc(BDPTI_LANE(z, l) * -0.70710678118654752440); /* Phi by erfc */
-  }
-  return z;
-}
-#else
-BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_low)(BDPTI_VEC x) {
-  const BDPTI_VEC magic = BDPTI_SPLAT(12582912.0f);           /* 1.5 * 2^23 */
-  BDPTI_VEC t = x * 1.44269504f + magic, n = t - magic, r, p; /* 1 / ln 2 */
-  r = x - n * 0.693359375f;              /* ln 2 in 9 bits, so that n times it is exact */
-  r = r + n * 2.12194440e-4f;            /* and n times what that is too large */
-  p = r * 0.0013813145f + 0.0083694188f; /* Horner's rule from here */
-  p = p * r + 0.0416684560f;
-  p = p * r + 0.1666651517f;
-  p = p * r + 0.4999999404f; /* p(r), near 1/2 at r = 0 */
-  p = (r * r) * p + r;       /* r + r^2 p(r) */
-  p = p + 1.0f;              /* 1 comes last: one rounding near 1 */
-  p = BDPTI_FROM_BITS(BDPTI_TO_BITS(p) + (BDPTI_TO_BITS(t) << 23));    /* 2^n e^r */
-  return BDPTI_CHOOSE(x < BDPTI_SPLAT(-87.33654f), BDPTI_SPLAT(0), p); /* ln FLT_MIN */
-}
-
-BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_any)(BDPTI_VEC x) {
-  const BDPTI_VEC infinite = BDPTI_SPLAT(3e38f) * 10.0f; /* inf, without its macro */
-  return BDPTI_CHOOSE(x <= BDPTI_SPLAT(88.72283f), BDPTI_V(exp_low)(x), x + infinite);
-}
-
-/* sqrt x = x / sqrt(x): the first guess of 1/sqrt(x) halves the exponent, three Newton steps refine
- * it, one step corrects the product. No division, within 2 ulp, and sqrt(0) = 0 (AdamW). */
-BDPTI_INLINE BDPTI_VEC BDPTI_V(root)(BDPTI_VEC x) {
-  BDPTI_VEC y = BDPTI_FROM_BITS(0x5f375a86u - (BDPTI_TO_BITS(x) >> 1)), s; /* first guess */
-  int i;
-  for (i = 0; i < 3; i++) y = y * (1.5f - x * 0.5f * y * y); /* Newton for 1/sqrt(x) */
-  s = x * y;                           /* sqrt(x), nearly */
-  return s + (x - s * s) * (y * 0.5f); /* Newton for s^2 = x, with y = 1 / s */
-}
-
-/* The normal distribution Phi(z) = (1 + erf(z / sqrt 2)) / 2 and its density, both for GELU
- *
- *   math      Phi(-a) = exp(-a^2/2) t P(t),  t = 1 / (1 + 0.27 a),  P of degree 8,  a = |z|
- *             Phi(z) = Phi(-a) if z < 0, else 1 - Phi(-a)
- *   source    form of Abramowitz and Stegun 7.1.26 with more terms; coefficients our own
- *   check     tests/test_kernels.c gelu: error 1.2e-7 max(1, |z|); the relative error in the tail
- *             grows to 4e-6 at z = -13
- *
- * erf itself never appears. 1 + erf(z / sqrt 2) cancels for negative z and leaves GELU(-6) without
- * a correct digit; the tail form stays accurate until exp underflows at z = -13.2. Its relative
- * error grows with z^2 because the exponential magnifies the rounding of a^2.
- */
-BDPTI_INLINE BDPTI_VEC BDPTI_V(normal)(BDPTI_VEC z, BDPTI_VEC *density) {
-  BDPTI_VEC a = BDPTI_CHOOSE(z < BDPTI_SPLAT(0), -z, z); /* a = abs z */
-  BDPTI_VEC e = BDPTI_V(exp_low)(a * a * -0.5f), t = BDPTI_SPLAT(1) / (a * 0.27f + 1.0f), p;
-  p = t * 0.0289610866f - 0.1264857948f; /* P by Horner, highest power first */
-  p = p * t + 0.1697860360f;
-  p = p * t - 0.0692106262f;
-  p = p * t + 0.1078255326f;
-  p = p * t + 0.0720496476f;
-  p = p * t + 0.1018105969f;
-  p = p * t + 0.1075428724f;
-  p = p * t + 0.1077206582f;
-  p = p * t * e;                /* Phi(-a) */
-  *density = e * 0.3989422804f; /* times 1 / sqrt(2 pi) */
-  return BDPTI_CHOOSE(z < BDPTI_SPLAT(0), p, 1.0f - p); /* no cancellation: p <= 1/2 */
-}
-#endif
-
-/* GELU                                                                                    >>gelu
- *
- *   math      GELU(z) = z Phi(z)
- *   backward  dz = dy (Phi(z) + z phi(z)),  phi the density
- *   source    Hendrycks and Gimpel 2016, section 2; the exact form, as in DeiT
- */
-BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu)(BDPTI_VEC z) {
-  BDPTI_VEC density; /* unused: the compiler drops it */
-  return z * BDPTI_V(normal)(z, &density);
-}
-
-BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu_both)(BDPTI_VEC z, BDPTI_VEC *slope) {
-  BDPTI_VEC density, phi = BDPTI_V(normal)(z, &density);
-  *slope = phi + z * density; /* d GELU / dz */
-  return z * phi;
-}
-
-BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu_slope)(BDPTI_VEC z) {
-  BDPTI_VEC slope;
-  BDPTI_V(gelu_both)(z, &slope);
-  return slope;
-}
-
-/* 6.4  The matrix product                                                                >>matmul
- *
- *   math      c[i,j] = sum_p a[i,p] b[p,j], then the epilogue of 6.1
- *   shape     a[M,K] b[K,N] -> c[M,N], any strides on a and b, rows of c contiguous
- *   source    packing and blocking after Goto and van de Geijn 2008, tile and order our own; bf16
- *             factors under float sums after Kalamkar et al. 2019
- *   check     tests/test_kernels.c matmul: against bdpti_matmul_naive, random shapes and epilogues;
- *             packed_and_bf16: the same on factors that were rounded one by one
- *
- * A multiply-add takes two operands from somewhere, and if they came from memory, memory would set
- * the pace. So a tile of C is held in registers. Each step of p reads a column of A, ROWS numbers,
- * and one row of B, two vectors, and does 2 ROWS vector multiply-adds: with 12 rows, 14 loads for
- * 24 multiply-adds, and a core that can do two of each per cycle is never short of operands.
- *
- * B is packed: copied into panels of two vectors, rows of a panel adjacent, so that the inner loop
- * reads it as one stream whatever its layout was. With vectors of two numbers and three rows:
- *
- *     b00 b01 b02 b03 | b04 b05 b06 b07
- *     b10 b11 b12 b13 | b14 b15 b16 b17   ->   b00 b01 b02 b03  b10 b11 b12 b13  b20 b21 b22 b23
- *     b20 b21 b22 b23 | b24 b25 b26 b27        b04 b05 b06 b07  b14 b15 b16 b17  b24 b25 b26 b27
- *
- * That costs about as much as 25 more rows of C, which is little beside a training batch and much
- * beside the 197 rows of one image. But then the weights stand still: bdpti_prepack makes the same
- * panels of a whole weight once (bdpt_model_pack), and a product that is given them packs nothing.
- *
- * A row-major A is read in place, one broadcast per row and step; copying it costs more than it
- * gains, unless it has to be rounded anyway. A transposed A (dY in dW += dY^T X) is copied, some
- * rows at a time, because its steps lie a whole row of dY apart and each touches another page.
- *
- * The order of the tiles decides what memory sees. Rows go outside and panels inside: C is written
- * along its rows, page after page, A's rows stay in the first cache, and the packed block stays in
- * the second. The reverse order is a tenth slower once C outgrows the cache, because every tile
- * then begins on twelve new pages. C is fetched ahead while its tile is computed, and so is what
- * the next tiles read, a line per step: on a core that multiplies twice a cycle, waiting for the
- * rows of A or for a panel of weights costs up to 7 per cent of a network's time.
- *
- * bf16 is the upper half of a float: the sign, all 8 bits of exponent, and 8 bits of precision in
- * place of 24. So it has the range of a float and needs no scaling, and rounding changes a factor
- * by less than one part in 256. The product of two such numbers has 16 bits, which a float holds,
- * and sums are kept in float: all that is lost is lost in the factors. Those errors fall on both
- * sides of zero and largely cancel in a long sum; a sum whose own terms cancel keeps few digits.
- * Where the processor has vdpbf16ps, every 32-bit lane of both operands holds two bf16 numbers, and
- * one instruction adds both products to the float in that lane of the sum: two steps of p for one,
- * from half the bytes. Any two rows of B may share a vector, as long as the same two columns of A
- * do. Rows p and p + 16 of each 32 are joined, so that whole vectors meet and nothing is shuffled:
- *
- *     lane j of a joined row: b[p+16,j] in the upper 16 bits, b[p,j] in the lower; A likewise
- *
- * Without that instruction the factors are rounded all the same and multiplied as floats. It is not
- * faster there, but a network gives the same numbers on both machines, up to rounding in the sums.
- *
- * Rejected: a kernel per layout. The strides of A and the packing of B absorb the difference.
- */
-#if BDPTI_SHUFFLES
-/* Transposes a square of LANES x LANES numbers in registers. Interleaving row i with row
- * i + LANES/2 is a perfect shuffle; log2(LANES) perfect shuffles exchange the upper and the lower
- * half of an element's index bits, that is, its row and its column. Where there are fewer `rows`,
- * the last one stands in for the others. */
-BDPTI_INLINE void BDPTI_V(transpose)(const bdpt_real *in, size_t in_row, size_t rows,
-                                     bdpt_real *out, size_t out_row) {
-  BDPTI_VEC r[BDPTI_LANES], t[BDPTI_LANES]; /* the square, before and after a round */
-  int i, round;
-  BDPTI_UNROLL for (i = 0; i < BDPTI_LANES; i++) {
-    BDPTI_PREFETCH(in, 64, 0);
-    r[i] = BDPTI_LOAD(in, BDPTI_WHOLE);     /* row i of `in` */
-    if ((size_t)i + 1 < rows) in += in_row; /* stays at the last */
-  }
-  BDPTI_UNROLL for (round = 1; round < BDPTI_LANES; round *= 2) {
-    BDPTI_UNROLL for (i = 0; i < BDPTI_LANES / 2; i++) {
-      t[2 * i] = __builtin_shufflevector(r[i], r[i + BDPTI_LANES / 2], BDPTI_LOW);
-      t[2 * i + 1] = __builtin_shufflevector(r[i], r[i + BDPTI_LANES / 2], BDPTI_HIGH);
-    }
-    BDPTI_UNROLL for (i = 0; i < BDPTI_LANES; i++) r[i] = t[i];
-  }
-  BDPTI_UNROLL for (i = 0; i < BDPTI_LANES; i++) {
-    BDPTI_STORE(out + (size_t)i * out_row, BDPTI_WHOLE, r[i]); /* column i of `in` */
-  }
-}
-#endif
-#undef BDPTI_LOW
-#undef BDPTI_HIGH
-
-/* Copies columns j .. j+cols of B, rows p0 .. p0+pn, to out[pn][ld]. What fills the rest of ld is
- * multiplied, but never stored where anyone looks. */
-static void BDPTI_V(pack_panel)(const bdpti_gemm *g, size_t p0, size_t pn, size_t j, size_t cols,
-                                bdpt_real *out, size_t ld) {
-  const bdpt_real *b = g->b + p0 * g->b_row + j * g->b_col; /* b[p0,j] */
-  size_t p = 0, c;
-#if BDPTI_SHUFFLES
-  for (; g->b_row == 1 && g->b_col != 1 && p + BDPTI_LANES <= pn; p += BDPTI_LANES) { /* squares */
-    for (c = 0; c < ld; c += BDPTI_LANES) { /* one or two squares side by side */
-      BDPTI_V(transpose)(b + p + c * g->b_col, g->b_col, cols - c, out + p * ld + c, ld);
-    }
-  }
-#endif
-  for (; p < pn; p++) { /* the rows that are left, or all */
-    const bdpt_real *row = b + p * g->b_row;
-    for (c = 0; g->b_col == 1 && c < ld; c += BDPTI_LANES) { /* rows as they are wanted */
-      BDPTI_STORE(out + p * ld + c, BDPTI_WHOLE, BDPTI_LOAD(row + c, cols - c));
-    }
-    for (; c < ld; c++) out[p * ld + c] = c < cols ? row[c * g->b_col] : 0; /* any stride */
-  }
-}
-
-/* Rounding to bf16: to nearest, ties to even; the upper 16 bits of the result count. Infinities
- * stay, and so do the NaNs that arithmetic makes, whose lower halves are zero. PAIRS(k) is how many
- * vectors k rows make when two are joined: a row without a partner is joined with zeros. */
-BDPTI_INLINE BDPTI_BITS BDPTI_V(round16)(BDPTI_VEC x) {
-  BDPTI_BITS u = BDPTI_TO_BITS(x);
-  return u + 0x7fffu + ((u >> 16) & 1u); /* just under half, or half if odd */
-}
-
-#define BDPTI_PAIRS(k) ((k) / 32 * 16 + ((k) % 32 < 16 ? (k) % 32 : 16))
-
-BDPTI_INLINE BDPTI_VEC BDPTI_V(narrow)(BDPTI_VEC x) {
-  return BDPTI_FROM_BITS(BDPTI_V(round16)(x) >> 16 << 16); /* a float with 16 zeros at its end */
-}
-
-BDPTI_INLINE BDPTI_VEC BDPTI_V(join)(BDPTI_VEC low, BDPTI_VEC high) {
-  const BDPTI_BITS l = BDPTI_V(round16)(low), h = BDPTI_V(round16)(high);
-  return BDPTI_FROM_BITS((l >> 16) | (h >> 16 << 16)); /* low's half below high's */
-}
-
-/* x[rows][cols], rows x_row apart, rounded to out[rows][ld] or, in pairs, joined to
- * out[PAIRS(rows)][ld]; zeros beyond the columns. out may be x. */
-static void BDPTI_V(narrow_rows)(const bdpt_real *x, size_t x_row, size_t rows, size_t cols,
-                                 size_t ld, int pairs, bdpt_real *out) {
-  size_t p, c, count;
-  for (; pairs && x_row == ld && cols == ld && rows >= 32; rows -= 32) { /* without gaps */
-    for (c = 0; c < 16 * ld; c += BDPTI_LANES) { /* 16 rows, and the 16 that join them */
-      BDPTI_STORE(out + c, BDPTI_WHOLE, BDPTI_V(join)(BDPTI_LOAD(x + c, BDPTI_WHOLE),
-                                                      BDPTI_LOAD(x + 16 * ld + c, BDPTI_WHOLE)));
-    }
-    x += 32 * ld;
-    out += 16 * ld;
-  }
-  count = pairs ? BDPTI_PAIRS(rows) : rows; /* rows of out that are left */
-  for (p = 0; p < count; p++, out += ld) {
-    const size_t low = pairs ? p / 16 * 32 + p % 16 : p, high = low + 16 < rows ? low + 16 : low;
-    for (c = 0; c < ld; c += BDPTI_LANES) {
-      const size_t left = c < cols ? cols - c : 0;         /* 0: all zeros */
-      BDPTI_PREFETCH(x, (low + 32) * x_row + c, 0);
-      BDPTI_PREFETCH(x, (high + 32) * x_row + c, 0);
-      BDPTI_VEC v = BDPTI_LOAD(x + low * x_row + c, left); /* row p, or the lower of a pair */
-      if (pairs) v = BDPTI_V(join)(v, BDPTI_LOAD(x + high * x_row + c, high > low ? left : 0));
-      BDPTI_STORE(out + c, ld - c, pairs ? v : BDPTI_V(narrow)(v));
-    }
-  }
-}
-
-/* The last panel is one vector wide if that suffices: attention on 65 tokens would otherwise
- * compute 96 columns for 65. */
-static void BDPTI_V(pack)(const bdpti_gemm *g, const bdpti_block *b) {
-  bdpt_real wide[32 * BDPTI_PANEL]; /* 32 rows of a panel, as floats */
-  size_t j, p;
-  for (j = 0; j < b->jn; j += BDPTI_PANEL) { /* a panel */
-    const size_t left = b->jn - j, ld = left > BDPTI_LANES ? BDPTI_PANEL : BDPTI_LANES;
-    const size_t cols = left < ld ? left : ld; /* columns that B has */
-    bdpt_real *out = b->packed + j * b->rows;  /* the panels before are all two wide */
-    if (!g->bf16) BDPTI_V(pack_panel)(g, b->p0, b->pn, b->j0 + j, cols, out, ld);
-    for (p = 0; p < b->pn && g->bf16; p += 32) { /* 32 rows, 16 pairs */
-      const size_t rows = b->pn - p < 32 ? b->pn - p : 32, to = g->bf16 == 2 ? p / 2 : p;
-      const bdpt_real *from = g->b + (b->p0 + p) * g->b_row + b->j0 + j; /* in place, if possible */
-      if (g->b_col != 1) BDPTI_V(pack_panel)(g, b->p0 + p, rows, b->j0 + j, cols, wide, ld);
-      BDPTI_V(narrow_rows)(g->b_col != 1 ? wide : from, g->b_col != 1 ? ld : g->b_row, rows, cols,
-                           ld, g->bf16 == 2, out + to * ld);
-    }
-  }
-}
-
-/* The tile. `rows` and `width` (in vectors) are constants at every call, so the loops unroll and
- * the accumulators stay in registers. Every element of C is one chain of multiply-adds over p in
- * ascending order, in tiles of every shape: how rows are grouped, and so the number of threads,
- * cannot change a bit. Rows of A are addressed from every third one, which x86 does for nothing. */
-typedef struct BDPTI_V(tile) {
-  size_t k, a_row, a_col, b_row, c_row, add_row; /* k: steps, pairs of rows if joined */
-  const bdpt_real *a, *b, *bias, *add;           /* of this tile; bias and add or NULL */
-  bdpt_real *c;              /* in C or on the stack */
-  int far;                   /* C may not be in cache */
-  uintptr_t next; size_t next_step; /* fetched for later tiles: an address, bytes per step */
-} BDPTI_V(tile);
-
-#if BDPTI_ISA_PASS == 3 && !BDPTI_DOUBLE
-#define BDPTI_DOT2(sum, a, b) __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
-#else
-#define BDPTI_DOT2(sum, a, b) ((void)(a), (void)(b)) /* bf16 == 2 is not asked for */
-#endif
-
-BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, const int width,
-                                     const int pairs) {
-  const BDPTI_VEC zero = BDPTI_SPLAT(0);
-  BDPTI_VEC left[BDPTI_ROWS], right[BDPTI_ROWS], b0 = zero, b1 = zero, x; /* the accumulators */
-  const bdpt_real *a0 = t->a, *b = t->b, *bias = t->bias, *add = t->add;
-  const size_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
-  const size_t c_row = t->c_row, add_row = t->add_row, next_step = t->next_step;
-  const bdpt_real *a3 = a0 + 3 * a_row, *a6 = a0 + 6 * a_row, *a9 = a0 + 9 * a_row;
-  bdpt_real *c = t->c;
-  uintptr_t next = t->next;
-  size_t k;
-  int i;
-  BDPTI_UNROLL for (i = 0; i < rows; i++) left[i] = right[i] = zero;
-  if (t->far) { /* fetched while the product runs; unrolled, the addresses would fill registers */
-    const bdpt_real *line = c;
-    for (i = 0; i < rows; i++, line += c_row) {
-      BDPTI_PREFETCH(line, 0, 1);
-      BDPTI_PREFETCH(line, BDPTI_LANES, 1);
-    }
-    for (i = 0, line = add; i < rows && add; i++, line += add_row) {
-      BDPTI_PREFETCH(line, 0, 0);
-      BDPTI_PREFETCH(line, BDPTI_LANES, 0);
-    }
-  }
-  for (k = t->k; k > 0; k--) {       /* the product itself */
-    b0 = BDPTI_LOAD(b, BDPTI_WHOLE); /* row p of the panel */
-    if (width > 1) b1 = BDPTI_LOAD(b + BDPTI_LANES, BDPTI_WHOLE);
-    BDPTI_UNROLL for (i = 0; i < rows; i++) {
-      const bdpt_real *row = i < 3 ? a0 : i < 6 ? a3 : i < 9 ? a6 : a9;
-      x = BDPTI_SPLAT(row[(size_t)(i % 3) * a_row]); /* a[i,p] in every lane */
-      if (pairs) {
-        BDPTI_DOT2(left[i], x, b0); /* two rows of B at once */
-        if (width > 1) BDPTI_DOT2(right[i], x, b1);
-      } else {
-        left[i] += x * b0; /* c[i,j] += a[i,p] b[p,j] */
-        if (width > 1) right[i] += x * b1;
-      }
-    }
-    a0 += a_col; /* the next column of A */
-    a3 += a_col;
-    a6 += a_col;
-    a9 += a_col;
-    b += b_row; /* the next row of B */
-    BDPTI_PREFETCH_FAR(next);
-    next += next_step;
-  }
-  BDPTI_UNROLL for (i = 0; i < rows && bias; i++) { /* one for all rows */
-    left[i] += BDPTI_LOAD(bias, BDPTI_WHOLE);
-    if (width > 1) right[i] += BDPTI_LOAD(bias + BDPTI_LANES, BDPTI_WHOLE);
-  }
-  BDPTI_UNROLL for (i = 0; i < rows; i++, c += c_row) {
-    if (add) left[i] += BDPTI_LOAD(add, BDPTI_WHOLE); /* residual stream, or C itself */
-    BDPTI_STORE(c, BDPTI_WHOLE, left[i]);
-    if (width > 1 && add) right[i] += BDPTI_LOAD(add + BDPTI_LANES, BDPTI_WHOLE);
-    if (width > 1) BDPTI_STORE(c + BDPTI_LANES, BDPTI_WHOLE, right[i]);
-    if (add) add += add_row;
-  }
-}
-
-/* One function per number of rows, width and kind, so that 197 tokens are not computed as 204. */
-#define BDPTI_TILE_(R, W, P) \
-  static void BDPTI_V(tile_##R##_##W##_##P)(const BDPTI_V(tile) *t) { \
-    BDPTI_V(tile_body)(t, R, W, P); }
-#if BDPTI_ISA_PASS == 3 && !BDPTI_DOUBLE
-#define BDPTI_TILE(R) \
-  BDPTI_TILE_(R, 1, 0) BDPTI_TILE_(R, 2, 0) BDPTI_TILE_(R, 1, 1) BDPTI_TILE_(R, 2, 1)
-#define BDPTI_EACH_TILE(R) {BDPTI_V(tile_##R##_1_0), BDPTI_V(tile_##R##_2_0), \
-                            BDPTI_V(tile_##R##_1_1), BDPTI_V(tile_##R##_2_1)}
-#else
-#define BDPTI_TILE(R) BDPTI_TILE_(R, 1, 0) BDPTI_TILE_(R, 2, 0)
-#define BDPTI_EACH_TILE(R) {BDPTI_V(tile_##R##_1_0), BDPTI_V(tile_##R##_2_0), NULL, NULL}
-#endif
-BDPTI_TILE(1) BDPTI_TILE(2) BDPTI_TILE(3) BDPTI_TILE(4) BDPTI_TILE(5) BDPTI_TILE(6)
-#if BDPTI_ROWS == 12
-BDPTI_TILE(7) BDPTI_TILE(8) BDPTI_TILE(9) BDPTI_TILE(10) BDPTI_TILE(11) BDPTI_TILE(12)
-#endif
-static void (*const BDPTI_V(tiles)[BDPTI_ROWS][4])(const BDPTI_V(tile) *t) = {
-  BDPTI_EACH_TILE(1), BDPTI_EACH_TILE(2), BDPTI_EACH_TILE(3), BDPTI_EACH_TILE(4),
-  BDPTI_EACH_TILE(5), BDPTI_EACH_TILE(6),
-#if BDPTI_ROWS == 12
-  BDPTI_EACH_TILE(7), BDPTI_EACH_TILE(8), BDPTI_EACH_TILE(9), BDPTI_EACH_TILE(10),
-  BDPTI_EACH_TILE(11), BDPTI_EACH_TILE(12),
-#endif
-};
-#undef BDPTI_TILE_
-#undef BDPTI_TILE
-#undef BDPTI_EACH_TILE
-#undef BDPTI_DOT2
-
-/* Takes the sums of a tile from the stack, where they are still in the first cache, through the
- * epilogue into C. When K is cut into blocks, the first block applies everything that is added, the
- * later ones add to it, and GELU waits for the last. */
-static void BDPTI_V(finish)(const bdpti_gemm *g, const bdpti_block *b, const BDPTI_VEC *sums,
-                            size_t ld, size_t i0, size_t rows, size_t j0, size_t cols) {
-  const int first = b->p0 == 0, last = b->p0 + b->pn == g->k; /* of the blocks of K */
-  const bdpt_real *add = first ? g->add : g->c;               /* later blocks add to C */
-  const size_t add_row = first ? g->add_row : g->c_row;
-  size_t i, j;
-  for (i = i0; i < i0 + rows; i++, sums += ld / BDPTI_LANES) { /* one row of the tile */
-    for (j = j0; j < j0 + cols; j += BDPTI_LANES) {
-      const size_t n = j0 + cols - j;                           /* columns left */
-      BDPTI_VEC x = sums[(j - j0) / BDPTI_LANES], z = x, slope; /* x becomes C, z GELU */
-      if (first && g->bias) x += BDPTI_LOAD(g->bias + j, n);
-      if (g->dgelu) {
-        z = BDPTI_V(gelu_both)(BDPTI_LOAD(g->dgelu + i * g->dgelu_row + j, n), &slope);
-        x *= slope; /* gelu'(z) */
-      }
-      if (add) x += BDPTI_LOAD(add + i * add_row + j, n);
-      BDPTI_STORE(g->c + i * g->c_row + j, n, x); /* before GELU, which may replace it */
-      if (!last || !g->gelu) continue;
-      if (!g->dgelu) z = BDPTI_V(gelu)(x); /* otherwise z = GELU(dgelu) */
-      BDPTI_STORE(g->gelu + i * g->gelu_row + j, n, z);
-    }
-  }
-}
-
-/* One tile of C. Plain cases go from registers to C, the others and the edges through the stack. */
-static void BDPTI_V(one_tile)(const bdpti_gemm *g, const bdpti_block *b, BDPTI_V(tile) *t,
-                              size_t i0, size_t rows, size_t j) {
-  const size_t left = b->jn - j, j0 = b->j0 + j; /* column of C */
-  const size_t ld = left > BDPTI_LANES ? BDPTI_PANEL : BDPTI_LANES, cols = left < ld ? left : ld;
-  const int first = b->p0 == 0; /* of the blocks of K */
-  const int plain = !g->gelu && !g->dgelu && (cols == ld || (b->padded && first && !g->add));
-  BDPTI_VEC sums[2 * BDPTI_ROWS]; /* [rows][ld] if not plain */
-  size_t i;
-  t->b = b->packed ? b->packed + j * b->rows : g->b + b->p0 * g->b_row + j0;
-  t->b_row = b->packed ? ld : g->b_row; /* ld: rows of a panel are adjacent */
-  t->c = plain ? g->c + i0 * g->c_row + j0 : (bdpt_real *)sums;
-  t->c_row = plain ? g->c_row : ld;
-  t->far = plain && !b->padded;
-  t->bias = plain && first && g->bias ? g->bias + j0 : NULL; /* added once */
-  t->add = plain ? first ? g->add : g->c : NULL;             /* later blocks add to C */
-  t->add_row = first ? g->add_row : g->c_row;
-  if (t->add) t->add += i0 * t->add_row + j0;
-  for (i = i0; i < i0 + rows && !plain; i++) { /* what the epilogue will touch */
-    BDPTI_PREFETCH(g->c, i * g->c_row + j0, 1);
-    BDPTI_PREFETCH(g->c, i * g->c_row + j0 + BDPTI_LANES, 1);
-    if (g->gelu) BDPTI_PREFETCH(g->gelu, i * g->gelu_row + j0, 1);
-    if (g->gelu) BDPTI_PREFETCH(g->gelu, i * g->gelu_row + j0 + BDPTI_LANES, 1);
-    if (g->dgelu) BDPTI_PREFETCH(g->dgelu, i * g->dgelu_row + j0, 0);
-    if (g->dgelu) BDPTI_PREFETCH(g->dgelu, i * g->dgelu_row + j0 + BDPTI_LANES, 0);
-  }
-  BDPTI_V(tiles)[rows - 1][ld / BDPTI_LANES - 1 + (g->bf16 == 2 ? 2 : 0)](t);
-  if (!plain) BDPTI_V(finish)(g, b, sums, ld, i0, rows, j0, cols);
-}
-
-/* Copies `count` tiles of A, at most COPIED at a time, each in room for COPY_SIZE numbers. A
- * transposed one goes to own[tile][pn][ROWS], one run along a row of dY per step of p; vectors
- * overhang into the next step, which is written later. A row-major one, of which bf16 wants a copy,
- * goes to own[tile][ROWS][b->rows]. ROW_OF is the first row of a tile. */
-#define BDPTI_COPIED 16
-#define BDPTI_COPY_SIZE(k) ((k) * BDPTI_ROWS + 32)
-#define BDPTI_ROW_OF(g, tiles, tile) ((tile) * (g)->m / (tiles))
-
-static void BDPTI_V(copy_tiles)(const bdpti_gemm *g, const bdpti_block *b, size_t tiles, size_t low,
-                                size_t count, bdpt_real *own) {
-  const bdpt_real *a = g->a + b->p0 * g->a_col; /* row p0 of dY */
-  size_t start[BDPTI_COPIED], i, p, c;
-  bdpt_real *at = own; /* step p of the first tile */
-  for (i = 0; i < count; i++) start[i] = BDPTI_ROW_OF(g, tiles, low + i); /* first rows */
-  for (p = 0; p < b->pn; p++, a += g->a_col, at += BDPTI_ROWS) {          /* one row of dY */
-    bdpt_real *out = at;
-    for (i = 0; i < count; i++, out += BDPTI_COPY_SIZE(b->pn)) { /* its part in each tile */
-      const size_t left = g->m - start[i];
-      BDPTI_PREFETCH(a + start[i], 8 * g->a_col, 0);              /* eight steps ahead */
-      for (c = 0; c < BDPTI_ROWS && c < left; c += BDPTI_LANES) { /* adjacent rows of A */
-        BDPTI_STORE(out + c, BDPTI_WHOLE, BDPTI_LOAD(a + start[i] + c, left - c));
-      }
-    }
-  }
-  for (i = 0; i < count && g->bf16; i++, own += BDPTI_COPY_SIZE(b->pn)) { /* narrowed in place */
-    BDPTI_V(narrow_rows)(own, BDPTI_ROWS, b->pn, BDPTI_ROWS, BDPTI_ROWS, g->bf16 == 2, own);
-  }
-}
-
-static void BDPTI_V(copy_rows)(const bdpti_gemm *g, const bdpti_block *b, size_t tiles, size_t low,
-                               size_t count, bdpt_real *own) {
-  size_t i, row, p, left;
-  for (i = low; i < low + count; i++, own += BDPTI_COPY_SIZE(b->pn)) { /* one tile */
-    const size_t end = BDPTI_ROW_OF(g, tiles, i + 1);
-    bdpt_real *out = own;
-    for (row = BDPTI_ROW_OF(g, tiles, i); row < end; row++, out += b->rows) {
-      const bdpt_real *a = g->a + row * g->a_row + b->p0;        /* a[row,p0] */
-      for (p = 0; p < b->pn && g->bf16 == 1; p += BDPTI_LANES) { /* as floats */
-        BDPTI_STORE(out + p, b->pn - p, BDPTI_V(narrow)(BDPTI_LOAD(a + p, b->pn - p)));
-      }
-      for (; p < b->pn; p += 32) { /* 16 lanes: only the pass with pairs comes here */
-        left = b->pn - p;              /* steps that are left, 32 or fewer */
-        BDPTI_STORE(out + p / 2, left, /* step p with step p + 16 */
-                    BDPTI_V(join)(BDPTI_LOAD(a + p, left),
-                                  BDPTI_LOAD(a + p + 16, left > 16 ? left - 16 : 0)));
-      }
-    }
-  }
-}
-
-/* What later tiles read is fetched to the second cache while tile i of `count` is computed. Where a
- * group of tiles meets panel after panel, that is the next panel of a prepacked weight; where one
- * tile alone meets them, the next tile's rows of A, if they lie without gaps. */
-static void BDPTI_V(look_ahead)(const bdpti_gemm *g, const bdpti_block *b, BDPTI_V(tile) *t,
-                                size_t i, size_t count, size_t rows, size_t j) {
-  const size_t panel = BDPTI_PANEL * sizeof(bdpt_real); /* bytes of a row of one */
-  t->next = (uintptr_t)t->a, t->next_step = 0; /* nothing: what the first cache holds */
-  if (g->packed && (count > 1 || g->m <= BDPTI_ROWS)) {
-    t->next = (uintptr_t)(b->packed + j * b->rows) + panel * b->rows * (count + i) / count;
-    t->next_step = (panel + count - 1) / count;
-  } else if (count == 1 && !g->bf16 && g->a_col == 1 && g->a_row == b->pn) {
-    t->next = (uintptr_t)t->a + (b->jn + j) * rows * g->a_row / b->jn * sizeof(bdpt_real);
-    t->next_step = (rows * panel + b->jn - 1) / b->jn; /* behind the last tile nothing is lost */
-  }
-}
-
-/* All panels of a packed block, for the rows of tiles tile0 .. tile1. Rows are spread evenly over
- * tiles, 197 as 7 tiles of 11 and 10 of 12, since a tile of 5 would leave most of the multipliers
- * idle. They go in groups, and each group meets panel after panel: one tile at a time; all of them
- * if A is so small that it stays in the second cache anyway; or as many as are copied together. */
-static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t tile0, size_t tile1,
-                              bdpt_real *own) {
-  const size_t tiles = (g->m + BDPTI_ROWS - 1) / BDPTI_ROWS; /* of all of C */
-  const int turned = own && g->a_col > 1 && (g->bf16 || (g->a_row == 1 && b->jn > BDPTI_PANEL));
-  const int copy = turned || g->bf16; /* A in place otherwise */
-  const size_t size = copy ? BDPTI_COPIED : g->m * b->pn <= 200000 ? tile1 - tile0 : 1;
-  size_t low, j, i;
-  BDPTI_V(tile) t;
-  t.k = b->rows; /* steps of the inner loop */
-  t.a_row = copy && !turned ? b->rows : g->a_row; /* own[row][p]; of a turned A 1 */
-  t.a_col = turned ? BDPTI_ROWS : g->a_col;       /* own[p][row], or A itself */
-  for (low = tile0; low < tile1; low += size) {   /* one group */
-    const size_t count = tile1 - low < size ? tile1 - low : size;
-    if (turned) BDPTI_V(copy_tiles)(g, b, tiles, low, count, own);
-    else if (copy) BDPTI_V(copy_rows)(g, b, tiles, low, count, own);
-    for (j = 0; j < b->jn; j += BDPTI_PANEL) { /* one panel */
-      size_t i0, i1 = BDPTI_ROW_OF(g, tiles, low);
-      for (i = 0; i < count; i++) { /* one tile, rows i0 .. i1 */
-        i0 = i1;
-        i1 = BDPTI_ROW_OF(g, tiles, low + i + 1);
-        t.a = copy ? own + i * BDPTI_COPY_SIZE(b->pn) : g->a + i0 * g->a_row + b->p0 * g->a_col;
-        BDPTI_V(look_ahead)(g, b, &t, i, count, i1 - i0, j);
-        BDPTI_V(one_tile)(g, b, &t, i0, i1 - i0, j);
-      }
-    }
-  }
-}
-
-/* 6.5  Attention                                                                      >>attention
- *
- *   math      S = scale Q K^T;  P = softmax over rows of S;  O = P V;  lse_i = log sum_j exp S_ij
- *   shape     qkv[B,N,3,h,d] -> out[B,N,h,d], lse[B,h,N]
- *   backward  P = exp(S - lse);  dV = P^T dO;  dP = dO V^T;  D_i = sum_j dO_ij O_ij;
- *             dS = scale P (dP - D);  dQ = dS K;  dK = dS^T Q
- *   source    Vaswani et al. 2017, eq. 1; lse and D after Dao et al. 2022, section 3.1 and alg. 4
- *   check     tests/test_kernels.c attention: against loops in double, any N and d
- *
- * One task is one head of one image, and all it touches fits the second cache. Q, K and V are read
- * where the qkv product left them, as strided operands; nothing is permuted. A block of queries at
- * a time gives rows of S, their softmax and rows of O, so the N x N matrix never exists. P is not
- * normalised: its row sums divide the rows of O, which are N / d times fewer numbers. The products
- * are those of 6.4 with their factors in float, whatever the context says of bf16. A key that c_j
- * others were merged into (8.6) counts c_j times: P_ij is multiplied by it, as if log c_j had been
- * added to S_ij, and neither a logarithm nor another maximum is needed.
- *
- * The backward pass computes S again rather than keep P. That is one product of five, and spares
- * N numbers per token and head, which at 197 tokens would be the largest array of the tape.
- */
 #define BDPTI_QUERIES ((size_t)36)      /* rows of S at once: whole tiles of 6 or 12 */
 #define BDPTI_QUERIES_BACK ((size_t)72) /* more: each block passes over dK and dV */
 
-/* One product of a task, on one thread. Its B is packed at `work` unless that is NULL, which means
- * that `b` holds it already. */
-BDPTI_INLINE void BDPTI_V(product)(const bdpti_gemm *g, bdpti_block *b, bdpt_real *work,
-                                   int padded) {
-  if (work) {
-    b->p0 = b->j0 = 0; /* all of B is one block */
-    b->pn = b->rows = g->k;
-    b->jn = g->n;
-    b->packed = BDPTI_AS_IT_LIES(g, BDPTI_LANES) ? NULL : work; /* NULL: V or K as it lies */
-    b->padded = padded;
-    if (b->packed) BDPTI_V(pack)(g, b);
-  }
-  BDPTI_V(multiply)(g, b, 0, (g->m + BDPTI_ROWS - 1) / BDPTI_ROWS, NULL); /* no copies of A */
-}
-
-/* Strides as in bdpti_gemm, in one line. */
-BDPTI_INLINE bdpti_gemm BDPTI_V(operands)(size_t m, size_t n, size_t k, const bdpt_real *a,
-                                          size_t a_row, size_t a_col, const bdpt_real *b,
-                                          size_t b_row, size_t b_col, bdpt_real *c, size_t c_row) {
-  bdpti_gemm g;
-  memset(&g, 0, sizeof g);
-  g.m = m; g.n = n; g.k = k;
-  g.a = a; g.a_row = a_row; g.a_col = a_col;
-  g.b = b; g.b_row = b_row; g.b_col = b_col;
-  g.c = c; g.c_row = c_row;
-  return g;
-}
-
-/* y = exp(a x - c) over a row, and its sum. y may be x, or NULL. A padded row has room for whole
- * vectors, which spares the copying of its end. With `count`, y = count exp(a x - c). */
-BDPTI_INLINE bdpt_real BDPTI_V(exp_row)(const bdpt_real *x, bdpt_real *y, size_t n, bdpt_real a,
-                                        bdpt_real c, const int padded, const bdpt_real *count) {
-  BDPTI_VEC sum = BDPTI_SPLAT(0); /* one running sum per lane */
-  size_t j;
-  for (j = 0; j < n; j += BDPTI_LANES) {
-    const size_t room = padded ? BDPTI_WHOLE : n - j;
-    BDPTI_VEC v = BDPTI_V(exp_low)(BDPTI_LOAD(x + j, room) * a - c); /* a x - c <= 0, or nearly */
-    if (count) v = v * BDPTI_LOAD(count + j, n - j);
-    if (y) BDPTI_STORE(y + j, room, v);
-    sum += BDPTI_V(keep)(v, n - j, BDPTI_SPLAT(0)); /* lanes beyond the row do not count */
-  }
-  return BDPTI_V(total)(sum);
-}
-
-/* The largest a x of a row. */
-BDPTI_INLINE bdpt_real BDPTI_V(max_row)(const bdpt_real *x, size_t n, bdpt_real a,
-                                        const int padded) {
-  const BDPTI_VEC first = BDPTI_SPLAT(x[0] * a); /* what lanes beyond the row are given */
-  BDPTI_VEC top = first;
-  size_t j;
-  for (j = 0; j < n; j += BDPTI_LANES) {
-    BDPTI_VEC v = BDPTI_LOAD(x + j, padded ? BDPTI_WHOLE : n - j) * a;
-    v = BDPTI_V(keep)(v, n - j, first);
-    top = BDPTI_CHOOSE(v > top, v, top);
-  }
-  return BDPTI_V(largest)(top);
-}
-
-/* P (not normalised) from some rows of S, in place, and lse. The logarithms have a loop of their
- * own: a call in the loop above it would push all its constants out of the registers. */
-static void BDPTI_V(attention_softmax)(size_t rows, size_t n, size_t ld, bdpt_real scale,
-                                       const bdpt_real *count, bdpt_real *s, bdpt_real *total,
-                                       bdpt_real *lse) {
-  bdpt_real top[BDPTI_QUERIES];
-  size_t r;
-  for (r = 0; r < rows; r++, s += ld) {
-    top[r] = BDPTI_V(max_row)(s, n, scale, 1); /* max_j scale S_rj; below, exp(scale S_rj - top) */
-    if (count) total[r] = BDPTI_V(exp_row)(s, s, n, scale, top[r], 1, count);
-    else total[r] = BDPTI_V(exp_row)(s, s, n, scale, top[r], 1, NULL);
-  }
-  for (r = 0; r < rows && lse; r++) lse[r] = top[r] + (bdpt_real)log((double)total[r]);
-}
-
-static void BDPTI_V(attention_fwd)(const bdpti_heads *h, size_t begin, size_t end,
-                                   bdpt_real *work) {
-  const size_t n = h->tokens, d = h->size, out_row = h->heads * d, row = 3 * out_row;
-  const size_t ld = (n + 31) / 32 * 32, wide = (d + 31) / 32 * 32; /* whole panels of any pass */
-  bdpt_real *kt = work, *vp = kt + d * ld,                /* K^T [d,ld], V [N,wide] in panels */
-            *s = vp + n * wide, total[BDPTI_QUERIES];     /* S, then P [36,ld]; its row sums */
-  size_t task, part, r, j;
-  for (task = begin; task < end; task++) { /* piece innermost, image outermost */
-    const size_t piece = task % h->pieces, head = task / h->pieces % h->heads;
-    const size_t image = task / h->pieces / h->heads, low = piece * n / h->pieces; /* first query */
-    const size_t rows = (piece + 1) * n / h->pieces - low;                         /* queries */
-    const size_t parts = (rows + BDPTI_QUERIES - 1) / BDPTI_QUERIES; /* nearly equal, 36 at most */
-    const bdpt_real *q = h->qkv + image * n * row + head * d;        /* [N,d], rows 3hd apart */
-    bdpt_real *out = h->new_out + image * n * out_row + head * d;    /* [N,d], rows hd apart */
-    bdpt_real *lse = h->new_lse ? h->new_lse + (image * h->heads + head) * n : NULL;
-    const bdpt_real *keys = h->count ? h->count + image * h->count_row : NULL; /* c_j */
-    bdpti_gemm qk = BDPTI_V(operands)(0, n, d, q, row, 1, q + out_row, 1, row, s, ld);
-    bdpti_gemm pv = BDPTI_V(operands)(0, d, n, s, ld, 1, q + 2 * out_row, row, 1, out, out_row);
-    bdpti_block k_block, v_block;
-    for (part = 0; part < parts; part++) { /* a block of queries */
-      const size_t i = low + part * rows / parts, count = low + (part + 1) * rows / parts - i;
-      qk.m = pv.m = count;
-      qk.a = q + i * row;
-      pv.c = out + i * out_row;
-      BDPTI_V(product)(&qk, &k_block, part == 0 ? kt : NULL, 1); /* S = Q K^T [count,N] */
-      BDPTI_V(attention_softmax)(count, n, ld, h->scale, keys, s, total, lse ? lse + i : NULL);
-      BDPTI_V(product)(&pv, &v_block, part == 0 ? vp : NULL, 0); /* O = P V [count,d] */
-      for (r = 0; r < count; r++) { /* O / row sum */
-        const bdpt_real share = 1 / total[r];
-        for (j = 0; j < d; j += BDPTI_LANES) {
-          bdpt_real *o = pv.c + r * out_row + j;
-          BDPTI_STORE(o, d - j, BDPTI_LOAD(o, d - j) * share);
-        }
-      }
-    }
-  }
-}
-
-/* P and dS from `count` rows of S and dP, in place. */
-static void BDPTI_V(attention_ds)(const bdpti_heads *h, size_t count, const bdpt_real *lse,
-                                  const bdpt_real *out, const bdpt_real *dout, bdpt_real *p,
-                                  bdpt_real *ds, size_t ld) {
-  const size_t n = h->tokens, d = h->size, out_row = h->heads * d;
-  size_t r, j;
-  for (r = 0; r < count; r++, p += ld, ds += ld, out += out_row, dout += out_row) { /* query r */
-    BDPTI_VEC sum = BDPTI_SPLAT(0);
-    bdpt_real shift;
-    for (j = 0; j < d; j += BDPTI_LANES) {
-      sum += BDPTI_LOAD(out + j, d - j) * BDPTI_LOAD(dout + j, d - j); /* dO_r O_r */
-    }
-    shift = BDPTI_V(total)(sum);                    /* D_r */
-    BDPTI_V(exp_row)(p, p, n, h->scale, lse[r], 1, NULL); /* P = exp(scale S - lse) */
-    for (j = 0; j < n; j += BDPTI_LANES) {
-      BDPTI_VEC x = BDPTI_LOAD(ds + j, BDPTI_WHOLE) - shift; /* dP - D */
-      BDPTI_STORE(ds + j, BDPTI_WHOLE, BDPTI_LOAD(p + j, BDPTI_WHOLE) * x * h->scale);
-    }
-  }
-}
-
-static void BDPTI_V(attention_bwd)(const bdpti_heads *h, size_t begin, size_t end,
-                                   bdpt_real *work) {
-  const size_t n = h->tokens, d = h->size, out_row = h->heads * d, row = 3 * out_row;
-  const size_t ld = (n + 31) / 32 * 32, wide = (d + 31) / 32 * 32; /* as in the forward pass */
-  const size_t parts = (n + BDPTI_QUERIES_BACK - 1) / BDPTI_QUERIES_BACK;
-  bdpt_real *kt = work, *vt = kt + d * ld,                /* K^T, V^T [d,ld] in panels */
-            *kp = vt + d * ld, *spare = kp + n * wide;    /* K [N,wide]; Q or dO of a block */
-  bdpt_real *s = spare + BDPTI_QUERIES_BACK * wide, *t = s + BDPTI_QUERIES_BACK * ld; /* S, dP */
-  size_t task, part;
-  for (task = begin; task < end; task++) {
-    const size_t image = task / h->heads, at = image * n * row + task % h->heads * d; /* of Q */
-    const bdpt_real *q = h->qkv + at, *k = q + out_row, *v = k + out_row;
-    const size_t out_at = image * n * out_row + task % h->heads * d; /* O and dO of the head */
-    const bdpt_real *dout = h->dout + out_at;
-    bdpt_real *dq = h->dqkv + at, *dk = dq + out_row, *dv = dk + out_row; /* dQ dK dV [N,d] each */
-    bdpti_gemm qk = BDPTI_V(operands)(0, n, d, q, row, 1, k, 1, row, s, ld); /* S = Q K^T */
-    bdpti_gemm dp = BDPTI_V(operands)(0, n, d, dout, out_row, 1, v, 1, row, t, ld);
-    bdpti_gemm to_q = BDPTI_V(operands)(0, d, n, t, ld, 1, k, row, 1, dq, row);
-    bdpti_gemm to_k = BDPTI_V(operands)(n, d, 0, t, 1, ld, q, row, 1, dk, row);
-    bdpti_gemm to_v = BDPTI_V(operands)(n, d, 0, s, 1, ld, dout, out_row, 1, dv, row);
-    bdpti_block kt_block, vt_block, k_block, block;
-    for (part = 0; part < parts; part++) { /* a block of queries */
-      const size_t i = part * n / parts, count = (part + 1) * n / parts - i;
-      qk.m = dp.m = to_q.m = to_k.k = to_v.k = count;
-      qk.a = to_k.b = q + i * row;
-      dp.a = to_v.b = dout + i * out_row;
-      to_q.c = dq + i * row;
-      to_k.add = part > 0 ? dk : NULL; /* dK and dV sum over the blocks */
-      to_v.add = part > 0 ? dv : NULL;
-      to_k.add_row = to_v.add_row = row;
-      BDPTI_V(product)(&qk, &kt_block, part == 0 ? kt : NULL, 1); /* S */
-      BDPTI_V(product)(&dp, &vt_block, part == 0 ? vt : NULL, 1); /* dP = dO V^T */
-      BDPTI_V(attention_ds)(h, count, h->lse + task * n + i, h->out + out_at + i * out_row, dp.a, s,
-                            t, ld);
-      BDPTI_V(product)(&to_q, &k_block, part == 0 ? kp : NULL, 0); /* dQ = dS K */
-      BDPTI_V(product)(&to_v, &block, spare, 0);                   /* dV += P^T dO */
-      BDPTI_V(product)(&to_k, &block, spare, 0);                   /* dK += dS^T Q */
-    }
-  }
-}
-
-/* What is compared of a token, divided by its length; zeros stay zeros. */
-BDPTI_INLINE void BDPTI_V(unit_row)(const bdpti_pairing *m, const bdpt_real *x, bdpt_real *unit) {
-  const size_t d = m->size;
-  BDPTI_VEC square = BDPTI_SPLAT(0);
-  bdpt_real share;
-  size_t j, h;
-  for (j = 0; j < d; j += BDPTI_LANES) {
-    BDPTI_VEC sum = BDPTI_LOAD(x + j, d - j);
-    for (h = 1; h < m->heads; h++) sum += BDPTI_LOAD(x + h * d + j, d - j);
-    BDPTI_STORE(unit + j, d - j, sum);
-    square += sum * sum; /* lanes beyond the end hold zeros */
-  }
-  share = BDPTI_V(total)(square);
-  share = share > 0 ? (bdpt_real)(1 / sqrt((double)share)) : 0;
-  for (j = 0; j < d; j += BDPTI_LANES) {
-    BDPTI_STORE(unit + j, d - j, BDPTI_LOAD(unit + j, d - j) * share);
-  }
-}
-
-/* For the i-th even token of an image the odd one, best[i], with the largest cosine, score[i]; of
- * equal ones the first. The same blocks of rows as above, at `work` for one image. The distillation
- * token, odd token 0, is out of the question. */
-static void BDPTI_V(match)(const bdpti_pairing *m, size_t image, bdpt_real *work, bdpt_real *score,
-                           size_t *best) {
-  const size_t n = m->tokens, d = m->size, even = (n + 1) / 2, odd = n / 2;
-  const size_t ld = (odd + 31) / 32 * 32;
-  bdpt_real *unit = work, *turned = unit + n * d, *s = turned + d * ld; /* [N,d] [d,ld] [36,ld] */
-  bdpti_gemm g = BDPTI_V(operands)(0, odd, d, unit, 2 * d, 1, unit + d, 1, 2 * d, s, ld);
-  bdpti_block b;
-  size_t i, r, j;
-  for (i = 0; i < n; i++) {
-    BDPTI_V(unit_row)(m, m->x + (image * n + i) * m->row, unit + i * d);
-  }
-  for (i = 0; i < even; i += g.m) { /* a block of even tokens */
-    g.m = even - i < BDPTI_QUERIES ? even - i : BDPTI_QUERIES;
-    g.a = unit + 2 * i * d;
-    BDPTI_V(product)(&g, &b, i == 0 ? turned : NULL, 1); /* cosines [m,odd] */
-    for (r = 0; r < g.m; r++) {
-      bdpt_real *row = s + r * ld, top;
-      if (m->fixed > 1) row[0] = -2; /* less than any cosine */
-      top = BDPTI_V(max_row)(row, odd, 1, 1);
-      for (j = m->fixed > 1; j + 1 < odd && row[j] != top; j++) {} /* a NaN ends at the last */
-      score[i + r] = top;
-      best[i + r] = j;
-    }
-  }
-}
-
-/* 6.6  Layer normalisation                                                            >>layernorm
- *
- *   math      y = gamma xh + beta,  xh = (x - mean) rstd,  rstd = 1 / sqrt(var + eps), var biased
- *   shape     x[R,D] gamma[D] beta[D] -> y[R,D]; keeps mean[R] rstd[R]
- *   backward  g = gamma dy;  dx = rstd (g - mean(g) - xh mean(g xh));
- *             dgamma += sum_R dy xh;  dbeta += sum_R dy
- *   source    Ba et al. 2016, eq. 3; timm has eps = 1e-6
- *   check     tests/test_kernels.c layernorm: also rows with mean 1000 and deviation 1
- *
- * The variance takes a second walk over the row, which is in cache. E[x^2] - E[x]^2 in one walk
- * loses its digits when the mean is large against the deviation, as it is on residual streams. The
- * backward pass reads x and dy from memory once for dx and for the sums of dgamma and dbeta.
- */
-static void BDPTI_V(layernorm_fwd)(const bdpti_span *s, size_t begin, size_t end) {
-  const size_t n = s->width;
-  size_t i, j;
-  for (i = begin; i < end; i++) {
-    const bdpt_real *x = s->x + i * n;
-    BDPTI_VEC sum = BDPTI_SPLAT(0), square = sum;
-    bdpt_real mean, rstd;
-    for (j = 0; j < n; j += BDPTI_LANES) sum += BDPTI_LOAD(x + j, n - j); /* first walk: the mean */
-    mean = BDPTI_V(total)(sum) / (bdpt_real)n;
-    for (j = 0; j < n; j += BDPTI_LANES) { /* second: the variance */
-      BDPTI_VEC v = BDPTI_V(keep)(BDPTI_LOAD(x + j, n - j) - mean, n - j, BDPTI_SPLAT(0));
-      square += v * v;
-    }
-    rstd = (bdpt_real)(1 / sqrt((double)(BDPTI_V(total)(square) / (bdpt_real)n + s->a)));
-    for (j = 0; j < n; j += BDPTI_LANES) { /* third: y */
-      BDPTI_VEC v = (BDPTI_LOAD(x + j, n - j) - mean) * rstd * BDPTI_LOAD(s->gamma + j, n - j);
-      BDPTI_STORE(s->u + i * n + j, n - j, v + BDPTI_LOAD(s->beta + j, n - j));
-    }
-    if (s->v) s->v[i] = mean; /* for the backward pass */
-    if (s->w) s->w[i] = rstd;
-  }
-}
-
-/* Where x ends inside a vector, xh is anything, but dy and with it g and g xh are zero. */
-static void BDPTI_V(layernorm_bwd)(const bdpti_span *s, size_t begin, size_t end, bdpt_real *sums) {
-  const size_t n = s->width;
-  bdpt_real *dgamma = sums, *dbeta = sums + n;
-  size_t i, j;
-  memset(sums, 0, 2 * n * sizeof *sums); /* of this chunk of rows */
-  for (i = begin; i < end; i++) {
-    const bdpt_real *x = s->x + i * n, *dy = s->y + i * n, mean = s->mean[i];
-    bdpt_real rstd = s->rstd[i];
-    BDPTI_VEC g_sum = BDPTI_SPLAT(0), gx_sum = g_sum; /* sums of g and of g xh */
-    bdpt_real g_mean, gx_mean;
-    for (j = 0; j < n; j += BDPTI_LANES) { /* first walk: all sums */
-      const size_t left = n - j;
-      BDPTI_VEC xh = (BDPTI_LOAD(x + j, left) - mean) * rstd, d = BDPTI_LOAD(dy + j, left);
-      BDPTI_VEC g = d * BDPTI_LOAD(s->gamma + j, left); /* g = gamma dy */
-      g_sum += g;
-      gx_sum += g * xh;
-      BDPTI_STORE(dgamma + j, left, BDPTI_LOAD(dgamma + j, left) + d * xh); /* dgamma += dy xh */
-      BDPTI_STORE(dbeta + j, left, BDPTI_LOAD(dbeta + j, left) + d);        /* dbeta += dy */
-    }
-    g_mean = BDPTI_V(total)(g_sum) / (bdpt_real)n;   /* mean(g) */
-    gx_mean = BDPTI_V(total)(gx_sum) / (bdpt_real)n; /* mean(g xh) */
-    /* A single number is its own mean and y does not depend on it. A fused g - g_mean would leave
-     * the rounding of g, times 1 / sqrt(eps). */
-    if (n == 1) rstd = 0;
-    for (j = 0; s->u && j < n; j += BDPTI_LANES) { /* second walk: dx */
-      const size_t left = n - j;
-      BDPTI_VEC xh = (BDPTI_LOAD(x + j, left) - mean) * rstd;
-      BDPTI_VEC g = BDPTI_LOAD(dy + j, left) * BDPTI_LOAD(s->gamma + j, left);
-      BDPTI_VEC dx = (g - g_mean - xh * gx_mean) * rstd;
-      if (s->accumulate) dx += BDPTI_LOAD(s->u + i * n + j, left);
-      BDPTI_STORE(s->u + i * n + j, left, dx);
-    }
-  }
-}
-
-/* 6.7  Softmax and log-sum-exp                                                          >>softmax
- *
- *   math      y = exp(x - max x) / sum exp(x - max x);  lse = max x + log sum exp(x - max x)
- *   shape     x[R,D] -> y[R,D] and lse[R], either may be absent; y may be x
- *   backward  dx = y (dy - sum(dy y))
- *   check     tests/test_kernels.c softmax: also logits 6000 apart
- *
- * With the maximum subtracted nothing overflows and the sum is at least 1.
- */
-static void BDPTI_V(softmax_fwd)(const bdpti_span *s, size_t begin, size_t end) {
-  const size_t n = s->width;
-  size_t i, j;
-  for (i = begin; i < end && n > 0; i++) {
-    const bdpt_real *x = s->x + i * n;
-    bdpt_real *y = s->u ? s->u + i * n : NULL, top = BDPTI_V(max_row)(x, n, 1, 0); /* max x */
-    bdpt_real sum = BDPTI_V(exp_row)(x, y, n, 1, top, 0, NULL); /* y = exp(x - max x) */
-    for (j = 0; y && j < n; j += BDPTI_LANES) {
-      BDPTI_STORE(y + j, n - j, BDPTI_LOAD(y + j, n - j) * (1 / sum));
-    }
-    if (s->v) s->v[i] = top + (bdpt_real)log((double)sum); /* lse */
-  }
-}
-
-static void BDPTI_V(softmax_bwd)(const bdpti_span *s, size_t begin, size_t end) {
-  const size_t n = s->width;
-  size_t i, j;
-  for (i = begin; i < end; i++) {
-    const bdpt_real *y = s->x + i * n, *dy = s->y + i * n;
-    bdpt_real *dx = s->u + i * n, dot;
-    BDPTI_VEC sum = BDPTI_SPLAT(0);
-    for (j = 0; j < n; j += BDPTI_LANES) {
-      sum += BDPTI_LOAD(y + j, n - j) * BDPTI_LOAD(dy + j, n - j);
-    }
-    dot = BDPTI_V(total)(sum); /* sum(dy y) */
-    for (j = 0; j < n; j += BDPTI_LANES) {
-      BDPTI_VEC d = BDPTI_LOAD(y + j, n - j) * (BDPTI_LOAD(dy + j, n - j) - dot); /* y (dy - sum) */
-      if (s->accumulate) d += BDPTI_LOAD(dx + j, n - j);
-      BDPTI_STORE(dx + j, n - j, d);
-    }
-  }
-}
-
-/* 6.8  The smaller kernels
- *
- * Functions of one element: u = expression of x and y, or u += expression. Sums, scalings, mixtures
- * and moving averages are all a x + b y.
- */
-#define BDPTI_MAP(name, expression)                                                   \
-  static void BDPTI_V(name)(const bdpti_span *s, size_t begin, size_t end) {          \
-    for (; begin < end; begin += BDPTI_LANES) {                                       \
-      const size_t n = end - begin;                                                   \
-      BDPTI_VEC x = BDPTI_LOAD(s->x + begin, n), r;                                   \
-      BDPTI_VEC y = s->y ? BDPTI_LOAD(s->y + begin, n) : BDPTI_SPLAT(0);              \
-      r = (expression);                                                               \
-      (void)y;                                                                        \
-      if (s->accumulate) r += BDPTI_LOAD(s->u + begin, n);                            \
-      BDPTI_STORE(s->u + begin, n, r);                                                \
-    }                                                                                 \
-  }
-BDPTI_MAP(exp, BDPTI_V(exp_any)(x))
-BDPTI_MAP(gelu_fwd, BDPTI_V(gelu)(x))
-BDPTI_MAP(gelu_bwd, y * BDPTI_V(gelu_slope)(x))
-BDPTI_MAP(axpby, x * s->a + y * s->b)
-#undef BDPTI_MAP
-
-/* Rows with one factor z[i] each: u = y + z x, or z x without y (drop path). */
-static void BDPTI_V(sample_axpy)(const bdpti_span *s, size_t begin, size_t end) {
-  size_t i, j, n = s->width;
-  for (i = begin; i < end; i++) { /* one sample */
-    for (j = i * n; j < i * n + n; j += BDPTI_LANES) {
-      const size_t left = i * n + n - j;
-      BDPTI_VEC v = BDPTI_LOAD(s->x + j, left) * s->z[i];
-      if (s->y) v += BDPTI_LOAD(s->y + j, left);
-      BDPTI_STORE(s->u + j, left, v);
-    }
-  }
-}
-
-/* AdamW in one pass over gradient x, parameter u and moments v, w
- *
- *   math      p *= 1 - lr wd;  m += (1 - b1)(g - m);  v = b2 v + (1 - b2) g^2;
- *             p -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)
- *   source    Loshchilov and Hutter 2019, alg. 2; order of operations as in torch.optim.AdamW
- *   check     tests/test_kernels.c adamw: against the formula in double
- *
- * Constants: a = 1 - lr wd, b = 1 - b1, c = b2, d = 1 - b2, e = 1 / sqrt(1 - b2^t), f = eps,
- * g = lr / (1 - b1^t), formed in double by the caller.
- */
-static void BDPTI_V(adamw)(const bdpti_span *s, size_t begin, size_t end) {
-  size_t i;
-  for (i = begin; i < end; i += BDPTI_LANES) {
-    const size_t n = end - i;
-    BDPTI_VEC g = BDPTI_LOAD(s->x + i, n), m = BDPTI_LOAD(s->v + i, n), v = BDPTI_LOAD(s->w + i, n);
-    m = m + (g - m) * s->b;                          /* m += (1 - b1)(g - m) */
-    v = v * s->c + g * g * s->d;                     /* b2 v + (1 - b2) g^2 */
-    g = m / (BDPTI_V(root)(v) * s->e + s->f) * s->g; /* the step */
-    BDPTI_STORE(s->u + i, n, BDPTI_LOAD(s->u + i, n) * s->a - g); /* decayed, then moved */
-    BDPTI_STORE(s->v + i, n, m);
-    BDPTI_STORE(s->w + i, n, v);
-  }
-}
-
-/* Column sums, the gradient of a bias: x[R,D] -> sums[D]. */
-static void BDPTI_V(column_sum)(const bdpti_span *s, size_t begin, size_t end, bdpt_real *sums) {
-  size_t i, j, n = s->width;
-  memset(sums, 0, n * sizeof *sums);
-  for (i = begin; i < end; i++) { /* a row onto the sums */
-    for (j = 0; j < n; j += BDPTI_LANES) {
-      BDPTI_VEC v = BDPTI_LOAD(s->x + i * n + j, n - j);
-      BDPTI_STORE(sums + j, n - j, BDPTI_LOAD(sums + j, n - j) + v);
-    }
-  }
-}
-
-/* sum x (y - z), or sum x y: four running vectors over at most 1024 elements, then double. */
-static double BDPTI_V(dot)(const bdpti_span *s, size_t begin, size_t end) {
-  double sum = 0;
-  while (begin < end) {
-    const size_t stop = end - begin > 1024 ? begin + 1024 : end; /* 1024 numbers */
-    BDPTI_VEC t[4];
-    int l;
-    for (l = 0; l < 4; l++) t[l] = BDPTI_SPLAT(0);
-    for (; begin < stop; begin += BDPTI_LANES, l++) {
-      BDPTI_VEC y = BDPTI_LOAD(s->y + begin, stop - begin);
-      if (s->z) y -= BDPTI_LOAD(s->z + begin, stop - begin);
-      t[l & 3] += BDPTI_LOAD(s->x + begin, stop - begin) * y; /* x y or x (y - z) */
-    }
-    begin = stop;
-    sum += (double)BDPTI_V(total)((t[0] + t[1]) + (t[2] + t[3])); /* in a fixed order */
-  }
-  return sum;
-}
-
-/* x - x is 0 for every finite x and NaN for the others, and NaN survives a sum. */
-static double BDPTI_V(not_finite)(const bdpti_span *s, size_t begin, size_t end) {
-  BDPTI_VEC t = BDPTI_SPLAT(0);
-  for (; begin < end; begin += BDPTI_LANES) {
-    BDPTI_VEC x = BDPTI_LOAD(s->x + begin, end - begin);
-    t += x - x;
-  }
-  return BDPTI_V(total)(t) == 0 ? 0 : 1; /* NaN == 0 is false */
-}
-
-#define BDPTI_ISA_TABLE(pairs) { \
-  BDPTI_NAME, BDPTI_ROWS, BDPTI_PANEL, BDPTI_V(pack), BDPTI_V(multiply), \
-  BDPTI_V(attention_fwd), BDPTI_V(attention_bwd), BDPTI_V(match), \
-  BDPTI_V(exp), BDPTI_V(gelu_fwd), BDPTI_V(gelu_bwd), BDPTI_V(axpby), \
-  BDPTI_V(layernorm_fwd), BDPTI_V(softmax_fwd), BDPTI_V(softmax_bwd), \
-  BDPTI_V(sample_axpy), BDPTI_V(adamw), BDPTI_V(layernorm_bwd), BDPTI_V(column_sum), \
-  BDPTI_V(dot), BDPTI_V(not_finite), pairs}
-static const bdpti_isa BDPTI_V(isa) = BDPTI_ISA_TABLE(0);
-#if BDPTI_ISA_PASS == 3
-static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf16 */
-#endif
-
-#undef BDPTI_ISA_TABLE
-#undef BDPTI_V
-#undef BDPTI_NAME
-#undef BDPTI_BYTES
-#undef BDPTI_ROWS
-#undef BDPTI_SHUFFLES
-#if defined(__clang__) && BDPTI_ISA_PASS > 1
-#pragma clang attribute pop
-#elif defined(__GNUC__) && !defined(__clang__)
-#pragma GCC pop_options
-#endif
-#endif /* BDPTI_ISA_PASS */
-
-#if defined(BOUNDARYDPT_IMPLEMENTATION) && !defined(BDPTI_ISA_PASS) && !defined(BDPTI_IMPLEMENTED_2)
-#define BDPTI_IMPLEMENTED_2
-#ifndef BDPT_ONLY_SAFETENSORS
-
-/* 6.9  The passes and the choice among them
- *
- * The quoted form of #include looks beside this file first, so the file finds itself as long as it
- * keeps its name. AVX-512 here means F, DQ, BW and VL, as in Intel's server processors since 2017
- * and AMD's since Zen 4; bf16 in pairs is asked for apart. What the processor and the operating
- * system support is for the compiler's run-time library to find out. GCC on Windows does not align
- * its stack for wide vectors, and 32-bit x86 passes them in memory, so neither gets them.
- */
-#if (defined(__GNUC__) || defined(__clang__)) && !defined(__i386__) && !defined(BDPT_NO_VECTORS)
-#define BDPTI_VECTORS 1 /* vector extensions */
-#else
-#define BDPTI_VECTORS 0 /* one lane */
-#endif
-#if BDPTI_VECTORS && defined(__x86_64__) && !defined(_WIN32)
-#define BDPTI_X86 1
-#else
-#define BDPTI_X86 0
-#endif
-
-#define BDPTI_ISA_PASS 1 /* portable */
-#include "boundarydpt.h"
-#undef BDPTI_ISA_PASS
-#if BDPTI_X86
-#define BDPTI_ISA_PASS 2 /* AVX2 */
-#include "boundarydpt.h"
-#undef BDPTI_ISA_PASS
-#define BDPTI_ISA_PASS 3 /* AVX-512 */
-#include "boundarydpt.h"
-#undef BDPTI_ISA_PASS
-#endif
-
-/* The widest pass that is not above `wanted` and that this processor runs; 0 wants the best. */
-static const bdpti_isa *bdpti_isa_select(int wanted) {
-#if BDPTI_X86
-  if (wanted <= 0) wanted = BDPT_ISA_AVX512; /* 0: the best */
-  __builtin_cpu_init();
-  if (wanted >= BDPT_ISA_AVX512 && __builtin_cpu_supports("avx512f") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl")) {
-    return __builtin_cpu_supports("avx512bf16") ? &bdpti_avx512_isa_pairs : &bdpti_avx512_isa;
-  }
-  if (wanted >= BDPT_ISA_AVX2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    return &bdpti_avx2_isa;
-  }
-#else
-  (void)wanted;
-#endif
-  return &bdpti_portable_isa;
-}
-
-static const char *bdpti_isa_label(const bdpti_isa *isa) { return isa ? isa->name : "none"; }
-
-/* 6.10  Sharing out
- *
- * Work is cut into items and each thread takes one run of adjacent items, as equal as whole grains
- * allow. Starting threads takes some microseconds, so each thread must have ten microseconds of
- * work; `cost` is a rough estimate in nanoseconds, all items together.
- */
-BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost) {
-  const double worth = cost / 10000.0; /* threads that it keeps busy */
-  return worth < 2 ? 1 : worth < ctx->threads ? (int)worth : ctx->threads;
-}
-
-BDPTI_FN void bdpti_each(const bdpt_context *ctx, bdpti_kernel kernel, const bdpti_span *s,
-                         size_t count, size_t grain, double cost) {
-  const size_t grains = (count + grain - 1) / grain; /* the last may be short */
-  const int team = bdpti_team(ctx, cost);
-  int t;
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static, 1))
-  for (t = 0; t < team; t++) { /* a thread's run of grains */
-    const size_t begin = grains * (size_t)t / (size_t)team * grain;
-    const size_t end = grains * (size_t)(t + 1) / (size_t)team * grain;
-    if (begin < end) kernel(s, begin, end < count ? end : count); /* idle if grains are few */
-  }
-}
-
-/* A sum over everything is cut into chunks whose number depends on the length alone. One thread
- * makes each, and the chunk sums are added in order, in double. */
-#define BDPTI_CHUNKS 64
-
-BDPTI_FN double bdpti_reduce(const bdpt_context *ctx, bdpti_reducer kernel, const bdpti_span *s,
-                             size_t n) {
-  const size_t blocks = (n + 1023) / 1024; /* of 1024 numbers */
-  const int chunks = blocks < BDPTI_CHUNKS ? (int)blocks : BDPTI_CHUNKS;
-  const int team = bdpti_team(ctx, (double)n * 0.3);
-  double part[BDPTI_CHUNKS], sum = 0; /* its sum, chunk by chunk */
-  int c;
-  (void)team;
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static))
-  for (c = 0; c < chunks; c++) { /* on any thread */
-    const size_t begin = blocks * (size_t)c / (size_t)chunks * 1024;
-    const size_t end = blocks * (size_t)(c + 1) / (size_t)chunks * 1024;
-    part[c] = kernel(s, begin, end < n ? end : n);
-  }
-  for (c = 0; c < chunks; c++) sum += part[c]; /* always in this order */
-  return sum;
-}
-
-/* The same for sums over rows, which give `outs` arrays of s->width numbers: out[o] += the sum.
- * Chunks have 32 rows or more; their sums stand in the workspace until they are added in order. */
-BDPTI_FN bdpt_status bdpti_reduce_rows(bdpt_context *ctx, bdpti_partial kernel, const bdpti_span *s,
-                                       size_t rows, bdpt_real *const *out, size_t outs) {
-  const size_t wanted = (rows + 31) / 32, length = s->width * outs; /* chunks; numbers of one sum */
-  const int chunks = wanted < BDPTI_CHUNKS ? (int)wanted : BDPTI_CHUNKS;
-  const int team = bdpti_team(ctx, (double)rows * (double)length * 0.3);
-  bdpt_real *sums; /* [chunks][outs][width] */
-  size_t bytes, o, j;
-  int c;
-  (void)team;
-  if (chunks == 0 || length == 0) return BDPT_OK;
-  if (!bdpti_mul(length, (size_t)chunks * sizeof *sums, &bytes)) bytes = SIZE_MAX;
-  sums = (bdpt_real *)bdpti_scratch(ctx, bytes);
-  if (!sums) return ctx->status;
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static))
-  for (c = 0; c < chunks; c++) {
-    kernel(s, rows * (size_t)c / (size_t)chunks, rows * (size_t)(c + 1) / (size_t)chunks,
-           sums + (size_t)c * length);
-  }
-  for (o = 0; o < outs; o++) {
-    for (c = 0; c < chunks && out[o]; c++) { /* NULL: not wanted */
-      const bdpt_real *from = sums + (size_t)c * length + o * s->width;
-      for (j = 0; j < s->width; j++) out[o][j] += from[j];
-    }
-  }
-  return BDPT_OK;
-}
-
-/* 6.11  The matrix product on several threads
- *
- * The specification first. The library never calls it; the tests compare everything with it.
- */
-BDPTI_FN double bdpti_gelu_exact(double z) { return 0.5 * z * erfc(z * -0.70710678118654752440); }
-
-BDPTI_FN double bdpti_gelu_slope_exact(double z) {
-  return 0.5 * erfc(z * -0.70710678118654752440) + z * exp(-0.5 * z * z) * 0.39894228040143267794;
-}
-
-BDPTI_FN void bdpti_matmul_naive(const bdpti_gemm *g) {
-  size_t i, j, p;
-  for (i = 0; i < g->m; i++) {   /* row of C */
-    for (j = 0; j < g->n; j++) { /* column of C */
-      bdpt_real *c = g->c + i * g->c_row + j;
-      double t = 0;
-      for (p = 0; p < g->k; p++) { /* in double */
-        t += (double)g->a[i * g->a_row + p * g->a_col] * (double)g->b[p * g->b_row + j * g->b_col];
-      }
-      if (g->bias) t += (double)g->bias[j];
-      if (g->dgelu) t *= bdpti_gelu_slope_exact((double)g->dgelu[i * g->dgelu_row + j]);
-      if (g->add) t += (double)g->add[i * g->add_row + j];
-      *c = (bdpt_real)t;
-      if (g->dgelu) t = (double)g->dgelu[i * g->dgelu_row + j];
-      if (g->gelu) g->gelu[i * g->gelu_row + j] = (bdpt_real)bdpti_gelu_exact(t);
-    }
-  }
-}
-
-/* C is cut into a grid of `down` x `across` rectangles, one per thread. Each thread packs what it
- * needs and nobody waits for anybody: packing a panel twice costs less than meeting at a barrier
- * and moving panels from one core's cache to another's. Packing a column of B costs about as much
- * as 25 rows of its product, copying a row of a transposed A as 20 columns; that picks the grid.
- *
- * A thread cuts K into equal blocks of at most 768, and its columns so that a packed block has at
- * most 100,000 numbers: less than half of a second cache of 1 MB, because memory in pages of 4 KB
- * fills that unevenly. Long blocks pass over C less often, and 768 spares a ViT-Base its second
- * pass. A transposed A wants room for its copies: then K is cut at 400, and the columns, since each
- * of their blocks copies A again, hardly ever. A B that is whole rows of vectors is not even packed
- * while C has no more than 400 rows to use it.
- */
-typedef struct bdpti_plan {
-  size_t down, across, k_cuts, nc; /* the grid; blocks of K; columns of a block */
-  size_t room, own;                                   /* numbers: packed block, copies of A */
-  int pack;                                           /* 0: B is packed already, or read in place */
-} bdpti_plan;
-
-/* Rows p0 .. p0+pn of block `cut`, and how many rows they are when packed. Blocks differ by one row
- * at most; of pairs, all but the last are multiples of 32, and up to 31 rows longer. */
-BDPTI_FN void bdpti_cut_k(const bdpti_gemm *g, size_t cut, size_t cuts, bdpti_block *b) {
-  const size_t unit = g->bf16 == 2 ? 32 : 1, end = (cut + 1) * g->k / cuts;
-  b->p0 = cut * g->k / cuts / unit * unit;
-  b->pn = (cut + 1 < cuts ? end / unit * unit : end) - b->p0;
-  b->rows = g->bf16 == 2 ? b->pn / 32 * 16 + (b->pn % 32 < 16 ? b->pn % 32 : 16) : b->pn;
-}
-
-BDPTI_FN size_t bdpti_k_cuts(size_t k, size_t longest) {
-  return k > longest ? (k + longest - 1) / longest : 1; /* at least one, even of nothing */
-}
-
-BDPTI_FN bdpti_plan bdpti_matmul_plan(const bdpt_context *ctx, const bdpti_gemm *g) {
-  const size_t panel = ctx->isa->panel, tiles = (g->m + ctx->isa->rows - 1) / ctx->isa->rows;
-  const double work = (double)g->m * (double)g->n * (double)(g->k + 8); /* 8: the epilogue */
-  const size_t team = (size_t)bdpti_team(ctx, work / 50); /* 50 of them per nanosecond */
-  const int transposed = g->a_row == 1 && g->a_col > 1;   /* dY^T */
-  const size_t longest = transposed ? 400 : 768, block = transposed ? 310000 : 100000;
-  const int lies = g->m <= 400 && !g->bf16 && BDPTI_AS_IT_LIES(g, panel / 2);
-  const size_t pack = g->packed || lies ? 0 : 25; /* what packing costs, in rows of C */
-  size_t panels = (g->n + panel - 1) / panel, down, kc, most, best = SIZE_MAX;
-  bdpti_plan p;
-  for (down = 1; down <= team; down++) { /* every grid of at most `team` rectangles */
-    const size_t across = team / down, rows = (tiles + down - 1) / down * ctx->isa->rows + pack;
-    const size_t cost = rows * ((panels + across - 1) / across * panel + (transposed ? 20 : 0));
-    if (cost >= best) continue; /* the largest rectangle decides */
-    best = cost;
-    p.down = down;
-    p.across = across;
-  }
-  p.k_cuts = bdpti_k_cuts(g->k, longest);
-  kc = g->k > 0 ? (g->k + p.k_cuts - 1) / p.k_cuts : 1;   /* rows of the longest block */
-  if (g->bf16 == 2) kc += 31;                             /* see above */
-  panels = (panels + p.across - 1) / p.across;            /* of a rectangle, from here on */
-  most = block / kc / panel > 0 ? block / kc / panel : 1; /* panels that a block may have */
-  most = (panels + most - 1) / most;                      /* blocks that it takes */
-  p.nc = (panels + most - 1) / most * panel;              /* equal blocks again */
-  p.pack = pack > 0;
-  p.room = p.pack ? kc * p.nc : 0; /* one packed block */
-  p.own = transposed || g->bf16 ? 16 * (kc * 12 + 32) : 0; /* COPIED tiles of the tallest pass */
-  return p;
-}
-
-/* One rectangle. */
-BDPTI_FN void bdpti_matmul_part(const bdpti_isa *isa, const bdpti_gemm *g, const bdpti_plan *plan,
-                                size_t t, bdpt_real *work) {
-  const size_t tiles = (g->m + isa->rows - 1) / isa->rows, down = t % plan->down;
-  const size_t panels = (g->n + isa->panel - 1) / isa->panel, across = t / plan->down;
-  const size_t end = (across + 1) * panels / plan->across * isa->panel; /* whole panels */
-  const size_t j1 = end < g->n ? end : g->n, /* the last panel may reach beyond C */
-               wide = (g->n + isa->panel - 1) / isa->panel * isa->panel; /* columns of all panels */
-  size_t cut, before;
-  bdpti_block b;
-  b.padded = 0;
-  for (b.j0 = across * panels / plan->across * isa->panel; b.j0 < j1; b.j0 += plan->nc) {
-    b.jn = j1 - b.j0 < plan->nc ? j1 - b.j0 : plan->nc;
-    for (cut = before = 0; cut < plan->k_cuts; cut++, before += b.rows) { /* a block of K */
-      bdpti_cut_k(g, cut, plan->k_cuts, &b);
-      b.packed = plan->pack ? work : NULL;
-      if (g->packed) b.packed = (bdpt_real *)(uintptr_t)(g->packed + before * wide + b.j0 * b.rows);
-      if (plan->pack) isa->pack(g, &b); /* for this thread alone */
-      isa->multiply(g, &b, down * tiles / plan->down, (down + 1) * tiles / plan->down,
-                    plan->own ? work + plan->room : NULL);
-    }
-  }
-}
-
-/* bf16 wants float numbers and an A with one stride of 1. */
-BDPTI_FN int bdpti_bf16(const bdpt_context *ctx, const bdpti_gemm *g) {
-  if (!ctx->bf16 || sizeof(bdpt_real) != sizeof(float)) return 0;
-  if (g->a_row != 1 && g->a_col != 1) return 0; /* neither copy could read whole vectors */
-  return ctx->isa->pairs ? 2 : 1;
-}
-
-BDPTI_FN bdpt_status bdpti_matmul(bdpt_context *ctx, const bdpti_gemm *given) {
-  bdpti_gemm g = *given;
-  bdpti_plan plan;
-  bdpt_real *work;
-  size_t each;
-  int t, team;
-  if (g.m == 0 || g.n == 0) return BDPT_OK;
-  g.bf16 = bdpti_bf16(ctx, &g);
-  plan = bdpti_matmul_plan(ctx, &g);
-  team = (int)(plan.down * plan.across);
-  each = plan.room + plan.own; /* numbers per thread */
-  work = (bdpt_real *)bdpti_scratch(ctx, (size_t)team * each * sizeof *work);
-  if (!work && each) return ctx->status; /* no memory, and some is needed */
-  if (team == 1) {
-    bdpti_matmul_part(ctx->isa, &g, &plan, 0, work);
-    return BDPT_OK;
-  }
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static, 1))
-  for (t = 0; t < team; t++) { /* a rectangle each */
-    bdpti_matmul_part(ctx->isa, &g, &plan, (size_t)t, work + (size_t)t * each);
-  }
-  return BDPT_OK;
-}
-
-/* Packs all of g->b (b, its strides, n and k are looked at) for products with any row-major A to
- * come; `out` NULL: only says how many numbers that takes. Whoever changes B packs again. */
-BDPTI_FN size_t bdpti_prepack(const bdpt_context *ctx, const bdpti_gemm *given, bdpt_real *out) {
-  const size_t panel = ctx->isa->panel, wide = (given->n + panel - 1) / panel * panel;
-  bdpti_gemm g = *given;
-  size_t cut, before = 0, cuts = bdpti_k_cuts(g.k, 768); /* as in the plan for a row-major A */
-  bdpti_block b;
-  g.a_row = g.k; /* a row-major A, for bdpti_bf16 */
-  g.a_col = 1;
-  g.bf16 = bdpti_bf16(ctx, &g);
-  b.j0 = 0;
-  b.jn = g.n;
-  for (cut = 0; cut < cuts; cut++, before += b.rows) {
-    bdpti_cut_k(&g, cut, cuts, &b);
-    b.packed = out + before * wide; /* whole panels, K block after K block */
-    if (out) ctx->isa->pack(&g, &b);
-  }
-  return before * wide; /* how many numbers that is */
-}
-
-/* 6.12  Attention on several threads
- *
- * The bytes of work that one thread needs, forward or backward; SIZE_MAX if they overflow. Linear
- * in N: K^T, V^T and K in panels, and for 72 queries S, dP and the packed rows of Q or dO.
- */
-BDPTI_FN size_t bdpti_attention_work(size_t tokens, size_t size) {
-  size_t ld, wide, a, b;
-  if (!bdpti_add(tokens, 31, &ld) || !bdpti_add(size, 31, &wide)) return SIZE_MAX;
-  ld = ld / 32 * 32;
-  wide = wide / 32 * 32;
-  if (!bdpti_mul(3, ld, &a) || !bdpti_mul(a, wide, &a)) return SIZE_MAX;      /* K^T V^T K */
-  if (!bdpti_add(2 * ld, wide, &b) || !bdpti_mul(b, 72, &b)) return SIZE_MAX; /* S, dP, a factor */
-  return bdpti_add(a, b, &a) && bdpti_mul(a, sizeof(bdpt_real), &a) ? a : SIZE_MAX;
-}
-
-BDPTI_FN bdpt_status bdpti_attention_run(bdpt_context *ctx, bdpti_task kernel, const bdpti_heads *h,
-                                         size_t tasks, double cost) {
-  const size_t bytes = bdpti_attention_work(h->tokens, h->size);
-  const int wanted = bdpti_team(ctx, cost), team = (size_t)wanted > tasks ? (int)tasks : wanted;
-  size_t total;
-  char *work;
-  int t;
-  if (tasks == 0 || h->tokens == 0 || h->size == 0) return BDPT_OK;
-  if (!bdpti_mul(bytes, (size_t)team, &total)) total = SIZE_MAX; /* refused below */
-  work = (char *)bdpti_scratch(ctx, total);
-  if (!work) return ctx->status;
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static, 1))
-  for (t = 0; t < team; t++) {
-    kernel(h, tasks * (size_t)t / (size_t)team, tasks * (size_t)(t + 1) / (size_t)team,
-           (bdpt_real *)(void *)(work + bytes * (size_t)t)); /* its own workspace */
-  }
-  return BDPT_OK;
-}
-
-/* With few heads, as in the classification of one image, each head's queries are cut into pieces
- * until there are four tasks per thread. A row's result does not depend on its piece. lse may be
- * NULL when no backward pass follows; so may count[B,count_row], and then every key counts once. */
-BDPTI_FN bdpt_status bdpti_attention_counted(bdpt_context *ctx, size_t images, size_t tokens,
-                                             size_t heads, size_t size, bdpt_real scale,
-                                             const bdpt_real *qkv, bdpt_real *out, bdpt_real *lse,
-                                             const bdpt_real *count, size_t count_row) {
-  const size_t tasks = images * heads, few = 4 * (size_t)ctx->threads; /* enough tasks */
-  const double work = (double)tasks * (double)tokens * (double)tokens * (double)size;
-  bdpti_heads h;
-  memset(&h, 0, sizeof h);
-  h.tokens = tokens; h.heads = heads; h.size = size; h.scale = scale;
-  h.pieces = tasks == 0 || tasks >= few || ctx->threads == 1 ? 1 : (few + tasks - 1) / tasks;
-  h.qkv = qkv; h.new_out = out; h.new_lse = lse; h.count = count; h.count_row = count_row;
-  return bdpti_attention_run(ctx, ctx->isa->attention_fwd, &h, tasks * h.pieces, work / 25);
-}
-
-BDPTI_FN bdpt_status bdpti_attention_fwd(bdpt_context *ctx, size_t images, size_t tokens,
-                                         size_t heads, size_t size, bdpt_real scale,
-                                         const bdpt_real *qkv, bdpt_real *out, bdpt_real *lse) {
-  return bdpti_attention_counted(ctx, images, tokens, heads, size, scale, qkv, out, lse, NULL, 0);
-}
-
-/* Writes all of dqkv. */
+/* What the engine room does for this chapter; each function is explained in >>kernels. */
+BDPTI_FN void bdpti_adamw(bdpt_context *ctx, size_t n, double lr, double beta1, double beta2,
+                          double eps, double decay, double step, bdpt_real *p, const bdpt_real *g,
+                          bdpt_real *m, bdpt_real *v);
+BDPTI_FN int bdpti_all_finite(bdpt_context *ctx, size_t n, const bdpt_real *x);
 BDPTI_FN bdpt_status bdpti_attention_bwd(bdpt_context *ctx, size_t images, size_t tokens,
                                          size_t heads, size_t size, bdpt_real scale,
                                          const bdpt_real *qkv, const bdpt_real *out,
                                          const bdpt_real *lse, const bdpt_real *dout,
-                                         bdpt_real *dqkv) {
-  const size_t tasks = images * heads;
-  const double work = (double)tasks * (double)tokens * (double)tokens * (double)size;
-  bdpti_heads h;
-  memset(&h, 0, sizeof h);
-  h.tokens = tokens; h.heads = heads; h.size = size; h.scale = scale; h.pieces = 1;
-  h.qkv = qkv; h.out = out; h.lse = lse; h.dout = dout; h.dqkv = dqkv;
-  return bdpti_attention_run(ctx, ctx->isa->attention_bwd, &h, tasks, work / 10); /* 5 products */
-}
-
-/* 6.13  Rows and elements on several threads
- *
- * Thin covers: they name the arguments, estimate the cost and share out. Sizes are trusted here;
- * the operations that call them have checked their shapes. Any output may be an input, in place.
- */
-BDPTI_FN bdpti_span bdpti_span_of(size_t width, const bdpt_real *x, const bdpt_real *y,
-                                  bdpt_real *u) {
-  bdpti_span s;
-  memset(&s, 0, sizeof s);
-  s.width = width; s.x = x; s.y = y; s.u = u;
-  return s;
-}
-
-BDPTI_FN void bdpti_gelu_fwd(bdpt_context *ctx, size_t n, const bdpt_real *z, bdpt_real *y) {
-  bdpti_span s = bdpti_span_of(0, z, NULL, y);
-  bdpti_each(ctx, ctx->isa->gelu_fwd, &s, n, 1024, (double)n * 0.6); /* 0.6 ns an element */
-}
-
+                                         bdpt_real *dqkv);
+BDPTI_FN bdpt_status bdpti_attention_counted(bdpt_context *ctx, size_t images, size_t tokens,
+                                             size_t heads, size_t size, bdpt_real scale,
+                                             const bdpt_real *qkv, bdpt_real *out, bdpt_real *lse,
+                                             const bdpt_real *count, size_t count_row);
+BDPTI_FN bdpt_status bdpti_column_sum(bdpt_context *ctx, size_t rows, size_t width,
+                                      const bdpt_real *x, bdpt_real *out);
 BDPTI_FN void bdpti_gelu_bwd(bdpt_context *ctx, size_t n, const bdpt_real *z, const bdpt_real *dy,
-                             bdpt_real *dz, int accumulate) {
-  bdpti_span s = bdpti_span_of(0, z, dy, dz);
-  s.accumulate = accumulate;
-  bdpti_each(ctx, ctx->isa->gelu_bwd, &s, n, 1024, (double)n * 0.7);
-}
-
-/* mean and rstd may be NULL when no backward pass follows. */
-BDPTI_FN void bdpti_layernorm_fwd(bdpt_context *ctx, size_t rows, size_t width, const bdpt_real *x,
-                                  const bdpt_real *gamma, const bdpt_real *beta, bdpt_real eps,
-                                  bdpt_real *y, bdpt_real *mean, bdpt_real *rstd) {
-  bdpti_span s = bdpti_span_of(width, x, NULL, y);
-  s.gamma = gamma; s.beta = beta; s.a = eps; s.v = mean; s.w = rstd;
-  bdpti_each(ctx, ctx->isa->layernorm_fwd, &s, rows, 1, (double)rows * (double)width * 0.5);
-}
-
-/* dx may be NULL (nothing in front of the first layer wants it); dgamma and dbeta are added to, and
- * may be NULL for frozen parameters. Uses the workspace, as every function here with a status. */
+                             bdpt_real *dz, int accumulate);
+BDPTI_FN void bdpti_gelu_fwd(bdpt_context *ctx, size_t n, const bdpt_real *z, bdpt_real *y);
 BDPTI_FN bdpt_status bdpti_layernorm_bwd(bdpt_context *ctx, size_t rows, size_t width,
                                          const bdpt_real *x, const bdpt_real *gamma,
                                          const bdpt_real *mean, const bdpt_real *rstd,
                                          const bdpt_real *dy, bdpt_real *dx, int accumulate,
-                                         bdpt_real *dgamma, bdpt_real *dbeta) {
-  bdpti_span s = bdpti_span_of(width, x, dy, dx);
-  bdpt_real *out[2];
-  s.gamma = gamma; s.mean = mean; s.rstd = rstd; s.accumulate = accumulate;
-  out[0] = dgamma;
-  out[1] = dbeta;
-  return bdpti_reduce_rows(ctx, ctx->isa->layernorm_bwd, &s, rows, out, 2);
-}
-
-BDPTI_FN void bdpti_softmax_fwd(bdpt_context *ctx, size_t rows, size_t width, const bdpt_real *x,
-                                bdpt_real *y, bdpt_real *lse) {
-  bdpti_span s = bdpti_span_of(width, x, NULL, y);
-  s.v = lse;
-  bdpti_each(ctx, ctx->isa->softmax_fwd, &s, rows, 1, (double)rows * (double)width);
-}
-
-BDPTI_FN void bdpti_softmax_bwd(bdpt_context *ctx, size_t rows, size_t width, const bdpt_real *y,
-                                const bdpt_real *dy, bdpt_real *dx, int accumulate) {
-  bdpti_span s = bdpti_span_of(width, y, dy, dx);
-  s.accumulate = accumulate;
-  bdpti_each(ctx, ctx->isa->softmax_bwd, &s, rows, 1, (double)rows * (double)width * 0.5);
-}
-
-/* out[D] += the column sums of x[R,D]. */
-BDPTI_FN bdpt_status bdpti_column_sum(bdpt_context *ctx, size_t rows, size_t width,
-                                      const bdpt_real *x, bdpt_real *out) {
-  bdpti_span s = bdpti_span_of(width, x, NULL, NULL);
-  return bdpti_reduce_rows(ctx, ctx->isa->column_sum, &s, rows, &out, 1);
-}
-
-/* out = a x + b y; y NULL: out = a x. */
-BDPTI_FN void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_real *x, bdpt_real b,
-                          const bdpt_real *y, bdpt_real *out) {
-  bdpti_span s = bdpti_span_of(0, x, y, out);
-  s.a = a; s.b = b;
-  bdpti_each(ctx, ctx->isa->axpby, &s, n, 1024, (double)n * 0.4);
-}
-
-/* out = y + factor[b] x over samples of `stride` numbers; y NULL: out = factor[b] x. */
+                                         bdpt_real *dgamma, bdpt_real *dbeta);
+BDPTI_FN void bdpti_layernorm_fwd(bdpt_context *ctx, size_t rows, size_t width, const bdpt_real *x,
+                                  const bdpt_real *gamma, const bdpt_real *beta, bdpt_real eps,
+                                  bdpt_real *y, bdpt_real *mean, bdpt_real *rstd);
+BDPTI_FN bdpt_status bdpti_matmul(bdpt_context *ctx, const bdpti_gemm *given);
+BDPTI_FN double bdpti_mix_dm(bdpt_context *ctx, size_t n, const bdpt_real *dy, const bdpt_real *f,
+                             const bdpt_real *r);
+BDPTI_FN void bdpti_mix_fwd(bdpt_context *ctx, size_t n, bdpt_real m, const bdpt_real *f,
+                            const bdpt_real *r, bdpt_real *y);
+BDPTI_FN size_t bdpti_prepack(const bdpt_context *ctx, const bdpti_gemm *given, bdpt_real *out);
 BDPTI_FN void bdpti_sample_axpy(bdpt_context *ctx, size_t samples, size_t stride,
                                 const bdpt_real *factor, const bdpt_real *x, const bdpt_real *y,
-                                bdpt_real *out) {
-  bdpti_span s = bdpti_span_of(stride, x, y, out);
-  s.z = factor;
-  bdpti_each(ctx, ctx->isa->sample_axpy, &s, samples, 1, (double)samples * (double)stride * 0.4);
-}
+                                bdpt_real *out);
+BDPTI_FN void bdpti_softmax_bwd(bdpt_context *ctx, size_t rows, size_t width, const bdpt_real *y,
+                                const bdpt_real *dy, bdpt_real *dx, int accumulate);
+BDPTI_FN void bdpti_softmax_fwd(bdpt_context *ctx, size_t rows, size_t width, const bdpt_real *x,
+                                bdpt_real *y, bdpt_real *lse);
+BDPTI_FN double bdpti_sum_squares(bdpt_context *ctx, size_t n, const bdpt_real *x);
+BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost);
 
-/* For the norm of a gradient. Squares of numbers above 1e19 overflow to inf, and so does the norm,
- * which is what the caller checks for. */
-BDPTI_FN double bdpti_sum_squares(bdpt_context *ctx, size_t n, const bdpt_real *x) {
-  bdpti_span s = bdpti_span_of(0, x, x, NULL); /* sum x x */
-  return bdpti_reduce(ctx, ctx->isa->dot, &s, n);
-}
 
-BDPTI_FN int bdpti_all_finite(bdpt_context *ctx, size_t n, const bdpt_real *x) {
-  bdpti_span s = bdpti_span_of(0, x, NULL, NULL);
-  return bdpti_reduce(ctx, ctx->isa->not_finite, &s, n) == 0; /* every chunk said 0 */
-}
-
-/* y = m f + (1 - m) r, exactly f at m = 1 and r at m = 0; its derivative dm = sum dy (f - r). */
-BDPTI_FN void bdpti_mix_fwd(bdpt_context *ctx, size_t n, bdpt_real m, const bdpt_real *f,
-                            const bdpt_real *r, bdpt_real *y) {
-  bdpti_axpby(ctx, n, m, f, 1 - m, r, y);
-}
-
-BDPTI_FN double bdpti_mix_dm(bdpt_context *ctx, size_t n, const bdpt_real *dy, const bdpt_real *f,
-                             const bdpt_real *r) {
-  bdpti_span s = bdpti_span_of(0, dy, f, NULL); /* sum dy (f - r) */
-  s.z = r;
-  return bdpti_reduce(ctx, ctx->isa->dot, &s, n);
-}
-
-/* One AdamW step; `step` counts from 1. */
-BDPTI_FN void bdpti_adamw(bdpt_context *ctx, size_t n, double lr, double beta1, double beta2,
-                          double eps, double decay, double step, bdpt_real *p, const bdpt_real *g,
-                          bdpt_real *m, bdpt_real *v) {
-  bdpti_span s = bdpti_span_of(0, g, NULL, p);
-  s.v = m; s.w = v;
-  s.a = (bdpt_real)(1 - lr * decay); /* what decay leaves of p */
-  s.b = (bdpt_real)(1 - beta1);
-  s.c = (bdpt_real)beta2;
-  s.d = (bdpt_real)(1 - beta2);
-  s.e = (bdpt_real)(1 / sqrt(1 - pow(beta2, step))); /* v started from zero */
-  s.f = (bdpt_real)eps;
-  s.g = (bdpt_real)(lr / (1 - pow(beta1, step))); /* m started from zero */
-  bdpti_each(ctx, ctx->isa->adamw, &s, n, 1024, (double)n);
-}
-
-/* =================================================================================================
- * 7  OPERATIONS                                                                             >>ops
- * =================================================================================================
- * Each operation of the tape is written the same way: what it computes, its forward function that
- * checks shapes and records a node, and right behind it the backward function that undoes it. The
- * arithmetic is in chapter 6; here is the calculus. One table names them all; the operation codes
- * and the dispatch of the backward pass come from it.
- *
- * Two rules give every backward pass. If y = f(x) then dx = J^T dy, where J holds the derivatives
- * of all outputs by all inputs; J is never built, only its product with dy. And what was used twice
- * gets the sum of two gradients, which is why every function below adds to what is there (5.3).
- */
-#define BDPTI_OPS(X) \
-  X(input) X(linear) X(mlp) X(layernorm) X(gelu) X(softmax) X(attention) X(patch_embed) X(tokens) \
-  X(token) X(tail) X(add) X(scale) X(drop_path) X(mix) X(straight_through) X(cross_entropy) \
-  X(distill_soft) X(upsample) X(pixel_loss)
-
-#define BDPTI_OP_CODE(name) BDPTI_OP_##name,
-typedef enum bdpti_op { BDPTI_OPS(BDPTI_OP_CODE) BDPTI_OP_COUNT } bdpti_op;
-
-/* The sentence for shapes that do not fit, and NULL for the caller to return. An operation that was
- * given NULL returns NULL without a word: the cause is in the context already. */
-BDPTI_FN bdpt_tensor *bdpti_misfit(bdpt_tape *t, const char *op, const bdpt_tensor *a,
-                                   const bdpt_tensor *b, const bdpt_tensor *c, const char *why) {
-  bdpti_fail(t->ctx, BDPT_E_SHAPE, "%s: x%s%s%s%s%s: %s", op, bdpti_shape(a).text,
-             b ? " and " : "", b ? bdpti_shape(b).text : "", c ? " and " : "",
-             c ? bdpti_shape(c).text : "", why);
-  return NULL;
-}
-
-BDPTI_FN void bdpti_add_to(bdpt_real *to, const bdpt_real *from, size_t n) {
-  size_t i;
-  for (i = 0; i < n; i++) to[i] += from[i];
-}
-
-/* 7.1  Linear                                                                          >>linear
+/* 6.2  Linear                                                                          >>linear
  *   math      y = x W^T + b, or r + x W^T + b
  *   shape     x[...,I] W[O,I] b[O] -> y[...,O]; all axes but the last are rows R; r like y, or NULL
  *   backward  dx = dy W;  dW += dy^T x;  db += sum_R dy;  dr += dy
@@ -3699,13 +1984,13 @@ BDPTI_FN void bdpti_add_to(bdpt_real *to, const bdpt_real *from, size_t n) {
  *
  * Every branch of a transformer ends in a linear whose result is added to the residual stream r.
  * The sum costs nothing where the product is stored anyway; as an operation of its own it would
- * read two arrays and write a third. The patch embedding (7.7) is a linear of rows made from an
- * image, and an MLP (7.2) is two linears, so all of them share the products below.
+ * read two arrays and write a third. The patch embedding (6.8) is a linear of rows made from an
+ * image, and an MLP (6.3) is two linears, so all of them share the products below.
  */
 BDPTI_FN bdpti_gemm bdpti_affine(const bdpt_tensor *w, size_t rows, const bdpt_real *x) {
   bdpti_gemm g; /* y[R,O] = x[R,I] W^T[I,O] */
   memset(&g, 0, sizeof g);
-  g.m = rows; g.n = w->shape[0]; g.k = w->count / w->shape[0]; /* R, O, I; I = C P P in 7.7 */
+  g.m = rows; g.n = w->shape[0]; g.k = w->count / w->shape[0]; /* R, O, I; I = C P P in 6.8 */
   g.a = x; g.a_row = g.k; g.a_col = 1;             /* x[R,I] */
   g.b = w->data; g.b_row = 1; g.b_col = g.k;       /* W^T[I,O] */
   g.packed = w->packed; /* W^T in panels, or NULL */
@@ -3714,7 +1999,7 @@ BDPTI_FN bdpti_gemm bdpti_affine(const bdpt_tensor *w, size_t rows, const bdpt_r
 }
 
 BDPTI_FN bdpt_tensor *bdpti_affine_run(bdpt_tape *t, bdpti_node *n, const bdpt_real *x) {
-  bdpti_gemm g = bdpti_affine(n->in[1], bdpti_rows(&n->out), x); /* x, or rows of patches (7.7) */
+  bdpti_gemm g = bdpti_affine(n->in[1], bdpti_rows(&n->out), x); /* x, or rows of patches (6.8) */
   g.bias = n->in[2]->data;                  /* b[O] */
   g.add = n->in[3] ? n->in[3]->data : NULL; /* r[R,O] */
   g.c = n->out.data;                        /* y[R,O] */
@@ -3782,7 +2067,7 @@ BDPTI_FN void bdpti_linear_back(bdpt_tape *t, bdpti_node *n) {
                     bdpti_grad(t, n->in[0]));
 }
 
-/* 7.2  The MLP                                                                            >>mlp
+/* 6.3  The MLP                                                                            >>mlp
  *   math      y = x + W2 s + b2,  s = GELU(z),  z = W1 v + b1,  v = LN(x)
  *   shape     x[...,D] gamma[D] beta[D] W1[F,D] b1[F] W2[D,F] b2[D] -> y[...,D]; saves mean[R],
  *             rstd[R], and z[R,F] unless the tape is to keep less
@@ -3885,7 +2170,7 @@ BDPTI_FN void bdpti_mlp_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_buffer_release(t, dv.to);
 }
 
-/* 7.3  Layer norm: math and kernels in >>layernorm
+/* 6.4  Layer norm: math and kernels in >>layernorm
  *   shape     x[...,D] gamma[D] beta[D] -> y[...,D]; saves mean[R], rstd[R]
  *   check     tests/test_ops.c torch_linear_norm_gelu_softmax; gradients_dense
  */
@@ -3913,7 +2198,7 @@ BDPTI_FN void bdpti_layernorm_back(bdpt_tape *t, bdpti_node *n) {
                       n->saved[1], n->out.grad, dx.to, dx.add, dgamma, dbeta);
 }
 
-/* 7.4  GELU, element by element: math and kernels in >>gelu */
+/* 6.5  GELU, element by element: math and kernels in >>gelu */
 BDPT_API bdpt_tensor *bdpt_gelu(bdpt_tape *t, bdpt_tensor *x) {
   bdpti_node *n = bdpti_record_like(t, BDPTI_OP_gelu, x, NULL, NULL);
   if (n) bdpti_gelu_fwd(t->ctx, x->count, x->data, n->out.data);
@@ -3925,7 +2210,7 @@ BDPTI_FN void bdpti_gelu_back(bdpt_tape *t, bdpti_node *n) {
   if (dx.to) bdpti_gelu_bwd(t->ctx, n->out.count, n->in[0]->data, n->out.grad, dx.to, dx.add);
 }
 
-/* 7.5  Softmax over the last axis: math and kernels in >>softmax */
+/* 6.6  Softmax over the last axis: math and kernels in >>softmax */
 BDPT_API bdpt_tensor *bdpt_softmax(bdpt_tape *t, bdpt_tensor *x) {
   bdpti_node *n = bdpti_record_like(t, BDPTI_OP_softmax, x, NULL, NULL);
   if (n) bdpti_softmax_fwd(t->ctx, bdpti_rows(x), bdpti_width(x), x->data, n->out.data, NULL);
@@ -3939,11 +2224,11 @@ BDPTI_FN void bdpti_softmax_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_softmax_bwd(t->ctx, bdpti_rows(y), bdpti_width(y), y->data, y->grad, dx.to, dx.add);
 }
 
-/* 7.6  Attention: math and kernels in >>attention
+/* 6.7  Attention: math and kernels in >>attention
  *   shape     qkv[B,N,3hd] -> y[B,N,hd]; saves the log-sum-exp of every row, [B,h,N]
  *   check     tests/test_ops.c torch_attention; gradients_structured, by differences
  *
- * With count[B,count_row], keys that each key stands for, there is no backward pass (8.6).
+ * With count[B,count_row], keys that each key stands for, there is no backward pass (7.6).
  */
 BDPTI_FN bdpt_tensor *bdpti_attend(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale,
                                    const bdpt_real *count, size_t count_row) {
@@ -3980,7 +2265,7 @@ BDPTI_FN void bdpti_attention_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_buffer_release(t, fresh);
 }
 
-/* 7.7  Patch embedding                                                                  >>patch
+/* 6.8  Patch embedding                                                                  >>patch
  *   math      y[b,i] = W patch(b,i) + bias: a convolution whose stride is its size
  *   shape     images[B,C,H,W] W[D,C,P,P] bias[D] -> y[B,n,D], patches row by row
  *   backward  through the copied patches: dW += dy^T patches, dbias += sum dy, and dimages when
@@ -4042,7 +2327,7 @@ BDPTI_FN void bdpti_patch_embed_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_buffer_release(t, drows.to);
 }
 
-/* 7.8  Tokens                                                                          >>tokens
+/* 6.9  Tokens                                                                          >>tokens
  *   math      y[b] = (cls, dist, patches[b]) + pos
  *   shape     patches[B,n,D] cls[1,1,D] dist[1,1,D] or NULL, pos[1,N,D] -> y[B,N,D]
  *   backward  dpatches = the rows behind; dpos += sum_B dy; dcls, ddist += their rows of that sum
@@ -4088,7 +2373,7 @@ BDPTI_FN void bdpti_tokens_back(bdpt_tape *t, bdpti_node *n) {
   if (dpos) bdpti_column_sum(t->ctx, n->out.shape[0], pos->count, n->out.grad, dpos);
 }
 
-/* 7.9  One token of every image
+/* 6.10  One token of every image
  *   math      y[b] = x[b,i]
  *   shape     x[B,N,D] -> y[B,D]
  *   backward  dx[b,i] += dy[b]; nothing elsewhere
@@ -4146,7 +2431,7 @@ BDPTI_FN void bdpti_tail_back(bdpt_tape *t, bdpti_node *n) {
   }
 }
 
-/* 7.10  Sum and scaling
+/* 6.11  Sum and scaling
  *   math      y = a + b;  y = s x
  *   shape     a[...] b[...] x[...] -> y of the same shape
  *   backward  da += dy, db += dy (both get the same buffer, see 5.3);  dx += s dy
@@ -4179,7 +2464,7 @@ BDPTI_FN void bdpti_scale_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_grad_axpy(t, n->in[0], (bdpt_real)n->number, n->out.grad); /* dx += s dy */
 }
 
-/* 7.11  Drop path                                                                     >>droppath
+/* 6.12  Drop path                                                                     >>droppath
  *   math      y[b] = x[b] keep[b] / (1 - rate),  keep[b] = 1 with probability 1 - rate
  *   shape     x[B,...] -> y[B,...]; saves keep[b] / (1 - rate)
  *   backward  dx[b] += dy[b] keep[b] / (1 - rate)
@@ -4214,7 +2499,7 @@ BDPTI_FN void bdpti_drop_path_back(bdpt_tape *t, bdpti_node *n) {
                     dx.add ? dx.to : NULL, dx.to);
 }
 
-/* 7.12  Masked mix and the straight-through scalar                                         >>mix
+/* 6.13  Masked mix and the straight-through scalar                                         >>mix
  *   math      y = m f + (1 - m) r;  m = mask in {0,1}, its gradient handed to the importance
  *   shape     f[...] r[...] m[1] -> y[...];  importance[1] -> m[1]
  *   backward  df = m dy;  dr = (1 - m) dy;  dm = sum dy (f - r);  dimportance += dm
@@ -4259,7 +2544,7 @@ BDPTI_FN void bdpti_straight_through_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_grad_pass(t, n->in[0], n->out.grad); /* d importance = d mask */
 }
 
-/* 7.13  Losses                                                                             >>loss
+/* 6.14  Losses                                                                             >>loss
  *
  * Both losses compare p = softmax(x/T) with what it should be. A loss is the end of the graph, so
  * its gradient is known when its value is: the forward pass leaves dL/dx in saved[0], and the
@@ -4307,7 +2592,7 @@ BDPTI_FN bdpt_tensor *bdpti_soft_loss(bdpt_tape *t, int op, bdpt_tensor *x, cons
   return &n->out;
 }
 
-/* 7.14  Soft-target cross-entropy                                                            >>ce
+/* 6.15  Soft-target cross-entropy                                                            >>ce
  *   math      L = -1/B sum_b sum_k t[b,k] log p[b,k],  p = softmax(x)
  *   shape     x[B,K] t[B,K] -> L[1]
  *   backward  dx[b,k] = dL/B (p[b,k] sum_j t[b,j] - t[b,k])
@@ -4322,7 +2607,7 @@ BDPTI_FN void bdpti_cross_entropy_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_grad_axpy(t, n->in[0], n->out.grad[0], n->saved[0]); /* dL times what is saved */
 }
 
-/* 7.15  Soft distillation                                                               >>distill
+/* 6.16  Soft distillation                                                               >>distill
  *   math      L = T^2/B sum_b sum_k q log(q / p),  p = softmax(x/T), q = softmax(teacher/T)
  *   shape     x[B,K] teacher[B,K] -> L[1]
  *   backward  dx[b,k] = dL T/B (p[b,k] - q[b,k])
@@ -4346,7 +2631,7 @@ BDPTI_FN void bdpti_distill_soft_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_grad_axpy(t, n->in[0], n->out.grad[0], n->saved[0]); /* dL times what is saved */
 }
 
-/* 7.16  Bilinear resizing of a grid                                                     >>upsample
+/* 6.17  Bilinear resizing of a grid                                                     >>upsample
  *   math      y[Y,X] = sum of the four neighbours around (v,u), weighted by 1 - their distances;
  *             v = max(0, (Y + 1/2) h/H - 1/2), u alike: pixel centres meet, edges are repeated
  *   shape     x[B,hw,K] -> y[B,HW,K], grids row by row
@@ -4433,7 +2718,7 @@ BDPTI_FN void bdpti_upsample_back(bdpt_tape *t, bdpti_node *n) {
   if (dx) bdpti_upsample_run(t, n, dx, n->out.grad, 1);
 }
 
-/* 7.17  Cross-entropy of pixels                                                       >>pixel-loss
+/* 6.18  Cross-entropy of pixels                                                       >>pixel-loss
  *   math      L = -1/m sum_r log p[r,label_r] over the m rows whose label is not `ignore`,
  *             p = softmax(z)
  *   shape     z[...,K] label[R] -> L[1]; saves dz[R,K]
@@ -4484,7 +2769,7 @@ BDPTI_FN void bdpti_pixel_loss_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_grad_axpy(t, n->in[0], n->out.grad[0], n->saved[0]); /* dL times what is saved */
 }
 
-/* 7.18  Dispatch: the table once more, now as the cases of a switch. */
+/* 6.19  Dispatch: the table once more, now as the cases of a switch. */
 BDPTI_FN void bdpti_input_back(bdpt_tape *t, bdpti_node *n) { (void)t; (void)n; }
 
 static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
@@ -4496,7 +2781,7 @@ static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
 }
 
 /* =================================================================================================
- * 8  THE VISION TRANSFORMER                                                                 >>deit
+ * 7  THE VISION TRANSFORMER                                                                 >>deit
  * =================================================================================================
  * A transformer reads a set of vectors, called tokens. To read an image, cut it into P x P patches
  * and map each patch to a vector of width D: 196 tokens for 224 x 224 pixels and P = 16. One token
@@ -4518,7 +2803,7 @@ static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
  * (one linear of width 3 h d), and y_i = sum_j softmax_j(q_i . k_j / sqrt(d)) v_j: the better the
  * key of j fits the query of i, the more of j's value i gets. This is done by h heads of size d
  * side by side, and a second linear joins them. The MLP works on one token alone: it widens D to F,
- * bends each number by a GELU, and narrows F to D again. Chapter 10 removes attention and GELU.
+ * bends each number by a GELU, and narrows F to D again. Chapter 9 removes attention and GELU.
  *
  * Source: Touvron et al. 2021 (DeiT), with the details of timm: pre-norm, norm eps 1e-6, exact
  * GELU, bias on q, k and v. What pruning needs is that a block is data, not code: bdpt_block says
@@ -4526,7 +2811,7 @@ static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
  * attention and activation. Nothing below assumes equal blocks or F = 4D, and D need not be h d.
  */
 
-/* 8.1  Configurations
+/* 7.1  Configurations
  *
  * A zero in a configuration asks for the default, so a caller names only what differs. A table says
  * of each integer how messages call it, where it lies in its struct, what it may be, and what 0
@@ -4631,7 +2916,7 @@ BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
   return BDPT_OK;
 }
 
-/* 8.2  Parameters and their shapes                                                       >>slots
+/* 7.2  Parameters and their shapes                                                       >>slots
  *
  * Every parameter has a slot, a timm name, a shape and a condition under which it exists. The table
  * below is the only place that knows them: creation, loading, saving, counting and the optimiser
@@ -4707,7 +2992,7 @@ BDPT_API int bdpt_model_decays(const bdpt_model *m, int slot) {
   return m->param[slot].ndim > 1 && slot > BDPT_SLOT_POS;
 }
 
-/* 8.3  A model's life
+/* 7.3  A model's life
  *
  * A parameter's memory is made by its rule: a tensor of zeros, which the caller then fills. Tensors
  * point to names and importance values inside the model's own struct, so after a struct was copied
@@ -4948,7 +3233,7 @@ BDPT_API void bdpt_model_hash(const bdpt_model *m, char out[17]) {
   out[16] = 0;
 }
 
-/* 8.4  Position embeddings at another size
+/* 7.4  Position embeddings at another size
  *
  *   math      out = R in R^T per channel; each row of R holds the cubic's weights
  *             k(t) = (a+2)|t|^3 - (a+3)|t|^2 + 1 for |t| <= 1, a|t|^3 - 5a|t|^2 + 8a|t| - 4a to 2
@@ -5024,11 +3309,11 @@ BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int image) {
   return m->ctx->status;
 }
 
-/* 8.5  The forward pass                                                                >>forward
+/* 7.5  The forward pass                                                                >>forward
  *
  * One function per half of a block; both read what is left of it from the configuration. A whole
- * MLP half that nothing looks into is one operation (7.2), and so is the end of any other branch,
- * the product with its sum (7.1), unless drop path stands between them.
+ * MLP half that nothing looks into is one operation (6.3), and so is the end of any other branch,
+ * the product with its sum (6.2), unless drop path stands between them.
  *
  *   math      u = LN1(x);  b = MHSA(u), or what a removed layer leaves:  u, nothing, or x
  *             x1 = x + DropPath(b)
@@ -5102,7 +3387,7 @@ BDPTI_FN bdpt_tensor *bdpti_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_te
   return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_FC2_W), s, x, rate, rng); /* [B,N,D] */
 }
 
-/* 8.6  Merging tokens                                                                    >>merge
+/* 7.6  Merging tokens                                                                    >>merge
  *
  *   math      tokens 0, 2, 4, .. are the set A, tokens 1, 3, 5, .. the set B;
  *             s_i = max_j cos(k_i, k_j), i in A, j in B, k the keys of a token summed over heads;
@@ -5119,7 +3404,8 @@ BDPTI_FN bdpt_tensor *bdpti_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_te
  * other would be clustering, which is slow and may merge half an image into one; pairs between two
  * sets take one small product and merge at most half. An average of averages must be weighted, and
  * a token that stands for c patches counts c times in the softmax of the attention after it, as its
- * patches would have (6.5). The class and the distillation token stay alone: their heads read them.
+ * patches would have (15.4). The class and the distillation token stay alone: their heads read
+ * them.
  *
  * What is compared? Where there is attention, the keys, as published: they say what a token offers
  * to others, in d numbers. Where attention was removed there are none. Then the tokens are compared
@@ -5275,7 +3561,7 @@ BDPTI_FN bdpt_tensor *bdpti_merging_half(bdpt_model *m, bdpt_tape *t, int l, bdp
   return bdpti_merge(t, x, &match, g);
 }
 
-/* 8.7  From images to logits
+/* 7.7  From images to logits
  *
  * Drop path (stochastic depth) lets whole branches fall out in training, the later the more often:
  * the rate grows from 0 in the first block to the option's value in the last. */
@@ -5408,13 +3694,14 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
 }
 
 /* =================================================================================================
- * 9  DATA, OPTIMISER AND TRAINING                                                          >>train
+ * 8  TRAINING: THE OPTIMISER AND ONE STEP                                                   >>train
  * =================================================================================================
  * One step of training reads a handful of images, disturbs them at random, asks the network what
  * they show, and moves every weight a little in the direction that would have made the answer
- * better. This chapter holds what surrounds the network in that sentence: where images come from
- * (9.1, 9.2), how they are resized and disturbed (9.3 to 9.5), how an answer is judged (9.6), how
- * far a weight moves (9.7, 9.8), and the loop that repeats, reports, saves, resumes (9.9 to 9.12).
+ * better. This chapter holds what surrounds the network in that sentence: what a step is given
+ * (8.1), how far a weight moves (8.2, 8.3), and the step itself (8.4, 8.5). Where images come from,
+ * how they are resized and disturbed, how an answer is judged, and the loop that repeats, reports,
+ * saves and resumes are the matter of >>data.
  *
  * The idea that carries the chapter: nothing that happens in step k depends on a generator that ran
  * through the steps before it. Which image comes at position p of epoch e, how it is cropped, what
@@ -5460,317 +3747,17 @@ BDPTI_FN void *bdpti_array(bdpti_arena *a, size_t count, size_t size) {
   return p ? memset(p, 0, bytes) : NULL;
 }
 
-/* 9.1  CIFAR-100                                                                          >>cifar
+/* 7.1  What a step is given
  *
- *   layout    record i at offset 3074 i:  coarse label, fine label, 1024 red, 1024 green, 1024 blue
- *   source    Krizhevsky, "Learning multiple layers of features from tiny images", 2009, and the
- *             page of the data set; train.bin has 50000 records, test.bin 10000
- *   check     tests/test_data.c: truncated, empty and mislabelled files; both ends of a good one
- *
- * The format has no header and no count, so its length is the only evidence of its kind. A length
- * that is not a multiple of 3074 or one label out of range means another format (CIFAR-10's records
- * have 3073 bytes) or a broken download, and the whole file is refused.
+ * Images and their targets are prepared in >>data, one image or one batch at a time; a step of
+ * training needs no more of it than these shapes and calls.
  */
-BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, size_t size,
-                                         const char *name, bdpt_dataset *out) {
-  const bdpt_dataset shape = {size / 3074, 100, 20, 32, 32, NULL, NULL, NULL, NULL, NULL};
-  const unsigned char *p = (const unsigned char *)bytes; /* record i */
-  size_t i, n = shape.count, rest = size - n * 3074; /* rest: bytes of a record cut off */
-  bdpt_status status = BDPT_OK;
-  memset(out, 0, sizeof *out);
-  if (size == 0) return bdpti_fail(ctx, BDPT_E_FORMAT, "%s: the file is empty", name);
-  if (rest) {
-    return bdpti_fail(ctx, BDPT_E_FORMAT, "%s: record %zu, at offset %zu, has %zu bytes instead of "
-                      "3074", name, n, n * 3074, rest);
-  }
-  *out = shape;
-  out->pixels = (unsigned char *)bdpti_alloc(ctx, n * 3072); /* [n,3,32,32], the file's order */
-  out->label = (unsigned short *)bdpti_alloc(ctx, n * sizeof *out->label);
-  out->coarse = (unsigned short *)bdpti_alloc(ctx, n * sizeof *out->coarse);
-  if (!out->pixels || !out->label || !out->coarse) status = ctx->status;
-  for (i = 0; i < n && status == BDPT_OK; i++, p += 3074) {
-    int fine = p[0] < 20, limit = fine ? 100 : 20; /* the label to check, and to blame */
-    if (p[fine] >= limit) {
-      status = bdpti_fail(ctx, BDPT_E_FORMAT, "%s: record %zu, at offset %zu: %s label %d is not "
-                          "below %d", name, i, i * 3074, fine ? "fine" : "coarse", p[fine], limit);
-    }
-    out->coarse[i] = p[0], out->label[i] = p[1];
-    memcpy(out->pixels + i * 3072, p + 2, 3072);
-  }
-  if (status != BDPT_OK) bdpt_dataset_free(ctx, out);
-  return status;
-}
-
-#ifndef BDPT_NO_STDIO
-BDPT_API bdpt_status bdpt_cifar100_load(bdpt_context *ctx, const char *path, bdpt_dataset *out) {
-  unsigned char *bytes;
-  size_t size;
-  bdpt_status status = bdpt_file_read(ctx, path, &bytes, &size);
-  memset(out, 0, sizeof *out);
-  if (!status) status = bdpt_cifar100_parse(ctx, bytes, size, path, out);
-  bdpt_release(ctx, bytes, size + 1); /* NULL after a failed read */
-  return status;
-}
-#endif
-
-BDPTI_FN size_t bdpti_image_bytes(const bdpt_dataset *d) {
-  return (size_t)3 * (size_t)d->height * (size_t)d->width; /* [3,h,w] */
-}
-
-/* Frees what bdpt_cifar100_parse made. A data set with `fetch` is the caller's own to free. */
-BDPT_API void bdpt_dataset_free(bdpt_context *ctx, bdpt_dataset *d) {
-  bdpti_free(ctx, d->pixels, d->count * bdpti_image_bytes(d));
-  bdpti_free(ctx, d->label, d->count * sizeof *d->label);
-  bdpti_free(ctx, d->coarse, d->count * sizeof *d->coarse);
-  memset(d, 0, sizeof *d);
-}
-
-/* 9.2  Choosing images                                                                   >>subset
- *
- * Accuracy that selects something (a layer to remove, an epoch to keep) must come from images that
- * no weight was fitted to, and the final accuracy from images that selected nothing. So a data set
- * is divided before anything else happens: `rest` trains, `held` decides, the test file is read
- * once at the end. Both divisions below treat every class alike; with ten images per class, a draw
- * that ignored classes would leave some class with four and another with sixteen.
- *
- * One walk serves both. Visit the images in a shuffled order and number those of each class 0, 1,
- * 2, ...: an image's rank. Classes a b a a b have the ranks 0 0 1 2 1. The split holds back the
- * ranks below per_class. The sample sorts by rank: first one image of every class, then a second
- * one of every class, and so on, here a b, a b, a; the beginning of that list is as balanced as its
- * length allows, and a smaller sample is always the beginning of a larger one of the same seed.
- */
-BDPTI_FN bdpt_status bdpti_subset_make(bdpt_context *ctx, const bdpt_dataset *data, size_t count,
-                                       bdpt_subset *out) {
-  size_t bytes = SIZE_MAX; /* stays after an overflow, and is refused */
-  bdpti_mul(count, sizeof *out->index, &bytes);
-  out->index = (size_t *)bdpti_alloc(ctx, bytes);
-  out->count = out->index ? count : 0;
-  out->data = data;
-  return out->index ? BDPT_OK : ctx->status;
-}
-
-BDPT_API void bdpt_subset_free(bdpt_context *ctx, bdpt_subset *s) {
-  bdpti_free(ctx, s->index, s->count * sizeof *s->index);
-  memset(s, 0, sizeof *s);
-}
-
-BDPT_API bdpt_status bdpt_subset_all(bdpt_context *ctx, const bdpt_dataset *d, bdpt_subset *out) {
-  bdpt_status status = bdpti_subset_make(ctx, d, d->count, out);
-  size_t i;
-  for (i = 0; i < out->count; i++) out->index[i] = i;
-  return status;
-}
-
-/* A caller's own data set may hold anything, so indices and labels are checked before use. */
-BDPTI_FN bdpt_status bdpti_subset_check(bdpt_context *ctx, const bdpt_dataset *data,
-                                        const size_t *index, size_t count) {
-  size_t i;
-  for (i = 0; i < count; i++) {
-    size_t at = index ? index[i] : i;
-    if (at >= data->count) {
-      return bdpti_fail(ctx, BDPT_E_ARGUMENT, "image %zu of a data set of %zu", at, data->count);
-    }
-    if (data->label[at] < data->classes) continue;
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "image %zu: label %d is not below %d, the number of "
-                      "classes", at, (int)data->label[at], data->classes);
-  }
-  return BDPT_OK;
-}
-
-/* The workspace as order[n], positions shuffled; rank[n], by position; n + 1 zeros; seen[classes],
- * the size of each class. index NULL: all images. NULL on failure. */
-BDPTI_FN size_t *bdpti_ranks(bdpt_context *ctx, const bdpt_dataset *data, const size_t *index,
-                             size_t n, bdpt_rng r) {
-  size_t bytes = SIZE_MAX, words, *order, i;
-  if (bdpti_subset_check(ctx, data, index, n) != BDPT_OK) return NULL;
-  if (bdpti_add(n, (size_t)data->classes + 1, &words)) bdpti_mul(words, 3 * sizeof *order, &bytes);
-  order = (size_t *)bdpti_scratch(ctx, bytes); /* valid until the next kernel runs */
-  if (!order) return NULL;
-  memset(order, 0, bytes);
-  for (i = 0; i < n; i++) order[i] = i;
-  bdpti_shuffle(order, n, &r);
-  for (i = 0; i < n; i++) {
-    size_t at = order[i], *seen = order + 3 * n + 1;
-    order[n + at] = seen[data->label[index ? index[at] : at]]++;
-  }
-  return order;
-}
-
-BDPT_API bdpt_status bdpt_split(bdpt_context *ctx, const bdpt_dataset *data, int per_class,
-                                uint64_t seed, bdpt_subset *rest, bdpt_subset *held) {
-  size_t *order, i, n = data->count, want, r = 0, h = 0, each = (size_t)per_class;
-  memset(rest, 0, sizeof *rest);
-  memset(held, 0, sizeof *held);
-  if (per_class < 0) return bdpti_fail(ctx, BDPT_E_ARGUMENT, "split: %d per class", per_class);
-  order = bdpti_ranks(ctx, data, NULL, n, bdpti_draws(seed, BDPTI_DRAW_SPLIT, 0, 0));
-  for (i = 0; order && i < (size_t)data->classes; i++) {
-    size_t seen = order[3 * n + 1 + i]; /* the images of class i */
-    if (seen >= each) continue;
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "split: class %zu has %zu images, %d wanted", i, seen,
-                      per_class);
-  }
-  want = each * (size_t)data->classes; /* every class has `each`, so this is at most n */
-  if (!order || bdpti_subset_make(ctx, data, n - want, rest) != BDPT_OK ||
-      bdpti_subset_make(ctx, data, want, held) != BDPT_OK) {
-    bdpt_subset_free(ctx, rest);
-    return ctx->status;
-  }
-  for (i = 0; i < n; i++) { /* by rank within its class; both lists stay in the order of the file */
-    if (order[n + i] < each) held->index[h++] = i;
-    else rest->index[r++] = i;
-  }
-  return BDPT_OK;
-}
-
-/* The sort is a counting sort, which leaves equal ranks in the shuffled order. */
-BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, size_t count,
-                                 uint64_t seed, bdpt_subset *out) {
-  bdpt_rng r = bdpti_draws(seed, BDPTI_DRAW_SAMPLE, 0, 0);
-  size_t *order, *rank, *start, i, n = from->count;
-  memset(out, 0, sizeof *out);
-  if (count > n) {
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "sample: %zu images wanted, the subset has %zu",
-                      count, n);
-  }
-  order = bdpti_ranks(ctx, from->data, from->index, n, r);
-  if (!order || bdpti_subset_make(ctx, from->data, count, out) != BDPT_OK) return ctx->status;
-  rank = order + n;
-  start = rank + n; /* [n + 1]: how many images have a smaller rank */
-  for (i = 0; i < n; i++) start[rank[i] + 1]++;
-  for (i = 1; i <= n; i++) start[i] += start[i - 1];
-  for (i = 0; i < n; i++) {
-    size_t place = start[rank[order[i]]]++; /* the next free one of its rank */
-    if (place < count) out->index[place] = from->index[order[i]];
-  }
-  return BDPT_OK;
-}
-
-/* 9.3  Resizing bytes as Pillow does                                                     >>resize
- *
- *   math      out[o] = clip(round(sum_i w[o,i] in[i])),  w[o,i] = k((i - c + 1/2) / s) / sum,
- *             c = (o + 1/2) in/out,  s = max(1, in/out),  k = the cubic of 8.4 with a = -1/2
- *   shape     planes[C,H,W] -> [C,H,W'] -> [C,H',W']
- *   source    the arithmetic of Pillow's Resample.c: weights with 22 fractional bits, rows first,
- *             each pass rounded and clipped to a byte, a pass that keeps its size skipped
- *   check     tests/test_data.c: bytes equal to Pillow's for seven pairs of sizes
- *
- * DeiT's published weights saw images that Pillow had resized, so "bicubic" alone is not enough: a
- * resize without antialiasing, or one that keeps fractions between the two passes, differs by
- * several grey levels at edges. Fixed point is what makes exactness possible. A float product would
- * depend on the order of summation and on the compiler; a sum of integers does not.
- *
- * DEVIATION: Pillow 13 takes the columns first where the height shrinks much more than the width.
- * All versions before it, those that prepared the published weights among them, take rows first,
- * and so do we. Square images are not affected.
- *
- * The weights depend on the two sizes only. They are computed once per loader, not per image.
- */
-#define BDPTI_WEIGHT_BITS 22 /* of the fraction; with 8 bits of pixel a sum stays within an int */
-
 typedef struct bdpti_side {
   int in, out; /* pixels */
   size_t taps; /* most input pixels that one output pixel needs */
   int *table;  /* [out][taps + 2]: first input position, how many follow, their weights */
 } bdpti_side;
 
-/* The weights are computed twice, once for their sum, which costs less than a place to keep them.
- * Rounding is half away from zero. */
-BDPTI_FN bdpt_status bdpti_side_make(bdpti_arena *a, int in, int out, bdpti_side *s) {
-  double scale = (double)in / out, wide = scale < 1.0 ? 1.0 : scale; /* s of the formula */
-  int o, i, *row;
-  s->in = in, s->out = out;
-  s->taps = (size_t)ceil(2.0 * wide) * 2 + 1; /* the cubic reaches 2 s to either side */
-  row = s->table = (int *)bdpti_array(a, (size_t)out, (s->taps + 2) * sizeof(int));
-  if (!row) return a->ctx->status;
-  for (o = 0; o < out; o++, row += s->taps + 2) {
-    double center = (o + 0.5) * scale, shrink = 1.0 / wide, sum = 0.0;
-    int low = (int)(center - 2.0 * wide + 0.5), high = (int)(center + 2.0 * wide + 0.5);
-    row[0] = low = low < 0 ? 0 : low;
-    row[1] = (high > in ? in : high) - low;
-    for (i = 0; i < row[1]; i++) sum += bdpti_cubic((i + low - center + 0.5) * shrink, -0.5);
-    for (i = 0; i < row[1]; i++) {
-      double w = bdpti_cubic((i + low - center + 0.5) * shrink, -0.5) / sum;
-      w *= 1 << BDPTI_WEIGHT_BITS;
-      row[2 + i] = (int)(w < 0 ? w - 0.5 : w + 0.5);
-    }
-  }
-  return BDPT_OK;
-}
-
-/* The two passes: side[0] across, side[1] down. */
-BDPTI_FN bdpt_status bdpti_sides_make(bdpti_arena *a, int h, int w, int oh, int ow,
-                                      bdpti_side side[2]) {
-  if (h < 1 || w < 1 || oh < 1 || ow < 1 || (h | w | oh | ow) >= 1 << 20) {
-    return bdpti_fail(a->ctx, BDPT_E_ARGUMENT, "resize: %d x %d to %d x %d: a side is not between "
-                      "1 and 2^20", h, w, oh, ow);
-  }
-  if (bdpti_side_make(a, w, ow, &side[0]) != BDPT_OK) return a->ctx->status;
-  return bdpti_side_make(a, h, oh, &side[1]);
-}
-
-/* One pass along the middle axis: in[blocks,in,step] -> out[blocks,out,step]. Rows have step 1,
- * columns step W'. A negative sum is clipped before the shift, whose result C leaves open. */
-BDPTI_FN void bdpti_side_pass(const bdpti_side *a, size_t blocks, size_t step,
-                              const unsigned char *in, unsigned char *out) {
-  size_t b, s;
-  int o, i;
-  if (a->in == a->out) memcpy(out, in, blocks * (size_t)a->in * step);
-  for (b = 0; b < blocks && a->in != a->out; b++, in += (size_t)a->in * step) {
-    const int *row = a->table;
-    for (o = 0; o < a->out; o++, out += step, row += a->taps + 2) {
-      const unsigned char *from = in + (size_t)row[0] * step; /* the first byte that counts */
-      for (s = 0; s < step; s++) {
-        int sum = 1 << (BDPTI_WEIGHT_BITS - 1); /* a half, so that the shift rounds */
-        for (i = 0; i < row[1]; i++) sum += row[2 + i] * from[(size_t)i * step + s];
-        sum = sum < 0 ? 0 : sum >> BDPTI_WEIGHT_BITS;
-        out[s] = (unsigned char)(sum > 255 ? 255 : sum);
-      }
-    }
-  }
-}
-
-/* Both passes; `middle` has room for [channels,H,W']. */
-BDPTI_FN void bdpti_resize(const bdpti_side side[2], size_t channels, const unsigned char *in,
-                           unsigned char *middle, unsigned char *out) {
-  bdpti_side_pass(&side[0], channels * (size_t)side[1].in, 1, in, middle); /* each row by itself */
-  bdpti_side_pass(&side[1], channels, (size_t)side[0].out, middle, out);   /* a row is a step */
-}
-
-BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, const unsigned char *in, int channels,
-                                       int h, int w, unsigned char *out, int oh, int ow) {
-  bdpti_arena a = {ctx, NULL, 0};
-  bdpti_side side[2];
-  unsigned char *middle = NULL; /* [C,H,W'] */
-  if (channels < 1) return bdpti_fail(ctx, BDPT_E_ARGUMENT, "resize: %d channels", channels);
-  if (bdpti_sides_make(&a, h, w, oh, ow, side) == BDPT_OK) {
-    middle = (unsigned char *)bdpti_array(&a, (size_t)channels * (size_t)h, (size_t)ow);
-  }
-  if (middle) bdpti_resize(side, (size_t)channels, in, middle, out);
-  bdpti_arena_free(&a);
-  return middle ? BDPT_OK : ctx->status;
-}
-
-/* 9.4  Disturbing one image                                                             >>augment
- *
- *   math      crop: out[y,x] = in[y + dy - p, x + dx - p], zero outside, dy, dx uniform in 0..2p;
- *             flip: x -> W - 1 - x with probability 1/2;
- *             erase: with probability q a rectangle of area a HW and aspect r becomes N(0,1) noise,
- *             a uniform in [0.02, 1/3], log r uniform in [log 0.3, -log 0.3]
- *   shape     planes[3,h,w] -> crop[3,h,w] -> resized[3,H,W] -> image[3,H,W], normalised
- *   source    Zhong et al., "Random erasing data augmentation", 2020; timm's RandomErasing, mode
- *             "pixel": ten attempts, sides sqrt(a HW r) and sqrt(a HW / r), strictly inside
- *   check     tests/test_data.c: same bits for 1, 2 and 3 threads; erased shares; crop and flip
- *
- * The crop and the flip happen on the bytes of the source image, before resizing, as torchvision
- * would on a CIFAR image; erasing happens last, in the normalised image, as in timm. Why should a
- * network learn from noise and black borders? Because a small data set is otherwise learnt by
- * heart: a network that never sees the same image twice must find what the versions have in common.
- *
- * A loader holds what does not depend on the image: the weights of the resize, a table that turns a
- * byte of each channel into its normalised value (computed in double, rounded once), and for each
- * thread a workspace, in this order: fetched [3,h,w], cropped [3,h,w], half-way [3,h,W], resized
- * [3,H,W]. Whoever owns a loader puts its own arrays into the loader's arena: one call frees all.
- */
 typedef struct bdpti_loader {
   bdpti_arena arena;           /* owns what the pointers below point to, data and recipe apart */
   const bdpt_dataset *data;    /* borrowed */
@@ -5783,309 +3770,25 @@ typedef struct bdpti_loader {
   size_t each;                 /* bytes of one thread's workspace */
 } bdpti_loader;
 
-BDPTI_FN void bdpti_loader_free(bdpti_loader *l) { bdpti_arena_free(&l->arena); }
-
-/* Can a network of this configuration look at these images? */
-BDPTI_FN bdpt_status bdpti_loader_check(bdpt_context *ctx, const bdpt_config *c,
-                                        const bdpt_subset *s) {
-  const bdpt_dataset *d = s->data;
-  if (s->count == 0) return bdpti_fail(ctx, BDPT_E_ARGUMENT, "the subset of images is empty");
-  if (c->channels != 3 || d->classes > c->classes) {
-    return bdpti_fail(ctx, BDPT_E_SHAPE, "the data set has %d classes, the network's head has %d; "
-                      "it wants %d channels of 3", d->classes, c->classes, c->channels);
-  }
-  if (d->pixels || d->fetch) return bdpti_subset_check(ctx, d, s->index, s->count);
-  return bdpti_fail(ctx, BDPT_E_ARGUMENT, "the data set has neither pixels nor a fetch function");
-}
-
-/* For `room` images of the subset per call. Freed by its owner, even if it could not be made. */
-BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *config,
-                                       const bdpt_subset *subset, size_t room, bdpti_loader *l) {
-  const bdpt_dataset *d = subset->data;
-  size_t side = (size_t)config->image; /* H = W */
-  int i;
-  memset(l, 0, sizeof *l);
-  l->arena.ctx = ctx, l->data = d;
-  l->threads = ctx->threads, l->image = config->image;
-  if (bdpti_loader_check(ctx, config, subset) != BDPT_OK ||
-      bdpti_sides_make(&l->arena, d->height, d->width, l->image, l->image, l->side) != BDPT_OK) {
-    return ctx->status;
-  }
-  for (i = 0; i < 3 * 256; i++) {
-    double v = (i % 256 / 255.0 - config->mean[i / 256]) / config->std[i / 256];
-    l->level[i / 256][i % 256] = (bdpt_real)v;
-  }
-  l->each = 2 * bdpti_image_bytes(d) + 3 * side * ((size_t)d->height + side); /* see above */
-  l->work = (unsigned char *)bdpti_array(&l->arena, (size_t)l->threads, l->each);
-  l->failed = (unsigned char *)bdpti_array(&l->arena, room, 1);
-  return l->work && l->failed ? BDPT_OK : ctx->status;
-}
-
-/* in[3,h,w] -> out[3,h,w]: the window that a draw of (dy, dx) shows of the padded image. */
-BDPTI_FN void bdpti_crop_flip(const unsigned char *in, int h, int w, int pad, int dy, int dx,
-                              int flip, unsigned char *out) {
-  int c, y, x; /* y: the row of `in` */
-  for (c = 0; c < 3; c++, in += (size_t)h * (size_t)w) {
-    for (y = dy - pad; y < dy - pad + h; y++, out += w) {
-      for (x = 0; x < w; x++) {
-        int from = (flip ? w - 1 - x : x) + dx - pad; /* the column of `in` */
-        int inside = y >= 0 && y < h && from >= 0 && from < w;
-        out[x] = inside ? in[(size_t)y * (size_t)w + (size_t)from] : (unsigned char)0;
-      }
-    }
-  }
-}
-
-/* Erases one rectangle of image[3,size,size], or none if ten attempts draw none that fits. */
-BDPTI_FN void bdpti_erase(bdpt_real *image, int size, bdpt_rng *r) {
-  double area = (double)size * size, log_least = log(0.3); /* of the least aspect, 0.3 */
-  int attempt, c, y, x, h = size, w = size; /* too large: nothing drawn yet */
-  for (attempt = 0; attempt < 10 && (h >= size || w >= size); attempt++) {
-    double target = area * (0.02 + (1.0 / 3.0 - 0.02) * bdpti_uniform(r));
-    double aspect = exp(log_least - 2.0 * log_least * bdpti_uniform(r)); /* height to width */
-    h = (int)floor(sqrt(target * aspect) + 0.5);
-    w = (int)floor(sqrt(target / aspect) + 0.5);
-  }
-  if (h >= size || w >= size) return;
-  y = (int)bdpti_below(r, (size_t)(size - h) + 1);
-  x = (int)bdpti_below(r, (size_t)(size - w) + 1);
-  image += (size_t)y * (size_t)size + (size_t)x; /* the corner */
-  for (c = 0; c < 3; c++, image += (size_t)size * (size_t)size) {
-    for (y = 0; y < h; y++) {
-      for (x = 0; x < w; x++) image[y * size + x] = (bdpt_real)bdpti_normal(r);
-    }
-  }
-}
-
-/* One image, start to end; 0 if it could not be fetched. Every draw comes from r. */
-BDPTI_FN int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, unsigned char *work,
-                            bdpt_real *image) {
-  const bdpt_dataset *d = l->data;
-  const bdpt_recipe *recipe = l->recipe;
-  size_t source = bdpti_image_bytes(d), side = (size_t)l->image, plane = side * side, i;
-  unsigned char *cropped = work + source, *middle = cropped + source; /* [3,h,w], [3,h,W] */
-  unsigned char *resized = middle + 3 * (size_t)d->height * side;     /* [3,H,W] */
-  const unsigned char *bytes = d->pixels ? d->pixels + index * source : work;
-  if (!d->pixels && d->fetch(d->user, index, work) != 0) return 0; /* fills work[3,h,w] */
-  if (recipe && (recipe->crop > 0 || recipe->flip)) {
-    size_t offsets = (size_t)recipe->crop * 2 + 1; /* places of the window along one axis */
-    int dy = (int)bdpti_below(&r, offsets), dx = (int)bdpti_below(&r, offsets);
-    int flip = recipe->flip && bdpti_uniform(&r) < 0.5;
-    bdpti_crop_flip(bytes, d->height, d->width, recipe->crop, dy, dx, flip, cropped);
-    bytes = cropped;
-  }
-  bdpti_resize(l->side, 3, bytes, middle, resized);
-  for (i = 0; i < 3 * plane; i++) image[i] = l->level[i / plane][resized[i]];
-  if (recipe && recipe->erase > 0 && bdpti_uniform(&r) < recipe->erase) {
-    bdpti_erase(image, l->image, &r);
-  }
-  return 1;
-}
-
-/* n images at positions position .. position + n - 1 of an epoch -> images[n,3,H,W], labels[n].
- * The threads take images in turn; the first failure in the order of the batch is reported. */
-BDPTI_FN bdpt_status bdpti_load(bdpti_loader *l, const size_t *index, size_t n, size_t epoch,
-                                size_t position, bdpt_real *images, int *labels) {
-  size_t i, each = (size_t)3 * (size_t)l->image * (size_t)l->image; /* numbers of an image */
-  uint64_t seed = l->recipe ? l->recipe->seed : 0;
-  int worker; /* a loop over threads, so that each has its own workspace */
-  BDPTI_OMP(omp parallel for num_threads(l->threads) schedule(static) private(i))
-  for (worker = 0; worker < l->threads; worker++) {
-    for (i = (size_t)worker; i < n; i += (size_t)l->threads) {
-      bdpt_rng r = bdpti_draws(seed, BDPTI_DRAW_IMAGE, epoch, position + i);
-      l->failed[i] = !bdpti_load_one(l, r, index[i], l->work + (size_t)worker * l->each,
-                                     images + i * each);
-    }
-  }
-  for (i = 0; i < n; i++) {
-    if (labels) labels[i] = (int)l->data->label[index[i]];
-    if (!l->failed[i]) continue;
-    return bdpti_fail(l->arena.ctx, BDPT_E_IO, "image %zu: the data set's fetch function failed",
-                      index[i]);
-  }
-  return BDPT_OK;
-}
-
-BDPT_API bdpt_status bdpt_load_batch(bdpt_context *ctx, const bdpt_config *config,
-                                     const bdpt_subset *subset, size_t first, size_t count,
-                                     bdpt_real *images, int *labels) {
-  bdpt_subset part = *subset;
-  bdpt_config resolved = *config; /* callers may bring one with zeros */
-  bdpti_loader l;
-  bdpt_status status = bdpt_config_resolve(ctx, &resolved);
-  if (status != BDPT_OK) return status;
-  if (first > subset->count || count > subset->count - first) {
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "%zu images from %zu on of a subset of %zu", count,
-                      first, subset->count);
-  }
-  part.index += first, part.count = count; /* a view: the subset keeps its list */
-  status = bdpti_loader_make(ctx, &resolved, &part, count, &l);
-  if (status == BDPT_OK) status = bdpti_load(&l, part.index, count, 0, 0, images, labels);
-  bdpti_loader_free(&l);
-  return status;
-}
-
-/* 9.5  Mixing a batch                                                                     >>mixup
- *
- *   math      mixup: x_i <- lam x_i + (1 - lam) x_j,  j = B - 1 - i
- *             cutmix: a box of x_i <- the same box of x_j, lam <- 1 - box area / HW
- *             target: lam s(y_i) + (1 - lam) s(y_j),  s(y) = 1 - e + e/K at y and e/K elsewhere
- *   shape     images[B,3,H,W] in place; labels[B] -> targets[B,K]
- *   source    Zhang et al., "mixup", 2018; Yun et al., "CutMix", 2019; the pairing (the batch in
- *             reverse order), one lambda for the batch, the correction of lambda for a box cut off
- *             at the border and the smoothing e inside the mixed target are timm's Mixup
- *   check     tests/test_train.c: boxes, images and targets against timm's
- *
- * With K = 4 and e = 0.2 an unmixed target is 0.85 at the label and 0.05 elsewhere; mixed at lam =
- * 0.75 it is 0.65 at the image's own label and 0.25 at its partner's.
- *
- * The box has sides floor(H sqrt(1 - lam)) and floor(W sqrt(1 - lam)) around a uniform centre. timm
- * up to 0.9 halved the sides first, which made odd boxes one pixel smaller; today's does not.
- */
 typedef struct bdpti_mixing {
   double lam;           /* share of the image itself; 1: the batch is left alone */
   int cut;              /* 1: cutmix, and lam follows from the box */
   int y0, y1, x0, x1;   /* rows y0 .. y1 - 1 and columns x0 .. x1 - 1 of the box */
 } bdpti_mixing;
 
-BDPTI_FN int bdpti_clamp(int v, int high) { return v < 0 ? 0 : v > high ? high : v; } /* 0..high */
-
-BDPTI_FN void bdpti_cut_box(int h, int w, double lam, int cy, int cx, bdpti_mixing *m) {
-  double ratio = sqrt(1.0 - lam); /* of the sides; 1 - lam is the area's share */
-  int high = (int)(h * ratio), wide = (int)(w * ratio);
-  m->y0 = bdpti_clamp(cy - high / 2, h);
-  m->y1 = bdpti_clamp(cy + (high + 1) / 2, h);
-  m->x0 = bdpti_clamp(cx - wide / 2, w);
-  m->x1 = bdpti_clamp(cx + (wide + 1) / 2, w);
-  m->cut = 1;
-  m->lam = 1.0 - (double)(m->y1 - m->y0) * (m->x1 - m->x0) / ((double)h * w);
-}
-
-/* What happens to one batch of images of this size. */
-BDPTI_FN bdpti_mixing bdpti_mix_draw(const bdpt_recipe *recipe, int size, bdpt_rng *r) {
-  bdpti_mixing m = {1.0, 0, 0, 0, 0, 0};
-  int cut = recipe->cutmix > 0, mix = recipe->mixup > 0, cy;
-  double alpha;
-  if ((!mix && !cut) || bdpti_uniform(r) >= recipe->mix_prob) return m; /* left alone */
-  if (cut && mix) cut = bdpti_uniform(r) < recipe->switch_prob;
-  alpha = cut ? recipe->cutmix : recipe->mixup; /* of Beta(alpha, alpha) */
-  m.lam = bdpti_beta(r, alpha, alpha);
-  if (!cut) return m;
-  cy = (int)bdpti_below(r, (size_t)size); /* drawn first: C leaves the order of arguments open */
-  bdpti_cut_box(size, size, m.lam, cy, (int)bdpti_below(r, (size_t)size), &m);
-  return m;
-}
-
-/* Both images of a pair are read before either is written: inside the box of a cutmix they change
- * places. In an odd batch the middle image is its own partner and is left alone. DEVIATION: timm
- * computes lam x + (1 - lam) x there, which may differ from x in the last bit. */
+/* From >>resize, >>augment and >>mixup. */
+BDPTI_FN bdpt_status bdpti_load(bdpti_loader *l, const size_t *index, size_t n, size_t epoch,
+                                size_t position, bdpt_real *images, int *labels);
+BDPTI_FN void bdpti_loader_free(bdpti_loader *l);
+BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *config,
+                                       const bdpt_subset *subset, size_t room, bdpti_loader *l);
+BDPTI_FN bdpti_mixing bdpti_mix_draw(const bdpt_recipe *recipe, int size, bdpt_rng *r);
 BDPTI_FN void bdpti_mix_images(const bdpti_mixing *m, int threads, size_t n, size_t h, size_t w,
-                               bdpt_real *images) {
-  int i, pairs = m->lam < 1.0 ? (int)(n / 2) : 0; /* int: the loop index of OpenMP 2.0 is signed */
-  BDPTI_OMP(omp parallel for num_threads(threads) schedule(static))
-  for (i = 0; i < pairs; i++) {
-    bdpt_real *a = images + (size_t)i * 3 * h * w, *b = images + (n - 1 - (size_t)i) * 3 * h * w;
-    size_t at;
-    for (at = 0; at < 3 * h * w; at++) {
-      int y = (int)(at / w % h), x = (int)(at % w);
-      int inside = y >= m->y0 && y < m->y1 && x >= m->x0 && x < m->x1;
-      double lam = !m->cut ? m->lam : inside ? 0.0 : 1.0; /* of this pixel */
-      bdpt_real mine = (bdpt_real)lam, other = (bdpt_real)(1.0 - lam), keep = a[at];
-      a[at] = keep * mine + b[at] * other;
-      b[at] = b[at] * mine + keep * other;
-    }
-  }
-  (void)threads; /* unused without OpenMP */
-}
-
+                               bdpt_real *images);
 BDPTI_FN void bdpti_mix_targets(const int *labels, size_t n, int classes, double lam,
-                                double smoothing, bdpt_real *targets) {
-  double off = smoothing / classes, on = 1.0 - smoothing + off; /* s elsewhere, s at the label */
-  size_t at, k = (size_t)classes;
-  for (at = 0; at < n * k; at++) { /* targets[B,K] */
-    int here = (int)(at % k), mine = labels[at / k], other = labels[n - 1 - at / k];
-    targets[at] = (bdpt_real)((here == mine ? on : off) * lam +
-                              (here == other ? on : off) * (1.0 - lam));
-  }
-}
+                                double smoothing, bdpt_real *targets);
 
-/* 9.6  Accuracy                                                                        >>evaluate
- *
- *   math      rank = #{k: z_k > z_y or (z_k = z_y and k < y)}; top-n counts rank < n;
- *             loss = mean of log sum_k exp(z_k) - z_y
- *   shape     logits[B,K], labels[B] -> three sums
- *   source    the metrics of timm's validate script
- *   check     tests/test_train.c: by hand, with ties
- *
- * Equal logits count by index, so a network that answers the same for every class scores 1/K and
- * not 100 per cent. A logit that is not finite would make every comparison false and the rank 0, a
- * perfect score; it is an error instead. Sums run in double, image after image, in the order of the
- * subset, so that neither batch size nor thread count shows in the result.
- */
-/* Adds one image's row of logits to the sums; 0 if a logit is not finite. */
-BDPTI_FN int bdpti_judge_row(const bdpt_real *z, int classes, int label, bdpt_accuracy *sum) {
-  double most = (double)z[0], total = 0; /* the largest logit keeps exp from overflowing */
-  int k, rank = 0;
-  for (k = 0; k < classes; k++) {
-    if (!((double)z[k] - (double)z[k] == 0)) return 0; /* infinity - infinity is NaN */
-    if ((double)z[k] > most) most = (double)z[k];
-    if (z[k] > z[label] || (k < label && !(z[k] < z[label]))) rank++;
-  }
-  for (k = 0; k < classes; k++) total += exp((double)z[k] - most);
-  sum->count++;
-  sum->top1 += rank < 1;
-  sum->top5 += rank < 5;
-  sum->loss += log(total) + most - (double)z[label];
-  return 1;
-}
-
-/* How a long call talks to its caller, who may answer that it should stop. */
-BDPTI_FN bdpt_status bdpti_tell(const bdpt_hooks *hooks, const char *phase, size_t done,
-                                size_t total, double loss, double accuracy) {
-  bdpt_progress p = {phase, "", done, total, "images", loss, accuracy}; /* no detail */
-  int stop = hooks && hooks->progress && hooks->progress(&p, hooks->user);
-  return stop ? BDPT_CANCELLED : BDPT_OK;
-}
-
-BDPTI_FN bdpt_status bdpti_judge(bdpt_model *m, const bdpt_subset *data, const bdpt_hooks *hooks,
-                                 bdpt_accuracy *out) {
-  size_t side = (size_t)m->config.image, k = (size_t)m->config.classes, count = data->count;
-  size_t at, n = count < 64 ? count : 64, i; /* n: images at once */
-  bdpti_loader l;
-  bdpt_status status = bdpti_loader_make(m->ctx, &m->config, data, n, &l);
-  bdpt_tape *tape = bdpt_tape_create(m->ctx, 0); /* records nothing */
-  bdpt_real *images = (bdpt_real *)bdpti_array(&l.arena, n * 3 * side, side * sizeof *images);
-  bdpt_real *logits = (bdpt_real *)bdpti_array(&l.arena, n, k * sizeof *logits); /* [n,K] */
-  int *labels = (int *)bdpti_array(&l.arena, n, sizeof *labels);
-  bdpt_accuracy sum = {0, 0, 0, 0}; /* of counts and losses; *out has the means */
-  *out = sum; /* also where nothing could be judged */
-  if (!status && (!tape || !images || !logits || !labels)) status = m->ctx->status;
-  for (at = 0; at < count && !status; at += n) {
-    if (n > count - at) n = count - at;
-    status = bdpti_load(&l, data->index + at, n, 0, 0, images, labels);
-    if (!status) status = bdpt_predict(m, tape, n, images, logits);
-    for (i = 0; i < n && !status; i++) {
-      if (bdpti_judge_row(logits + i * k, (int)k, labels[i], &sum)) continue;
-      status = bdpti_fail(m->ctx, BDPT_E_NUMERIC, "evaluate: image %zu: a logit is not finite",
-                          data->index[at + i]);
-    }
-    if (status) break;
-    out->count = sum.count;
-    out->top1 = 100.0 * sum.top1 / (double)sum.count; /* per cent, of the images so far */
-    out->top5 = 100.0 * sum.top5 / (double)sum.count;
-    out->loss = sum.loss / (double)sum.count;
-    status = bdpti_tell(hooks, "evaluate", out->count, count, out->loss, out->top1);
-  }
-  bdpt_tape_free(tape);
-  bdpti_loader_free(&l);
-  return status;
-}
-
-BDPT_API bdpt_status bdpt_evaluate(bdpt_model *model, const bdpt_subset *data, bdpt_accuracy *out) {
-  return bdpti_judge(model, data, NULL, out);
-}
-
-/* 9.7  Recipes and the learning rate                                                   >>schedule
+/* 8.2  Recipes and the learning rate                                                   >>schedule
  *
  *   math      warm-up, t < w:  lr(t) = lr0 + (lr - lr0) t / w
  *             after it, in the segment [s, e) that holds t:
@@ -6128,13 +3831,13 @@ static const bdpti_field bdpti_fields[BDPTI_FIELDS] = {
   BDPTI_F(restarts, 0, 0, BDPT_MAX_RESTARTS),                         /* how many s there are */
   BDPTI_F(beta1, 0.9, 0, 1 - 1e-12), BDPTI_F(beta2, 0.999, 0, 1 - 1e-12), /* 1 - b^t > 0 */
   BDPTI_F(adam_eps, 1e-8, 1e-30, 1e9), BDPTI_F(weight_decay, 0.05, -1e9, 1e9), /* below 0: none */
-  BDPTI_F(clip, 0, 0, 1e30), BDPTI_F(ema, 0, 0, 1), BDPTI_F(importance, 0, 0, 1), /* 9.8 */
+  BDPTI_F(clip, 0, 0, 1e30), BDPTI_F(ema, 0, 0, 1), BDPTI_F(importance, 0, 0, 1), /* 8.3 */
   BDPTI_F(recompute, 0, 0, 1),                          /* on the way back, see >>mlp */
-  BDPTI_F(crop, 0, 0, 4096), BDPTI_F(flip, 0, 0, 1), BDPTI_F(erase, 0, 0, 1),     /* 9.4 */
+  BDPTI_F(crop, 0, 0, 4096), BDPTI_F(flip, 0, 0, 1), BDPTI_F(erase, 0, 0, 1),     /* 12.4 */
   BDPTI_F(mixup, 0, 0, 1e9), BDPTI_F(cutmix, 0, 0, 1e9), BDPTI_F(mix_prob, 1, 0, 1),
-  BDPTI_F(switch_prob, 0.5, 0, 1), BDPTI_F(smoothing, 0, 0, 1),       /* the mixing of 9.5 */
+  BDPTI_F(switch_prob, 0.5, 0, 1), BDPTI_F(smoothing, 0, 0, 1),       /* the mixing of 12.5 */
   BDPTI_F(drop_path, 0, 0, 1 - 1e-12),                  /* survivors are divided by 1 - rate */
-  BDPTI_F(distill, 0, 0, BDPT_DISTILL_SOFT), BDPTI_F(distill_alpha, 0.5, 0, 1), /* a in 9.10 */
+  BDPTI_F(distill, 0, 0, BDPT_DISTILL_SOFT), BDPTI_F(distill_alpha, 0.5, 0, 1), /* a in 8.5 */
   BDPTI_F(distill_tau, 1, 1e-6, 1e9)};                  /* the temperature of >>distill */
 
 /* Field i of a recipe; a 0 is replaced by what it stands for. */
@@ -6181,7 +3884,7 @@ BDPTI_FN bdpt_status bdpti_recipe_check(bdpt_context *ctx, bdpt_recipe *r) {
   return BDPT_OK;
 }
 
-/* 9.8  The optimiser                                                                     >>adamw
+/* 8.3  The optimiser                                                                     >>adamw
  *
  *   math      g <- c g,  c = min(1, clip / (|g| + 1e-6)),  |g| over all parameters together
  *             m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
@@ -6213,7 +3916,7 @@ typedef struct bdpti_moments {
 /* The part of a trainer that is neither image nor weight: 64-bit words only, so that a checkpoint
  * can hold it as it stands. */
 typedef struct bdpti_counters {
-  uint64_t digest[3];                   /* of structure, recipe and images, see 9.11 */
+  uint64_t digest[3];                   /* of structure, recipe and images, see 12.7 */
   uint64_t start, weights;              /* of the weights that a run began with; that it has now */
   uint64_t step;                        /* steps done */
   double epoch_loss, epoch_norm;        /* sums over the steps of this epoch */
@@ -6299,7 +4002,7 @@ BDPTI_FN bdpt_status bdpti_trainer_fit(bdpt_trainer *t) {
   return bdpt_model_train_mode(t->model);
 }
 
-/* |g|: slot after slot, each sum a fixed tree (chapter 6). The importance scalars stay outside the
+/* |g|: slot after slot, each sum a fixed tree (chapter 15). The importance scalars stay outside the
  * norm and are not clipped: their gradients are sums over whole layers, often larger than all the
  * others together, and would throttle the weights. `blame` becomes the first parameter whose
  * gradient is not finite. */
@@ -6378,7 +4081,7 @@ BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *t) {
   }
 }
 
-/* 9.9  A trainer's life                                                                 >>trainer
+/* 8.4  A trainer's life                                                                 >>trainer
  *
  * A trainer holds everything between two steps that is not a weight. It borrows the model, the
  * teacher and the subset. Steps per epoch are whole batches: the images left over are dropped, as
@@ -6387,7 +4090,7 @@ BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *t) {
  * Between two steps the model belongs to the caller, who may prune, restore and fuse, or set an
  * importance; the next step takes it as it finds it. Only its image size must stay, because the
  * loader was made for it. The teacher is read and never written; its weights are part of the
- * recipe (9.11), so they should stay as well.
+ * recipe (12.7), so they should stay as well.
  */
 BDPT_API void bdpt_trainer_free(bdpt_trainer *t) {
   int i;
@@ -6464,7 +4167,7 @@ BDPT_API size_t bdpt_trainer_importance(bdpt_trainer *t, double out[2][BDPT_MAX_
   return steps;
 }
 
-/* 9.10  One step                                                                           >>step
+/* 8.5  One step                                                                            >>step
  *
  *   math      loss = (1 - a) CE(z, target) + a D(z', teacher);  D hard: CE(z', argmax teacher),
  *             D soft: >>distill; z' the distillation head's logits, or z if there is one head
@@ -6595,334 +4298,8 @@ BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *t, bdpt_lesson lesson, v
   return bdpti_trainer_learn(t, graph, loss);
 }
 
-/* 9.11  Checkpoints                                                                  >>checkpoint
- *
- *   layout    safetensors; for every parameter X "model.X", "exp_avg.X", "exp_avg_sq.X" and, if
- *             averaged, "ema.X"; "train.state" I64: the words of bdpti_counters; "train.log" I64:
- *             words of the caller's, for bdpt_train the lines of its log
- *   source    PyTorch's names for the moments, so that a script finds them
- *   check     tests/test_train.c: interrupted anywhere, resumed, compared byte by byte
- *
- * Numbers are stored in the type they have in memory, so that a resumed run has the same bits. The
- * random draws need no space (chapter 4.4). A removed layer's weights are saved as long as they are
- * in memory, because the layer may be restored.
- *
- * What a checkpoint must not do is continue another run. Three digests say what must not change
- * between two steps: structure, recipe, images. bdpt_train, which finds its file by itself, also
- * wants to know whether the network at hand is the one that the run began with. It is if its
- * weights have the digest of the beginning (the program was started anew) or that of the moment of
- * saving (a cancelled call is repeated with the same model). After a run with averages the model
- * holds these, and neither digest fits: train on under another name. A trainer by itself does not
- * ask: whoever loads a file into one wants the weights replaced, as chapter 12 does.
- *
- * Two rules protect the one file that matters. Numbers that are not finite are never saved, since
- * they would replace a healthy checkpoint; and loading checks every tensor before it changes one.
- */
-#define BDPTI_STATE_WORDS (sizeof(bdpti_counters) / 8)
-
-BDPTI_FN void bdpti_digest(uint64_t *h, double v) { /* one number more, in order */
-  uint64_t bits;
-  memcpy(&bits, &v, sizeof bits);
-  *h = bdpti_mix64(bdpti_mix64(*h + 1) ^ bits);
-}
-
-BDPTI_FN uint64_t bdpti_digest_weights(const bdpt_model *m, int importance) {
-  uint64_t h = 0;
-  char hash[17];
-  int i;
-  bdpt_model_hash(m, hash);
-  for (i = 0; i < 16; i++) bdpti_digest(&h, hash[i]);
-  for (i = 0; i < 2 * m->config.depth && importance; i++) { /* the scalars, where they train */
-    bdpti_digest(&h, (double)m->importance_data[0][i % 2][i / 2]);
-  }
-  return h;
-}
-
-/* The structure, which changes between steps when a layer is pruned; the recipe and the teacher's
- * weights; which images with which labels, in what portions (the pixels are taken on trust). */
-BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
-  const bdpt_config *c = &t->model->config;
-  const int whole[8] = {c->image, c->patch, c->width, c->depth, c->classes, c->distilled,
-                        c->attn_form, c->extra_gelu};
-  bdpt_recipe r = t->recipe;
-  size_t k;
-  int i;
-  h[0] = 0;
-  h[1] = bdpti_mix64(r.seed) ^ (r.distill ? bdpti_digest_weights(t->teacher, 0) : 0);
-  h[2] = (uint64_t)t->batch + ((uint64_t)t->per_epoch << 32);
-  bdpti_digest(&h[0], c->eps);
-  for (i = 0; i < 8; i++) bdpti_digest(&h[0], whole[i]);
-  for (i = 0; i < 6; i++) bdpti_digest(&h[0], i < 3 ? c->mean[i] : c->std[i - 3]);
-  for (i = 0; i < c->depth; i++) { /* blocks may differ */
-    const bdpt_block *b = &c->block[i];
-    bdpti_digest(&h[0], b->scale);
-    bdpti_digest(&h[0], b->heads + 4096.0 * b->head_dim + 16777216.0 * b->mlp); /* below 2^53 */
-    bdpti_digest(&h[0], b->attention + 4 * b->activation + 16 * b->mlp_form);
-  }
-  for (i = 0; i < BDPTI_FIELDS; i++) bdpti_digest(&h[1], bdpti_field_get(&r, i));
-  for (i = 0; i < r.restarts; i++) bdpti_digest(&h[1], r.restart[i]);
-  for (k = 0; k < t->train->count; k++) {
-    bdpti_digest(&h[2], (double)t->train->index[k]);
-    bdpti_digest(&h[2], t->train->data->label[t->train->index[k]]);
-  }
-}
-
-/* Array k of a trainer as its file knows it: of parameter k / 4, the weights, the two moments, the
- * average. NULL if there is none, or none of that kind. Saving and loading walk the same k. */
-BDPTI_FN bdpt_real *bdpti_stored(bdpt_trainer *t, int k, bdpt_write_tensor *w, char name[112]) {
-  static const char *const prefix[4] = {"model", "exp_avg", "exp_avg_sq", "ema"};
-  const bdpti_moments *s = &t->moments[k / 4];
-  char own[64];
-  int live, a = k % 4; /* a: which of the four */
-  const bdpt_tensor *p = bdpti_param(t, k / 4, &live);
-  bdpti_format(name, 112, "%s.%s", prefix[a], bdpti_param_name(t, k / 4, own));
-  memset(w, 0, sizeof *w);
-  w->name = name, w->ndim = p->ndim;
-  w->dtype = sizeof(bdpt_real) == sizeof(double) ? BDPT_F64 : BDPT_F32;
-  memcpy(w->shape, p->shape, sizeof w->shape);
-  if (s->count == 0 || (a == 3 && !(t->recipe.ema > 0))) return NULL;
-  return a == 0 ? p->data : s->m + (size_t)(a - 1) * s->count;
-}
-
-/* 64-bit words between memory and the little-endian bytes of a file. Turning the bytes of a word
- * round undoes itself, so one function serves both directions. */
-BDPTI_FN void bdpti_words_copy(void *to, const void *from, size_t count) {
-  uint64_t word;
-  size_t i;
-  for (i = 0; i < 8 * count; i++) {
-    memcpy(&word, (const unsigned char *)from + i / 8 * 8, 8);
-    ((unsigned char *)to)[i] = (unsigned char)(word >> 8 * (i % 8));
-  }
-}
-
-/* Copies n words out of a file; 0 if there is no such tensor of that length. */
-BDPTI_FN int bdpti_words_read(const bdpt_safetensors *f, const char *name, void *out, size_t n) {
-  const bdpt_file_tensor *w = bdpt_safetensors_find(f, name);
-  if (!w || w->count != n || w->size != 8 * n) return 0; /* 8 bytes each: some 64-bit dtype */
-  bdpti_words_copy(out, w->bytes, n);
-  return 1;
-}
-
-/* n words as a tensor of the file; `to` has room for their bytes. */
-BDPTI_FN bdpt_write_tensor bdpti_words_put(const char *name, const void *from, size_t n, void *to) {
-  bdpt_write_tensor w = {name, BDPT_I64, 1, {n, 0, 0, 0}, to, 1}; /* one axis; raw bytes */
-  bdpti_words_copy(to, from, n);
-  return w;
-}
-
-BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, unsigned char **bytes, size_t *size) {
-  static const char *const key[2] = {"format", "kind"};
-  static const char *const value[2] = {"pt", "boundarydpt training checkpoint 2"};
-  bdpti_arena a = {t->ctx, NULL, 0}; /* of this call */
-  int k, arrays = 4 * bdpti_params(t);
-  size_t n = 0, most = (size_t)arrays + 2; /* tensors so far; at most */
-  bdpt_write_tensor *w = (bdpt_write_tensor *)bdpti_array(&a, most, sizeof *w);
-  char (*name)[112] = (char (*)[112])bdpti_array(&a, most, sizeof *name); /* w points into it */
-  void *state = bdpti_array(&a, BDPTI_STATE_WORDS, 8), *log = bdpti_array(&a, t->words, 8);
-  bdpt_status status = w && name && state && log ? bdpti_trainer_fit(t) : t->ctx->status;
-  for (k = 0; k < arrays && status == BDPT_OK; k++) {
-    const bdpt_real *data = bdpti_stored(t, k, &w[n], name[n]);
-    if (data && !bdpti_all_finite(t->ctx, t->moments[k / 4].count, data)) {
-      status = bdpti_fail(t->ctx, BDPT_E_NUMERIC, "checkpoint: step %zu: %s is not finite; nothing "
-                          "was saved", (size_t)t->now.step, name[n]);
-    }
-    w[n].data = data, n += data != NULL; /* what does not exist is overwritten by the next */
-  }
-  if (status == BDPT_OK) {
-    bdpti_digests(t, t->now.digest);
-    t->now.weights = bdpti_digest_weights(t->model, t->recipe.importance);
-    w[n++] = bdpti_words_put("train.state", &t->now, BDPTI_STATE_WORDS, state);
-    w[n++] = bdpti_words_put("train.log", t->log, t->words, log);
-    status = bdpt_safetensors_build(t->ctx, w, n, key, value, 2, bytes, size);
-  }
-  bdpti_arena_free(&a);
-  return status;
-}
-
-/* Array k against the file, or out of it. A layer that is out of the network may be missing there:
- * a saved and reloaded model has lost it. */
-BDPTI_FN bdpt_status bdpti_array_load(bdpt_trainer *t, const bdpt_safetensors *f, int k, int read,
-                                      const char *file) {
-  bdpt_write_tensor w;
-  char name[112];
-  bdpt_real *data = bdpti_stored(t, k, &w, name); /* where it goes, and what it must look like */
-  const bdpt_file_tensor *from = bdpt_safetensors_find(f, name);
-  int live;
-  bdpti_param(t, k / 4, &live);
-  if (!data || (!from && !live)) return BDPT_OK;
-  if (read) return bdpt_safetensors_read(t->ctx, from, data, from->count);
-  if (from && from->dtype == w.dtype && from->ndim == w.ndim &&
-      !memcmp(from->shape, w.shape, (size_t)w.ndim * sizeof *w.shape)) {
-    return BDPT_OK;
-  }
-  return bdpti_fail(t->ctx, BDPT_E_FORMAT, "%s: no tensor %s of the model's shape", file, name);
-}
-
-/* Checks everything before it changes anything but the room for moments. */
-BDPTI_FN bdpt_status bdpti_trainer_take(bdpt_trainer *t, const bdpt_safetensors *f,
-                                        const char *file) {
-  const bdpt_file_tensor *log = bdpt_safetensors_find(f, "train.log");
-  size_t words = log && t->log ? log->count : 0; /* a trainer without a log leaves it in the file */
-  bdpti_counters state;
-  uint64_t own[3], start = t->now.start;
-  const char *other;
-  int k, count = 4 * bdpti_params(t);
-  if (!bdpti_words_read(f, "train.state", &state, BDPTI_STATE_WORDS) || words > t->room) {
-    return bdpti_fail(t->ctx, BDPT_E_FORMAT, "%s: not a training checkpoint of this version", file);
-  } /* the words have no version: another number of them is another version */
-  bdpti_digests(t, own);
-  other = state.digest[0] != own[0] ? "a network of another structure"
-        : state.digest[1] != own[1] ? "another recipe or teacher"
-        : state.digest[2] != own[2] ? "another training subset"
-        : start && start != state.start && start != state.weights ? "other initial weights" : NULL;
-  if (other) {
-    return bdpti_fail(t->ctx, BDPT_E_STATE, "%s: this checkpoint belongs to a run with %s; remove "
-                      "the file to start over", file, other);
-  }
-  if (bdpti_trainer_fit(t) != BDPT_OK) return t->ctx->status;
-  for (k = 0; k < 2 * count; k++) { /* first round: check; second round: read */
-    if (bdpti_array_load(t, f, k % count, k >= count, file) != BDPT_OK) return t->ctx->status;
-  }
-  if (words && bdpti_words_read(f, "train.log", t->log, words)) t->words = words;
-  t->now = state;
-  return BDPT_OK;
-}
-
-BDPT_API bdpt_status bdpt_trainer_parse(bdpt_trainer *t, const void *bytes, size_t size,
-                                        const char *name) {
-  bdpt_safetensors f;
-  bdpt_status status = bdpt_safetensors_parse(t->ctx, bytes, size, name, &f);
-  if (status == BDPT_OK) status = bdpti_trainer_take(t, &f, name);
-  bdpt_safetensors_close(&f);
-  return status;
-}
-
-#ifndef BDPT_NO_STDIO
-BDPT_API bdpt_status bdpt_trainer_save(bdpt_trainer *t, const char *path) {
-  unsigned char *bytes = NULL;
-  size_t size = 0;
-  bdpt_status status = bdpt_trainer_build(t, &bytes, &size);
-  if (!status) status = bdpt_file_write(t->ctx, path, bytes, size);
-  bdpt_release(t->ctx, bytes, size);
-  return status;
-}
-
-BDPT_API bdpt_status bdpt_trainer_load(bdpt_trainer *t, const char *path) {
-  bdpt_safetensors f;
-  bdpt_status status = bdpt_safetensors_open(t->ctx, path, &f);
-  if (status == BDPT_OK) status = bdpti_trainer_take(t, &f, path);
-  bdpt_safetensors_close(&f);
-  return status;
-}
-
-/* The same with words of the caller's. */
-BDPTI_FN bdpt_status bdpti_trainer_write(bdpt_trainer *t, const char *path, void *log, size_t n) {
-  bdpt_status status;
-  t->log = log, t->words = n;
-  status = bdpt_trainer_save(t, path);
-  t->log = NULL, t->words = 0;
-  return status;
-}
-
-BDPTI_FN int bdpti_checkpoint_exists(const char *path) {
-  FILE *f = fopen(path, "rb");
-  if (f) fclose(f);
-  return f != NULL;
-}
-#endif
-
-/* 9.12  A whole run                                                                         >>run
- *
- * An epoch ends with an evaluation, a line of the log and a checkpoint. The loop below has one
- * state only, (steps done, lines done), and asks at each turn which comes next, a step or the end
- * of an epoch. So it does not matter where a run was interrupted, between two steps or in the
- * middle of an evaluation: the next call finds the same state and goes on, or is done at once.
- *
- * A file is written at the end of every epoch, or, with hooks.checkpoint_images, whenever so many
- * more images were trained on; always at the end of the run, and when a hook asks to stop. Saving
- * costs a copy of three or four numbers per weight, and the disk's time; where an epoch takes
- * seconds, a longer interval is the better choice.
- *
- * With recipe.ema the averaged weights are evaluated and stand in the model at the end; that is
- * what one averages for. DEVIATION: the released code keeps an average but evaluates the raw
- * weights; leave ema at 0 for that.
- */
-#define BDPTI_LINE_WORDS (sizeof(bdpt_epoch) / 8)
-
-/* Saves, or continues from the checkpoint if there is one. */
-BDPTI_FN bdpt_status bdpti_train_file(bdpt_trainer *t, int save) {
-  const char *path = t->hooks.checkpoint;
-  if (!path) return BDPT_OK;
-#ifdef BDPT_NO_STDIO
-  (void)save;
-  return bdpti_fail(t->ctx, BDPT_E_IO, "%s: built without files", path);
-#else
-  if (save) return bdpt_trainer_save(t, path);
-  return bdpti_checkpoint_exists(path) ? bdpt_trainer_load(t, path) : BDPT_OK;
-#endif
-}
-
-/* Evaluates, writes the epoch's line and saves. */
-BDPTI_FN bdpt_status bdpti_train_epoch(bdpt_trainer *t, bdpt_epoch *line) {
-  double steps = (double)t->per_epoch; /* to turn sums into means */
-  bdpt_status status = BDPT_OK;
-  memset(line, 0, sizeof *line); /* the padding too: lines are saved and compared as bytes */
-  bdpt_trainer_swap_ema(t);
-  if (t->held) status = bdpti_judge(t->model, t->held, &t->hooks, &line->held);
-  bdpt_trainer_swap_ema(t);
-  if (status != BDPT_OK) return status;
-  t->words += BDPTI_LINE_WORDS; /* the log has a line more */
-  line->epoch = (int)(t->words / BDPTI_LINE_WORDS);
-  line->lr = bdpt_schedule(&t->recipe, ((double)t->now.step - 1.0) / steps); /* the last step's */
-  line->loss = t->now.epoch_loss / steps, line->grad_norm = t->now.epoch_norm / steps;
-  if (t->hooks.checkpoint_images > 0 && line->epoch < t->recipe.epochs) return BDPT_OK;
-  return bdpti_train_file(t, 1);
-}
-
-/* One step, its report, and a checkpoint if it is time. */
-BDPTI_FN bdpt_status bdpti_train_step(bdpt_trainer *t, double accuracy) {
-  double every = t->hooks.checkpoint_images, loss;
-  size_t total = t->per_epoch * (size_t)t->recipe.epochs * t->batch, done; /* images */
-  bdpt_status status = bdpt_trainer_step(t, NULL);
-  if (status != BDPT_OK) return status;
-  done = (size_t)t->now.step * t->batch;
-  loss = t->now.epoch_loss / (double)((t->now.step - 1) % t->per_epoch + 1); /* mean so far */
-  status = bdpti_tell(&t->hooks, "train", done, total, loss, accuracy);
-  if (status != BDPT_OK || !(every > 0)) return status;
-  if (floor((double)done / every) == floor((double)(done - t->batch) / every)) return BDPT_OK;
-  return bdpti_train_file(t, 1); /* the step has crossed a multiple */
-}
-
-BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bdpt_subset *train,
-                                const bdpt_subset *held, const bdpt_recipe *recipe,
-                                const bdpt_hooks *hooks, bdpt_epoch *log) {
-  bdpt_trainer *t = bdpt_trainer_create(model, teacher, train, recipe);
-  size_t epochs, lines; /* of the run; of the log so far */
-  bdpt_status status;
-  bdpt_epoch *line;
-  if (!t) return model->ctx->status;
-  epochs = (size_t)t->recipe.epochs;
-  t->held = held && held->count ? held : NULL;
-  if (hooks) t->hooks = *hooks;
-  t->log = line = (bdpt_epoch *)bdpti_array(&t->loader.arena, epochs, sizeof *line);
-  t->room = epochs * BDPTI_LINE_WORDS; /* a load may fill it */
-  t->now.start = bdpti_digest_weights(model, t->recipe.importance);
-  status = line ? BDPT_OK : model->ctx->status;
-  if (!status && t->held) status = bdpti_loader_check(model->ctx, &model->config, held);
-  if (!status) status = bdpti_train_file(t, 0);
-  while (!status && (lines = t->words / BDPTI_LINE_WORDS) < epochs) {
-    double accuracy = lines && t->held ? line[lines - 1].held.top1 : (double)NAN; /* the latest */
-    if (t->now.step < (lines + 1) * t->per_epoch) status = bdpti_train_step(t, accuracy);
-    else status = bdpti_train_epoch(t, line + lines);
-  }
-  if (!status) bdpt_trainer_swap_ema(t); /* the averages stay in the model */
-  if (status == BDPT_CANCELLED && bdpti_train_file(t, 1) != BDPT_OK) status = model->ctx->status;
-  if (log && line) memcpy(log, line, epochs * sizeof *log);
-  bdpt_trainer_free(t);
-  return status;
-}
 /* =================================================================================================
- * 10  DEPTH PRUNING                                                                        >>prune
+ * 9  DEPTH PRUNING                                                                         >>prune
  * =================================================================================================
  * A width pruner makes layers narrower; a depth pruner takes whole layers away. That is what makes
  * a network fast, because the numbers of a layer are computed together and the layers one after
@@ -6942,11 +4319,11 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
  * once and heals fast in training, losing an attention layer hardly hurts and heals badly. So a
  * score taken before recovery ranks them the wrong way round, and no score compares them fairly.
  * Two questions are therefore kept apart: how many of each kind, answered by predicting the
- * accuracy AFTER recovery from the two counts (chapter 11), and which ones of a kind, answered by
- * letting the network learn it (chapter 12). Here are the operations that both build on.
+ * accuracy AFTER recovery from the two counts (chapter 10), and which ones of a kind, answered by
+ * letting the network learn it (chapter 11). Here are the operations that both build on.
  */
 
-/* 10.1  Removing and restoring
+/* 9.1  Removing and restoring
  *
  * Removal is a change of state: the weights stay in memory, inactive, until the model is saved, so
  * that a removal can be taken back.
@@ -7032,7 +4409,7 @@ BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *m, int layer, int which) {
                     d, f, layer, f, d);
 }
 
-/* 10.2  Fusing                                                                             >>fuse
+/* 9.2  Fusing                                                                              >>fuse
  *
  *   math      W = W2 W1,  b = W2 b1 + b2
  *   shape     W1[F,D] b1[F] W2[D,F] b2[D] -> W[D,D] b[D]
@@ -7095,7 +4472,7 @@ BDPT_API bdpt_status bdpt_fuse_all(bdpt_model *m) {
   return BDPT_OK;
 }
 
-/* 10.3  Fitting                                                                             >>fit
+/* 9.3  Fitting                                                                              >>fit
  *
  *   math      W, b = argmin sum_t |y_t - W x_t - b|^2 + r |W|^2
  *             X = x - mean x, Y = y - mean y, G = sum X X^T, C = sum Y X^T, r = lambda trace(G) / D
@@ -7450,7 +4827,7 @@ BDPT_API bdpt_status bdpt_fit(bdpt_model *m, int type, int layer, const bdpt_sub
   return bdpt_fit_all(m, which, data, options, out);
 }
 
-/* 10.4  What a network costs                                                               >>cost
+/* 9.4  What a network costs                                                                >>cost
  *
  *   math      MACs = C P^2 D n + sum over blocks of [attention: 4 N D hd + 2 N^2 hd, or N D^2 when
  *             fitted] + [MLP: 2 N D F, or N D^2 when fused or fitted] + H D K
@@ -7459,7 +4836,7 @@ BDPT_API bdpt_status bdpt_fit(bdpt_model *m, int type, int layer, const bdpt_sub
  *
  * n = (image / P)^2 patches, N = n + 1 (+ 1 distilled) tokens, H heads at the output. Norms,
  * softmax, GELU and residual sums are not counted, as everywhere in the literature. With
- * config.merge, N is what is left of the tokens in each half of each block, and the cosines of 8.6
+ * config.merge, N is what is left of the tokens in each half of each block, and the cosines of 7.6
  * are counted among the products.
  */
 BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
@@ -7492,12 +4869,12 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
 
 
 /* =================================================================================================
- * 11  HOW MANY LAYERS OF EACH TYPE: THE MODEL ACCURACY PREDICTOR                              >>map
+ * 10  HOW MANY LAYERS OF EACH TYPE: THE MODEL ACCURACY PREDICTOR                              >>map
  * =================================================================================================
  * A block of a vision transformer offers two layers to remove: its attention, and the activation
  * between its two linears. Somebody names a budget, k layers in all. Before asking which layers one
  * must ask how many of each type: k attention layers and no activation, none and k, or a split.
- * Chapter 12 shows why no score computed layer by layer can answer: the scores of the two types
+ * Chapter 11 shows why no score computed layer by layer can answer: the scores of the two types
  * live on different scales, and the accuracy right after a removal says little about the accuracy
  * after recovery. The only coin in which both types are counted alike is the accuracy of the pruned
  * network after it has been trained again.
@@ -7506,11 +4883,11 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
  * paper trains a few networks a little and draws a smooth surface through what they reached,
  * a polynomial P(a, t) of the retained shares n/L of attention layers and of activations. This
  * chapter is that surface: plain arithmetic on (a, t, accuracy) triples, in double. Where the
- * triples come from is section 12.4. Two warnings. A budget line that leaves the measured region is
+ * triples come from is section 11.4. Two warnings. A budget line that leaves the measured region is
  * extrapolation, and a polynomial extrapolates badly. And a, t should be exact fractions: 11/12
  * typed as 0.92 moves every coefficient. */
 
-/* 11.1  The polynomial
+/* 10.1  The polynomial
  *
  *   math      P(a,t) = sum_k theta_k a^i(k) t^j(k),  i + j <= D: (D+1)(D+2)/2 terms
  *   source    PAPER_NOTES.md, MAP. The paper defines a degree per variable, i, j <= D, and uses the
@@ -7520,7 +4897,7 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
  * Why a polynomial, and why a low one? Accuracy falls slowly at first and faster later, for either
  * type, and a little faster still when both are gone: a plane with a bend in each direction and one
  * product term, six numbers. Between points a twelfth apart nothing sharper can be seen through
- * half a point of noise. Section 11.3 lets the data object. The terms are numbered by rising total
+ * half a point of noise. Section 10.3 lets the data object. The terms are numbered by rising total
  * degree, then by falling power of a: 1, a, t, a^2, at, t^2, ... as the paper prints them. */
 #define BDPTI_MAP_DEGREE 4 /* the highest that is tried, the paper's limit too */
 
@@ -7552,7 +4929,7 @@ BDPT_API double bdpt_map_predict(const bdpt_map *map, double attention, double a
   return bdpti_dot64(map->theta, x, (size_t)map->terms);
 }
 
-/* 11.2  Least squares that knows its rank                                         >>least-squares
+/* 10.2  Least squares that knows its rank                                         >>least-squares
  *
  *   math      A = U S V^T;  A^+ = sum over {q : s_q > cutoff * |A|} of v_q u_q^T / s_q
  *   shape     A[m,n] -> A^+[n,m]; any m, n >= 1; theta = A^+ y
@@ -7626,7 +5003,7 @@ BDPTI_FN int bdpti_pseudo_inverse(double *a, size_t rows, size_t cols, double cu
   return rank;
 }
 
-/* 11.3  The degree                                                                     >>map-degree
+/* 10.3  The degree                                                                     >>map-degree
  *
  *   math      for each pair {i,j} of points: fit without the pair, e = P(pair) - accuracy(pair)
  *             RMSE = sqrt(mean of e^2 over all 2 * n(n-1)/2 errors); least RMSE wins
@@ -7797,7 +5174,7 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
   return BDPT_OK;
 }
 
-/* 11.4  How much of the choice is noise                                                 >>map-noise
+/* 10.4  How much of the choice is noise                                                 >>map-noise
  *
  *   math      y' = y + clip(sd * N(0,1), -c, c); degree, surface and split again from y'
  *   source    PAPER_NOTES.md, MAP (500 trials, sd or variance 0.1, c = 0.5)
@@ -7841,7 +5218,7 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
   return status;
 }
 
-/* 11.5  What the published example says, and what it does not
+/* 10.5  What the published example says, and what it does not
  *
  * The authors publish one data set, 22 measured points of DeiT-Base (tests/test_map.c has them). A
  * reader who runs bdpt_map_fit on it learns the following. Degree 2 wins, and the printed
@@ -7860,27 +5237,34 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
  * and 0.2 in the printed polynomial) drown in noise. So measure where you intend to prune. */
 
 /* =================================================================================================
- * 12  THE METHOD                                                                           >>method
+ * 11  THE METHOD                                                                           >>method
  * =================================================================================================
  * Everything so far was machinery. This chapter is the argument: which layers of a trained vision
  * transformer can be taken away, how to find them, and how to get the accuracy back.
  *
- * A block has two removable layers, its attention and its activation (chapter 10). A natural plan
+ * A block has two removable layers, its attention and its activation (chapter 9). A natural plan
  * is to give every layer an importance, rank all 2L of them and remove the smallest. The first
- * observation (12.2) says why that fails: the importance of the two types differs by orders of
+ * observation (11.2) says why that fails: the importance of the two types differs by orders of
  * magnitude for reasons of size and scale, so a common ranking removes one type only. The second
- * (12.3) says that a fairer-looking measure fails too: the accuracy lost at the moment of removal
+ * (11.3) says that a fairer-looking measure fails too: the accuracy lost at the moment of removal
  * ranks attention far before activation, and after a short training the ranking is a different one.
  * Two rules follow. Never compare importance across types. Judge a removal by recovered accuracy.
  *
  * The rules leave two questions. How many of each type? Only recovered accuracy can tell, so
- * measure it on a small set of pruned networks (12.4) and interpolate (chapter 11). Which ones?
+ * measure it on a small set of pruned networks (11.4) and interpolate (chapter 10). Which ones?
  * Within a type importance is comparable, so learn it, remove the least important layer of one
- * type, train on, remove one of the other (12.5). Then recover what is left to recover, with the
- * dense network as teacher, and fuse the linears that lost the activation between them (12.6,
- * 12.7). Section 12.8 is all of it in one call. */
+ * type, train on, remove one of the other (11.5). Then recover what is left to recover, with the
+ * dense network as teacher, and fuse the linears that lost the activation between them (11.6,
+ * 11.7). Section 11.8 is all of it in one call. */
 
-/* 12.1  Long calls                                                                        >>studies
+/* From >>checkpoint. */
+BDPTI_FN int bdpti_words_read(const bdpt_safetensors *f, const char *name, void *out, size_t n);
+#ifndef BDPT_NO_STDIO
+BDPTI_FN int bdpti_checkpoint_exists(const char *path);
+BDPTI_FN bdpt_status bdpti_trainer_write(bdpt_trainer *t, const char *path, void *log, size_t n);
+#endif
+
+/* 11.1  Long calls                                                                        >>studies
  *
  * The calls of this chapter run for minutes to days. Each reports progress, can be stopped at any
  * step, and continues from a file to the same bits. A study holds what they share: a copy of the
@@ -7892,7 +5276,7 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
  * of its own for resuming, and there is no second order of events that could differ from the first.
  * Nor has a call code for failure: after the first one the rest of the plan does nothing.
  *
- * The file is the trainer's checkpoint (chapter 9) with the journal as its log: a key, the ordinal
+ * The file is the trainer's checkpoint (12.7) with the journal as its log: a key, the ordinal
  * of the training, a number of the call's own, and the list. The trainer refuses another recipe,
  * structure or training subset; the key is a hash of what else decides the result. To start over
  * silently would throw away somebody's hours; to continue would mix two experiments. */
@@ -8017,7 +5401,7 @@ BDPTI_FN void bdpti_study_copy(bdpti_study *s) {
 }
 
 /* Every removal of a study. What stands in the place of the layer when training goes on is for the
- * caller to say: the identity, as in the paper, or the map of 10.3. DEVIATION: the map is ours, and
+ * caller to say: the identity, as in the paper, or the map of 9.3. DEVIATION: the map is ours, and
  * off unless asked for. It is fitted to the study's training images and to the network as it is at
  * this moment, after the trainings before. If a file brings the weights, only their place is made.
  */
@@ -8115,7 +5499,7 @@ BDPTI_FN void bdpti_study_run(bdpti_study *s, int epoch, double *out) {
   if (!known) bdpti_study_report(s, (double)NAN, 1);
 }
 
-/* 12.2  First observation: the two types live on different scales                      >>disparity
+/* 11.2  First observation: the two types live on different scales                      >>disparity
  *
  *   math      h = m f + (1-m) r,  dL/dm = sum dL/dh (f - r)
  *             attention   f = MHSA(u)[B,N,D],  r = u (or 0, or x: what its removal leaves)
@@ -8188,7 +5572,7 @@ BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_subset *
   return bdpti_study_close(&s);
 }
 
-/* 12.3  Second observation: damage and recovery rank layers differently                >>recovery
+/* 11.3  Second observation: damage and recovery rank layers differently                >>recovery
  *
  *   math      before, at_once, after[e]: held-out accuracy of the network, of the network without
  *             one layer, and of that after e epochs of training; for each of the 2L layers
@@ -8281,7 +5665,7 @@ BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int 
   bdpti_rank(score, depth, order);
 }
 
-/* 12.4  How many of each type: measuring for the predictor                              >>collect
+/* 11.4  How many of each type: measuring for the predictor                              >>collect
  *
  *   algorithm 1   from the dense network: remove one layer of a type, train briefly, measure;
  *                 repeat on the result. Once along attention, once along activation.
@@ -8289,7 +5673,7 @@ BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int 
  *   source        PAPER_NOTES.md, MAP (algorithms 1 and 2)
  *   check         tests/test_method.c: the published design point by point; ratios; inheritance
  *
- * The predictor of chapter 11 needs networks with different numbers of removed layers, each at its
+ * The predictor of chapter 10 needs networks with different numbers of removed layers, each at its
  * recovered accuracy. To recover each from the dense network would cost dozens of long trainings.
  * Here every network inherits the weights of the one with a layer less, so that each has only one
  * more wound to heal, and a few epochs do. The price is that the n-th network on an axis has
@@ -8410,7 +5794,7 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_subset
   return bdpti_study_close(&s);
 }
 
-/* 12.5  Which ones: learning the importance                                               >>search
+/* 11.5  Which ones: learning the importance                                               >>search
  *
  *   forward   y = f(x) while the mask of the layer is 1, r(x) after it became 0
  *   backward  dL/dm at the mask is handed to a scalar beside it (straight through); AdamW moves the
@@ -8421,7 +5805,7 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_subset
  *
  * Each layer has two parameters. The mask says whether it is there; nothing learns it. The scalar
  * importance learns and is never used in the forward pass. It starts at 0, and since a step of
- * descent subtracts the gradient of section 12.2, it falls where less of the layer would lower the
+ * descent subtracts the gradient of section 11.2, it falls where less of the layer would lower the
  * loss. After a while the smallest scalar of a type belongs to the layer that the network misses
  * least, given the layers that are gone already.
  *
@@ -8540,14 +5924,14 @@ BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_subset *train,
   return bdpti_study_close(&s);
 }
 
-/* 12.6  Fusing with a certificate                                                     >>certificate
+/* 11.6  Fusing with a certificate                                                     >>certificate
  *
  *   math      difference = max |fused - unfused| / max |unfused| over all logits of all images
  *   bound     1e-5 in float, 1e-12 in double
  *   source    PAPER_NOTES.md, Fusion
  *   check     tests/test_method.c: nothing to fuse, exactness, a disagreement made by hand
  *
- * On paper fusing is exact (chapter 10). In a machine it sums in another order, so logits move in
+ * On paper fusing is exact (chapter 9). In a machine it sums in another order, so logits move in
  * their last digits, and a user who is told "exact" should be able to see the digits. An arg-max
  * can turn only if the two logits it hangs between are closer than twice the largest change. So a
  * disagreement is counted as a near tie if, before fusing, the two logits differed by less than
@@ -8628,9 +6012,9 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
   return status;
 }
 
-/* 12.7  Recovery with the dense network as teacher                                         >>stage2
+/* 11.7  Recovery with the dense network as teacher                                         >>stage2
  *
- *   math      loss = (1 - a) CE(z, label) + a D(z, teacher's z)              (chapter 9)
+ *   math      loss = (1 - a) CE(z, label) + a D(z, teacher's z)              (chapter 8)
  *   source    PAPER_NOTES.md, Stage 2
  *   check     tests/test_method.c: against the same calls made one by one; resumed
  *
@@ -8677,7 +6061,7 @@ BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const b
   return status;
 }
 
-/* 12.8  Both stages                                                                     >>two-stage
+/* 11.8  Both stages                                                                     >>two-stage
  *
  *   stage 1   measure points, fit the surface, split the budget; search the layers on a copy
  *   stage 2   remove them from the dense network, fine-tune, fuse
@@ -8759,6 +6143,944 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_subset *train,
 }
 
 /* =================================================================================================
+ * 12  DATA AND LONG RUNS                                                                     >>data
+ * =================================================================================================
+ * Where images come from (12.1, 12.2), how they are resized and disturbed (12.3 to 12.5), how an
+ * answer is judged (12.6), and the loop that repeats a step, reports, saves and resumes
+ * (12.7, 12.8).
+ */
+
+/* 12.1  CIFAR-100                                                                         >>cifar
+ *
+ *   layout    record i at offset 3074 i:  coarse label, fine label, 1024 red, 1024 green, 1024 blue
+ *   source    Krizhevsky, "Learning multiple layers of features from tiny images", 2009, and the
+ *             page of the data set; train.bin has 50000 records, test.bin 10000
+ *   check     tests/test_data.c: truncated, empty and mislabelled files; both ends of a good one
+ *
+ * The format has no header and no count, so its length is the only evidence of its kind. A length
+ * that is not a multiple of 3074 or one label out of range means another format (CIFAR-10's records
+ * have 3073 bytes) or a broken download, and the whole file is refused.
+ */
+BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, size_t size,
+                                         const char *name, bdpt_dataset *out) {
+  const bdpt_dataset shape = {size / 3074, 100, 20, 32, 32, NULL, NULL, NULL, NULL, NULL};
+  const unsigned char *p = (const unsigned char *)bytes; /* record i */
+  size_t i, n = shape.count, rest = size - n * 3074; /* rest: bytes of a record cut off */
+  bdpt_status status = BDPT_OK;
+  memset(out, 0, sizeof *out);
+  if (size == 0) return bdpti_fail(ctx, BDPT_E_FORMAT, "%s: the file is empty", name);
+  if (rest) {
+    return bdpti_fail(ctx, BDPT_E_FORMAT, "%s: record %zu, at offset %zu, has %zu bytes instead of "
+                      "3074", name, n, n * 3074, rest);
+  }
+  *out = shape;
+  out->pixels = (unsigned char *)bdpti_alloc(ctx, n * 3072); /* [n,3,32,32], the file's order */
+  out->label = (unsigned short *)bdpti_alloc(ctx, n * sizeof *out->label);
+  out->coarse = (unsigned short *)bdpti_alloc(ctx, n * sizeof *out->coarse);
+  if (!out->pixels || !out->label || !out->coarse) status = ctx->status;
+  for (i = 0; i < n && status == BDPT_OK; i++, p += 3074) {
+    int fine = p[0] < 20, limit = fine ? 100 : 20; /* the label to check, and to blame */
+    if (p[fine] >= limit) {
+      status = bdpti_fail(ctx, BDPT_E_FORMAT, "%s: record %zu, at offset %zu: %s label %d is not "
+                          "below %d", name, i, i * 3074, fine ? "fine" : "coarse", p[fine], limit);
+    }
+    out->coarse[i] = p[0], out->label[i] = p[1];
+    memcpy(out->pixels + i * 3072, p + 2, 3072);
+  }
+  if (status != BDPT_OK) bdpt_dataset_free(ctx, out);
+  return status;
+}
+
+#ifndef BDPT_NO_STDIO
+BDPT_API bdpt_status bdpt_cifar100_load(bdpt_context *ctx, const char *path, bdpt_dataset *out) {
+  unsigned char *bytes;
+  size_t size;
+  bdpt_status status = bdpt_file_read(ctx, path, &bytes, &size);
+  memset(out, 0, sizeof *out);
+  if (!status) status = bdpt_cifar100_parse(ctx, bytes, size, path, out);
+  bdpt_release(ctx, bytes, size + 1); /* NULL after a failed read */
+  return status;
+}
+#endif
+
+BDPTI_FN size_t bdpti_image_bytes(const bdpt_dataset *d) {
+  return (size_t)3 * (size_t)d->height * (size_t)d->width; /* [3,h,w] */
+}
+
+/* Frees what bdpt_cifar100_parse made. A data set with `fetch` is the caller's own to free. */
+BDPT_API void bdpt_dataset_free(bdpt_context *ctx, bdpt_dataset *d) {
+  bdpti_free(ctx, d->pixels, d->count * bdpti_image_bytes(d));
+  bdpti_free(ctx, d->label, d->count * sizeof *d->label);
+  bdpti_free(ctx, d->coarse, d->count * sizeof *d->coarse);
+  memset(d, 0, sizeof *d);
+}
+
+/* 12.2  Choosing images                                                                  >>subset
+ *
+ * Accuracy that selects something (a layer to remove, an epoch to keep) must come from images that
+ * no weight was fitted to, and the final accuracy from images that selected nothing. So a data set
+ * is divided before anything else happens: `rest` trains, `held` decides, the test file is read
+ * once at the end. Both divisions below treat every class alike; with ten images per class, a draw
+ * that ignored classes would leave some class with four and another with sixteen.
+ *
+ * One walk serves both. Visit the images in a shuffled order and number those of each class 0, 1,
+ * 2, ...: an image's rank. Classes a b a a b have the ranks 0 0 1 2 1. The split holds back the
+ * ranks below per_class. The sample sorts by rank: first one image of every class, then a second
+ * one of every class, and so on, here a b, a b, a; the beginning of that list is as balanced as its
+ * length allows, and a smaller sample is always the beginning of a larger one of the same seed.
+ */
+BDPTI_FN bdpt_status bdpti_subset_make(bdpt_context *ctx, const bdpt_dataset *data, size_t count,
+                                       bdpt_subset *out) {
+  size_t bytes = SIZE_MAX; /* stays after an overflow, and is refused */
+  bdpti_mul(count, sizeof *out->index, &bytes);
+  out->index = (size_t *)bdpti_alloc(ctx, bytes);
+  out->count = out->index ? count : 0;
+  out->data = data;
+  return out->index ? BDPT_OK : ctx->status;
+}
+
+BDPT_API void bdpt_subset_free(bdpt_context *ctx, bdpt_subset *s) {
+  bdpti_free(ctx, s->index, s->count * sizeof *s->index);
+  memset(s, 0, sizeof *s);
+}
+
+BDPT_API bdpt_status bdpt_subset_all(bdpt_context *ctx, const bdpt_dataset *d, bdpt_subset *out) {
+  bdpt_status status = bdpti_subset_make(ctx, d, d->count, out);
+  size_t i;
+  for (i = 0; i < out->count; i++) out->index[i] = i;
+  return status;
+}
+
+/* A caller's own data set may hold anything, so indices and labels are checked before use. */
+BDPTI_FN bdpt_status bdpti_subset_check(bdpt_context *ctx, const bdpt_dataset *data,
+                                        const size_t *index, size_t count) {
+  size_t i;
+  for (i = 0; i < count; i++) {
+    size_t at = index ? index[i] : i;
+    if (at >= data->count) {
+      return bdpti_fail(ctx, BDPT_E_ARGUMENT, "image %zu of a data set of %zu", at, data->count);
+    }
+    if (data->label[at] < data->classes) continue;
+    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "image %zu: label %d is not below %d, the number of "
+                      "classes", at, (int)data->label[at], data->classes);
+  }
+  return BDPT_OK;
+}
+
+/* The workspace as order[n], positions shuffled; rank[n], by position; n + 1 zeros; seen[classes],
+ * the size of each class. index NULL: all images. NULL on failure. */
+BDPTI_FN size_t *bdpti_ranks(bdpt_context *ctx, const bdpt_dataset *data, const size_t *index,
+                             size_t n, bdpt_rng r) {
+  size_t bytes = SIZE_MAX, words, *order, i;
+  if (bdpti_subset_check(ctx, data, index, n) != BDPT_OK) return NULL;
+  if (bdpti_add(n, (size_t)data->classes + 1, &words)) bdpti_mul(words, 3 * sizeof *order, &bytes);
+  order = (size_t *)bdpti_scratch(ctx, bytes); /* valid until the next kernel runs */
+  if (!order) return NULL;
+  memset(order, 0, bytes);
+  for (i = 0; i < n; i++) order[i] = i;
+  bdpti_shuffle(order, n, &r);
+  for (i = 0; i < n; i++) {
+    size_t at = order[i], *seen = order + 3 * n + 1;
+    order[n + at] = seen[data->label[index ? index[at] : at]]++;
+  }
+  return order;
+}
+
+BDPT_API bdpt_status bdpt_split(bdpt_context *ctx, const bdpt_dataset *data, int per_class,
+                                uint64_t seed, bdpt_subset *rest, bdpt_subset *held) {
+  size_t *order, i, n = data->count, want, r = 0, h = 0, each = (size_t)per_class;
+  memset(rest, 0, sizeof *rest);
+  memset(held, 0, sizeof *held);
+  if (per_class < 0) return bdpti_fail(ctx, BDPT_E_ARGUMENT, "split: %d per class", per_class);
+  order = bdpti_ranks(ctx, data, NULL, n, bdpti_draws(seed, BDPTI_DRAW_SPLIT, 0, 0));
+  for (i = 0; order && i < (size_t)data->classes; i++) {
+    size_t seen = order[3 * n + 1 + i]; /* the images of class i */
+    if (seen >= each) continue;
+    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "split: class %zu has %zu images, %d wanted", i, seen,
+                      per_class);
+  }
+  want = each * (size_t)data->classes; /* every class has `each`, so this is at most n */
+  if (!order || bdpti_subset_make(ctx, data, n - want, rest) != BDPT_OK ||
+      bdpti_subset_make(ctx, data, want, held) != BDPT_OK) {
+    bdpt_subset_free(ctx, rest);
+    return ctx->status;
+  }
+  for (i = 0; i < n; i++) { /* by rank within its class; both lists stay in the order of the file */
+    if (order[n + i] < each) held->index[h++] = i;
+    else rest->index[r++] = i;
+  }
+  return BDPT_OK;
+}
+
+/* The sort is a counting sort, which leaves equal ranks in the shuffled order. */
+BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, size_t count,
+                                 uint64_t seed, bdpt_subset *out) {
+  bdpt_rng r = bdpti_draws(seed, BDPTI_DRAW_SAMPLE, 0, 0);
+  size_t *order, *rank, *start, i, n = from->count;
+  memset(out, 0, sizeof *out);
+  if (count > n) {
+    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "sample: %zu images wanted, the subset has %zu",
+                      count, n);
+  }
+  order = bdpti_ranks(ctx, from->data, from->index, n, r);
+  if (!order || bdpti_subset_make(ctx, from->data, count, out) != BDPT_OK) return ctx->status;
+  rank = order + n;
+  start = rank + n; /* [n + 1]: how many images have a smaller rank */
+  for (i = 0; i < n; i++) start[rank[i] + 1]++;
+  for (i = 1; i <= n; i++) start[i] += start[i - 1];
+  for (i = 0; i < n; i++) {
+    size_t place = start[rank[order[i]]]++; /* the next free one of its rank */
+    if (place < count) out->index[place] = from->index[order[i]];
+  }
+  return BDPT_OK;
+}
+
+/* 12.3  Resizing bytes as Pillow does                                                    >>resize
+ *
+ *   math      out[o] = clip(round(sum_i w[o,i] in[i])),  w[o,i] = k((i - c + 1/2) / s) / sum,
+ *             c = (o + 1/2) in/out,  s = max(1, in/out),  k = the cubic of 7.4 with a = -1/2
+ *   shape     planes[C,H,W] -> [C,H,W'] -> [C,H',W']
+ *   source    the arithmetic of Pillow's Resample.c: weights with 22 fractional bits, rows first,
+ *             each pass rounded and clipped to a byte, a pass that keeps its size skipped
+ *   check     tests/test_data.c: bytes equal to Pillow's for seven pairs of sizes
+ *
+ * DeiT's published weights saw images that Pillow had resized, so "bicubic" alone is not enough: a
+ * resize without antialiasing, or one that keeps fractions between the two passes, differs by
+ * several grey levels at edges. Fixed point is what makes exactness possible. A float product would
+ * depend on the order of summation and on the compiler; a sum of integers does not.
+ *
+ * DEVIATION: Pillow 13 takes the columns first where the height shrinks much more than the width.
+ * All versions before it, those that prepared the published weights among them, take rows first,
+ * and so do we. Square images are not affected.
+ *
+ * The weights depend on the two sizes only. They are computed once per loader, not per image.
+ */
+#define BDPTI_WEIGHT_BITS 22 /* of the fraction; with 8 bits of pixel a sum stays within an int */
+
+
+/* The weights are computed twice, once for their sum, which costs less than a place to keep them.
+ * Rounding is half away from zero. */
+BDPTI_FN bdpt_status bdpti_side_make(bdpti_arena *a, int in, int out, bdpti_side *s) {
+  double scale = (double)in / out, wide = scale < 1.0 ? 1.0 : scale; /* s of the formula */
+  int o, i, *row;
+  s->in = in, s->out = out;
+  s->taps = (size_t)ceil(2.0 * wide) * 2 + 1; /* the cubic reaches 2 s to either side */
+  row = s->table = (int *)bdpti_array(a, (size_t)out, (s->taps + 2) * sizeof(int));
+  if (!row) return a->ctx->status;
+  for (o = 0; o < out; o++, row += s->taps + 2) {
+    double center = (o + 0.5) * scale, shrink = 1.0 / wide, sum = 0.0;
+    int low = (int)(center - 2.0 * wide + 0.5), high = (int)(center + 2.0 * wide + 0.5);
+    row[0] = low = low < 0 ? 0 : low;
+    row[1] = (high > in ? in : high) - low;
+    for (i = 0; i < row[1]; i++) sum += bdpti_cubic((i + low - center + 0.5) * shrink, -0.5);
+    for (i = 0; i < row[1]; i++) {
+      double w = bdpti_cubic((i + low - center + 0.5) * shrink, -0.5) / sum;
+      w *= 1 << BDPTI_WEIGHT_BITS;
+      row[2 + i] = (int)(w < 0 ? w - 0.5 : w + 0.5);
+    }
+  }
+  return BDPT_OK;
+}
+
+/* The two passes: side[0] across, side[1] down. */
+BDPTI_FN bdpt_status bdpti_sides_make(bdpti_arena *a, int h, int w, int oh, int ow,
+                                      bdpti_side side[2]) {
+  if (h < 1 || w < 1 || oh < 1 || ow < 1 || (h | w | oh | ow) >= 1 << 20) {
+    return bdpti_fail(a->ctx, BDPT_E_ARGUMENT, "resize: %d x %d to %d x %d: a side is not between "
+                      "1 and 2^20", h, w, oh, ow);
+  }
+  if (bdpti_side_make(a, w, ow, &side[0]) != BDPT_OK) return a->ctx->status;
+  return bdpti_side_make(a, h, oh, &side[1]);
+}
+
+/* One pass along the middle axis: in[blocks,in,step] -> out[blocks,out,step]. Rows have step 1,
+ * columns step W'. A negative sum is clipped before the shift, whose result C leaves open. */
+BDPTI_FN void bdpti_side_pass(const bdpti_side *a, size_t blocks, size_t step,
+                              const unsigned char *in, unsigned char *out) {
+  size_t b, s;
+  int o, i;
+  if (a->in == a->out) memcpy(out, in, blocks * (size_t)a->in * step);
+  for (b = 0; b < blocks && a->in != a->out; b++, in += (size_t)a->in * step) {
+    const int *row = a->table;
+    for (o = 0; o < a->out; o++, out += step, row += a->taps + 2) {
+      const unsigned char *from = in + (size_t)row[0] * step; /* the first byte that counts */
+      for (s = 0; s < step; s++) {
+        int sum = 1 << (BDPTI_WEIGHT_BITS - 1); /* a half, so that the shift rounds */
+        for (i = 0; i < row[1]; i++) sum += row[2 + i] * from[(size_t)i * step + s];
+        sum = sum < 0 ? 0 : sum >> BDPTI_WEIGHT_BITS;
+        out[s] = (unsigned char)(sum > 255 ? 255 : sum);
+      }
+    }
+  }
+}
+
+/* Both passes; `middle` has room for [channels,H,W']. */
+BDPTI_FN void bdpti_resize(const bdpti_side side[2], size_t channels, const unsigned char *in,
+                           unsigned char *middle, unsigned char *out) {
+  bdpti_side_pass(&side[0], channels * (size_t)side[1].in, 1, in, middle); /* each row by itself */
+  bdpti_side_pass(&side[1], channels, (size_t)side[0].out, middle, out);   /* a row is a step */
+}
+
+BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, const unsigned char *in, int channels,
+                                       int h, int w, unsigned char *out, int oh, int ow) {
+  bdpti_arena a = {ctx, NULL, 0};
+  bdpti_side side[2];
+  unsigned char *middle = NULL; /* [C,H,W'] */
+  if (channels < 1) return bdpti_fail(ctx, BDPT_E_ARGUMENT, "resize: %d channels", channels);
+  if (bdpti_sides_make(&a, h, w, oh, ow, side) == BDPT_OK) {
+    middle = (unsigned char *)bdpti_array(&a, (size_t)channels * (size_t)h, (size_t)ow);
+  }
+  if (middle) bdpti_resize(side, (size_t)channels, in, middle, out);
+  bdpti_arena_free(&a);
+  return middle ? BDPT_OK : ctx->status;
+}
+
+/* 12.4  Disturbing one image                                                            >>augment
+ *
+ *   math      crop: out[y,x] = in[y + dy - p, x + dx - p], zero outside, dy, dx uniform in 0..2p;
+ *             flip: x -> W - 1 - x with probability 1/2;
+ *             erase: with probability q a rectangle of area a HW and aspect r becomes N(0,1) noise,
+ *             a uniform in [0.02, 1/3], log r uniform in [log 0.3, -log 0.3]
+ *   shape     planes[3,h,w] -> crop[3,h,w] -> resized[3,H,W] -> image[3,H,W], normalised
+ *   source    Zhong et al., "Random erasing data augmentation", 2020; timm's RandomErasing, mode
+ *             "pixel": ten attempts, sides sqrt(a HW r) and sqrt(a HW / r), strictly inside
+ *   check     tests/test_data.c: same bits for 1, 2 and 3 threads; erased shares; crop and flip
+ *
+ * The crop and the flip happen on the bytes of the source image, before resizing, as torchvision
+ * would on a CIFAR image; erasing happens last, in the normalised image, as in timm. Why should a
+ * network learn from noise and black borders? Because a small data set is otherwise learnt by
+ * heart: a network that never sees the same image twice must find what the versions have in common.
+ *
+ * A loader holds what does not depend on the image: the weights of the resize, a table that turns a
+ * byte of each channel into its normalised value (computed in double, rounded once), and for each
+ * thread a workspace, in this order: fetched [3,h,w], cropped [3,h,w], half-way [3,h,W], resized
+ * [3,H,W]. Whoever owns a loader puts its own arrays into the loader's arena: one call frees all.
+ */
+
+BDPTI_FN void bdpti_loader_free(bdpti_loader *l) { bdpti_arena_free(&l->arena); }
+
+/* Can a network of this configuration look at these images? */
+BDPTI_FN bdpt_status bdpti_loader_check(bdpt_context *ctx, const bdpt_config *c,
+                                        const bdpt_subset *s) {
+  const bdpt_dataset *d = s->data;
+  if (s->count == 0) return bdpti_fail(ctx, BDPT_E_ARGUMENT, "the subset of images is empty");
+  if (c->channels != 3 || d->classes > c->classes) {
+    return bdpti_fail(ctx, BDPT_E_SHAPE, "the data set has %d classes, the network's head has %d; "
+                      "it wants %d channels of 3", d->classes, c->classes, c->channels);
+  }
+  if (d->pixels || d->fetch) return bdpti_subset_check(ctx, d, s->index, s->count);
+  return bdpti_fail(ctx, BDPT_E_ARGUMENT, "the data set has neither pixels nor a fetch function");
+}
+
+/* For `room` images of the subset per call. Freed by its owner, even if it could not be made. */
+BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *config,
+                                       const bdpt_subset *subset, size_t room, bdpti_loader *l) {
+  const bdpt_dataset *d = subset->data;
+  size_t side = (size_t)config->image; /* H = W */
+  int i;
+  memset(l, 0, sizeof *l);
+  l->arena.ctx = ctx, l->data = d;
+  l->threads = ctx->threads, l->image = config->image;
+  if (bdpti_loader_check(ctx, config, subset) != BDPT_OK ||
+      bdpti_sides_make(&l->arena, d->height, d->width, l->image, l->image, l->side) != BDPT_OK) {
+    return ctx->status;
+  }
+  for (i = 0; i < 3 * 256; i++) {
+    double v = (i % 256 / 255.0 - config->mean[i / 256]) / config->std[i / 256];
+    l->level[i / 256][i % 256] = (bdpt_real)v;
+  }
+  l->each = 2 * bdpti_image_bytes(d) + 3 * side * ((size_t)d->height + side); /* see above */
+  l->work = (unsigned char *)bdpti_array(&l->arena, (size_t)l->threads, l->each);
+  l->failed = (unsigned char *)bdpti_array(&l->arena, room, 1);
+  return l->work && l->failed ? BDPT_OK : ctx->status;
+}
+
+/* in[3,h,w] -> out[3,h,w]: the window that a draw of (dy, dx) shows of the padded image. */
+BDPTI_FN void bdpti_crop_flip(const unsigned char *in, int h, int w, int pad, int dy, int dx,
+                              int flip, unsigned char *out) {
+  int c, y, x; /* y: the row of `in` */
+  for (c = 0; c < 3; c++, in += (size_t)h * (size_t)w) {
+    for (y = dy - pad; y < dy - pad + h; y++, out += w) {
+      for (x = 0; x < w; x++) {
+        int from = (flip ? w - 1 - x : x) + dx - pad; /* the column of `in` */
+        int inside = y >= 0 && y < h && from >= 0 && from < w;
+        out[x] = inside ? in[(size_t)y * (size_t)w + (size_t)from] : (unsigned char)0;
+      }
+    }
+  }
+}
+
+/* Erases one rectangle of image[3,size,size], or none if ten attempts draw none that fits. */
+BDPTI_FN void bdpti_erase(bdpt_real *image, int size, bdpt_rng *r) {
+  double area = (double)size * size, log_least = log(0.3); /* of the least aspect, 0.3 */
+  int attempt, c, y, x, h = size, w = size; /* too large: nothing drawn yet */
+  for (attempt = 0; attempt < 10 && (h >= size || w >= size); attempt++) {
+    double target = area * (0.02 + (1.0 / 3.0 - 0.02) * bdpti_uniform(r));
+    double aspect = exp(log_least - 2.0 * log_least * bdpti_uniform(r)); /* height to width */
+    h = (int)floor(sqrt(target * aspect) + 0.5);
+    w = (int)floor(sqrt(target / aspect) + 0.5);
+  }
+  if (h >= size || w >= size) return;
+  y = (int)bdpti_below(r, (size_t)(size - h) + 1);
+  x = (int)bdpti_below(r, (size_t)(size - w) + 1);
+  image += (size_t)y * (size_t)size + (size_t)x; /* the corner */
+  for (c = 0; c < 3; c++, image += (size_t)size * (size_t)size) {
+    for (y = 0; y < h; y++) {
+      for (x = 0; x < w; x++) image[y * size + x] = (bdpt_real)bdpti_normal(r);
+    }
+  }
+}
+
+/* One image, start to end; 0 if it could not be fetched. Every draw comes from r. */
+BDPTI_FN int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, unsigned char *work,
+                            bdpt_real *image) {
+  const bdpt_dataset *d = l->data;
+  const bdpt_recipe *recipe = l->recipe;
+  size_t source = bdpti_image_bytes(d), side = (size_t)l->image, plane = side * side, i;
+  unsigned char *cropped = work + source, *middle = cropped + source; /* [3,h,w], [3,h,W] */
+  unsigned char *resized = middle + 3 * (size_t)d->height * side;     /* [3,H,W] */
+  const unsigned char *bytes = d->pixels ? d->pixels + index * source : work;
+  if (!d->pixels && d->fetch(d->user, index, work) != 0) return 0; /* fills work[3,h,w] */
+  if (recipe && (recipe->crop > 0 || recipe->flip)) {
+    size_t offsets = (size_t)recipe->crop * 2 + 1; /* places of the window along one axis */
+    int dy = (int)bdpti_below(&r, offsets), dx = (int)bdpti_below(&r, offsets);
+    int flip = recipe->flip && bdpti_uniform(&r) < 0.5;
+    bdpti_crop_flip(bytes, d->height, d->width, recipe->crop, dy, dx, flip, cropped);
+    bytes = cropped;
+  }
+  bdpti_resize(l->side, 3, bytes, middle, resized);
+  for (i = 0; i < 3 * plane; i++) image[i] = l->level[i / plane][resized[i]];
+  if (recipe && recipe->erase > 0 && bdpti_uniform(&r) < recipe->erase) {
+    bdpti_erase(image, l->image, &r);
+  }
+  return 1;
+}
+
+/* n images at positions position .. position + n - 1 of an epoch -> images[n,3,H,W], labels[n].
+ * The threads take images in turn; the first failure in the order of the batch is reported. */
+BDPTI_FN bdpt_status bdpti_load(bdpti_loader *l, const size_t *index, size_t n, size_t epoch,
+                                size_t position, bdpt_real *images, int *labels) {
+  size_t i, each = (size_t)3 * (size_t)l->image * (size_t)l->image; /* numbers of an image */
+  uint64_t seed = l->recipe ? l->recipe->seed : 0;
+  int worker; /* a loop over threads, so that each has its own workspace */
+  BDPTI_OMP(omp parallel for num_threads(l->threads) schedule(static) private(i))
+  for (worker = 0; worker < l->threads; worker++) {
+    for (i = (size_t)worker; i < n; i += (size_t)l->threads) {
+      bdpt_rng r = bdpti_draws(seed, BDPTI_DRAW_IMAGE, epoch, position + i);
+      l->failed[i] = !bdpti_load_one(l, r, index[i], l->work + (size_t)worker * l->each,
+                                     images + i * each);
+    }
+  }
+  for (i = 0; i < n; i++) {
+    if (labels) labels[i] = (int)l->data->label[index[i]];
+    if (!l->failed[i]) continue;
+    return bdpti_fail(l->arena.ctx, BDPT_E_IO, "image %zu: the data set's fetch function failed",
+                      index[i]);
+  }
+  return BDPT_OK;
+}
+
+BDPT_API bdpt_status bdpt_load_batch(bdpt_context *ctx, const bdpt_config *config,
+                                     const bdpt_subset *subset, size_t first, size_t count,
+                                     bdpt_real *images, int *labels) {
+  bdpt_subset part = *subset;
+  bdpt_config resolved = *config; /* callers may bring one with zeros */
+  bdpti_loader l;
+  bdpt_status status = bdpt_config_resolve(ctx, &resolved);
+  if (status != BDPT_OK) return status;
+  if (first > subset->count || count > subset->count - first) {
+    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "%zu images from %zu on of a subset of %zu", count,
+                      first, subset->count);
+  }
+  part.index += first, part.count = count; /* a view: the subset keeps its list */
+  status = bdpti_loader_make(ctx, &resolved, &part, count, &l);
+  if (status == BDPT_OK) status = bdpti_load(&l, part.index, count, 0, 0, images, labels);
+  bdpti_loader_free(&l);
+  return status;
+}
+
+/* 12.5  Mixing a batch                                                                    >>mixup
+ *
+ *   math      mixup: x_i <- lam x_i + (1 - lam) x_j,  j = B - 1 - i
+ *             cutmix: a box of x_i <- the same box of x_j, lam <- 1 - box area / HW
+ *             target: lam s(y_i) + (1 - lam) s(y_j),  s(y) = 1 - e + e/K at y and e/K elsewhere
+ *   shape     images[B,3,H,W] in place; labels[B] -> targets[B,K]
+ *   source    Zhang et al., "mixup", 2018; Yun et al., "CutMix", 2019; the pairing (the batch in
+ *             reverse order), one lambda for the batch, the correction of lambda for a box cut off
+ *             at the border and the smoothing e inside the mixed target are timm's Mixup
+ *   check     tests/test_train.c: boxes, images and targets against timm's
+ *
+ * With K = 4 and e = 0.2 an unmixed target is 0.85 at the label and 0.05 elsewhere; mixed at lam =
+ * 0.75 it is 0.65 at the image's own label and 0.25 at its partner's.
+ *
+ * The box has sides floor(H sqrt(1 - lam)) and floor(W sqrt(1 - lam)) around a uniform centre. timm
+ * up to 0.9 halved the sides first, which made odd boxes one pixel smaller; today's does not.
+ */
+
+BDPTI_FN int bdpti_clamp(int v, int high) { return v < 0 ? 0 : v > high ? high : v; } /* 0..high */
+
+BDPTI_FN void bdpti_cut_box(int h, int w, double lam, int cy, int cx, bdpti_mixing *m) {
+  double ratio = sqrt(1.0 - lam); /* of the sides; 1 - lam is the area's share */
+  int high = (int)(h * ratio), wide = (int)(w * ratio);
+  m->y0 = bdpti_clamp(cy - high / 2, h);
+  m->y1 = bdpti_clamp(cy + (high + 1) / 2, h);
+  m->x0 = bdpti_clamp(cx - wide / 2, w);
+  m->x1 = bdpti_clamp(cx + (wide + 1) / 2, w);
+  m->cut = 1;
+  m->lam = 1.0 - (double)(m->y1 - m->y0) * (m->x1 - m->x0) / ((double)h * w);
+}
+
+/* What happens to one batch of images of this size. */
+BDPTI_FN bdpti_mixing bdpti_mix_draw(const bdpt_recipe *recipe, int size, bdpt_rng *r) {
+  bdpti_mixing m = {1.0, 0, 0, 0, 0, 0};
+  int cut = recipe->cutmix > 0, mix = recipe->mixup > 0, cy;
+  double alpha;
+  if ((!mix && !cut) || bdpti_uniform(r) >= recipe->mix_prob) return m; /* left alone */
+  if (cut && mix) cut = bdpti_uniform(r) < recipe->switch_prob;
+  alpha = cut ? recipe->cutmix : recipe->mixup; /* of Beta(alpha, alpha) */
+  m.lam = bdpti_beta(r, alpha, alpha);
+  if (!cut) return m;
+  cy = (int)bdpti_below(r, (size_t)size); /* drawn first: C leaves the order of arguments open */
+  bdpti_cut_box(size, size, m.lam, cy, (int)bdpti_below(r, (size_t)size), &m);
+  return m;
+}
+
+/* Both images of a pair are read before either is written: inside the box of a cutmix they change
+ * places. In an odd batch the middle image is its own partner and is left alone. DEVIATION: timm
+ * computes lam x + (1 - lam) x there, which may differ from x in the last bit. */
+BDPTI_FN void bdpti_mix_images(const bdpti_mixing *m, int threads, size_t n, size_t h, size_t w,
+                               bdpt_real *images) {
+  int i, pairs = m->lam < 1.0 ? (int)(n / 2) : 0; /* int: the loop index of OpenMP 2.0 is signed */
+  BDPTI_OMP(omp parallel for num_threads(threads) schedule(static))
+  for (i = 0; i < pairs; i++) {
+    bdpt_real *a = images + (size_t)i * 3 * h * w, *b = images + (n - 1 - (size_t)i) * 3 * h * w;
+    size_t at;
+    for (at = 0; at < 3 * h * w; at++) {
+      int y = (int)(at / w % h), x = (int)(at % w);
+      int inside = y >= m->y0 && y < m->y1 && x >= m->x0 && x < m->x1;
+      double lam = !m->cut ? m->lam : inside ? 0.0 : 1.0; /* of this pixel */
+      bdpt_real mine = (bdpt_real)lam, other = (bdpt_real)(1.0 - lam), keep = a[at];
+      a[at] = keep * mine + b[at] * other;
+      b[at] = b[at] * mine + keep * other;
+    }
+  }
+  (void)threads; /* unused without OpenMP */
+}
+
+BDPTI_FN void bdpti_mix_targets(const int *labels, size_t n, int classes, double lam,
+                                double smoothing, bdpt_real *targets) {
+  double off = smoothing / classes, on = 1.0 - smoothing + off; /* s elsewhere, s at the label */
+  size_t at, k = (size_t)classes;
+  for (at = 0; at < n * k; at++) { /* targets[B,K] */
+    int here = (int)(at % k), mine = labels[at / k], other = labels[n - 1 - at / k];
+    targets[at] = (bdpt_real)((here == mine ? on : off) * lam +
+                              (here == other ? on : off) * (1.0 - lam));
+  }
+}
+
+/* 12.6  Accuracy                                                                       >>evaluate
+ *
+ *   math      rank = #{k: z_k > z_y or (z_k = z_y and k < y)}; top-n counts rank < n;
+ *             loss = mean of log sum_k exp(z_k) - z_y
+ *   shape     logits[B,K], labels[B] -> three sums
+ *   source    the metrics of timm's validate script
+ *   check     tests/test_train.c: by hand, with ties
+ *
+ * Equal logits count by index, so a network that answers the same for every class scores 1/K and
+ * not 100 per cent. A logit that is not finite would make every comparison false and the rank 0, a
+ * perfect score; it is an error instead. Sums run in double, image after image, in the order of the
+ * subset, so that neither batch size nor thread count shows in the result.
+ */
+/* Adds one image's row of logits to the sums; 0 if a logit is not finite. */
+BDPTI_FN int bdpti_judge_row(const bdpt_real *z, int classes, int label, bdpt_accuracy *sum) {
+  double most = (double)z[0], total = 0; /* the largest logit keeps exp from overflowing */
+  int k, rank = 0;
+  for (k = 0; k < classes; k++) {
+    if (!((double)z[k] - (double)z[k] == 0)) return 0; /* infinity - infinity is NaN */
+    if ((double)z[k] > most) most = (double)z[k];
+    if (z[k] > z[label] || (k < label && !(z[k] < z[label]))) rank++;
+  }
+  for (k = 0; k < classes; k++) total += exp((double)z[k] - most);
+  sum->count++;
+  sum->top1 += rank < 1;
+  sum->top5 += rank < 5;
+  sum->loss += log(total) + most - (double)z[label];
+  return 1;
+}
+
+/* How a long call talks to its caller, who may answer that it should stop. */
+BDPTI_FN bdpt_status bdpti_tell(const bdpt_hooks *hooks, const char *phase, size_t done,
+                                size_t total, double loss, double accuracy) {
+  bdpt_progress p = {phase, "", done, total, "images", loss, accuracy}; /* no detail */
+  int stop = hooks && hooks->progress && hooks->progress(&p, hooks->user);
+  return stop ? BDPT_CANCELLED : BDPT_OK;
+}
+
+BDPTI_FN bdpt_status bdpti_judge(bdpt_model *m, const bdpt_subset *data, const bdpt_hooks *hooks,
+                                 bdpt_accuracy *out) {
+  size_t side = (size_t)m->config.image, k = (size_t)m->config.classes, count = data->count;
+  size_t at, n = count < 64 ? count : 64, i; /* n: images at once */
+  bdpti_loader l;
+  bdpt_status status = bdpti_loader_make(m->ctx, &m->config, data, n, &l);
+  bdpt_tape *tape = bdpt_tape_create(m->ctx, 0); /* records nothing */
+  bdpt_real *images = (bdpt_real *)bdpti_array(&l.arena, n * 3 * side, side * sizeof *images);
+  bdpt_real *logits = (bdpt_real *)bdpti_array(&l.arena, n, k * sizeof *logits); /* [n,K] */
+  int *labels = (int *)bdpti_array(&l.arena, n, sizeof *labels);
+  bdpt_accuracy sum = {0, 0, 0, 0}; /* of counts and losses; *out has the means */
+  *out = sum; /* also where nothing could be judged */
+  if (!status && (!tape || !images || !logits || !labels)) status = m->ctx->status;
+  for (at = 0; at < count && !status; at += n) {
+    if (n > count - at) n = count - at;
+    status = bdpti_load(&l, data->index + at, n, 0, 0, images, labels);
+    if (!status) status = bdpt_predict(m, tape, n, images, logits);
+    for (i = 0; i < n && !status; i++) {
+      if (bdpti_judge_row(logits + i * k, (int)k, labels[i], &sum)) continue;
+      status = bdpti_fail(m->ctx, BDPT_E_NUMERIC, "evaluate: image %zu: a logit is not finite",
+                          data->index[at + i]);
+    }
+    if (status) break;
+    out->count = sum.count;
+    out->top1 = 100.0 * sum.top1 / (double)sum.count; /* per cent, of the images so far */
+    out->top5 = 100.0 * sum.top5 / (double)sum.count;
+    out->loss = sum.loss / (double)sum.count;
+    status = bdpti_tell(hooks, "evaluate", out->count, count, out->loss, out->top1);
+  }
+  bdpt_tape_free(tape);
+  bdpti_loader_free(&l);
+  return status;
+}
+
+BDPT_API bdpt_status bdpt_evaluate(bdpt_model *model, const bdpt_subset *data, bdpt_accuracy *out) {
+  return bdpti_judge(model, data, NULL, out);
+}
+
+/* 12.7  Checkpoints                                                                  >>checkpoint
+ *
+ *   layout    safetensors; for every parameter X "model.X", "exp_avg.X", "exp_avg_sq.X" and, if
+ *             averaged, "ema.X"; "train.state" I64: the words of bdpti_counters; "train.log" I64:
+ *             words of the caller's, for bdpt_train the lines of its log
+ *   source    PyTorch's names for the moments, so that a script finds them
+ *   check     tests/test_train.c: interrupted anywhere, resumed, compared byte by byte
+ *
+ * Numbers are stored in the type they have in memory, so that a resumed run has the same bits. The
+ * random draws need no space (chapter 4.4). A removed layer's weights are saved as long as they are
+ * in memory, because the layer may be restored.
+ *
+ * What a checkpoint must not do is continue another run. Three digests say what must not change
+ * between two steps: structure, recipe, images. bdpt_train, which finds its file by itself, also
+ * wants to know whether the network at hand is the one that the run began with. It is if its
+ * weights have the digest of the beginning (the program was started anew) or that of the moment of
+ * saving (a cancelled call is repeated with the same model). After a run with averages the model
+ * holds these, and neither digest fits: train on under another name. A trainer by itself does not
+ * ask: whoever loads a file into one wants the weights replaced, as chapter 11 does.
+ *
+ * Two rules protect the one file that matters. Numbers that are not finite are never saved, since
+ * they would replace a healthy checkpoint; and loading checks every tensor before it changes one.
+ */
+#define BDPTI_STATE_WORDS (sizeof(bdpti_counters) / 8)
+
+BDPTI_FN void bdpti_digest(uint64_t *h, double v) { /* one number more, in order */
+  uint64_t bits;
+  memcpy(&bits, &v, sizeof bits);
+  *h = bdpti_mix64(bdpti_mix64(*h + 1) ^ bits);
+}
+
+BDPTI_FN uint64_t bdpti_digest_weights(const bdpt_model *m, int importance) {
+  uint64_t h = 0;
+  char hash[17];
+  int i;
+  bdpt_model_hash(m, hash);
+  for (i = 0; i < 16; i++) bdpti_digest(&h, hash[i]);
+  for (i = 0; i < 2 * m->config.depth && importance; i++) { /* the scalars, where they train */
+    bdpti_digest(&h, (double)m->importance_data[0][i % 2][i / 2]);
+  }
+  return h;
+}
+
+/* The structure, which changes between steps when a layer is pruned; the recipe and the teacher's
+ * weights; which images with which labels, in what portions (the pixels are taken on trust). */
+BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
+  const bdpt_config *c = &t->model->config;
+  const int whole[8] = {c->image, c->patch, c->width, c->depth, c->classes, c->distilled,
+                        c->attn_form, c->extra_gelu};
+  bdpt_recipe r = t->recipe;
+  size_t k;
+  int i;
+  h[0] = 0;
+  h[1] = bdpti_mix64(r.seed) ^ (r.distill ? bdpti_digest_weights(t->teacher, 0) : 0);
+  h[2] = (uint64_t)t->batch + ((uint64_t)t->per_epoch << 32);
+  bdpti_digest(&h[0], c->eps);
+  for (i = 0; i < 8; i++) bdpti_digest(&h[0], whole[i]);
+  for (i = 0; i < 6; i++) bdpti_digest(&h[0], i < 3 ? c->mean[i] : c->std[i - 3]);
+  for (i = 0; i < c->depth; i++) { /* blocks may differ */
+    const bdpt_block *b = &c->block[i];
+    bdpti_digest(&h[0], b->scale);
+    bdpti_digest(&h[0], b->heads + 4096.0 * b->head_dim + 16777216.0 * b->mlp); /* below 2^53 */
+    bdpti_digest(&h[0], b->attention + 4 * b->activation + 16 * b->mlp_form);
+  }
+  for (i = 0; i < BDPTI_FIELDS; i++) bdpti_digest(&h[1], bdpti_field_get(&r, i));
+  for (i = 0; i < r.restarts; i++) bdpti_digest(&h[1], r.restart[i]);
+  for (k = 0; k < t->train->count; k++) {
+    bdpti_digest(&h[2], (double)t->train->index[k]);
+    bdpti_digest(&h[2], t->train->data->label[t->train->index[k]]);
+  }
+}
+
+/* Array k of a trainer as its file knows it: of parameter k / 4, the weights, the two moments, the
+ * average. NULL if there is none, or none of that kind. Saving and loading walk the same k. */
+BDPTI_FN bdpt_real *bdpti_stored(bdpt_trainer *t, int k, bdpt_write_tensor *w, char name[112]) {
+  static const char *const prefix[4] = {"model", "exp_avg", "exp_avg_sq", "ema"};
+  const bdpti_moments *s = &t->moments[k / 4];
+  char own[64];
+  int live, a = k % 4; /* a: which of the four */
+  const bdpt_tensor *p = bdpti_param(t, k / 4, &live);
+  bdpti_format(name, 112, "%s.%s", prefix[a], bdpti_param_name(t, k / 4, own));
+  memset(w, 0, sizeof *w);
+  w->name = name, w->ndim = p->ndim;
+  w->dtype = sizeof(bdpt_real) == sizeof(double) ? BDPT_F64 : BDPT_F32;
+  memcpy(w->shape, p->shape, sizeof w->shape);
+  if (s->count == 0 || (a == 3 && !(t->recipe.ema > 0))) return NULL;
+  return a == 0 ? p->data : s->m + (size_t)(a - 1) * s->count;
+}
+
+/* 64-bit words between memory and the little-endian bytes of a file. Turning the bytes of a word
+ * round undoes itself, so one function serves both directions. */
+BDPTI_FN void bdpti_words_copy(void *to, const void *from, size_t count) {
+  uint64_t word;
+  size_t i;
+  for (i = 0; i < 8 * count; i++) {
+    memcpy(&word, (const unsigned char *)from + i / 8 * 8, 8);
+    ((unsigned char *)to)[i] = (unsigned char)(word >> 8 * (i % 8));
+  }
+}
+
+/* Copies n words out of a file; 0 if there is no such tensor of that length. */
+BDPTI_FN int bdpti_words_read(const bdpt_safetensors *f, const char *name, void *out, size_t n) {
+  const bdpt_file_tensor *w = bdpt_safetensors_find(f, name);
+  if (!w || w->count != n || w->size != 8 * n) return 0; /* 8 bytes each: some 64-bit dtype */
+  bdpti_words_copy(out, w->bytes, n);
+  return 1;
+}
+
+/* n words as a tensor of the file; `to` has room for their bytes. */
+BDPTI_FN bdpt_write_tensor bdpti_words_put(const char *name, const void *from, size_t n, void *to) {
+  bdpt_write_tensor w = {name, BDPT_I64, 1, {n, 0, 0, 0}, to, 1}; /* one axis; raw bytes */
+  bdpti_words_copy(to, from, n);
+  return w;
+}
+
+BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, unsigned char **bytes, size_t *size) {
+  static const char *const key[2] = {"format", "kind"};
+  static const char *const value[2] = {"pt", "boundarydpt training checkpoint 2"};
+  bdpti_arena a = {t->ctx, NULL, 0}; /* of this call */
+  int k, arrays = 4 * bdpti_params(t);
+  size_t n = 0, most = (size_t)arrays + 2; /* tensors so far; at most */
+  bdpt_write_tensor *w = (bdpt_write_tensor *)bdpti_array(&a, most, sizeof *w);
+  char (*name)[112] = (char (*)[112])bdpti_array(&a, most, sizeof *name); /* w points into it */
+  void *state = bdpti_array(&a, BDPTI_STATE_WORDS, 8), *log = bdpti_array(&a, t->words, 8);
+  bdpt_status status = w && name && state && log ? bdpti_trainer_fit(t) : t->ctx->status;
+  for (k = 0; k < arrays && status == BDPT_OK; k++) {
+    const bdpt_real *data = bdpti_stored(t, k, &w[n], name[n]);
+    if (data && !bdpti_all_finite(t->ctx, t->moments[k / 4].count, data)) {
+      status = bdpti_fail(t->ctx, BDPT_E_NUMERIC, "checkpoint: step %zu: %s is not finite; nothing "
+                          "was saved", (size_t)t->now.step, name[n]);
+    }
+    w[n].data = data, n += data != NULL; /* what does not exist is overwritten by the next */
+  }
+  if (status == BDPT_OK) {
+    bdpti_digests(t, t->now.digest);
+    t->now.weights = bdpti_digest_weights(t->model, t->recipe.importance);
+    w[n++] = bdpti_words_put("train.state", &t->now, BDPTI_STATE_WORDS, state);
+    w[n++] = bdpti_words_put("train.log", t->log, t->words, log);
+    status = bdpt_safetensors_build(t->ctx, w, n, key, value, 2, bytes, size);
+  }
+  bdpti_arena_free(&a);
+  return status;
+}
+
+/* Array k against the file, or out of it. A layer that is out of the network may be missing there:
+ * a saved and reloaded model has lost it. */
+BDPTI_FN bdpt_status bdpti_array_load(bdpt_trainer *t, const bdpt_safetensors *f, int k, int read,
+                                      const char *file) {
+  bdpt_write_tensor w;
+  char name[112];
+  bdpt_real *data = bdpti_stored(t, k, &w, name); /* where it goes, and what it must look like */
+  const bdpt_file_tensor *from = bdpt_safetensors_find(f, name);
+  int live;
+  bdpti_param(t, k / 4, &live);
+  if (!data || (!from && !live)) return BDPT_OK;
+  if (read) return bdpt_safetensors_read(t->ctx, from, data, from->count);
+  if (from && from->dtype == w.dtype && from->ndim == w.ndim &&
+      !memcmp(from->shape, w.shape, (size_t)w.ndim * sizeof *w.shape)) {
+    return BDPT_OK;
+  }
+  return bdpti_fail(t->ctx, BDPT_E_FORMAT, "%s: no tensor %s of the model's shape", file, name);
+}
+
+/* Checks everything before it changes anything but the room for moments. */
+BDPTI_FN bdpt_status bdpti_trainer_take(bdpt_trainer *t, const bdpt_safetensors *f,
+                                        const char *file) {
+  const bdpt_file_tensor *log = bdpt_safetensors_find(f, "train.log");
+  size_t words = log && t->log ? log->count : 0; /* a trainer without a log leaves it in the file */
+  bdpti_counters state;
+  uint64_t own[3], start = t->now.start;
+  const char *other;
+  int k, count = 4 * bdpti_params(t);
+  if (!bdpti_words_read(f, "train.state", &state, BDPTI_STATE_WORDS) || words > t->room) {
+    return bdpti_fail(t->ctx, BDPT_E_FORMAT, "%s: not a training checkpoint of this version", file);
+  } /* the words have no version: another number of them is another version */
+  bdpti_digests(t, own);
+  other = state.digest[0] != own[0] ? "a network of another structure"
+        : state.digest[1] != own[1] ? "another recipe or teacher"
+        : state.digest[2] != own[2] ? "another training subset"
+        : start && start != state.start && start != state.weights ? "other initial weights" : NULL;
+  if (other) {
+    return bdpti_fail(t->ctx, BDPT_E_STATE, "%s: this checkpoint belongs to a run with %s; remove "
+                      "the file to start over", file, other);
+  }
+  if (bdpti_trainer_fit(t) != BDPT_OK) return t->ctx->status;
+  for (k = 0; k < 2 * count; k++) { /* first round: check; second round: read */
+    if (bdpti_array_load(t, f, k % count, k >= count, file) != BDPT_OK) return t->ctx->status;
+  }
+  if (words && bdpti_words_read(f, "train.log", t->log, words)) t->words = words;
+  t->now = state;
+  return BDPT_OK;
+}
+
+BDPT_API bdpt_status bdpt_trainer_parse(bdpt_trainer *t, const void *bytes, size_t size,
+                                        const char *name) {
+  bdpt_safetensors f;
+  bdpt_status status = bdpt_safetensors_parse(t->ctx, bytes, size, name, &f);
+  if (status == BDPT_OK) status = bdpti_trainer_take(t, &f, name);
+  bdpt_safetensors_close(&f);
+  return status;
+}
+
+#ifndef BDPT_NO_STDIO
+BDPT_API bdpt_status bdpt_trainer_save(bdpt_trainer *t, const char *path) {
+  unsigned char *bytes = NULL;
+  size_t size = 0;
+  bdpt_status status = bdpt_trainer_build(t, &bytes, &size);
+  if (!status) status = bdpt_file_write(t->ctx, path, bytes, size);
+  bdpt_release(t->ctx, bytes, size);
+  return status;
+}
+
+BDPT_API bdpt_status bdpt_trainer_load(bdpt_trainer *t, const char *path) {
+  bdpt_safetensors f;
+  bdpt_status status = bdpt_safetensors_open(t->ctx, path, &f);
+  if (status == BDPT_OK) status = bdpti_trainer_take(t, &f, path);
+  bdpt_safetensors_close(&f);
+  return status;
+}
+
+/* The same with words of the caller's. */
+BDPTI_FN bdpt_status bdpti_trainer_write(bdpt_trainer *t, const char *path, void *log, size_t n) {
+  bdpt_status status;
+  t->log = log, t->words = n;
+  status = bdpt_trainer_save(t, path);
+  t->log = NULL, t->words = 0;
+  return status;
+}
+
+BDPTI_FN int bdpti_checkpoint_exists(const char *path) {
+  FILE *f = fopen(path, "rb");
+  if (f) fclose(f);
+  return f != NULL;
+}
+#endif
+
+/* 12.8  A whole run                                                                         >>run
+ *
+ * An epoch ends with an evaluation, a line of the log and a checkpoint. The loop below has one
+ * state only, (steps done, lines done), and asks at each turn which comes next, a step or the end
+ * of an epoch. So it does not matter where a run was interrupted, between two steps or in the
+ * middle of an evaluation: the next call finds the same state and goes on, or is done at once.
+ *
+ * A file is written at the end of every epoch, or, with hooks.checkpoint_images, whenever so many
+ * more images were trained on; always at the end of the run, and when a hook asks to stop. Saving
+ * costs a copy of three or four numbers per weight, and the disk's time; where an epoch takes
+ * seconds, a longer interval is the better choice.
+ *
+ * With recipe.ema the averaged weights are evaluated and stand in the model at the end; that is
+ * what one averages for. DEVIATION: the released code keeps an average but evaluates the raw
+ * weights; leave ema at 0 for that.
+ */
+#define BDPTI_LINE_WORDS (sizeof(bdpt_epoch) / 8)
+
+/* Saves, or continues from the checkpoint if there is one. */
+BDPTI_FN bdpt_status bdpti_train_file(bdpt_trainer *t, int save) {
+  const char *path = t->hooks.checkpoint;
+  if (!path) return BDPT_OK;
+#ifdef BDPT_NO_STDIO
+  (void)save;
+  return bdpti_fail(t->ctx, BDPT_E_IO, "%s: built without files", path);
+#else
+  if (save) return bdpt_trainer_save(t, path);
+  return bdpti_checkpoint_exists(path) ? bdpt_trainer_load(t, path) : BDPT_OK;
+#endif
+}
+
+/* Evaluates, writes the epoch's line and saves. */
+BDPTI_FN bdpt_status bdpti_train_epoch(bdpt_trainer *t, bdpt_epoch *line) {
+  double steps = (double)t->per_epoch; /* to turn sums into means */
+  bdpt_status status = BDPT_OK;
+  memset(line, 0, sizeof *line); /* the padding too: lines are saved and compared as bytes */
+  bdpt_trainer_swap_ema(t);
+  if (t->held) status = bdpti_judge(t->model, t->held, &t->hooks, &line->held);
+  bdpt_trainer_swap_ema(t);
+  if (status != BDPT_OK) return status;
+  t->words += BDPTI_LINE_WORDS; /* the log has a line more */
+  line->epoch = (int)(t->words / BDPTI_LINE_WORDS);
+  line->lr = bdpt_schedule(&t->recipe, ((double)t->now.step - 1.0) / steps); /* the last step's */
+  line->loss = t->now.epoch_loss / steps, line->grad_norm = t->now.epoch_norm / steps;
+  if (t->hooks.checkpoint_images > 0 && line->epoch < t->recipe.epochs) return BDPT_OK;
+  return bdpti_train_file(t, 1);
+}
+
+/* One step, its report, and a checkpoint if it is time. */
+BDPTI_FN bdpt_status bdpti_train_step(bdpt_trainer *t, double accuracy) {
+  double every = t->hooks.checkpoint_images, loss;
+  size_t total = t->per_epoch * (size_t)t->recipe.epochs * t->batch, done; /* images */
+  bdpt_status status = bdpt_trainer_step(t, NULL);
+  if (status != BDPT_OK) return status;
+  done = (size_t)t->now.step * t->batch;
+  loss = t->now.epoch_loss / (double)((t->now.step - 1) % t->per_epoch + 1); /* mean so far */
+  status = bdpti_tell(&t->hooks, "train", done, total, loss, accuracy);
+  if (status != BDPT_OK || !(every > 0)) return status;
+  if (floor((double)done / every) == floor((double)(done - t->batch) / every)) return BDPT_OK;
+  return bdpti_train_file(t, 1); /* the step has crossed a multiple */
+}
+
+BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bdpt_subset *train,
+                                const bdpt_subset *held, const bdpt_recipe *recipe,
+                                const bdpt_hooks *hooks, bdpt_epoch *log) {
+  bdpt_trainer *t = bdpt_trainer_create(model, teacher, train, recipe);
+  size_t epochs, lines; /* of the run; of the log so far */
+  bdpt_status status;
+  bdpt_epoch *line;
+  if (!t) return model->ctx->status;
+  epochs = (size_t)t->recipe.epochs;
+  t->held = held && held->count ? held : NULL;
+  if (hooks) t->hooks = *hooks;
+  t->log = line = (bdpt_epoch *)bdpti_array(&t->loader.arena, epochs, sizeof *line);
+  t->room = epochs * BDPTI_LINE_WORDS; /* a load may fill it */
+  t->now.start = bdpti_digest_weights(model, t->recipe.importance);
+  status = line ? BDPT_OK : model->ctx->status;
+  if (!status && t->held) status = bdpti_loader_check(model->ctx, &model->config, held);
+  if (!status) status = bdpti_train_file(t, 0);
+  while (!status && (lines = t->words / BDPTI_LINE_WORDS) < epochs) {
+    double accuracy = lines && t->held ? line[lines - 1].held.top1 : (double)NAN; /* the latest */
+    if (t->now.step < (lines + 1) * t->per_epoch) status = bdpti_train_step(t, accuracy);
+    else status = bdpti_train_epoch(t, line + lines);
+  }
+  if (!status) bdpt_trainer_swap_ema(t); /* the averages stay in the model */
+  if (status == BDPT_CANCELLED && bdpti_train_file(t, 1) != BDPT_OK) status = model->ctx->status;
+  if (log && line) memcpy(log, line, epochs * sizeof *log);
+  bdpt_trainer_free(t);
+  return status;
+}
+/* =================================================================================================
  * 13  WIDTH                                                                                >>width
  * =================================================================================================
  * Depth pruning takes whole layers and leaves every shape alone. Width pruning does the opposite:
@@ -8780,7 +7102,7 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_subset *train,
  * Which units go? Isomorphic Pruning says: compare only what has the same structure. A score that
  * sums over all blocks, as the embedding's does, is no smaller or larger than a score of one MLP;
  * it is another thing. So a class is ranked by itself, hidden units of all MLPs together, and never
- * against another class. That is the first rule of chapter 12 again, for widths.
+ * against another class. That is the first rule of chapter 11 again, for widths.
  *
  * The work is divided in three: scores, a plan of one byte per unit, and a smaller model. A layer
  * that is removed, fused or fitted has nothing of its own to give, and of a pair that has lost its
@@ -8793,7 +7115,7 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_subset *train,
 
 /* 13.1  Units                                                                             >>units
  *
- * The table of slots (8.2) spells every parameter's shape in letters, and the letters say what
+ * The table of slots (7.2) spells every parameter's shape in letters, and the letters say what
  * depends on what: D is the embedding, F the hidden units, A the features of attention, Q the same
  * three times, for q, k and v. So scoring and shrinking are loops over slots with no case for any
  * of them. A parameter is read as a matrix of rows and columns: those of its first axis against
@@ -8998,10 +7320,10 @@ BDPT_API bdpt_status bdpt_width_score(const bdpt_model *model, const bdpt_subset
  * multiple stays whole.
  *
  * The default multiple is 16, one vector of the kernels. A product computes its columns in panels
- * of two vectors, and a last panel may be half (6.4, 6.11); embedding, hidden units and head sizes
- * are all columns of some product. Measured: 193 channels cost 6 per cent more than 192, and 208 no
- * more than 193; heads of 49 cost 3 per cent more than heads of 48; hidden units show no step.
- * PAPER_NOTES.md has the times. Published networks are rounded to 2.
+ * of two vectors, and a last panel may be half (15.3, 15.10); embedding, hidden units and head
+ * sizes are all columns of some product. Measured: 193 channels cost 6 per cent more than 192, and
+ * 208 no more than 193; heads of 49 cost 3 per cent more than heads of 48; hidden units show no
+ * step. PAPER_NOTES.md has the times. Published networks are rounded to 2.
  *
  * With a target, one factor t scales all ratios, up to the t that makes the largest of them 1, and
  * bisection finds the smallest t that meets the budget. MACs and parameters fall in steps as t
@@ -9411,7 +7733,7 @@ BDPT_API bdpt_status bdpt_width_prune(bdpt_model *m, const bdpt_subset *data,
  * narrowed, and a target for it can be planned: MACs and times are counted as if those layers were
  * gone and fused already. DEVIATION: the authors' order, ratios and layers are not public.
  *
- * Resuming repeats the plan, as in chapter 12: trainings that are over answer from their files, and
+ * Resuming repeats the plan, as in chapter 11: trainings that are over answer from their files, and
  * scores and plans come out the same. One thing does not, a measured time. So what it decided, the
  * factor on the ratios, is kept in a file of three words: a key, the factor, the time.
  */
@@ -10768,7 +9090,7 @@ static const bdpti_key bdpti_keys[] = {
   {"extra_gelu", 'w', BDPTI_ONE(3, extra_gelu), "none\0both\0always"}, /* as BDPT_GELU_... */
   {"pos_resize", 'w', BDPTI_ONE(2, pos_resize), "timm\0deit"},         /* as BDPT_POS_... */
   {"parent", 't', 0, 65, offsetof(bdpt_model, parent), ""},            /* a digest */
-  {"certificate", 't', 0, 200, offsetof(bdpt_model, certificate), ""}, /* a sentence (12.6) */
+  {"certificate", 't', 0, 200, offsetof(bdpt_model, certificate), ""}, /* a sentence (11.6) */
   {"preprocessing", 't', 0, 100, offsetof(bdpt_model, preprocessing), ""}}; /* kept as it is */
 
 /* Where the i-th number of a key is: in block i, or in an array of real numbers. */
@@ -10897,7 +9219,7 @@ BDPTI_FN void bdpti_guess(bdpt_model *m, const bdpt_safetensors *file) {
  * made by hand needs only what differs; but num_heads and head_dim go together. A file without the
  * key boundarydpt is not asked at all, because its `depth` might mean something else. A value is a
  * small piece of JSON, read as in 14.1. No number may be beyond a million, which every int holds;
- * the limits of 8.1 are stricter and come later. The table's order matters once: depth stands
+ * the limits of 7.1 are stricter and come later. The table's order matters once: depth stands
  * before the keys that have a number for each block.
  */
 
@@ -11114,4 +9436,1768 @@ BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path, int 
 }
 #endif
 #endif /* BDPT_ONLY_SAFETENSORS */
-#endif /* BOUNDARYDPT_IMPLEMENTATION */
+
+/* =================================================================================================
+ * 15  THE ENGINE ROOM: VECTOR KERNELS                                                    >>kernels
+ * =================================================================================================
+ * Everything that takes time happens in this chapter: matrix products, attention, and the functions
+ * that walk over rows or elements. These kernels are pure functions on raw arrays. They know
+ * nothing of tensors, tapes or models, so each can be read, tested and timed alone.
+ *
+ * The text is written once and compiled up to three times: with 16-byte vectors for any machine,
+ * and on x86-64 also with 32 bytes (AVX2) and 64 bytes (AVX-512). The vectors are an extension of
+ * GCC and Clang, not intrinsics: `a * b + c` on a vector type is plain C with more lanes. To
+ * compile the text again, this file includes itself with BDPTI_ISA_PASS set, which selects the
+ * section between two guards and skips everything else. Other compilers get vectors of one lane,
+ * that is, plain C. At run time bdpt_init asks the processor and keeps one table of functions.
+ *
+ * Two promises shape the code. Results are bit-identical for any number of threads: threads share
+ * out outputs, every sum is made by one thread in an order that depends on the problem only, and
+ * long reductions follow a fixed tree. And plain `cc -O2` is fast: each pass names its target, so
+ * no -march and no -O3 is needed.
+ *
+ * The trap is the fused multiply-add. It rounds once instead of twice and doubles the speed of a
+ * matrix product. GCC fuses by itself in its GNU modes but not under -std=c99 or -std=c11; Clang
+ * fuses within one expression, from version 14 on. We ask GCC by a pragma around each pass
+ * (fp-contract=fast, which changes nothing else; -ffast-math is refused) and write `s += x * y` as
+ * one expression for Clang. So compilers and instruction sets differ in the last bits, but two runs
+ * of one program on one machine never do.
+ */
+
+#endif /* BOUNDARYDPT_IMPLEMENTATION, to be continued behind the vector section */
+
+
+#ifdef BDPTI_ISA_PASS /* from here to its #endif: once per instruction set */
+
+/* 15.1  Vectors
+ *
+ * The tile of the matrix product needs ROWS x 2 accumulators, two vectors of B and one of A in
+ * registers: 12 x 2 fit into 32 registers (AVX-512, aarch64), 6 x 2 into 16 (AVX2, SSE).
+ */
+#define BDPTI_IS_float 0  /* the preprocessor compares no words, */
+#define BDPTI_IS_double 1 /* so BDPT_REAL is pasted to give 0 or 1 */
+#define BDPTI_PASTE_(a, b) a##b
+#define BDPTI_PASTE(a, b) BDPTI_PASTE_(a, b) /* after expanding both */
+#define BDPTI_DOUBLE BDPTI_PASTE(BDPTI_IS_, BDPT_REAL)
+
+#if BDPTI_ISA_PASS == 3
+#define BDPTI_V(name) bdpti_avx512_##name /* each pass has names of its own */
+#define BDPTI_NAME "avx512"
+#define BDPTI_BYTES 64 /* of a vector */
+#define BDPTI_ROWS 12  /* of a tile */
+#elif BDPTI_ISA_PASS == 2
+#define BDPTI_V(name) bdpti_avx2_##name
+#define BDPTI_NAME "avx2"
+#define BDPTI_BYTES 32
+#define BDPTI_ROWS 6
+#else
+#define BDPTI_V(name) bdpti_portable_##name
+#define BDPTI_NAME "portable"
+#define BDPTI_BYTES 16
+#if defined(__aarch64__)
+#define BDPTI_ROWS 12
+#else
+#define BDPTI_ROWS 6
+#endif
+#endif
+
+/* Everything up to the pop at the end of the section is compiled for the pass's target. */
+#if defined(__clang__) && BDPTI_ISA_PASS == 3
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,fma"))), \
+                             apply_to = function)
+#elif defined(__clang__) && BDPTI_ISA_PASS == 2
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#elif defined(__GNUC__) && !defined(__clang__)
+#pragma GCC push_options
+#if BDPTI_ISA_PASS == 3
+#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,fma")
+#elif BDPTI_ISA_PASS == 2
+#pragma GCC target("avx2,fma")
+#endif
+#pragma GCC optimize("fp-contract=fast")
+#endif
+
+/* A vector, the same bytes as integers, and the vector as it may stand in an array: at any address,
+ * and an alias of the numbers. CHOOSE takes lanes of `yes` where the comparison `mask` holds. */
+#define BDPTI_VEC BDPTI_V(vec)
+#define BDPTI_BITS BDPTI_V(bits)
+#if BDPTI_VECTORS
+#if defined(__clang__)
+#define BDPTI_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define BDPTI_UNROLL _Pragma("GCC unroll 64")
+#endif
+#define BDPTI_INLINE static inline __attribute__((always_inline, unused))
+#define BDPTI_LANES (BDPTI_BYTES / (BDPTI_DOUBLE ? 8 : 4)) /* numbers of a vector */
+#define BDPTI_PREFETCH(p, ahead, write) \
+  __builtin_prefetch((const void *)((uintptr_t)(p) + (ahead) * sizeof(bdpt_real)), write)
+#define BDPTI_PREFETCH_FAR(address) __builtin_prefetch((const void *)(address), 0, 2)
+typedef bdpt_real BDPTI_VEC __attribute__((vector_size(BDPTI_BYTES)));
+typedef bdpt_real BDPTI_V(loose) __attribute__((vector_size(BDPTI_BYTES), aligned(4), may_alias));
+#if BDPTI_DOUBLE
+typedef uint64_t BDPTI_BITS __attribute__((vector_size(BDPTI_BYTES)));
+#else
+typedef uint32_t BDPTI_BITS __attribute__((vector_size(BDPTI_BYTES)));
+#endif
+#define BDPTI_CHOOSE(mask, yes, no) \
+  ((BDPTI_VEC)(((BDPTI_BITS)(mask) & (BDPTI_BITS)(yes)) | (~(BDPTI_BITS)(mask) & (BDPTI_BITS)(no))))
+#define BDPTI_LANE(v, l) ((v)[l])
+#define BDPTI_TO_BITS(x) ((BDPTI_BITS)(x)) /* a cast: the bytes stay */
+#define BDPTI_FROM_BITS(b) ((BDPTI_VEC)(b))
+BDPTI_INLINE BDPTI_VEC BDPTI_V(splat)(bdpt_real x) {
+  BDPTI_VEC zero = {0};
+  return x - zero; /* exact for every x, so the compiler drops it; x + zero would lose -0 */
+}
+#else /* one lane */
+#define BDPTI_UNROLL
+#define BDPTI_INLINE static
+#define BDPTI_LANES 1 /* loops over vectors become loops over numbers */
+#define BDPTI_PREFETCH(p, ahead, write) ((void)0)
+#define BDPTI_PREFETCH_FAR(address) ((void)(address))
+typedef bdpt_real BDPTI_VEC;
+typedef bdpt_real BDPTI_V(loose);
+typedef uint32_t BDPTI_BITS; /* used in float only */
+#define BDPTI_CHOOSE(mask, yes, no) ((mask) ? (yes) : (no))
+#define BDPTI_LANE(v, l) (v)
+#define BDPTI_TO_BITS(x) BDPTI_V(to_bits)(x)
+#define BDPTI_FROM_BITS(b) BDPTI_V(from_bits)(b)
+BDPTI_INLINE BDPTI_VEC BDPTI_V(splat)(bdpt_real x) { return x; }
+BDPTI_INLINE BDPTI_BITS BDPTI_V(to_bits)(BDPTI_VEC x) {
+  BDPTI_BITS b;
+  memcpy(&b, &x, sizeof b);
+  return b;
+}
+BDPTI_INLINE BDPTI_VEC BDPTI_V(from_bits)(BDPTI_BITS b) {
+  BDPTI_VEC x = 0;
+  memcpy(&x, &b, sizeof b);
+  return x;
+}
+#endif
+#define BDPTI_PANEL (2 * BDPTI_LANES) /* columns of a tile: two vectors */
+#define BDPTI_SPLAT(x) BDPTI_V(splat)((bdpt_real)(x))
+#define BDPTI_LOAD(p, n) BDPTI_V(load)(p, n)
+#define BDPTI_STORE(p, n, v) BDPTI_V(store)(p, n, v)
+#define BDPTI_WHOLE ((size_t)BDPTI_LANES) /* n for a load or store that needs no care */
+
+/* The end of a row need not fill a vector. With n numbers left, the other lanes read as zero and
+ * are not written, so every kernel below is one loop without a tail of its own. The pieces are
+ * halves of halves: each has a constant size and is one move, where memcpy would be a call. */
+BDPTI_INLINE void BDPTI_V(copy)(bdpt_real *to, const bdpt_real *from, size_t n) {
+  size_t at = n & 8; /* numbers copied so far */
+  if (n & 8) memcpy(to, from, 8 * sizeof *to);
+  if (n & 4) memcpy(to + at, from + at, 4 * sizeof *to);
+  at += n & 4;
+  if (n & 2) memcpy(to + at, from + at, 2 * sizeof *to);
+  at += n & 2;
+  if (n & 1) to[at] = from[at];
+}
+
+BDPTI_INLINE BDPTI_VEC BDPTI_V(load)(const bdpt_real *p, size_t n) {
+  bdpt_real s[16] = {0}; /* as many as the widest vector has */
+  if (n >= BDPTI_LANES) return *(const BDPTI_V(loose) *)p; /* the usual case: one move */
+  BDPTI_V(copy)(s, p, n); /* n numbers, zeros behind */
+  return *(const BDPTI_V(loose) *)s;
+}
+
+BDPTI_INLINE void BDPTI_V(store)(bdpt_real *p, size_t n, BDPTI_VEC v) {
+  bdpt_real s[16];
+  *(BDPTI_V(loose) *)(n >= BDPTI_LANES ? p : s) = v; /* to memory, or by way of s */
+  if (n < BDPTI_LANES) BDPTI_V(copy)(p, s, n);
+}
+
+/* Puts `rest` into the lanes from n on. */
+static const bdpt_real BDPTI_V(index)[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+BDPTI_INLINE BDPTI_VEC BDPTI_V(keep)(BDPTI_VEC v, size_t n, BDPTI_VEC rest) {
+  if (n >= BDPTI_LANES) return v;
+  return BDPTI_CHOOSE(BDPTI_LOAD(BDPTI_V(index), BDPTI_WHOLE) < BDPTI_SPLAT(n), v, rest);
+}
+
+/* Two shuffles are all we need: `low` interleaves the first halves of two vectors, `high` their
+ * second halves. GCC has shuffles from version 12 on; without them, and in double precision, the
+ * same is done through memory. */
+#define BDPTI_SHUFFLES 0
+#if defined(__has_builtin) && BDPTI_VECTORS && !BDPTI_DOUBLE
+#if __has_builtin(__builtin_shufflevector)
+#undef BDPTI_SHUFFLES
+#define BDPTI_SHUFFLES BDPTI_BYTES /* the width selects its lists */
+#endif
+#endif
+#if BDPTI_SHUFFLES == 64
+#define BDPTI_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define BDPTI_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif BDPTI_SHUFFLES == 32
+#define BDPTI_LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define BDPTI_HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define BDPTI_LOW 0, 4, 1, 5
+#define BDPTI_HIGH 2, 6, 3, 7
+#endif
+
+/* The sum of the lanes and the largest lane, as a tree. Low and high of a vector with itself pair
+ * every lane with the one half a vector away; after log2(LANES) rounds each lane is the result. */
+BDPTI_INLINE bdpt_real BDPTI_V(total)(BDPTI_VEC v) {
+  int n, l;
+  BDPTI_UNROLL for (n = BDPTI_LANES / 2; n > 0; n /= 2) { /* a level of the tree */
+#if BDPTI_SHUFFLES
+    v = __builtin_shufflevector(v, v, BDPTI_LOW) + __builtin_shufflevector(v, v, BDPTI_HIGH);
+    (void)l;
+#else
+    for (l = 0; l < n; l++) BDPTI_LANE(v, l) += BDPTI_LANE(v, l + n); /* the same pairs */
+#endif
+  }
+  return BDPTI_LANE(v, 0); /* after shuffles all lanes hold it */
+}
+
+BDPTI_INLINE bdpt_real BDPTI_V(largest)(BDPTI_VEC v) {
+  int n, l;
+  BDPTI_UNROLL for (n = BDPTI_LANES / 2; n > 0; n /= 2) {
+#if BDPTI_SHUFFLES
+    BDPTI_VEC a = __builtin_shufflevector(v, v, BDPTI_LOW);
+    BDPTI_VEC b = __builtin_shufflevector(v, v, BDPTI_HIGH);
+    v = BDPTI_CHOOSE(a > b, a, b);
+    (void)l;
+#else
+    for (l = 0; l < n; l++) { /* the same by halves, as in total */
+      if (BDPTI_LANE(v, l + n) > BDPTI_LANE(v, l)) BDPTI_LANE(v, l) = BDPTI_LANE(v, l + n);
+    }
+#endif
+  }
+  return BDPTI_LANE(v, 0);
+}
+
+/* 15.2  exp, square root, normal distribution
+ *
+ *   math      exp x = 2^n e^r,  n = round(x / ln 2),  r = x - n ln 2 in [-0.35, 0.35]
+ *             e^r = 1 + r + r^2 p(r),  p of degree 4
+ *   source    range reduction of Cody and Waite 1980; coefficients our own, fitted to equal ripple
+ *   check     tests/test_kernels.c exp: within 1 ulp on [-87.3, 88.7]; 0 below, inf above, NaN
+ *
+ * Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the mantissa; shifted
+ * into the exponent field and added to e^r, it multiplies by 2^n. ln 2 is split in two so that n
+ * times its first part is exact. DEVIATION from libm: results below FLT_MIN are 0 and not denormal,
+ * because arithmetic on denormals is a hundred times slower and a softmax has no use for them.
+ * exp_any turns x > 88.72 into inf and NaN into NaN with one comparison; exp_low leaves that out,
+ * for arguments that are not positive.
+ *
+ * In double precision, which exists for checking, libm does these functions lane by lane.
+ */
+#if BDPTI_DOUBLE
+BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_any)(BDPTI_VEC x) {
+  int l;
+  for (l = 0; l < BDPTI_LANES; l++) BDPTI_LANE(x, l) = exp(BDPTI_LANE(x, l));
+  return x;
+}
+
+BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_low)(BDPTI_VEC x) { return BDPTI_V(exp_any)(x); }
+
+BDPTI_INLINE BDPTI_VEC BDPTI_V(root)(BDPTI_VEC x) {
+  int l;
+  for (l = 0; l < BDPTI_LANES; l++) BDPTI_LANE(x, l) = sqrt(BDPTI_LANE(x, l));
+  return x;
+}
+
+BDPTI_INLINE BDPTI_VEC BDPTI_V(normal)(BDPTI_VEC z, BDPTI_VEC *density) {
+  int l;
+  *density = BDPTI_V(exp_any)(z * z * -0.5) * 0.39894228040143267794; /* 1 / sqrt(2 pi) */
+  for (l = 0; l < BDPTI_LANES; l++) {
+    BDPTI_LANE(z, l) = 0.5 * erfc(BDPTI_LANE(z, l) * -0.70710678118654752440); /* Phi by erfc */
+  }
+  return z;
+}
+#else
+BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_low)(BDPTI_VEC x) {
+  const BDPTI_VEC magic = BDPTI_SPLAT(12582912.0f);           /* 1.5 * 2^23 */
+  BDPTI_VEC t = x * 1.44269504f + magic, n = t - magic, r, p; /* 1 / ln 2 */
+  r = x - n * 0.693359375f;              /* ln 2 in 9 bits, so that n times it is exact */
+  r = r + n * 2.12194440e-4f;            /* and n times what that is too large */
+  p = r * 0.0013813145f + 0.0083694188f; /* Horner's rule from here */
+  p = p * r + 0.0416684560f;
+  p = p * r + 0.1666651517f;
+  p = p * r + 0.4999999404f; /* p(r), near 1/2 at r = 0 */
+  p = (r * r) * p + r;       /* r + r^2 p(r) */
+  p = p + 1.0f;              /* 1 comes last: one rounding near 1 */
+  p = BDPTI_FROM_BITS(BDPTI_TO_BITS(p) + (BDPTI_TO_BITS(t) << 23));    /* 2^n e^r */
+  return BDPTI_CHOOSE(x < BDPTI_SPLAT(-87.33654f), BDPTI_SPLAT(0), p); /* ln FLT_MIN */
+}
+
+BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_any)(BDPTI_VEC x) {
+  const BDPTI_VEC infinite = BDPTI_SPLAT(3e38f) * 10.0f; /* inf, without its macro */
+  return BDPTI_CHOOSE(x <= BDPTI_SPLAT(88.72283f), BDPTI_V(exp_low)(x), x + infinite);
+}
+
+/* sqrt x = x / sqrt(x): the first guess of 1/sqrt(x) halves the exponent, three Newton steps refine
+ * it, one step corrects the product. No division, within 2 ulp, and sqrt(0) = 0 (AdamW). */
+BDPTI_INLINE BDPTI_VEC BDPTI_V(root)(BDPTI_VEC x) {
+  BDPTI_VEC y = BDPTI_FROM_BITS(0x5f375a86u - (BDPTI_TO_BITS(x) >> 1)), s; /* first guess */
+  int i;
+  for (i = 0; i < 3; i++) y = y * (1.5f - x * 0.5f * y * y); /* Newton for 1/sqrt(x) */
+  s = x * y;                           /* sqrt(x), nearly */
+  return s + (x - s * s) * (y * 0.5f); /* Newton for s^2 = x, with y = 1 / s */
+}
+
+/* The normal distribution Phi(z) = (1 + erf(z / sqrt 2)) / 2 and its density, both for GELU
+ *
+ *   math      Phi(-a) = exp(-a^2/2) t P(t),  t = 1 / (1 + 0.27 a),  P of degree 8,  a = |z|
+ *             Phi(z) = Phi(-a) if z < 0, else 1 - Phi(-a)
+ *   source    form of Abramowitz and Stegun 7.1.26 with more terms; coefficients our own
+ *   check     tests/test_kernels.c gelu: error 1.2e-7 max(1, |z|); the relative error in the tail
+ *             grows to 4e-6 at z = -13
+ *
+ * erf itself never appears. 1 + erf(z / sqrt 2) cancels for negative z and leaves GELU(-6) without
+ * a correct digit; the tail form stays accurate until exp underflows at z = -13.2. Its relative
+ * error grows with z^2 because the exponential magnifies the rounding of a^2.
+ */
+BDPTI_INLINE BDPTI_VEC BDPTI_V(normal)(BDPTI_VEC z, BDPTI_VEC *density) {
+  BDPTI_VEC a = BDPTI_CHOOSE(z < BDPTI_SPLAT(0), -z, z); /* a = abs z */
+  BDPTI_VEC e = BDPTI_V(exp_low)(a * a * -0.5f), t = BDPTI_SPLAT(1) / (a * 0.27f + 1.0f), p;
+  p = t * 0.0289610866f - 0.1264857948f; /* P by Horner, highest power first */
+  p = p * t + 0.1697860360f;
+  p = p * t - 0.0692106262f;
+  p = p * t + 0.1078255326f;
+  p = p * t + 0.0720496476f;
+  p = p * t + 0.1018105969f;
+  p = p * t + 0.1075428724f;
+  p = p * t + 0.1077206582f;
+  p = p * t * e;                /* Phi(-a) */
+  *density = e * 0.3989422804f; /* times 1 / sqrt(2 pi) */
+  return BDPTI_CHOOSE(z < BDPTI_SPLAT(0), p, 1.0f - p); /* no cancellation: p <= 1/2 */
+}
+#endif
+
+/* GELU                                                                                    >>gelu
+ *
+ *   math      GELU(z) = z Phi(z)
+ *   backward  dz = dy (Phi(z) + z phi(z)),  phi the density
+ *   source    Hendrycks and Gimpel 2016, section 2; the exact form, as in DeiT
+ */
+BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu)(BDPTI_VEC z) {
+  BDPTI_VEC density; /* unused: the compiler drops it */
+  return z * BDPTI_V(normal)(z, &density);
+}
+
+BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu_both)(BDPTI_VEC z, BDPTI_VEC *slope) {
+  BDPTI_VEC density, phi = BDPTI_V(normal)(z, &density);
+  *slope = phi + z * density; /* d GELU / dz */
+  return z * phi;
+}
+
+BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu_slope)(BDPTI_VEC z) {
+  BDPTI_VEC slope;
+  BDPTI_V(gelu_both)(z, &slope);
+  return slope;
+}
+
+/* 15.3  The matrix product                                                               >>matmul
+ *
+ *   math      c[i,j] = sum_p a[i,p] b[p,j], then the epilogue of 6.1
+ *   shape     a[M,K] b[K,N] -> c[M,N], any strides on a and b, rows of c contiguous
+ *   source    packing and blocking after Goto and van de Geijn 2008, tile and order our own; bf16
+ *             factors under float sums after Kalamkar et al. 2019
+ *   check     tests/test_kernels.c matmul: against bdpti_matmul_naive, random shapes and epilogues;
+ *             packed_and_bf16: the same on factors that were rounded one by one
+ *
+ * A multiply-add takes two operands from somewhere, and if they came from memory, memory would set
+ * the pace. So a tile of C is held in registers. Each step of p reads a column of A, ROWS numbers,
+ * and one row of B, two vectors, and does 2 ROWS vector multiply-adds: with 12 rows, 14 loads for
+ * 24 multiply-adds, and a core that can do two of each per cycle is never short of operands.
+ *
+ * B is packed: copied into panels of two vectors, rows of a panel adjacent, so that the inner loop
+ * reads it as one stream whatever its layout was. With vectors of two numbers and three rows:
+ *
+ *     b00 b01 b02 b03 | b04 b05 b06 b07
+ *     b10 b11 b12 b13 | b14 b15 b16 b17   ->   b00 b01 b02 b03  b10 b11 b12 b13  b20 b21 b22 b23
+ *     b20 b21 b22 b23 | b24 b25 b26 b27        b04 b05 b06 b07  b14 b15 b16 b17  b24 b25 b26 b27
+ *
+ * That costs about as much as 25 more rows of C, which is little beside a training batch and much
+ * beside the 197 rows of one image. But then the weights stand still: bdpti_prepack makes the same
+ * panels of a whole weight once (bdpt_model_pack), and a product that is given them packs nothing.
+ *
+ * A row-major A is read in place, one broadcast per row and step; copying it costs more than it
+ * gains, unless it has to be rounded anyway. A transposed A (dY in dW += dY^T X) is copied, some
+ * rows at a time, because its steps lie a whole row of dY apart and each touches another page.
+ *
+ * The order of the tiles decides what memory sees. Rows go outside and panels inside: C is written
+ * along its rows, page after page, A's rows stay in the first cache, and the packed block stays in
+ * the second. The reverse order is a tenth slower once C outgrows the cache, because every tile
+ * then begins on twelve new pages. C is fetched ahead while its tile is computed, and so is what
+ * the next tiles read, a line per step: on a core that multiplies twice a cycle, waiting for the
+ * rows of A or for a panel of weights costs up to 7 per cent of a network's time.
+ *
+ * bf16 is the upper half of a float: the sign, all 8 bits of exponent, and 8 bits of precision in
+ * place of 24. So it has the range of a float and needs no scaling, and rounding changes a factor
+ * by less than one part in 256. The product of two such numbers has 16 bits, which a float holds,
+ * and sums are kept in float: all that is lost is lost in the factors. Those errors fall on both
+ * sides of zero and largely cancel in a long sum; a sum whose own terms cancel keeps few digits.
+ * Where the processor has vdpbf16ps, every 32-bit lane of both operands holds two bf16 numbers, and
+ * one instruction adds both products to the float in that lane of the sum: two steps of p for one,
+ * from half the bytes. Any two rows of B may share a vector, as long as the same two columns of A
+ * do. Rows p and p + 16 of each 32 are joined, so that whole vectors meet and nothing is shuffled:
+ *
+ *     lane j of a joined row: b[p+16,j] in the upper 16 bits, b[p,j] in the lower; A likewise
+ *
+ * Without that instruction the factors are rounded all the same and multiplied as floats. It is not
+ * faster there, but a network gives the same numbers on both machines, up to rounding in the sums.
+ *
+ * Rejected: a kernel per layout. The strides of A and the packing of B absorb the difference.
+ */
+#if BDPTI_SHUFFLES
+/* Transposes a square of LANES x LANES numbers in registers. Interleaving row i with row
+ * i + LANES/2 is a perfect shuffle; log2(LANES) perfect shuffles exchange the upper and the lower
+ * half of an element's index bits, that is, its row and its column. Where there are fewer `rows`,
+ * the last one stands in for the others. */
+BDPTI_INLINE void BDPTI_V(transpose)(const bdpt_real *in, size_t in_row, size_t rows,
+                                     bdpt_real *out, size_t out_row) {
+  BDPTI_VEC r[BDPTI_LANES], t[BDPTI_LANES]; /* the square, before and after a round */
+  int i, round;
+  BDPTI_UNROLL for (i = 0; i < BDPTI_LANES; i++) {
+    BDPTI_PREFETCH(in, 64, 0);
+    r[i] = BDPTI_LOAD(in, BDPTI_WHOLE);     /* row i of `in` */
+    if ((size_t)i + 1 < rows) in += in_row; /* stays at the last */
+  }
+  BDPTI_UNROLL for (round = 1; round < BDPTI_LANES; round *= 2) {
+    BDPTI_UNROLL for (i = 0; i < BDPTI_LANES / 2; i++) {
+      t[2 * i] = __builtin_shufflevector(r[i], r[i + BDPTI_LANES / 2], BDPTI_LOW);
+      t[2 * i + 1] = __builtin_shufflevector(r[i], r[i + BDPTI_LANES / 2], BDPTI_HIGH);
+    }
+    BDPTI_UNROLL for (i = 0; i < BDPTI_LANES; i++) r[i] = t[i];
+  }
+  BDPTI_UNROLL for (i = 0; i < BDPTI_LANES; i++) {
+    BDPTI_STORE(out + (size_t)i * out_row, BDPTI_WHOLE, r[i]); /* column i of `in` */
+  }
+}
+#endif
+#undef BDPTI_LOW
+#undef BDPTI_HIGH
+
+/* Copies columns j .. j+cols of B, rows p0 .. p0+pn, to out[pn][ld]. What fills the rest of ld is
+ * multiplied, but never stored where anyone looks. */
+static void BDPTI_V(pack_panel)(const bdpti_gemm *g, size_t p0, size_t pn, size_t j, size_t cols,
+                                bdpt_real *out, size_t ld) {
+  const bdpt_real *b = g->b + p0 * g->b_row + j * g->b_col; /* b[p0,j] */
+  size_t p = 0, c;
+#if BDPTI_SHUFFLES
+  for (; g->b_row == 1 && g->b_col != 1 && p + BDPTI_LANES <= pn; p += BDPTI_LANES) { /* squares */
+    for (c = 0; c < ld; c += BDPTI_LANES) { /* one or two squares side by side */
+      BDPTI_V(transpose)(b + p + c * g->b_col, g->b_col, cols - c, out + p * ld + c, ld);
+    }
+  }
+#endif
+  for (; p < pn; p++) { /* the rows that are left, or all */
+    const bdpt_real *row = b + p * g->b_row;
+    for (c = 0; g->b_col == 1 && c < ld; c += BDPTI_LANES) { /* rows as they are wanted */
+      BDPTI_STORE(out + p * ld + c, BDPTI_WHOLE, BDPTI_LOAD(row + c, cols - c));
+    }
+    for (; c < ld; c++) out[p * ld + c] = c < cols ? row[c * g->b_col] : 0; /* any stride */
+  }
+}
+
+/* Rounding to bf16: to nearest, ties to even; the upper 16 bits of the result count. Infinities
+ * stay, and so do the NaNs that arithmetic makes, whose lower halves are zero. PAIRS(k) is how many
+ * vectors k rows make when two are joined: a row without a partner is joined with zeros. */
+BDPTI_INLINE BDPTI_BITS BDPTI_V(round16)(BDPTI_VEC x) {
+  BDPTI_BITS u = BDPTI_TO_BITS(x);
+  return u + 0x7fffu + ((u >> 16) & 1u); /* just under half, or half if odd */
+}
+
+#define BDPTI_PAIRS(k) ((k) / 32 * 16 + ((k) % 32 < 16 ? (k) % 32 : 16))
+
+BDPTI_INLINE BDPTI_VEC BDPTI_V(narrow)(BDPTI_VEC x) {
+  return BDPTI_FROM_BITS(BDPTI_V(round16)(x) >> 16 << 16); /* a float with 16 zeros at its end */
+}
+
+BDPTI_INLINE BDPTI_VEC BDPTI_V(join)(BDPTI_VEC low, BDPTI_VEC high) {
+  const BDPTI_BITS l = BDPTI_V(round16)(low), h = BDPTI_V(round16)(high);
+  return BDPTI_FROM_BITS((l >> 16) | (h >> 16 << 16)); /* low's half below high's */
+}
+
+/* x[rows][cols], rows x_row apart, rounded to out[rows][ld] or, in pairs, joined to
+ * out[PAIRS(rows)][ld]; zeros beyond the columns. out may be x. */
+static void BDPTI_V(narrow_rows)(const bdpt_real *x, size_t x_row, size_t rows, size_t cols,
+                                 size_t ld, int pairs, bdpt_real *out) {
+  size_t p, c, count;
+  for (; pairs && x_row == ld && cols == ld && rows >= 32; rows -= 32) { /* without gaps */
+    for (c = 0; c < 16 * ld; c += BDPTI_LANES) { /* 16 rows, and the 16 that join them */
+      BDPTI_STORE(out + c, BDPTI_WHOLE, BDPTI_V(join)(BDPTI_LOAD(x + c, BDPTI_WHOLE),
+                                                      BDPTI_LOAD(x + 16 * ld + c, BDPTI_WHOLE)));
+    }
+    x += 32 * ld;
+    out += 16 * ld;
+  }
+  count = pairs ? BDPTI_PAIRS(rows) : rows; /* rows of out that are left */
+  for (p = 0; p < count; p++, out += ld) {
+    const size_t low = pairs ? p / 16 * 32 + p % 16 : p, high = low + 16 < rows ? low + 16 : low;
+    for (c = 0; c < ld; c += BDPTI_LANES) {
+      const size_t left = c < cols ? cols - c : 0;         /* 0: all zeros */
+      BDPTI_PREFETCH(x, (low + 32) * x_row + c, 0);
+      BDPTI_PREFETCH(x, (high + 32) * x_row + c, 0);
+      BDPTI_VEC v = BDPTI_LOAD(x + low * x_row + c, left); /* row p, or the lower of a pair */
+      if (pairs) v = BDPTI_V(join)(v, BDPTI_LOAD(x + high * x_row + c, high > low ? left : 0));
+      BDPTI_STORE(out + c, ld - c, pairs ? v : BDPTI_V(narrow)(v));
+    }
+  }
+}
+
+/* The last panel is one vector wide if that suffices: attention on 65 tokens would otherwise
+ * compute 96 columns for 65. */
+static void BDPTI_V(pack)(const bdpti_gemm *g, const bdpti_block *b) {
+  bdpt_real wide[32 * BDPTI_PANEL]; /* 32 rows of a panel, as floats */
+  size_t j, p;
+  for (j = 0; j < b->jn; j += BDPTI_PANEL) { /* a panel */
+    const size_t left = b->jn - j, ld = left > BDPTI_LANES ? BDPTI_PANEL : BDPTI_LANES;
+    const size_t cols = left < ld ? left : ld; /* columns that B has */
+    bdpt_real *out = b->packed + j * b->rows;  /* the panels before are all two wide */
+    if (!g->bf16) BDPTI_V(pack_panel)(g, b->p0, b->pn, b->j0 + j, cols, out, ld);
+    for (p = 0; p < b->pn && g->bf16; p += 32) { /* 32 rows, 16 pairs */
+      const size_t rows = b->pn - p < 32 ? b->pn - p : 32, to = g->bf16 == 2 ? p / 2 : p;
+      const bdpt_real *from = g->b + (b->p0 + p) * g->b_row + b->j0 + j; /* in place, if possible */
+      if (g->b_col != 1) BDPTI_V(pack_panel)(g, b->p0 + p, rows, b->j0 + j, cols, wide, ld);
+      BDPTI_V(narrow_rows)(g->b_col != 1 ? wide : from, g->b_col != 1 ? ld : g->b_row, rows, cols,
+                           ld, g->bf16 == 2, out + to * ld);
+    }
+  }
+}
+
+/* The tile. `rows` and `width` (in vectors) are constants at every call, so the loops unroll and
+ * the accumulators stay in registers. Every element of C is one chain of multiply-adds over p in
+ * ascending order, in tiles of every shape: how rows are grouped, and so the number of threads,
+ * cannot change a bit. Rows of A are addressed from every third one, which x86 does for nothing. */
+typedef struct BDPTI_V(tile) {
+  size_t k, a_row, a_col, b_row, c_row, add_row; /* k: steps, pairs of rows if joined */
+  const bdpt_real *a, *b, *bias, *add;           /* of this tile; bias and add or NULL */
+  bdpt_real *c;              /* in C or on the stack */
+  int far;                   /* C may not be in cache */
+  uintptr_t next; size_t next_step; /* fetched for later tiles: an address, bytes per step */
+} BDPTI_V(tile);
+
+#if BDPTI_ISA_PASS == 3 && !BDPTI_DOUBLE
+#define BDPTI_DOT2(sum, a, b) __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
+#else
+#define BDPTI_DOT2(sum, a, b) ((void)(a), (void)(b)) /* bf16 == 2 is not asked for */
+#endif
+
+BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, const int width,
+                                     const int pairs) {
+  const BDPTI_VEC zero = BDPTI_SPLAT(0);
+  BDPTI_VEC left[BDPTI_ROWS], right[BDPTI_ROWS], b0 = zero, b1 = zero, x; /* the accumulators */
+  const bdpt_real *a0 = t->a, *b = t->b, *bias = t->bias, *add = t->add;
+  const size_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
+  const size_t c_row = t->c_row, add_row = t->add_row, next_step = t->next_step;
+  const bdpt_real *a3 = a0 + 3 * a_row, *a6 = a0 + 6 * a_row, *a9 = a0 + 9 * a_row;
+  bdpt_real *c = t->c;
+  uintptr_t next = t->next;
+  size_t k;
+  int i;
+  BDPTI_UNROLL for (i = 0; i < rows; i++) left[i] = right[i] = zero;
+  if (t->far) { /* fetched while the product runs; unrolled, the addresses would fill registers */
+    const bdpt_real *line = c;
+    for (i = 0; i < rows; i++, line += c_row) {
+      BDPTI_PREFETCH(line, 0, 1);
+      BDPTI_PREFETCH(line, BDPTI_LANES, 1);
+    }
+    for (i = 0, line = add; i < rows && add; i++, line += add_row) {
+      BDPTI_PREFETCH(line, 0, 0);
+      BDPTI_PREFETCH(line, BDPTI_LANES, 0);
+    }
+  }
+  for (k = t->k; k > 0; k--) {       /* the product itself */
+    b0 = BDPTI_LOAD(b, BDPTI_WHOLE); /* row p of the panel */
+    if (width > 1) b1 = BDPTI_LOAD(b + BDPTI_LANES, BDPTI_WHOLE);
+    BDPTI_UNROLL for (i = 0; i < rows; i++) {
+      const bdpt_real *row = i < 3 ? a0 : i < 6 ? a3 : i < 9 ? a6 : a9;
+      x = BDPTI_SPLAT(row[(size_t)(i % 3) * a_row]); /* a[i,p] in every lane */
+      if (pairs) {
+        BDPTI_DOT2(left[i], x, b0); /* two rows of B at once */
+        if (width > 1) BDPTI_DOT2(right[i], x, b1);
+      } else {
+        left[i] += x * b0; /* c[i,j] += a[i,p] b[p,j] */
+        if (width > 1) right[i] += x * b1;
+      }
+    }
+    a0 += a_col; /* the next column of A */
+    a3 += a_col;
+    a6 += a_col;
+    a9 += a_col;
+    b += b_row; /* the next row of B */
+    BDPTI_PREFETCH_FAR(next);
+    next += next_step;
+  }
+  BDPTI_UNROLL for (i = 0; i < rows && bias; i++) { /* one for all rows */
+    left[i] += BDPTI_LOAD(bias, BDPTI_WHOLE);
+    if (width > 1) right[i] += BDPTI_LOAD(bias + BDPTI_LANES, BDPTI_WHOLE);
+  }
+  BDPTI_UNROLL for (i = 0; i < rows; i++, c += c_row) {
+    if (add) left[i] += BDPTI_LOAD(add, BDPTI_WHOLE); /* residual stream, or C itself */
+    BDPTI_STORE(c, BDPTI_WHOLE, left[i]);
+    if (width > 1 && add) right[i] += BDPTI_LOAD(add + BDPTI_LANES, BDPTI_WHOLE);
+    if (width > 1) BDPTI_STORE(c + BDPTI_LANES, BDPTI_WHOLE, right[i]);
+    if (add) add += add_row;
+  }
+}
+
+/* One function per number of rows, width and kind, so that 197 tokens are not computed as 204. */
+#define BDPTI_TILE_(R, W, P) \
+  static void BDPTI_V(tile_##R##_##W##_##P)(const BDPTI_V(tile) *t) { \
+    BDPTI_V(tile_body)(t, R, W, P); }
+#if BDPTI_ISA_PASS == 3 && !BDPTI_DOUBLE
+#define BDPTI_TILE(R) \
+  BDPTI_TILE_(R, 1, 0) BDPTI_TILE_(R, 2, 0) BDPTI_TILE_(R, 1, 1) BDPTI_TILE_(R, 2, 1)
+#define BDPTI_EACH_TILE(R) {BDPTI_V(tile_##R##_1_0), BDPTI_V(tile_##R##_2_0), \
+                            BDPTI_V(tile_##R##_1_1), BDPTI_V(tile_##R##_2_1)}
+#else
+#define BDPTI_TILE(R) BDPTI_TILE_(R, 1, 0) BDPTI_TILE_(R, 2, 0)
+#define BDPTI_EACH_TILE(R) {BDPTI_V(tile_##R##_1_0), BDPTI_V(tile_##R##_2_0), NULL, NULL}
+#endif
+BDPTI_TILE(1) BDPTI_TILE(2) BDPTI_TILE(3) BDPTI_TILE(4) BDPTI_TILE(5) BDPTI_TILE(6)
+#if BDPTI_ROWS == 12
+BDPTI_TILE(7) BDPTI_TILE(8) BDPTI_TILE(9) BDPTI_TILE(10) BDPTI_TILE(11) BDPTI_TILE(12)
+#endif
+static void (*const BDPTI_V(tiles)[BDPTI_ROWS][4])(const BDPTI_V(tile) *t) = {
+  BDPTI_EACH_TILE(1), BDPTI_EACH_TILE(2), BDPTI_EACH_TILE(3), BDPTI_EACH_TILE(4),
+  BDPTI_EACH_TILE(5), BDPTI_EACH_TILE(6),
+#if BDPTI_ROWS == 12
+  BDPTI_EACH_TILE(7), BDPTI_EACH_TILE(8), BDPTI_EACH_TILE(9), BDPTI_EACH_TILE(10),
+  BDPTI_EACH_TILE(11), BDPTI_EACH_TILE(12),
+#endif
+};
+#undef BDPTI_TILE_
+#undef BDPTI_TILE
+#undef BDPTI_EACH_TILE
+#undef BDPTI_DOT2
+
+/* Takes the sums of a tile from the stack, where they are still in the first cache, through the
+ * epilogue into C. When K is cut into blocks, the first block applies everything that is added, the
+ * later ones add to it, and GELU waits for the last. */
+static void BDPTI_V(finish)(const bdpti_gemm *g, const bdpti_block *b, const BDPTI_VEC *sums,
+                            size_t ld, size_t i0, size_t rows, size_t j0, size_t cols) {
+  const int first = b->p0 == 0, last = b->p0 + b->pn == g->k; /* of the blocks of K */
+  const bdpt_real *add = first ? g->add : g->c;               /* later blocks add to C */
+  const size_t add_row = first ? g->add_row : g->c_row;
+  size_t i, j;
+  for (i = i0; i < i0 + rows; i++, sums += ld / BDPTI_LANES) { /* one row of the tile */
+    for (j = j0; j < j0 + cols; j += BDPTI_LANES) {
+      const size_t n = j0 + cols - j;                           /* columns left */
+      BDPTI_VEC x = sums[(j - j0) / BDPTI_LANES], z = x, slope; /* x becomes C, z GELU */
+      if (first && g->bias) x += BDPTI_LOAD(g->bias + j, n);
+      if (g->dgelu) {
+        z = BDPTI_V(gelu_both)(BDPTI_LOAD(g->dgelu + i * g->dgelu_row + j, n), &slope);
+        x *= slope; /* gelu'(z) */
+      }
+      if (add) x += BDPTI_LOAD(add + i * add_row + j, n);
+      BDPTI_STORE(g->c + i * g->c_row + j, n, x); /* before GELU, which may replace it */
+      if (!last || !g->gelu) continue;
+      if (!g->dgelu) z = BDPTI_V(gelu)(x); /* otherwise z = GELU(dgelu) */
+      BDPTI_STORE(g->gelu + i * g->gelu_row + j, n, z);
+    }
+  }
+}
+
+/* One tile of C. Plain cases go from registers to C, the others and the edges through the stack. */
+static void BDPTI_V(one_tile)(const bdpti_gemm *g, const bdpti_block *b, BDPTI_V(tile) *t,
+                              size_t i0, size_t rows, size_t j) {
+  const size_t left = b->jn - j, j0 = b->j0 + j; /* column of C */
+  const size_t ld = left > BDPTI_LANES ? BDPTI_PANEL : BDPTI_LANES, cols = left < ld ? left : ld;
+  const int first = b->p0 == 0; /* of the blocks of K */
+  const int plain = !g->gelu && !g->dgelu && (cols == ld || (b->padded && first && !g->add));
+  BDPTI_VEC sums[2 * BDPTI_ROWS]; /* [rows][ld] if not plain */
+  size_t i;
+  t->b = b->packed ? b->packed + j * b->rows : g->b + b->p0 * g->b_row + j0;
+  t->b_row = b->packed ? ld : g->b_row; /* ld: rows of a panel are adjacent */
+  t->c = plain ? g->c + i0 * g->c_row + j0 : (bdpt_real *)sums;
+  t->c_row = plain ? g->c_row : ld;
+  t->far = plain && !b->padded;
+  t->bias = plain && first && g->bias ? g->bias + j0 : NULL; /* added once */
+  t->add = plain ? first ? g->add : g->c : NULL;             /* later blocks add to C */
+  t->add_row = first ? g->add_row : g->c_row;
+  if (t->add) t->add += i0 * t->add_row + j0;
+  for (i = i0; i < i0 + rows && !plain; i++) { /* what the epilogue will touch */
+    BDPTI_PREFETCH(g->c, i * g->c_row + j0, 1);
+    BDPTI_PREFETCH(g->c, i * g->c_row + j0 + BDPTI_LANES, 1);
+    if (g->gelu) BDPTI_PREFETCH(g->gelu, i * g->gelu_row + j0, 1);
+    if (g->gelu) BDPTI_PREFETCH(g->gelu, i * g->gelu_row + j0 + BDPTI_LANES, 1);
+    if (g->dgelu) BDPTI_PREFETCH(g->dgelu, i * g->dgelu_row + j0, 0);
+    if (g->dgelu) BDPTI_PREFETCH(g->dgelu, i * g->dgelu_row + j0 + BDPTI_LANES, 0);
+  }
+  BDPTI_V(tiles)[rows - 1][ld / BDPTI_LANES - 1 + (g->bf16 == 2 ? 2 : 0)](t);
+  if (!plain) BDPTI_V(finish)(g, b, sums, ld, i0, rows, j0, cols);
+}
+
+/* Copies `count` tiles of A, at most COPIED at a time, each in room for COPY_SIZE numbers. A
+ * transposed one goes to own[tile][pn][ROWS], one run along a row of dY per step of p; vectors
+ * overhang into the next step, which is written later. A row-major one, of which bf16 wants a copy,
+ * goes to own[tile][ROWS][b->rows]. ROW_OF is the first row of a tile. */
+#define BDPTI_COPIED 16
+#define BDPTI_COPY_SIZE(k) ((k) * BDPTI_ROWS + 32)
+#define BDPTI_ROW_OF(g, tiles, tile) ((tile) * (g)->m / (tiles))
+
+static void BDPTI_V(copy_tiles)(const bdpti_gemm *g, const bdpti_block *b, size_t tiles, size_t low,
+                                size_t count, bdpt_real *own) {
+  const bdpt_real *a = g->a + b->p0 * g->a_col; /* row p0 of dY */
+  size_t start[BDPTI_COPIED], i, p, c;
+  bdpt_real *at = own; /* step p of the first tile */
+  for (i = 0; i < count; i++) start[i] = BDPTI_ROW_OF(g, tiles, low + i); /* first rows */
+  for (p = 0; p < b->pn; p++, a += g->a_col, at += BDPTI_ROWS) {          /* one row of dY */
+    bdpt_real *out = at;
+    for (i = 0; i < count; i++, out += BDPTI_COPY_SIZE(b->pn)) { /* its part in each tile */
+      const size_t left = g->m - start[i];
+      BDPTI_PREFETCH(a + start[i], 8 * g->a_col, 0);              /* eight steps ahead */
+      for (c = 0; c < BDPTI_ROWS && c < left; c += BDPTI_LANES) { /* adjacent rows of A */
+        BDPTI_STORE(out + c, BDPTI_WHOLE, BDPTI_LOAD(a + start[i] + c, left - c));
+      }
+    }
+  }
+  for (i = 0; i < count && g->bf16; i++, own += BDPTI_COPY_SIZE(b->pn)) { /* narrowed in place */
+    BDPTI_V(narrow_rows)(own, BDPTI_ROWS, b->pn, BDPTI_ROWS, BDPTI_ROWS, g->bf16 == 2, own);
+  }
+}
+
+static void BDPTI_V(copy_rows)(const bdpti_gemm *g, const bdpti_block *b, size_t tiles, size_t low,
+                               size_t count, bdpt_real *own) {
+  size_t i, row, p, left;
+  for (i = low; i < low + count; i++, own += BDPTI_COPY_SIZE(b->pn)) { /* one tile */
+    const size_t end = BDPTI_ROW_OF(g, tiles, i + 1);
+    bdpt_real *out = own;
+    for (row = BDPTI_ROW_OF(g, tiles, i); row < end; row++, out += b->rows) {
+      const bdpt_real *a = g->a + row * g->a_row + b->p0;        /* a[row,p0] */
+      for (p = 0; p < b->pn && g->bf16 == 1; p += BDPTI_LANES) { /* as floats */
+        BDPTI_STORE(out + p, b->pn - p, BDPTI_V(narrow)(BDPTI_LOAD(a + p, b->pn - p)));
+      }
+      for (; p < b->pn; p += 32) { /* 16 lanes: only the pass with pairs comes here */
+        left = b->pn - p;              /* steps that are left, 32 or fewer */
+        BDPTI_STORE(out + p / 2, left, /* step p with step p + 16 */
+                    BDPTI_V(join)(BDPTI_LOAD(a + p, left),
+                                  BDPTI_LOAD(a + p + 16, left > 16 ? left - 16 : 0)));
+      }
+    }
+  }
+}
+
+/* What later tiles read is fetched to the second cache while tile i of `count` is computed. Where a
+ * group of tiles meets panel after panel, that is the next panel of a prepacked weight; where one
+ * tile alone meets them, the next tile's rows of A, if they lie without gaps. */
+static void BDPTI_V(look_ahead)(const bdpti_gemm *g, const bdpti_block *b, BDPTI_V(tile) *t,
+                                size_t i, size_t count, size_t rows, size_t j) {
+  const size_t panel = BDPTI_PANEL * sizeof(bdpt_real); /* bytes of a row of one */
+  t->next = (uintptr_t)t->a, t->next_step = 0; /* nothing: what the first cache holds */
+  if (g->packed && (count > 1 || g->m <= BDPTI_ROWS)) {
+    t->next = (uintptr_t)(b->packed + j * b->rows) + panel * b->rows * (count + i) / count;
+    t->next_step = (panel + count - 1) / count;
+  } else if (count == 1 && !g->bf16 && g->a_col == 1 && g->a_row == b->pn) {
+    t->next = (uintptr_t)t->a + (b->jn + j) * rows * g->a_row / b->jn * sizeof(bdpt_real);
+    t->next_step = (rows * panel + b->jn - 1) / b->jn; /* behind the last tile nothing is lost */
+  }
+}
+
+/* All panels of a packed block, for the rows of tiles tile0 .. tile1. Rows are spread evenly over
+ * tiles, 197 as 7 tiles of 11 and 10 of 12, since a tile of 5 would leave most of the multipliers
+ * idle. They go in groups, and each group meets panel after panel: one tile at a time; all of them
+ * if A is so small that it stays in the second cache anyway; or as many as are copied together. */
+static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t tile0, size_t tile1,
+                              bdpt_real *own) {
+  const size_t tiles = (g->m + BDPTI_ROWS - 1) / BDPTI_ROWS; /* of all of C */
+  const int turned = own && g->a_col > 1 && (g->bf16 || (g->a_row == 1 && b->jn > BDPTI_PANEL));
+  const int copy = turned || g->bf16; /* A in place otherwise */
+  const size_t size = copy ? BDPTI_COPIED : g->m * b->pn <= 200000 ? tile1 - tile0 : 1;
+  size_t low, j, i;
+  BDPTI_V(tile) t;
+  t.k = b->rows; /* steps of the inner loop */
+  t.a_row = copy && !turned ? b->rows : g->a_row; /* own[row][p]; of a turned A 1 */
+  t.a_col = turned ? BDPTI_ROWS : g->a_col;       /* own[p][row], or A itself */
+  for (low = tile0; low < tile1; low += size) {   /* one group */
+    const size_t count = tile1 - low < size ? tile1 - low : size;
+    if (turned) BDPTI_V(copy_tiles)(g, b, tiles, low, count, own);
+    else if (copy) BDPTI_V(copy_rows)(g, b, tiles, low, count, own);
+    for (j = 0; j < b->jn; j += BDPTI_PANEL) { /* one panel */
+      size_t i0, i1 = BDPTI_ROW_OF(g, tiles, low);
+      for (i = 0; i < count; i++) { /* one tile, rows i0 .. i1 */
+        i0 = i1;
+        i1 = BDPTI_ROW_OF(g, tiles, low + i + 1);
+        t.a = copy ? own + i * BDPTI_COPY_SIZE(b->pn) : g->a + i0 * g->a_row + b->p0 * g->a_col;
+        BDPTI_V(look_ahead)(g, b, &t, i, count, i1 - i0, j);
+        BDPTI_V(one_tile)(g, b, &t, i0, i1 - i0, j);
+      }
+    }
+  }
+}
+
+/* 15.4  Attention                                                                     >>attention
+ *
+ *   math      S = scale Q K^T;  P = softmax over rows of S;  O = P V;  lse_i = log sum_j exp S_ij
+ *   shape     qkv[B,N,3,h,d] -> out[B,N,h,d], lse[B,h,N]
+ *   backward  P = exp(S - lse);  dV = P^T dO;  dP = dO V^T;  D_i = sum_j dO_ij O_ij;
+ *             dS = scale P (dP - D);  dQ = dS K;  dK = dS^T Q
+ *   source    Vaswani et al. 2017, eq. 1; lse and D after Dao et al. 2022, section 3.1 and alg. 4
+ *   check     tests/test_kernels.c attention: against loops in double, any N and d
+ *
+ * One task is one head of one image, and all it touches fits the second cache. Q, K and V are read
+ * where the qkv product left them, as strided operands; nothing is permuted. A block of queries at
+ * a time gives rows of S, their softmax and rows of O, so the N x N matrix never exists. P is not
+ * normalised: its row sums divide the rows of O, which are N / d times fewer numbers. The products
+ * are those of 15.3 with their factors in float, whatever the context says of bf16. A key that c_j
+ * others were merged into (7.6) counts c_j times: P_ij is multiplied by it, as if log c_j had been
+ * added to S_ij, and neither a logarithm nor another maximum is needed.
+ *
+ * The backward pass computes S again rather than keep P. That is one product of five, and spares
+ * N numbers per token and head, which at 197 tokens would be the largest array of the tape.
+ */
+
+/* One product of a task, on one thread. Its B is packed at `work` unless that is NULL, which means
+ * that `b` holds it already. */
+BDPTI_INLINE void BDPTI_V(product)(const bdpti_gemm *g, bdpti_block *b, bdpt_real *work,
+                                   int padded) {
+  if (work) {
+    b->p0 = b->j0 = 0; /* all of B is one block */
+    b->pn = b->rows = g->k;
+    b->jn = g->n;
+    b->packed = BDPTI_AS_IT_LIES(g, BDPTI_LANES) ? NULL : work; /* NULL: V or K as it lies */
+    b->padded = padded;
+    if (b->packed) BDPTI_V(pack)(g, b);
+  }
+  BDPTI_V(multiply)(g, b, 0, (g->m + BDPTI_ROWS - 1) / BDPTI_ROWS, NULL); /* no copies of A */
+}
+
+/* Strides as in bdpti_gemm, in one line. */
+BDPTI_INLINE bdpti_gemm BDPTI_V(operands)(size_t m, size_t n, size_t k, const bdpt_real *a,
+                                          size_t a_row, size_t a_col, const bdpt_real *b,
+                                          size_t b_row, size_t b_col, bdpt_real *c, size_t c_row) {
+  bdpti_gemm g;
+  memset(&g, 0, sizeof g);
+  g.m = m; g.n = n; g.k = k;
+  g.a = a; g.a_row = a_row; g.a_col = a_col;
+  g.b = b; g.b_row = b_row; g.b_col = b_col;
+  g.c = c; g.c_row = c_row;
+  return g;
+}
+
+/* y = exp(a x - c) over a row, and its sum. y may be x, or NULL. A padded row has room for whole
+ * vectors, which spares the copying of its end. With `count`, y = count exp(a x - c). */
+BDPTI_INLINE bdpt_real BDPTI_V(exp_row)(const bdpt_real *x, bdpt_real *y, size_t n, bdpt_real a,
+                                        bdpt_real c, const int padded, const bdpt_real *count) {
+  BDPTI_VEC sum = BDPTI_SPLAT(0); /* one running sum per lane */
+  size_t j;
+  for (j = 0; j < n; j += BDPTI_LANES) {
+    const size_t room = padded ? BDPTI_WHOLE : n - j;
+    BDPTI_VEC v = BDPTI_V(exp_low)(BDPTI_LOAD(x + j, room) * a - c); /* a x - c <= 0, or nearly */
+    if (count) v = v * BDPTI_LOAD(count + j, n - j);
+    if (y) BDPTI_STORE(y + j, room, v);
+    sum += BDPTI_V(keep)(v, n - j, BDPTI_SPLAT(0)); /* lanes beyond the row do not count */
+  }
+  return BDPTI_V(total)(sum);
+}
+
+/* The largest a x of a row. */
+BDPTI_INLINE bdpt_real BDPTI_V(max_row)(const bdpt_real *x, size_t n, bdpt_real a,
+                                        const int padded) {
+  const BDPTI_VEC first = BDPTI_SPLAT(x[0] * a); /* what lanes beyond the row are given */
+  BDPTI_VEC top = first;
+  size_t j;
+  for (j = 0; j < n; j += BDPTI_LANES) {
+    BDPTI_VEC v = BDPTI_LOAD(x + j, padded ? BDPTI_WHOLE : n - j) * a;
+    v = BDPTI_V(keep)(v, n - j, first);
+    top = BDPTI_CHOOSE(v > top, v, top);
+  }
+  return BDPTI_V(largest)(top);
+}
+
+/* P (not normalised) from some rows of S, in place, and lse. The logarithms have a loop of their
+ * own: a call in the loop above it would push all its constants out of the registers. */
+static void BDPTI_V(attention_softmax)(size_t rows, size_t n, size_t ld, bdpt_real scale,
+                                       const bdpt_real *count, bdpt_real *s, bdpt_real *total,
+                                       bdpt_real *lse) {
+  bdpt_real top[BDPTI_QUERIES];
+  size_t r;
+  for (r = 0; r < rows; r++, s += ld) {
+    top[r] = BDPTI_V(max_row)(s, n, scale, 1); /* max_j scale S_rj; below, exp(scale S_rj - top) */
+    if (count) total[r] = BDPTI_V(exp_row)(s, s, n, scale, top[r], 1, count);
+    else total[r] = BDPTI_V(exp_row)(s, s, n, scale, top[r], 1, NULL);
+  }
+  for (r = 0; r < rows && lse; r++) lse[r] = top[r] + (bdpt_real)log((double)total[r]);
+}
+
+static void BDPTI_V(attention_fwd)(const bdpti_heads *h, size_t begin, size_t end,
+                                   bdpt_real *work) {
+  const size_t n = h->tokens, d = h->size, out_row = h->heads * d, row = 3 * out_row;
+  const size_t ld = (n + 31) / 32 * 32, wide = (d + 31) / 32 * 32; /* whole panels of any pass */
+  bdpt_real *kt = work, *vp = kt + d * ld,                /* K^T [d,ld], V [N,wide] in panels */
+            *s = vp + n * wide, total[BDPTI_QUERIES];     /* S, then P [36,ld]; its row sums */
+  size_t task, part, r, j;
+  for (task = begin; task < end; task++) { /* piece innermost, image outermost */
+    const size_t piece = task % h->pieces, head = task / h->pieces % h->heads;
+    const size_t image = task / h->pieces / h->heads, low = piece * n / h->pieces; /* first query */
+    const size_t rows = (piece + 1) * n / h->pieces - low;                         /* queries */
+    const size_t parts = (rows + BDPTI_QUERIES - 1) / BDPTI_QUERIES; /* nearly equal, 36 at most */
+    const bdpt_real *q = h->qkv + image * n * row + head * d;        /* [N,d], rows 3hd apart */
+    bdpt_real *out = h->new_out + image * n * out_row + head * d;    /* [N,d], rows hd apart */
+    bdpt_real *lse = h->new_lse ? h->new_lse + (image * h->heads + head) * n : NULL;
+    const bdpt_real *keys = h->count ? h->count + image * h->count_row : NULL; /* c_j */
+    bdpti_gemm qk = BDPTI_V(operands)(0, n, d, q, row, 1, q + out_row, 1, row, s, ld);
+    bdpti_gemm pv = BDPTI_V(operands)(0, d, n, s, ld, 1, q + 2 * out_row, row, 1, out, out_row);
+    bdpti_block k_block, v_block;
+    for (part = 0; part < parts; part++) { /* a block of queries */
+      const size_t i = low + part * rows / parts, count = low + (part + 1) * rows / parts - i;
+      qk.m = pv.m = count;
+      qk.a = q + i * row;
+      pv.c = out + i * out_row;
+      BDPTI_V(product)(&qk, &k_block, part == 0 ? kt : NULL, 1); /* S = Q K^T [count,N] */
+      BDPTI_V(attention_softmax)(count, n, ld, h->scale, keys, s, total, lse ? lse + i : NULL);
+      BDPTI_V(product)(&pv, &v_block, part == 0 ? vp : NULL, 0); /* O = P V [count,d] */
+      for (r = 0; r < count; r++) { /* O / row sum */
+        const bdpt_real share = 1 / total[r];
+        for (j = 0; j < d; j += BDPTI_LANES) {
+          bdpt_real *o = pv.c + r * out_row + j;
+          BDPTI_STORE(o, d - j, BDPTI_LOAD(o, d - j) * share);
+        }
+      }
+    }
+  }
+}
+
+/* P and dS from `count` rows of S and dP, in place. */
+static void BDPTI_V(attention_ds)(const bdpti_heads *h, size_t count, const bdpt_real *lse,
+                                  const bdpt_real *out, const bdpt_real *dout, bdpt_real *p,
+                                  bdpt_real *ds, size_t ld) {
+  const size_t n = h->tokens, d = h->size, out_row = h->heads * d;
+  size_t r, j;
+  for (r = 0; r < count; r++, p += ld, ds += ld, out += out_row, dout += out_row) { /* query r */
+    BDPTI_VEC sum = BDPTI_SPLAT(0);
+    bdpt_real shift;
+    for (j = 0; j < d; j += BDPTI_LANES) {
+      sum += BDPTI_LOAD(out + j, d - j) * BDPTI_LOAD(dout + j, d - j); /* dO_r O_r */
+    }
+    shift = BDPTI_V(total)(sum);                    /* D_r */
+    BDPTI_V(exp_row)(p, p, n, h->scale, lse[r], 1, NULL); /* P = exp(scale S - lse) */
+    for (j = 0; j < n; j += BDPTI_LANES) {
+      BDPTI_VEC x = BDPTI_LOAD(ds + j, BDPTI_WHOLE) - shift; /* dP - D */
+      BDPTI_STORE(ds + j, BDPTI_WHOLE, BDPTI_LOAD(p + j, BDPTI_WHOLE) * x * h->scale);
+    }
+  }
+}
+
+static void BDPTI_V(attention_bwd)(const bdpti_heads *h, size_t begin, size_t end,
+                                   bdpt_real *work) {
+  const size_t n = h->tokens, d = h->size, out_row = h->heads * d, row = 3 * out_row;
+  const size_t ld = (n + 31) / 32 * 32, wide = (d + 31) / 32 * 32; /* as in the forward pass */
+  const size_t parts = (n + BDPTI_QUERIES_BACK - 1) / BDPTI_QUERIES_BACK;
+  bdpt_real *kt = work, *vt = kt + d * ld,                /* K^T, V^T [d,ld] in panels */
+            *kp = vt + d * ld, *spare = kp + n * wide;    /* K [N,wide]; Q or dO of a block */
+  bdpt_real *s = spare + BDPTI_QUERIES_BACK * wide, *t = s + BDPTI_QUERIES_BACK * ld; /* S, dP */
+  size_t task, part;
+  for (task = begin; task < end; task++) {
+    const size_t image = task / h->heads, at = image * n * row + task % h->heads * d; /* of Q */
+    const bdpt_real *q = h->qkv + at, *k = q + out_row, *v = k + out_row;
+    const size_t out_at = image * n * out_row + task % h->heads * d; /* O and dO of the head */
+    const bdpt_real *dout = h->dout + out_at;
+    bdpt_real *dq = h->dqkv + at, *dk = dq + out_row, *dv = dk + out_row; /* dQ dK dV [N,d] each */
+    bdpti_gemm qk = BDPTI_V(operands)(0, n, d, q, row, 1, k, 1, row, s, ld); /* S = Q K^T */
+    bdpti_gemm dp = BDPTI_V(operands)(0, n, d, dout, out_row, 1, v, 1, row, t, ld);
+    bdpti_gemm to_q = BDPTI_V(operands)(0, d, n, t, ld, 1, k, row, 1, dq, row);
+    bdpti_gemm to_k = BDPTI_V(operands)(n, d, 0, t, 1, ld, q, row, 1, dk, row);
+    bdpti_gemm to_v = BDPTI_V(operands)(n, d, 0, s, 1, ld, dout, out_row, 1, dv, row);
+    bdpti_block kt_block, vt_block, k_block, block;
+    for (part = 0; part < parts; part++) { /* a block of queries */
+      const size_t i = part * n / parts, count = (part + 1) * n / parts - i;
+      qk.m = dp.m = to_q.m = to_k.k = to_v.k = count;
+      qk.a = to_k.b = q + i * row;
+      dp.a = to_v.b = dout + i * out_row;
+      to_q.c = dq + i * row;
+      to_k.add = part > 0 ? dk : NULL; /* dK and dV sum over the blocks */
+      to_v.add = part > 0 ? dv : NULL;
+      to_k.add_row = to_v.add_row = row;
+      BDPTI_V(product)(&qk, &kt_block, part == 0 ? kt : NULL, 1); /* S */
+      BDPTI_V(product)(&dp, &vt_block, part == 0 ? vt : NULL, 1); /* dP = dO V^T */
+      BDPTI_V(attention_ds)(h, count, h->lse + task * n + i, h->out + out_at + i * out_row, dp.a, s,
+                            t, ld);
+      BDPTI_V(product)(&to_q, &k_block, part == 0 ? kp : NULL, 0); /* dQ = dS K */
+      BDPTI_V(product)(&to_v, &block, spare, 0);                   /* dV += P^T dO */
+      BDPTI_V(product)(&to_k, &block, spare, 0);                   /* dK += dS^T Q */
+    }
+  }
+}
+
+/* What is compared of a token, divided by its length; zeros stay zeros. */
+BDPTI_INLINE void BDPTI_V(unit_row)(const bdpti_pairing *m, const bdpt_real *x, bdpt_real *unit) {
+  const size_t d = m->size;
+  BDPTI_VEC square = BDPTI_SPLAT(0);
+  bdpt_real share;
+  size_t j, h;
+  for (j = 0; j < d; j += BDPTI_LANES) {
+    BDPTI_VEC sum = BDPTI_LOAD(x + j, d - j);
+    for (h = 1; h < m->heads; h++) sum += BDPTI_LOAD(x + h * d + j, d - j);
+    BDPTI_STORE(unit + j, d - j, sum);
+    square += sum * sum; /* lanes beyond the end hold zeros */
+  }
+  share = BDPTI_V(total)(square);
+  share = share > 0 ? (bdpt_real)(1 / sqrt((double)share)) : 0;
+  for (j = 0; j < d; j += BDPTI_LANES) {
+    BDPTI_STORE(unit + j, d - j, BDPTI_LOAD(unit + j, d - j) * share);
+  }
+}
+
+/* For the i-th even token of an image the odd one, best[i], with the largest cosine, score[i]; of
+ * equal ones the first. The same blocks of rows as above, at `work` for one image. The distillation
+ * token, odd token 0, is out of the question. */
+static void BDPTI_V(match)(const bdpti_pairing *m, size_t image, bdpt_real *work, bdpt_real *score,
+                           size_t *best) {
+  const size_t n = m->tokens, d = m->size, even = (n + 1) / 2, odd = n / 2;
+  const size_t ld = (odd + 31) / 32 * 32;
+  bdpt_real *unit = work, *turned = unit + n * d, *s = turned + d * ld; /* [N,d] [d,ld] [36,ld] */
+  bdpti_gemm g = BDPTI_V(operands)(0, odd, d, unit, 2 * d, 1, unit + d, 1, 2 * d, s, ld);
+  bdpti_block b;
+  size_t i, r, j;
+  for (i = 0; i < n; i++) {
+    BDPTI_V(unit_row)(m, m->x + (image * n + i) * m->row, unit + i * d);
+  }
+  for (i = 0; i < even; i += g.m) { /* a block of even tokens */
+    g.m = even - i < BDPTI_QUERIES ? even - i : BDPTI_QUERIES;
+    g.a = unit + 2 * i * d;
+    BDPTI_V(product)(&g, &b, i == 0 ? turned : NULL, 1); /* cosines [m,odd] */
+    for (r = 0; r < g.m; r++) {
+      bdpt_real *row = s + r * ld, top;
+      if (m->fixed > 1) row[0] = -2; /* less than any cosine */
+      top = BDPTI_V(max_row)(row, odd, 1, 1);
+      for (j = m->fixed > 1; j + 1 < odd && row[j] != top; j++) {} /* a NaN ends at the last */
+      score[i + r] = top;
+      best[i + r] = j;
+    }
+  }
+}
+
+/* 15.5  Layer normalisation                                                           >>layernorm
+ *
+ *   math      y = gamma xh + beta,  xh = (x - mean) rstd,  rstd = 1 / sqrt(var + eps), var biased
+ *   shape     x[R,D] gamma[D] beta[D] -> y[R,D]; keeps mean[R] rstd[R]
+ *   backward  g = gamma dy;  dx = rstd (g - mean(g) - xh mean(g xh));
+ *             dgamma += sum_R dy xh;  dbeta += sum_R dy
+ *   source    Ba et al. 2016, eq. 3; timm has eps = 1e-6
+ *   check     tests/test_kernels.c layernorm: also rows with mean 1000 and deviation 1
+ *
+ * The variance takes a second walk over the row, which is in cache. E[x^2] - E[x]^2 in one walk
+ * loses its digits when the mean is large against the deviation, as it is on residual streams. The
+ * backward pass reads x and dy from memory once for dx and for the sums of dgamma and dbeta.
+ */
+static void BDPTI_V(layernorm_fwd)(const bdpti_span *s, size_t begin, size_t end) {
+  const size_t n = s->width;
+  size_t i, j;
+  for (i = begin; i < end; i++) {
+    const bdpt_real *x = s->x + i * n;
+    BDPTI_VEC sum = BDPTI_SPLAT(0), square = sum;
+    bdpt_real mean, rstd;
+    for (j = 0; j < n; j += BDPTI_LANES) sum += BDPTI_LOAD(x + j, n - j); /* first walk: the mean */
+    mean = BDPTI_V(total)(sum) / (bdpt_real)n;
+    for (j = 0; j < n; j += BDPTI_LANES) { /* second: the variance */
+      BDPTI_VEC v = BDPTI_V(keep)(BDPTI_LOAD(x + j, n - j) - mean, n - j, BDPTI_SPLAT(0));
+      square += v * v;
+    }
+    rstd = (bdpt_real)(1 / sqrt((double)(BDPTI_V(total)(square) / (bdpt_real)n + s->a)));
+    for (j = 0; j < n; j += BDPTI_LANES) { /* third: y */
+      BDPTI_VEC v = (BDPTI_LOAD(x + j, n - j) - mean) * rstd * BDPTI_LOAD(s->gamma + j, n - j);
+      BDPTI_STORE(s->u + i * n + j, n - j, v + BDPTI_LOAD(s->beta + j, n - j));
+    }
+    if (s->v) s->v[i] = mean; /* for the backward pass */
+    if (s->w) s->w[i] = rstd;
+  }
+}
+
+/* Where x ends inside a vector, xh is anything, but dy and with it g and g xh are zero. */
+static void BDPTI_V(layernorm_bwd)(const bdpti_span *s, size_t begin, size_t end, bdpt_real *sums) {
+  const size_t n = s->width;
+  bdpt_real *dgamma = sums, *dbeta = sums + n;
+  size_t i, j;
+  memset(sums, 0, 2 * n * sizeof *sums); /* of this chunk of rows */
+  for (i = begin; i < end; i++) {
+    const bdpt_real *x = s->x + i * n, *dy = s->y + i * n, mean = s->mean[i];
+    bdpt_real rstd = s->rstd[i];
+    BDPTI_VEC g_sum = BDPTI_SPLAT(0), gx_sum = g_sum; /* sums of g and of g xh */
+    bdpt_real g_mean, gx_mean;
+    for (j = 0; j < n; j += BDPTI_LANES) { /* first walk: all sums */
+      const size_t left = n - j;
+      BDPTI_VEC xh = (BDPTI_LOAD(x + j, left) - mean) * rstd, d = BDPTI_LOAD(dy + j, left);
+      BDPTI_VEC g = d * BDPTI_LOAD(s->gamma + j, left); /* g = gamma dy */
+      g_sum += g;
+      gx_sum += g * xh;
+      BDPTI_STORE(dgamma + j, left, BDPTI_LOAD(dgamma + j, left) + d * xh); /* dgamma += dy xh */
+      BDPTI_STORE(dbeta + j, left, BDPTI_LOAD(dbeta + j, left) + d);        /* dbeta += dy */
+    }
+    g_mean = BDPTI_V(total)(g_sum) / (bdpt_real)n;   /* mean(g) */
+    gx_mean = BDPTI_V(total)(gx_sum) / (bdpt_real)n; /* mean(g xh) */
+    /* A single number is its own mean and y does not depend on it. A fused g - g_mean would leave
+     * the rounding of g, times 1 / sqrt(eps). */
+    if (n == 1) rstd = 0;
+    for (j = 0; s->u && j < n; j += BDPTI_LANES) { /* second walk: dx */
+      const size_t left = n - j;
+      BDPTI_VEC xh = (BDPTI_LOAD(x + j, left) - mean) * rstd;
+      BDPTI_VEC g = BDPTI_LOAD(dy + j, left) * BDPTI_LOAD(s->gamma + j, left);
+      BDPTI_VEC dx = (g - g_mean - xh * gx_mean) * rstd;
+      if (s->accumulate) dx += BDPTI_LOAD(s->u + i * n + j, left);
+      BDPTI_STORE(s->u + i * n + j, left, dx);
+    }
+  }
+}
+
+/* 15.6  Softmax and log-sum-exp                                                         >>softmax
+ *
+ *   math      y = exp(x - max x) / sum exp(x - max x);  lse = max x + log sum exp(x - max x)
+ *   shape     x[R,D] -> y[R,D] and lse[R], either may be absent; y may be x
+ *   backward  dx = y (dy - sum(dy y))
+ *   check     tests/test_kernels.c softmax: also logits 6000 apart
+ *
+ * With the maximum subtracted nothing overflows and the sum is at least 1.
+ */
+static void BDPTI_V(softmax_fwd)(const bdpti_span *s, size_t begin, size_t end) {
+  const size_t n = s->width;
+  size_t i, j;
+  for (i = begin; i < end && n > 0; i++) {
+    const bdpt_real *x = s->x + i * n;
+    bdpt_real *y = s->u ? s->u + i * n : NULL, top = BDPTI_V(max_row)(x, n, 1, 0); /* max x */
+    bdpt_real sum = BDPTI_V(exp_row)(x, y, n, 1, top, 0, NULL); /* y = exp(x - max x) */
+    for (j = 0; y && j < n; j += BDPTI_LANES) {
+      BDPTI_STORE(y + j, n - j, BDPTI_LOAD(y + j, n - j) * (1 / sum));
+    }
+    if (s->v) s->v[i] = top + (bdpt_real)log((double)sum); /* lse */
+  }
+}
+
+static void BDPTI_V(softmax_bwd)(const bdpti_span *s, size_t begin, size_t end) {
+  const size_t n = s->width;
+  size_t i, j;
+  for (i = begin; i < end; i++) {
+    const bdpt_real *y = s->x + i * n, *dy = s->y + i * n;
+    bdpt_real *dx = s->u + i * n, dot;
+    BDPTI_VEC sum = BDPTI_SPLAT(0);
+    for (j = 0; j < n; j += BDPTI_LANES) {
+      sum += BDPTI_LOAD(y + j, n - j) * BDPTI_LOAD(dy + j, n - j);
+    }
+    dot = BDPTI_V(total)(sum); /* sum(dy y) */
+    for (j = 0; j < n; j += BDPTI_LANES) {
+      BDPTI_VEC d = BDPTI_LOAD(y + j, n - j) * (BDPTI_LOAD(dy + j, n - j) - dot); /* y (dy - sum) */
+      if (s->accumulate) d += BDPTI_LOAD(dx + j, n - j);
+      BDPTI_STORE(dx + j, n - j, d);
+    }
+  }
+}
+
+/* 15.7  The smaller kernels
+ *
+ * Functions of one element: u = expression of x and y, or u += expression. Sums, scalings, mixtures
+ * and moving averages are all a x + b y.
+ */
+#define BDPTI_MAP(name, expression)                                                   \
+  static void BDPTI_V(name)(const bdpti_span *s, size_t begin, size_t end) {          \
+    for (; begin < end; begin += BDPTI_LANES) {                                       \
+      const size_t n = end - begin;                                                   \
+      BDPTI_VEC x = BDPTI_LOAD(s->x + begin, n), r;                                   \
+      BDPTI_VEC y = s->y ? BDPTI_LOAD(s->y + begin, n) : BDPTI_SPLAT(0);              \
+      r = (expression);                                                               \
+      (void)y;                                                                        \
+      if (s->accumulate) r += BDPTI_LOAD(s->u + begin, n);                            \
+      BDPTI_STORE(s->u + begin, n, r);                                                \
+    }                                                                                 \
+  }
+BDPTI_MAP(exp, BDPTI_V(exp_any)(x))
+BDPTI_MAP(gelu_fwd, BDPTI_V(gelu)(x))
+BDPTI_MAP(gelu_bwd, y * BDPTI_V(gelu_slope)(x))
+BDPTI_MAP(axpby, x * s->a + y * s->b)
+#undef BDPTI_MAP
+
+/* Rows with one factor z[i] each: u = y + z x, or z x without y (drop path). */
+static void BDPTI_V(sample_axpy)(const bdpti_span *s, size_t begin, size_t end) {
+  size_t i, j, n = s->width;
+  for (i = begin; i < end; i++) { /* one sample */
+    for (j = i * n; j < i * n + n; j += BDPTI_LANES) {
+      const size_t left = i * n + n - j;
+      BDPTI_VEC v = BDPTI_LOAD(s->x + j, left) * s->z[i];
+      if (s->y) v += BDPTI_LOAD(s->y + j, left);
+      BDPTI_STORE(s->u + j, left, v);
+    }
+  }
+}
+
+/* AdamW in one pass over gradient x, parameter u and moments v, w
+ *
+ *   math      p *= 1 - lr wd;  m += (1 - b1)(g - m);  v = b2 v + (1 - b2) g^2;
+ *             p -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)
+ *   source    Loshchilov and Hutter 2019, alg. 2; order of operations as in torch.optim.AdamW
+ *   check     tests/test_kernels.c adamw: against the formula in double
+ *
+ * Constants: a = 1 - lr wd, b = 1 - b1, c = b2, d = 1 - b2, e = 1 / sqrt(1 - b2^t), f = eps,
+ * g = lr / (1 - b1^t), formed in double by the caller.
+ */
+static void BDPTI_V(adamw)(const bdpti_span *s, size_t begin, size_t end) {
+  size_t i;
+  for (i = begin; i < end; i += BDPTI_LANES) {
+    const size_t n = end - i;
+    BDPTI_VEC g = BDPTI_LOAD(s->x + i, n), m = BDPTI_LOAD(s->v + i, n), v = BDPTI_LOAD(s->w + i, n);
+    m = m + (g - m) * s->b;                          /* m += (1 - b1)(g - m) */
+    v = v * s->c + g * g * s->d;                     /* b2 v + (1 - b2) g^2 */
+    g = m / (BDPTI_V(root)(v) * s->e + s->f) * s->g; /* the step */
+    BDPTI_STORE(s->u + i, n, BDPTI_LOAD(s->u + i, n) * s->a - g); /* decayed, then moved */
+    BDPTI_STORE(s->v + i, n, m);
+    BDPTI_STORE(s->w + i, n, v);
+  }
+}
+
+/* Column sums, the gradient of a bias: x[R,D] -> sums[D]. */
+static void BDPTI_V(column_sum)(const bdpti_span *s, size_t begin, size_t end, bdpt_real *sums) {
+  size_t i, j, n = s->width;
+  memset(sums, 0, n * sizeof *sums);
+  for (i = begin; i < end; i++) { /* a row onto the sums */
+    for (j = 0; j < n; j += BDPTI_LANES) {
+      BDPTI_VEC v = BDPTI_LOAD(s->x + i * n + j, n - j);
+      BDPTI_STORE(sums + j, n - j, BDPTI_LOAD(sums + j, n - j) + v);
+    }
+  }
+}
+
+/* sum x (y - z), or sum x y: four running vectors over at most 1024 elements, then double. */
+static double BDPTI_V(dot)(const bdpti_span *s, size_t begin, size_t end) {
+  double sum = 0;
+  while (begin < end) {
+    const size_t stop = end - begin > 1024 ? begin + 1024 : end; /* 1024 numbers */
+    BDPTI_VEC t[4];
+    int l;
+    for (l = 0; l < 4; l++) t[l] = BDPTI_SPLAT(0);
+    for (; begin < stop; begin += BDPTI_LANES, l++) {
+      BDPTI_VEC y = BDPTI_LOAD(s->y + begin, stop - begin);
+      if (s->z) y -= BDPTI_LOAD(s->z + begin, stop - begin);
+      t[l & 3] += BDPTI_LOAD(s->x + begin, stop - begin) * y; /* x y or x (y - z) */
+    }
+    begin = stop;
+    sum += (double)BDPTI_V(total)((t[0] + t[1]) + (t[2] + t[3])); /* in a fixed order */
+  }
+  return sum;
+}
+
+/* x - x is 0 for every finite x and NaN for the others, and NaN survives a sum. */
+static double BDPTI_V(not_finite)(const bdpti_span *s, size_t begin, size_t end) {
+  BDPTI_VEC t = BDPTI_SPLAT(0);
+  for (; begin < end; begin += BDPTI_LANES) {
+    BDPTI_VEC x = BDPTI_LOAD(s->x + begin, end - begin);
+    t += x - x;
+  }
+  return BDPTI_V(total)(t) == 0 ? 0 : 1; /* NaN == 0 is false */
+}
+
+#define BDPTI_ISA_TABLE(pairs) { \
+  BDPTI_NAME, BDPTI_ROWS, BDPTI_PANEL, BDPTI_V(pack), BDPTI_V(multiply), \
+  BDPTI_V(attention_fwd), BDPTI_V(attention_bwd), BDPTI_V(match), \
+  BDPTI_V(exp), BDPTI_V(gelu_fwd), BDPTI_V(gelu_bwd), BDPTI_V(axpby), \
+  BDPTI_V(layernorm_fwd), BDPTI_V(softmax_fwd), BDPTI_V(softmax_bwd), \
+  BDPTI_V(sample_axpy), BDPTI_V(adamw), BDPTI_V(layernorm_bwd), BDPTI_V(column_sum), \
+  BDPTI_V(dot), BDPTI_V(not_finite), pairs}
+static const bdpti_isa BDPTI_V(isa) = BDPTI_ISA_TABLE(0);
+#if BDPTI_ISA_PASS == 3
+static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf16 */
+#endif
+
+#undef BDPTI_ISA_TABLE
+#undef BDPTI_V
+#undef BDPTI_NAME
+#undef BDPTI_BYTES
+#undef BDPTI_ROWS
+#undef BDPTI_SHUFFLES
+#if defined(__clang__) && BDPTI_ISA_PASS > 1
+#pragma clang attribute pop
+#elif defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif
+#endif /* BDPTI_ISA_PASS */
+
+#if defined(BOUNDARYDPT_IMPLEMENTATION) && !defined(BDPTI_ISA_PASS) && !defined(BDPTI_IMPLEMENTED_2)
+#define BDPTI_IMPLEMENTED_2
+#ifndef BDPT_ONLY_SAFETENSORS
+
+/* 15.8  The passes and the choice among them
+ *
+ * The quoted form of #include looks beside this file first, so the file finds itself as long as it
+ * keeps its name. AVX-512 here means F, DQ, BW and VL, as in Intel's server processors since 2017
+ * and AMD's since Zen 4; bf16 in pairs is asked for apart. What the processor and the operating
+ * system support is for the compiler's run-time library to find out. GCC on Windows does not align
+ * its stack for wide vectors, and 32-bit x86 passes them in memory, so neither gets them.
+ */
+#if (defined(__GNUC__) || defined(__clang__)) && !defined(__i386__) && !defined(BDPT_NO_VECTORS)
+#define BDPTI_VECTORS 1 /* vector extensions */
+#else
+#define BDPTI_VECTORS 0 /* one lane */
+#endif
+#if BDPTI_VECTORS && defined(__x86_64__) && !defined(_WIN32)
+#define BDPTI_X86 1
+#else
+#define BDPTI_X86 0
+#endif
+
+#define BDPTI_ISA_PASS 1 /* portable */
+#include "boundarydpt.h"
+#undef BDPTI_ISA_PASS
+#if BDPTI_X86
+#define BDPTI_ISA_PASS 2 /* AVX2 */
+#include "boundarydpt.h"
+#undef BDPTI_ISA_PASS
+#define BDPTI_ISA_PASS 3 /* AVX-512 */
+#include "boundarydpt.h"
+#undef BDPTI_ISA_PASS
+#endif
+
+/* The widest pass that is not above `wanted` and that this processor runs; 0 wants the best. */
+static const bdpti_isa *bdpti_isa_select(int wanted) {
+#if BDPTI_X86
+  if (wanted <= 0) wanted = BDPT_ISA_AVX512; /* 0: the best */
+  __builtin_cpu_init();
+  if (wanted >= BDPT_ISA_AVX512 && __builtin_cpu_supports("avx512f") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl")) {
+    return __builtin_cpu_supports("avx512bf16") ? &bdpti_avx512_isa_pairs : &bdpti_avx512_isa;
+  }
+  if (wanted >= BDPT_ISA_AVX2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    return &bdpti_avx2_isa;
+  }
+#else
+  (void)wanted;
+#endif
+  return &bdpti_portable_isa;
+}
+
+static const char *bdpti_isa_label(const bdpti_isa *isa) { return isa ? isa->name : "none"; }
+
+/* 15.9  Sharing out
+ *
+ * Work is cut into items and each thread takes one run of adjacent items, as equal as whole grains
+ * allow. Starting threads takes some microseconds, so each thread must have ten microseconds of
+ * work; `cost` is a rough estimate in nanoseconds, all items together.
+ */
+BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost) {
+  const double worth = cost / 10000.0; /* threads that it keeps busy */
+  return worth < 2 ? 1 : worth < ctx->threads ? (int)worth : ctx->threads;
+}
+
+BDPTI_FN void bdpti_each(const bdpt_context *ctx, bdpti_kernel kernel, const bdpti_span *s,
+                         size_t count, size_t grain, double cost) {
+  const size_t grains = (count + grain - 1) / grain; /* the last may be short */
+  const int team = bdpti_team(ctx, cost);
+  int t;
+  BDPTI_OMP(omp parallel for num_threads(team) schedule(static, 1))
+  for (t = 0; t < team; t++) { /* a thread's run of grains */
+    const size_t begin = grains * (size_t)t / (size_t)team * grain;
+    const size_t end = grains * (size_t)(t + 1) / (size_t)team * grain;
+    if (begin < end) kernel(s, begin, end < count ? end : count); /* idle if grains are few */
+  }
+}
+
+/* A sum over everything is cut into chunks whose number depends on the length alone. One thread
+ * makes each, and the chunk sums are added in order, in double. */
+#define BDPTI_CHUNKS 64
+
+BDPTI_FN double bdpti_reduce(const bdpt_context *ctx, bdpti_reducer kernel, const bdpti_span *s,
+                             size_t n) {
+  const size_t blocks = (n + 1023) / 1024; /* of 1024 numbers */
+  const int chunks = blocks < BDPTI_CHUNKS ? (int)blocks : BDPTI_CHUNKS;
+  const int team = bdpti_team(ctx, (double)n * 0.3);
+  double part[BDPTI_CHUNKS], sum = 0; /* its sum, chunk by chunk */
+  int c;
+  (void)team;
+  BDPTI_OMP(omp parallel for num_threads(team) schedule(static))
+  for (c = 0; c < chunks; c++) { /* on any thread */
+    const size_t begin = blocks * (size_t)c / (size_t)chunks * 1024;
+    const size_t end = blocks * (size_t)(c + 1) / (size_t)chunks * 1024;
+    part[c] = kernel(s, begin, end < n ? end : n);
+  }
+  for (c = 0; c < chunks; c++) sum += part[c]; /* always in this order */
+  return sum;
+}
+
+/* The same for sums over rows, which give `outs` arrays of s->width numbers: out[o] += the sum.
+ * Chunks have 32 rows or more; their sums stand in the workspace until they are added in order. */
+BDPTI_FN bdpt_status bdpti_reduce_rows(bdpt_context *ctx, bdpti_partial kernel, const bdpti_span *s,
+                                       size_t rows, bdpt_real *const *out, size_t outs) {
+  const size_t wanted = (rows + 31) / 32, length = s->width * outs; /* chunks; numbers of one sum */
+  const int chunks = wanted < BDPTI_CHUNKS ? (int)wanted : BDPTI_CHUNKS;
+  const int team = bdpti_team(ctx, (double)rows * (double)length * 0.3);
+  bdpt_real *sums; /* [chunks][outs][width] */
+  size_t bytes, o, j;
+  int c;
+  (void)team;
+  if (chunks == 0 || length == 0) return BDPT_OK;
+  if (!bdpti_mul(length, (size_t)chunks * sizeof *sums, &bytes)) bytes = SIZE_MAX;
+  sums = (bdpt_real *)bdpti_scratch(ctx, bytes);
+  if (!sums) return ctx->status;
+  BDPTI_OMP(omp parallel for num_threads(team) schedule(static))
+  for (c = 0; c < chunks; c++) {
+    kernel(s, rows * (size_t)c / (size_t)chunks, rows * (size_t)(c + 1) / (size_t)chunks,
+           sums + (size_t)c * length);
+  }
+  for (o = 0; o < outs; o++) {
+    for (c = 0; c < chunks && out[o]; c++) { /* NULL: not wanted */
+      const bdpt_real *from = sums + (size_t)c * length + o * s->width;
+      for (j = 0; j < s->width; j++) out[o][j] += from[j];
+    }
+  }
+  return BDPT_OK;
+}
+
+/* 15.10  The matrix product on several threads
+ *
+ * The specification first. The library never calls it; the tests compare everything with it.
+ */
+BDPTI_FN double bdpti_gelu_exact(double z) { return 0.5 * z * erfc(z * -0.70710678118654752440); }
+
+BDPTI_FN double bdpti_gelu_slope_exact(double z) {
+  return 0.5 * erfc(z * -0.70710678118654752440) + z * exp(-0.5 * z * z) * 0.39894228040143267794;
+}
+
+BDPTI_FN void bdpti_matmul_naive(const bdpti_gemm *g) {
+  size_t i, j, p;
+  for (i = 0; i < g->m; i++) {   /* row of C */
+    for (j = 0; j < g->n; j++) { /* column of C */
+      bdpt_real *c = g->c + i * g->c_row + j;
+      double t = 0;
+      for (p = 0; p < g->k; p++) { /* in double */
+        t += (double)g->a[i * g->a_row + p * g->a_col] * (double)g->b[p * g->b_row + j * g->b_col];
+      }
+      if (g->bias) t += (double)g->bias[j];
+      if (g->dgelu) t *= bdpti_gelu_slope_exact((double)g->dgelu[i * g->dgelu_row + j]);
+      if (g->add) t += (double)g->add[i * g->add_row + j];
+      *c = (bdpt_real)t;
+      if (g->dgelu) t = (double)g->dgelu[i * g->dgelu_row + j];
+      if (g->gelu) g->gelu[i * g->gelu_row + j] = (bdpt_real)bdpti_gelu_exact(t);
+    }
+  }
+}
+
+/* C is cut into a grid of `down` x `across` rectangles, one per thread. Each thread packs what it
+ * needs and nobody waits for anybody: packing a panel twice costs less than meeting at a barrier
+ * and moving panels from one core's cache to another's. Packing a column of B costs about as much
+ * as 25 rows of its product, copying a row of a transposed A as 20 columns; that picks the grid.
+ *
+ * A thread cuts K into equal blocks of at most 768, and its columns so that a packed block has at
+ * most 100,000 numbers: less than half of a second cache of 1 MB, because memory in pages of 4 KB
+ * fills that unevenly. Long blocks pass over C less often, and 768 spares a ViT-Base its second
+ * pass. A transposed A wants room for its copies: then K is cut at 400, and the columns, since each
+ * of their blocks copies A again, hardly ever. A B that is whole rows of vectors is not even packed
+ * while C has no more than 400 rows to use it.
+ */
+typedef struct bdpti_plan {
+  size_t down, across, k_cuts, nc; /* the grid; blocks of K; columns of a block */
+  size_t room, own;                                   /* numbers: packed block, copies of A */
+  int pack;                                           /* 0: B is packed already, or read in place */
+} bdpti_plan;
+
+/* Rows p0 .. p0+pn of block `cut`, and how many rows they are when packed. Blocks differ by one row
+ * at most; of pairs, all but the last are multiples of 32, and up to 31 rows longer. */
+BDPTI_FN void bdpti_cut_k(const bdpti_gemm *g, size_t cut, size_t cuts, bdpti_block *b) {
+  const size_t unit = g->bf16 == 2 ? 32 : 1, end = (cut + 1) * g->k / cuts;
+  b->p0 = cut * g->k / cuts / unit * unit;
+  b->pn = (cut + 1 < cuts ? end / unit * unit : end) - b->p0;
+  b->rows = g->bf16 == 2 ? b->pn / 32 * 16 + (b->pn % 32 < 16 ? b->pn % 32 : 16) : b->pn;
+}
+
+BDPTI_FN size_t bdpti_k_cuts(size_t k, size_t longest) {
+  return k > longest ? (k + longest - 1) / longest : 1; /* at least one, even of nothing */
+}
+
+BDPTI_FN bdpti_plan bdpti_matmul_plan(const bdpt_context *ctx, const bdpti_gemm *g) {
+  const size_t panel = ctx->isa->panel, tiles = (g->m + ctx->isa->rows - 1) / ctx->isa->rows;
+  const double work = (double)g->m * (double)g->n * (double)(g->k + 8); /* 8: the epilogue */
+  const size_t team = (size_t)bdpti_team(ctx, work / 50); /* 50 of them per nanosecond */
+  const int transposed = g->a_row == 1 && g->a_col > 1;   /* dY^T */
+  const size_t longest = transposed ? 400 : 768, block = transposed ? 310000 : 100000;
+  const int lies = g->m <= 400 && !g->bf16 && BDPTI_AS_IT_LIES(g, panel / 2);
+  const size_t pack = g->packed || lies ? 0 : 25; /* what packing costs, in rows of C */
+  size_t panels = (g->n + panel - 1) / panel, down, kc, most, best = SIZE_MAX;
+  bdpti_plan p;
+  for (down = 1; down <= team; down++) { /* every grid of at most `team` rectangles */
+    const size_t across = team / down, rows = (tiles + down - 1) / down * ctx->isa->rows + pack;
+    const size_t cost = rows * ((panels + across - 1) / across * panel + (transposed ? 20 : 0));
+    if (cost >= best) continue; /* the largest rectangle decides */
+    best = cost;
+    p.down = down;
+    p.across = across;
+  }
+  p.k_cuts = bdpti_k_cuts(g->k, longest);
+  kc = g->k > 0 ? (g->k + p.k_cuts - 1) / p.k_cuts : 1;   /* rows of the longest block */
+  if (g->bf16 == 2) kc += 31;                             /* see above */
+  panels = (panels + p.across - 1) / p.across;            /* of a rectangle, from here on */
+  most = block / kc / panel > 0 ? block / kc / panel : 1; /* panels that a block may have */
+  most = (panels + most - 1) / most;                      /* blocks that it takes */
+  p.nc = (panels + most - 1) / most * panel;              /* equal blocks again */
+  p.pack = pack > 0;
+  p.room = p.pack ? kc * p.nc : 0; /* one packed block */
+  p.own = transposed || g->bf16 ? 16 * (kc * 12 + 32) : 0; /* COPIED tiles of the tallest pass */
+  return p;
+}
+
+/* One rectangle. */
+BDPTI_FN void bdpti_matmul_part(const bdpti_isa *isa, const bdpti_gemm *g, const bdpti_plan *plan,
+                                size_t t, bdpt_real *work) {
+  const size_t tiles = (g->m + isa->rows - 1) / isa->rows, down = t % plan->down;
+  const size_t panels = (g->n + isa->panel - 1) / isa->panel, across = t / plan->down;
+  const size_t end = (across + 1) * panels / plan->across * isa->panel; /* whole panels */
+  const size_t j1 = end < g->n ? end : g->n, /* the last panel may reach beyond C */
+               wide = (g->n + isa->panel - 1) / isa->panel * isa->panel; /* columns of all panels */
+  size_t cut, before;
+  bdpti_block b;
+  b.padded = 0;
+  for (b.j0 = across * panels / plan->across * isa->panel; b.j0 < j1; b.j0 += plan->nc) {
+    b.jn = j1 - b.j0 < plan->nc ? j1 - b.j0 : plan->nc;
+    for (cut = before = 0; cut < plan->k_cuts; cut++, before += b.rows) { /* a block of K */
+      bdpti_cut_k(g, cut, plan->k_cuts, &b);
+      b.packed = plan->pack ? work : NULL;
+      if (g->packed) b.packed = (bdpt_real *)(uintptr_t)(g->packed + before * wide + b.j0 * b.rows);
+      if (plan->pack) isa->pack(g, &b); /* for this thread alone */
+      isa->multiply(g, &b, down * tiles / plan->down, (down + 1) * tiles / plan->down,
+                    plan->own ? work + plan->room : NULL);
+    }
+  }
+}
+
+/* bf16 wants float numbers and an A with one stride of 1. */
+BDPTI_FN int bdpti_bf16(const bdpt_context *ctx, const bdpti_gemm *g) {
+  if (!ctx->bf16 || sizeof(bdpt_real) != sizeof(float)) return 0;
+  if (g->a_row != 1 && g->a_col != 1) return 0; /* neither copy could read whole vectors */
+  return ctx->isa->pairs ? 2 : 1;
+}
+
+BDPTI_FN bdpt_status bdpti_matmul(bdpt_context *ctx, const bdpti_gemm *given) {
+  bdpti_gemm g = *given;
+  bdpti_plan plan;
+  bdpt_real *work;
+  size_t each;
+  int t, team;
+  if (g.m == 0 || g.n == 0) return BDPT_OK;
+  g.bf16 = bdpti_bf16(ctx, &g);
+  plan = bdpti_matmul_plan(ctx, &g);
+  team = (int)(plan.down * plan.across);
+  each = plan.room + plan.own; /* numbers per thread */
+  work = (bdpt_real *)bdpti_scratch(ctx, (size_t)team * each * sizeof *work);
+  if (!work && each) return ctx->status; /* no memory, and some is needed */
+  if (team == 1) {
+    bdpti_matmul_part(ctx->isa, &g, &plan, 0, work);
+    return BDPT_OK;
+  }
+  BDPTI_OMP(omp parallel for num_threads(team) schedule(static, 1))
+  for (t = 0; t < team; t++) { /* a rectangle each */
+    bdpti_matmul_part(ctx->isa, &g, &plan, (size_t)t, work + (size_t)t * each);
+  }
+  return BDPT_OK;
+}
+
+/* Packs all of g->b (b, its strides, n and k are looked at) for products with any row-major A to
+ * come; `out` NULL: only says how many numbers that takes. Whoever changes B packs again. */
+BDPTI_FN size_t bdpti_prepack(const bdpt_context *ctx, const bdpti_gemm *given, bdpt_real *out) {
+  const size_t panel = ctx->isa->panel, wide = (given->n + panel - 1) / panel * panel;
+  bdpti_gemm g = *given;
+  size_t cut, before = 0, cuts = bdpti_k_cuts(g.k, 768); /* as in the plan for a row-major A */
+  bdpti_block b;
+  g.a_row = g.k; /* a row-major A, for bdpti_bf16 */
+  g.a_col = 1;
+  g.bf16 = bdpti_bf16(ctx, &g);
+  b.j0 = 0;
+  b.jn = g.n;
+  for (cut = 0; cut < cuts; cut++, before += b.rows) {
+    bdpti_cut_k(&g, cut, cuts, &b);
+    b.packed = out + before * wide; /* whole panels, K block after K block */
+    if (out) ctx->isa->pack(&g, &b);
+  }
+  return before * wide; /* how many numbers that is */
+}
+
+/* 15.11  Attention on several threads
+ *
+ * The bytes of work that one thread needs, forward or backward; SIZE_MAX if they overflow. Linear
+ * in N: K^T, V^T and K in panels, and for 72 queries S, dP and the packed rows of Q or dO.
+ */
+BDPTI_FN size_t bdpti_attention_work(size_t tokens, size_t size) {
+  size_t ld, wide, a, b;
+  if (!bdpti_add(tokens, 31, &ld) || !bdpti_add(size, 31, &wide)) return SIZE_MAX;
+  ld = ld / 32 * 32;
+  wide = wide / 32 * 32;
+  if (!bdpti_mul(3, ld, &a) || !bdpti_mul(a, wide, &a)) return SIZE_MAX;      /* K^T V^T K */
+  if (!bdpti_add(2 * ld, wide, &b) || !bdpti_mul(b, 72, &b)) return SIZE_MAX; /* S, dP, a factor */
+  return bdpti_add(a, b, &a) && bdpti_mul(a, sizeof(bdpt_real), &a) ? a : SIZE_MAX;
+}
+
+BDPTI_FN bdpt_status bdpti_attention_run(bdpt_context *ctx, bdpti_task kernel, const bdpti_heads *h,
+                                         size_t tasks, double cost) {
+  const size_t bytes = bdpti_attention_work(h->tokens, h->size);
+  const int wanted = bdpti_team(ctx, cost), team = (size_t)wanted > tasks ? (int)tasks : wanted;
+  size_t total;
+  char *work;
+  int t;
+  if (tasks == 0 || h->tokens == 0 || h->size == 0) return BDPT_OK;
+  if (!bdpti_mul(bytes, (size_t)team, &total)) total = SIZE_MAX; /* refused below */
+  work = (char *)bdpti_scratch(ctx, total);
+  if (!work) return ctx->status;
+  BDPTI_OMP(omp parallel for num_threads(team) schedule(static, 1))
+  for (t = 0; t < team; t++) {
+    kernel(h, tasks * (size_t)t / (size_t)team, tasks * (size_t)(t + 1) / (size_t)team,
+           (bdpt_real *)(void *)(work + bytes * (size_t)t)); /* its own workspace */
+  }
+  return BDPT_OK;
+}
+
+/* With few heads, as in the classification of one image, each head's queries are cut into pieces
+ * until there are four tasks per thread. A row's result does not depend on its piece. lse may be
+ * NULL when no backward pass follows; so may count[B,count_row], and then every key counts once. */
+BDPTI_FN bdpt_status bdpti_attention_counted(bdpt_context *ctx, size_t images, size_t tokens,
+                                             size_t heads, size_t size, bdpt_real scale,
+                                             const bdpt_real *qkv, bdpt_real *out, bdpt_real *lse,
+                                             const bdpt_real *count, size_t count_row) {
+  const size_t tasks = images * heads, few = 4 * (size_t)ctx->threads; /* enough tasks */
+  const double work = (double)tasks * (double)tokens * (double)tokens * (double)size;
+  bdpti_heads h;
+  memset(&h, 0, sizeof h);
+  h.tokens = tokens; h.heads = heads; h.size = size; h.scale = scale;
+  h.pieces = tasks == 0 || tasks >= few || ctx->threads == 1 ? 1 : (few + tasks - 1) / tasks;
+  h.qkv = qkv; h.new_out = out; h.new_lse = lse; h.count = count; h.count_row = count_row;
+  return bdpti_attention_run(ctx, ctx->isa->attention_fwd, &h, tasks * h.pieces, work / 25);
+}
+
+BDPTI_FN bdpt_status bdpti_attention_fwd(bdpt_context *ctx, size_t images, size_t tokens,
+                                         size_t heads, size_t size, bdpt_real scale,
+                                         const bdpt_real *qkv, bdpt_real *out, bdpt_real *lse) {
+  return bdpti_attention_counted(ctx, images, tokens, heads, size, scale, qkv, out, lse, NULL, 0);
+}
+
+/* Writes all of dqkv. */
+BDPTI_FN bdpt_status bdpti_attention_bwd(bdpt_context *ctx, size_t images, size_t tokens,
+                                         size_t heads, size_t size, bdpt_real scale,
+                                         const bdpt_real *qkv, const bdpt_real *out,
+                                         const bdpt_real *lse, const bdpt_real *dout,
+                                         bdpt_real *dqkv) {
+  const size_t tasks = images * heads;
+  const double work = (double)tasks * (double)tokens * (double)tokens * (double)size;
+  bdpti_heads h;
+  memset(&h, 0, sizeof h);
+  h.tokens = tokens; h.heads = heads; h.size = size; h.scale = scale; h.pieces = 1;
+  h.qkv = qkv; h.out = out; h.lse = lse; h.dout = dout; h.dqkv = dqkv;
+  return bdpti_attention_run(ctx, ctx->isa->attention_bwd, &h, tasks, work / 10); /* 5 products */
+}
+
+/* 15.12  Rows and elements on several threads
+ *
+ * Thin covers: they name the arguments, estimate the cost and share out. Sizes are trusted here;
+ * the operations that call them have checked their shapes. Any output may be an input, in place.
+ */
+BDPTI_FN bdpti_span bdpti_span_of(size_t width, const bdpt_real *x, const bdpt_real *y,
+                                  bdpt_real *u) {
+  bdpti_span s;
+  memset(&s, 0, sizeof s);
+  s.width = width; s.x = x; s.y = y; s.u = u;
+  return s;
+}
+
+BDPTI_FN void bdpti_gelu_fwd(bdpt_context *ctx, size_t n, const bdpt_real *z, bdpt_real *y) {
+  bdpti_span s = bdpti_span_of(0, z, NULL, y);
+  bdpti_each(ctx, ctx->isa->gelu_fwd, &s, n, 1024, (double)n * 0.6); /* 0.6 ns an element */
+}
+
+BDPTI_FN void bdpti_gelu_bwd(bdpt_context *ctx, size_t n, const bdpt_real *z, const bdpt_real *dy,
+                             bdpt_real *dz, int accumulate) {
+  bdpti_span s = bdpti_span_of(0, z, dy, dz);
+  s.accumulate = accumulate;
+  bdpti_each(ctx, ctx->isa->gelu_bwd, &s, n, 1024, (double)n * 0.7);
+}
+
+/* mean and rstd may be NULL when no backward pass follows. */
+BDPTI_FN void bdpti_layernorm_fwd(bdpt_context *ctx, size_t rows, size_t width, const bdpt_real *x,
+                                  const bdpt_real *gamma, const bdpt_real *beta, bdpt_real eps,
+                                  bdpt_real *y, bdpt_real *mean, bdpt_real *rstd) {
+  bdpti_span s = bdpti_span_of(width, x, NULL, y);
+  s.gamma = gamma; s.beta = beta; s.a = eps; s.v = mean; s.w = rstd;
+  bdpti_each(ctx, ctx->isa->layernorm_fwd, &s, rows, 1, (double)rows * (double)width * 0.5);
+}
+
+/* dx may be NULL (nothing in front of the first layer wants it); dgamma and dbeta are added to, and
+ * may be NULL for frozen parameters. Uses the workspace, as every function here with a status. */
+BDPTI_FN bdpt_status bdpti_layernorm_bwd(bdpt_context *ctx, size_t rows, size_t width,
+                                         const bdpt_real *x, const bdpt_real *gamma,
+                                         const bdpt_real *mean, const bdpt_real *rstd,
+                                         const bdpt_real *dy, bdpt_real *dx, int accumulate,
+                                         bdpt_real *dgamma, bdpt_real *dbeta) {
+  bdpti_span s = bdpti_span_of(width, x, dy, dx);
+  bdpt_real *out[2];
+  s.gamma = gamma; s.mean = mean; s.rstd = rstd; s.accumulate = accumulate;
+  out[0] = dgamma;
+  out[1] = dbeta;
+  return bdpti_reduce_rows(ctx, ctx->isa->layernorm_bwd, &s, rows, out, 2);
+}
+
+BDPTI_FN void bdpti_softmax_fwd(bdpt_context *ctx, size_t rows, size_t width, const bdpt_real *x,
+                                bdpt_real *y, bdpt_real *lse) {
+  bdpti_span s = bdpti_span_of(width, x, NULL, y);
+  s.v = lse;
+  bdpti_each(ctx, ctx->isa->softmax_fwd, &s, rows, 1, (double)rows * (double)width);
+}
+
+BDPTI_FN void bdpti_softmax_bwd(bdpt_context *ctx, size_t rows, size_t width, const bdpt_real *y,
+                                const bdpt_real *dy, bdpt_real *dx, int accumulate) {
+  bdpti_span s = bdpti_span_of(width, y, dy, dx);
+  s.accumulate = accumulate;
+  bdpti_each(ctx, ctx->isa->softmax_bwd, &s, rows, 1, (double)rows * (double)width * 0.5);
+}
+
+/* out[D] += the column sums of x[R,D]. */
+BDPTI_FN bdpt_status bdpti_column_sum(bdpt_context *ctx, size_t rows, size_t width,
+                                      const bdpt_real *x, bdpt_real *out) {
+  bdpti_span s = bdpti_span_of(width, x, NULL, NULL);
+  return bdpti_reduce_rows(ctx, ctx->isa->column_sum, &s, rows, &out, 1);
+}
+
+/* out = a x + b y; y NULL: out = a x. */
+BDPTI_FN void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_real *x, bdpt_real b,
+                          const bdpt_real *y, bdpt_real *out) {
+  bdpti_span s = bdpti_span_of(0, x, y, out);
+  s.a = a; s.b = b;
+  bdpti_each(ctx, ctx->isa->axpby, &s, n, 1024, (double)n * 0.4);
+}
+
+/* out = y + factor[b] x over samples of `stride` numbers; y NULL: out = factor[b] x. */
+BDPTI_FN void bdpti_sample_axpy(bdpt_context *ctx, size_t samples, size_t stride,
+                                const bdpt_real *factor, const bdpt_real *x, const bdpt_real *y,
+                                bdpt_real *out) {
+  bdpti_span s = bdpti_span_of(stride, x, y, out);
+  s.z = factor;
+  bdpti_each(ctx, ctx->isa->sample_axpy, &s, samples, 1, (double)samples * (double)stride * 0.4);
+}
+
+/* For the norm of a gradient. Squares of numbers above 1e19 overflow to inf, and so does the norm,
+ * which is what the caller checks for. */
+BDPTI_FN double bdpti_sum_squares(bdpt_context *ctx, size_t n, const bdpt_real *x) {
+  bdpti_span s = bdpti_span_of(0, x, x, NULL); /* sum x x */
+  return bdpti_reduce(ctx, ctx->isa->dot, &s, n);
+}
+
+BDPTI_FN int bdpti_all_finite(bdpt_context *ctx, size_t n, const bdpt_real *x) {
+  bdpti_span s = bdpti_span_of(0, x, NULL, NULL);
+  return bdpti_reduce(ctx, ctx->isa->not_finite, &s, n) == 0; /* every chunk said 0 */
+}
+
+/* y = m f + (1 - m) r, exactly f at m = 1 and r at m = 0; its derivative dm = sum dy (f - r). */
+BDPTI_FN void bdpti_mix_fwd(bdpt_context *ctx, size_t n, bdpt_real m, const bdpt_real *f,
+                            const bdpt_real *r, bdpt_real *y) {
+  bdpti_axpby(ctx, n, m, f, 1 - m, r, y);
+}
+
+BDPTI_FN double bdpti_mix_dm(bdpt_context *ctx, size_t n, const bdpt_real *dy, const bdpt_real *f,
+                             const bdpt_real *r) {
+  bdpti_span s = bdpti_span_of(0, dy, f, NULL); /* sum dy (f - r) */
+  s.z = r;
+  return bdpti_reduce(ctx, ctx->isa->dot, &s, n);
+}
+
+/* One AdamW step; `step` counts from 1. */
+BDPTI_FN void bdpti_adamw(bdpt_context *ctx, size_t n, double lr, double beta1, double beta2,
+                          double eps, double decay, double step, bdpt_real *p, const bdpt_real *g,
+                          bdpt_real *m, bdpt_real *v) {
+  bdpti_span s = bdpti_span_of(0, g, NULL, p);
+  s.v = m; s.w = v;
+  s.a = (bdpt_real)(1 - lr * decay); /* what decay leaves of p */
+  s.b = (bdpt_real)(1 - beta1);
+  s.c = (bdpt_real)beta2;
+  s.d = (bdpt_real)(1 - beta2);
+  s.e = (bdpt_real)(1 / sqrt(1 - pow(beta2, step))); /* v started from zero */
+  s.f = (bdpt_real)eps;
+  s.g = (bdpt_real)(lr / (1 - pow(beta1, step))); /* m started from zero */
+  bdpti_each(ctx, ctx->isa->adamw, &s, n, 1024, (double)n);
+}
+
+#endif /* BDPT_ONLY_SAFETENSORS */
+#endif /* BOUNDARYDPT_IMPLEMENTATION, the second part */

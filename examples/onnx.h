@@ -10,7 +10,7 @@
  *
  * The input is images[batch,C,H,W], normalised, with batch left open; the output logits[batch,K].
  * Every layer that was removed is simply not there, so the file is as small and as fast as the
- * network is. What a node computes stands beside the call that writes it; `math` is chapter 8's.
+ * network is. What a node computes stands beside the call that writes it; `math` is chapter 7's.
  *
  * Three choices:
  *   - Operator set 17, the first with LayerNormalization. Gelu came with 20, but erf in five nodes
