@@ -37,7 +37,7 @@
  *     config.image = 8, config.patch = 4, config.classes = 2;
  *     config.width = 16, config.depth = 2, config.heads = 2;
  *     bdpt_model *model = bdpt_model_create(&ctx, &config, 1);
- *     bdpt_tape *tape = bdpt_tape_create(&ctx, 1);
+ *     bdpt_tape *tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
  *     if (!model || !tape || bdpt_model_train_mode(model) != BDPT_OK) return 1;
  *     bdpt_cost(&ctx, &model->config, &dense);
  *
@@ -94,7 +94,7 @@
 /* =================================================================================================
  * 1  READING GUIDE                                                                         >>guide
  * =================================================================================================
- * Ten minutes: this page, >>prune, >>method. An hour: chapters 5 to 11 in that order.
+ * Ten minutes: this page, >>prune, >>method. An evening: chapters 5 to 11 in that order.
  * The kernels of chapter 15 can be taken on trust: each has a naive twin in tests/test_kernels.c.
  *
  * Letters mean the same thing everywhere, in code, comments, error messages and tests:
@@ -253,9 +253,12 @@ typedef struct bdpt_tensor {
 
 typedef struct bdpt_tape bdpt_tape; /* opaque: records operations, owns what one step needs */
 
-/* record = 0 makes a tape that only computes: nothing is kept for a backward pass. record = 2 makes
- * one that keeps less: the hidden activations of bdpt_mlp are computed again on the way back. */
-BDPT_API bdpt_tape *bdpt_tape_create(bdpt_context *ctx, int record);
+/* What a tape keeps. COMPUTE keeps nothing for a backward pass. RECOMPUTE keeps less than RECORD:
+ * the hidden activations of bdpt_mlp are computed again on the way back. */
+typedef enum bdpt_tape_mode {
+  BDPT_TAPE_COMPUTE = 0, BDPT_TAPE_RECORD = 1, BDPT_TAPE_RECOMPUTE = 2
+} bdpt_tape_mode;
+BDPT_API bdpt_tape *bdpt_tape_create(bdpt_context *ctx, bdpt_tape_mode mode);
 BDPT_API void bdpt_tape_reset(bdpt_tape *tape);  /* forgets every tensor, keeps the memory */
 BDPT_API void bdpt_tape_free(bdpt_tape *tape);   /* NULL is allowed */
 BDPT_API size_t bdpt_tape_bytes(const bdpt_tape *tape); /* most that one step has used */
@@ -547,7 +550,7 @@ typedef struct bdpt_recipe {
   int distill;            /* BDPT_DISTILL_NONE, _HARD or _SOFT; needs a teacher */
   double distill_alpha;   /* weight of the distillation loss, 0: 0.5 */
   double distill_tau;     /* temperature of soft distillation, 0: 1 */
-  int recompute;          /* 1: less memory, more time: bdpt_tape_create's record = 2 */
+  int recompute;          /* 1: less memory, more time: BDPT_TAPE_RECOMPUTE */
   int importance;         /* 1: train the importance scalars too (stage 1) */
   int restarts;           /* number of learning-rate restarts, at most BDPT_MAX_RESTARTS ... */
   double restart[40];     /* ... and the epochs at which the cosine starts again */
@@ -595,9 +598,9 @@ BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *trainer, double *loss);
 /* The same for a loss of the caller's, one number that `lesson` makes on the tape. Its images are
  * its own affair: the recipe's augmentation and distillation and the pixels of the trainer's subset
  * stay unused. `options` (training, drop path, this step's seed) are for its forward pass. */
-typedef bdpt_tensor *(*bdpt_lesson)(bdpt_model *model, bdpt_tape *tape,
+typedef bdpt_tensor *(*bdpt_objective)(bdpt_model *model, bdpt_tape *tape,
                                     const bdpt_forward_options *options, size_t step, void *user);
-BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *trainer, bdpt_lesson lesson, void *user,
+BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *trainer, bdpt_objective lesson, void *user,
                                           double *loss);
 BDPT_API size_t bdpt_trainer_steps_done(const bdpt_trainer *trainer);
 BDPT_API size_t bdpt_trainer_steps_per_epoch(const bdpt_trainer *trainer);
@@ -1437,7 +1440,7 @@ typedef struct bdpti_buffer {
 
 struct bdpt_tape {
   bdpt_context *ctx;
-  int record;          /* 0: only compute; 1: keep all; 2: keep less (6.3) */
+  bdpt_tape_mode mode; /* RECOMPUTE keeps less (6.3) */
   bdpti_arena arena;   /* all tensors, nodes and gradients of a step */
   bdpti_node *last;    /* the list, newest first */
   bdpti_buffer *spare; /* gradient buffers free for reuse */
@@ -1449,11 +1452,11 @@ static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n); /* chapter 6: a case
 static void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_real *x, bdpt_real b,
                         const bdpt_real *y, bdpt_real *out); /* chapter 15: out = a x + b y */
 
-BDPT_API bdpt_tape *bdpt_tape_create(bdpt_context *ctx, int record) {
+BDPT_API bdpt_tape *bdpt_tape_create(bdpt_context *ctx, bdpt_tape_mode mode) {
   bdpt_tape *t = (bdpt_tape *)bdpti_alloc(ctx, sizeof *t); /* zeros: no node */
   if (!t) return NULL;
   t->ctx = t->arena.ctx = ctx;
-  t->record = record;
+  t->mode = mode;
   return t;
 }
 
@@ -1509,7 +1512,7 @@ BDPTI_FN int bdpti_same_shape(const bdpt_tensor *a, const bdpt_tensor *b) {
 }
 
 /* Rows and width of a tensor seen as a matrix: the last axis against all others. */
-BDPTI_FN size_t bdpti_width(const bdpt_tensor *x) { return x->shape[x->ndim - 1]; }
+BDPTI_FN size_t bdpti_last_axis(const bdpt_tensor *x) { return x->shape[x->ndim - 1]; }
 BDPTI_FN size_t bdpti_rows(const bdpt_tensor *x) {
   size_t rows = 1; /* of one axis only: one row */
   int i;
@@ -1537,7 +1540,7 @@ BDPTI_FN int bdpti_set_shape(bdpt_tensor *x, int ndim, const size_t *shape) {
  * from the inputs. A tape that does not record still makes tensors, but keeps no list.
  */
 BDPTI_FN void bdpti_wants(const bdpt_tape *t, bdpti_node *n, const bdpt_tensor *in) {
-  n->out.wants_grad |= t->record && in && in->wants_grad;
+  n->out.wants_grad |= t->mode != BDPT_TAPE_COMPUTE && in && in->wants_grad;
 }
 
 BDPTI_FN bdpti_node *bdpti_record(bdpt_tape *t, int op, int ndim, const size_t *shape,
@@ -1557,7 +1560,7 @@ BDPTI_FN bdpti_node *bdpti_record(bdpt_tape *t, int op, int ndim, const size_t *
   n->out.data = (bdpt_real *)bdpti_take(t, 0, n->out.count, sizeof(bdpt_real)); /* not zeroed */
   if (!n->out.data) return NULL;
   n->previous = t->last;      /* newest first */
-  if (t->record) t->last = n; /* else the node is lost, its output lives on */
+  if (t->mode != BDPT_TAPE_COMPUTE) t->last = n; /* else the node is lost, its output lives on */
   return n;
 }
 
@@ -1597,7 +1600,7 @@ BDPT_API bdpt_tensor *bdpt_input(bdpt_tape *t, int ndim, const size_t *shape,
   bdpt_tensor *x = NULL;
   if (t) x = bdpti_out(bdpti_record(t, 0, ndim, shape, NULL, NULL, NULL, NULL)); /* op 0 is input */
   if (!x) return NULL;
-  x->wants_grad = t->record && wants_grad;                  /* bdpti_wants saw no inputs */
+  x->wants_grad = t->mode != BDPT_TAPE_COMPUTE && wants_grad; /* bdpti_wants saw no inputs */
   if (data) memcpy(x->data, data, x->count * sizeof *data); /* the caller keeps data */
   else memset(x->data, 0, x->count * sizeof *data);
   return x;
@@ -1682,10 +1685,11 @@ BDPT_API bdpt_status bdpt_backward_from(bdpt_tape *t, bdpt_tensor *out, const bd
   bdpt_context *ctx = t->ctx;
   if (ctx->status != BDPT_OK) return ctx->status; /* the graph is not whole */
   if (!out) return bdpti_fail(ctx, BDPT_E_ARGUMENT, "backward: there is no tensor to start from");
-  if (!t->record || !out->wants_grad) {
+  if (t->mode == BDPT_TAPE_COMPUTE || !out->wants_grad) {
     return bdpti_fail(ctx, BDPT_E_STATE, "backward: %s",
-                      t->record ? "nothing that the loss depends on wants a gradient"
-                                : "this tape does not record");
+                      t->mode == BDPT_TAPE_COMPUTE
+                          ? "this tape does not record"
+                          : "nothing that the loss depends on wants a gradient");
   }
   out->grad = bdpti_buffer_take(t, out->count); /* goes back to the spares as any other */
   if (!out->grad) return ctx->status;
@@ -1790,7 +1794,7 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
     return bdpti_fail(ctx, BDPT_E_ARGUMENT, "gradcheck: %d inputs, at most 16", count);
   }
   c.build = build; c.user = user; c.inputs = inputs; c.count = count;
-  c.tape = bdpt_tape_create(ctx, 1); /* one that records, for all runs */
+  c.tape = bdpt_tape_create(ctx, BDPT_TAPE_RECORD); /* one that records, for all runs */
   for (i = 0; i < count && ctx->status == BDPT_OK; i++) {
     double e = bdpti_check_input(&c, i);
     if (!(e <= *error) && *error == *error) *error = e; /* a NaN stays */
@@ -2024,7 +2028,7 @@ BDPT_API bdpt_tensor *bdpt_linear_add(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor 
   bdpt_tensor *y = NULL;
   size_t shape[BDPT_MAX_DIMS];
   bdpti_node *n;
-  if (!x || !w || !b || !bdpti_linear_fits(t, "linear", x, w, b, bdpti_width(x))) return NULL;
+  if (!x || !w || !b || !bdpti_linear_fits(t, "linear", x, w, b, bdpti_last_axis(x))) return NULL;
   memcpy(shape, x->shape, sizeof shape); /* all axes of x */
   shape[x->ndim - 1] = w->shape[0];      /* but the last: O for I */
   n = bdpti_record(t, BDPTI_OP_linear, x->ndim, shape, x, w, b, r);
@@ -2080,7 +2084,7 @@ BDPTI_FN void bdpti_linear_back(bdpt_tape *t, bdpti_node *n) {
  * would keep v, z and s and pass over z and s twice. Here GELU is applied where z is stored. Its
  * result is needed again for dW2, and making it beside gelu'(z), which shares the exponential,
  * costs less than reading it from memory; so neither s nor v is kept, and their buffers serve one
- * block after another. A tape with record = 2 does not keep z either: a fifth product in a backward
+ * block after another. A RECOMPUTE tape does not keep z either: a fifth product in a backward
  * pass of four, for a third of a block's memory.
  *
  * The hidden part, for both directions: v = LN(x), z = W1 v + b1, s = GELU(z) where it is wanted.
@@ -2090,7 +2094,7 @@ BDPTI_FN void bdpti_mlp_hidden(bdpt_tape *t, bdpti_node *n, bdpt_real *v, bdpt_r
   const bdpt_tensor *x = n->in[0];
   const size_t rows = bdpti_rows(x);              /* R */
   bdpti_gemm g = bdpti_affine(n->in[3], rows, v); /* v W1^T */
-  bdpti_layernorm_fwd(t->ctx, rows, bdpti_width(x), x->data, n->in[1]->data, n->in[2]->data,
+  bdpti_layernorm_fwd(t->ctx, rows, bdpti_last_axis(x), x->data, n->in[1]->data, n->in[2]->data,
                       (bdpt_real)n->number, v, n->saved[1], n->saved[1] + rows);
   g.bias = n->in[4]->data; /* b1[F] */
   g.c = z;                 /* z may be s: then GELU(z) replaces it */
@@ -2106,7 +2110,7 @@ BDPT_API bdpt_tensor *bdpt_mlp(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *gamma,
   bdpti_node *n;
   bdpti_gemm g;
   if (!x || !gamma || !beta || !w1 || !b1 || !w2 || !b2) return NULL;
-  d = bdpti_width(x);
+  d = bdpti_last_axis(x);
   rows = bdpti_rows(x);
   hidden = w1->shape[0]; /* checked below */
   if (gamma->count != d || beta->count != d || w2->shape[0] != d) {
@@ -2117,7 +2121,8 @@ BDPT_API bdpt_tensor *bdpt_mlp(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *gamma,
     return NULL;
   }
   n = bdpti_record_like(t, BDPTI_OP_mlp, x, gamma, beta);
-  n = bdpti_save(t, n, t->record == 1 ? rows * hidden : 0, 2 * rows); /* z, or none; mean, rstd */
+  n = bdpti_save(t, n, t->mode == BDPT_TAPE_RECORD ? rows * hidden : 0, /* z, or nothing, and */
+                 2 * rows);                                             /* mean and rstd */
   s = n ? bdpti_buffer_take(t, rows * hidden) : NULL; /* as a rule the last block's */
   v = s ? bdpti_buffer_take(t, rows * d) : NULL;
   if (!v) return NULL;
@@ -2125,7 +2130,7 @@ BDPT_API bdpt_tensor *bdpt_mlp(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *gamma,
   for (n->index = 3; n->index < 7; n->index++) bdpti_wants(t, n, n->in[n->index]);
   n->number = eps; /* for the way back */
   bdpti_replace(t, n, x);
-  bdpti_mlp_hidden(t, n, v, t->record == 1 ? n->saved[0] : s, s); /* v, z, s */
+  bdpti_mlp_hidden(t, n, v, t->mode == BDPT_TAPE_RECORD ? n->saved[0] : s, s); /* v, z, s */
   g = bdpti_affine(w2, rows, s); /* s W2^T */
   g.bias = b2->data;
   g.add = x->data; /* the residual stream */
@@ -2138,11 +2143,11 @@ BDPT_API bdpt_tensor *bdpt_mlp(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *gamma,
 
 BDPTI_FN void bdpti_mlp_back(bdpt_tape *t, bdpti_node *n) {
   bdpt_tensor *x = n->in[0], *w1 = n->in[3], *w2 = n->in[5];
-  size_t rows = bdpti_rows(x), d = bdpti_width(x), hidden = w1->shape[0]; /* R, D, F */
+  size_t rows = bdpti_rows(x), d = bdpti_last_axis(x), hidden = w1->shape[0]; /* R, D, F */
   bdpt_real *s = bdpti_buffer_take(t, rows * hidden), *dz = bdpti_buffer_take(t, rows * hidden);
   bdpt_real *v = bdpti_buffer_take(t, rows * d), *dgamma, *dbeta;              /* v = LN(x) again */
   bdpti_target none = {NULL, 0}, dv = {bdpti_buffer_take(t, rows * d), 0}, dx; /* dv is fresh */
-  int again = t->record != 1; /* z was not kept */
+  int again = t->mode != BDPT_TAPE_RECORD; /* z was not kept */
   bdpti_gemm g;
   if (!s || !dz || !v || !dv.to) return; /* no memory: the context knows */
   bdpti_mlp_hidden(t, n, v, again ? s : NULL, NULL); /* z where s will be */
@@ -2180,7 +2185,7 @@ BDPT_API bdpt_tensor *bdpt_layernorm(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *
   size_t rows, d;
   if (!x || !gamma || !beta) return NULL;
   rows = bdpti_rows(x); /* R */
-  d = bdpti_width(x);
+  d = bdpti_last_axis(x);
   if (gamma->count != d || beta->count != d) {
     return bdpti_misfit(t, "layer norm", x, gamma, beta, "the last axes differ");
   }
@@ -2194,7 +2199,7 @@ BDPTI_FN void bdpti_layernorm_back(bdpt_tape *t, bdpti_node *n) {
   bdpt_tensor *x = n->in[0], *gamma = n->in[1];
   bdpti_target dx = bdpti_grad(t, x);
   bdpt_real *dgamma = bdpti_grad_sum(t, gamma), *dbeta = bdpti_grad_sum(t, n->in[2]);
-  bdpti_layernorm_bwd(t->ctx, bdpti_rows(x), bdpti_width(x), x->data, gamma->data, n->saved[0],
+  bdpti_layernorm_bwd(t->ctx, bdpti_rows(x), bdpti_last_axis(x), x->data, gamma->data, n->saved[0],
                       n->saved[1], n->out.grad, dx.to, dx.add, dgamma, dbeta);
 }
 
@@ -2213,7 +2218,7 @@ BDPTI_FN void bdpti_gelu_back(bdpt_tape *t, bdpti_node *n) {
 /* 6.6  Softmax over the last axis: math and kernels in >>softmax */
 BDPT_API bdpt_tensor *bdpt_softmax(bdpt_tape *t, bdpt_tensor *x) {
   bdpti_node *n = bdpti_record_like(t, BDPTI_OP_softmax, x, NULL, NULL);
-  if (n) bdpti_softmax_fwd(t->ctx, bdpti_rows(x), bdpti_width(x), x->data, n->out.data, NULL);
+  if (n) bdpti_softmax_fwd(t->ctx, bdpti_rows(x), bdpti_last_axis(x), x->data, n->out.data, NULL);
   return bdpti_out(n);
 }
 
@@ -2221,7 +2226,7 @@ BDPTI_FN void bdpti_softmax_back(bdpt_tape *t, bdpti_node *n) {
   const bdpt_tensor *y = &n->out;
   bdpti_target dx = bdpti_grad(t, n->in[0]); /* dx = y (dy - sum(dy y)) */
   if (!dx.to) return;                        /* x wants no gradient */
-  bdpti_softmax_bwd(t->ctx, bdpti_rows(y), bdpti_width(y), y->data, y->grad, dx.to, dx.add);
+  bdpti_softmax_bwd(t->ctx, bdpti_rows(y), bdpti_last_axis(y), y->data, y->grad, dx.to, dx.add);
 }
 
 /* 6.7  Attention: math and kernels in >>attention
@@ -2339,7 +2344,7 @@ BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tenso
   size_t shape[3], d, head, body, b; /* numbers of an image before its patches, and in them */
   bdpti_node *n;
   if (!patches || !cls || !pos) return NULL;
-  d = bdpti_width(patches);
+  d = bdpti_last_axis(patches);
   head = dist ? 2 * d : d; /* numbers of cls, or cls and dist */
   body = patches->ndim == 3 ? patches->shape[1] * d : 0;
   if (patches->ndim != 3 || pos->ndim != 3 || pos->shape[2] != d || pos->count != head + body ||
@@ -2361,7 +2366,7 @@ BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tenso
 
 BDPTI_FN void bdpti_tokens_back(bdpt_tape *t, bdpti_node *n) {
   bdpt_tensor *pos = n->in[2], *dist = n->in[3];
-  size_t d = bdpti_width(pos), head = dist ? 2 * d : d, body = pos->count - head, b;
+  size_t d = bdpti_last_axis(pos), head = dist ? 2 * d : d, body = pos->count - head, b;
   bdpt_real *dpatches = bdpti_grad_sum(t, n->in[0]), *dcls = bdpti_grad_sum(t, n->in[1]);
   bdpt_real *dpos = bdpti_grad_sum(t, pos), *ddist = bdpti_grad_sum(t, dist);
   for (b = 0; b < n->out.shape[0]; b++) { /* one image */
@@ -2736,7 +2741,7 @@ BDPT_API bdpt_tensor *bdpt_pixel_loss(bdpt_tape *t, bdpt_tensor *z, const int *l
   bdpti_node *n;
   if (!z || !label) return NULL;
   if (z->count == 0) return bdpti_misfit(t, "pixel loss", z, NULL, NULL, "no pixel or no class");
-  rows = bdpti_rows(z), classes = bdpti_width(z);
+  rows = bdpti_rows(z), classes = bdpti_last_axis(z);
   for (r = 0; r < rows; r++) {
     counted += label[r] != ignore;
     if (label[r] == ignore || (label[r] >= 0 && (size_t)label[r] < classes)) continue;
@@ -2954,7 +2959,7 @@ BDPTI_FN const bdpt_block *bdpti_slot_block(const bdpt_config *c, int slot) {
   return &c->block[slot < BDPT_SLOTS_FIXED ? 0 : (slot - BDPT_SLOTS_FIXED) / BDPT_SLOTS_BLOCK];
 }
 
-BDPTI_FN int bdpti_tokens(const bdpt_config *c) {
+BDPTI_FN int bdpti_token_count(const bdpt_config *c) {
   int side = c->image / c->patch; /* patches along a side */
   return side * side + 1 + c->distilled; /* N */
 }
@@ -2977,7 +2982,7 @@ BDPTI_FN int bdpti_slot_shape(const bdpt_config *c, int slot, size_t *shape) {
   static const char letters[] = "1DNCPKFAQ"; /* in the order of `axis` */
   const bdpt_block *b = bdpti_slot_block(c, slot);
   const char *spelled = bdpti_slot_rule(slot)->shape;
-  int i, hd = b->heads * b->head_dim, tokens = bdpti_tokens(c); /* A, N */
+  int i, hd = b->heads * b->head_dim, tokens = bdpti_token_count(c); /* A, N */
   const int axis[] = {1, c->width, tokens, c->channels, c->patch, c->classes, b->mlp, hd, 3 * hd};
   for (i = 0; spelled[i]; i++) shape[i] = (size_t)axis[strchr(letters, spelled[i]) - letters];
   return i;
@@ -3325,7 +3330,7 @@ BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int image) {
  * what its removal would leave. The value is unchanged; the gradient of m tells how the loss would
  * move if the layer began to disappear (see >>method).
  */
-BDPTI_FN bdpt_tensor *bdpti_map(bdpt_model *m, bdpt_tape *t, int slot, bdpt_tensor *x) {
+BDPTI_FN bdpt_tensor *bdpti_linear_at(bdpt_model *m, bdpt_tape *t, int slot, bdpt_tensor *x) {
   return bdpt_linear(t, x, &m->param[slot], &m->param[slot + 1]); /* a weight, then its bias */
 }
 
@@ -3342,7 +3347,7 @@ BDPTI_FN bdpt_tensor *bdpti_mixed(bdpt_model *m, bdpt_tape *t, int type, int l, 
 BDPTI_FN bdpt_tensor *bdpti_onto(bdpt_model *m, bdpt_tape *t, int slot, bdpt_tensor *f,
                                  bdpt_tensor *x, double rate, bdpt_rng *rng) {
   if (rate == 0) return bdpt_linear_add(t, f, &m->param[slot], &m->param[slot + 1], x);
-  return bdpt_add(t, x, bdpt_drop_path(t, bdpti_map(m, t, slot, f), rate, rng));
+  return bdpt_add(t, x, bdpt_drop_path(t, bdpti_linear_at(m, t, slot, f), rate, rng));
 }
 
 BDPTI_FN bdpt_tensor *bdpti_attention_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
@@ -3357,10 +3362,10 @@ BDPTI_FN bdpt_tensor *bdpti_attention_half(bdpt_model *m, bdpt_tape *t, int l, b
   if (b->attention == BDPT_FITTED) { /* one linear stands in: W u + b */
     return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_AFIT_W), u, x, rate, rng);
   }
-  f = bdpti_map(m, t, BDPT_SLOT(l, BDPT_SLOT_QKV_W), u);         /* [B,N,3hd] */
+  f = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_QKV_W), u);         /* [B,N,3hd] */
   f = bdpt_attention(t, f, b->heads, b->scale);                  /* [B,N,hd] */
   if (!importance) return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), f, x, rate, rng);
-  f = bdpti_map(m, t, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), f);        /* [B,N,D] */
+  f = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), f);        /* [B,N,D] */
   r = form == BDPT_ATTN_DOUBLE ? x : u; /* what removal would leave */
   if (form == BDPT_ATTN_SKIP && f) r = bdpt_input(t, f->ndim, f->shape, NULL, 0); /* zeros */
   f = bdpti_mixed(m, t, BDPT_ATTENTION, l, f, r);
@@ -3381,7 +3386,7 @@ BDPTI_FN bdpt_tensor *bdpti_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_te
   if (b->mlp_form != BDPT_PAIR) { /* one map: W v + b */
     return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_FUSED_W), v, x, rate, rng);
   }
-  z = bdpti_map(m, t, BDPT_SLOT(l, BDPT_SLOT_FC1_W), v);         /* [B,N,F] */
+  z = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_FC1_W), v);         /* [B,N,F] */
   s = kept ? bdpt_gelu(t, z) : z; /* [B,N,F] */
   if (kept && importance) s = bdpti_mixed(m, t, BDPT_ACTIVATION, l, s, z); /* m s + (1 - m) z */
   return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_FC2_W), s, x, rate, rng); /* [B,N,D] */
@@ -3545,7 +3550,7 @@ BDPTI_FN bdpt_tensor *bdpti_merging_half(bdpt_model *m, bdpt_tape *t, int l, bdp
   memset(&match, 0, sizeof match);
   if (b->attention == BDPT_KEPT) {
     v = bdpti_norm(m, t, BDPT_SLOT(l, BDPT_SLOT_NORM1_W), x);
-    qkv = bdpti_map(m, t, BDPT_SLOT(l, BDPT_SLOT_QKV_W), v);
+    qkv = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_QKV_W), v);
     v = bdpti_attend(t, qkv, b->heads, b->scale, g->joined ? g->count : NULL, g->room);
     x = bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), v, x, 0, NULL);
     if (!x) return NULL;
@@ -3588,7 +3593,7 @@ BDPTI_FN bdpt_tensor *bdpti_one_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_t
 /* Norm and linear of one token: the class token (0) or the distillation token (1). */
 BDPTI_FN bdpt_tensor *bdpti_head(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, int which) {
   bdpt_tensor *y = bdpti_norm(m, t, BDPT_SLOT_NORM_W, bdpt_token(t, x, (size_t)which)); /* [B,D] */
-  return bdpti_map(m, t, which ? BDPT_SLOT_HEAD2_W : BDPT_SLOT_HEAD_W, y);              /* [B,K] */
+  return bdpti_linear_at(m, t, which ? BDPT_SLOT_HEAD2_W : BDPT_SLOT_HEAD_W, y); /* [B,K] */
 }
 
 /* Without a recording, a block's intermediates are dead once its output exists, and what it adds to
@@ -3602,12 +3607,12 @@ BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, 
   int l;
   bdpti_rng_seed(&rng, o->seed, 77); /* a stream of its own */
   if (g && !bdpti_merging_begin(t, x, merge, 1 + m->config.distilled, g)) return NULL;
-  t->stream = x && !t->record ? x->data : NULL;
+  t->stream = x && t->mode == BDPT_TAPE_COMPUTE ? x->data : NULL;
   for (l = 0; x && l < count; l++) {
     bdpti_mark mark = {t->arena.first, t->arena.first->used}; /* where x lies */
     size_t used = t->used;
     bdpt_tensor *y = bdpti_one_block(m, t, l, x, o, &rng, g);
-    if (t->record || !y) { /* the way back needs the intermediates */
+    if (t->mode != BDPT_TAPE_COMPUTE || !y) { /* the way back needs the intermediates */
       x = y;
       continue;
     }
@@ -3629,7 +3634,7 @@ BDPTI_FN bdpt_tensor *bdpti_trunk(bdpt_model *m, bdpt_tape *t, bdpt_tensor *imag
   bdpt_tensor *p = m->param, *x;
   if (!images) return NULL;
   if (m->packed_isa != m->ctx->isa || m->packed_bf16 != m->ctx->bf16) bdpt_model_unpack(m);
-  if (c->merge && !options->training && (t->record || dense)) {
+  if (c->merge && !options->training && (t->mode != BDPT_TAPE_COMPUTE || dense)) {
     bdpti_fail(m->ctx, BDPT_E_STATE, "forward: merging tokens (config.merge = %d) %s", c->merge,
                dense ? "leaves patches without a token of their own"
                      : "has no backward pass, and this tape records");
@@ -3674,9 +3679,9 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
   const bdpt_config *c = &m->config;
   size_t shape[4] = {32, 0, 0, 0}, at; /* 32 images a time */
   bdpt_tensor *x, *y;
-  if (t->record) {
+  if (t->mode != BDPT_TAPE_COMPUTE) {
     return bdpti_fail(m->ctx, BDPT_E_ARGUMENT,
-                      "predict: this tape records; make one with bdpt_tape_create(ctx, 0)");
+                      "predict: this tape records; make one with BDPT_TAPE_COMPUTE");
   }
   shape[1] = (size_t)c->channels;
   shape[2] = shape[3] = (size_t)c->image;
@@ -3696,11 +3701,11 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
 /* =================================================================================================
  * 8  TRAINING: THE OPTIMISER AND ONE STEP                                                   >>train
  * =================================================================================================
- * One step of training reads a handful of images, disturbs them at random, asks the network what
+ * One step of training reads a handful of images, augments them at random, asks the network what
  * they show, and moves every weight a little in the direction that would have made the answer
  * better. This chapter holds what surrounds the network in that sentence: what a step is given
  * (8.1), how far a weight moves (8.2, 8.3), and the step itself (8.4, 8.5). Where images come from,
- * how they are resized and disturbed, how an answer is judged, and the loop that repeats, reports,
+ * how they are resized and augmented, how an answer is judged, and the loop that repeats, reports,
  * saves and resumes are the matter of >>data.
  *
  * The idea that carries the chapter: nothing that happens in step k depends on a generator that ran
@@ -3761,7 +3766,7 @@ typedef struct bdpti_side {
 typedef struct bdpti_loader {
   bdpti_arena arena;           /* owns what the pointers below point to, data and recipe apart */
   const bdpt_dataset *data;    /* borrowed */
-  const bdpt_recipe *recipe;   /* how to disturb; NULL: not at all, for evaluation */
+  const bdpt_recipe *recipe;   /* how to augment; NULL: not at all, for evaluation */
   int threads, image;          /* image: the side H = W that the network wants */
   bdpti_side side[2];          /* across, down */
   bdpt_real level[3][256];     /* byte -> normalised value */
@@ -4103,7 +4108,7 @@ BDPT_API void bdpt_trainer_free(bdpt_trainer *t) {
 }
 
 BDPTI_FN bdpt_status bdpti_trainer_check(bdpt_trainer *t) {
-  const bdpt_config *c = &t->model->config, *d; /* the pupil's, the teacher's */
+  const bdpt_config *c = &t->model->config, *d; /* the student's, the teacher's */
   bdpt_status status = bdpti_recipe_check(t->ctx, &t->recipe);
   if (status != BDPT_OK || t->recipe.distill == BDPT_DISTILL_NONE) return status;
   if (!t->teacher || t->teacher->ctx != t->ctx) {
@@ -4133,7 +4138,7 @@ BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teache
   t->batch = b = images < (size_t)t->recipe.batch ? images : (size_t)t->recipe.batch;
   if (bdpti_trainer_check(t) == BDPT_OK &&
       bdpti_loader_make(t->ctx, &model->config, train, b, &t->loader) == BDPT_OK) {
-    t->loader.recipe = &t->recipe; /* from now on it disturbs */
+    t->loader.recipe = &t->recipe; /* from now on it augments */
     t->per_epoch = images / b;
     t->images = (bdpt_real *)bdpti_array(a, b * 3 * side, side * sizeof *t->images);
     t->targets = (bdpt_real *)bdpti_array(a, b, k * sizeof *t->targets);
@@ -4141,8 +4146,9 @@ BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teache
     t->order = (size_t *)bdpti_array(a, train->count, sizeof *t->order);
     t->picked = (size_t *)bdpti_array(a, b, sizeof *t->picked);
     t->labels = (int *)bdpti_array(a, b, sizeof *t->labels);
-    t->tape = bdpt_tape_create(t->ctx, t->recipe.recompute ? 2 : 1);
-    t->teacher_tape = bdpt_tape_create(t->ctx, 0);
+    t->tape = bdpt_tape_create(t->ctx,
+                               recipe->recompute ? BDPT_TAPE_RECOMPUTE : BDPT_TAPE_RECORD);
+    t->teacher_tape = bdpt_tape_create(t->ctx, BDPT_TAPE_COMPUTE);
     if (t->images && t->targets && t->taught && t->order && t->picked && t->labels && t->tape &&
         t->teacher_tape && bdpti_trainer_fit(t) == BDPT_OK) {
       return t;
@@ -4175,8 +4181,8 @@ BDPT_API size_t bdpt_trainer_importance(bdpt_trainer *t, double out[2][BDPT_MAX_
  *   source    Touvron et al. 2021, section 4 (hard and soft distillation); the paper's stage 2
  *   check     tests/test_train.c: the same step built by hand, with and without a teacher
  *
- * The teacher sees the same disturbed and mixed images as its pupil. Its answer is the mean of its
- * heads, without drop path, on a tape that records nothing.
+ * The teacher sees the same augmented and mixed images as its student. Its answer is the mean of
+ * its heads, without drop path, on a tape that records nothing.
  *
  * A distilled model that trains without a teacher has two heads and one target. We train the mean
  * of both heads, which is what the model answers with afterwards, as timm does; the original DeiT
@@ -4197,7 +4203,7 @@ BDPTI_FN void bdpti_trainer_pick(bdpt_trainer *t, size_t epoch, size_t position)
   for (i = 0; i < t->batch; i++) t->picked[i] = t->order[(position + i) / repeats % n];
 }
 
-/* Loads, disturbs and mixes the batch of this step; fills the targets. */
+/* Loads, augments and mixes the batch of this step; fills the targets. */
 BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
   const bdpt_recipe *r = &t->recipe;
   const bdpt_config *c = &t->model->config;
@@ -4246,21 +4252,21 @@ BDPTI_FN bdpt_tensor *bdpti_trainer_graph(bdpt_trainer *t) {
   const bdpt_recipe *r = &t->recipe;
   size_t side = (size_t)t->model->config.image, shape[4] = {t->batch, 3, side, side};
   bdpt_forward_options options = {1, r->drop_path, 0, r->importance}; /* 1: training */
-  bdpt_tensor *logits, *second = NULL, *pupil, *loss; /* [B,K] each, and one number */
+  bdpt_tensor *logits, *second = NULL, *student, *loss; /* [B,K] each, and one number */
   options.seed = bdpti_hash(r->seed, BDPTI_DRAW_PATH, t->now.step);
   bdpt_tape_reset(t->tape); /* of what a step that failed has left */
   logits = bdpt_forward(t->model, t->tape, bdpti_lend(t->tape, shape, t->images), &options,
                         &second);
-  pupil = second ? second : logits; /* z': what the teacher's answer is held against */
+  student = second ? second : logits; /* z': what the teacher's answer is held against */
   if (r->distill == BDPT_DISTILL_NONE) {
     if (second) logits = bdpt_scale(t->tape, bdpt_add(t->tape, logits, second), 0.5);
     return bdpt_cross_entropy(t->tape, logits, t->targets);
   }
   loss = bdpt_scale(t->tape, bdpt_cross_entropy(t->tape, logits, t->targets), 1 - r->distill_alpha);
-  pupil = r->distill == BDPT_DISTILL_SOFT
-              ? bdpt_distill_soft(t->tape, pupil, t->taught, r->distill_tau)
-              : bdpt_cross_entropy(t->tape, pupil, t->taught);
-  return bdpt_add(t->tape, loss, bdpt_scale(t->tape, pupil, r->distill_alpha));
+  student = r->distill == BDPT_DISTILL_SOFT
+              ? bdpt_distill_soft(t->tape, student, t->taught, r->distill_tau)
+              : bdpt_cross_entropy(t->tape, student, t->taught);
+  return bdpt_add(t->tape, loss, bdpt_scale(t->tape, student, r->distill_alpha));
 }
 
 /* From a loss on the tape to weights that have moved. */
@@ -4282,7 +4288,7 @@ BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *t, double *loss) {
   return bdpti_trainer_learn(t, bdpti_trainer_graph(t), loss);
 }
 
-BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *t, bdpt_lesson lesson, void *user,
+BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *t, bdpt_objective lesson, void *user,
                                           double *loss) {
   bdpt_forward_options options = {1, t->recipe.drop_path, 0, t->recipe.importance};
   bdpt_tensor *graph;
@@ -4571,7 +4577,7 @@ BDPTI_FN int bdpti_fit_pair(bdpt_model *m, bdpt_tape *t, int type, int l, bdpt_t
 /* The pass: images before `fit` into g[0], the others into g[1]. `x` has room for a batch. */
 BDPTI_FN bdpt_status bdpti_fit_pass(bdpt_model *m, int type, int l, const bdpt_subset *chosen,
                                     size_t fit, bdpt_real *x, const bdpti_gram g[2]) {
-  bdpt_tape *t = bdpt_tape_create(m->ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
   bdpt_status status = t ? BDPT_OK : m->ctx->status;
   size_t at, n, shape[4] = {0, 3, (size_t)m->config.image, (size_t)m->config.image};
   bdpt_tensor *pair[2];
@@ -4680,7 +4686,8 @@ BDPTI_FN double bdpti_fit_error(const bdpt_context *ctx, const bdpti_gram *g, co
 /* The images to use, one in eight of them at the end; *fit becomes the number of the others. */
 BDPTI_FN bdpt_status bdpti_fit_choose(const bdpt_model *m, const bdpt_subset *data, size_t wanted,
                                       bdpti_arena *a, bdpt_subset *chosen, size_t *fit) {
-  size_t d = (size_t)m->config.width, tokens = (size_t)bdpti_tokens(&m->config), n, i, held = 0;
+  size_t d = (size_t)m->config.width, tokens = (size_t)bdpti_token_count(&m->config);
+  size_t n, i, held = 0;
   size_t usual = (64 * d + tokens - 1) / tokens;
   if (!data || data->count < 2 || wanted == 1) {
     return bdpti_fail(m->ctx, BDPT_E_ARGUMENT, "fit: no images; a map needs two or more, most to "
@@ -4846,7 +4853,7 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
   int l;
   memset(out, 0, sizeof *out);
   if (bdpt_config_resolve(ctx, &c) != BDPT_OK) return ctx->status;
-  tokens = (double)bdpti_tokens(&c);
+  tokens = (double)bdpti_token_count(&c);
   d = (double)c.width;
   macs = (double)(c.channels * c.patch * c.patch) * d * (tokens - 1 - c.distilled) +
          (1 + c.distilled) * d * (double)c.classes;
@@ -5182,7 +5189,7 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
  *
  * An accuracy measured on a few thousand held-out images carries about half a point of sampling
  * noise, and a short fine-tune adds its own. A split worth acting on should survive that. The study
- * disturbs the accuracies many times, repeats everything from the degree on, and counts how far
+ * augments the accuracies many times, repeats everything from the degree on, and counts how far
  * along the budget line the choice has moved. Call it with the noise of your own measurements. */
 BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
                                     const bdpt_map_options *options, int depth, int budget,
@@ -5816,7 +5823,7 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_subset
  * up more layers begins, activation if both give up the same, then strictly in turn until one type
  * is done, and the rest of the other.
  *
- * What the scalars see is the training loss on disturbed images with drop path; what decides in the
+ * What the scalars see is the training loss on augmented images with drop path; what decides in the
  * end is accuracy on clean ones. And two layers whose scalars differ by a few learning rates are
  * not ranked but drawn. The candidates are therefore the caller's to narrow, with a recovery study
  * or anything else: the importance enters in one function, the choice of the smallest.
@@ -5943,7 +5950,7 @@ BDPTI_FN bdpt_status bdpti_contrast(bdpt_model *model, bdpt_model *fused, const 
                                     bdpt_certificate *out) {
   size_t image = 3 * (size_t)model->config.image * (size_t)model->config.image, n, i, k, a, b;
   size_t classes = (size_t)model->config.classes, batch = 32, bytes;
-  bdpt_tape *tape = bdpt_tape_create(model->ctx, 0);
+  bdpt_tape *tape = bdpt_tape_create(model->ctx, BDPT_TAPE_COMPUTE);
   double largest = 0.0, most;
   bdpt_real *x, *y, *z;
   bdpt_status status;
@@ -6021,7 +6028,7 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
  * The search left a network that has seen several rounds of removal. Stage 2 does not continue it.
  * It removes the layers that the search found from the dense network at once, so that the weights
  * of the kept layers are those of the trained network, and fine-tunes long. The dense network knows
- * the answer to every training image, wrong classes included; a pupil that matches it learns more
+ * the answer to every training image, wrong classes included; a student that matches it learns more
  * per image than one that sees labels only. DEVIATION: distillation is soft unless the recipe says
  * otherwise; the released log distils the teacher's arg-max into a distillation token.
  *
@@ -6084,8 +6091,8 @@ BDPTI_FN bdpt_status bdpti_stage1(const bdpt_model *model, const bdpt_subset *tr
                                   const bdpt_subset *held, bdpt_two_stage_options *o,
                                   const bdpt_hooks *hooks, bdpt_two_stage_result *out) {
   int depth = model->config.depth, budget = o->budget ? o->budget : (depth + 2) / 3;
-  bdpt_model *pupil = bdpt_model_clone(model);
-  bdpt_status status = pupil ? BDPT_OK : model->ctx->status;
+  bdpt_model *student = bdpt_model_clone(model);
+  bdpt_status status = student ? BDPT_OK : model->ctx->status;
   o->collect.start = o->search.start = o->start;
   if (o->collect.most == 0) o->collect.most = depth / 2 > budget ? depth / 2 : budget;
   if (o->collect.most > depth) o->collect.most = depth;
@@ -6102,8 +6109,8 @@ BDPTI_FN bdpt_status bdpti_stage1(const bdpt_model *model, const bdpt_subset *tr
   }
   o->search.remove[BDPT_ATTENTION] = out->attention;
   o->search.remove[BDPT_ACTIVATION] = out->activation;
-  if (!status) status = bdpt_search(pupil, train, held, &o->search, hooks, &out->search);
-  bdpt_model_free(pupil);
+  if (!status) status = bdpt_search(student, train, held, &o->search, hooks, &out->search);
+  bdpt_model_free(student);
   return status;
 }
 
@@ -6125,27 +6132,27 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_subset *train,
                                     const bdpt_two_stage_options *options,
                                     const bdpt_hooks *hooks, bdpt_two_stage_result *out) {
   bdpt_two_stage_options o = *options;
-  bdpt_model *pupil = NULL;
+  bdpt_model *student = NULL;
   bdpt_status status;
   memset(out, 0, sizeof *out);
   status = bdpti_stage1(model, train, held, &o, hooks, out);
-  if (!status && (pupil = bdpt_model_clone(model)) == NULL) status = model->ctx->status;
+  if (!status && (student = bdpt_model_clone(model)) == NULL) status = model->ctx->status;
   if (!status) {
-    status = bdpti_remove_layers(pupil, o.start, out->search.removed, out->search.type,
+    status = bdpti_remove_layers(student, o.start, out->search.removed, out->search.type,
                                  out->search.layer, train);
   }
   if (!status) {
-    status = bdpt_stage2(pupil, model, train, held, &o.finetune, hooks, NULL, &out->stage2);
+    status = bdpt_stage2(student, model, train, held, &o.finetune, hooks, NULL, &out->stage2);
   }
-  if (!status) status = bdpt_model_assign(model, pupil);
-  bdpt_model_free(pupil);
+  if (!status) status = bdpt_model_assign(model, student);
+  bdpt_model_free(student);
   return status;
 }
 
 /* =================================================================================================
  * 12  DATA AND LONG RUNS                                                                     >>data
  * =================================================================================================
- * Where images come from (12.1, 12.2), how they are resized and disturbed (12.3 to 12.5), how an
+ * Where images come from (12.1, 12.2), how they are resized and augmented (12.3 to 12.5), how an
  * answer is judged (12.6), and the loop that repeats a step, reports, saves and resumes
  * (12.7, 12.8).
  */
@@ -6435,7 +6442,7 @@ BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, const unsigned char *i
   return middle ? BDPT_OK : ctx->status;
 }
 
-/* 12.4  Disturbing one image                                                            >>augment
+/* 12.4  Augmenting one image                                                            >>augment
  *
  *   math      crop: out[y,x] = in[y + dy - p, x + dx - p], zero outside, dy, dx uniform in 0..2p;
  *             flip: x -> W - 1 - x with probability 1/2;
@@ -6722,7 +6729,7 @@ BDPTI_FN bdpt_status bdpti_judge(bdpt_model *m, const bdpt_subset *data, const b
   size_t at, n = count < 64 ? count : 64, i; /* n: images at once */
   bdpti_loader l;
   bdpt_status status = bdpti_loader_make(m->ctx, &m->config, data, n, &l);
-  bdpt_tape *tape = bdpt_tape_create(m->ctx, 0); /* records nothing */
+  bdpt_tape *tape = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE); /* records nothing */
   bdpt_real *images = (bdpt_real *)bdpti_array(&l.arena, n * 3 * side, side * sizeof *images);
   bdpt_real *logits = (bdpt_real *)bdpti_array(&l.arena, n, k * sizeof *logits); /* [n,K] */
   int *labels = (int *)bdpti_array(&l.arena, n, sizeof *labels);
@@ -7241,7 +7248,7 @@ BDPTI_FN bdpt_status bdpti_width_gradients(bdpt_model *m, const bdpt_subset *dat
                                            const bdpt_hooks *hooks) {
   size_t n = wanted < data->count ? wanted : data->count, side = (size_t)m->config.image, i, at;
   bdpti_arena a = {m->ctx, NULL, 0};
-  bdpt_tape *t = bdpt_tape_create(m->ctx, 2);
+  bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_RECOMPUTE);
   bdpt_subset chosen = *data;
   size_t batch = BDPTI_SCORE_BATCH, classes = (size_t)m->config.classes;
   bdpt_real *images = (bdpt_real *)bdpti_array(&a, batch * 3 * side, side * sizeof *images);
@@ -7507,7 +7514,7 @@ BDPTI_FN bdpt_status bdpti_width_time(const bdpti_planner *p, const bdpt_config 
   size_t n = p->o->batch ? p->o->batch_images : 1, side = (size_t)c->image, i, k;
   bdpti_arena a = {p->ctx, NULL, 0};
   bdpt_model *m = bdpt_model_create(p->ctx, c, 1); /* any weights take the same time */
-  bdpt_tape *t = bdpt_tape_create(p->ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(p->ctx, BDPT_TAPE_COMPUTE);
   bdpt_real *grey = (bdpt_real *)bdpti_array(&a, (size_t)c->channels * side, side * sizeof *grey);
   bdpt_real *logits = (bdpt_real *)bdpti_array(&a, n, (size_t)c->classes * sizeof *logits);
   bdpt_status s = m && t && grey && logits ? BDPT_OK : p->ctx->status;
@@ -7803,7 +7810,7 @@ BDPTI_FN bdpt_status bdpti_plus_layers(bdpti_plus *p) {
   bdpt_plus_result *out = p->out;
   bdpt_two_stage_options d = p->o->depth;
   bdpt_search_result *found = &out->found.search;
-  bdpt_model *pupil;
+  bdpt_model *student;
   bdpt_status s = BDPT_OK;
   int i;
   for (i = 0; i < 2 * p->dense->config.depth; i++) {
@@ -7815,11 +7822,11 @@ BDPTI_FN bdpt_status bdpti_plus_layers(bdpti_plus *p) {
     out->type[out->count] = i % 2, out->layer[out->count++] = i / 2;
   }
   if (out->count == 0 && d.search.remove[0] + d.search.remove[1] > 0) {
-    pupil = bdpt_model_clone(p->dense);
+    student = bdpt_model_clone(p->dense);
     d.search.start = d.start;
-    s = pupil ? BDPT_OK : p->ctx->status;
-    if (!s) s = bdpt_search(pupil, p->train, p->held, &d.search, &p->hooks, found);
-    bdpt_model_free(pupil);
+    s = student ? BDPT_OK : p->ctx->status;
+    if (!s) s = bdpt_search(student, p->train, p->held, &d.search, &p->hooks, found);
+    bdpt_model_free(student);
   } else if (out->count == 0 && d.budget > 0) {
     s = bdpti_stage1(p->dense, p->train, p->held, &d, &p->hooks, &out->found);
   }
@@ -9347,7 +9354,7 @@ BDPTI_FN void bdpti_list_name(char *list, size_t n, const char *name) {
 }
 
 /* Names in a file are unique, so if as many are known as there are, none is unknown. */
-BDPTI_FN bdpt_status bdpti_match(bdpti_reader *r, const bdpt_model *m) {
+BDPTI_FN bdpt_status bdpti_tensors_match(bdpti_reader *r, const bdpt_model *m) {
   char missing[400] = "", unknown[400] = ""; /* lists of names; also the two shapes */
   size_t gone = 0, known = 0, extra = 0, i, shape[BDPT_MAX_DIMS]; /* extra: unknown ones found */
   int slot, ndim;
@@ -9402,7 +9409,7 @@ BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size
   if (!s) s = bdpti_hint(&r, &m->config, hint ? hint : &any);
   if (!s) s = bdpt_config_resolve(ctx, &m->config); /* and a last look at every number */
   if (!s) m->slots = BDPT_SLOTS_FIXED + m->config.depth * BDPT_SLOTS_BLOCK;
-  if (!s) s = bdpti_match(&r, m); /* from here on the shapes are the file's */
+  if (!s) s = bdpti_tensors_match(&r, m); /* from here on the shapes are the file's */
   for (i = 0; !s && i < m->slots; i++) {
     const bdpt_file_tensor *t = bdpt_safetensors_find(&file, m->name[i]);
     if (!bdpti_slot_used(&m->config, i)) continue;

@@ -27,7 +27,7 @@ static bdpt_tensor *graph(bdpt_tape *tape, double a_value, bdpt_tensor **a, bdpt
 static bdpt_status lesson(bdpt_context *ctx) {
   const size_t wide[2] = {1, 3}, vector[1] = {1};
   bdpt_tensor *a, *b, *loss, *bad;
-  bdpt_tape *tape = bdpt_tape_create(ctx, 1);
+  bdpt_tape *tape = bdpt_tape_create(ctx, BDPT_TAPE_RECORD);
   double before;
   if (!tape) return ctx->status;
 

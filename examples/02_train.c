@@ -21,7 +21,7 @@
 /* One picture: load it the way evaluation does, predict, take the largest logit. */
 static bdpt_status ask(bdpt_model *model, const compass *c) {
   bdpt_real image[3 * COMPASS_SIDE * COMPASS_SIDE], logits[COMPASS_WAYS];
-  bdpt_tape *tape = bdpt_tape_create(model->ctx, 0); /* 0: records nothing, a workspace */
+  bdpt_tape *tape = bdpt_tape_create(model->ctx, BDPT_TAPE_COMPUTE); /* a workspace */
   int label, k, best = 0;
   bdpt_status s = model->ctx->status;
   if (!tape) return s;

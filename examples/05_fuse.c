@@ -96,7 +96,7 @@ int main(void) {
   config.heads = 4;
   config.classes = CLASSES;
   if (status == BDPT_OK) model = bdpt_model_create(&ctx, &config, 1);
-  if (model) tape = bdpt_tape_create(&ctx, 0);
+  if (model) tape = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   status = tape ? lesson(&ctx, model, tape) : ctx.status;
   if (status != BDPT_OK) printf("failed: %s\n", ctx.message);
   bdpt_tape_free(tape);

@@ -99,7 +99,7 @@ CLI_FN bdpt_status baseline_look(bdpt_model *m, const bdpt_subset *data, baselin
   bdpt_real *images = (bdpt_real *)malloc(BASELINE_BATCH * pixels * sizeof *images);
   bdpt_real *x = (bdpt_real *)malloc(BASELINE_BATCH * tokens * (size_t)m->config.width *
                                      sizeof *x);
-  bdpt_tape *t = bdpt_tape_create(m->ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
   bdpt_status s = images && x && t ? BDPT_OK : BDPT_E_MEMORY;
   memset(out, 0, sizeof *out);
   for (at = 0; at < data->count && s == BDPT_OK; at += n) {
@@ -128,7 +128,7 @@ static bdpt_status baseline_entropy(bdpt_model *m, const bdpt_subset *data, doub
   bdpt_real *images = (bdpt_real *)malloc(BASELINE_BATCH * pixels * sizeof *images);
   bdpt_real *z = (bdpt_real *)malloc(BASELINE_BATCH * classes * sizeof *z);
   double *sum = (double *)calloc(2 * classes, sizeof *sum), count = (double)data->count;
-  bdpt_tape *t = bdpt_tape_create(m->ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
   bdpt_status s = images && z && sum && t ? BDPT_OK : BDPT_E_MEMORY;
   for (at = 0; at < data->count && s == BDPT_OK; at += n) {
     n = data->count - at < BASELINE_BATCH ? data->count - at : BASELINE_BATCH;

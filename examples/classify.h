@@ -99,7 +99,7 @@ CLI_FN bdpt_status classify_open(classify *c, bdpt_model *m, const char *labels,
   memset(c, 0, sizeof *c);
   c->m = m;
   c->how = how ? how : classify_how(m);
-  c->tape = bdpt_tape_create(m->ctx, 0);
+  c->tape = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
   if (!c->tape) return m->ctx->status;
   c->planes = (unsigned char *)malloc(pixels);
   c->images = (bdpt_real *)malloc(pixels * sizeof *c->images);

@@ -14,7 +14,7 @@ int main(void) {
   config.image = 8, config.patch = 4, config.classes = 2;
   config.width = 16, config.depth = 2, config.heads = 2;
   bdpt_model *model = bdpt_model_create(&ctx, &config, 1);
-  bdpt_tape *tape = bdpt_tape_create(&ctx, 1);
+  bdpt_tape *tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
   if (!model || !tape || bdpt_model_train_mode(model) != BDPT_OK) return 1;
   bdpt_cost(&ctx, &model->config, &dense);
 

@@ -887,7 +887,7 @@ static bdpt_status run_measure(run *r, bdpt_model *const *models, int count, int
   size_t pixels = (size_t)RUN_BATCH * 3 * (size_t)c->image * (size_t)c->image;
   bdpt_real *images = (bdpt_real *)malloc(pixels * sizeof *images);
   bdpt_real *logits = (bdpt_real *)malloc((size_t)RUN_BATCH * (size_t)c->classes * sizeof *logits);
-  bdpt_tape *tape = bdpt_tape_create(r->ctx, 0);
+  bdpt_tape *tape = bdpt_tape_create(r->ctx, BDPT_TAPE_COMPUTE);
   int i, k, m, inner = 1;
   bdpt_status s = images && logits && tape ? BDPT_OK : BDPT_E_MEMORY;
   if (repeats > RUN_REPEATS) repeats = RUN_REPEATS;

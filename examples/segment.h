@@ -667,7 +667,7 @@ CLI_FN bdpt_status segment_judge(bdpt_model *m, const segment_set *set, bdpt_mod
                                  int quiet, segment_score *out) {
   segment_work w;
   size_t at, n;
-  bdpt_tape *t = bdpt_tape_create(m->ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
   bdpt_status s = t ? BDPT_OK : m->ctx->status;
   cli_progress progress;
   bdpt_hooks hooks;
@@ -787,7 +787,7 @@ CLI_FN bdpt_status segment_sheet_save(bdpt_context *ctx, const segment_sheet *s,
 CLI_FN bdpt_status segment_overlays(bdpt_model *m, const segment_set *set, const char *dir,
                                     size_t count, segment_sheet *all) {
   segment_work w;
-  bdpt_tape *t = bdpt_tape_create(m->ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
   bdpt_status s = t ? BDPT_OK : m->ctx->status;
   size_t i;
   memset(&w, 0, sizeof w);

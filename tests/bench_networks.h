@@ -75,7 +75,7 @@ static int network_trainer(network *n) {
 
 static int network_predictor(network *n) {
   const size_t pixels = 3 * (size_t)n->what.image * (size_t)n->what.image;
-  n->tape = bdpt_tape_create(&n->ctx, 0);
+  n->tape = bdpt_tape_create(&n->ctx, BDPT_TAPE_COMPUTE);
   n->images = numbers(&n->ctx, n->room * pixels);
   n->logits = numbers(&n->ctx, n->room * (size_t)n->what.classes);
   return n->tape && n->images && n->logits && bdpt_model_pack(n->model) == BDPT_OK;

@@ -112,7 +112,7 @@ TEST_UNUSED static size_t each_allocation_fails(const bdpt_config *c, uint64_t s
 /* logits[20][5] of held-out images. */
 TEST_UNUSED static void logits_of(bdpt_model *m, bdpt_real *out) {
   static bdpt_real images[20 * 3 * SIDE * SIDE];
-  bdpt_tape *t = bdpt_tape_create(m->ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
   bdpt_load_batch(m->ctx, &m->config, &held, 0, 20, images, NULL);
   CHECK(bdpt_predict(m, t, 20, images, out) == BDPT_OK);
   bdpt_tape_free(t);

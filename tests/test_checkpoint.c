@@ -83,7 +83,7 @@ static unsigned char *exact(const void *p, size_t n) {
 /* Logits of the fixture's two images, which are F32. */
 static void predict(bdpt_context *ctx, bdpt_model *m, const char *network, bdpt_real *out) {
   const bdpt_file_tensor *t = fixture_find(network, ".images");
-  bdpt_tape *tape = bdpt_tape_create(ctx, 0);
+  bdpt_tape *tape = bdpt_tape_create(ctx, BDPT_TAPE_COMPUTE);
   bdpt_real *x = (bdpt_real *)malloc(t->count * sizeof *x);
   CHECK(bdpt_safetensors_read(ctx, t, x, t->count) == BDPT_OK);
   CHECK(bdpt_predict(m, tape, 2, x, out) == BDPT_OK);

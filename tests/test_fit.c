@@ -31,7 +31,7 @@ static size_t layer_tokens(bdpt_model *m, int type, int l, const size_t *index, 
                            double *x, double *y) {
   size_t shape[4] = {0, 3, SIDE, SIDE}, d = (size_t)m->config.width, rows = 0, i;
   bdpt_real *images = (bdpt_real *)malloc(count * 3 * SIDE * SIDE * sizeof *images);
-  bdpt_tape *t = bdpt_tape_create(m->ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
   bdpt_tensor *p = m->param, *h, *u, *f = NULL;
   bdpt_forward_options none;
   bdpt_subset some = {&data, (size_t *)malloc(count * sizeof(size_t)), count};

@@ -245,7 +245,7 @@ TEST(scores_by_hand) {
 TEST(pixels_are_the_librarys) {
   enum { GRID = 5, K = 4, W = 23, H = 17 };
   const size_t shape[3] = {1, GRID * GRID, K};
-  bdpt_tape *t = bdpt_tape_create(&ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   bdpt_tensor *x = bdpt_input(t, 3, shape, NULL, 0), *y;
   unsigned char said[W * H];
   bdpt_real line[GRID * K];

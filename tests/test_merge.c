@@ -155,7 +155,7 @@ typedef struct merging_shape {
 } merging_shape;
 
 static void merging_case(const merging_shape *c) {
-  bdpt_tape *t = bdpt_tape_create(&ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   size_t shape[3], row = c->heads * c->d + 3, b, i, k, left = c->n; /* 3: keys may be far apart */
   bdpt_real *data = normals(c->images * c->n * c->width, c->n), *keys, *count;
   double worst = 0, worst_count = 0;
@@ -215,7 +215,7 @@ TEST(ties_zeros_and_nan) {
   size_t n, i, fixed, shape[3] = {1, 0, 1}, kind;
   for (kind = 0; kind < 3; kind++) {
     for (n = 11; n <= 12; n++) {
-      bdpt_tape *t = bdpt_tape_create(&ctx, 0);
+      bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
       bdpt_real keys[24], count[12], stream[12];
       bdpti_merging g = {3, 0, 12, NULL, 0};
       bdpti_pairing p;
@@ -250,7 +250,7 @@ typedef struct network_case {
 
 static void torch_case(const network_case *n) {
   bdpt_config c = small_config(n->distilled);
-  bdpt_tape *t = bdpt_tape_create(&ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   bdpt_tensor *x, *y;
   bdpt_model *m;
   char stream[80], label[40];
@@ -305,7 +305,7 @@ enum { SEVEN = 7, PIXELS = 3 * 28 * 28 };
 TEST(batches_and_threads) {
   bdpt_config c = small_config(1);
   bdpt_model *m;
-  bdpt_tape *t = bdpt_tape_create(&ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   bdpt_real *images = normals(SEVEN * PIXELS, 4), want[SEVEN * 5], got[SEVEN * 5], none[SEVEN * 5];
   int i, threads = ctx.threads;
   c.block[1].attention = BDPT_REMOVED;
@@ -339,7 +339,7 @@ TEST(threads_share_images) {
   size_t shape[3] = {IMAGES, N, D}, i;
   int threads = ctx.threads;
   for (ctx.threads = 1; ctx.threads < 5; ctx.threads++) {
-    bdpt_tape *t = bdpt_tape_create(&ctx, 0);
+    bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
     bdpti_merging g = {16, 1, N, NULL, 0};
     bdpti_pairing p;
     bdpt_tensor *y;
@@ -375,7 +375,7 @@ TEST(workspace_of_one_block) {
   int i;
   for (i = 0; i < 2; i++) {
     bdpt_config c = small_config(0);
-    bdpt_tape *t = bdpt_tape_create(&ctx, 0);
+    bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
     bdpt_real *images = normals(SEVEN * PIXELS, 4), logits[SEVEN * 5];
     bdpt_model *m;
     c.depth = i ? 12 : 2;
@@ -399,7 +399,7 @@ TEST(workspace_of_one_block) {
 TEST(training_keeps_all_tokens) {
   bdpt_config c = small_config(1);
   bdpt_model *m = small_model(&ctx, &c);
-  bdpt_tape *t = bdpt_tape_create(&ctx, 1);
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
   bdpt_real *images = normals(2 * PIXELS, 4), first[10];
   size_t shape[4] = {2, 3, 28, 28};
   bdpt_forward_options training = {1, 0, 0, 0};
@@ -447,7 +447,7 @@ TEST(failing_allocations) {
     allow = k;
     bdpt_init(&own);
     m = bdpt_model_create(&own, &c, 1);
-    t = m ? bdpt_tape_create(&own, 0) : NULL;
+    t = m ? bdpt_tape_create(&own, BDPT_TAPE_COMPUTE) : NULL;
     if (t) m->config.merge = 5;
     ok = t && bdpt_predict(m, t, 2, images, logits) == BDPT_OK;
     if (!ok) failed += own.status == BDPT_E_MEMORY;

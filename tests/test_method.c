@@ -140,7 +140,7 @@ TEST(known_gradients) {
  * is what counts: descent lowers the scalar of a layer that hurts. */
 TEST(importance_direction) {
   bdpt_model *m = make_model(2);
-  bdpt_tape *t = bdpt_tape_create(&ctx, 1);
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
   bdpt_forward_options o;
   bdpt_tensor *loss, *x;
   bdpt_real images[8 * 3 * 64], target[8 * 5];

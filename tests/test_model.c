@@ -67,7 +67,8 @@ static void check_param(const bdpt_real *got, const bdpt_tensor *p, const char *
 TEST(odd_network) {
   bdpt_config c = odd_config();
   bdpt_model *m = odd_model(&ctx, &c);
-  bdpt_tape *t = bdpt_tape_create(&ctx, 1), *plain = bdpt_tape_create(&ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
+  bdpt_tape *plain = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   bdpt_tensor *cls, *dist, *loss, *y;
   bdpt_real logits[28];
   bdpt_cost_report cost;
@@ -152,7 +153,7 @@ static void check_sums(const bdpt_tensor *p, const char *prefix) {
 static void variant(const char *name, int attn, int act1, int act2, int form, int extra) {
   bdpt_config c = odd_config();
   bdpt_model *m;
-  bdpt_tape *t = bdpt_tape_create(&ctx, 1);
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
   bdpt_tensor *y, *cls, *dist, *loss;
   char prefix[80];
   int i;
@@ -181,7 +182,7 @@ static void variant(const char *name, int attn, int act1, int act2, int form, in
 static void importance_gradients(const char *point, int form) {
   bdpt_config c = odd_config();
   bdpt_model *m;
-  bdpt_tape *t = bdpt_tape_create(&ctx, 1);
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
   bdpt_tensor *cls, *dist, *loss;
   char prefix[80];
   c.attn_form = form;
@@ -218,7 +219,8 @@ TEST(removed_layers) {
 TEST(fusing) {
   bdpt_config c = odd_config();
   bdpt_model *m = odd_model(&ctx, &c);
-  bdpt_tape *t = bdpt_tape_create(&ctx, 0), *data = bdpt_tape_create(&ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
+  bdpt_tape *data = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   const bdpt_real *images = odd_images(data)->data;
   bdpt_real before[28], after[28];
   double largest = 0, difference = 0;
@@ -291,7 +293,7 @@ TEST(refusals_leave_the_model_alone) {
 TEST(bad_configurations) {
   bdpt_config c = odd_config();
   size_t shape[4] = {1, 3, 16, 16};
-  bdpt_tape *t = bdpt_tape_create(&ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   bdpt_model *m;
   c.patch = 5;
   CHECK(!bdpt_model_create(&ctx, &c, 1));
@@ -502,7 +504,7 @@ TEST(thread_count_changes_no_bit) {
     own.threads = threads;
     bdpt_init(&own);
     m = odd_model(&own, &c);
-    t = bdpt_tape_create(&own, 1);
+    t = bdpt_tape_create(&own, BDPT_TAPE_RECORD);
     bdpt_model_train_mode(m);
     loss = odd_loss(m, t, 1, &cls, &dist);
     bdpt_backward(t, loss);
@@ -524,7 +526,7 @@ TEST(thread_count_changes_no_bit) {
 TEST(packed_weights) {
   bdpt_config c = odd_config();
   bdpt_model *m = odd_model(&ctx, &c), *copy;
-  bdpt_tape *t = bdpt_tape_create(&ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   size_t pixels = (size_t)(3 * m->config.image * m->config.image), k;
   bdpt_real *images = (bdpt_real *)malloc(2 * pixels * sizeof *images), logits[4][64];
   double worst = 0, most = 0;
@@ -568,7 +570,7 @@ static void real_case(bdpt_model *m, int side, const char *name, double toleranc
   size_t pixels = (size_t)(3 * side * side), n = 0, i;
   bdpt_real *images = (bdpt_real *)malloc(2 * pixels * sizeof *images);
   bdpt_real *logits = (bdpt_real *)malloc(2000 * sizeof *logits);
-  bdpt_tape *t = bdpt_tape_create(&ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   double *want = fixture_doubles(name, ".f64", &n), worst = 0;
   char stream[40];
   snprintf(stream, sizeof stream, "deit/images%d", side);

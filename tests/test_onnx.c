@@ -511,7 +511,7 @@ static void check_once(bdpt_model *m, size_t count) {
   static const char *const key[] = {"name"}, *const text[] = {"value"};
   size_t dim[4], n, i, size;
   unsigned char *bytes;
-  bdpt_tape *tape = bdpt_tape_create(&ctx, 0);
+  bdpt_tape *tape = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   bdpt_real *images, *logits;
   double worst = 0, most = 1e-3;
   value *x;

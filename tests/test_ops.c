@@ -356,7 +356,7 @@ static void mlp_case(size_t n, size_t d, size_t f) {
   for (i = 0; i < 7 * 33000; i++) data[i / 33000][i % 33000] = (bdpt_real)bdpti_normal(&rng);
   for (i = 0; i < 2 * 65 * 48; i++) seed[i] = (bdpt_real)bdpti_normal(&rng);
   for (form = 0; form < 3; form++) {
-    bdpt_tape *t = bdpt_tape_create(&ctx, form == 1 ? 2 : 1);
+    bdpt_tape *t = bdpt_tape_create(&ctx, form == 1 ? BDPT_TAPE_RECOMPUTE : BDPT_TAPE_RECORD);
     bdpt_tensor *x[7], *y;
     for (i = 0; i < 7; i++) x[i] = bdpt_input(t, axes[i], shape[i], data[i], 1);
     y = (form == 2 ? g_five : g_mlp)(t, x, NULL);
@@ -522,7 +522,7 @@ int main(void) {
     ctx.threads = 2;
     ctx.isa_wanted = isa;
     bdpt_init(&ctx);
-    tape = bdpt_tape_create(&ctx, 1);
+    tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
     if (!fixture_open(&ctx, "tests/fixtures/ops.safetensors")) return 1;
     RUN(torch_linear_norm_gelu_softmax);
     RUN(torch_attention);

@@ -235,7 +235,7 @@ TEST(refusals_and_edges) {
   CHECK(x->grad && x->grad[0] == 0 && x->grad[35] == 0);
   m->config.merge = 2;
   bdpt_tape_free(tape);
-  tape = bdpt_tape_create(&ctx, 0); /* evaluation, where merging is allowed otherwise */
+  tape = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE); /* evaluation: merging is allowed else */
   x = stream("edges.", "i", 4, four, 1, 0);
   refused(bdpt_features(m, tape, x, NULL), BDPT_E_STATE, "(config.merge = 2) leaves patches");
   CHECK(bdpt_forward(m, tape, x, NULL, NULL) != NULL);
@@ -319,7 +319,7 @@ TEST(trainer_on_a_lesson) {
 }
 
 int main(void) {
-  if (bdpt_init(&ctx) != BDPT_OK || !(tape = bdpt_tape_create(&ctx, 1))) return 1;
+  if (bdpt_init(&ctx) != BDPT_OK || !(tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD))) return 1;
   if (fixture_open(&ctx, "tests/fixtures/segment.safetensors")) {
     RUN(torch_upsample);
     RUN(torch_pixel_loss);

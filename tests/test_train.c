@@ -449,7 +449,7 @@ TEST(evaluation) {
   bdpt_model *m = small_model(1, 4);
   bdpt_accuracy a, b;
   bdpt_subset none;
-  bdpt_tape *tape = bdpt_tape_create(&ctx, 0);
+  bdpt_tape *tape = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   static bdpt_real images[50 * 3 * 144], logits[50 * CLASSES];
   int labels[50], right = 0, keep = ctx.threads, i, k;
   double zero = 0;
@@ -533,7 +533,7 @@ static void step_by_hand(int distilled, int distill) {
   bdpt_recipe r = plain_recipe();
   bdpt_forward_options o;
   bdpt_trainer *t;
-  bdpt_tape *tape = bdpt_tape_create(&ctx, 1);
+  bdpt_tape *tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
   bdpt_tensor *images, *logits, *second = NULL, *loss;
   static bdpt_real targets[10 * CLASSES];
   double value = 0, worst = 0, norm = 0, moved = 0, lr;
@@ -571,8 +571,8 @@ static void step_by_hand(int distilled, int distill) {
     loss = bdpt_cross_entropy(tape, logits, targets);
   } else {
     static bdpt_real answer[10 * CLASSES];
-    bdpt_tape *quiet = bdpt_tape_create(&ctx, 0);
-    bdpt_tensor *pupil = distilled ? second : logits;
+    bdpt_tape *quiet = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
+    bdpt_tensor *student = distilled ? second : logits;
     CHECK(bdpt_predict(teacher, quiet, 10, t->images, answer) == BDPT_OK);
     bdpt_tape_free(quiet);
     loss = bdpt_scale(tape, bdpt_cross_entropy(tape, logits, targets), 0.7);
@@ -584,11 +584,11 @@ static void step_by_hand(int distilled, int distill) {
         }
         for (c = 0; c < CLASSES; c++) answer[i * CLASSES + c] = (bdpt_real)(c == best);
       }
-      pupil = bdpt_cross_entropy(tape, pupil, answer);
+      student = bdpt_cross_entropy(tape, student, answer);
     } else {
-      pupil = bdpt_distill_soft(tape, pupil, answer, 2);
+      student = bdpt_distill_soft(tape, student, answer, 2);
     }
-    loss = bdpt_add(tape, loss, bdpt_scale(tape, pupil, 0.3));
+    loss = bdpt_add(tape, loss, bdpt_scale(tape, student, 0.3));
     CHECK(bdpt_backward(tape, loss) == BDPT_OK);
   }
   if (distill == BDPT_DISTILL_NONE) CHECK(bdpt_backward(tape, loss) == BDPT_OK);

@@ -211,7 +211,7 @@ TEST(taylor_by_differences) {
   bdpt_config c = plan_config();
   bdpt_width_options o = make_options(0.5, 0.5, 0.5, 0.5);
   bdpt_model *m;
-  bdpt_tape *t = bdpt_tape_create(&ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   size_t i, k, units;
   char before[17], after[17];
   c.width = 6, c.depth = 3, c.distilled = 1;
@@ -429,7 +429,7 @@ TEST(the_embedding_before_the_first_norm) {
   static bdpt_real images[4 * 3 * SIDE * SIDE];
   bdpt_model *m = make_model(8), *small = bdpt_model_clone(m);
   size_t shape[4] = {4, 3, SIDE, SIDE}, i, j = 0, kept = 0;
-  bdpt_tape *t = bdpt_tape_create(&ctx, 0);
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   bdpt_tensor *x, *y;
   memset(keep, 1, bdpt_width_units(&m->config));
   for (i = 0; i < 16; i++) keep[i] = i % 3 != 1; /* 11 stay */
