@@ -8464,7 +8464,7 @@ BDPTI_FN int bdpti_read_sizes(bdpti_reader *r, const char *field, size_t *out, i
   for (; bdpti_want(r, BDPT_JSON_NUMBER, BDPT_JSON_ARRAY_END, "a whole number"); n++) {
     if (n == room) bdpti_bad(r, "%s has more than %d numbers", field, room);
     else if (!bdpti_json_size(&r->json, &out[n])) {
-      bdpti_bad(r, "%s holds something other than a whole number up to %zu", field, SIZE_MAX);
+      bdpti_bad(r, "%s holds no whole number from 0 to %zu", field, (size_t)SIZE_MAX);
     }
   }
   return n;
@@ -8516,7 +8516,7 @@ BDPTI_FN void bdpti_walk_tensor(bdpti_reader *r) {
   fits = fits && bdpti_mul(t->count, (size_t)r->type->bits, &bits);
   t->size = bits / 8;
   t->dtype_name = r->type->name, t->dtype = r->type->dtype;
-  if (!fits) bdpti_bad(r, "its shape overflows: more than %zu elements or bits", SIZE_MAX);
+  if (!fits) bdpti_bad(r, "its shape overflows: more than %zu elements or bits", (size_t)SIZE_MAX);
   if (bits % 8) bdpti_bad(r, "%zu elements of %s do not end on a byte", t->count, t->dtype_name);
   if (to < from) bdpti_bad(r, "data_offsets [%zu, %zu] end before they begin", from, to);
   if (to - from != t->size) {
