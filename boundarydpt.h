@@ -8464,7 +8464,7 @@ BDPTI_FN int bdpti_read_sizes(bdpti_reader *r, const char *field, size_t *out, i
   for (; bdpti_want(r, BDPT_JSON_NUMBER, BDPT_JSON_ARRAY_END, "a whole number"); n++) {
     if (n == room) bdpti_bad(r, "%s has more than %d numbers", field, room);
     else if (!bdpti_json_size(&r->json, &out[n])) {
-      bdpti_bad(r, "%s holds no whole number from 0 to %zu", field, (size_t)SIZE_MAX);
+      bdpti_bad(r, "%s holds something other than a whole number <= %zu", field, (size_t)SIZE_MAX);
     }
   }
   return n;
