@@ -319,9 +319,25 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
 
 #define BDPT_MAX_DEPTH 64
 
-enum { BDPT_ATTENTION = 0, BDPT_ACTIVATION = 1 };        /* the two prunable types of layer */
-enum { BDPT_KEPT = 0, BDPT_REMOVED = 1, BDPT_FITTED = 2 }; /* bdpt_block.attention, .activation */
-enum { BDPT_PAIR = 0, BDPT_FUSED = 1, BDPT_MLP_FITTED = 2 }; /* bdpt_block.mlp_form */
+/* The two types of layer that can be removed, one of each in every block; and a set of layers. */
+typedef enum bdpt_type { BDPT_ATTENTION = 0, BDPT_ACTIVATION = 1 } bdpt_type;
+typedef struct bdpt_layer { bdpt_type type; int block; } bdpt_layer;
+typedef struct bdpt_layers {
+  uint64_t blocks[2];
+} bdpt_layers;                                       /* by type; bit l stands for block l */
+BDPT_API const char *bdpt_type_name(bdpt_type type); /* "attention", "activation" */
+BDPT_API void bdpt_layers_add(bdpt_layers *set, bdpt_type type, int block);
+BDPT_API int bdpt_layers_has(const bdpt_layers *set, bdpt_type type, int block);
+BDPT_API int bdpt_layers_count(const bdpt_layers *set, bdpt_type type);
+
+/* What stands in an attention layer's place, and what an MLP is: two linears with the activation
+ * between them or without it, or one D x D map, which either is their product or was fitted. */
+typedef enum bdpt_attention_state {
+  BDPT_ATTENTION_KEPT = 0, BDPT_ATTENTION_REMOVED = 1, BDPT_ATTENTION_FITTED = 2
+} bdpt_attention_state;
+typedef enum bdpt_mlp_state {
+  BDPT_MLP_KEPT = 0, BDPT_MLP_LINEAR = 1, BDPT_MLP_FUSED = 2, BDPT_MLP_FITTED = 3
+} bdpt_mlp_state;
 enum { BDPT_ATTN_NORM = 0, BDPT_ATTN_SKIP = 1, BDPT_ATTN_DOUBLE = 2 }; /* x + LN1(x), x, 2x */
 enum { BDPT_GELU_NEVER = 0, BDPT_GELU_BOTH = 1, BDPT_GELU_ALWAYS = 2 }; /* extra GELU (code) */
 enum { BDPT_POS_TIMM = 0, BDPT_POS_DEIT = 1 };           /* position embedding resize */
@@ -329,11 +345,10 @@ enum { BDPT_POS_TIMM = 0, BDPT_POS_DEIT = 1 };           /* position embedding r
 /* One transformer block as plain data. Zero sizes are filled from the model's on creation. */
 typedef struct bdpt_block {
   int heads, head_dim; /* h, d; heads * head_dim need not be the width */
-  int mlp;             /* hidden width F */
+  int mlp;             /* hidden width F of its MLP */
   double scale;        /* softmax scale; 0: 1/sqrt(head_dim) */
-  int attention;       /* BDPT_KEPT, BDPT_REMOVED or BDPT_FITTED */
-  int activation;      /* BDPT_KEPT or BDPT_REMOVED */
-  int mlp_form;        /* BDPT_PAIR: two linears; BDPT_FUSED or BDPT_MLP_FITTED: one d x d map */
+  int attention;       /* bdpt_attention_state */
+  int mlp_state;       /* bdpt_mlp_state */
 } bdpt_block;
 
 /* A zero-filled config means DeiT-Tiny at 224 px with 1000 classes; resolved by bdpt_model_create
@@ -448,13 +463,24 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *model, bdpt_tape *tape, size_t cou
 
 /* Each refuses, with the reason, what cannot be done: a layer out of range or already removed; a
  * restore after fusing; a fusion while the activation is in place. */
-BDPT_API bdpt_status bdpt_prune(bdpt_model *model, int type, int layer);
-BDPT_API bdpt_status bdpt_restore(bdpt_model *model, int type, int layer);
+BDPT_API bdpt_status bdpt_prune(bdpt_model *model, bdpt_type type, int layer);
+BDPT_API bdpt_status bdpt_restore(bdpt_model *model, bdpt_type type, int layer);
 BDPT_API bdpt_status bdpt_fuse(bdpt_model *model, int layer);
 BDPT_API bdpt_status bdpt_fuse_all(bdpt_model *model); /* every MLP whose activation is removed */
+/* What takes a removed layer's place when training goes on. A fitted map (bdpt_fit, 9.3) trains
+ * like any weight; a skip leaves the residual stream alone; the paper leaves the identity, that is
+ * x + LN1(x) for attention and W2 W1 for an MLP. The default and every FIT need images. */
+typedef enum bdpt_start {
+  BDPT_START_SKIP_FIT = 0,   /* attention: skip; activation: a fitted map */
+  BDPT_START_PAPER,          /* both: the identity */
+  BDPT_START_SKIP,           /* attention: skip; activation: the identity */
+  BDPT_START_FIT,            /* both: a fitted map */
+  BDPT_START_FIT_ATTENTION,  /* attention: a fitted map; activation: the identity */
+  BDPT_START_FIT_ACTIVATION  /* attention: the identity; activation: a fitted map */
+} bdpt_start;
 /* Removing one linear alone always fails; the message explains the dimension mismatch. */
 BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *model, int layer, int which);
-BDPT_API int bdpt_removed(const bdpt_config *config, int type); /* how many layers are removed */
+BDPT_API int bdpt_removed(const bdpt_config *config, bdpt_type type); /* how many are not kept */
 
 typedef struct bdpt_cost_report {
   size_t params;
@@ -643,13 +669,13 @@ BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_subset *
 #define BDPT_MAX_MARKS 8
 /* Recovery asymmetry: one layer removed, accuracy at once and after `mark[i]` epochs. */
 typedef struct bdpt_recovery_row {
-  int type, layer;
+  bdpt_layer layer;
   double before, at_once;               /* per cent, on the held-out subset */
   double after[BDPT_MAX_MARKS];
 } bdpt_recovery_row;
 typedef struct bdpt_recovery_options {
   bdpt_recipe recipe;                   /* epochs is set to the last mark */
-  int start;                            /* what takes the layer's place: a bdpt_start (3.9) */
+  bdpt_start start;                     /* what takes the layer's place */
   int marks;                            /* 0: one mark, at recipe.epochs */
   int mark[BDPT_MAX_MARKS];             /* increasing epochs at which to measure */
 } bdpt_recovery_options;
@@ -698,13 +724,6 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
 
 /* ---- 3.9  The two stages --------------------------------------------------------------------- */
 
-/* What a removed layer leaves when training goes on: the paper's identity, or a fitted map (see
- * bdpt_fit), which then trains like any weight. The values add up. */
-typedef enum bdpt_start {
-  BDPT_START_PAPER = 0, BDPT_START_FIT_ATTENTION = 1, BDPT_START_FIT_ACTIVATION = 2,
-  BDPT_START_FIT = 3
-} bdpt_start;
-
 enum { BDPT_SAMPLE_SINGLE = 1, BDPT_SAMPLE_INTERLEAVED = 2, BDPT_SAMPLE_BOTH = 3 };
 typedef struct bdpt_map_collect_options {
   bdpt_recipe recipe;                   /* of each short fine-tune; seed + step is used */
@@ -713,7 +732,7 @@ typedef struct bdpt_map_collect_options {
   int sampling;                         /* 0: both algorithms */
   int order[2][BDPT_MAX_DEPTH];         /* which layer goes first, by type ... */
   int use_order;                        /* ... if 1; else the smallest mean |dL/dm| goes first */
-  int start;                            /* bdpt_start */
+  bdpt_start start;
 } bdpt_map_collect_options;
 /* Points measured by real removal, each network inheriting the previous one's weights (algorithms 1
  * and 2). points[capacity]; bdpt_map_collect_count says how many there will be. */
@@ -725,19 +744,19 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_subset
                                       size_t capacity, size_t *count);
 
 /* The order in which a recovery study suggests to remove layers of a type: best recovered first. */
-BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int mark, int type,
-                                  int order[BDPT_MAX_DEPTH]);
+BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int mark,
+                                  bdpt_type type, int order[BDPT_MAX_DEPTH]);
 
 typedef struct bdpt_search_options {
   bdpt_recipe recipe;                   /* epochs: at least the sum of the stages */
   int remove[2];                        /* how many attention, activation layers */
   int stage[2 * BDPT_MAX_DEPTH];        /* epochs before each removal; all zero: 3, 5, 7, ... */
-  int candidate[2][BDPT_MAX_DEPTH];     /* 1: may be removed; all zero: every layer may */
-  int start;                            /* bdpt_start */
+  bdpt_layers candidates;               /* that may be removed; of a type with none: all */
+  bdpt_start start;
 } bdpt_search_options;
 typedef struct bdpt_search_result {
   int removed;                          /* events that happened */
-  int type[2 * BDPT_MAX_DEPTH], layer[2 * BDPT_MAX_DEPTH]; /* in order */
+  bdpt_layer layer[2 * BDPT_MAX_DEPTH]; /* in order */
   double accuracy[2 * BDPT_MAX_DEPTH];  /* on held, at the end of the stage before the removal */
   double importance[2][BDPT_MAX_DEPTH]; /* the scalars at the end */
 } bdpt_search_result;
@@ -762,13 +781,18 @@ typedef struct bdpt_fit_report {
   double lambda;          /* resolved */
   double error;           /* there, of the worst map: |y - Wx - b| / |y - mean y|, 2-norms */
 } bdpt_fit_report;
-BDPT_API bdpt_status bdpt_fit(bdpt_model *model, int type, int layer, const bdpt_subset *data,
+BDPT_API bdpt_status bdpt_fit(bdpt_model *model, bdpt_type type, int block, const bdpt_subset *data,
                               const bdpt_fit_options *options, bdpt_fit_report *out);
-/* Every layer with which[type][layer] set, in forward order: the inputs of each have come through
- * the maps before it. */
-BDPT_API bdpt_status bdpt_fit_all(bdpt_model *model, int which[2][BDPT_MAX_DEPTH],
+/* Every layer of the set, in forward order: the inputs of each come through the maps before it. */
+BDPT_API bdpt_status bdpt_fit_all(bdpt_model *model, const bdpt_layers *layers,
                                   const bdpt_subset *data, const bdpt_fit_options *options,
                                   bdpt_fit_report *out);
+
+/* Removes every layer of the set. Maps are fitted to `data` (NULL where none is wanted) in forward
+ * order. After a failure the model is as before. A network has one form of removed attention, so a
+ * start of another form than that of layers removed earlier is refused. */
+BDPT_API bdpt_status bdpt_remove(bdpt_model *model, const bdpt_layers *layers, bdpt_start start,
+                                 const bdpt_subset *data);
 
 /* What fusing changed, measured on images that selected nothing. */
 typedef struct bdpt_certificate {
@@ -802,7 +826,7 @@ typedef struct bdpt_two_stage_options {
   bdpt_map_options map;
   bdpt_search_options search;           /* .remove is filled from the split */
   bdpt_recipe finetune;
-  int start;                            /* bdpt_start, of all three; theirs are overwritten */
+  bdpt_start start;                     /* of all three; theirs are overwritten */
 } bdpt_two_stage_options;
 typedef struct bdpt_two_stage_result {
   bdpt_map_point points[4 * BDPT_MAX_DEPTH + 1];
@@ -817,6 +841,10 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_subset *train,
                                     const bdpt_subset *held,
                                     const bdpt_two_stage_options *options,
                                     const bdpt_hooks *hooks, bdpt_two_stage_result *out);
+/* Stage 1 alone: points, surface, split and the layers found. The model is not touched. */
+BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_subset *train,
+                                 const bdpt_subset *held, const bdpt_two_stage_options *options,
+                                 const bdpt_hooks *hooks, bdpt_two_stage_result *out);
 
 /* ---- 3.10  Width, and both together ---------------------------------------------------------- */
 
@@ -876,7 +904,7 @@ enum { BDPT_DEPTH_FIRST = 0, BDPT_WIDTH_FIRST = 1, BDPT_IN_TURNS = 2 };
 typedef struct bdpt_plus_options {
   int order;
   int rounds;                           /* in turns: 0: 2; each takes some of both */
-  int which[2][BDPT_MAX_DEPTH];         /* 1: this layer goes, by type. If none is named, */
+  bdpt_layers layers;                   /* that go. If there are none, */
   bdpt_two_stage_options depth;         /* .search.remove[] of each type are searched for, or, if
                                          * those are 0, .budget of both by stage 1; 0: none goes.
                                          * .start; .finetune is the last recovery */
@@ -892,7 +920,8 @@ typedef struct bdpt_plus_step {
 } bdpt_plus_step;
 typedef struct bdpt_plus_result {
   bdpt_two_stage_result found;          /* stage 1, or its search alone */
-  int count, type[2 * BDPT_MAX_DEPTH], layer[2 * BDPT_MAX_DEPTH]; /* the layers that went */
+  int count;                            /* of layers that went: */
+  bdpt_layer layer[2 * BDPT_MAX_DEPTH];
   int steps;
   bdpt_plus_step step[BDPT_MAX_STEPS];
 } bdpt_plus_result;
@@ -2863,13 +2892,12 @@ BDPTI_FN int bdpti_limits_hold(bdpt_context *ctx, const bdpti_limit *limit, int 
 }
 
 BDPTI_FN int bdpti_block_resolve(bdpt_context *ctx, const bdpt_config *c, bdpt_block *b) {
-  static const bdpti_limit limits[6] = { /* the sizes get their defaults from the model, below */
+  static const bdpti_limit limits[5] = { /* the sizes get their defaults from the model, below */
     {"heads of a block", offsetof(bdpt_block, heads), 1, 1024, 0},
     {"head size of a block", offsetof(bdpt_block, head_dim), 1, 4096, 0},
     {"MLP width of a block", offsetof(bdpt_block, mlp), 1, 1 << 18, 0},
-    {"attention state", offsetof(bdpt_block, attention), BDPT_KEPT, BDPT_FITTED, 0},
-    {"activation state", offsetof(bdpt_block, activation), BDPT_KEPT, BDPT_REMOVED, 0},
-    {"MLP form", offsetof(bdpt_block, mlp_form), BDPT_PAIR, BDPT_MLP_FITTED, 0}};
+    {"attention state", offsetof(bdpt_block, attention), 0, BDPT_ATTENTION_FITTED, 0},
+    {"MLP state", offsetof(bdpt_block, mlp_state), 0, BDPT_MLP_FITTED, 0}};
   if (b->heads == 0 && b->head_dim == 0 && c->width % c->heads != 0) { /* h does not divide D */
     bdpti_fail(ctx, BDPT_E_SHAPE, "config: %d heads do not divide width %d; give head_dim for each "
                "block", c->heads, c->width);
@@ -2878,9 +2906,8 @@ BDPTI_FN int bdpti_block_resolve(bdpt_context *ctx, const bdpt_config *c, bdpt_b
   bdpti_default(&b->heads, c->heads);
   bdpti_default(&b->head_dim, c->width / c->heads); /* d = D / h */
   bdpti_default(&b->mlp, c->mlp);
-  if (b->mlp_form != BDPT_PAIR) b->activation = BDPT_REMOVED; /* there is none in one map */
   if (b->scale == 0 && b->head_dim > 0) b->scale = 1.0 / sqrt((double)b->head_dim);
-  return bdpti_limits_hold(ctx, limits, 6, b); /* an int each; scale is free */
+  return bdpti_limits_hold(ctx, limits, 5, b); /* an int each; scale is free */
 }
 
 BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
@@ -2959,6 +2986,12 @@ BDPTI_FN const bdpt_block *bdpti_slot_block(const bdpt_config *c, int slot) {
   return &c->block[slot < BDPT_SLOTS_FIXED ? 0 : (slot - BDPT_SLOTS_FIXED) / BDPT_SLOTS_BLOCK];
 }
 
+BDPTI_FN int bdpti_kept(const bdpt_config *c, bdpt_type type, int l) {
+  const bdpt_block *b = &c->block[l];
+  return type == BDPT_ATTENTION ? b->attention == BDPT_ATTENTION_KEPT
+                                : b->mlp_state == BDPT_MLP_KEPT;
+}
+
 BDPTI_FN int bdpti_token_count(const bdpt_config *c) {
   int side = c->image / c->patch; /* patches along a side */
   return side * side + 1 + c->distilled; /* N */
@@ -2968,11 +3001,11 @@ BDPTI_FN int bdpti_slot_used(const bdpt_config *c, int slot) {
   const bdpt_block *b = bdpti_slot_block(c, slot);
   switch (bdpti_slot_rule(slot)->when) {
     case '2': return c->distilled;
-    case 'n': return b->attention != BDPT_REMOVED || c->attn_form == BDPT_ATTN_NORM;
-    case 'a': return b->attention == BDPT_KEPT;
-    case 't': return b->attention == BDPT_FITTED;
-    case 'p': return b->mlp_form == BDPT_PAIR;
-    case 'f': return b->mlp_form != BDPT_PAIR;
+    case 'n': return b->attention != BDPT_ATTENTION_REMOVED || c->attn_form == BDPT_ATTN_NORM;
+    case 'a': return b->attention == BDPT_ATTENTION_KEPT;
+    case 't': return b->attention == BDPT_ATTENTION_FITTED;
+    case 'p': return b->mlp_state <= BDPT_MLP_LINEAR;
+    case 'f': return b->mlp_state >= BDPT_MLP_FUSED;
     default: return 1;
   }
 }
@@ -3338,8 +3371,8 @@ BDPTI_FN bdpt_tensor *bdpti_norm(bdpt_model *m, bdpt_tape *t, int slot, bdpt_ten
   return bdpt_layernorm(t, x, &m->param[slot], &m->param[slot + 1], m->config.eps);
 }
 
-BDPTI_FN bdpt_tensor *bdpti_mixed(bdpt_model *m, bdpt_tape *t, int type, int l, bdpt_tensor *f,
-                                  bdpt_tensor *r) {
+BDPTI_FN bdpt_tensor *bdpti_mixed(bdpt_model *m, bdpt_tape *t, bdpt_type type, int l,
+                                  bdpt_tensor *f, bdpt_tensor *r) {
   return bdpt_mix(t, f, r, bdpt_straight_through(t, &m->importance[type][l], 1)); /* mask m = 1 */
 }
 
@@ -3353,13 +3386,13 @@ BDPTI_FN bdpt_tensor *bdpti_onto(bdpt_model *m, bdpt_tape *t, int slot, bdpt_ten
 BDPTI_FN bdpt_tensor *bdpti_attention_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
                                            int importance, double rate, bdpt_rng *rng) {
   const bdpt_block *b = &m->config.block[l];
-  int gone = b->attention == BDPT_REMOVED, form = m->config.attn_form;
+  int gone = b->attention == BDPT_ATTENTION_REMOVED, form = m->config.attn_form;
   bdpt_tensor *u, *f, *r;
   if (gone && form == BDPT_ATTN_SKIP) return x; /* b = 0 */
   if (gone && form == BDPT_ATTN_DOUBLE) return bdpt_add(t, x, bdpt_drop_path(t, x, rate, rng));
   u = bdpti_norm(m, t, BDPT_SLOT(l, BDPT_SLOT_NORM1_W), x);      /* [B,N,D] */
   if (gone) return bdpt_add(t, x, bdpt_drop_path(t, u, rate, rng)); /* b = u */
-  if (b->attention == BDPT_FITTED) { /* one linear stands in: W u + b */
+  if (b->attention == BDPT_ATTENTION_FITTED) { /* one linear stands in: W u + b */
     return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_AFIT_W), u, x, rate, rng);
   }
   f = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_QKV_W), u);         /* [B,N,3hd] */
@@ -3375,15 +3408,15 @@ BDPTI_FN bdpt_tensor *bdpti_attention_half(bdpt_model *m, bdpt_tape *t, int l, b
 BDPTI_FN bdpt_tensor *bdpti_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
                                      int importance, double rate, bdpt_rng *rng) {
   const bdpt_block *b = &m->config.block[l];
-  int kept = b->activation == BDPT_KEPT;
+  int kept = b->mlp_state == BDPT_MLP_KEPT;
   bdpt_tensor *p = &m->param[BDPT_SLOT(l, 0)], *v, *s, *z; /* the block's slots */
-  if (kept && b->mlp_form == BDPT_PAIR && !importance && rate == 0) {
+  if (kept && !importance && rate == 0) {
     return bdpt_mlp(t, x, &p[BDPT_SLOT_NORM2_W], &p[BDPT_SLOT_NORM2_B], m->config.eps,
                     &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B], &p[BDPT_SLOT_FC2_W],
                     &p[BDPT_SLOT_FC2_B]);
   }
   v = bdpti_norm(m, t, BDPT_SLOT(l, BDPT_SLOT_NORM2_W), x);      /* [B,N,D] */
-  if (b->mlp_form != BDPT_PAIR) { /* one map: W v + b */
+  if (b->mlp_state >= BDPT_MLP_FUSED) { /* one map: W v + b */
     return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_FUSED_W), v, x, rate, rng);
   }
   z = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_FC1_W), v);         /* [B,N,F] */
@@ -3548,7 +3581,7 @@ BDPTI_FN bdpt_tensor *bdpti_merging_half(bdpt_model *m, bdpt_tape *t, int l, bdp
   bdpt_tensor *qkv, *v;
   bdpti_pairing match;
   memset(&match, 0, sizeof match);
-  if (b->attention == BDPT_KEPT) {
+  if (b->attention == BDPT_ATTENTION_KEPT) {
     v = bdpti_norm(m, t, BDPT_SLOT(l, BDPT_SLOT_NORM1_W), x);
     qkv = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_QKV_W), v);
     v = bdpti_attend(t, qkv, b->heads, b->scale, g->joined ? g->count : NULL, g->room);
@@ -3582,9 +3615,9 @@ BDPTI_FN bdpt_tensor *bdpti_one_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_t
   x = bdpti_mlp_half(m, t, l, x, o->importance, rate, rng);
   /* DEVIATION: the released code applies one more GELU to the residual stream where an activation
    * is gone; the paper's text does not. Off unless the configuration asks for it. */
-  if (b->activation == BDPT_REMOVED &&
+  if (b->mlp_state != BDPT_MLP_KEPT &&
       (c->extra_gelu == BDPT_GELU_ALWAYS ||
-       (c->extra_gelu == BDPT_GELU_BOTH && b->attention != BDPT_KEPT))) {
+       (c->extra_gelu == BDPT_GELU_BOTH && b->attention != BDPT_ATTENTION_KEPT))) {
     x = bdpt_gelu(t, x);
   }
   return x;
@@ -3965,7 +3998,7 @@ BDPTI_FN bdpt_tensor *bdpti_param(const bdpt_trainer *t, int i, int *live) {
     *live = m->param[i].data && bdpt_model_active(m, i);
     return &m->param[i];
   }
-  *live = (type ? m->config.block[l].activation : m->config.block[l].attention) == BDPT_KEPT;
+  *live = bdpti_kept(&m->config, (bdpt_type)type, l);
   return &m->importance[type][l];
 }
 
@@ -4334,74 +4367,108 @@ BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *t, bdpt_objective lesson
  * Removal is a change of state: the weights stay in memory, inactive, until the model is saved, so
  * that a removal can be taken back.
  */
-BDPTI_FN const char *bdpti_type_name(int type) {
+BDPT_API const char *bdpt_type_name(bdpt_type type) {
   return type == BDPT_ATTENTION ? "attention" : "activation";
 }
 
-BDPTI_FN int bdpti_layer_ok(bdpt_model *m, const char *what, int layer) {
-  if (layer >= 0 && layer < m->config.depth) return 1;
-  bdpti_fail(m->ctx, BDPT_E_ARGUMENT, "%s: layer %d, but the network has layers 0 to %d", what,
-             layer, m->config.depth - 1);
+BDPT_API void bdpt_layers_add(bdpt_layers *set, bdpt_type type, int block) {
+  set->blocks[type] |= UINT64_C(1) << block;
+}
+
+BDPT_API int bdpt_layers_has(const bdpt_layers *set, bdpt_type type, int block) {
+  return (int)(set->blocks[type] >> block & 1);
+}
+
+BDPT_API int bdpt_layers_count(const bdpt_layers *set, bdpt_type type) {
+  uint64_t left = set->blocks[type];
+  int count = 0;
+  for (; left; left &= left - 1) count++; /* the lowest bit that is set goes */
+  return count;
+}
+
+/* The removable layers of a network in forward order: i = 0 is the attention of block 0, 1 its
+ * activation, 2 the attention of block 1, and so on. */
+BDPTI_FN bdpt_layer bdpti_layer_at(int i) {
+  bdpt_layer layer;
+  layer.type = i % 2 ? BDPT_ACTIVATION : BDPT_ATTENTION;
+  layer.block = i / 2;
+  return layer;
+}
+
+/* Writes a set in forward order and returns how many layers it has. A block beyond the network's
+ * comes last and is refused by whoever uses it. */
+BDPTI_FN int bdpti_layers_list(const bdpt_layers *set, bdpt_layer list[2 * BDPT_MAX_DEPTH]) {
+  int i, count = 0;
+  for (i = 0; i < 2 * BDPT_MAX_DEPTH; i++) {
+    list[count] = bdpti_layer_at(i);
+    count += bdpt_layers_has(set, list[count].type, list[count].block);
+  }
+  return count;
+}
+
+BDPTI_FN int bdpti_block_ok(bdpt_model *m, const char *what, int l) {
+  if (l >= 0 && l < m->config.depth) return 1;
+  bdpti_fail(m->ctx, BDPT_E_ARGUMENT, "%s: layer %d, but the network has layers 0 to %d", what, l,
+             m->config.depth - 1);
   return 0;
 }
 
-/* Where the state of a layer is kept; NULL for a layer that does not exist. */
-BDPTI_FN int *bdpti_state(bdpt_model *m, const char *what, int type, int layer) {
-  if (type != BDPT_ATTENTION && type != BDPT_ACTIVATION) {
-    bdpti_fail(m->ctx, BDPT_E_ARGUMENT, "%s: type %d is neither attention (0) nor activation (1)",
-               what, type);
-    return NULL;
-  }
-  if (!bdpti_layer_ok(m, what, layer)) return NULL;
-  return type == BDPT_ATTENTION ? &m->config.block[layer].attention
-                                : &m->config.block[layer].activation;
+BDPTI_FN int bdpti_layer_ok(bdpt_model *m, const char *what, bdpt_type type, int l) {
+  if (type == BDPT_ATTENTION || type == BDPT_ACTIVATION) return bdpti_block_ok(m, what, l);
+  bdpti_fail(m->ctx, BDPT_E_ARGUMENT, "%s: type %d is neither attention (0) nor activation (1)",
+             what, (int)type);
+  return 0;
 }
 
-BDPT_API bdpt_status bdpt_prune(bdpt_model *m, int type, int layer) {
-  int *state = bdpti_state(m, "prune", type, layer);
-  if (!state) return m->ctx->status;
-  if (*state != BDPT_KEPT) {
-    return bdpti_fail(m->ctx, BDPT_E_STATE, "prune: the %s of block %d is already removed",
-                      bdpti_type_name(type), layer);
-  }
-  *state = BDPT_REMOVED;
+/* 1 if there is such a layer and it is still kept; else 0 after an error. */
+BDPTI_FN int bdpti_removable(bdpt_model *m, const char *what, bdpt_type type, int l) {
+  if (!bdpti_layer_ok(m, what, type, l)) return 0;
+  if (bdpti_kept(&m->config, type, l)) return 1;
+  bdpti_fail(m->ctx, BDPT_E_STATE, "%s: the %s of block %d is already removed", what,
+             bdpt_type_name(type), l);
+  return 0;
+}
+
+BDPT_API bdpt_status bdpt_prune(bdpt_model *m, bdpt_type type, int l) {
+  if (!bdpti_removable(m, "prune", type, l)) return m->ctx->status;
+  if (type == BDPT_ATTENTION) m->config.block[l].attention = BDPT_ATTENTION_REMOVED;
+  else m->config.block[l].mlp_state = BDPT_MLP_LINEAR;
   return BDPT_OK;
 }
 
-BDPT_API bdpt_status bdpt_restore(bdpt_model *m, int type, int layer) {
-  int *state = bdpti_state(m, "restore", type, layer);
-  const char *what = bdpti_type_name(type), *why = NULL;
+BDPT_API bdpt_status bdpt_restore(bdpt_model *m, bdpt_type type, int l) {
+  const char *what = bdpt_type_name(type), *why = NULL;
   const bdpt_tensor *p;
-  if (!state) return m->ctx->status;
-  p = &m->param[BDPT_SLOT(layer, 0)];
-  if (*state != BDPT_REMOVED) {
+  bdpt_block *b;
+  if (!bdpti_layer_ok(m, "restore", type, l)) return m->ctx->status;
+  p = &m->param[BDPT_SLOT(l, 0)];
+  b = &m->config.block[l];
+  if (bdpti_kept(&m->config, type, l)) {
     why = "is not removed";
-  } else if (type == BDPT_ACTIVATION && m->config.block[layer].mlp_form != BDPT_PAIR) {
+  } else if (type == BDPT_ACTIVATION && b->mlp_state != BDPT_MLP_LINEAR) {
     what = "MLP";
     why = "is fused; its two linears are gone";
-  } else if (type == BDPT_ATTENTION &&
-             (!p[BDPT_SLOT_QKV_W].data || !p[BDPT_SLOT_NORM1_W].data)) {
+  } else if (type == BDPT_ATTENTION && b->attention == BDPT_ATTENTION_FITTED) {
+    why = "is not removed";
+  } else if (type == BDPT_ATTENTION && (!p[BDPT_SLOT_QKV_W].data || !p[BDPT_SLOT_NORM1_W].data)) {
     why = "has no weights in the file that this model came from";
   }
-  if (why) {
-    return bdpti_fail(m->ctx, BDPT_E_STATE, "restore: the %s of block %d %s", what, layer, why);
-  }
-  *state = BDPT_KEPT;
+  if (why) return bdpti_fail(m->ctx, BDPT_E_STATE, "restore: the %s of block %d %s", what, l, why);
+  if (type == BDPT_ATTENTION) b->attention = BDPT_ATTENTION_KEPT;
+  else b->mlp_state = BDPT_MLP_KEPT;
   return BDPT_OK;
 }
 
-BDPT_API int bdpt_removed(const bdpt_config *c, int type) {
+BDPT_API int bdpt_removed(const bdpt_config *c, bdpt_type type) {
   int l, count = 0;
-  for (l = 0; l < c->depth; l++) {
-    count += (type == BDPT_ATTENTION ? c->block[l].attention : c->block[l].activation) != BDPT_KEPT;
-  }
+  for (l = 0; l < c->depth; l++) count += !bdpti_kept(c, type, l);
   return count;
 }
 
 /* The refusal is the lesson: what everybody tries first, and why it cannot be. */
 BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *m, int layer, int which) {
   int d = m->config.width, f;
-  if (!bdpti_layer_ok(m, "prune linear", layer)) return m->ctx->status;
+  if (!bdpti_block_ok(m, "prune linear", layer)) return m->ctx->status;
   f = m->config.block[layer].mlp;
   if (which == 1) {
     return bdpti_fail(m->ctx, BDPT_E_SHAPE,
@@ -4443,12 +4510,12 @@ BDPT_API bdpt_status bdpt_fuse(bdpt_model *m, int layer) {
   double *sum;
   size_t row, d = (size_t)m->config.width;
   int s, ready;
-  if (!bdpti_layer_ok(m, "fuse", layer)) return m->ctx->status;
+  if (!bdpti_block_ok(m, "fuse", layer)) return m->ctx->status;
   b = &m->config.block[layer];
-  if (b->mlp_form != BDPT_PAIR) {
+  if (b->mlp_state >= BDPT_MLP_FUSED) {
     return bdpti_fail(m->ctx, BDPT_E_STATE, "fuse: the MLP of block %d is one map already", layer);
   }
-  if (b->activation == BDPT_KEPT) {
+  if (b->mlp_state == BDPT_MLP_KEPT) {
     return bdpti_fail(m->ctx, BDPT_E_SHAPE,
                       "fuse: block %d still has its GELU between fc1 [%d,%d] and fc2 [%d,%d], so "
                       "the two are no single map, and one alone cannot go (dimension mismatch); "
@@ -4464,15 +4531,14 @@ BDPT_API bdpt_status bdpt_fuse(bdpt_model *m, int layer) {
     if (ready == (s <= BDPT_SLOT_FC2_B)) bdpti_slot_free(m, BDPT_SLOT(layer, s));
   }
   if (!ready) return m->ctx->status;
-  b->mlp_form = BDPT_FUSED;
+  b->mlp_state = BDPT_MLP_FUSED;
   return BDPT_OK;
 }
 
 BDPT_API bdpt_status bdpt_fuse_all(bdpt_model *m) {
   int l;
   for (l = 0; l < m->config.depth; l++) {
-    const bdpt_block *b = &m->config.block[l];
-    if (b->activation != BDPT_REMOVED || b->mlp_form != BDPT_PAIR) continue;
+    if (m->config.block[l].mlp_state != BDPT_MLP_LINEAR) continue;
     if (bdpt_fuse(m, l) != BDPT_OK) return m->ctx->status;
   }
   return BDPT_OK;
@@ -4553,7 +4619,7 @@ BDPTI_FN void bdpti_gram_add(const bdpt_context *ctx, const bdpti_gram *g, size_
 }
 
 /* x and y of the layer for a batch of images, which pass through the network as it is before it. */
-BDPTI_FN int bdpti_fit_pair(bdpt_model *m, bdpt_tape *t, int type, int l, bdpt_tensor *images,
+BDPTI_FN int bdpti_fit_pair(bdpt_model *m, bdpt_tape *t, bdpt_type type, int l, bdpt_tensor *images,
                             bdpt_tensor *pair[2]) {
   bdpt_tensor *p = m->param, *x, *y;
   bdpt_forward_options none;
@@ -4575,7 +4641,7 @@ BDPTI_FN int bdpti_fit_pair(bdpt_model *m, bdpt_tape *t, int type, int l, bdpt_t
 }
 
 /* The pass: images before `fit` into g[0], the others into g[1]. `x` has room for a batch. */
-BDPTI_FN bdpt_status bdpti_fit_pass(bdpt_model *m, int type, int l, const bdpt_subset *chosen,
+BDPTI_FN bdpt_status bdpti_fit_pass(bdpt_model *m, bdpt_type type, int l, const bdpt_subset *chosen,
                                     size_t fit, bdpt_real *x, const bdpti_gram g[2]) {
   bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
   bdpt_status status = t ? BDPT_OK : m->ctx->status;
@@ -4714,49 +4780,38 @@ BDPTI_FN bdpt_status bdpti_fit_choose(const bdpt_model *m, const bdpt_subset *da
 }
 
 /* The slots that give place to a map, first and last, and the slot of its weight. */
-BDPTI_FN const int *bdpti_fit_slots(int type) {
+BDPTI_FN const int *bdpti_fit_slots(bdpt_type type) {
   static const int slots[2][3] = {{BDPT_SLOT_QKV_W, BDPT_SLOT_PROJ_B, BDPT_SLOT_AFIT_W},
                                   {BDPT_SLOT_FC1_W, BDPT_SLOT_FC2_B, BDPT_SLOT_FUSED_W}};
   return slots[type];
 }
 
 /* The layer becomes a map, or what it was. */
-BDPTI_FN void bdpti_fit_state(bdpt_model *m, int type, int l, int fitted) {
+BDPTI_FN void bdpti_fit_state(bdpt_model *m, bdpt_type type, int l, int fitted) {
   bdpt_block *b = &m->config.block[l];
-  if (type == BDPT_ATTENTION) b->attention = fitted ? BDPT_FITTED : BDPT_KEPT;
-  if (type == BDPT_ATTENTION) return;
-  b->activation = fitted ? BDPT_REMOVED : BDPT_KEPT;
-  b->mlp_form = fitted ? BDPT_MLP_FITTED : BDPT_PAIR;
+  if (type == BDPT_ATTENTION) b->attention = fitted ? BDPT_ATTENTION_FITTED : BDPT_ATTENTION_KEPT;
+  else b->mlp_state = fitted ? BDPT_MLP_FITTED : BDPT_MLP_KEPT;
 }
 
 /* Once all layers are done: the weights of this one go. After a failure: those of its map. */
-BDPTI_FN void bdpti_fit_settle(bdpt_model *m, int type, int l, int good) {
+BDPTI_FN void bdpti_fit_settle(bdpt_model *m, bdpt_type type, int l, int good) {
   const int *slots = bdpti_fit_slots(type);
   int s, first = good ? slots[0] : slots[2], last = good ? slots[1] : slots[2] + 1;
   for (s = first; s <= last; s++) bdpti_slot_free(m, BDPT_SLOT(l, s));
   bdpti_fit_state(m, type, l, good);
 }
 
-BDPTI_FN int bdpti_fit_possible(bdpt_model *m, int type, int l) {
-  const int *state = bdpti_state(m, "fit", type, l);
-  if (state && *state != BDPT_KEPT) {
-    bdpti_fail(m->ctx, BDPT_E_STATE, "fit: the %s of block %d is already removed",
-               bdpti_type_name(type), l);
-  }
-  return state && *state == BDPT_KEPT;
-}
-
 /* The structure alone: a map of zeros, for weights from a file. */
-BDPTI_FN bdpt_status bdpti_fit_room(bdpt_model *m, int type, int l) {
+BDPTI_FN bdpt_status bdpti_fit_room(bdpt_model *m, bdpt_type type, int l) {
   int slot = BDPT_SLOT(l, bdpti_fit_slots(type)[2]), good;
-  if (!bdpti_fit_possible(m, type, l)) return m->ctx->status;
+  if (!bdpti_removable(m, "fit", type, l)) return m->ctx->status;
   good = bdpti_slot_alloc(m, slot) && bdpti_slot_alloc(m, slot + 1);
   bdpti_fit_settle(m, type, l, good);
   return good ? BDPT_OK : m->ctx->status;
 }
 
 /* One layer, from the images to the map. Everything but the map itself lives in the arena. */
-BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, int type, int l, const bdpt_subset *data,
+BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_type type, int l, const bdpt_subset *data,
                                      const bdpt_fit_options *o, bdpti_arena *a,
                                      bdpt_fit_report *out) {
   size_t d = (size_t)m->config.width, side = (size_t)m->config.image, i;
@@ -4785,7 +4840,7 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, int type, int l, const bdpt_
   if (!bdpti_fit_solve(m->ctx, &g[0], out->lambda, w->data, bias->data)) {
     return bdpti_fail(m->ctx, BDPT_E_NUMERIC, "fit: the %s of block %d reads the same at all "
                       "%zu tokens, or a ridge of %g is too small to tell a best map",
-                      bdpti_type_name(type), l, out->tokens, out->lambda);
+                      bdpt_type_name(type), l, out->tokens, out->lambda);
   }
   error = bdpti_fit_error(m->ctx, &g[1], w->data, bias->data);
   if (error > out->error) out->error = error;
@@ -4794,28 +4849,27 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, int type, int l, const bdpt_
   return BDPT_OK;
 }
 
-BDPT_API bdpt_status bdpt_fit_all(bdpt_model *m, int which[2][BDPT_MAX_DEPTH],
+BDPT_API bdpt_status bdpt_fit_all(bdpt_model *m, const bdpt_layers *layers,
                                   const bdpt_subset *data, const bdpt_fit_options *options,
                                   bdpt_fit_report *out) {
   bdpti_arena a = {m->ctx, NULL, 0};
   bdpt_status status = BDPT_OK;
   bdpt_fit_options o = {0, 0};
   bdpt_fit_report r;
-  int i, k, layers = 2 * m->config.depth; /* i: attention of block 0, its MLP, attention of 1, .. */
+  bdpt_layer list[2 * BDPT_MAX_DEPTH]; /* the set in forward order */
+  int i, done = 0, count = bdpti_layers_list(layers, list);
   memset(&r, 0, sizeof r);
   if (out) *out = r;
   if (options) o = *options;
-  for (i = 0; i < layers; i++) {
-    if (which[i % 2][i / 2] && !bdpti_fit_possible(m, i % 2, i / 2)) return m->ctx->status;
+  for (i = 0; i < count; i++) {
+    if (!bdpti_removable(m, "fit", list[i].type, list[i].block)) return m->ctx->status;
   }
-  for (i = 0; i < layers && !status; i++) {
-    if (which[i % 2][i / 2]) status = bdpti_fit_layer(m, i % 2, i / 2, data, &o, &a, &r);
+  for (; done < count && !status; done++) {
+    status = bdpti_fit_layer(m, list[done].type, list[done].block, data, &o, &a, &r);
     bdpti_arena_reset(&a);
   }
   bdpti_arena_free(&a);
-  for (k = 0; k < i; k++) {
-    if (which[k % 2][k / 2]) bdpti_fit_settle(m, k % 2, k / 2, !status);
-  }
+  for (i = 0; i < done; i++) bdpti_fit_settle(m, list[i].type, list[i].block, !status);
   if (!status && r.layers) {
     bdpti_format(m->certificate, sizeof m->certificate, "%d layer%s fitted, not exact: relative "
                  "error up to %g on %zu images held back from %zu, ridge %g", r.layers,
@@ -4825,13 +4879,56 @@ BDPT_API bdpt_status bdpt_fit_all(bdpt_model *m, int which[2][BDPT_MAX_DEPTH],
   return status;
 }
 
-BDPT_API bdpt_status bdpt_fit(bdpt_model *m, int type, int layer, const bdpt_subset *data,
+BDPT_API bdpt_status bdpt_fit(bdpt_model *m, bdpt_type type, int block, const bdpt_subset *data,
                               const bdpt_fit_options *options, bdpt_fit_report *out) {
-  int which[2][BDPT_MAX_DEPTH];
-  if (!bdpti_fit_possible(m, type, layer)) return m->ctx->status;
-  memset(which, 0, sizeof which);
-  which[type][layer] = 1;
-  return bdpt_fit_all(m, which, data, options, out);
+  bdpt_layers one = {{0, 0}};
+  if (!bdpti_removable(m, "fit", type, block)) return m->ctx->status;
+  bdpt_layers_add(&one, type, block);
+  return bdpt_fit_all(m, &one, data, options, out);
+}
+
+/* 1 if a start fits a map in the place of a layer of the type. */
+BDPTI_FN int bdpti_start_fits(bdpt_start start, bdpt_type type) {
+  if (start == BDPT_START_FIT) return 1;
+  if (type == BDPT_ATTENTION) return start == BDPT_START_FIT_ATTENTION;
+  return start == BDPT_START_SKIP_FIT || start == BDPT_START_FIT_ACTIVATION;
+}
+
+/* Sets the form of removed attention to the start's: the skip, or what the configuration says. */
+BDPTI_FN bdpt_status bdpti_start_form(bdpt_model *m, bdpt_start start) {
+  int l, gone = 0;
+  if (start != BDPT_START_SKIP_FIT && start != BDPT_START_SKIP) return BDPT_OK;
+  for (l = 0; l < m->config.depth; l++) {
+    gone += m->config.block[l].attention == BDPT_ATTENTION_REMOVED;
+  }
+  if (gone && m->config.attn_form != BDPT_ATTN_SKIP) {
+    return bdpti_fail(m->ctx, BDPT_E_STATE, "remove: %d attention layers are gone in another form "
+                      "than the skip, and a network has one form of removed attention", gone);
+  }
+  m->config.attn_form = BDPT_ATTN_SKIP;
+  return BDPT_OK;
+}
+
+BDPT_API bdpt_status bdpt_remove(bdpt_model *m, const bdpt_layers *layers, bdpt_start start,
+                                 const bdpt_subset *data) {
+  bdpt_config before = m->config;
+  bdpt_layers fitted = {{0, 0}};
+  bdpt_layer list[2 * BDPT_MAX_DEPTH];
+  int i, count = bdpti_layers_list(layers, list);
+  bdpt_status status = BDPT_OK;
+  if (bdpt_layers_count(layers, BDPT_ATTENTION)) status = bdpti_start_form(m, start);
+  for (i = 0; i < count && !status; i++) {
+    if (!bdpti_start_fits(start, list[i].type)) {
+      status = bdpt_prune(m, list[i].type, list[i].block);
+    } else if (bdpti_removable(m, "remove", list[i].type, list[i].block)) {
+      bdpt_layers_add(&fitted, list[i].type, list[i].block);
+    } else {
+      status = m->ctx->status;
+    }
+  }
+  if (!status) status = bdpt_fit_all(m, &fitted, data, NULL, NULL);
+  if (status) m->config = before;
+  return status;
 }
 
 /* 9.4  What a network costs                                                                >>cost
@@ -4860,13 +4957,14 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
   for (l = 0; l < c.depth; l++) {
     const bdpt_block *b = &c.block[l];
     double hd = (double)(b->heads * b->head_dim);
-    if (b->attention == BDPT_KEPT) macs += 4 * tokens * d * hd; /* q, k, v and the projection */
-    if (b->attention == BDPT_KEPT) products += 2 * tokens * tokens * hd;
-    if (b->attention == BDPT_FITTED) macs += tokens * d * d;
+    if (b->attention == BDPT_ATTENTION_KEPT)
+      macs += 4 * tokens * d * hd; /* q, k, v and the projection */
+    if (b->attention == BDPT_ATTENTION_KEPT) products += 2 * tokens * tokens * hd;
+    if (b->attention == BDPT_ATTENTION_FITTED) macs += tokens * d * d;
     r = (double)bdpti_merges((size_t)tokens, (size_t)c.merge, (size_t)(1 + c.distilled));
     if (r > 0) products += ceil(tokens / 2) * floor(tokens / 2) * (b->attention ? d : b->head_dim);
     tokens -= r; /* the MLP has fewer */
-    macs += tokens * d * (b->mlp_form == BDPT_PAIR ? 2 * (double)b->mlp : d);
+    macs += tokens * d * (b->mlp_state <= BDPT_MLP_LINEAR ? 2 * (double)b->mlp : d);
   }
   out->macs_no_matmul = macs;
   out->macs = macs + products;
@@ -5304,7 +5402,7 @@ typedef struct bdpti_study {
   double *word, reached;     /* [room] the journal; ordinal of the training in the file */
   size_t room, count, next;  /* words in use; next number to read or to add */
   char detail[48], path[BDPTI_PATH]; /* path is "" when nothing is saved */
-  int start;                 /* bdpt_start */
+  bdpt_start start;
 } bdpti_study;
 
 BDPTI_FN uint64_t bdpti_hash_bytes(uint64_t h, const void *bytes, size_t size) {
@@ -5357,6 +5455,7 @@ BDPTI_FN void bdpti_study_open(bdpti_study *s, const bdpt_model *model, const bd
   s->now.detail = s->detail;
   s->now.unit = "images";
   s->now.accuracy = (double)NAN;
+  s->start = BDPT_START_PAPER; /* until a call that removes says otherwise */
   if (hooks) s->hooks = *hooks;
   if (s->hooks.checkpoint) bdpti_format(s->path, BDPTI_PATH, "%s.%s", hooks->checkpoint, phase);
   bdpt_model_hash(model, hash);
@@ -5404,7 +5503,7 @@ BDPTI_FN void bdpti_study_copy(bdpti_study *s) {
   if (s->status) return;
   bdpt_model_free(s->work);
   s->work = bdpt_model_clone(s->model);
-  if (!s->work) s->status = s->ctx->status;
+  s->status = s->work ? bdpti_start_form(s->work, s->start) : s->ctx->status;
 }
 
 /* Every removal of a study. What stands in the place of the layer when training goes on is for the
@@ -5412,15 +5511,15 @@ BDPTI_FN void bdpti_study_copy(bdpti_study *s) {
  * off unless asked for. It is fitted to the study's training images and to the network as it is at
  * this moment, after the trainings before. If a file brings the weights, only their place is made.
  */
-BDPTI_FN void bdpti_study_remove(bdpti_study *s, int type, int layer) {
-  int fitted = s->start >> type & 1;
+BDPTI_FN void bdpti_study_remove(bdpti_study *s, bdpt_type type, int layer) {
   if (s->status) return;
-  bdpti_format(s->detail, sizeof s->detail, "remove %s %d", bdpti_type_name(type), layer);
-  if (!fitted) s->status = bdpt_prune(s->work, type, layer);
-  else if (s->word[1] >= s->reached) {
-    s->status = bdpt_fit(s->work, type, layer, s->train, NULL, NULL);
-  } else {
+  bdpti_format(s->detail, sizeof s->detail, "remove %s %d", bdpt_type_name(type), layer);
+  if (bdpti_start_fits(s->start, type) && s->word[1] < s->reached) {
     s->status = bdpti_fit_room(s->work, type, layer);
+  } else {
+    bdpt_layers one = {{0, 0}};
+    bdpt_layers_add(&one, type, layer);
+    s->status = bdpt_remove(s->work, &one, s->start, s->train);
   }
 }
 
@@ -5604,11 +5703,6 @@ BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_subset *
  * All rows train with the same seed, hence on the same images in the same order: differences
  * between rows are differences between layers, not between draws. The published study has two
  * seeds, which differ by up to 2.2 points in one row, so closer ranks mean little. */
-BDPTI_FN int bdpti_kept(const bdpt_model *model, int type, int layer) {
-  const bdpt_block *b = &model->config.block[layer];
-  return (type == BDPT_ATTENTION ? b->attention : b->activation) == BDPT_KEPT;
-}
-
 BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_subset *train,
                                    const bdpt_subset *held, const bdpt_recovery_options *options,
                                    const bdpt_hooks *hooks, bdpt_recovery_row *rows) {
@@ -5629,19 +5723,22 @@ BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_subset *t
   bdpti_study_open(&s, model, train, held, hooks, "recovery", &o.start,
                    (2 + (size_t)i) * sizeof o.start, 1 + 2 * (size_t)depth * (1 + (size_t)i));
   s.start = o.start;
-  for (r = 0; r < 2 * depth; r++) s.total += o.recipe.epochs * bdpti_kept(model, r % 2, r / 2);
+  for (r = 0; r < 2 * depth; r++) {
+    s.total += o.recipe.epochs * bdpti_kept(&model->config, bdpti_layer_at(r).type, r / 2);
+  }
   bdpti_study_copy(&s);
   bdpti_study_measure(&s, &before);
   for (r = 0; r < 2 * depth; r++) {
     bdpt_recovery_row *row = &rows[r];
-    row->type = r < depth ? BDPT_ATTENTION : BDPT_ACTIVATION;
-    row->layer = r % depth;
+    row->layer.type = r < depth ? BDPT_ATTENTION : BDPT_ACTIVATION;
+    row->layer.block = r % depth;
     row->before = before;
     row->at_once = (double)NAN;
     for (i = 0; i < BDPT_MAX_MARKS; i++) row->after[i] = (double)NAN;
-    if (!bdpti_kept(model, row->type, row->layer)) continue; /* nothing to remove or to learn */
+    if (!bdpti_kept(&model->config, row->layer.type, row->layer.block))
+      continue; /* nothing to remove or to learn */
     bdpti_study_copy(&s);
-    bdpti_study_remove(&s, row->type, row->layer);
+    bdpti_study_remove(&s, row->layer.type, row->layer.block);
     bdpti_study_measure(&s, &row->at_once);
     bdpti_study_begin(&s, &o.recipe);
     for (i = 0; i < o.marks; i++) bdpti_study_run(&s, o.mark[i], &row->after[i]);
@@ -5662,8 +5759,8 @@ BDPTI_FN void bdpti_rank(const double *score, int depth, int *order) {
   }
 }
 
-BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int mark, int type,
-                                  int order[BDPT_MAX_DEPTH]) {
+BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int mark,
+                                  bdpt_type type, int order[BDPT_MAX_DEPTH]) {
   double score[BDPT_MAX_DEPTH];
   int l;
   for (l = 0; l < depth; l++) {
@@ -5717,7 +5814,7 @@ BDPT_API size_t bdpt_map_collect_count(int depth, const bdpt_map_collect_options
 
 /* The type that training k = 0, 1, ... of the plan removes. Returns its place on the axis or the
  * diagonal, whose first starts from the dense network. */
-BDPTI_FN int bdpti_collect_step(const bdpt_map_collect_options *o, int k, int *type) {
+BDPTI_FN int bdpti_collect_step(const bdpt_map_collect_options *o, int k, bdpt_type *type) {
   int axes = o->sampling & BDPT_SAMPLE_SINGLE ? 2 * o->most : 0;
   int at = k < axes ? k % o->most : k - axes;
   *type = (k < axes ? k < o->most : at % 2) ? BDPT_ATTENTION : BDPT_ACTIVATION;
@@ -5756,7 +5853,8 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_subset
                                       const bdpt_map_collect_options *options,
                                       const bdpt_hooks *hooks, bdpt_map_point *points,
                                       size_t capacity, size_t *count) {
-  int depth = model->config.depth, k, type;
+  int depth = model->config.depth, k;
+  bdpt_type type;
   size_t all = bdpt_map_collect_count(depth, options), layers = 2 * (size_t)depth;
   bdpt_map_collect_options o;
   bdpti_study s;
@@ -5766,7 +5864,8 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_subset
   bdpti_collect_resolve(&o, depth);
   bdpt_recipe_resolve(&o.recipe);
   if (!o.use_order) memset(o.order, 0, sizeof o.order);
-  if (bdpt_removed(&model->config, 0) + bdpt_removed(&model->config, 1) > 0) {
+  if (bdpt_removed(&model->config, BDPT_ATTENTION) +
+      bdpt_removed(&model->config, BDPT_ACTIVATION) > 0) {
     return bdpti_fail(model->ctx, BDPT_E_STATE, "map: collecting starts from a complete network");
   }
   if (!bdpti_collect_ok(&o, depth) || capacity < all) {
@@ -5834,16 +5933,17 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_subset
  * scalars of removed layers, which nothing reads any more; ours rest. */
 
 /* The type whose turn the j-th removal is. */
-BDPTI_FN int bdpti_search_turn(const int remove[2], int j) {
+BDPTI_FN bdpt_type bdpti_search_turn(const int remove[2], int j) {
   int first = remove[BDPT_ATTENTION] > remove[BDPT_ACTIVATION] ? BDPT_ATTENTION : BDPT_ACTIVATION;
-  return j < 2 * remove[!first] && j % 2 ? !first : first;
+  return (bdpt_type)(j < 2 * remove[!first] && j % 2 ? !first : first);
 }
 
 /* The kept candidate of the type with the smallest importance; the first of equals; -1: none. */
-BDPTI_FN int bdpti_search_choose(const bdpt_model *m, const bdpt_search_options *o, int type) {
+BDPTI_FN int bdpti_search_choose(const bdpt_model *m, const bdpt_search_options *o,
+                                 bdpt_type type) {
   int l, best = -1;
   for (l = 0; l < m->config.depth; l++) {
-    if (!bdpti_kept(m, type, l) || !o->candidate[type][l]) continue;
+    if (!bdpti_kept(&m->config, type, l) || !bdpt_layers_has(&o->candidates, type, l)) continue;
     if (best < 0 || *m->importance[type][l].data < *m->importance[type][best].data) best = l;
   }
   return best;
@@ -5852,14 +5952,15 @@ BDPTI_FN int bdpti_search_choose(const bdpt_model *m, const bdpt_search_options 
 /* Fills the zeros. Afterwards stage[j] is when removal j is due, in epochs from the start, and one
  * more is the end of the run, which is long enough. Nothing restarts after a removal at the end. */
 BDPTI_FN bdpt_status bdpti_search_resolve(bdpt_search_options *o, const bdpt_model *m) {
-  int events = o->remove[0] + o->remove[1], t, l, j, any, ok, kept[2] = {0, 0}, epochs = 0;
+  int events = o->remove[0] + o->remove[1], i, j, ok, kept[2] = {0, 0}, epochs = 0;
   bdpt_recipe *r = &o->recipe;
-  for (t = 0; t < 2; t++) {
-    for (l = any = 0; l < m->config.depth; l++) any |= o->candidate[t][l];
-    for (l = 0; l < m->config.depth; l++) {
-      if (!any) o->candidate[t][l] = 1;
-      kept[t] += o->candidate[t][l] && bdpti_kept(m, t, l);
-    }
+  for (i = 0; i < 2; i++) {
+    if (o->candidates.blocks[i] == 0) o->candidates.blocks[i] = UINT64_MAX;
+  }
+  for (i = 0; i < 2 * m->config.depth; i++) {
+    bdpt_layer a = bdpti_layer_at(i);
+    kept[a.type] += bdpt_layers_has(&o->candidates, a.type, a.block) &&
+                    bdpti_kept(&m->config, a.type, a.block);
   }
   ok = o->remove[0] >= 0 && o->remove[1] >= 0 && o->remove[0] <= kept[0] &&
        o->remove[1] <= kept[1] && events <= BDPT_MAX_RESTARTS;
@@ -5886,7 +5987,8 @@ BDPTI_FN bdpt_status bdpti_search_resolve(bdpt_search_options *o, const bdpt_mod
 /* The end of a stage: measure, choose, remove. */
 BDPTI_FN void bdpti_search_event(bdpti_study *s, const bdpt_search_options *o,
                                  bdpt_search_result *out) {
-  int j = out->removed, type = bdpti_search_turn(o->remove, j);
+  int j = out->removed;
+  bdpt_type type = bdpti_search_turn(o->remove, j);
   double layer = s->status ? -1 : bdpti_search_choose(s->work, o, type);
   bdpti_study_measure(s, &out->accuracy[j]);
   bdpti_study_record(s, &layer);
@@ -5895,8 +5997,8 @@ BDPTI_FN void bdpti_search_event(bdpti_study *s, const bdpt_search_options *o,
   }
   if (s->status) return;
   bdpti_study_remove(s, type, (int)layer);
-  out->type[j] = type;
-  out->layer[j] = (int)layer;
+  out->layer[j].type = type;
+  out->layer[j].block = (int)layer;
   out->removed++;
 }
 
@@ -5985,8 +6087,8 @@ BDPTI_FN bdpt_status bdpti_contrast(bdpt_model *model, bdpt_model *fused, const 
 BDPTI_FN int bdpti_any_fitted(const bdpt_model *m) {
   int l, any = 0;
   for (l = 0; l < m->config.depth; l++) {
-    any |= m->config.block[l].attention == BDPT_FITTED;
-    any |= m->config.block[l].mlp_form == BDPT_MLP_FITTED;
+    any |= m->config.block[l].attention == BDPT_ATTENTION_FITTED;
+    any |= m->config.block[l].mlp_state == BDPT_MLP_FITTED;
   }
   return any;
 }
@@ -6004,7 +6106,7 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
   status = fused ? bdpt_fuse_all(fused) : model->ctx->status;
   if (!status) status = bdpti_contrast(model, fused, data, out);
   for (l = 0; l < model->config.depth && !status; l++) {
-    out->fused += fused->config.block[l].mlp_form != model->config.block[l].mlp_form;
+    out->fused += fused->config.block[l].mlp_state != model->config.block[l].mlp_state;
   }
   if (fused && (out->fused || !model->certificate[0])) { /* else an earlier sentence stays */
     int fitted = bdpti_any_fitted(model);
@@ -6086,10 +6188,10 @@ BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const b
  * chosen something is too good by what the choice picked up from chance, so the accuracy to
  * report comes from images that this function never sees. */
 
-/* Stage 1: collect, fit, split, search. The model is not touched. */
-BDPTI_FN bdpt_status bdpti_stage1(const bdpt_model *model, const bdpt_subset *train,
-                                  const bdpt_subset *held, bdpt_two_stage_options *o,
-                                  const bdpt_hooks *hooks, bdpt_two_stage_result *out) {
+BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_subset *train,
+                                 const bdpt_subset *held, const bdpt_two_stage_options *options,
+                                 const bdpt_hooks *hooks, bdpt_two_stage_result *out) {
+  bdpt_two_stage_options copy = *options, *o = &copy; /* whose zeros are filled */
   int depth = model->config.depth, budget = o->budget ? o->budget : (depth + 2) / 3;
   bdpt_model *student = bdpt_model_clone(model);
   bdpt_status status = student ? BDPT_OK : model->ctx->status;
@@ -6114,35 +6216,24 @@ BDPTI_FN bdpt_status bdpti_stage1(const bdpt_model *model, const bdpt_subset *tr
   return status;
 }
 
-/* Removes `count` layers, or fits maps in their places, as `start` says. */
-BDPTI_FN bdpt_status bdpti_remove_layers(bdpt_model *m, int start, int count, const int *type,
-                                         const int *layer, const bdpt_subset *train) {
-  bdpt_status status = BDPT_OK;
-  int which[2][BDPT_MAX_DEPTH], j;
-  memset(which, 0, sizeof which);
-  for (j = 0; j < count && !status; j++) {
-    if (start >> type[j] & 1) which[type[j]][layer[j]] = 1;
-    else status = bdpt_prune(m, type[j], layer[j]);
-  }
-  return status ? status : bdpt_fit_all(m, which, train, NULL, NULL);
-}
-
 BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_subset *train,
                                     const bdpt_subset *held,
                                     const bdpt_two_stage_options *options,
                                     const bdpt_hooks *hooks, bdpt_two_stage_result *out) {
-  bdpt_two_stage_options o = *options;
+  bdpt_layers found = {{0, 0}};
   bdpt_model *student = NULL;
   bdpt_status status;
+  int j;
   memset(out, 0, sizeof *out);
-  status = bdpti_stage1(model, train, held, &o, hooks, out);
+  status = bdpt_stage1(model, train, held, options, hooks, out);
   if (!status && (student = bdpt_model_clone(model)) == NULL) status = model->ctx->status;
-  if (!status) {
-    status = bdpti_remove_layers(student, o.start, out->search.removed, out->search.type,
-                                 out->search.layer, train);
+  for (j = 0; j < out->search.removed; j++) {
+    bdpt_layers_add(&found, out->search.layer[j].type, out->search.layer[j].block);
   }
+  if (!status) status = bdpt_remove(student, &found, options->start, train);
   if (!status) {
-    status = bdpt_stage2(student, model, train, held, &o.finetune, hooks, NULL, &out->stage2);
+    status =
+        bdpt_stage2(student, model, train, held, &options->finetune, hooks, NULL, &out->stage2);
   }
   if (!status) status = bdpt_model_assign(model, student);
   bdpt_model_free(student);
@@ -6823,7 +6914,7 @@ BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
     const bdpt_block *b = &c->block[i];
     bdpti_digest(&h[0], b->scale);
     bdpti_digest(&h[0], b->heads + 4096.0 * b->head_dim + 16777216.0 * b->mlp); /* below 2^53 */
-    bdpti_digest(&h[0], b->attention + 4 * b->activation + 16 * b->mlp_form);
+    bdpti_digest(&h[0], b->attention + 4 * b->mlp_state);
   }
   for (i = 0; i < BDPTI_FIELDS; i++) bdpti_digest(&h[1], bdpti_field_get(&r, i));
   for (i = 0; i < r.restarts; i++) bdpti_digest(&h[1], r.restart[i]);
@@ -7170,7 +7261,7 @@ BDPTI_FN bdpti_sides bdpti_width_sides(const bdpt_config *c, int slot) {
 /* 1 if the block has units of this class to give. */
 BDPTI_FN int bdpti_width_open(const bdpt_config *c, int width, int l) {
   if (width == BDPT_EMBEDDING) return l == 0;
-  return (width == BDPT_HIDDEN ? c->block[l].activation : c->block[l].attention) == BDPT_KEPT;
+  return bdpti_kept(c, width == BDPT_HIDDEN ? BDPT_ACTIVATION : BDPT_ATTENTION, l);
 }
 
 /* 13.2  Scores                                                                            >>score
@@ -7540,8 +7631,7 @@ BDPTI_FN bdpt_status bdpti_width_value(const bdpti_planner *p, double *value) {
   int l;
   for (l = 0; l < c.depth && p->as; l++) {
     c.block[l].attention = p->as->block[l].attention;
-    c.block[l].activation = p->as->block[l].activation;
-    c.block[l].mlp_form = p->as->block[l].mlp_form;
+    c.block[l].mlp_state = p->as->block[l].mlp_state;
   }
   if (p->o->target == BDPT_TO_MS) return bdpti_width_time(p, &c, value);
   if (bdpt_cost(p->ctx, &c, &cost) != BDPT_OK) return p->ctx->status;
@@ -7813,13 +7903,11 @@ BDPTI_FN bdpt_status bdpti_plus_layers(bdpti_plus *p) {
   bdpt_model *student;
   bdpt_status s = BDPT_OK;
   int i;
-  for (i = 0; i < 2 * p->dense->config.depth; i++) {
-    if (!p->o->which[i % 2][i / 2]) continue;
-    if (!bdpti_kept(p->dense, i % 2, i / 2)) {
-      return bdpti_fail(p->ctx, BDPT_E_STATE, "plus: the %s of block %d is already removed",
-                        bdpti_type_name(i % 2), i / 2);
+  out->count = bdpti_layers_list(&p->o->layers, out->layer);
+  for (i = 0; i < out->count; i++) {
+    if (!bdpti_removable(p->dense, "plus", out->layer[i].type, out->layer[i].block)) {
+      return p->ctx->status;
     }
-    out->type[out->count] = i % 2, out->layer[out->count++] = i / 2;
   }
   if (out->count == 0 && d.search.remove[0] + d.search.remove[1] > 0) {
     student = bdpt_model_clone(p->dense);
@@ -7828,21 +7916,27 @@ BDPTI_FN bdpt_status bdpti_plus_layers(bdpti_plus *p) {
     if (!s) s = bdpt_search(student, p->train, p->held, &d.search, &p->hooks, found);
     bdpt_model_free(student);
   } else if (out->count == 0 && d.budget > 0) {
-    s = bdpti_stage1(p->dense, p->train, p->held, &d, &p->hooks, &out->found);
+    s = bdpt_stage1(p->dense, p->train, p->held, &d, &p->hooks, &out->found);
   }
   for (i = 0; i < found->removed && !s; i++) {
-    out->type[out->count] = found->type[i], out->layer[out->count++] = found->layer[i];
+    out->layer[out->count++] = found->layer[i];
   }
   p->as = p->dense->config;
   for (i = 0; i < out->count; i++) {
-    bdpt_block *b = &p->as.block[out->layer[i]];
-    int fitted = d.start >> out->type[i] & 1;
-    if (out->type[i] == BDPT_ATTENTION) b->attention = fitted ? BDPT_FITTED : BDPT_REMOVED;
-    else b->activation = BDPT_REMOVED, b->mlp_form = fitted ? BDPT_MLP_FITTED : BDPT_FUSED;
+    bdpt_block *b = &p->as.block[out->layer[i].block];
+    int fitted = bdpti_start_fits(d.start, out->layer[i].type);
+    if (out->layer[i].type == BDPT_ACTIVATION) {
+      b->mlp_state = fitted ? BDPT_MLP_FITTED : BDPT_MLP_FUSED;
+    } else {
+      b->attention = fitted ? BDPT_ATTENTION_FITTED : BDPT_ATTENTION_REMOVED;
+      if (d.start == BDPT_START_SKIP_FIT || d.start == BDPT_START_SKIP) {
+        p->as.attn_form = BDPT_ATTN_SKIP;
+      }
+    }
   }
   for (i = 0; i < p->as.depth; i++) { /* what waits to be fused will be */
     bdpt_block *b = &p->as.block[i];
-    if (b->activation == BDPT_REMOVED && b->mlp_form == BDPT_PAIR) b->mlp_form = BDPT_FUSED;
+    if (b->mlp_state == BDPT_MLP_LINEAR) b->mlp_state = BDPT_MLP_FUSED;
   }
   return s;
 }
@@ -7871,14 +7965,15 @@ BDPTI_FN bdpt_status bdpti_plus_step(bdpti_plus *p, int i, int n) {
   int from = turns ? i * count / n : 0, to = turns ? (i + 1) * count / n : deep ? count : 0;
   char path[BDPTI_PATH];
   bdpt_hooks inner = p->hooks;
+  bdpt_layers now = {{0, 0}};
   bdpt_status s = BDPT_OK;
   step->narrowed = p->narrows && (turns || !deep);
   if (step->narrowed) s = bdpti_plus_narrow(p, i, n, &step->width);
-  for (j = from; j < to; j++) step->removed[out->type[j]]++;
-  if (!s) {
-    s = bdpti_remove_layers(p->work, p->o->depth.start, to - from, out->type + from,
-                            out->layer + from, p->train);
+  for (j = from; j < to; j++) {
+    bdpt_layers_add(&now, out->layer[j].type, out->layer[j].block);
+    step->removed[out->layer[j].type]++;
   }
+  if (!s) s = bdpt_remove(p->work, &now, p->o->depth.start, p->train);
   if (inner.checkpoint) {
     bdpti_format(path, sizeof path, "%s.plus%d", inner.checkpoint, i + 1);
     inner.checkpoint = path;
@@ -9067,7 +9162,8 @@ BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
  *
  * One table serves both directions, so the writer cannot forget what the reader wants. What a key
  * holds:  i whole numbers, r real ones: n of them, or one for each block;  l the blocks whose state
- * is n;  w one of n words, each with its zero byte;  t a text, in a room of n bytes.
+ * is n;  g those whose state is n or beyond;  w one of n words, each with its zero byte;  t a text,
+ * in a room of n bytes.
  */
 typedef struct bdpti_key {
   const char *key;
@@ -9088,11 +9184,11 @@ static const bdpti_key bdpti_keys[] = {
   {"head_dim", 'i', BDPTI_EACH(0, head_dim), ""}, {"mlp_dim", 'i', BDPTI_EACH(0, mlp), ""},
   {"attn_scale", 'r', BDPTI_EACH(0, scale), ""}, {"layer_norm_eps", 'r', BDPTI_ONE(1, eps), ""},
   {"image_mean", 'r', BDPTI_ONE(3, mean), ""}, {"image_std", 'r', BDPTI_ONE(3, std), ""},
-  {"drop_attn_list", 'l', BDPTI_EACH(BDPT_REMOVED, attention), ""},
-  {"fitted_attn_list", 'l', BDPTI_EACH(BDPT_FITTED, attention), ""},
-  {"drop_act_list", 'l', BDPTI_EACH(BDPT_REMOVED, activation), ""},
-  {"fused_mlp_list", 'l', BDPTI_EACH(BDPT_FUSED, mlp_form), ""},
-  {"fitted_mlp_list", 'l', BDPTI_EACH(BDPT_MLP_FITTED, mlp_form), ""}, /* later lists win */
+  {"drop_attn_list", 'l', BDPTI_EACH(BDPT_ATTENTION_REMOVED, attention), ""},
+  {"fitted_attn_list", 'l', BDPTI_EACH(BDPT_ATTENTION_FITTED, attention), ""},
+  {"drop_act_list", 'g', BDPTI_EACH(BDPT_MLP_LINEAR, mlp_state), ""},
+  {"fused_mlp_list", 'l', BDPTI_EACH(BDPT_MLP_FUSED, mlp_state), ""},
+  {"fitted_mlp_list", 'l', BDPTI_EACH(BDPT_MLP_FITTED, mlp_state), ""}, /* later lists win */
   {"attn_form", 'w', BDPTI_ONE(3, attn_form), "ln\0skip\0double"},     /* as BDPT_ATTN_... */
   {"extra_gelu", 'w', BDPTI_ONE(3, extra_gelu), "none\0both\0always"}, /* as BDPT_GELU_... */
   {"pos_resize", 'w', BDPTI_ONE(2, pos_resize), "timm\0deit"},         /* as BDPT_POS_... */
@@ -9124,8 +9220,9 @@ BDPTI_FN void bdpti_key_put(bdpti_text *t, const bdpti_key *k, const bdpt_model 
   for (i = 0; i < n; i++) {
     at = bdpti_key_at(k, m, i);
     if (k->kind == 'l' && *(const int *)at != k->n) continue; /* a block in another state */
+    if (k->kind == 'g' && *(const int *)at < k->n) continue;
     if (written++) bdpti_put(t, ',');
-    bdpti_put_double(t, k->kind == 'l' ? i : k->kind == 'r' ? *(const double *)at
+    bdpti_put_double(t, k->kind == 'l' || k->kind == 'g' ? i : k->kind == 'r' ? *(const double *)at
                                                             : *(const int *)at);
   }
   if (list) bdpti_put(t, ']');
@@ -9196,7 +9293,7 @@ BDPTI_FN void bdpti_guess(bdpt_model *m, const bdpt_safetensors *file) {
   bdpt_config *c = &m->config;
   int tokens = 0, side = 0, slot, i, *to; /* N, patches along a side */
   memset(c, 0, sizeof *c);
-  for (i = 0; i < BDPT_MAX_DEPTH; i++) c->block[i].attention = BDPT_REMOVED; /* till it is found */
+  for (i = 0; i < BDPT_MAX_DEPTH; i++) c->block[i].attention = BDPT_ATTENTION_REMOVED;
   for (slot = 0; slot < m->slots; slot++) {
     const bdpt_file_tensor *t = bdpt_safetensors_find(file, m->name[slot]);
     const bdpti_rule *rule = bdpti_slot_rule(slot);
@@ -9205,9 +9302,9 @@ BDPTI_FN void bdpti_guess(bdpt_model *m, const bdpt_safetensors *file) {
     if (!t) continue;
     if (slot >= BDPT_SLOTS_FIXED) c->depth = l + 1; /* the last block that has any tensor */
     if (rule->when == '2') c->distilled = 1;
-    if (rule->when == 'a') b->attention = BDPT_KEPT;
-    if (rule->when == 't') b->attention = BDPT_FITTED;
-    if (rule->when == 'f') b->mlp_form = BDPT_FUSED;
+    if (rule->when == 'a') b->attention = BDPT_ATTENTION_KEPT;
+    if (rule->when == 't') b->attention = BDPT_ATTENTION_FITTED;
+    if (rule->when == 'f') b->mlp_state = BDPT_MLP_FUSED;
     for (i = 0; t->ndim == (int)strlen(rule->shape) && i < t->ndim; i++) {
       char letter = rule->shape[i];
       to = letter == 'D' ? &c->width : letter == 'C' ? &c->channels : letter == 'P' ? &c->patch
@@ -9267,7 +9364,7 @@ BDPTI_FN void bdpti_meta_value(bdpti_reader *r, bdpt_model *m, const bdpti_key *
     if (!word) bdpti_bad(r, "unknown value '%s' in the metadata", bdpti_show(s, shown));
   } else {
     n = bdpti_meta_numbers(r, s, k->kind == 'r', v);
-    if (k->kind == 'l') want = n; /* as long as it likes */
+    if (k->kind == 'l' || k->kind == 'g') want = n; /* as long as it likes */
     else if (n != want && !(k->each && n == 1)) {
       bdpti_bad(r, "%d numbers in the metadata, not %d", n, want);
     }
@@ -9275,8 +9372,12 @@ BDPTI_FN void bdpti_meta_value(bdpti_reader *r, bdpt_model *m, const bdpti_key *
       double one = v[n > 1 ? i : 0]; /* one number may stand for all blocks */
       if (k->kind == 'r') *(double *)bdpti_key_at(k, m, i) = one;
       else if (k->kind == 'i') *(int *)bdpti_key_at(k, m, i) = (int)one;
-      else if (one < m->config.depth) *(int *)bdpti_key_at(k, m, (int)one) = k->n;
-      else bdpti_bad(r, "the metadata name block %d of %d", (int)one, m->config.depth);
+      else if (one >= m->config.depth) {
+        bdpti_bad(r, "the metadata name block %d of %d", (int)one, m->config.depth);
+      } else {
+        int *state = (int *)bdpti_key_at(k, m, (int)one);
+        if (k->kind == 'l' || *state < k->n) *state = k->n;
+      }
     }
   }
 }
@@ -9321,12 +9422,11 @@ BDPTI_FN bdpt_status bdpti_hint(bdpti_reader *r, bdpt_config *c, const bdpt_conf
     int inner = b->head_dim ? b->head_dim : c->width; /* of one head, if their number is known */
     if (b->heads && b->heads < 1 << 10 && inner < 1 << 13) inner *= b->heads; /* now of all */
     if (!b->heads && inner % 64 == 0) b->heads = inner / 64; /* as in every DeiT */
-    if (!b->heads && b->attention != BDPT_KEPT) b->heads = 1; /* there are none to count */
+    if (!b->heads && b->attention != BDPT_ATTENTION_KEPT)
+      b->heads = 1; /* there are none to count */
     if (h->heads) b->heads = h->heads;
     if (h->block[l].heads) b->heads = h->block[l].heads;
-    if (b->mlp_form == BDPT_FUSED || h->block[l].activation == BDPT_REMOVED) {
-      b->activation = BDPT_REMOVED;
-    }
+    if (b->mlp_state < h->block[l].mlp_state) b->mlp_state = h->block[l].mlp_state;
     if (b->heads == 0 || inner % b->heads != 0) {
       return bdpti_bad(r, "block %d: %d features of attention are no multiple of %s; give the "
                        "number of heads in the hint", l, inner,

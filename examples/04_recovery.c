@@ -41,6 +41,7 @@ static bdpt_status lesson(bdpt_context *ctx, const compass *c) {
 
   /* Two marks: accuracy is measured at the end of epoch 1 and of epoch 2. */
   compass_setup(&config, &options.recipe);
+  options.start = BDPT_START_PAPER; /* a removed layer leaves the identity */
   options.recipe.lr = 1e-3;
   options.recipe.warmup = 0;
   options.recipe.epoch_images = 2000;
@@ -55,10 +56,10 @@ static bdpt_status lesson(bdpt_context *ctx, const compass *c) {
   printf("removed        at once   1 epoch   2 epochs\n");
   for (i = 0; i < 2 * config.depth; i++) {
     const bdpt_recovery_row *r = &row[i];
-    printf("%-10s %d %9.0f %9.0f %9.0f\n", type_name[r->type], r->layer, r->at_once, r->after[0],
-           r->after[1]);
-    at_once[r->type] += (r->before - r->at_once) / config.depth;
-    after[r->type] += (r->before - r->after[1]) / config.depth;
+    printf("%-10s %d %9.0f %9.0f %9.0f\n", type_name[r->layer.type], r->layer.block, r->at_once,
+           r->after[0], r->after[1]);
+    at_once[r->layer.type] += (r->before - r->at_once) / config.depth;
+    after[r->layer.type] += (r->before - r->after[1]) / config.depth;
   }
   for (i = 0; i < 2; i++) {
     printf("%s: %.0f points lost at once, %.0f after recovery\n", type_name[i], at_once[i],

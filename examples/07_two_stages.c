@@ -48,7 +48,8 @@ static void describe(const bdpt_two_stage_result *r) {
   printf("surface of degree %d, best split of %d: %d attention + %d activation\n", r->map.degree,
          BUDGET, r->attention, r->activation);
   for (j = 0; j < r->search.removed; j++) {
-    printf("search removes %s %d\n", type_name[r->search.type[j]], r->search.layer[j]);
+    printf("search removes %s %d\n", type_name[r->search.layer[j].type],
+           r->search.layer[j].block);
   }
   printf("pruned %.0f %%, recovered %.0f %%, fused %.0f %%\n", r->stage2.at_once.top1,
          r->stage2.recovered.top1, r->stage2.fused.top1);
@@ -78,6 +79,7 @@ static bdpt_status lesson(bdpt_context *ctx, const compass *c, const compass *te
   s = row(model, "dense", c, test);
 
   /* Many short trainings choose, one long training recovers. */
+  options.start = BDPT_START_PAPER; /* a removed layer leaves the identity */
   options.budget = BUDGET;
   compass_setup(&config, &options.finetune);
   options.finetune.lr = 2e-3;

@@ -237,9 +237,9 @@ static void print_info_json(const bdpt_model *m, const char *path, const checkpo
   int list[3][BDPT_MAX_DEPTH], n[3] = {0, 0, 0}, l;
   cli_json j = {NULL, 0, 0, 0, 0};
   for (l = 0; l < c->depth; l++) {
-    if (c->block[l].attention != BDPT_KEPT) list[0][n[0]++] = l;
-    if (c->block[l].activation != BDPT_KEPT) list[1][n[1]++] = l;
-    if (c->block[l].mlp_form != BDPT_PAIR) list[2][n[2]++] = l;
+    if (c->block[l].attention != BDPT_ATTENTION_KEPT) list[0][n[0]++] = l;
+    if (c->block[l].mlp_state != BDPT_MLP_KEPT) list[1][n[1]++] = l;
+    if (c->block[l].mlp_state >= BDPT_MLP_FUSED) list[2][n[2]++] = l;
   }
   cli_json_open(&j, "info");
   cli_json_text(&j, "file", path);
@@ -657,13 +657,13 @@ static void print_recovery(const bdpt_recovery_row *row, int rows, int json) {
   for (i = 0; i < rows; i++) {
     cli_json j = {NULL, 0, 0, 0, 0};
     if (!json) {
-      printf("%-10s  %5d  %7.2f  %7.2f  %7.2f\n", run_type[row[i].type], row[i].layer,
+      printf("%-10s  %5d  %7.2f  %7.2f  %7.2f\n", run_type[row[i].layer.type], row[i].layer.block,
              row[i].before, row[i].at_once, row[i].after[0]);
       continue;
     }
     cli_json_open(&j, "recovery");
-    cli_json_text(&j, "type", run_type[row[i].type]);
-    cli_json_real(&j, "layer", row[i].layer);
+    cli_json_text(&j, "type", run_type[row[i].layer.type]);
+    cli_json_real(&j, "layer", row[i].layer.block);
     cli_json_real(&j, "before", row[i].before);
     cli_json_real(&j, "at_once", row[i].at_once);
     cli_json_reals(&j, "after", row[i].after, 1);
@@ -769,18 +769,20 @@ typedef struct prune_options {
 
 static bdpt_status prune_given(bdpt_model *m, const prune_options *o) {
   bdpt_status s = BDPT_OK;
-  int t, i, start = input_start(o->start), which[2][BDPT_MAX_DEPTH];
+  bdpt_start start = (bdpt_start)input_start(o->start);
+  int t, i, images = start != BDPT_START_PAPER && start != BDPT_START_SKIP;
+  bdpt_layers gone = {{0, 0}};
   input in;
-  memset(which, 0, sizeof which);
   for (t = 0; t < 2; t++)
     for (i = 0; i < o->layer[t].count && s == BDPT_OK; i++) {
       int l = o->layer[t].layer[i];
-      if (start >> t & 1 && l < m->config.depth) which[t][l] = 1;
-      else s = bdpt_prune(m, t, l);
+      if (l < m->config.depth) bdpt_layers_add(&gone, (bdpt_type)t, l);
+      else s = bdpt_prune(m, (bdpt_type)t, l); /* refused, with the reason */
     }
-  if (s != BDPT_OK || start == BDPT_START_PAPER) return s;
+  if (s != BDPT_OK) return s;
+  if (!images) return bdpt_remove(m, &gone, start, NULL);
   s = input_open(&in, m->ctx, &o->from, INPUT_TRAIN);
-  if (s == BDPT_OK) s = bdpt_fit_all(m, which, &in.rest, NULL, NULL);
+  if (s == BDPT_OK) s = bdpt_remove(m, &gone, start, &in.rest);
   input_close(&in);
   return s;
 }
@@ -791,7 +793,7 @@ static void print_found(const bdpt_two_stage_result *found) {
   printf("split    %d attention + %d activation (MAP of degree %d, %zu points)\nremoved ",
          found->attention, found->activation, found->map.degree, found->point_count);
   for (i = 0; i < w->removed; i++)
-    printf("%s %s %d", i ? "," : "", run_type[w->type[i]], w->layer[i]);
+    printf("%s %s %d", i ? "," : "", run_type[w->layer[i].type], w->layer[i].block);
   printf("\nheld-out %.2f %% at once, %.2f %% recovered, %.2f %% fused\n",
          found->stage2.at_once.top1, found->stage2.recovered.top1, found->stage2.fused.top1);
 }
@@ -820,7 +822,7 @@ static bdpt_status prune_searched(bdpt_context *ctx, bdpt_model *m, const char *
   w.finetune.epoch_images = o->images;
   w.collect.recipe = w.search.recipe = w.finetune;
   for (i = 0; i < o->budget; i++) w.search.stage[i] = 1;
-  w.start = input_start(o->start);
+  w.start = (bdpt_start)input_start(o->start);
   w.finetune.epochs = o->epochs;
   w.finetune.epoch_images = o->tune_images;
   w.finetune.distill = BDPT_DISTILL_SOFT;
@@ -1142,7 +1144,8 @@ static void segment_layers(cli_json *j, const bdpt_config *c) {
   int list[BDPT_MAX_DEPTH], n, l, type;
   for (type = 0; type < 2; type++) {
     for (n = l = 0; l < c->depth; l++)
-      if ((type ? c->block[l].activation : c->block[l].attention) != BDPT_KEPT) list[n++] = l;
+      if (type ? c->block[l].mlp_state != BDPT_MLP_KEPT
+               : c->block[l].attention != BDPT_ATTENTION_KEPT) list[n++] = l;
     cli_json_ints(j, type ? "activation_removed" : "attention_removed", list, n);
   }
 }

@@ -48,11 +48,11 @@ CLI_FN int export_list(const bdpt_config *c, int which, int list[BDPT_MAX_DEPTH]
   for (l = 0; l < c->depth; l++) {
     const bdpt_block *b = &c->block[l];
     int in[EXPORT_LISTS];
-    in[0] = b->attention == BDPT_REMOVED;
-    in[1] = b->activation == BDPT_REMOVED;
-    in[2] = b->mlp_form == BDPT_FUSED;
-    in[3] = b->attention == BDPT_FITTED;
-    in[4] = b->mlp_form == BDPT_MLP_FITTED;
+    in[0] = b->attention == BDPT_ATTENTION_REMOVED;
+    in[1] = b->mlp_state != BDPT_MLP_KEPT;
+    in[2] = b->mlp_state == BDPT_MLP_FUSED;
+    in[3] = b->attention == BDPT_ATTENTION_FITTED;
+    in[4] = b->mlp_state == BDPT_MLP_FITTED;
     if (in[which]) list[n++] = l;
   }
   return n;
@@ -71,9 +71,10 @@ CLI_FN int export_is_plain(const bdpt_config *c) {
   int l;
   for (l = 0; l < c->depth; l++) {
     const bdpt_block *b = &c->block[l];
-    if (b->attention != BDPT_KEPT || b->activation != BDPT_KEPT || b->mlp_form != BDPT_PAIR ||
-        b->heads != c->block[0].heads || b->heads * b->head_dim != c->width ||
-        b->mlp != c->block[0].mlp || fabs(b->scale * sqrt((double)b->head_dim) - 1) > 1e-6)
+    if (b->attention != BDPT_ATTENTION_KEPT || b->mlp_state != BDPT_MLP_KEPT ||
+        b->mlp_state >= BDPT_MLP_FUSED || b->heads != c->block[0].heads ||
+        b->heads * b->head_dim != c->width || b->mlp != c->block[0].mlp ||
+        fabs(b->scale * sqrt((double)b->head_dim) - 1) > 1e-6)
       return 0;
   }
   return 1;

@@ -21,20 +21,22 @@ CLI_FN double info_macs(const bdpt_config *c, int l, int mlp) {
   const bdpt_block *b = &c->block[l];
   double side = c->image / c->patch, tokens = side * side + 1 + c->distilled, width = c->width;
   double inner = (double)b->heads * b->head_dim;
-  if (mlp) return tokens * width * (b->mlp_form == BDPT_PAIR ? 2.0 * b->mlp : width);
-  if (b->attention == BDPT_FITTED) return tokens * width * width;
-  return b->attention == BDPT_KEPT ? 4 * tokens * width * inner + 2 * tokens * tokens * inner : 0;
+  if (mlp) return tokens * width * (b->mlp_state <= BDPT_MLP_LINEAR ? 2.0 * b->mlp : width);
+  if (b->attention == BDPT_ATTENTION_FITTED) return tokens * width * width;
+  return b->attention == BDPT_ATTENTION_KEPT
+             ? 4 * tokens * width * inner + 2 * tokens * tokens * inner
+             : 0;
 }
 
 CLI_FN void info_label(const bdpt_config *c, int l, int mlp, char *out, size_t room) {
   static const char *const left[] = {"x + LN1(x)", "x", "2x"};
   const bdpt_block *b = &c->block[l];
-  if (mlp && b->mlp_form == BDPT_FUSED) snprintf(out, room, "fused");
-  else if (mlp && b->mlp_form == BDPT_MLP_FITTED) snprintf(out, room, "fitted");
-  else if (mlp && b->activation == BDPT_REMOVED) snprintf(out, room, "%d, no GELU", b->mlp);
+  if (mlp && b->mlp_state == BDPT_MLP_FUSED) snprintf(out, room, "fused");
+  else if (mlp && b->mlp_state == BDPT_MLP_FITTED) snprintf(out, room, "fitted");
+  else if (mlp && b->mlp_state != BDPT_MLP_KEPT) snprintf(out, room, "%d, no GELU", b->mlp);
   else if (mlp) snprintf(out, room, "%d, GELU", b->mlp);
-  else if (b->attention == BDPT_FITTED) snprintf(out, room, "fitted");
-  else if (b->attention == BDPT_REMOVED)
+  else if (b->attention == BDPT_ATTENTION_FITTED) snprintf(out, room, "fitted");
+  else if (b->attention == BDPT_ATTENTION_REMOVED)
     snprintf(out, room, "removed: %s", left[c->attn_form]);
   else snprintf(out, room, "%d x %d", b->heads, b->head_dim);
 }
@@ -99,8 +101,8 @@ CLI_FN void info_list(const bdpt_config *c, int type, const char *what, FILE *f)
   int l, n = bdpt_removed(c, type), told = 0;
   fprintf(f, "%d %s%s", n, what, n == 1 ? "" : "s");
   for (l = 0; l < c->depth; l++) {
-    int gone = type == BDPT_ATTENTION ? c->block[l].attention != BDPT_KEPT
-                                      : c->block[l].activation != BDPT_KEPT;
+    int gone = type == BDPT_ATTENTION ? c->block[l].attention != BDPT_ATTENTION_KEPT
+                                      : c->block[l].mlp_state != BDPT_MLP_KEPT;
     if (gone) fprintf(f, "%s%d", told++ ? ", " : " (", l);
   }
   if (told) fprintf(f, ")");

@@ -287,10 +287,11 @@ CLI_FN bdpt_model *input_model_report(bdpt_context *ctx, const char *path, int i
  * that begins with "skip" a removed attention layer leaves x, else x + LN1(x). */
 #define INPUT_STARTS "paper, skip, skip-fit, fit, fit-activation or fit-attention"
 CLI_FN int input_start(const char *name) {
-  if (!name || strcmp(name, "paper") == 0 || strcmp(name, "skip") == 0) return BDPT_START_PAPER;
+  if (!name || strcmp(name, "paper") == 0) return BDPT_START_PAPER;
+  if (strcmp(name, "skip") == 0) return BDPT_START_SKIP;
+  if (strcmp(name, "skip-fit") == 0) return BDPT_START_SKIP_FIT;
   if (strcmp(name, "fit") == 0) return BDPT_START_FIT;
-  if (strcmp(name, "fit-activation") == 0 || strcmp(name, "skip-fit") == 0)
-    return BDPT_START_FIT_ACTIVATION;
+  if (strcmp(name, "fit-activation") == 0) return BDPT_START_FIT_ACTIVATION;
   return strcmp(name, "fit-attention") == 0 ? BDPT_START_FIT_ATTENTION : -1;
 }
 

@@ -365,14 +365,15 @@ ONNX_FN onnx_name onnx_attention(onnx_graph *g, int l, onnx_name u) {
 ONNX_FN onnx_name onnx_attention_half(onnx_graph *g, int l, onnx_name x) {
   const bdpt_config *c = &g->m->config;
   const bdpt_block *b = &c->block[l];
-  int gone = b->attention == BDPT_REMOVED;
+  int gone = b->attention == BDPT_ATTENTION_REMOVED;
   onnx_name y = x, u;
   if (gone && c->attn_form == BDPT_ATTN_SKIP) return x;
   if (!gone || c->attn_form == BDPT_ATTN_NORM) {
     u = onnx_named("blocks.%d.norm1", l);
     y = u = onnx_norm(g, BDPT_SLOT(l, BDPT_SLOT_NORM1_W), x, u);
-    if (b->attention == BDPT_KEPT) y = onnx_attention(g, l, u);
-    if (b->attention == BDPT_FITTED) y = onnx_linear(g, BDPT_SLOT(l, BDPT_SLOT_AFIT_W), u, "");
+    if (b->attention == BDPT_ATTENTION_KEPT) y = onnx_attention(g, l, u);
+    if (b->attention == BDPT_ATTENTION_FITTED)
+      y = onnx_linear(g, BDPT_SLOT(l, BDPT_SLOT_AFIT_W), u, "");
   }
   return onnx_node(g, "Add", onnx_named("blocks.%d.middle", l), x.text, y.text, "");
 }
@@ -382,15 +383,15 @@ ONNX_FN onnx_name onnx_mlp_half(onnx_graph *g, int l, onnx_name x) {
   const bdpt_config *c = &g->m->config;
   const bdpt_block *b = &c->block[l];
   onnx_name y = onnx_named("blocks.%d.norm2", l), out = onnx_named("blocks.%d", l);
-  int extra = b->activation == BDPT_REMOVED &&
+  int extra = b->mlp_state != BDPT_MLP_KEPT &&
               (c->extra_gelu == BDPT_GELU_ALWAYS ||
-               (c->extra_gelu == BDPT_GELU_BOTH && b->attention != BDPT_KEPT));
+               (c->extra_gelu == BDPT_GELU_BOTH && b->attention != BDPT_ATTENTION_KEPT));
   y = onnx_norm(g, BDPT_SLOT(l, BDPT_SLOT_NORM2_W), x, y);
-  if (b->mlp_form != BDPT_PAIR) {
+  if (b->mlp_state >= BDPT_MLP_FUSED) {
     y = onnx_linear(g, BDPT_SLOT(l, BDPT_SLOT_FUSED_W), y, "");
   } else {
     y = onnx_linear(g, BDPT_SLOT(l, BDPT_SLOT_FC1_W), y, "");
-    if (b->activation == BDPT_KEPT) y = onnx_gelu(g, y, onnx_named("blocks.%d.mlp.act", l));
+    if (b->mlp_state == BDPT_MLP_KEPT) y = onnx_gelu(g, y, onnx_named("blocks.%d.mlp.act", l));
     y = onnx_linear(g, BDPT_SLOT(l, BDPT_SLOT_FC2_W), y, "");
   }
   if (!extra) return onnx_node(g, "Add", out, x.text, y.text, "");

@@ -90,7 +90,8 @@ CLI_FN bdpt_status plus_depth(plus *p, double part, int remove[2]) {
   bdpt_config c = p->dense->config;
   bdpt_cost_report cost;
   double budget;
-  int k, type;
+  int k, type, start = input_start(p->o->start);
+  int fits = start == BDPT_START_FIT || start == BDPT_START_FIT_ATTENTION;
   bdpt_status s = bdpt_cost(p->ctx, &c, &cost);
   budget = part * cost.macs;
   remove[0] = remove[1] = 0;
@@ -98,8 +99,8 @@ CLI_FN bdpt_status plus_depth(plus *p, double part, int remove[2]) {
     bdpt_block *b = &c.block[k / 2];
     type = k % 2 ? BDPT_ATTENTION : BDPT_ACTIVATION;
     remove[type]++;
-    if (type == BDPT_ACTIVATION) b->activation = BDPT_REMOVED, b->mlp_form = BDPT_FUSED;
-    else b->attention = input_start(p->o->start) & 1 ? BDPT_FITTED : BDPT_REMOVED;
+    if (type == BDPT_ACTIVATION) b->mlp_state = BDPT_MLP_FUSED;
+    else b->attention = fits ? BDPT_ATTENTION_FITTED : BDPT_ATTENTION_REMOVED;
     s = bdpt_cost(p->ctx, &c, &cost);
   }
   if (s == BDPT_OK && cost.macs > budget) {
@@ -169,13 +170,13 @@ CLI_FN bdpt_status plus_request(plus *p) {
   bdpt_status s = BDPT_OK;
   w->order = plus_word(o->order, plus_orders);
   w->rounds = o->rounds;
-  w->depth.start = input_start(o->start);
+  w->depth.start = (bdpt_start)input_start(o->start);
   w->depth.budget = o->budget;
   for (t = 0; t < 2; t++) {
     if (o->search.count) w->depth.search.remove[t] = o->search.layer[t];
     for (i = 0; i < o->layer[t].count; i++) {
       if (o->layer[t].layer[i] < p->dense->config.depth) {
-        w->which[t][o->layer[t].layer[i]] = 1;
+        bdpt_layers_add(&w->layers, (bdpt_type)t, o->layer[t].layer[i]);
         continue;
       }
       snprintf(p->ctx->message, sizeof p->ctx->message, "layer %d, but the network has layers 0 to "
@@ -286,7 +287,8 @@ CLI_FN bdpt_status plus_tell(plus *p) {
   if (!p->o->common.json && p->out->count) {
     printf("layers  ");
     for (i = 0; i < p->out->count; i++)
-      printf("%s %s %d", i ? "," : "", run_type[p->out->type[i]], p->out->layer[i]);
+      printf("%s %s %d", i ? "," : "", run_type[p->out->layer[i].type],
+             p->out->layer[i].block);
     printf("\n");
   }
   for (i = 0; i < p->out->steps; i++) plus_tell_step(p, i);

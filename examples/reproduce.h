@@ -404,9 +404,9 @@ enum { STUDY_ALONE, STUDY_SOFT, STUDY_HARD, STUDY_OWN }; /* who teaches */
 static const char *const study_teachers[] = {"none", "soft", "hard", "own"};
 
 /* What stands where a layer was when training begins. */
-static const struct { const char *name; int form, start; } study_starts[] = {
-  {"paper", BDPT_ATTN_NORM, BDPT_START_PAPER}, {"skip", BDPT_ATTN_SKIP, BDPT_START_PAPER},
-  {"skip-fit", BDPT_ATTN_SKIP, BDPT_START_FIT_ACTIVATION}, {"fit", BDPT_ATTN_NORM, BDPT_START_FIT}};
+static const struct { const char *name; int form; bdpt_start start; } study_starts[] = {
+  {"paper", BDPT_ATTN_NORM, BDPT_START_PAPER}, {"skip", BDPT_ATTN_SKIP, BDPT_START_SKIP},
+  {"skip-fit", BDPT_ATTN_SKIP, BDPT_START_SKIP_FIT}, {"fit", BDPT_ATTN_NORM, BDPT_START_FIT}};
 enum { STUDY_PAPER, STUDY_SKIP, STUDY_SKIP_FIT, STUDY_FIT, STUDY_STARTS };
 
 static int study_start(const char *name) {
@@ -501,17 +501,16 @@ static bdpt_status study_narrow(study *s, bdpt_model *m, double macs);
 /* The dense network with the layers gone and their places taken. */
 static bdpt_model *study_pruned(study *s, const study_spec *p) {
   bdpt_model *m = bdpt_model_clone(s->dense);
-  int fit[2][BDPT_MAX_DEPTH], t, l;
+  int t, l;
+  bdpt_layers gone = {{0, 0}};
   bdpt_status status = m ? BDPT_OK : s->base.ctx->status;
-  memset(fit, 0, sizeof fit);
   if (m) m->config.attn_form = p->form;
   if (m) m->config.extra_gelu = p->gelu;
   for (t = 0; t < 2; t++)
-    for (l = 0; l < s->base.depth && status == BDPT_OK; l++) {
-      if (p->which[t][l] && study_starts[p->start].start >> t & 1) fit[t][l] = 1;
-      else if (p->which[t][l]) status = bdpt_prune(m, t, l);
-    }
-  if (status == BDPT_OK) status = bdpt_fit_all(m, fit, &s->base.in.rest, NULL, NULL);
+    for (l = 0; l < s->base.depth; l++)
+      if (p->which[t][l]) bdpt_layers_add(&gone, (bdpt_type)t, l);
+  if (status == BDPT_OK)
+    status = bdpt_remove(m, &gone, study_starts[p->start].start, &s->base.in.rest);
   if (status == BDPT_OK && p->macs > 0) status = study_narrow(s, m, p->macs);
   if (status == BDPT_OK) return m;
   bdpt_model_free(m);
@@ -932,8 +931,8 @@ static bdpt_status study_recovery(study *s) {
   status = bdpt_recovery(s->dense, &s->base.in.rest, &s->base.in.held, &o, &hooks, row);
   for (i = 0; i < 2 * s->base.depth && status == BDPT_OK; i++) {
     cli_json_open(j, "recovery");
-    cli_json_text(j, "type", run_type[row[i].type]);
-    cli_json_real(j, "layer", row[i].layer);
+    cli_json_text(j, "type", run_type[row[i].layer.type]);
+    cli_json_real(j, "layer", row[i].layer.block);
     cli_json_real(j, "before", row[i].before);
     cli_json_real(j, "at_once", row[i].at_once);
     cli_json_reals(j, "marks", mark, o.marks);
@@ -950,8 +949,8 @@ static int study_rows(study *s, bdpt_recovery_row *row) {
   memset(row, 0, 2 * (size_t)s->base.depth * sizeof row[0]);
   for (i = 0; i < 2 * s->base.depth; i++) {
     record_line l = record_get(&s->base.record, "recovery", i);
-    row[i].type = record_is(l, "type", run_type[1]);
-    row[i].layer = record_int(l, "layer", 0);
+    row[i].layer.type = record_is(l, "type", run_type[1]) ? BDPT_ACTIVATION : BDPT_ATTENTION;
+    row[i].layer.block = record_int(l, "layer", 0);
     row[i].before = record_real(l, "before", NAN);
     row[i].at_once = record_real(l, "at_once", NAN);
     record_reals(l, "after", row[i].after, BDPT_MAX_MARKS);
@@ -1218,7 +1217,10 @@ static bdpt_status study_search(study *s, size_t seed) {
   status = bdpt_search(m, &s->base.in.rest, &s->base.in.held, &o, &hooks, &found);
   bdpt_model_free(m);
   if (status != BDPT_OK) return status;
-  for (i = 0; i < found.removed; i++) layer[found.type[i]][n[found.type[i]]++] = found.layer[i];
+  for (i = 0; i < found.removed; i++) {
+    int type = found.layer[i].type;
+    layer[type][n[type]++] = found.layer[i].block;
+  }
   cli_json_open(j, "searched");
   cli_json_real(j, "seed", (double)seed);
   for (t = 0; t < 2; t++) cli_json_ints(j, run_type[t], layer[t], n[t]);
@@ -1446,8 +1448,9 @@ static bdpt_status study_speed_prune(bdpt_model *m, const cli_layers *count) {
       status = bdpt_prune(m, t, study_published[t][i]);
     for (l = 0; l < m->config.depth && bdpt_removed(&m->config, t) < count->layer[t] &&
          status == BDPT_OK; l++) {
-      int state = t ? m->config.block[l].activation : m->config.block[l].attention;
-      if (state == BDPT_KEPT) status = bdpt_prune(m, t, l);
+      const bdpt_block *b = &m->config.block[l];
+      int gone = t ? b->mlp_state != BDPT_MLP_KEPT : b->attention != BDPT_ATTENTION_KEPT;
+      if (!gone) status = bdpt_prune(m, (bdpt_type)t, l);
     }
   }
   return status;

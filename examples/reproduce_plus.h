@@ -26,9 +26,9 @@ static double study_budget(const study *s, int n) {
   bdpt_cost_report cost;
   int i;
   for (i = 0; i < n; i++) {
-    c.block[s->order[0][i]].attention = BDPT_REMOVED;
-    c.block[s->order[1][i]].activation = BDPT_REMOVED;
-    c.block[s->order[1][i]].mlp_form = BDPT_FUSED;
+    c.block[s->order[0][i]].attention = BDPT_ATTENTION_REMOVED;
+    c.block[s->order[1][i]].mlp_state = BDPT_MLP_LINEAR;
+    c.block[s->order[1][i]].mlp_state = BDPT_MLP_FUSED;
   }
   return bdpt_cost(s->base.ctx, &c, &cost) == BDPT_OK ? cost.macs : 0;
 }

@@ -522,8 +522,8 @@ static bdpt_status run_recovery(run *r) {
     cli_json *j = &r->record.text;
     double mark = 1;
     cli_json_open(j, "recovery");
-    cli_json_text(j, "type", run_type[row[i].type]);
-    cli_json_real(j, "layer", row[i].layer);
+    cli_json_text(j, "type", run_type[row[i].layer.type]);
+    cli_json_real(j, "layer", row[i].layer.block);
     cli_json_real(j, "before", row[i].before);
     cli_json_real(j, "at_once", row[i].at_once);
     cli_json_reals(j, "marks", &mark, 1);
@@ -540,8 +540,8 @@ static void run_recovery_rows(const run *r, bdpt_recovery_row *row) {
   memset(row, 0, 2 * (size_t)r->depth * sizeof row[0]);
   for (i = 0; i < 2 * r->depth; i++) {
     record_line l = record_get(&r->record, "recovery", i);
-    row[i].type = record_is(l, "type", run_type[1]);
-    row[i].layer = record_int(l, "layer", 0);
+    row[i].layer.type = record_is(l, "type", run_type[1]) ? BDPT_ACTIVATION : BDPT_ATTENTION;
+    row[i].layer.block = record_int(l, "layer", 0);
     row[i].before = record_real(l, "before", 0);
     row[i].at_once = record_real(l, "at_once", 0);
     record_reals(l, "after", row[i].after, 1);
@@ -567,8 +567,8 @@ static void run_tell_recovery(run *r) {
   int i, t;
   run_recovery_rows(r, row);
   for (i = 0; i < 2 * r->depth; i++) {
-    once[row[i].type][row[i].layer] = row[i].at_once;
-    after[row[i].type][row[i].layer] = row[i].after[0];
+    once[row[i].layer.type][row[i].layer.block] = row[i].at_once;
+    after[row[i].layer.type][row[i].layer.block] = row[i].after[0];
   }
   run_title(r, "3  Recovery: what does each single layer cost?");
   run_say(r, "   Each of the %d layers is removed alone from the dense network (%.1f %%), and the\n"
@@ -740,8 +740,8 @@ static int run_candidates(const run *r, bdpt_search_options *o) {
     if (some < o->remove[t]) some = o->remove[t];
   run_recovery_rows(r, row);
   for (t = 0; t < 2; t++) {
-    bdpt_recovery_order(row, r->depth, 0, t, order);
-    for (i = 0; i < some; i++) o->candidate[t][order[i]] = 1;
+    bdpt_recovery_order(row, r->depth, 0, (bdpt_type)t, order);
+    for (i = 0; i < some; i++) bdpt_layers_add(&o->candidates, (bdpt_type)t, order[i]);
   }
   return some;
 }
@@ -769,8 +769,8 @@ static bdpt_status run_search(run *r) {
   if (s != BDPT_OK) return s;
   for (i = 0; i < found.removed; i++) {
     cli_json_open(&r->record.text, "search");
-    cli_json_text(&r->record.text, "type", run_type[found.type[i]]);
-    cli_json_real(&r->record.text, "layer", found.layer[i]);
+    cli_json_text(&r->record.text, "type", run_type[found.layer[i].type]);
+    cli_json_real(&r->record.text, "layer", found.layer[i].block);
     cli_json_real(&r->record.text, "accuracy", found.accuracy[i]);
     cli_json_close(&r->record.text);
   }
@@ -804,19 +804,18 @@ static void run_tell_search(run *r) {
 /* The dense network without the layers found in part 5. */
 static bdpt_status run_prune(run *r) {
   bdpt_model *m = bdpt_model_clone(r->model[RUN_DENSE]);
-  int n = record_count(&r->record, "search"), i, which[2][BDPT_MAX_DEPTH];
-  bdpt_status s = BDPT_OK;
+  int n = record_count(&r->record, "search"), i;
+  bdpt_layers gone = {{0, 0}};
+  bdpt_status s;
   if (!m) return r->ctx->status;
-  memset(which, 0, sizeof which);
   r->model[RUN_PRUNED] = m;
-  for (i = 0; i < n && s == BDPT_OK; i++) {
+  for (i = 0; i < n; i++) {
     record_line l = record_get(&r->record, "search", i);
     int t = record_is(l, "type", run_type[1]);
     r->layer[t][r->count[t]++] = record_int(l, "layer", 0);
-    if (r->start >> t & 1) which[t][record_int(l, "layer", 0)] = 1;
-    else s = bdpt_prune(m, t, record_int(l, "layer", 0));
+    bdpt_layers_add(&gone, (bdpt_type)t, record_int(l, "layer", 0));
   }
-  if (s == BDPT_OK) s = bdpt_fit_all(m, which, &r->in.rest, NULL, NULL);
+  s = bdpt_remove(m, &gone, r->start, &r->in.rest);
   if (s == BDPT_OK && !m->parent[0]) bdpt_model_hash(r->model[RUN_DENSE], m->parent);
   return s;
 }
@@ -929,11 +928,11 @@ static bdpt_status run_pareto(run *r) {
   run_recovery_rows(r, row);
   for (t = 0; t < 2; t++) bdpt_recovery_order(row, r->depth, 0, t, order[t]);
   for (i = 0; i < n && s == BDPT_OK; i++) {
-    int gone[2], which[2][BDPT_MAX_DEPTH];
+    int gone[2];
+    bdpt_layers set = {{0, 0}};
     run_time time[2];
     char name[60];
     bdpt_model *pair[2];
-    memset(which, 0, sizeof which);
     gone[0] = (int)(r->depth * (1 - point[i].attention) + 0.5);
     gone[1] = (int)(r->depth * (1 - point[i].activation) + 0.5);
     if (gone[0] + gone[1] == 0) continue;
@@ -941,11 +940,8 @@ static bdpt_status run_pareto(run *r) {
     pair[1] = bdpt_model_clone(pair[0]);
     if (!pair[1]) return r->ctx->status;
     for (t = 0; t < 2; t++)
-      for (k = 0; k < gone[t] && s == BDPT_OK; k++) {
-        if (r->start >> t & 1) which[t][order[t][k]] = 1;
-        else s = bdpt_prune(pair[1], t, order[t][k]);
-      }
-    if (s == BDPT_OK) s = bdpt_fit_all(pair[1], which, &r->in.rest, NULL, NULL);
+      for (k = 0; k < gone[t]; k++) bdpt_layers_add(&set, (bdpt_type)t, order[t][k]);
+    s = bdpt_remove(pair[1], &set, r->start, &r->in.rest);
     if (s == BDPT_OK) s = bdpt_fuse_all(pair[1]);
     if (s == BDPT_OK) s = run_measure(r, pair, 2, (r->o.repeats + 1) / 2, time);
     bdpt_model_free(pair[1]);
@@ -1107,7 +1103,7 @@ CLI_FN int run_command(bdpt_context *ctx, const run_options *options) {
   r.o = *options;
   r.ctx = ctx;
   run_defaults(&r.o);
-  r.start = input_start(r.o.start);
+  r.start = (bdpt_start)input_start(r.o.start);
   cli_progress_open(&r.progress, r.o.common.quiet);
   s = run_parts(&r);
   if (s == BDPT_OK) s = run_finish(&r, began);

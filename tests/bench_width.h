@@ -49,9 +49,9 @@ static int width_config(bdpt_context *ctx, const width_shape *s, bdpt_cost_repor
   if (bdpt_config_named(ctx, s->parent, &c) != BDPT_OK) return 0;
   if (bdpt_width_units(&c) > sizeof keep) return 0;
   for (i = 0; i < 5 && s->layers; i++) {
-    c.block[attention_out[i]].attention = BDPT_REMOVED;
-    c.block[activation_out[i]].activation = BDPT_REMOVED;
-    c.block[activation_out[i]].mlp_form = BDPT_FUSED;
+    c.block[attention_out[i]].attention = BDPT_ATTENTION_REMOVED;
+    c.block[activation_out[i]].mlp_state = BDPT_MLP_LINEAR;
+    c.block[activation_out[i]].mlp_state = BDPT_MLP_FUSED;
   }
   *out = c;
   memset(&o, 0, sizeof o);

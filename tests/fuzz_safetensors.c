@@ -65,7 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   hint.heads = 1;
   hint.eps = 1e-5;
   hint.mean[0] = hint.std[0] = hint.std[1] = hint.std[2] = 1;
-  hint.block[0].activation = BDPT_REMOVED;
+  hint.block[0].mlp_state = BDPT_MLP_LINEAR;
   m = bdpt_model_parse(&ctx, data, size, "fuzz", size % 2 ? &hint : NULL);
   bdpt_model_free(m);
   fuzz_end(&ctx, m == NULL);

@@ -437,7 +437,8 @@ TEST(networks_with_less) {
   edit_wrong(&ctx, e, DEIT_CONFIG ",\"qkv_bias\":true}", BDPT_E_FORMAT, "6 tensors are missing");
   e = edit_of(&ctx, "deit.timm.safetensors", "blocks.1.attn");
   m = edit_load(&ctx, e, NULL, 3);
-  CHECK(m && m->config.block[1].attention == BDPT_REMOVED && m->config.block[0].attention == 0);
+  CHECK(m && m->config.block[1].attention == BDPT_ATTENTION_REMOVED &&
+        m->config.block[0].attention == 0);
   CHECK_HAS(report.note, "blocks without attention: 1; which activations were removed");
   bdpt_model_free(m);
   edit_drop(e, "blocks.0.attn");
@@ -458,12 +459,12 @@ TEST(our_own_files) {
   size_t size;
   memset(&c, 0, sizeof c);
   c.image = 8; c.patch = 4; c.width = 12; c.depth = 2; c.heads = 3; c.classes = 4; c.mlp = 8;
-  c.block[1].attention = BDPT_REMOVED;
-  c.block[0].activation = BDPT_REMOVED;
+  c.block[1].attention = BDPT_ATTENTION_REMOVED;
+  c.block[0].mlp_state = BDPT_MLP_LINEAR;
   m = bdpt_model_create(&ctx, &c, 1);
   CHECK(bdpt_model_build(m, BDPT_F32, &bytes, &size) == BDPT_OK);
   n = checkpoint_parse(&ctx, bytes, size, "m", text_side("{bad"), nothing, NULL, &report);
-  CHECK(n && n->config.block[0].activation == BDPT_REMOVED && n->config.heads == 3);
+  CHECK(n && n->config.block[0].mlp_state != BDPT_MLP_KEPT && n->config.heads == 3);
   CHECK(strcmp(report.dialect, "boundarydpt") == 0 && !report.note[0]);
   bdpt_model_free(n);
   o.key = ".";

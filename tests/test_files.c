@@ -946,12 +946,12 @@ static bdpt_config odd_config(void) {
 /* Layers gone in every way that a file can tell. */
 static bdpt_config pruned_config(void) {
   bdpt_config c = odd_config();
-  c.block[0].attention = BDPT_REMOVED;
-  c.block[1].activation = BDPT_REMOVED;
-  c.block[1].attention = BDPT_FITTED;
-  c.block[2].activation = BDPT_REMOVED;
-  c.block[2].mlp_form = BDPT_FUSED;
-  c.block[3].mlp_form = BDPT_MLP_FITTED;
+  c.block[0].attention = BDPT_ATTENTION_REMOVED;
+  c.block[1].mlp_state = BDPT_MLP_LINEAR;
+  c.block[1].attention = BDPT_ATTENTION_FITTED;
+  c.block[2].mlp_state = BDPT_MLP_LINEAR;
+  c.block[2].mlp_state = BDPT_MLP_FUSED;
+  c.block[3].mlp_state = BDPT_MLP_FITTED;
   c.attn_form = BDPT_ATTN_DOUBLE;
   c.extra_gelu = BDPT_GELU_BOTH;
   c.pos_resize = BDPT_POS_DEIT;
@@ -964,7 +964,7 @@ static int same_blocks(const bdpt_config *a, const bdpt_config *b) {
     const bdpt_block *x = &a->block[l], *y = &b->block[l];
     if (x->heads != y->heads || x->head_dim != y->head_dim || x->mlp != y->mlp ||
         !same(x->scale, y->scale) || x->attention != y->attention ||
-        x->activation != y->activation || x->mlp_form != y->mlp_form) return 0;
+        x->mlp_state != y->mlp_state) return 0;
   }
   return a->image == b->image && a->patch == b->patch && a->channels == b->channels &&
          a->width == b->width && a->depth == b->depth && a->classes == b->classes &&
@@ -1082,10 +1082,10 @@ TEST(without_metadata) {
   char before[17], after[17];
   memset(&c, 0, sizeof c);
   c.image = 12; c.patch = 4; c.width = 128; c.depth = 4; c.heads = 2; c.classes = 5; c.mlp = 32;
-  c.block[1].attention = BDPT_REMOVED;
-  c.block[2].activation = BDPT_REMOVED;
-  c.block[2].mlp_form = BDPT_FUSED;
-  c.block[3].attention = BDPT_FITTED;
+  c.block[1].attention = BDPT_ATTENTION_REMOVED;
+  c.block[2].mlp_state = BDPT_MLP_LINEAR;
+  c.block[2].mlp_state = BDPT_MLP_FUSED;
+  c.block[3].attention = BDPT_ATTENTION_FITTED;
   m = bdpt_model_create(&ctx, &c, 1);
   bytes = rewrite(&ctx, m, NULL, NULL, NULL, &size);
   n = bdpt_model_parse(&ctx, bytes, size, "m", NULL);
@@ -1094,10 +1094,11 @@ TEST(without_metadata) {
     bdpt_model_hash(n, after);
     CHECK(strcmp(before, after) == 0);
     CHECK(n->config.heads == 2 && n->config.block[0].head_dim == 64 && n->config.image == 12);
-    CHECK(n->config.block[1].attention == BDPT_REMOVED && n->config.block[1].mlp_form == 0);
-    CHECK(n->config.block[2].mlp_form == BDPT_FUSED);
-    CHECK(n->config.depth == 4 && n->config.block[3].attention == BDPT_FITTED);
-    CHECK(n->config.block[2].activation == BDPT_REMOVED && n->config.block[0].activation == 0);
+    CHECK(n->config.block[1].attention == BDPT_ATTENTION_REMOVED &&
+          n->config.block[1].mlp_state == 0);
+    CHECK(n->config.block[2].mlp_state == BDPT_MLP_FUSED);
+    CHECK(n->config.depth == 4 && n->config.block[3].attention == BDPT_ATTENTION_FITTED);
+    CHECK(n->config.block[2].mlp_state != BDPT_MLP_KEPT && n->config.block[0].mlp_state == 0);
     CHECK(n->config.block[0].mlp == 32 && n->config.classes == 5 && !n->config.distilled);
     CHECK(n->config.eps == 1e-6);
   }
@@ -1108,10 +1109,10 @@ TEST(without_metadata) {
   CHECK(n && n->config.block[0].heads == 8 && n->config.block[0].head_dim == 16);
   CHECK(n && n->config.eps == 1e-12 && n->config.std[2] == 0.5 && n->config.mean[0] == 0);
   bdpt_model_free(n);
-  hint.heads = 0; hint.block[0].heads = 4; hint.block[0].activation = BDPT_REMOVED;
+  hint.heads = 0; hint.block[0].heads = 4; hint.block[0].mlp_state = BDPT_MLP_LINEAR;
   n = bdpt_model_parse(&ctx, bytes, size, "m", &hint);
   CHECK(n && n->config.block[0].heads == 4 && n->config.block[1].heads == 2);
-  CHECK(n && n->config.block[0].activation == BDPT_REMOVED);
+  CHECK(n && n->config.block[0].mlp_state != BDPT_MLP_KEPT);
   bdpt_model_free(n);
   hint.heads = 3; hint.block[0].heads = 0;
   CHECK(bdpt_model_parse(&ctx, bytes, size, "m", &hint) == NULL);
@@ -1137,15 +1138,15 @@ TEST(some_metadata) {
   bytes = rewrite(&ctx, m, meta, NULL, NULL, &size);
   n = bdpt_model_parse(&ctx, bytes, size, "m", NULL);
   if (!CHECK(n != NULL)) printf("  %s\n", ctx.message);
-  CHECK(n && n->config.block[0].activation == BDPT_REMOVED && n->config.block[1].heads == 4);
-  CHECK(n && n->config.block[1].activation == BDPT_KEPT && n->config.block[0].head_dim == 32);
+  CHECK(n && n->config.block[0].mlp_state != BDPT_MLP_KEPT && n->config.block[1].heads == 4);
+  CHECK(n && n->config.block[1].mlp_state == BDPT_MLP_KEPT && n->config.block[0].head_dim == 32);
   CHECK(n && n->config.eps == 1.5e-12 && n->config.attn_form == BDPT_ATTN_SKIP);
   CHECK(n && strcmp(n->parent, "ab") == 0);
   bdpt_model_free(n);
   bdpt_release(&ctx, bytes, size);
   bytes = rewrite(&ctx, m, not_ours, NULL, NULL, &size);
   n = bdpt_model_parse(&ctx, bytes, size, "m", NULL);
-  CHECK(n && n->config.depth == 2 && n->config.block[0].activation == BDPT_KEPT);
+  CHECK(n && n->config.depth == 2 && n->config.block[0].mlp_state == BDPT_MLP_KEPT);
   bdpt_model_free(n);
   bdpt_release(&ctx, bytes, size);
   bdpt_model_free(m);

@@ -47,11 +47,11 @@ static size_t layer_tokens(bdpt_model *m, int type, int l, const size_t *index, 
   for (k = 0; k < l; k++) h = bdpti_one_block(m, t, k, h, &none, &rng, NULL);
   p += BDPT_SLOT(l, 0);
   u = bdpt_layernorm(t, h, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B], 1e-6);
-  if (m->config.block[l].attention == BDPT_KEPT) {
+  if (m->config.block[l].attention == BDPT_ATTENTION_KEPT) {
     f = bdpt_linear(t, u, &p[BDPT_SLOT_QKV_W], &p[BDPT_SLOT_QKV_B]);
     f = bdpt_attention(t, f, m->config.block[l].heads, m->config.block[l].scale);
     f = bdpt_linear(t, f, &p[BDPT_SLOT_PROJ_W], &p[BDPT_SLOT_PROJ_B]);
-  } else if (m->config.block[l].attention == BDPT_FITTED) {
+  } else if (m->config.block[l].attention == BDPT_ATTENTION_FITTED) {
     f = bdpt_linear(t, u, &p[BDPT_SLOT_AFIT_W], &p[BDPT_SLOT_AFIT_B]);
   } else {
     f = u;
@@ -217,8 +217,8 @@ TEST(a_linear_mlp_is_found_again) {
   logits_of(fitted, after);
   for (i = 0; i < 100; i++) far = fmax(far, fabs((double)(before[i] - after[i])));
   CHECK_CLOSE(far, 0, sizeof(bdpt_real) == 8 ? 1e-5 : 2e-3);
-  CHECK(fitted->config.block[1].mlp_form == BDPT_MLP_FITTED);
-  CHECK(fitted->config.block[1].activation == BDPT_REMOVED);
+  CHECK(fitted->config.block[1].mlp_state == BDPT_MLP_FITTED);
+  CHECK(fitted->config.block[1].mlp_state != BDPT_MLP_KEPT);
   bdpt_model_free(m);
   bdpt_model_free(fused);
   bdpt_model_free(fitted);
@@ -228,12 +228,10 @@ TEST(a_linear_mlp_is_found_again) {
  * other maps. Each fit sees the tokens that the maps before it make. */
 TEST(several_layers_in_forward_order) {
   bdpt_model *dense = make_model(5), *all = bdpt_model_clone(dense), *one, *back;
-  int which[2][BDPT_MAX_DEPTH];
+  bdpt_layers which = {{2, 6}}; /* attention 1; activations 1 and 2 */
   bdpt_fit_report r, each;
   double worst = 0;
-  memset(which, 0, sizeof which);
-  which[BDPT_ATTENTION][1] = which[BDPT_ACTIVATION][1] = which[BDPT_ACTIVATION][2] = 1;
-  CHECK(bdpt_fit_all(all, which, &train, NULL, &r) == BDPT_OK && r.layers == 3);
+  CHECK(bdpt_fit_all(all, &which, &train, NULL, &r) == BDPT_OK && r.layers == 3);
   CHECK_HAS(all->certificate, "3 layers fitted, not exact: relative error up to ");
   CHECK_HAS(all->certificate, "on 7 images held back from 60, ridge 0.001");
   one = bdpt_model_clone(dense);
@@ -251,8 +249,8 @@ TEST(several_layers_in_forward_order) {
   CHECK(bdpt_fit(back, BDPT_ACTIVATION, 1, &train, NULL, NULL) == BDPT_OK);
   CHECK(bdpt_fit(back, BDPT_ATTENTION, 1, &train, NULL, NULL) == BDPT_OK);
   CHECK(!same_weights(all, back));
-  memset(which, 0, sizeof which);
-  CHECK(bdpt_fit_all(dense, which, &train, NULL, &r) == BDPT_OK && r.layers == 0);
+  memset(&which, 0, sizeof which);
+  CHECK(bdpt_fit_all(dense, &which, &train, NULL, &r) == BDPT_OK && r.layers == 0);
   CHECK(dense->certificate[0] == 0);
   bdpt_model_free(dense);
   bdpt_model_free(all);
@@ -281,9 +279,8 @@ TEST(a_choice_of_images) {
 TEST(thread_count_changes_no_bit) {
   bdpt_config c = make_config();
   char first[17], hash[17];
-  int threads, which[2][BDPT_MAX_DEPTH];
-  memset(which, 0, sizeof which);
-  which[0][0] = which[1][1] = 1;
+  const bdpt_layers which = {{1, 2}}; /* attention 0 and activation 1 */
+  int threads;
   c.width = 48;
   for (threads = 1; threads <= 3; threads++) {
     bdpt_context own;
@@ -293,7 +290,7 @@ TEST(thread_count_changes_no_bit) {
     own.threads = threads;
     bdpt_init(&own);
     m = model_of(&own, &c, 7);
-    CHECK(bdpt_fit_all(m, which, &train, NULL, &r) == BDPT_OK);
+    CHECK(bdpt_fit_all(m, &which, &train, NULL, &r) == BDPT_OK);
     bdpt_model_hash(m, hash);
     if (threads == 1) memcpy(first, hash, sizeof hash);
     CHECK(strcmp(first, hash) == 0);
@@ -311,7 +308,7 @@ TEST(saved_loaded_and_counted) {
   const double d = 16, f = 24, tokens = 5;
   bdpt_config c = make_config();
   int type;
-  c.block[1].mlp_form = BDPT_MLP_FITTED; /* one map has no activation, whatever the block says */
+  c.block[1].mlp_state = BDPT_MLP_FITTED; /* one map has no activation, whatever the block says */
   CHECK(bdpt_config_resolve(&ctx, &c) == BDPT_OK && bdpt_removed(&c, BDPT_ACTIVATION) == 1);
   for (type = 0; type < 2; type++) {
     CHECK(bdpt_cost(&ctx, &m->config, &before) == BDPT_OK);
@@ -329,8 +326,8 @@ TEST(saved_loaded_and_counted) {
   n = bdpt_model_parse(&ctx, bytes, size, "fitted", NULL);
   if (CHECK(n != NULL)) {
     CHECK(same_weights(m, n) && strcmp(m->certificate, n->certificate) == 0);
-    CHECK(n->config.block[2].attention == BDPT_FITTED);
-    CHECK(n->config.block[2].mlp_form == BDPT_MLP_FITTED);
+    CHECK(n->config.block[2].attention == BDPT_ATTENTION_FITTED);
+    CHECK(n->config.block[2].mlp_state == BDPT_MLP_FITTED);
     CHECK(bdpt_removed(&n->config, 0) == 1 && bdpt_removed(&n->config, 1) == 1);
   }
   bdpt_release(&ctx, bytes, size);
@@ -355,7 +352,7 @@ TEST(errors) {
   bdpt_model *m = make_model(9);
   bdpt_subset none = {&data, NULL, 0}, one = {&data, NULL, 1};
   bdpt_fit_options few = {0, 4}, single = {0, 1}, least = {1e-16, 0}, below = {-1, 0};
-  int which[2][BDPT_MAX_DEPTH];
+  bdpt_layers which = {{0, 0}};
   one.index = train.index;
   CHECK(bdpt_prune(m, BDPT_ATTENTION, 1) == BDPT_OK);
   CHECK(bdpt_prune(m, BDPT_ACTIVATION, 1) == BDPT_OK);
@@ -379,27 +376,25 @@ TEST(errors) {
   refused(m, bdpt_fit(m, 0, 0, &train, &single, NULL), BDPT_E_ARGUMENT, "no images");
   refused(m, bdpt_fit(m, 0, 0, &train, &few, NULL), BDPT_E_ARGUMENT,
           "3 images have 15 tokens, too few for a map of 16 inputs");
-  memset(which, 0, sizeof which);
-  which[1][0] = which[0][1] = 1; /* the second is gone: nothing happens to the first */
-  refused(m, bdpt_fit_all(m, which, &train, NULL, NULL), BDPT_E_STATE, "attention of block 1");
-  CHECK(m->config.block[0].activation == BDPT_KEPT);
+  bdpt_layers_add(&which, BDPT_ACTIVATION, 0);
+  bdpt_layers_add(&which, BDPT_ATTENTION, 1); /* is gone: nothing happens to the first */
+  refused(m, bdpt_fit_all(m, &which, &train, NULL, NULL), BDPT_E_STATE, "attention of block 1");
+  CHECK(m->config.block[0].mlp_state == BDPT_MLP_KEPT);
   refused(m, bdpt_fit(m, 0, 0, &train, &below, NULL), BDPT_E_ARGUMENT, "ridge of -1");
   /* What a norm makes lies in a hyperplane, so without a ridge no map is the best. */
   refused(m, bdpt_fit(m, 0, 0, &train, &least, NULL), BDPT_E_NUMERIC, "attention of block 0 reads");
-  CHECK(m->config.block[0].attention == BDPT_KEPT);
+  CHECK(m->config.block[0].attention == BDPT_ATTENTION_KEPT);
   CHECK(!m->param[BDPT_SLOT(0, BDPT_SLOT_AFIT_W)].data);
   refused(NULL, BDPT_OK, BDPT_OK, "");
   bdpt_model_free(m);
 }
 
 static bdpt_status fit_two(bdpt_model *m, void *user) {
-  int which[2][BDPT_MAX_DEPTH];
+  const bdpt_layers which = {{1, 2}}; /* attention 0 and activation 1 */
   bdpt_fit_options o = {0, 20};
   bdpt_status s;
   (void)user;
-  memset(which, 0, sizeof which);
-  which[0][0] = which[1][1] = 1;
-  s = bdpt_fit_all(m, which, &train, &o, NULL);
+  s = bdpt_fit_all(m, &which, &train, &o, NULL);
   if (s == BDPT_OK) CHECK(bdpt_removed(&m->config, 0) == 1);
   return s;
 }
@@ -458,11 +453,18 @@ TEST(a_certificate_for_both) {
 }
 
 /* Removes a layer as a study with this start does, then trains; accuracy at once and after. */
-static void by_hand(bdpt_model *m, int start, int type, int l, const bdpt_recipe *r,
+static int fits(bdpt_start start, bdpt_type type) {
+  static const char map[6][3] = {".a", "..", "..", "aa", "a.", ".a"}; /* attention, activation */
+  return map[start][type] == 'a';
+}
+
+static void by_hand(bdpt_model *m, bdpt_start start, bdpt_type type, int l, const bdpt_recipe *r,
                     double out[2]) {
   bdpt_accuracy a;
-  CHECK((start >> type & 1 ? bdpt_fit(m, type, l, &train, NULL, NULL) : bdpt_prune(m, type, l)) ==
-        BDPT_OK);
+  if (start == BDPT_START_SKIP || start == BDPT_START_SKIP_FIT)
+    m->config.attn_form = BDPT_ATTN_SKIP;
+  CHECK((fits(start, type) ? bdpt_fit(m, type, l, &train, NULL, NULL)
+                           : bdpt_prune(m, type, l)) == BDPT_OK);
   CHECK(bdpt_evaluate(m, &held, &a) == BDPT_OK);
   out[0] = a.top1;
   CHECK(bdpt_train(m, NULL, &train, NULL, r, NULL, NULL) == BDPT_OK);
@@ -480,7 +482,7 @@ static int same_outcome(const outcome *a, const outcome *b) {
          memcmp(a->number, b->number, (size_t)a->count * sizeof a->number[0]) == 0;
 }
 
-static bdpt_status study_recovery(int start, const bdpt_hooks *hooks, outcome *out) {
+static bdpt_status study_recovery(bdpt_start start, const bdpt_hooks *hooks, outcome *out) {
   bdpt_model *m = make_model(12);
   bdpt_recovery_row row[6];
   bdpt_recovery_options o;
@@ -495,7 +497,7 @@ static bdpt_status study_recovery(int start, const bdpt_hooks *hooks, outcome *o
   return s;
 }
 
-static bdpt_status study_collect(int start, const bdpt_hooks *hooks, outcome *out) {
+static bdpt_status study_collect(bdpt_start start, const bdpt_hooks *hooks, outcome *out) {
   bdpt_model *m = make_model(12);
   bdpt_map_point p[20];
   bdpt_map_collect_options o;
@@ -513,7 +515,7 @@ static bdpt_status study_collect(int start, const bdpt_hooks *hooks, outcome *ou
   return s;
 }
 
-static bdpt_status study_search(int start, const bdpt_hooks *hooks, outcome *out) {
+static bdpt_status study_search(bdpt_start start, const bdpt_hooks *hooks, outcome *out) {
   bdpt_model *m = make_model(12);
   bdpt_search_options o;
   bdpt_search_result r;
@@ -525,17 +527,17 @@ static bdpt_status study_search(int start, const bdpt_hooks *hooks, outcome *out
   o.remove[0] = o.remove[1] = o.stage[0] = o.stage[1] = 1;
   o.start = start;
   s = bdpt_search(m, &train, &held, &o, hooks, &r);
-  for (i = 0; i < r.removed && !s; i++) put(out, r.accuracy[i]), put(out, r.layer[i]);
+  for (i = 0; i < r.removed && !s; i++) put(out, r.accuracy[i]), put(out, r.layer[i].block);
   if (!s) bdpt_model_hash(m, out->hash);
   for (i = 0; i < 3 && !s; i++) {
     put(out, m->config.block[i].attention);
-    put(out, m->config.block[i].mlp_form);
+    put(out, m->config.block[i].mlp_state);
   }
   bdpt_model_free(m);
   return s;
 }
 
-static bdpt_status study_stages(int start, const bdpt_hooks *hooks, outcome *out) {
+static bdpt_status study_stages(bdpt_start start, const bdpt_hooks *hooks, outcome *out) {
   bdpt_model *m = make_model(12);
   bdpt_two_stage_options o;
   bdpt_two_stage_result r;
@@ -551,17 +553,17 @@ static bdpt_status study_stages(int start, const bdpt_hooks *hooks, outcome *out
   s = bdpt_two_stage(m, &train, &held, &o, hooks, &r);
   for (i = 0; i < (int)r.point_count && !s; i++) put(out, r.points[i].accuracy);
   for (i = 0; i < r.search.removed && !s; i++) {
-    put(out, r.search.layer[i] + 10 * r.search.type[i]);
+    put(out, r.search.layer[i].block + 10 * (int)r.search.layer[i].type);
   }
   if (!s) bdpt_model_hash(m, out->hash);
   if (!s && start == BDPT_START_FIT) CHECK_HAS(m->certificate, "3 layers fitted, not exact");
   for (i = 0; i < r.search.removed && !s; i++) {
-    const bdpt_block *b = &m->config.block[r.search.layer[i]];
-    int fitted = start >> r.search.type[i] & 1;
-    if (r.search.type[i] == BDPT_ATTENTION) {
-      CHECK(b->attention == (fitted ? BDPT_FITTED : BDPT_REMOVED));
+    const bdpt_block *b = &m->config.block[r.search.layer[i].block];
+    int fitted = fits(start, r.search.layer[i].type);
+    if (r.search.layer[i].type == BDPT_ATTENTION) {
+      CHECK(b->attention == (fitted ? BDPT_ATTENTION_FITTED : BDPT_ATTENTION_REMOVED));
     } else {
-      CHECK(b->mlp_form == (fitted ? BDPT_MLP_FITTED : BDPT_FUSED));
+      CHECK(b->mlp_state == (fitted ? BDPT_MLP_FITTED : BDPT_MLP_FUSED));
     }
   }
   put(out, r.stage2.at_once.top1);
@@ -576,34 +578,38 @@ TEST(studies_start_from_the_fit) {
   bdpt_recipe r = make_recipe(1);
   bdpt_model *m;
   int start, i;
-  for (start = 0; start < 4; start++) {
+  for (start = 0; start < 6; start++) {
     memset(&o, 0, sizeof o);
-    CHECK(study_recovery(start, NULL, &o) == BDPT_OK);
+    CHECK(study_recovery((bdpt_start)start, NULL, &o) == BDPT_OK);
     for (i = 0; i < 6; i++) {
       m = make_model(12);
-      by_hand(m, start, i / 3, i % 3, &r, want);
+      by_hand(m, (bdpt_start)start, (bdpt_type)(i / 3), i % 3, &r, want);
       CHECK(o.number[2 * i] == want[0] && o.number[2 * i + 1] == want[1]);
       bdpt_model_free(m);
     }
     memset(&o, 0, sizeof o);
-    CHECK(study_collect(start, NULL, &o) == BDPT_OK);
+    CHECK(study_collect((bdpt_start)start, NULL, &o) == BDPT_OK);
     m = make_model(12);
     for (i = 1; i < 3; i++) { /* down the attention axis, each from the one before */
       r.seed = make_recipe(1).seed + (uint64_t)i;
-      by_hand(m, start, BDPT_ATTENTION, 3 - i, &r, want);
+      by_hand(m, (bdpt_start)start, BDPT_ATTENTION, 3 - i, &r, want);
       CHECK(o.number[i] == want[1]);
     }
     r.seed = make_recipe(1).seed;
     bdpt_model_free(m);
     memset(&o, 0, sizeof o);
-    CHECK(study_search(start, NULL, &o) == BDPT_OK); /* of each type, one layer that became a map */
+    CHECK(study_search((bdpt_start)start, NULL, &o) ==
+          BDPT_OK); /* of each type, one layer that became a map */
     for (i = 0; i < 3; i++) {
       int attention = (int)o.number[4 + 2 * i], form = (int)o.number[5 + 2 * i];
-      CHECK(attention == ((int)o.number[3] == i ? 1 + (start & 1) : BDPT_KEPT));
-      CHECK(form == ((int)o.number[1] == i && start & 2 ? BDPT_MLP_FITTED : BDPT_PAIR));
+      int gone =
+          fits((bdpt_start)start, BDPT_ATTENTION) ? BDPT_ATTENTION_FITTED : BDPT_ATTENTION_REMOVED;
+      int linear = fits((bdpt_start)start, BDPT_ACTIVATION) ? BDPT_MLP_FITTED : BDPT_MLP_LINEAR;
+      CHECK(attention == ((int)o.number[3] == i ? gone : BDPT_ATTENTION_KEPT));
+      CHECK(form == ((int)o.number[1] == i ? linear : BDPT_MLP_KEPT));
     }
     memset(&o, 0, sizeof o);
-    CHECK(study_stages(start, NULL, &o) == BDPT_OK);
+    CHECK(study_stages((bdpt_start)start, NULL, &o) == BDPT_OK);
   }
 }
 
@@ -638,7 +644,8 @@ static int on_progress(const bdpt_progress *p, void *user) {
 
 /* Stopped at the n-th report, for every n, and resumed: the same numbers, the same bits. A file of
  * one start is refused by the other. */
-static void interrupted(bdpt_status (*study)(int start, const bdpt_hooks *hooks, outcome *out),
+static void interrupted(bdpt_status (*study)(bdpt_start start, const bdpt_hooks *hooks,
+                                             outcome *out),
                         const char *const *files, int step) {
   outcome whole, again, other;
   bdpt_hooks hooks;

@@ -604,7 +604,7 @@ TEST(config_json) {
   cli_json j = {NULL, 0, 0, 0, 0};
   bdpt_json r;
   bdpt_json_event e;
-  c.block[1].attention = BDPT_REMOVED;
+  c.block[1].attention = BDPT_ATTENTION_REMOVED;
   c.block[0].mlp = 5;
   m = bdpt_model_create(&ctx, &c, 1);
   strcpy(m->certificate, "a \"quoted\" text, with \\");
@@ -632,11 +632,11 @@ TEST(drawing) {
   double macs = 0;
   int l;
   c.width = 32, c.heads = 4, c.mlp = 100;
-  c.block[0].attention = BDPT_FITTED;
-  c.block[1].mlp_form = BDPT_FUSED;
-  c.block[1].activation = BDPT_REMOVED;
+  c.block[0].attention = BDPT_ATTENTION_FITTED;
+  c.block[1].mlp_state = BDPT_MLP_FUSED;
+  c.block[1].mlp_state = BDPT_MLP_LINEAR;
   c.depth = 3;
-  c.block[2].attention = BDPT_REMOVED;
+  c.block[2].attention = BDPT_ATTENTION_REMOVED;
   CHECK(bdpt_cost(&ctx, &c, &cost) == BDPT_OK && bdpt_config_resolve(&ctx, &c) == BDPT_OK);
   for (l = 0; l < 6; l++) macs += info_macs(&c, l / 2, l % 2);
   CHECK_CLOSE(macs + 3 * 64 * 32 * 4 + 32 * 3, cost.macs, 0.5); /* patches and head */

@@ -259,7 +259,7 @@ static void torch_case(const network_case *n) {
   c.attn_form = n->form;
   for (i = 0; i < 2; i++) {
     if (n->block[i] >= 0) c.block[n->block[i]].attention = n->state;
-    if (n->gelu[i] >= 0) c.block[n->gelu[i]].activation = BDPT_REMOVED;
+    if (n->gelu[i] >= 0) c.block[n->gelu[i]].mlp_state = BDPT_MLP_LINEAR;
   }
   m = small_model(&ctx, &c);
   if (!CHECK(m && t)) return;
@@ -286,11 +286,11 @@ TEST(networks_are_pytorchs) {
     {"r40", 40, 0, 0, 0, {-1, -1}, {-1, -1}}, {"dist_r0", 0, 1, 0, 0, {-1, -1}, {-1, -1}},
     {"dist_r4", 4, 1, 0, 0, {-1, -1}, {-1, -1}}, {"dist_r9", 9, 1, 0, 0, {-1, -1}, {-1, -1}},
     {"dist_r40", 40, 1, 0, 0, {-1, -1}, {-1, -1}},
-    {"ln", 6, 0, BDPT_ATTN_NORM, BDPT_REMOVED, {0, 2}, {-1, -1}},
-    {"skip", 6, 0, BDPT_ATTN_SKIP, BDPT_REMOVED, {0, 2}, {-1, -1}},
-    {"double", 6, 0, BDPT_ATTN_DOUBLE, BDPT_REMOVED, {0, 2}, {-1, -1}},
-    {"fitted", 6, 0, 0, BDPT_FITTED, {1, 3}, {-1, -1}},
-    {"both", 7, 1, BDPT_ATTN_NORM, BDPT_REMOVED, {1, 3}, {2, 3}}};
+    {"ln", 6, 0, BDPT_ATTN_NORM, BDPT_ATTENTION_REMOVED, {0, 2}, {-1, -1}},
+    {"skip", 6, 0, BDPT_ATTN_SKIP, BDPT_ATTENTION_REMOVED, {0, 2}, {-1, -1}},
+    {"double", 6, 0, BDPT_ATTN_DOUBLE, BDPT_ATTENTION_REMOVED, {0, 2}, {-1, -1}},
+    {"fitted", 6, 0, 0, BDPT_ATTENTION_FITTED, {1, 3}, {-1, -1}},
+    {"both", 7, 1, BDPT_ATTN_NORM, BDPT_ATTENTION_REMOVED, {1, 3}, {2, 3}}};
   size_t i;
   if (!fixture_open(&ctx, "tests/fixtures/merge.safetensors")) return;
   for (i = 0; i < sizeof cases / sizeof cases[0]; i++) torch_case(&cases[i]);
@@ -308,7 +308,7 @@ TEST(batches_and_threads) {
   bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   bdpt_real *images = normals(SEVEN * PIXELS, 4), want[SEVEN * 5], got[SEVEN * 5], none[SEVEN * 5];
   int i, threads = ctx.threads;
-  c.block[1].attention = BDPT_REMOVED;
+  c.block[1].attention = BDPT_ATTENTION_REMOVED;
   m = small_model(&ctx, &c);
   bdpt_predict(m, t, SEVEN, images, none);
   m->config.merge = 6;
@@ -483,7 +483,7 @@ TEST(published_costs) {
   CHECK_CLOSE(gmacs("deit_tiny_patch16_224", 16), 0.6, 0.05);
   /* Two blocks by hand: 50 tokens, 40 after the first merging, 30 after the second. */
   c.depth = 2;
-  c.block[1].attention = BDPT_REMOVED;
+  c.block[1].attention = BDPT_ATTENTION_REMOVED;
   bdpt_cost(&ctx, &c, &whole);
   c.merge = 10;
   bdpt_cost(&ctx, &c, &merged);

@@ -228,6 +228,7 @@ TEST(recovery_rows) {
   int i, bad = 0, e;
   char before[17], after[17];
   memset(&o, 0, sizeof o);
+  o.start = BDPT_START_PAPER;
   o.recipe = make_recipe(7);
   o.marks = 2;
   o.mark[0] = 1;
@@ -242,7 +243,7 @@ TEST(recovery_rows) {
     bdpt_trainer *t;
     copy = bdpt_model_clone(m);
     bdpt_prune(copy, i / DEPTH, i % DEPTH);
-    bad += rows[i].type != i / DEPTH || rows[i].layer != i % DEPTH;
+    bad += rows[i].layer.type != (bdpt_type)(i / DEPTH) || rows[i].layer.block != i % DEPTH;
     bad += rows[i].before != score(m) || rows[i].at_once != score(copy);
     t = bdpt_trainer_create(copy, NULL, &train, &r);
     for (e = 0; e < 2; e++) {
@@ -295,7 +296,8 @@ TEST(collect_design) {
     {12, 10}, {12, 9}, {12, 8}, {12, 7}, {12, 6}, {12, 5}, {12, 4}, {11, 11}, {11, 10}, {10, 10},
     {10, 9}, {9, 9}};
   bdpt_map_collect_options o;
-  int now[2] = {12, 12}, k, type = 0, bad = 0;
+  int now[2] = {12, 12}, k, bad = 0;
+  bdpt_type type = BDPT_ATTENTION;
   memset(&o, 0, sizeof o);
   CHECK(bdpt_map_collect_count(12, NULL) == 18);
   o.most = 8;
@@ -321,6 +323,7 @@ static bdpt_map_collect_options collect_options(void) {
   bdpt_map_collect_options o;
   int t, l;
   memset(&o, 0, sizeof o);
+  o.start = BDPT_START_PAPER;
   o.recipe = make_recipe(1);
   o.most = 2;
   o.rounds = 1;
@@ -432,6 +435,7 @@ TEST(search_turns) {
 static bdpt_search_options search_options(void) {
   bdpt_search_options o;
   memset(&o, 0, sizeof o);
+  o.start = BDPT_START_PAPER;
   o.recipe = make_recipe(0);
   o.recipe.epochs = 4;
   o.remove[BDPT_ATTENTION] = 1;
@@ -456,12 +460,12 @@ TEST(search_rigged) {
   CHECK(bdpt_search(m, &train, &held, &o, &h, &out) == BDPT_OK);
   CHECK(disorder == 0 && reports == 20); /* 4 epochs of 5 steps */
   CHECK(out.removed == 3);
-  CHECK(out.type[0] == BDPT_ACTIVATION && out.layer[0] == 2);
-  CHECK(out.type[1] == BDPT_ATTENTION && out.layer[1] == 1);
-  CHECK(out.type[2] == BDPT_ACTIVATION && out.layer[2] == 1);
-  CHECK(m->config.block[2].activation == BDPT_REMOVED);
-  CHECK(m->config.block[1].activation == BDPT_REMOVED);
-  CHECK(m->config.block[1].attention == BDPT_REMOVED);
+  CHECK(out.layer[0].type == BDPT_ACTIVATION && out.layer[0].block == 2);
+  CHECK(out.layer[1].type == BDPT_ATTENTION && out.layer[1].block == 1);
+  CHECK(out.layer[2].type == BDPT_ACTIVATION && out.layer[2].block == 1);
+  CHECK(m->config.block[2].mlp_state != BDPT_MLP_KEPT);
+  CHECK(m->config.block[1].mlp_state != BDPT_MLP_KEPT);
+  CHECK(m->config.block[1].attention == BDPT_ATTENTION_REMOVED);
   CHECK(bdpt_removed(&m->config, 0) == 1 && bdpt_removed(&m->config, 1) == 2);
   CHECK_CLOSE(out.importance[BDPT_ACTIVATION][0], 7, 1e-4);
   bdpt_model_free(m);
@@ -478,11 +482,11 @@ TEST(search_details) {
   bdpt_trainer *t;
   int i, smallest = 0;
   for (i = 0; i < DEPTH; i++) { /* a single candidate, whatever its importance */
-    memset(o.candidate, 0, sizeof o.candidate);
-    o.candidate[BDPT_ATTENTION][i] = 1;
+    memset(&o.candidates, 0, sizeof o.candidates);
+    bdpt_layers_add(&o.candidates, BDPT_ATTENTION, i);
     bdpt_model_assign(m, copy);
     CHECK(bdpt_search(m, &train, &held, &o, NULL, &out) == BDPT_OK);
-    CHECK(out.type[1] == BDPT_ATTENTION && out.layer[1] == i);
+    CHECK(out.layer[1].type == BDPT_ATTENTION && out.layer[1].block == i);
   }
   CHECK(out.importance[0][0] != 0 && out.importance[1][0] != 0);
 
@@ -496,7 +500,7 @@ TEST(search_details) {
   for (i = 1; i < DEPTH; i++) {
     if (*copy->importance[1][i].data < *copy->importance[1][smallest].data) smallest = i;
   }
-  CHECK(out.layer[0] == smallest);
+  CHECK(out.layer[0].block == smallest);
   bdpt_trainer_free(t);
 
   /* With nothing to remove a search is a training run with the scalars on, averaged weights too. */
@@ -509,7 +513,7 @@ TEST(search_details) {
   CHECK(bdpt_train(copy, NULL, &train, NULL, &r, NULL, NULL) == BDPT_OK);
   CHECK(same_weights(m, copy));
   o = search_options();
-  o.candidate[BDPT_ATTENTION][2] = 1;
+  bdpt_layers_add(&o.candidates, BDPT_ATTENTION, 2);
 
   q = search_options();
   memset(q.stage, 0, sizeof q.stage);
@@ -559,8 +563,9 @@ TEST(certificate) {
   CHECK(bdpt_fuse_certified(m, &held, &c) == BDPT_OK);
   CHECK(c.fused == 2 && c.images == 20 && c.agree + c.near_ties == 20);
   CHECK(c.difference > 0 && c.difference < BDPTI_FUSE_BOUND);
-  CHECK(m->config.block[0].mlp_form == BDPT_FUSED && m->config.block[2].mlp_form == BDPT_FUSED);
-  CHECK(m->config.block[1].mlp_form == BDPT_PAIR);
+  CHECK(m->config.block[0].mlp_state == BDPT_MLP_FUSED &&
+        m->config.block[2].mlp_state == BDPT_MLP_FUSED);
+  CHECK(m->config.block[1].mlp_state <= BDPT_MLP_LINEAR);
   CHECK_HAS(m->certificate, "2 MLPs fused");
   CHECK_HAS(m->certificate, "of 20 images");
   CHECK(score(m) == score(copy));
@@ -638,6 +643,7 @@ TEST(stage2_by_hand) {
 static bdpt_two_stage_options two_stage_options(void) {
   bdpt_two_stage_options o;
   memset(&o, 0, sizeof o);
+  o.start = BDPT_START_PAPER;
   o.budget = 2;
   o.collect = collect_options();
   o.map.max_degree = 1;
@@ -671,7 +677,7 @@ TEST(two_stages) {
   bdpt_search(copy, &train, &held, &o.search, NULL, &found);
   CHECK(memcmp(&found, &out.search, sizeof found) == 0);
   bdpt_model_assign(copy, dense);
-  for (j = 0; j < 2; j++) bdpt_prune(copy, found.type[j], found.layer[j]);
+  for (j = 0; j < 2; j++) bdpt_prune(copy, found.layer[j].type, found.layer[j].block);
   bdpt_stage2(copy, dense, &train, &held, &o.finetune, NULL, NULL, &end);
   CHECK(same_weights(copy, m));
   CHECK(out.stage2.recovered.loss == end.recovered.loss);
@@ -716,6 +722,7 @@ static bdpt_status run_disparity(bdpt_hooks *h) {
 static bdpt_status run_recovery(bdpt_hooks *h) {
   bdpt_recovery_options o;
   memset(&o, 0, sizeof o);
+  o.start = BDPT_START_PAPER;
   o.recipe = make_recipe(1);
   return bdpt_recovery(subject, &train, &held, &o, h, r_rows);
 }
@@ -830,6 +837,7 @@ TEST(states_refused) {
   bdpt_clear_error(&ctx);
   subject = keep;
   memset(&o, 0, sizeof o);
+  o.start = BDPT_START_PAPER;
   o.recipe = make_recipe(1);
   o.recipe.lr = 1e-3;
   CHECK(bdpt_recovery(subject, &train, &held, &o, &h, r_rows) == BDPT_E_STATE);

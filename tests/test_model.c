@@ -344,12 +344,12 @@ TEST(published_counts) {
   bdpt_cost(&ctx, &c, &r);
   CHECK(r.params == 86859496);
   bdpt_config_named(&ctx, "deit_base_distilled_patch16_224", &c);
-  for (i = 0; i < 5; i++) c.block[attn[i]].attention = BDPT_REMOVED;
+  for (i = 0; i < 5; i++) c.block[attn[i]].attention = BDPT_ATTENTION_REMOVED;
   bdpt_cost(&ctx, &c, &r);
   CHECK(r.params == 75526352);
   for (i = 0; i < 5; i++) {
-    c.block[act[i]].activation = BDPT_REMOVED;
-    c.block[act[i]].mlp_form = BDPT_FUSED;
+    c.block[act[i]].mlp_state = BDPT_MLP_LINEAR;
+    c.block[act[i]].mlp_state = BDPT_MLP_FUSED;
   }
   bdpt_cost(&ctx, &c, &r);
   CHECK(r.params == 54867152);
@@ -461,8 +461,8 @@ TEST(uneven_blocks) {
   memset(&x, 0, sizeof x);
   c.image = 4; c.patch = 2; c.width = 6; c.heads = 2; c.depth = 4; c.classes = 3; c.mlp = 5;
   c.block[0].heads = 3; c.block[0].head_dim = 5; c.block[0].mlp = 1; c.block[0].scale = 0.7;
-  c.block[1].attention = BDPT_FITTED;
-  c.block[2].activation = BDPT_REMOVED; c.block[2].mlp_form = BDPT_MLP_FITTED;
+  c.block[1].attention = BDPT_ATTENTION_FITTED;
+  c.block[2].mlp_state = BDPT_MLP_LINEAR; c.block[2].mlp_state = BDPT_MLP_FITTED;
   c.block[3].heads = 1; c.block[3].head_dim = 1; c.block[3].mlp = 13;
   uneven = bdpt_model_create(&ctx, &c, 3);
   if (!CHECK(uneven != NULL)) return;

@@ -488,10 +488,11 @@ static void check_structure(const bdpt_model *m, size_t count) {
   }
   for (i = 0; i < c->depth; i++) {
     const bdpt_block *b = &c->block[i];
-    int gone = b->activation == BDPT_REMOVED;
-    blocks += b->attention == BDPT_KEPT;
-    gelus -= b->mlp_form == BDPT_PAIR && !gone;
-    gelus -= gone && (c->extra_gelu == 2 || (c->extra_gelu == 1 && b->attention != BDPT_KEPT));
+    int gone = b->mlp_state != BDPT_MLP_KEPT;
+    blocks += b->attention == BDPT_ATTENTION_KEPT;
+    gelus -= b->mlp_state <= BDPT_MLP_LINEAR && !gone;
+    gelus -=
+        gone && (c->extra_gelu == 2 || (c->extra_gelu == 1 && b->attention != BDPT_ATTENTION_KEPT));
   }
   CHECK(unused == 0);
   CHECK(attentions == blocks);
@@ -579,20 +580,20 @@ TEST(removed) {
       for (fused = 0; fused < 2; fused++) {
         bdpt_config c = small();
         c.attn_form = form, c.extra_gelu = gelu;
-        c.block[0].attention = BDPT_REMOVED;
-        c.block[1].attention = BDPT_REMOVED;
-        c.block[1].activation = c.block[2].activation = BDPT_REMOVED;
-        c.block[2].mlp_form = fused ? BDPT_FUSED : BDPT_PAIR;
+        c.block[0].attention = BDPT_ATTENTION_REMOVED;
+        c.block[1].attention = BDPT_ATTENTION_REMOVED;
+        c.block[1].mlp_state = BDPT_MLP_LINEAR;
+        c.block[2].mlp_state = fused ? BDPT_MLP_FUSED : BDPT_MLP_LINEAR;
         check_config(&c);
       }
 }
 
 TEST(fitted) {
   bdpt_config c = small();
-  c.block[0].attention = BDPT_FITTED;
-  c.block[1].mlp_form = BDPT_MLP_FITTED;
+  c.block[0].attention = BDPT_ATTENTION_FITTED;
+  c.block[1].mlp_state = BDPT_MLP_FITTED;
   check_config(&c);
-  c.block[0].mlp_form = BDPT_MLP_FITTED;
+  c.block[0].mlp_state = BDPT_MLP_FITTED;
   c.distilled = 1;
   check_config(&c);
 }
@@ -602,9 +603,9 @@ TEST(everything_gone) {
   bdpt_config c = small();
   int l;
   for (l = 0; l < 3; l++) {
-    c.block[l].attention = BDPT_REMOVED;
-    c.block[l].activation = BDPT_REMOVED;
-    c.block[l].mlp_form = BDPT_FUSED;
+    c.block[l].attention = BDPT_ATTENTION_REMOVED;
+    c.block[l].mlp_state = BDPT_MLP_LINEAR;
+    c.block[l].mlp_state = BDPT_MLP_FUSED;
   }
   check_config(&c);
 }

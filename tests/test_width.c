@@ -144,8 +144,9 @@ TEST(a_plan_by_hand) {
   o.ratio[BDPT_HIDDEN] = 0.125; /* one unit; the other layer stays whole, though 3 would fit */
   planned(&c, &o, "1111" "-111" "111111" "1111" "111111");
   o = make_options(0.5, 0.5, 0.5, 0.5);
-  c.block[0].attention = BDPT_REMOVED; /* no heads to give; the quantiles are those of the rest */
-  c.block[1].activation = BDPT_REMOVED;
+  c.block[0].attention =
+      BDPT_ATTENTION_REMOVED; /* no heads to give; the quantiles are those of the rest */
+  c.block[1].mlp_state = BDPT_MLP_LINEAR;
   planned(&c, &o, "1-1-" "-1-1" "111111" "1111" "----1-");
 }
 
@@ -216,8 +217,8 @@ TEST(taylor_by_differences) {
   char before[17], after[17];
   c.width = 6, c.depth = 3, c.distilled = 1;
   c.block[2] = c.block[1];
-  c.block[1].mlp_form = BDPT_FUSED;
-  c.block[2].attention = BDPT_REMOVED;
+  c.block[1].mlp_state = BDPT_MLP_FUSED;
+  c.block[2].attention = BDPT_ATTENTION_REMOVED;
   m = model_of(&ctx, &c, 5);
   units = bdpt_width_units(&m->config);
   CHECK(units == 6 + 3 * 10);
@@ -768,7 +769,7 @@ TEST(saved_and_loaded) {
   for (l = 0; l < 3; l++) {
     const bdpt_block *x = &m->config.block[l], *y = &n->config.block[l];
     CHECK(x->heads == y->heads && x->head_dim == y->head_dim && x->mlp == y->mlp);
-    CHECK(x->scale == y->scale && x->attention == y->attention && x->mlp_form == y->mlp_form);
+    CHECK(x->scale == y->scale && x->attention == y->attention && x->mlp_state == y->mlp_state);
   }
   CHECK(n->config.block[1].head_dim < 6 || n->config.block[2].head_dim < 4);
   bdpt_model_free(m);
@@ -829,11 +830,15 @@ TEST(a_trainer_follows) {
 
 /* ---- BoundaryDPT+ ---------------------------------------------------------------------------- */
 
+static int same_layer(bdpt_layer a, bdpt_layer b) { return a.type == b.type && a.block == b.block; }
+
 static bdpt_plus_options make_plus(int order) {
   bdpt_plus_options o;
   memset(&o, 0, sizeof o);
   o.order = order;
-  o.which[BDPT_ATTENTION][1] = o.which[BDPT_ACTIVATION][0] = o.which[BDPT_ACTIVATION][2] = 1;
+  o.layers.blocks[BDPT_ATTENTION] = 2;  /* block 1 */
+  o.layers.blocks[BDPT_ACTIVATION] = 5; /* blocks 0 and 2 */
+  o.depth.start = BDPT_START_PAPER;
   o.width = make_options(0.5, 0.5, 0.5, 0.25);
   o.between = make_recipe(1);
   o.depth.finetune = make_recipe(2);
@@ -874,7 +879,7 @@ TEST(plus_depth_first) {
   CHECK(r.steps == 2 && r.count == 3 && r.step[0].removed[0] == 1 && r.step[0].removed[1] == 2);
   CHECK(!r.step[0].narrowed && r.step[1].narrowed && r.step[1].removed[1] == 0);
   CHECK(macs_of(&m->config) <= o.width.budget && macs_of(&m->config) > 0.8 * o.width.budget);
-  CHECK(bdpt_removed(&m->config, 0) == 1 && m->config.block[0].mlp_form == BDPT_FUSED);
+  CHECK(bdpt_removed(&m->config, 0) == 1 && m->config.block[0].mlp_state == BDPT_MLP_FUSED);
   CHECK(m->parent[0] != 0);
   CHECK_HAS(m->certificate, "2 MLPs fused"); /* in the first step */
   bdpt_model_free(m);
@@ -926,8 +931,8 @@ TEST(plus_in_turns) {
   o.rounds = 3;
   o.width.target = BDPT_TO_MACS;
   final = dense->config; /* what is measured against: the layers gone, the width whole */
-  final.block[1].attention = BDPT_REMOVED;
-  final.block[0].mlp_form = final.block[2].mlp_form = BDPT_FUSED;
+  final.block[1].attention = BDPT_ATTENTION_REMOVED;
+  final.block[0].mlp_state = final.block[2].mlp_state = BDPT_MLP_FUSED;
   end = macs_of(&final);
   o.width.budget = budget = 0.5 * end;
   CHECK(bdpt_plus(m, &train, &held, &o, NULL, &r) == BDPT_OK && r.steps == 3);
@@ -948,7 +953,7 @@ TEST(plus_finds_the_layers) {
   bdpt_search_result found;
   bdpt_two_stage_result *both = (bdpt_two_stage_result *)calloc(1, sizeof *both);
   int i;
-  memset(o.which, 0, sizeof o.which);
+  memset(&o.layers, 0, sizeof o.layers);
   o.width = make_options(0, 0, 0, 0);
   o.depth.collect.recipe = o.depth.search.recipe = make_recipe(1);
   for (i = 0; i < 3; i++) o.depth.search.stage[i] = 1;
@@ -968,9 +973,9 @@ TEST(plus_finds_the_layers) {
   o.depth.search.start = o.depth.start;
   CHECK(bdpt_search(n, &train, &held, &o.depth.search, NULL, &found) == BDPT_OK);
   CHECK(memcmp(&found, &r.found.search, sizeof found) == 0 && r.found.point_count == 0);
-  for (i = 0; i < 3; i++) CHECK(r.type[i] == found.type[i] && r.layer[i] == found.layer[i]);
+  for (i = 0; i < 3; i++) CHECK(same_layer(r.layer[i], found.layer[i]));
   CHECK(bdpt_removed(&m->config, 0) == 1 && bdpt_removed(&m->config, 1) == 2);
-  CHECK(m->config.block[found.layer[0]].mlp_form == BDPT_MLP_FITTED);
+  CHECK(m->config.block[found.layer[0].block].mlp_state == BDPT_MLP_FITTED);
   free(both);
   bdpt_model_free(m);
   bdpt_model_free(n);
@@ -999,14 +1004,14 @@ TEST(plus_errors) {
   o.rounds = 17;
   plus_refused(m, &o, "plus: order 2 is not 0 (depth first), 1 (width first) or 2 (in turns), or "
                "17 rounds are not between 1 and 16");
-  memset(&o.which, 0, sizeof o.which);
+  memset(&o.layers, 0, sizeof o.layers);
   memset(&o.width, 0, sizeof o.width);
   o.rounds = 0;
   plus_refused(m, &o, "plus: neither layers nor width to remove");
   CHECK(bdpt_prune(m, BDPT_ATTENTION, 1) == BDPT_OK);
   o = make_plus(BDPT_DEPTH_FIRST);
   plus_refused(m, &o, "plus: the attention of block 1 is already removed");
-  o.which[BDPT_ATTENTION][1] = 0;
+  o.layers.blocks[BDPT_ATTENTION] = 0;
   o.width.ratio[2] = 2;
   plus_refused(m, &o, "width: a share of 2 of the heads is not in [0,1]");
   o.width.ratio[2] = 0.5;
