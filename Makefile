@@ -10,11 +10,11 @@ OPENMP  := $(shell printf 'int main(void){return 0;}\n' | $(CC) -fopenmp -x c - 
              2>/dev/null && echo -fopenmp)
 FLAGS    = -std=c99 $(WARN) $(CFLAGS) $(OPENMP)
 PREFIX  ?= /usr/local
-PARTS   := $(wildcard examples/*.h)
+PARTS   := $(wildcard examples/tool/*.h examples/tool/*/*.h)
+LESSON  := examples/compass.h
 SHARED  := $(addprefix tests/,test.h fixture.h networks.h stripes.h)
 TOOL    := build/boundarydpt
-LESSONS := $(patsubst examples/%.c,build/%,$(filter-out examples/boundarydpt.c examples/weave.c, \
-             $(wildcard examples/*.c)))
+LESSONS := $(patsubst examples/%.c,build/%,$(filter-out examples/weave.c,$(wildcard examples/*.c)))
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 # Tests of the library run a second time in double precision, where the bounds are tight.
 DOUBLE  := $(filter-out test_generate test_report test_onnx test_images test_reproduce \
@@ -36,10 +36,10 @@ all: $(TOOL) $(LESSONS)
 build:
 	@mkdir -p build
 
-$(TOOL): examples/boundarydpt.c $(PARTS) boundarydpt.h | build
+$(TOOL): examples/tool/boundarydpt.c $(PARTS) boundarydpt.h | build
 	$(CC) $(FLAGS) $< -o $@ -lm
 
-$(LESSONS): build/%: examples/%.c $(PARTS) boundarydpt.h | build
+$(LESSONS): build/%: examples/%.c $(LESSON) boundarydpt.h | build
 	$(CC) $(FLAGS) $< -o $@ -lm
 
 $(FLOATS): build/test_%: tests/test_%.c $(SHARED) $(PARTS) boundarydpt.h | build

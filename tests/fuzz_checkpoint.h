@@ -1,7 +1,7 @@
 /* The two fuzz targets of .pth files differ in their corpus and in what they let through. */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
-#include "../examples/checkpoint.h"
+#include "../examples/tool/files/checkpoint.h"
 #include "fuzz.h"
 
 /* Loads the bytes as a network. */

@@ -41,7 +41,7 @@ static void mem_free(void *p) { mem_give(NULL, p, 0); }
 #define malloc mem_malloc
 #define calloc mem_calloc
 #define free mem_free
-#include "../examples/checkpoint.h"
+#include "../examples/tool/files/checkpoint.h"
 #undef malloc
 #undef calloc
 #undef free

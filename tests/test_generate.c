@@ -1,7 +1,7 @@
 /* Tests of the generated data set: labels, bytes, files, a checksum that freezes every pixel. */
 #include <stdint.h>
 #include <stdlib.h>
-#include "../examples/generate.h"
+#include "../examples/tool/pictures/generate.h"
 #include "test.h"
 
 #ifdef _OPENMP

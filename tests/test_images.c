@@ -1,13 +1,13 @@
-/* Pictures from files (examples/images.h), folders of them as data (folder.h, input.h), and what is
+/* Pictures from files (pictures/images.h), folders of them as data (folder.h, input.h), and what is
  * in them (classify.h). PNG and JPEG are looked at if stb_image.h is installed; else the sentence
  * that says how to get it is. Works in build/test_images.d/. */
 #define _POSIX_C_SOURCE 200809L
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
-#include "../examples/classify.h"
-#include "../examples/export.h"
-#include "../examples/info.h"
-#include "../examples/input.h"
+#include "../examples/tool/commands/classify.h"
+#include "../examples/tool/files/export.h"
+#include "../examples/tool/commands/info.h"
+#include "../examples/tool/input.h"
 #include "test.h"
 
 #define WORK "build/test_images.d"

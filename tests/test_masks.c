@@ -1,4 +1,4 @@
-/* What `boundarydpt segment` is made of (examples/segment.h, png.h and the scenes of generate.h):
+/* What `boundarydpt segment` is made of (commands/segment.h, png.h and the scenes of generate.h):
  * drawn scenes, masks from files and their complaints, cutting, learning with a stop in between,
  * scores by hand, the answer's pixels against bdpt_upsample, overlays, and PNG read back by a
  * reader of its own. Files go to build/test_masks.d. */
@@ -7,7 +7,7 @@
 #endif
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
-#include "../examples/segment.h"
+#include "../examples/tool/commands/segment.h"
 #include "test.h"
 
 static bdpt_context ctx;

@@ -9,7 +9,7 @@
  * tests/check_onnx.py does the same with ONNX's own checker and ONNX Runtime. */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
-#include "../examples/onnx.h"
+#include "../examples/tool/files/onnx.h"
 #include "test.h"
 
 /* -------------------------------------------------------------------------------------------------

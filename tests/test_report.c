@@ -5,7 +5,7 @@
  */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
-#include "../examples/report.h"
+#include "../examples/tool/report/report.h"
 #include "test.h"
 
 static const char *const sample = "tests/vectors/report_sample.jsonl";

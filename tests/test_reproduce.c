@@ -7,7 +7,7 @@
 #include "../boundarydpt.h"
 #include "test.h"
 
-#include "../examples/reproduce.h"
+#include "../examples/tool/study/reproduce.h"
 
 #define PLACE "build/test_reproduce.recipe"
 

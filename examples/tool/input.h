@@ -15,10 +15,10 @@
 #ifndef INPUT_H
 #define INPUT_H
 
-#include "checkpoint.h"
+#include "files/checkpoint.h"
 #include "cli.h"
-#include "folder.h"
-#include "generate.h"
+#include "pictures/folder.h"
+#include "pictures/generate.h"
 
 #define INPUT_GENERATED "build/generated"
 enum { INPUT_TRAIN = 1, INPUT_TEST = 2 };

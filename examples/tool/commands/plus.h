@@ -16,7 +16,7 @@
 #ifndef PLUS_H
 #define PLUS_H
 
-#include "input.h"
+#include "../input.h"
 #include "run.h"
 
 typedef struct plus_options {

@@ -20,7 +20,7 @@
 #ifndef BASELINES_H
 #define BASELINES_H
 
-#include "cli.h"
+#include "../cli.h"
 
 enum { BASELINE_BATCH = 16 };
 

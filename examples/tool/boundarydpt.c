@@ -22,17 +22,17 @@
 #define _POSIX_C_SOURCE 200809L /* isatty, mkdir, clock_gettime */
 #endif
 #define BOUNDARYDPT_IMPLEMENTATION
-#include "../boundarydpt.h"
+#include "../../boundarydpt.h"
 
-#include "classify.h"
+#include "commands/classify.h"
 #include "cli.h"
-#include "export.h"
-#include "info.h"
+#include "files/export.h"
+#include "commands/info.h"
 #include "input.h"
-#include "plus.h"
-#include "run.h"
-#include "reproduce.h"
-#include "segment.h"
+#include "commands/plus.h"
+#include "commands/run.h"
+#include "study/reproduce.h"
+#include "commands/segment.h"
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 

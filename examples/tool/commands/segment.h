@@ -20,10 +20,10 @@
 #ifndef SEGMENT_H
 #define SEGMENT_H
 
-#include "cli.h"
-#include "input.h"
-#include "png.h"
-#include "record.h"
+#include "../cli.h"
+#include "../input.h"
+#include "../pictures/png.h"
+#include "../record.h"
 
 enum { SEGMENT_WHY = 1900, SEGMENT_GENERATED = 4000, SEGMENT_TESTED = 200, SEGMENT_MOST = 255 };
 #define SEGMENT_LEAST 0.6 /* the smallest part of a side that a random crop shows */

@@ -12,7 +12,7 @@
 #ifndef INFO_H
 #define INFO_H
 
-#include "cli.h"
+#include "../cli.h"
 
 enum { INFO_BAR = 26 };
 

@@ -22,9 +22,9 @@
 #ifndef RUN_H
 #define RUN_H
 
-#include "input.h"
-#include "record.h"
-#include "report.h"
+#include "../input.h"
+#include "../record.h"
+#include "../report/report.h"
 
 enum { RUN_DENSE, RUN_PRUNED, RUN_RECOVERED, RUN_FUSED, RUN_NETWORKS };
 static const char *const run_network[RUN_NETWORKS] = {"dense", "pruned", "recovered", "fused"};

@@ -33,7 +33,7 @@
 #define REPRODUCE_H
 
 #include "baselines.h"
-#include "run.h"
+#include "../commands/run.h"
 
 enum { STUDY_PARTS = 13, STUDY_NAME = 500 };
 

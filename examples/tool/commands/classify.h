@@ -8,8 +8,8 @@
 #ifndef CLASSIFY_H
 #define CLASSIFY_H
 
-#include "cli.h"
-#include "images.h"
+#include "../cli.h"
+#include "../pictures/images.h"
 
 enum { CLASSIFY_BATCH = 32, CLASSIFY_TOP = 5 };
 

@@ -13,7 +13,7 @@
 #ifndef EXPORT_H
 #define EXPORT_H
 
-#include "cli.h"
+#include "../cli.h"
 #include "onnx.h"
 
 enum { EXPORT_TIMM = 0, EXPORT_HF = 1 };
