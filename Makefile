@@ -6,8 +6,8 @@ CC      ?= cc
 CXX     ?= c++
 CFLAGS  ?= -O2
 WARN    := -Wall -Wextra -Wpedantic -Wconversion -Wshadow
-OPENMP  := $(shell printf 'int main(void){return 0;}\n' | $(CC) -fopenmp -x c - -o /dev/null \
-             2>/dev/null && echo -fopenmp)
+OPENMP  := $(shell printf 'int main(void){return 0;}\n' | $(CC) -fopenmp -include omp.h -x c - \
+             -o /dev/null 2>/dev/null && echo -fopenmp)
 FLAGS    = -std=c99 $(WARN) $(CFLAGS) $(OPENMP)
 PREFIX  ?= /usr/local
 PARTS   := $(wildcard examples/tool/*.h examples/tool/*/*.h)

@@ -1066,8 +1066,14 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
 #define BDPTI_THREADS 0
 #define BDPTI_OMP(x)
 #endif
-#ifdef __FAST_MATH__
-#error "boundarydpt.h: compile without -ffast-math: NaN checks and exact results depend on it"
+#if !defined(__cplusplus) && !defined(_MSC_VER) && \
+  (!defined(__STDC_VERSION__) || __STDC_VERSION__ < 199901L)
+#error "boundarydpt.h: written in C99: compile it with -std=c99 or later"
+#endif
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(_M_FP_FAST) || \
+  (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
+#error "boundarydpt.h: compile without -ffast-math, its parts -ffinite-math-only and \
+-funsafe-math-optimizations, and /fp:fast: exp and the checks for NaN would be wrong"
 #endif
 
 /* A private function: static, and silent when a configuration does not use it. */
@@ -1390,6 +1396,7 @@ BDPTI_FN double bdpti_beta(bdpt_rng *r, double a, double b) {
 #ifndef BDPT_ONLY_SAFETENSORS
 static const struct bdpti_isa *bdpti_isa_select(int wanted);
 static const char *bdpti_isa_label(const struct bdpti_isa *isa);
+static int bdpti_isa_sound(const struct bdpti_isa *isa);
 #endif
 
 BDPT_API bdpt_status bdpt_init(bdpt_context *ctx) {
@@ -1402,6 +1409,10 @@ BDPT_API bdpt_status bdpt_init(bdpt_context *ctx) {
   if (ctx->threads == 0) ctx->threads = 1; /* without OpenMP */
 #ifndef BDPT_ONLY_SAFETENSORS
   ctx->isa = bdpti_isa_select(ctx->isa_wanted);
+  if (!bdpti_isa_sound(ctx->isa)) {
+    return bdpti_fail(ctx, BDPT_E_STATE, "exp(-3) or the check for NaN is wrong: compile without "
+                      "options like -funsafe-math-optimizations");
+  }
 #endif
   return BDPT_OK;
 }
@@ -3225,8 +3236,8 @@ BDPT_API size_t bdpt_model_bytes(const bdpt_config *config) {
   bdpt_tensor p;
   int i;
   for (i = 0; i < BDPT_SLOTS_FIXED + config->depth * BDPT_SLOTS_BLOCK; i++) { /* no gradients */
-    bdpti_set_shape(&p, bdpti_slot_shape(config, i, shape), shape);
-    if (bdpti_slot_used(config, i)) total += p.count * sizeof(bdpt_real);
+    const int fits = bdpti_set_shape(&p, bdpti_slot_shape(config, i, shape), shape);
+    if (fits && bdpti_slot_used(config, i)) total += p.count * sizeof(bdpt_real);
   }
   return total;
 }
@@ -6909,7 +6920,8 @@ BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
   h[2] = (uint64_t)t->batch + ((uint64_t)t->per_epoch << 32);
   bdpti_digest(&h[0], c->eps);
   for (i = 0; i < 8; i++) bdpti_digest(&h[0], whole[i]);
-  for (i = 0; i < 6; i++) bdpti_digest(&h[0], i < 3 ? c->mean[i] : c->std[i - 3]);
+  for (i = 0; i < 3; i++) bdpti_digest(&h[0], c->mean[i]);
+  for (i = 0; i < 3; i++) bdpti_digest(&h[0], c->std[i]);
   for (i = 0; i < c->depth; i++) { /* blocks may differ */
     const bdpt_block *b = &c->block[i];
     bdpti_digest(&h[0], b->scale);
@@ -9622,6 +9634,9 @@ BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path, int 
 #pragma GCC target("avx2,fma")
 #endif
 #pragma GCC optimize("fp-contract=fast")
+#if BDPTI_VECTORS && __FLT_EVAL_METHOD__ == 1 /* s390x: floats beside vectors stay floats */
+#pragma GCC optimize("excess-precision=fast")
+#endif
 #endif
 
 /* A vector, the same bytes as integers, and the vector as it may stand in an array: at any address,
@@ -10129,9 +10144,11 @@ BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, con
     BDPTI_PREFETCH_FAR(next);
     next += next_step;
   }
-  BDPTI_UNROLL for (i = 0; i < rows && bias; i++) { /* one for all rows */
-    left[i] += BDPTI_LOAD(bias, BDPTI_WHOLE);
-    if (width > 1) right[i] += BDPTI_LOAD(bias + BDPTI_LANES, BDPTI_WHOLE);
+  if (bias) {
+    BDPTI_UNROLL for (i = 0; i < rows; i++) { /* one for all rows */
+      left[i] += BDPTI_LOAD(bias, BDPTI_WHOLE);
+      if (width > 1) right[i] += BDPTI_LOAD(bias + BDPTI_LANES, BDPTI_WHOLE);
+    }
   }
   BDPTI_UNROLL for (i = 0; i < rows; i++, c += c_row) {
     if (add) left[i] += BDPTI_LOAD(add, BDPTI_WHOLE); /* residual stream, or C itself */
@@ -10864,6 +10881,22 @@ static const bdpti_isa *bdpti_isa_select(int wanted) {
 }
 
 static const char *bdpti_isa_label(const bdpti_isa *isa) { return isa ? isa->name : "none"; }
+
+/* Some compilers leave no macro of the options that break arithmetic, so each context tries: such a
+ * compiler drops the adding of 1.5 * 2^23 from exp, or takes x - x for 0 whatever x is. */
+static int bdpti_isa_sound(const bdpti_isa *isa) {
+  bdpt_real x[2] = {-3, 1000}, y[2];
+  bdpti_span s;
+  memset(&s, 0, sizeof s);
+  s.x = x;
+  s.u = y;
+  isa->exp(&s, 0, 2); /* y = exp(-3), inf */
+  s.x = y;
+  x[0] = x[1] = y[1] - y[1]; /* NaN */
+  if (!(fabs((double)y[0] - 0.0497870684) < 1e-8) || isa->not_finite(&s, 0, 2) == 0) return 0;
+  s.x = x;
+  return isa->not_finite(&s, 0, 2) != 0;
+}
 
 /* 15.9  Sharing out
  *
