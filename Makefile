@@ -12,7 +12,7 @@ FLAGS    = -std=c99 $(WARN) $(CFLAGS) $(OPENMP)
 PREFIX  ?= /usr/local
 PARTS   := $(wildcard examples/tool/*.h examples/tool/*/*.h)
 LESSON  := examples/compass.h
-SHARED  := $(addprefix tests/,test.h fixture.h networks.h stripes.h)
+SHARED  := $(addprefix tests/,test.h fixture.h networks.h stripes.h kernels.h)
 TOOL    := build/boundarydpt
 LESSONS := $(patsubst examples/%.c,build/%,$(filter-out examples/weave.c,$(wildcard examples/*.c)))
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))

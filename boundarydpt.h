@@ -1935,19 +1935,45 @@ typedef struct bdpti_pairing {
   bdpt_real *count; size_t count_row;                 /* patches that each token stands for */
 } bdpti_pairing;
 
-/* What the kernels over rows and elements read and write; each uses the fields it needs. */
-typedef struct bdpti_span {
-  const bdpt_real *x, *y, *z;                         /* read */
-  bdpt_real *u, *v, *w;                               /* written */
+/* The kernels over rows and elements each have a struct of arguments. A NULL output is not wanted;
+ * `add` 1 adds to the gradient that is written. */
+typedef struct bdpti_norm_args {
   size_t width;                                       /* D, the length of a row */
-  const bdpt_real *gamma, *beta, *mean, *rstd;        /* [D] [D] [R] [R] */
-  bdpt_real a, b, c, d, e, f, g;                      /* constants */
-  int accumulate;                                     /* u += instead of u = */
-} bdpti_span;
+  const bdpt_real *x, *gamma, *beta; bdpt_real eps;   /* [R,D] [D] [D] */
+  bdpt_real *y, *mean, *rstd;                         /* [R,D] [R] [R]; backward reads mean, rstd */
+  const bdpt_real *dy; bdpt_real *dx; int add;
+} bdpti_norm_args;
 
-typedef void (*bdpti_kernel)(const bdpti_span *s, size_t begin, size_t end);    /* a run of items */
-typedef double (*bdpti_reducer)(const bdpti_span *s, size_t begin, size_t end); /* one sum */
-typedef void (*bdpti_partial)(const bdpti_span *s, size_t begin, size_t end, bdpt_real *sums);
+typedef struct bdpti_soft {
+  size_t width;
+  const bdpt_real *x;                                 /* [R,D] */
+  bdpt_real *y, *lse;                                 /* [R,D] [R]; backward reads y */
+  const bdpt_real *dy; bdpt_real *dx; int add;
+} bdpti_soft;
+
+typedef struct bdpti_pointwise {                      /* out = f(x,y) of one element each */
+  const bdpt_real *x, *y;
+  bdpt_real a, b;                                     /* of a x + b y */
+  bdpt_real *out; int add;
+} bdpti_pointwise;
+
+typedef struct bdpti_samples { /* out = y + factor[sample] x; y may be NULL */
+  size_t width;                                       /* numbers of a sample */
+  const bdpt_real *factor, *x, *y;
+  bdpt_real *out;
+} bdpti_samples;
+
+typedef struct bdpti_columns { size_t width; const bdpt_real *x; } bdpti_columns; /* [R,D] */
+typedef struct bdpti_inner { const bdpt_real *x, *y, *less; } bdpti_inner; /* sum x (y - less) */
+
+typedef struct bdpti_adamw_args {
+  double lr, beta1, beta2, eps, decay, step;          /* step counts from 1 */
+  bdpt_real *p, *m, *v; const bdpt_real *g;           /* parameter, moments, gradient */
+} bdpti_adamw_args;
+
+typedef void (*bdpti_kernel)(const void *args, size_t begin, size_t end);    /* a run of items */
+typedef double (*bdpti_reducer)(const void *args, size_t begin, size_t end); /* one sum */
+typedef void (*bdpti_partial)(const void *args, size_t begin, size_t end, bdpt_real *sums);
 typedef void (*bdpti_task)(const bdpti_heads *h, size_t begin, size_t end, bdpt_real *work);
 typedef void (*bdpti_matcher)(const bdpti_pairing *m, size_t image, bdpt_real *work,
                               bdpt_real *score, size_t *best);
@@ -1976,9 +2002,7 @@ typedef struct bdpti_isa {
 #define BDPTI_QUERIES_BACK ((size_t)72) /* more: each block passes over dK and dV */
 
 /* What the engine room does for this chapter; each function is explained in >>kernels. */
-BDPTI_FN void bdpti_adamw(bdpt_context *ctx, size_t n, double lr, double beta1, double beta2,
-                          double eps, double decay, double step, bdpt_real *p, const bdpt_real *g,
-                          bdpt_real *m, bdpt_real *v);
+BDPTI_FN void bdpti_adamw(bdpt_context *ctx, size_t n, const bdpti_adamw_args *s);
 BDPTI_FN int bdpti_all_finite(bdpt_context *ctx, size_t n, const bdpt_real *x);
 BDPTI_FN bdpt_status bdpti_attention_bwd(bdpt_context *ctx, size_t images, size_t tokens,
                                          size_t heads, size_t size, bdpt_real scale,
@@ -1994,27 +2018,18 @@ BDPTI_FN bdpt_status bdpti_column_sum(bdpt_context *ctx, size_t rows, size_t wid
 BDPTI_FN void bdpti_gelu_bwd(bdpt_context *ctx, size_t n, const bdpt_real *z, const bdpt_real *dy,
                              bdpt_real *dz, int accumulate);
 BDPTI_FN void bdpti_gelu_fwd(bdpt_context *ctx, size_t n, const bdpt_real *z, bdpt_real *y);
-BDPTI_FN bdpt_status bdpti_layernorm_bwd(bdpt_context *ctx, size_t rows, size_t width,
-                                         const bdpt_real *x, const bdpt_real *gamma,
-                                         const bdpt_real *mean, const bdpt_real *rstd,
-                                         const bdpt_real *dy, bdpt_real *dx, int accumulate,
+BDPTI_FN bdpt_status bdpti_layernorm_bwd(bdpt_context *ctx, size_t rows, const bdpti_norm_args *s,
                                          bdpt_real *dgamma, bdpt_real *dbeta);
-BDPTI_FN void bdpti_layernorm_fwd(bdpt_context *ctx, size_t rows, size_t width, const bdpt_real *x,
-                                  const bdpt_real *gamma, const bdpt_real *beta, bdpt_real eps,
-                                  bdpt_real *y, bdpt_real *mean, bdpt_real *rstd);
+BDPTI_FN void bdpti_layernorm_fwd(bdpt_context *ctx, size_t rows, const bdpti_norm_args *s);
 BDPTI_FN bdpt_status bdpti_matmul(bdpt_context *ctx, const bdpti_gemm *given);
 BDPTI_FN double bdpti_mix_dm(bdpt_context *ctx, size_t n, const bdpt_real *dy, const bdpt_real *f,
                              const bdpt_real *r);
 BDPTI_FN void bdpti_mix_fwd(bdpt_context *ctx, size_t n, bdpt_real m, const bdpt_real *f,
                             const bdpt_real *r, bdpt_real *y);
 BDPTI_FN size_t bdpti_prepack(const bdpt_context *ctx, const bdpti_gemm *given, bdpt_real *out);
-BDPTI_FN void bdpti_sample_axpy(bdpt_context *ctx, size_t samples, size_t stride,
-                                const bdpt_real *factor, const bdpt_real *x, const bdpt_real *y,
-                                bdpt_real *out);
-BDPTI_FN void bdpti_softmax_bwd(bdpt_context *ctx, size_t rows, size_t width, const bdpt_real *y,
-                                const bdpt_real *dy, bdpt_real *dx, int accumulate);
-BDPTI_FN void bdpti_softmax_fwd(bdpt_context *ctx, size_t rows, size_t width, const bdpt_real *x,
-                                bdpt_real *y, bdpt_real *lse);
+BDPTI_FN void bdpti_sample_axpy(bdpt_context *ctx, size_t count, const bdpti_samples *s);
+BDPTI_FN void bdpti_softmax_bwd(bdpt_context *ctx, size_t rows, const bdpti_soft *s);
+BDPTI_FN void bdpti_softmax_fwd(bdpt_context *ctx, size_t rows, const bdpti_soft *s);
 BDPTI_FN double bdpti_sum_squares(bdpt_context *ctx, size_t n, const bdpt_real *x);
 BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost);
 
@@ -2031,6 +2046,39 @@ BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost);
  * read two arrays and write a third. The patch embedding (6.8) is a linear of rows made from an
  * image, and an MLP (6.3) is two linears, so all of them share the products below.
  */
+
+/* Linear in plain numbers, size = {R, I, O}. The plain forms of this chapter are for reading, and
+ * for the tests, which hold the engine room to them; a network never calls them. */
+BDPTI_FN void bdpti_linear_plain(const size_t size[3], const double *x, const double *w,
+                                 const double *b, double *y) {
+  size_t r, o, i;
+  for (r = 0; r < size[0]; r++) {
+    for (o = 0; o < size[2]; o++) {
+      double sum = b[o];
+      for (i = 0; i < size[1]; i++) sum += x[r * size[1] + i] * w[o * size[1] + i];
+      y[r * size[2] + o] = sum;
+    }
+  }
+}
+
+/* Each y[r,o] is a sum of products x[r,i] w[o,i], so a change of w[o,i] moves it by x[r,i], a
+ * change of x[r,i] by w[o,i], and one of b[o] by 1. The chain rule adds these up over all that
+ * x[r,i] or w[o,i] had a part in: every output o of the row, every row r of the batch. */
+BDPTI_FN void bdpti_linear_plain_back(const size_t size[3], const double *x, const double *w,
+                                      const double *dy, double *dx, double *dw, double *db) {
+  size_t r, o, i;
+  for (r = 0; r < size[0]; r++) {
+    for (o = 0; o < size[2]; o++) {
+      double g = dy[r * size[2] + o];
+      db[o] += g;
+      for (i = 0; i < size[1]; i++) {
+        dx[r * size[1] + i] += g * w[o * size[1] + i];
+        dw[o * size[1] + i] += g * x[r * size[1] + i];
+      }
+    }
+  }
+}
+
 BDPTI_FN bdpti_gemm bdpti_affine(const bdpt_tensor *w, size_t rows, const bdpt_real *x) {
   bdpti_gemm g; /* y[R,O] = x[R,I] W^T[I,O] */
   memset(&g, 0, sizeof g);
@@ -2111,6 +2159,20 @@ BDPTI_FN void bdpti_linear_back(bdpt_tape *t, bdpti_node *n) {
                     bdpti_grad(t, n->in[0]));
 }
 
+/* The arguments of a layer norm: the first three inputs of its node are x, gamma and beta. */
+BDPTI_FN bdpti_norm_args bdpti_norm_args_of(const bdpti_node *n, bdpt_real *mean, bdpt_real *rstd) {
+  bdpti_norm_args s;
+  memset(&s, 0, sizeof s);
+  s.width = bdpti_last_axis(n->in[0]);
+  s.x = n->in[0]->data;
+  s.gamma = n->in[1]->data;
+  s.beta = n->in[2]->data;
+  s.eps = (bdpt_real)n->number;
+  s.mean = mean;
+  s.rstd = rstd;
+  return s;
+}
+
 /* 6.3  The MLP                                                                            >>mlp
  *   math      y = x + W2 s + b2,  s = GELU(z),  z = W1 v + b1,  v = LN(x)
  *   shape     x[...,D] gamma[D] beta[D] W1[F,D] b1[F] W2[D,F] b2[D] -> y[...,D]; saves mean[R],
@@ -2134,8 +2196,9 @@ BDPTI_FN void bdpti_mlp_hidden(bdpt_tape *t, bdpti_node *n, bdpt_real *v, bdpt_r
   const bdpt_tensor *x = n->in[0];
   const size_t rows = bdpti_rows(x);              /* R */
   bdpti_gemm g = bdpti_affine(n->in[3], rows, v); /* v W1^T */
-  bdpti_layernorm_fwd(t->ctx, rows, bdpti_last_axis(x), x->data, n->in[1]->data, n->in[2]->data,
-                      (bdpt_real)n->number, v, n->saved[1], n->saved[1] + rows);
+  bdpti_norm_args norm = bdpti_norm_args_of(n, n->saved[1], n->saved[1] + rows);
+  norm.y = v;
+  bdpti_layernorm_fwd(t->ctx, rows, &norm);
   g.bias = n->in[4]->data; /* b1[F] */
   g.c = z;                 /* z may be s: then GELU(z) replaces it */
   g.gelu = s;
@@ -2188,6 +2251,7 @@ BDPTI_FN void bdpti_mlp_back(bdpt_tape *t, bdpti_node *n) {
   bdpt_real *v = bdpti_buffer_take(t, rows * d), *dgamma, *dbeta;              /* v = LN(x) again */
   bdpti_target none = {NULL, 0}, dv = {bdpti_buffer_take(t, rows * d), 0}, dx; /* dv is fresh */
   int again = t->mode != BDPT_TAPE_RECORD; /* z was not kept */
+  bdpti_norm_args norm;
   bdpti_gemm g;
   if (!s || !dz || !v || !dv.to) return; /* no memory: the context knows */
   bdpti_mlp_hidden(t, n, v, again ? s : NULL, NULL); /* z where s will be */
@@ -2207,21 +2271,63 @@ BDPTI_FN void bdpti_mlp_back(bdpt_tape *t, bdpti_node *n) {
   dx = bdpti_grad(t, x); /* dy by now; LN's part is added */
   dgamma = bdpti_grad_sum(t, n->in[1]);
   dbeta = bdpti_grad_sum(t, n->in[2]);
-  bdpti_layernorm_bwd(t->ctx, rows, d, x->data, n->in[1]->data, n->saved[1], n->saved[1] + rows,
-                      dv.to, dx.to, dx.add, dgamma, dbeta);
+  norm = bdpti_norm_args_of(n, n->saved[1], n->saved[1] + rows);
+  norm.dy = dv.to;
+  norm.dx = dx.to;
+  norm.add = dx.add;
+  bdpti_layernorm_bwd(t->ctx, rows, &norm, dgamma, dbeta);
   bdpti_buffer_release(t, s); /* all four serve the next block */
   bdpti_buffer_release(t, dz);
   bdpti_buffer_release(t, v);
   bdpti_buffer_release(t, dv.to);
 }
 
-/* 6.4  Layer norm: math and kernels in >>layernorm
+/* 6.4  Layer norm                                                                     >>layernorm
+ *   math      y = gamma xh + beta,  xh = (x - mean) rstd,  rstd = 1 / sqrt(var + eps), var biased
  *   shape     x[...,D] gamma[D] beta[D] -> y[...,D]; saves mean[R], rstd[R]
+ *   backward  g = gamma dy;  dx = rstd (g - mean(g) - xh mean(g xh));
+ *             dgamma += sum_R dy xh;  dbeta += sum_R dy
+ *   source    Ba et al. 2016, eq. 3; timm has eps = 1e-6
  *   check     tests/test_ops.c torch_linear_norm_gelu_softmax; gradients_dense
  */
+
+/* One row in plain numbers; returns rstd. */
+BDPTI_FN double bdpti_layernorm_plain(size_t d, const double *x, const double *gamma,
+                                      const double *beta, double eps, double *xh, double *y) {
+  double mean = 0, var = 0, rstd;
+  size_t j;
+  for (j = 0; j < d; j++) mean += x[j] / (double)d;
+  for (j = 0; j < d; j++) var += (x[j] - mean) * (x[j] - mean) / (double)d;
+  rstd = 1 / sqrt(var + eps);
+  for (j = 0; j < d; j++) {
+    xh[j] = (x[j] - mean) * rstd;
+    y[j] = gamma[j] * xh[j] + beta[j];
+  }
+  return rstd;
+}
+
+/* A change of x[j] reaches xh[i] on three ways: directly, if i is j, by rstd; through the mean,
+ * which it moves by 1/D, by -rstd/D; and through the deviation, by -rstd xh[i] xh[j] / D, because d
+ * rstd/d x[j] = -rstd^2 xh[j] / D. Weighted with g[i] = dy[i] gamma[i] and summed over i, they are
+ * the three terms of dx[j]. The rows of a batch add to dgamma and dbeta. */
+BDPTI_FN void bdpti_layernorm_plain_back(size_t d, const double *xh, double rstd,
+                                         const double *gamma, const double *dy,
+                                         double *const grad[3]) { /* dx, dgamma, dbeta */
+  double g = 0, gx = 0; /* means of g and of g xh */
+  size_t j;
+  for (j = 0; j < d; j++) {
+    g += gamma[j] * dy[j] / (double)d;
+    gx += gamma[j] * dy[j] * xh[j] / (double)d;
+    grad[1][j] += dy[j] * xh[j];
+    grad[2][j] += dy[j];
+  }
+  for (j = 0; j < d; j++) grad[0][j] += rstd * (gamma[j] * dy[j] - g - xh[j] * gx);
+}
+
 BDPT_API bdpt_tensor *bdpt_layernorm(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *gamma,
                                      bdpt_tensor *beta, double eps) {
   bdpti_node *n;
+  bdpti_norm_args s;
   size_t rows, d;
   if (!x || !gamma || !beta) return NULL;
   rows = bdpti_rows(x); /* R */
@@ -2230,20 +2336,37 @@ BDPT_API bdpt_tensor *bdpt_layernorm(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *
     return bdpti_misfit(t, "layer norm", x, gamma, beta, "the last axes differ");
   }
   n = bdpti_save(t, bdpti_record_like(t, BDPTI_OP_layernorm, x, gamma, beta), rows, rows);
-  if (n) bdpti_layernorm_fwd(t->ctx, rows, d, x->data, gamma->data, beta->data, (bdpt_real)eps,
-                             n->out.data, n->saved[0], n->saved[1]);
+  if (!n) return NULL;
+  n->number = eps;
+  s = bdpti_norm_args_of(n, n->saved[0], n->saved[1]);
+  s.y = n->out.data;
+  bdpti_layernorm_fwd(t->ctx, rows, &s);
   return bdpti_out(n);
 }
 
 BDPTI_FN void bdpti_layernorm_back(bdpt_tape *t, bdpti_node *n) {
-  bdpt_tensor *x = n->in[0], *gamma = n->in[1];
+  bdpt_tensor *x = n->in[0];
+  bdpti_norm_args s = bdpti_norm_args_of(n, n->saved[0], n->saved[1]);
   bdpti_target dx = bdpti_grad(t, x);
-  bdpt_real *dgamma = bdpti_grad_sum(t, gamma), *dbeta = bdpti_grad_sum(t, n->in[2]);
-  bdpti_layernorm_bwd(t->ctx, bdpti_rows(x), bdpti_last_axis(x), x->data, gamma->data, n->saved[0],
-                      n->saved[1], n->out.grad, dx.to, dx.add, dgamma, dbeta);
+  bdpt_real *dgamma = bdpti_grad_sum(t, n->in[1]), *dbeta = bdpti_grad_sum(t, n->in[2]);
+  s.dy = n->out.grad;
+  s.dx = dx.to;
+  s.add = dx.add;
+  bdpti_layernorm_bwd(t->ctx, bdpti_rows(x), &s, dgamma, dbeta);
 }
 
-/* 6.5  GELU, element by element: math and kernels in >>gelu */
+/* 6.5  GELU, element by element                                                           >>gelu
+ *   math      y = z Phi(z);  dy/dz = Phi(z) + z phi(z);  Phi, phi: the normal distribution and its
+ *             density, Phi(z) = erfc(-z / sqrt 2) / 2, phi(z) = exp(-z^2 / 2) / sqrt(2 pi)
+ *   source    Hendrycks and Gimpel 2016; the product rule, since Phi' = phi
+ *   check     tests/test_kernels.c; tests/test_ops.c torch_linear_norm_gelu_softmax
+ */
+BDPTI_FN double bdpti_gelu_plain(double z) { return 0.5 * z * erfc(z * -0.70710678118654752440); }
+
+BDPTI_FN double bdpti_gelu_slope_plain(double z) {
+  return 0.5 * erfc(z * -0.70710678118654752440) + z * exp(-0.5 * z * z) * 0.39894228040143267794;
+}
+
 BDPT_API bdpt_tensor *bdpt_gelu(bdpt_tape *t, bdpt_tensor *x) {
   bdpti_node *n = bdpti_record_like(t, BDPTI_OP_gelu, x, NULL, NULL);
   if (n) bdpti_gelu_fwd(t->ctx, x->count, x->data, n->out.data);
@@ -2255,26 +2378,117 @@ BDPTI_FN void bdpti_gelu_back(bdpt_tape *t, bdpti_node *n) {
   if (dx.to) bdpti_gelu_bwd(t->ctx, n->out.count, n->in[0]->data, n->out.grad, dx.to, dx.add);
 }
 
-/* 6.6  Softmax over the last axis: math and kernels in >>softmax */
+/* 6.6  Softmax over the last axis                                                      >>softmax
+ *   math      y = exp(x - max x) / sum exp(x - max x);  lse = max x + log sum exp(x - max x)
+ *   backward  dx = y (dy - sum(dy y))
+ *   check     tests/test_ops.c torch_linear_norm_gelu_softmax
+ *
+ * With the maximum subtracted nothing overflows and the sum is at least 1.
+ */
+
+/* One row in plain numbers; returns its log-sum-exp. */
+BDPTI_FN double bdpti_softmax_plain(size_t n, const double *x, double *y) {
+  double top = x[0], sum = 0;
+  size_t j;
+  for (j = 1; j < n; j++) top = fmax(top, x[j]);
+  for (j = 0; j < n; j++) sum += exp(x[j] - top);
+  for (j = 0; j < n; j++) y[j] = exp(x[j] - top) / sum;
+  return top + log(sum);
+}
+
+/* dy[i]/dx[j] is y[i] (1 - y[i]) for i = j and -y[i] y[j] else: an output grows at the cost of the
+ * others. Summed over i with the weights dy[i], that is y[j] dy[j] - y[j] sum(dy y). */
+BDPTI_FN void bdpti_softmax_plain_back(size_t n, const double *y, const double *dy, double *dx) {
+  double dot = 0;
+  size_t j;
+  for (j = 0; j < n; j++) dot += dy[j] * y[j];
+  for (j = 0; j < n; j++) dx[j] += y[j] * (dy[j] - dot);
+}
+
+BDPTI_FN bdpti_soft bdpti_soft_of(const bdpt_tensor *x, bdpt_real *y, bdpt_real *lse) {
+  bdpti_soft s;
+  memset(&s, 0, sizeof s);
+  s.width = x ? bdpti_last_axis(x) : 0;
+  s.x = x ? x->data : NULL;
+  s.y = y;
+  s.lse = lse;
+  return s;
+}
+
 BDPT_API bdpt_tensor *bdpt_softmax(bdpt_tape *t, bdpt_tensor *x) {
   bdpti_node *n = bdpti_record_like(t, BDPTI_OP_softmax, x, NULL, NULL);
-  if (n) bdpti_softmax_fwd(t->ctx, bdpti_rows(x), bdpti_last_axis(x), x->data, n->out.data, NULL);
+  bdpti_soft s = bdpti_soft_of(x, n ? n->out.data : NULL, NULL);
+  if (n) bdpti_softmax_fwd(t->ctx, bdpti_rows(x), &s);
   return bdpti_out(n);
 }
 
 BDPTI_FN void bdpti_softmax_back(bdpt_tape *t, bdpti_node *n) {
   const bdpt_tensor *y = &n->out;
   bdpti_target dx = bdpti_grad(t, n->in[0]); /* dx = y (dy - sum(dy y)) */
-  if (!dx.to) return;                        /* x wants no gradient */
-  bdpti_softmax_bwd(t->ctx, bdpti_rows(y), bdpti_last_axis(y), y->data, y->grad, dx.to, dx.add);
+  bdpti_soft s = bdpti_soft_of(y, y->data, NULL);
+  s.dy = y->grad;
+  s.dx = dx.to;
+  s.add = dx.add;
+  if (dx.to) bdpti_softmax_bwd(t->ctx, bdpti_rows(y), &s); /* else x wants no gradient */
 }
 
-/* 6.7  Attention: math and kernels in >>attention
+/* 6.7  Attention                                                                     >>attention
+ *   math      S = scale Q K^T;  P = softmax over rows of S;  O = P V
  *   shape     qkv[B,N,3hd] -> y[B,N,hd]; saves the log-sum-exp of every row, [B,h,N]
+ *   backward  dV = P^T dO;  dP = dO V^T;  dS = P (dP - D), D_i = sum_j dP_ij P_ij;
+ *             dQ = scale dS K;  dK = scale dS^T Q
+ *   source    Vaswani et al. 2017, eq. 1
  *   check     tests/test_ops.c torch_attention; gradients_structured, by differences
+ *
+ * Every token asks every other one how much it concerns it. The answer S_ij is the product of query
+ * i and key j; the softmax turns a row of answers into shares, and the output of token i is the mix
+ * of all values with these shares.
  *
  * With count[B,count_row], keys that each key stands for, there is no backward pass (7.6).
  */
+
+/* One head of one image in plain numbers: qkv = {Q, K, V}, each [N,d]; keeps P[N,N]; o[N,d]. */
+BDPTI_FN void bdpti_attention_plain(size_t n, size_t d, double scale, const double *const qkv[3],
+                                    double *p, double *o) {
+  size_t i, j, e;
+  for (i = 0; i < n; i++) { /* a query */
+    double *row = p + i * n;
+    for (j = 0; j < n; j++) { /* a key */
+      for (e = 0, row[j] = 0; e < d; e++) row[j] += scale * qkv[0][i * d + e] * qkv[1][j * d + e];
+    }
+    bdpti_softmax_plain(n, row, row);
+    for (e = 0; e < d; e++) o[i * d + e] = 0;
+    for (j = 0; j < n; j++) {
+      for (e = 0; e < d; e++) o[i * d + e] += row[j] * qkv[2][j * d + e];
+    }
+  }
+}
+
+/* O = P V is a product, so dV and dP follow as for >>linear; the softmax turns a row of dP into one
+ * of dS; and S = scale Q K^T is a product again. `row` has room for 2N numbers. */
+BDPTI_FN void bdpti_attention_plain_back(const size_t size[2], double scale,
+                                         const double *const qkv[3], const double *p,
+                                         const double *dout, double *row, double *const dqkv[3]) {
+  const size_t n = size[0], d = size[1];
+  double *dp = row, *ds = row + n;
+  size_t i, j, e;
+  for (i = 0; i < n; i++) {
+    for (j = 0; j < n; j++) {
+      for (e = 0, dp[j] = ds[j] = 0; e < d; e++) {
+        dp[j] += dout[i * d + e] * qkv[2][j * d + e];
+        dqkv[2][j * d + e] += p[i * n + j] * dout[i * d + e];
+      }
+    }
+    bdpti_softmax_plain_back(n, p + i * n, dp, ds);
+    for (j = 0; j < n; j++) {
+      for (e = 0; e < d; e++) {
+        dqkv[0][i * d + e] += scale * ds[j] * qkv[1][j * d + e];
+        dqkv[1][j * d + e] += scale * ds[j] * qkv[0][i * d + e];
+      }
+    }
+  }
+}
+
 BDPTI_FN bdpt_tensor *bdpti_attend(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale,
                                    const bdpt_real *count, size_t count_row) {
   size_t shape[3], h = (size_t)heads, d;
@@ -2519,6 +2733,7 @@ BDPTI_FN void bdpti_scale_back(bdpt_tape *t, bdpti_node *n) {
  * At rate 0 the operation is its input: nothing is recorded and nothing is drawn.
  */
 BDPT_API bdpt_tensor *bdpt_drop_path(bdpt_tape *t, bdpt_tensor *x, double rate, bdpt_rng *rng) {
+  bdpti_samples s;
   bdpti_node *n;
   size_t b, batch;
   if (!x || rate == 0) return x;
@@ -2533,15 +2748,25 @@ BDPT_API bdpt_tensor *bdpt_drop_path(bdpt_tape *t, bdpt_tensor *x, double rate, 
     n->saved[0][b] = (bdpt_real)(bdpti_uniform(rng) < rate ? 0 : 1 / (1 - rate));
   }
   n->index = batch ? x->count / batch : 0; /* numbers of a sample */
-  bdpti_sample_axpy(t->ctx, batch, n->index, n->saved[0], x->data, NULL, n->out.data);
+  s.width = n->index;
+  s.factor = n->saved[0];
+  s.x = x->data;
+  s.y = NULL;
+  s.out = n->out.data;
+  bdpti_sample_axpy(t->ctx, batch, &s);
   return &n->out;
 }
 
 BDPTI_FN void bdpti_drop_path_back(bdpt_tape *t, bdpti_node *n) {
+  bdpti_samples s;
   bdpti_target dx = bdpti_grad(t, n->in[0]);
   if (!dx.to) return;
-  bdpti_sample_axpy(t->ctx, n->out.shape[0], n->index, n->saved[0], n->out.grad,
-                    dx.add ? dx.to : NULL, dx.to);
+  s.width = n->index;
+  s.factor = n->saved[0];
+  s.x = n->out.grad;
+  s.y = dx.add ? dx.to : NULL;
+  s.out = dx.to;
+  bdpti_sample_axpy(t->ctx, n->out.shape[0], &s);
 }
 
 /* 6.13  Masked mix and the straight-through scalar                                         >>mix
@@ -2778,6 +3003,7 @@ BDPT_API bdpt_tensor *bdpt_pixel_loss(bdpt_tape *t, bdpt_tensor *z, const int *l
   size_t one = 1, k, r, rows, counted = 0, classes;
   int i, team;
   double loss = 0;
+  bdpti_soft s;
   bdpti_node *n;
   if (!z || !label) return NULL;
   if (z->count == 0) return bdpti_misfit(t, "pixel loss", z, NULL, NULL, "no pixel or no class");
@@ -2792,7 +3018,8 @@ BDPT_API bdpt_tensor *bdpt_pixel_loss(bdpt_tape *t, bdpt_tensor *z, const int *l
   n = bdpti_record(t, BDPTI_OP_pixel_loss, 1, &one, z, NULL, NULL, NULL);
   n = bdpti_save(t, n, z->count, rows); /* p, then dz; log-sum-exp */
   if (!n) return NULL;
-  bdpti_softmax_fwd(t->ctx, rows, classes, z->data, n->saved[0], n->saved[1]);
+  s = bdpti_soft_of(z, n->saved[0], n->saved[1]);
+  bdpti_softmax_fwd(t->ctx, rows, &s);
   team = bdpti_team(t->ctx, (double)z->count);
   (void)team;
   BDPTI_OMP(omp parallel for num_threads(team) schedule(static) private(k))
@@ -4087,6 +4314,7 @@ BDPTI_FN bdpt_status bdpti_trainer_finish(bdpt_trainer *t, double loss) {
   double lr = bdpt_schedule(r, (double)now->step / (double)t->per_epoch);
   bdpt_real factor = (bdpt_real)bdpti_clip_factor(norm, r->clip), decay = (bdpt_real)r->ema;
   size_t step = (size_t)now->step; /* its number, from 0 */
+  bdpti_adamw_args move = {lr, r->beta1, r->beta2, r->adam_eps, 0, 0, NULL, NULL, NULL, NULL};
   int i, live, slots = t->model->slots, depth = t->model->config.depth;
   if (!(loss - loss == 0) || !(norm - norm == 0)) {
     return bdpti_fail(t->ctx, BDPT_E_NUMERIC, "train: epoch %zu, step %zu: the loss is %g, the "
@@ -4104,9 +4332,13 @@ BDPTI_FN bdpt_status bdpti_trainer_finish(bdpt_trainer *t, double loss) {
     if (!live) continue;
     if (k >= 0) now->disparity[k / depth][k % depth] += fabs((double)p->grad[0]); /* |dL/dm| */
     if (factor < 1 && k < 0) bdpti_axpby(t->ctx, p->count, factor, p->grad, 0, NULL, p->grad);
-    bdpti_adamw(t->ctx, p->count, lr, r->beta1, r->beta2, r->adam_eps, /* w, g, m, v at the end */
-                decays ? r->weight_decay : 0, (double)++now->age[i], p->data, p->grad, m,
-                m + p->count);
+    move.decay = decays ? r->weight_decay : 0;
+    move.step = (double)++now->age[i];
+    move.p = p->data;
+    move.g = p->grad;
+    move.m = m; /* both moments stand one after the other */
+    move.v = m + p->count;
+    bdpti_adamw(t->ctx, p->count, &move);
     if (decay > 0) bdpti_axpby(t->ctx, p->count, decay, average, 1 - decay, p->data, average);
   }
   now->step++;
@@ -9887,7 +10119,7 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(normal)(BDPTI_VEC z, BDPTI_VEC *density) {
 }
 #endif
 
-/* GELU                                                                                    >>gelu
+/* GELU, as >>gelu has it
  *
  *   math      GELU(z) = z Phi(z)
  *   backward  dz = dy (Phi(z) + z phi(z)),  phi the density
@@ -10344,14 +10576,13 @@ static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t 
   }
 }
 
-/* 15.4  Attention                                                                     >>attention
+/* 15.4  Attention in blocks of queries
  *
- *   math      S = scale Q K^T;  P = softmax over rows of S;  O = P V;  lse_i = log sum_j exp S_ij
+ *   math      bdpti_attention_plain and its backward form; lse_i = log sum_j exp S_ij
  *   shape     qkv[B,N,3,h,d] -> out[B,N,h,d], lse[B,h,N]
- *   backward  P = exp(S - lse);  dV = P^T dO;  dP = dO V^T;  D_i = sum_j dO_ij O_ij;
- *             dS = scale P (dP - D);  dQ = dS K;  dK = dS^T Q
- *   source    Vaswani et al. 2017, eq. 1; lse and D after Dao et al. 2022, section 3.1 and alg. 4
- *   check     tests/test_kernels.c attention: against loops in double, any N and d
+ *   backward  P = exp(S - lse) again;  D_i = sum_j dO_ij O_ij, the same sum as over dP_ij P_ij
+ *   source    lse and D after Dao et al. 2022, section 3.1 and alg. 4
+ *   check     tests/test_kernels.c attention: any N and d
  *
  * One task is one head of one image, and all it touches fits the second cache. Q, K and V are read
  * where the qkv product left them, as strided operands; nothing is permuted. A block of queries at
@@ -10586,20 +10817,18 @@ static void BDPTI_V(match)(const bdpti_pairing *m, size_t image, bdpt_real *work
   }
 }
 
-/* 15.5  Layer normalisation                                                           >>layernorm
+/* 15.5  Layer normalisation
  *
- *   math      y = gamma xh + beta,  xh = (x - mean) rstd,  rstd = 1 / sqrt(var + eps), var biased
+ *   math      bdpti_layernorm_plain and its backward form (>>layernorm), for rows begin .. end
  *   shape     x[R,D] gamma[D] beta[D] -> y[R,D]; keeps mean[R] rstd[R]
- *   backward  g = gamma dy;  dx = rstd (g - mean(g) - xh mean(g xh));
- *             dgamma += sum_R dy xh;  dbeta += sum_R dy
- *   source    Ba et al. 2016, eq. 3; timm has eps = 1e-6
  *   check     tests/test_kernels.c layernorm: also rows with mean 1000 and deviation 1
  *
  * The variance takes a second walk over the row, which is in cache. E[x^2] - E[x]^2 in one walk
  * loses its digits when the mean is large against the deviation, as it is on residual streams. The
  * backward pass reads x and dy from memory once for dx and for the sums of dgamma and dbeta.
  */
-static void BDPTI_V(layernorm_fwd)(const bdpti_span *s, size_t begin, size_t end) {
+static void BDPTI_V(layernorm_fwd)(const void *args, size_t begin, size_t end) {
+  const bdpti_norm_args *s = (const bdpti_norm_args *)args;
   const size_t n = s->width;
   size_t i, j;
   for (i = begin; i < end; i++) {
@@ -10612,24 +10841,25 @@ static void BDPTI_V(layernorm_fwd)(const bdpti_span *s, size_t begin, size_t end
       BDPTI_VEC v = BDPTI_V(keep)(BDPTI_LOAD(x + j, n - j) - mean, n - j, BDPTI_SPLAT(0));
       square += v * v;
     }
-    rstd = (bdpt_real)(1 / sqrt((double)(BDPTI_V(total)(square) / (bdpt_real)n + s->a)));
+    rstd = (bdpt_real)(1 / sqrt((double)(BDPTI_V(total)(square) / (bdpt_real)n + s->eps)));
     for (j = 0; j < n; j += BDPTI_LANES) { /* third: y */
       BDPTI_VEC v = (BDPTI_LOAD(x + j, n - j) - mean) * rstd * BDPTI_LOAD(s->gamma + j, n - j);
-      BDPTI_STORE(s->u + i * n + j, n - j, v + BDPTI_LOAD(s->beta + j, n - j));
+      BDPTI_STORE(s->y + i * n + j, n - j, v + BDPTI_LOAD(s->beta + j, n - j));
     }
-    if (s->v) s->v[i] = mean; /* for the backward pass */
-    if (s->w) s->w[i] = rstd;
+    if (s->mean) s->mean[i] = mean; /* for the backward pass */
+    if (s->rstd) s->rstd[i] = rstd;
   }
 }
 
 /* Where x ends inside a vector, xh is anything, but dy and with it g and g xh are zero. */
-static void BDPTI_V(layernorm_bwd)(const bdpti_span *s, size_t begin, size_t end, bdpt_real *sums) {
+static void BDPTI_V(layernorm_bwd)(const void *args, size_t begin, size_t end, bdpt_real *sums) {
+  const bdpti_norm_args *s = (const bdpti_norm_args *)args;
   const size_t n = s->width;
   bdpt_real *dgamma = sums, *dbeta = sums + n;
   size_t i, j;
   memset(sums, 0, 2 * n * sizeof *sums); /* of this chunk of rows */
   for (i = begin; i < end; i++) {
-    const bdpt_real *x = s->x + i * n, *dy = s->y + i * n, mean = s->mean[i];
+    const bdpt_real *x = s->x + i * n, *dy = s->dy + i * n, mean = s->mean[i];
     bdpt_real rstd = s->rstd[i];
     BDPTI_VEC g_sum = BDPTI_SPLAT(0), gx_sum = g_sum; /* sums of g and of g xh */
     bdpt_real g_mean, gx_mean;
@@ -10647,46 +10877,45 @@ static void BDPTI_V(layernorm_bwd)(const bdpti_span *s, size_t begin, size_t end
     /* A single number is its own mean and y does not depend on it. A fused g - g_mean would leave
      * the rounding of g, times 1 / sqrt(eps). */
     if (n == 1) rstd = 0;
-    for (j = 0; s->u && j < n; j += BDPTI_LANES) { /* second walk: dx */
+    for (j = 0; s->dx && j < n; j += BDPTI_LANES) { /* second walk: dx */
       const size_t left = n - j;
       BDPTI_VEC xh = (BDPTI_LOAD(x + j, left) - mean) * rstd;
       BDPTI_VEC g = BDPTI_LOAD(dy + j, left) * BDPTI_LOAD(s->gamma + j, left);
       BDPTI_VEC dx = (g - g_mean - xh * gx_mean) * rstd;
-      if (s->accumulate) dx += BDPTI_LOAD(s->u + i * n + j, left);
-      BDPTI_STORE(s->u + i * n + j, left, dx);
+      if (s->add) dx += BDPTI_LOAD(s->dx + i * n + j, left);
+      BDPTI_STORE(s->dx + i * n + j, left, dx);
     }
   }
 }
 
-/* 15.6  Softmax and log-sum-exp                                                         >>softmax
+/* 15.6  Softmax and log-sum-exp
  *
- *   math      y = exp(x - max x) / sum exp(x - max x);  lse = max x + log sum exp(x - max x)
+ *   math      bdpti_softmax_plain and its backward form (>>softmax), for rows begin .. end
  *   shape     x[R,D] -> y[R,D] and lse[R], either may be absent; y may be x
- *   backward  dx = y (dy - sum(dy y))
  *   check     tests/test_kernels.c softmax: also logits 6000 apart
- *
- * With the maximum subtracted nothing overflows and the sum is at least 1.
  */
-static void BDPTI_V(softmax_fwd)(const bdpti_span *s, size_t begin, size_t end) {
+static void BDPTI_V(softmax_fwd)(const void *args, size_t begin, size_t end) {
+  const bdpti_soft *s = (const bdpti_soft *)args;
   const size_t n = s->width;
   size_t i, j;
   for (i = begin; i < end && n > 0; i++) {
     const bdpt_real *x = s->x + i * n;
-    bdpt_real *y = s->u ? s->u + i * n : NULL, top = BDPTI_V(max_row)(x, n, 1, 0); /* max x */
+    bdpt_real *y = s->y ? s->y + i * n : NULL, top = BDPTI_V(max_row)(x, n, 1, 0); /* max x */
     bdpt_real sum = BDPTI_V(exp_row)(x, y, n, 1, top, 0, NULL); /* y = exp(x - max x) */
     for (j = 0; y && j < n; j += BDPTI_LANES) {
       BDPTI_STORE(y + j, n - j, BDPTI_LOAD(y + j, n - j) * (1 / sum));
     }
-    if (s->v) s->v[i] = top + (bdpt_real)log((double)sum); /* lse */
+    if (s->lse) s->lse[i] = top + (bdpt_real)log((double)sum); /* lse */
   }
 }
 
-static void BDPTI_V(softmax_bwd)(const bdpti_span *s, size_t begin, size_t end) {
+static void BDPTI_V(softmax_bwd)(const void *args, size_t begin, size_t end) {
+  const bdpti_soft *s = (const bdpti_soft *)args;
   const size_t n = s->width;
   size_t i, j;
   for (i = begin; i < end; i++) {
-    const bdpt_real *y = s->x + i * n, *dy = s->y + i * n;
-    bdpt_real *dx = s->u + i * n, dot;
+    const bdpt_real *y = s->y + i * n, *dy = s->dy + i * n;
+    bdpt_real *dx = s->dx + i * n, dot;
     BDPTI_VEC sum = BDPTI_SPLAT(0);
     for (j = 0; j < n; j += BDPTI_LANES) {
       sum += BDPTI_LOAD(y + j, n - j) * BDPTI_LOAD(dy + j, n - j);
@@ -10694,7 +10923,7 @@ static void BDPTI_V(softmax_bwd)(const bdpti_span *s, size_t begin, size_t end) 
     dot = BDPTI_V(total)(sum); /* sum(dy y) */
     for (j = 0; j < n; j += BDPTI_LANES) {
       BDPTI_VEC d = BDPTI_LOAD(y + j, n - j) * (BDPTI_LOAD(dy + j, n - j) - dot); /* y (dy - sum) */
-      if (s->accumulate) d += BDPTI_LOAD(dx + j, n - j);
+      if (s->add) d += BDPTI_LOAD(dx + j, n - j);
       BDPTI_STORE(dx + j, n - j, d);
     }
   }
@@ -10702,19 +10931,20 @@ static void BDPTI_V(softmax_bwd)(const bdpti_span *s, size_t begin, size_t end) 
 
 /* 15.7  The smaller kernels
  *
- * Functions of one element: u = expression of x and y, or u += expression. Sums, scalings, mixtures
- * and moving averages are all a x + b y.
+ * Functions of one element: out = expression of x and y, or out += expression. Sums, scalings,
+ * mixtures and moving averages are all a x + b y.
  */
 #define BDPTI_MAP(name, expression)                                                   \
-  static void BDPTI_V(name)(const bdpti_span *s, size_t begin, size_t end) {          \
+  static void BDPTI_V(name)(const void *args, size_t begin, size_t end) {             \
+    const bdpti_pointwise *s = (const bdpti_pointwise *)args;                         \
     for (; begin < end; begin += BDPTI_LANES) {                                       \
       const size_t n = end - begin;                                                   \
       BDPTI_VEC x = BDPTI_LOAD(s->x + begin, n), r;                                   \
       BDPTI_VEC y = s->y ? BDPTI_LOAD(s->y + begin, n) : BDPTI_SPLAT(0);              \
       r = (expression);                                                               \
       (void)y;                                                                        \
-      if (s->accumulate) r += BDPTI_LOAD(s->u + begin, n);                            \
-      BDPTI_STORE(s->u + begin, n, r);                                                \
+      if (s->add) r += BDPTI_LOAD(s->out + begin, n);                                 \
+      BDPTI_STORE(s->out + begin, n, r);                                              \
     }                                                                                 \
   }
 BDPTI_MAP(exp, BDPTI_V(exp_any)(x))
@@ -10723,45 +10953,50 @@ BDPTI_MAP(gelu_bwd, y * BDPTI_V(gelu_slope)(x))
 BDPTI_MAP(axpby, x * s->a + y * s->b)
 #undef BDPTI_MAP
 
-/* Rows with one factor z[i] each: u = y + z x, or z x without y (drop path). */
-static void BDPTI_V(sample_axpy)(const bdpti_span *s, size_t begin, size_t end) {
+/* Rows with one factor each: out = y + factor x, or factor x without y (drop path). */
+static void BDPTI_V(sample_axpy)(const void *args, size_t begin, size_t end) {
+  const bdpti_samples *s = (const bdpti_samples *)args;
   size_t i, j, n = s->width;
   for (i = begin; i < end; i++) { /* one sample */
     for (j = i * n; j < i * n + n; j += BDPTI_LANES) {
       const size_t left = i * n + n - j;
-      BDPTI_VEC v = BDPTI_LOAD(s->x + j, left) * s->z[i];
+      BDPTI_VEC v = BDPTI_LOAD(s->x + j, left) * s->factor[i];
       if (s->y) v += BDPTI_LOAD(s->y + j, left);
-      BDPTI_STORE(s->u + j, left, v);
+      BDPTI_STORE(s->out + j, left, v);
     }
   }
 }
 
-/* AdamW in one pass over gradient x, parameter u and moments v, w
+/* AdamW in one pass over gradient, parameter and moments
  *
  *   math      p *= 1 - lr wd;  m += (1 - b1)(g - m);  v = b2 v + (1 - b2) g^2;
  *             p -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)
  *   source    Loshchilov and Hutter 2019, alg. 2; order of operations as in torch.optim.AdamW
  *   check     tests/test_kernels.c adamw: against the formula in double
- *
- * Constants: a = 1 - lr wd, b = 1 - b1, c = b2, d = 1 - b2, e = 1 / sqrt(1 - b2^t), f = eps,
- * g = lr / (1 - b1^t), formed in double by the caller.
  */
-static void BDPTI_V(adamw)(const bdpti_span *s, size_t begin, size_t end) {
+static void BDPTI_V(adamw)(const void *args, size_t begin, size_t end) {
+  const bdpti_adamw_args *s = (const bdpti_adamw_args *)args;
+  const bdpt_real kept = (bdpt_real)(1 - s->lr * s->decay), eps = (bdpt_real)s->eps;
+  const bdpt_real new1 = (bdpt_real)(1 - s->beta1), new2 = (bdpt_real)(1 - s->beta2);
+  const bdpt_real old2 = (bdpt_real)s->beta2; /* the moments started from zero: */
+  const bdpt_real grow = (bdpt_real)(1 / sqrt(1 - pow(s->beta2, s->step)));
+  const bdpt_real rate = (bdpt_real)(s->lr / (1 - pow(s->beta1, s->step)));
   size_t i;
   for (i = begin; i < end; i += BDPTI_LANES) {
     const size_t n = end - i;
-    BDPTI_VEC g = BDPTI_LOAD(s->x + i, n), m = BDPTI_LOAD(s->v + i, n), v = BDPTI_LOAD(s->w + i, n);
-    m = m + (g - m) * s->b;                          /* m += (1 - b1)(g - m) */
-    v = v * s->c + g * g * s->d;                     /* b2 v + (1 - b2) g^2 */
-    g = m / (BDPTI_V(root)(v) * s->e + s->f) * s->g; /* the step */
-    BDPTI_STORE(s->u + i, n, BDPTI_LOAD(s->u + i, n) * s->a - g); /* decayed, then moved */
-    BDPTI_STORE(s->v + i, n, m);
-    BDPTI_STORE(s->w + i, n, v);
+    BDPTI_VEC g = BDPTI_LOAD(s->g + i, n), m = BDPTI_LOAD(s->m + i, n), v = BDPTI_LOAD(s->v + i, n);
+    m = m + (g - m) * new1;
+    v = v * old2 + g * g * new2;
+    g = m / (BDPTI_V(root)(v) * grow + eps) * rate;              /* the step */
+    BDPTI_STORE(s->p + i, n, BDPTI_LOAD(s->p + i, n) * kept - g); /* decayed, then moved */
+    BDPTI_STORE(s->m + i, n, m);
+    BDPTI_STORE(s->v + i, n, v);
   }
 }
 
 /* Column sums, the gradient of a bias: x[R,D] -> sums[D]. */
-static void BDPTI_V(column_sum)(const bdpti_span *s, size_t begin, size_t end, bdpt_real *sums) {
+static void BDPTI_V(column_sum)(const void *args, size_t begin, size_t end, bdpt_real *sums) {
+  const bdpti_columns *s = (const bdpti_columns *)args;
   size_t i, j, n = s->width;
   memset(sums, 0, n * sizeof *sums);
   for (i = begin; i < end; i++) { /* a row onto the sums */
@@ -10773,7 +11008,8 @@ static void BDPTI_V(column_sum)(const bdpti_span *s, size_t begin, size_t end, b
 }
 
 /* sum x (y - z), or sum x y: four running vectors over at most 1024 elements, then double. */
-static double BDPTI_V(dot)(const bdpti_span *s, size_t begin, size_t end) {
+static double BDPTI_V(dot)(const void *args, size_t begin, size_t end) {
+  const bdpti_inner *s = (const bdpti_inner *)args;
   double sum = 0;
   while (begin < end) {
     const size_t stop = end - begin > 1024 ? begin + 1024 : end; /* 1024 numbers */
@@ -10782,7 +11018,7 @@ static double BDPTI_V(dot)(const bdpti_span *s, size_t begin, size_t end) {
     for (l = 0; l < 4; l++) t[l] = BDPTI_SPLAT(0);
     for (; begin < stop; begin += BDPTI_LANES, l++) {
       BDPTI_VEC y = BDPTI_LOAD(s->y + begin, stop - begin);
-      if (s->z) y -= BDPTI_LOAD(s->z + begin, stop - begin);
+      if (s->less) y -= BDPTI_LOAD(s->less + begin, stop - begin);
       t[l & 3] += BDPTI_LOAD(s->x + begin, stop - begin) * y; /* x y or x (y - z) */
     }
     begin = stop;
@@ -10792,7 +11028,8 @@ static double BDPTI_V(dot)(const bdpti_span *s, size_t begin, size_t end) {
 }
 
 /* x - x is 0 for every finite x and NaN for the others, and NaN survives a sum. */
-static double BDPTI_V(not_finite)(const bdpti_span *s, size_t begin, size_t end) {
+static double BDPTI_V(not_finite)(const void *args, size_t begin, size_t end) {
+  const bdpti_inner *s = (const bdpti_inner *)args;
   BDPTI_VEC t = BDPTI_SPLAT(0);
   for (; begin < end; begin += BDPTI_LANES) {
     BDPTI_VEC x = BDPTI_LOAD(s->x + begin, end - begin);
@@ -10909,7 +11146,7 @@ BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost) {
   return worth < 2 ? 1 : worth < ctx->threads ? (int)worth : ctx->threads;
 }
 
-BDPTI_FN void bdpti_each(const bdpt_context *ctx, bdpti_kernel kernel, const bdpti_span *s,
+BDPTI_FN void bdpti_each(const bdpt_context *ctx, bdpti_kernel kernel, const void *args,
                          size_t count, size_t grain, double cost) {
   const size_t grains = (count + grain - 1) / grain; /* the last may be short */
   const int team = bdpti_team(ctx, cost);
@@ -10918,7 +11155,7 @@ BDPTI_FN void bdpti_each(const bdpt_context *ctx, bdpti_kernel kernel, const bdp
   for (t = 0; t < team; t++) { /* a thread's run of grains */
     const size_t begin = grains * (size_t)t / (size_t)team * grain;
     const size_t end = grains * (size_t)(t + 1) / (size_t)team * grain;
-    if (begin < end) kernel(s, begin, end < count ? end : count); /* idle if grains are few */
+    if (begin < end) kernel(args, begin, end < count ? end : count); /* idle if grains are few */
   }
 }
 
@@ -10926,7 +11163,7 @@ BDPTI_FN void bdpti_each(const bdpt_context *ctx, bdpti_kernel kernel, const bdp
  * makes each, and the chunk sums are added in order, in double. */
 #define BDPTI_CHUNKS 64
 
-BDPTI_FN double bdpti_reduce(const bdpt_context *ctx, bdpti_reducer kernel, const bdpti_span *s,
+BDPTI_FN double bdpti_reduce(const bdpt_context *ctx, bdpti_reducer kernel, const void *args,
                              size_t n) {
   const size_t blocks = (n + 1023) / 1024; /* of 1024 numbers */
   const int chunks = blocks < BDPTI_CHUNKS ? (int)blocks : BDPTI_CHUNKS;
@@ -10938,17 +11175,18 @@ BDPTI_FN double bdpti_reduce(const bdpt_context *ctx, bdpti_reducer kernel, cons
   for (c = 0; c < chunks; c++) { /* on any thread */
     const size_t begin = blocks * (size_t)c / (size_t)chunks * 1024;
     const size_t end = blocks * (size_t)(c + 1) / (size_t)chunks * 1024;
-    part[c] = kernel(s, begin, end < n ? end : n);
+    part[c] = kernel(args, begin, end < n ? end : n);
   }
   for (c = 0; c < chunks; c++) sum += part[c]; /* always in this order */
   return sum;
 }
 
-/* The same for sums over rows, which give `outs` arrays of s->width numbers: out[o] += the sum.
+/* The same for sums over rows, which give `outs` arrays of `width` numbers: out[o] += the sum.
  * Chunks have 32 rows or more; their sums stand in the workspace until they are added in order. */
-BDPTI_FN bdpt_status bdpti_reduce_rows(bdpt_context *ctx, bdpti_partial kernel, const bdpti_span *s,
-                                       size_t rows, bdpt_real *const *out, size_t outs) {
-  const size_t wanted = (rows + 31) / 32, length = s->width * outs; /* chunks; numbers of one sum */
+BDPTI_FN bdpt_status bdpti_reduce_rows(bdpt_context *ctx, bdpti_partial kernel, const void *args,
+                                       size_t width, size_t rows, bdpt_real *const *out,
+                                       size_t outs) {
+  const size_t wanted = (rows + 31) / 32, length = width * outs; /* chunks; numbers of one sum */
   const int chunks = wanted < BDPTI_CHUNKS ? (int)wanted : BDPTI_CHUNKS;
   const int team = bdpti_team(ctx, (double)rows * (double)length * 0.3);
   bdpt_real *sums; /* [chunks][outs][width] */
@@ -10961,13 +11199,13 @@ BDPTI_FN bdpt_status bdpti_reduce_rows(bdpt_context *ctx, bdpti_partial kernel, 
   if (!sums) return ctx->status;
   BDPTI_OMP(omp parallel for num_threads(team) schedule(static))
   for (c = 0; c < chunks; c++) {
-    kernel(s, rows * (size_t)c / (size_t)chunks, rows * (size_t)(c + 1) / (size_t)chunks,
+    kernel(args, rows * (size_t)c / (size_t)chunks, rows * (size_t)(c + 1) / (size_t)chunks,
            sums + (size_t)c * length);
   }
   for (o = 0; o < outs; o++) {
     for (c = 0; c < chunks && out[o]; c++) { /* NULL: not wanted */
-      const bdpt_real *from = sums + (size_t)c * length + o * s->width;
-      for (j = 0; j < s->width; j++) out[o][j] += from[j];
+      const bdpt_real *from = sums + (size_t)c * length + o * width;
+      for (j = 0; j < width; j++) out[o][j] += from[j];
     }
   }
   return BDPT_OK;
@@ -10977,12 +11215,6 @@ BDPTI_FN bdpt_status bdpti_reduce_rows(bdpt_context *ctx, bdpti_partial kernel, 
  *
  * The specification first. The library never calls it; the tests compare everything with it.
  */
-BDPTI_FN double bdpti_gelu_exact(double z) { return 0.5 * z * erfc(z * -0.70710678118654752440); }
-
-BDPTI_FN double bdpti_gelu_slope_exact(double z) {
-  return 0.5 * erfc(z * -0.70710678118654752440) + z * exp(-0.5 * z * z) * 0.39894228040143267794;
-}
-
 BDPTI_FN void bdpti_matmul_naive(const bdpti_gemm *g) {
   size_t i, j, p;
   for (i = 0; i < g->m; i++) {   /* row of C */
@@ -10993,11 +11225,11 @@ BDPTI_FN void bdpti_matmul_naive(const bdpti_gemm *g) {
         t += (double)g->a[i * g->a_row + p * g->a_col] * (double)g->b[p * g->b_row + j * g->b_col];
       }
       if (g->bias) t += (double)g->bias[j];
-      if (g->dgelu) t *= bdpti_gelu_slope_exact((double)g->dgelu[i * g->dgelu_row + j]);
+      if (g->dgelu) t *= bdpti_gelu_slope_plain((double)g->dgelu[i * g->dgelu_row + j]);
       if (g->add) t += (double)g->add[i * g->add_row + j];
       *c = (bdpt_real)t;
       if (g->dgelu) t = (double)g->dgelu[i * g->dgelu_row + j];
-      if (g->gelu) g->gelu[i * g->gelu_row + j] = (bdpt_real)bdpti_gelu_exact(t);
+      if (g->gelu) g->gelu[i * g->gelu_row + j] = (bdpt_real)bdpti_gelu_plain(t);
     }
   }
 }
@@ -11216,97 +11448,66 @@ BDPTI_FN bdpt_status bdpti_attention_bwd(bdpt_context *ctx, size_t images, size_
  * Thin covers: they name the arguments, estimate the cost and share out. Sizes are trusted here;
  * the operations that call them have checked their shapes. Any output may be an input, in place.
  */
-BDPTI_FN bdpti_span bdpti_span_of(size_t width, const bdpt_real *x, const bdpt_real *y,
-                                  bdpt_real *u) {
-  bdpti_span s;
-  memset(&s, 0, sizeof s);
-  s.width = width; s.x = x; s.y = y; s.u = u;
-  return s;
-}
-
 BDPTI_FN void bdpti_gelu_fwd(bdpt_context *ctx, size_t n, const bdpt_real *z, bdpt_real *y) {
-  bdpti_span s = bdpti_span_of(0, z, NULL, y);
+  bdpti_pointwise s = {z, NULL, 0, 0, y, 0};
   bdpti_each(ctx, ctx->isa->gelu_fwd, &s, n, 1024, (double)n * 0.6); /* 0.6 ns an element */
 }
 
 BDPTI_FN void bdpti_gelu_bwd(bdpt_context *ctx, size_t n, const bdpt_real *z, const bdpt_real *dy,
-                             bdpt_real *dz, int accumulate) {
-  bdpti_span s = bdpti_span_of(0, z, dy, dz);
-  s.accumulate = accumulate;
+                             bdpt_real *dz, int add) {
+  bdpti_pointwise s = {z, dy, 0, 0, dz, add};
   bdpti_each(ctx, ctx->isa->gelu_bwd, &s, n, 1024, (double)n * 0.7);
-}
-
-/* mean and rstd may be NULL when no backward pass follows. */
-BDPTI_FN void bdpti_layernorm_fwd(bdpt_context *ctx, size_t rows, size_t width, const bdpt_real *x,
-                                  const bdpt_real *gamma, const bdpt_real *beta, bdpt_real eps,
-                                  bdpt_real *y, bdpt_real *mean, bdpt_real *rstd) {
-  bdpti_span s = bdpti_span_of(width, x, NULL, y);
-  s.gamma = gamma; s.beta = beta; s.a = eps; s.v = mean; s.w = rstd;
-  bdpti_each(ctx, ctx->isa->layernorm_fwd, &s, rows, 1, (double)rows * (double)width * 0.5);
-}
-
-/* dx may be NULL (nothing in front of the first layer wants it); dgamma and dbeta are added to, and
- * may be NULL for frozen parameters. Uses the workspace, as every function here with a status. */
-BDPTI_FN bdpt_status bdpti_layernorm_bwd(bdpt_context *ctx, size_t rows, size_t width,
-                                         const bdpt_real *x, const bdpt_real *gamma,
-                                         const bdpt_real *mean, const bdpt_real *rstd,
-                                         const bdpt_real *dy, bdpt_real *dx, int accumulate,
-                                         bdpt_real *dgamma, bdpt_real *dbeta) {
-  bdpti_span s = bdpti_span_of(width, x, dy, dx);
-  bdpt_real *out[2];
-  s.gamma = gamma; s.mean = mean; s.rstd = rstd; s.accumulate = accumulate;
-  out[0] = dgamma;
-  out[1] = dbeta;
-  return bdpti_reduce_rows(ctx, ctx->isa->layernorm_bwd, &s, rows, out, 2);
-}
-
-BDPTI_FN void bdpti_softmax_fwd(bdpt_context *ctx, size_t rows, size_t width, const bdpt_real *x,
-                                bdpt_real *y, bdpt_real *lse) {
-  bdpti_span s = bdpti_span_of(width, x, NULL, y);
-  s.v = lse;
-  bdpti_each(ctx, ctx->isa->softmax_fwd, &s, rows, 1, (double)rows * (double)width);
-}
-
-BDPTI_FN void bdpti_softmax_bwd(bdpt_context *ctx, size_t rows, size_t width, const bdpt_real *y,
-                                const bdpt_real *dy, bdpt_real *dx, int accumulate) {
-  bdpti_span s = bdpti_span_of(width, y, dy, dx);
-  s.accumulate = accumulate;
-  bdpti_each(ctx, ctx->isa->softmax_bwd, &s, rows, 1, (double)rows * (double)width * 0.5);
-}
-
-/* out[D] += the column sums of x[R,D]. */
-BDPTI_FN bdpt_status bdpti_column_sum(bdpt_context *ctx, size_t rows, size_t width,
-                                      const bdpt_real *x, bdpt_real *out) {
-  bdpti_span s = bdpti_span_of(width, x, NULL, NULL);
-  return bdpti_reduce_rows(ctx, ctx->isa->column_sum, &s, rows, &out, 1);
 }
 
 /* out = a x + b y; y NULL: out = a x. */
 BDPTI_FN void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_real *x, bdpt_real b,
                           const bdpt_real *y, bdpt_real *out) {
-  bdpti_span s = bdpti_span_of(0, x, y, out);
-  s.a = a; s.b = b;
+  bdpti_pointwise s = {x, y, a, b, out, 0};
   bdpti_each(ctx, ctx->isa->axpby, &s, n, 1024, (double)n * 0.4);
 }
 
-/* out = y + factor[b] x over samples of `stride` numbers; y NULL: out = factor[b] x. */
-BDPTI_FN void bdpti_sample_axpy(bdpt_context *ctx, size_t samples, size_t stride,
-                                const bdpt_real *factor, const bdpt_real *x, const bdpt_real *y,
-                                bdpt_real *out) {
-  bdpti_span s = bdpti_span_of(stride, x, y, out);
-  s.z = factor;
-  bdpti_each(ctx, ctx->isa->sample_axpy, &s, samples, 1, (double)samples * (double)stride * 0.4);
+BDPTI_FN void bdpti_layernorm_fwd(bdpt_context *ctx, size_t rows, const bdpti_norm_args *s) {
+  bdpti_each(ctx, ctx->isa->layernorm_fwd, s, rows, 1, (double)rows * (double)s->width * 0.5);
+}
+
+/* dgamma and dbeta are added to, and may be NULL for frozen parameters. Every function here that
+ * returns a status uses the workspace. */
+BDPTI_FN bdpt_status bdpti_layernorm_bwd(bdpt_context *ctx, size_t rows, const bdpti_norm_args *s,
+                                         bdpt_real *dgamma, bdpt_real *dbeta) {
+  bdpt_real *out[2];
+  out[0] = dgamma;
+  out[1] = dbeta;
+  return bdpti_reduce_rows(ctx, ctx->isa->layernorm_bwd, s, s->width, rows, out, 2);
+}
+
+BDPTI_FN void bdpti_softmax_fwd(bdpt_context *ctx, size_t rows, const bdpti_soft *s) {
+  bdpti_each(ctx, ctx->isa->softmax_fwd, s, rows, 1, (double)rows * (double)s->width);
+}
+
+BDPTI_FN void bdpti_softmax_bwd(bdpt_context *ctx, size_t rows, const bdpti_soft *s) {
+  bdpti_each(ctx, ctx->isa->softmax_bwd, s, rows, 1, (double)rows * (double)s->width * 0.5);
+}
+
+/* out[D] += the column sums of x[R,D]. */
+BDPTI_FN bdpt_status bdpti_column_sum(bdpt_context *ctx, size_t rows, size_t width,
+                                      const bdpt_real *x, bdpt_real *out) {
+  bdpti_columns s = {width, x};
+  return bdpti_reduce_rows(ctx, ctx->isa->column_sum, &s, width, rows, &out, 1);
+}
+
+BDPTI_FN void bdpti_sample_axpy(bdpt_context *ctx, size_t count, const bdpti_samples *s) {
+  bdpti_each(ctx, ctx->isa->sample_axpy, s, count, 1, (double)count * (double)s->width * 0.4);
 }
 
 /* For the norm of a gradient. Squares of numbers above 1e19 overflow to inf, and so does the norm,
  * which is what the caller checks for. */
 BDPTI_FN double bdpti_sum_squares(bdpt_context *ctx, size_t n, const bdpt_real *x) {
-  bdpti_span s = bdpti_span_of(0, x, x, NULL); /* sum x x */
+  bdpti_inner s = {x, x, NULL};
   return bdpti_reduce(ctx, ctx->isa->dot, &s, n);
 }
 
 BDPTI_FN int bdpti_all_finite(bdpt_context *ctx, size_t n, const bdpt_real *x) {
-  bdpti_span s = bdpti_span_of(0, x, NULL, NULL);
+  bdpti_inner s = {x, NULL, NULL};
   return bdpti_reduce(ctx, ctx->isa->not_finite, &s, n) == 0; /* every chunk said 0 */
 }
 
@@ -11318,25 +11519,12 @@ BDPTI_FN void bdpti_mix_fwd(bdpt_context *ctx, size_t n, bdpt_real m, const bdpt
 
 BDPTI_FN double bdpti_mix_dm(bdpt_context *ctx, size_t n, const bdpt_real *dy, const bdpt_real *f,
                              const bdpt_real *r) {
-  bdpti_span s = bdpti_span_of(0, dy, f, NULL); /* sum dy (f - r) */
-  s.z = r;
+  bdpti_inner s = {dy, f, r};
   return bdpti_reduce(ctx, ctx->isa->dot, &s, n);
 }
 
-/* One AdamW step; `step` counts from 1. */
-BDPTI_FN void bdpti_adamw(bdpt_context *ctx, size_t n, double lr, double beta1, double beta2,
-                          double eps, double decay, double step, bdpt_real *p, const bdpt_real *g,
-                          bdpt_real *m, bdpt_real *v) {
-  bdpti_span s = bdpti_span_of(0, g, NULL, p);
-  s.v = m; s.w = v;
-  s.a = (bdpt_real)(1 - lr * decay); /* what decay leaves of p */
-  s.b = (bdpt_real)(1 - beta1);
-  s.c = (bdpt_real)beta2;
-  s.d = (bdpt_real)(1 - beta2);
-  s.e = (bdpt_real)(1 / sqrt(1 - pow(beta2, step))); /* v started from zero */
-  s.f = (bdpt_real)eps;
-  s.g = (bdpt_real)(lr / (1 - pow(beta1, step))); /* m started from zero */
-  bdpti_each(ctx, ctx->isa->adamw, &s, n, 1024, (double)n);
+BDPTI_FN void bdpti_adamw(bdpt_context *ctx, size_t n, const bdpti_adamw_args *s) {
+  bdpti_each(ctx, ctx->isa->adamw, s, n, 1024, (double)n);
 }
 
 #endif /* BDPT_ONLY_SAFETENSORS */

@@ -3,6 +3,7 @@
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "test.h"
+#include "kernels.h"
 
 #define IS_FLOAT (sizeof(bdpt_real) == 4)
 static const double eps = sizeof(bdpt_real) == 4 ? 1.1920929e-7 : 2.220446e-16;
@@ -56,13 +57,16 @@ static double distance_real(const bdpt_real *x, const bdpt_real *y, size_t n) {
 
 static double *zeros(size_t n) { return (double *)calloc(n + 1, sizeof(double)); }
 
+static double *doubles(const bdpt_real *x, size_t n) {
+  double *y = zeros(n);
+  while (n-- > 0) y[n] = (double)x[n];
+  return y;
+}
+
 /* ---- exp, GELU ------------------------------------------------------------------------------- */
 
 static void run_exp(bdpt_real *x, bdpt_real *y, size_t n) {
-  bdpti_span s;
-  memset(&s, 0, sizeof s);
-  s.x = x;
-  s.u = y;
+  bdpti_pointwise s = {x, NULL, 0, 0, y, 0};
   ctx.isa->exp(&s, 0, n);
 }
 
@@ -109,10 +113,10 @@ TEST(test_gelu) {
   bdpti_gelu_bwd(&ctx, N, z, dy, dz, 0);
   bdpti_gelu_bwd(&ctx, N, z, dy, sum, 1);
   for (i = 0; i < N; i++) {
-    double t = (double)z[i], want = bdpti_gelu_exact(t), d = fabs((double)y[i] - want);
+    double t = (double)z[i], want = bdpti_gelu_plain(t), d = fabs((double)y[i] - want);
     worst = fmax(worst, d / fmax(1.0, fabs(t)));
-    slope = fmax(slope, fabs((double)dz[i] - bdpti_gelu_slope_exact(t)));
-    slope = fmax(slope, fabs((double)sum[i] - 1 - bdpti_gelu_slope_exact(t)));
+    slope = fmax(slope, fabs((double)dz[i] - bdpti_gelu_slope_plain(t)));
+    slope = fmax(slope, fabs((double)sum[i] - 1 - bdpti_gelu_slope_plain(t)));
     if (t < 0 && t > -13.0) tail = fmax(tail, d / fabs(want));
   }
   printf("  %-8s GELU: error %.2g, slope %.2g, relative in the tail to -13: %.2g\n",
@@ -287,44 +291,48 @@ TEST(test_packed_and_bf16) {
 
 typedef struct heads { size_t images, n, h, d; double scale; } heads;
 
-/* One head in double: out and, if dout is given, the gradients of q, k and v. */
-static void naive_head(const heads *a, const bdpt_real *q, bdpt_real *const *unused, double *out,
-                       double *lse, const bdpt_real *dout, double *dq) {
-  const size_t row = 3 * a->h * a->d, out_row = a->h * a->d;
-  const bdpt_real *k = q + out_row, *v = k + out_row;
-  double *p = zeros(a->n), *dp = zeros(a->n), top, sum, dot;
-  size_t i, j, e;
-  (void)unused;
-  for (i = 0; i < a->n; i++) {
-    for (j = 0, top = -1e300; j < a->n; j++) {
-      for (e = 0, p[j] = 0; e < a->d; e++) p[j] += (double)q[i * row + e] * (double)k[j * row + e];
-      p[j] *= a->scale;
-      top = fmax(top, p[j]);
-    }
-    for (j = 0, sum = 0; j < a->n; j++) sum += p[j] = exp(p[j] - top);
-    lse[i] = top + log(sum);
-    for (j = 0; j < a->n; j++) {
-      p[j] /= sum;
-      for (e = 0; e < a->d; e++) out[i * out_row + e] += p[j] * (double)v[j * row + e];
-    }
-    if (!dout) continue;
-    for (j = 0, dot = 0; j < a->n; j++) {
-      for (e = 0, dp[j] = 0; e < a->d; e++) {
-        dp[j] += (double)dout[i * out_row + e] * (double)v[j * row + e];
-        dq[2 * out_row + j * row + e] += p[j] * (double)dout[i * out_row + e];
-      }
-      dot += dp[j] * p[j];
-    }
-    for (j = 0; j < a->n; j++) {
-      double ds = a->scale * p[j] * (dp[j] - dot);
-      for (e = 0; e < a->d; e++) {
-        dq[i * row + e] += ds * (double)k[j * row + e];
-        dq[out_row + j * row + e] += ds * (double)q[i * row + e];
-      }
-    }
+/* A column of heads [N,d] out of rows of `row` numbers, in double; and back into its place. */
+static double *head_of(const bdpt_real *x, size_t n, size_t d, size_t row) {
+  double *out = zeros(n * d);
+  size_t i;
+  for (i = 0; i < n * d; i++) out[i] = (double)x[i / d * row + i % d];
+  return out;
+}
+
+static void head_to(double *to, const double *x, size_t n, size_t d, size_t row) {
+  size_t i;
+  for (i = 0; i < n * d; i++) to[i / d * row + i % d] = x[i];
+}
+
+/* One head by the plain forms: out, lse, and the gradients of q, k and v. */
+static void plain_head(const heads *a, const bdpt_real *q, double *out, double *lse,
+                       const bdpt_real *dout, double *dq) {
+  const size_t row = 3 * a->h * a->d, wide = a->h * a->d, n = a->n, d = a->d;
+  const double *qkv[3];
+  double *in[3], *grad[3], *p = zeros(n * n), *o = zeros(n * d), *room = zeros(2 * n);
+  double *go = head_of(dout, n, d, wide);
+  size_t size[2], i, j, e;
+  size[0] = n, size[1] = d;
+  for (i = 0; i < 3; i++) {
+    qkv[i] = in[i] = head_of(q + i * wide, n, d, row);
+    grad[i] = zeros(n * d);
   }
-  free(p);
-  free(dp);
+  bdpti_attention_plain(n, d, a->scale, qkv, p, o);
+  head_to(out, o, n, d, wide);
+  bdpti_attention_plain_back(size, a->scale, qkv, p, go, room, grad);
+  for (i = 0; i < 3; i++) head_to(dq + i * wide, grad[i], n, d, row);
+  for (i = 0; i < n; i++) {
+    for (j = 0; j < n; j++) {
+      for (e = 0, room[j] = 0; e < d; e++)
+        room[j] += a->scale * in[0][i * d + e] * in[1][j * d + e];
+    }
+    lse[i] = bdpti_softmax_plain(n, room, room + n);
+  }
+  for (i = 0; i < 3; i++) {
+    free(in[i]);
+    free(grad[i]);
+  }
+  free(p); free(o); free(room); free(go);
 }
 
 static void check_attention(size_t images, size_t n, size_t h, size_t d, double scale) {
@@ -348,7 +356,7 @@ static void check_attention(size_t images, size_t n, size_t h, size_t d, double 
     for (i = 0; i < h; i++) {
       size_t at = b * n * h * d + i * d;
       size_t start = 3 * b * n * h * d + i * d;
-      naive_head(&a, qkv + start, NULL, want + at, want_lse + (b * h + i) * n, dout + at,
+      plain_head(&a, qkv + start, want + at, want_lse + (b * h + i) * n, dout + at,
                  want_d + start);
     }
   }
@@ -378,6 +386,35 @@ TEST(test_attention) {
   check_attention(1, 40, 1, 20, 60.0); /* nearly one-hot: the maximum must be subtracted */
 }
 
+/* The linear's plain forms against the matrix product, whose own check is above. */
+TEST(plain_linear) {
+  const size_t size[3] = {7, 13, 5}; /* R, I, O */
+  double *x = zeros(7 * 13), *w = zeros(5 * 13), *b = zeros(5), *y = zeros(35), *dy = zeros(35);
+  double *dx = zeros(7 * 13), *dw = zeros(5 * 13), *dw_b = zeros(5), sum = 0, moved = 0, h = 1e-5;
+  size_t i;
+  for (i = 0; i < 7 * 13; i++) x[i] = sin((double)i);
+  for (i = 0; i < 5 * 13; i++) w[i] = cos(3.0 * (double)i);
+  for (i = 0; i < 5; i++) b[i] = (double)i;
+  for (i = 0; i < 35; i++) dy[i] = sin(5.0 * (double)i);
+  bdpti_linear_plain(size, x, w, b, y);
+  CHECK_CLOSE(y[0], b[0] + x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] +
+                        x[5] * w[5] + x[6] * w[6] + x[7] * w[7] + x[8] * w[8] + x[9] * w[9] +
+                        x[10] * w[10] + x[11] * w[11] + x[12] * w[12], 1e-14);
+  bdpti_linear_plain_back(size, x, w, dy, dx, dw, dw_b);
+  for (i = 0; i < 35; i++) sum += dy[i] * y[i];
+  for (i = 0; i < 3; i++) { /* a weight, an input, a bias: against differences */
+    double *at = i == 0 ? &w[17] : i == 1 ? &x[40] : &b[3];
+    double slope = i == 0 ? dw[17] : i == 1 ? dx[40] : dw_b[3];
+    size_t k;
+    *at += h;
+    bdpti_linear_plain(size, x, w, b, y);
+    *at -= h;
+    for (k = 0, moved = 0; k < 35; k++) moved += dy[k] * y[k];
+    CHECK_CLOSE((moved - sum) / h, slope, 1e-7);
+  }
+  free(x); free(w); free(b); free(y); free(dy); free(dx); free(dw); free(dw_b);
+}
+
 /* ---- rows ------------------------------------------------------------------------------------ */
 
 static void check_layernorm(size_t rows, size_t n, double mean) {
@@ -386,46 +423,38 @@ static void check_layernorm(size_t rows, size_t n, double mean) {
   bdpt_real *beta = numbers(n, -1, 1), *y = numbers(size, 9, 9), *mu = numbers(rows, 0, 0);
   bdpt_real *r = numbers(rows, 0, 0), *dy = numbers(size, -1, 1), *dx = numbers(size, 1, 1);
   bdpt_real *dgamma = numbers(n, 1, 1), *dbeta = numbers(n, 1, 1), *only = numbers(n, 0, 0);
-  double *wy = zeros(size), *wdx = zeros(size), *wg = zeros(n), *wb = zeros(n);
+  double *wy = zeros(size), *wdx = zeros(size), *wg = zeros(n), *wb = zeros(n), *xh = zeros(n);
+  double *dx_ = doubles(x, size), *dg = doubles(gamma, n), *db = doubles(beta, n);
+  double *ddy = doubles(dy, size);
   const double e = 1e-6;
   /* a row of nearly equal numbers magnifies rounding by its r */
   double loss = eps * slack * (8 + fabs(mean));
   size_t i, j;
   for (j = 0; j < n; j++) wg[j] = wb[j] = 1;
+  for (j = 0; j < size; j++) wdx[j] = 1;
   for (i = 0; i < rows; i++) {
-    double m = 0, v = 0, rs, g1 = 0, g2 = 0;
-    for (j = 0; j < n; j++) m += (double)x[i * n + j] / (double)n;
-    for (j = 0; j < n; j++) v += ((double)x[i * n + j] - m) * ((double)x[i * n + j] - m);
-    rs = 1 / sqrt(v / (double)n + e);
+    double *const grad[3] = {wdx + i * n, wg, wb};
+    const double rs = bdpti_layernorm_plain(n, dx_ + i * n, dg, db, e, xh, wy + i * n);
     loss = fmax(loss, eps * slack * (8 + fabs(mean)) * rs);
-    for (j = 0; j < n; j++) {
-      double xh = ((double)x[i * n + j] - m) * rs, d = (double)dy[i * n + j];
-      wy[i * n + j] = xh * (double)gamma[j] + (double)beta[j];
-      wg[j] += d * xh;
-      wb[j] += d;
-      g1 += d * (double)gamma[j] / (double)n;
-      g2 += d * (double)gamma[j] * xh / (double)n;
-    }
-    for (j = 0; j < n; j++) {
-      double xh = ((double)x[i * n + j] - m) * rs;
-      wdx[i * n + j] = 1 + rs * ((double)dy[i * n + j] * (double)gamma[j] - g1 - xh * g2);
-    }
+    bdpti_layernorm_plain_back(n, xh, rs, dg, ddy + i * n, grad);
   }
-  bdpti_layernorm_fwd(&ctx, rows, n, x, gamma, beta, (bdpt_real)e, y, mu, r);
+  run_layernorm(&ctx, rows, n, x, gamma, beta, e, y, mu, r);
   CHECK(distance(y, wy, size) <= 4 * loss);
-  CHECK(bdpti_layernorm_bwd(&ctx, rows, n, x, gamma, mu, r, dy, dx, 1, dgamma, dbeta) == BDPT_OK);
+  CHECK(run_layernorm_back(&ctx, rows, norm_args(n, x, gamma, mu, r), dy, dx, 1, dgamma, dbeta) ==
+        BDPT_OK);
   CHECK(distance(dgamma, wg, n) <= 4 * loss);
   CHECK(distance(dbeta, wb, n) <= 30 * eps);
   CHECK(distance(dx, wdx, size) <= loss * fmax(1, loss / eps / 8));
-  bdpti_layernorm_bwd(&ctx, rows, n, x, gamma, mu, r, dy, dx, 0, NULL, only);
+  run_layernorm_back(&ctx, rows, norm_args(n, x, gamma, mu, r), dy, dx, 0, NULL, only);
   for (j = 0; j < size; j++) wdx[j] -= 1;
   for (j = 0; j < n; j++) wb[j] -= 1;
   CHECK(distance(dx, wdx, size) <= loss * fmax(1, loss / eps / 8));
   CHECK(distance(only, wb, n) <= 30 * eps);
-  bdpti_layernorm_fwd(&ctx, rows, n, x, gamma, beta, (bdpt_real)e, x, NULL, NULL); /* in place */
+  run_layernorm(&ctx, rows, n, x, gamma, beta, e, x, NULL, NULL); /* in place */
   CHECK(distance_real(x, y, size) == 0);
   free(x); free(gamma); free(beta); free(y); free(mu); free(r); free(dy); free(dx); free(dgamma);
-  free(dbeta); free(only); free(wy); free(wdx); free(wg); free(wb);
+  free(dbeta); free(only); free(wy); free(wdx); free(wg); free(wb); free(xh); free(dx_); free(dg);
+  free(db); free(ddy);
 }
 
 TEST(test_layernorm) {
@@ -441,30 +470,37 @@ static void check_softmax(size_t rows, size_t n, double spread, double middle) {
   bdpt_real *lse = numbers(rows, 9, 9), *dy = numbers(size, -1, 1), *dx = numbers(size, 1, 1);
   bdpt_real *other = numbers(rows, 9, 9);
   double *wy = zeros(size), *wl = zeros(rows), *wdx = zeros(size);
+  double *dx_ = doubles(x, size), *ddy = doubles(dy, size);
   const double reference = IS_FLOAT ? 1 : 1 + spread + fabs(middle);
   size_t i, j;
-  for (i = 0; i < rows; i++) {
-    double top = -1e300, sum = 0, dot = 0;
-    for (j = 0; j < n; j++) top = fmax(top, (double)x[i * n + j]);
-    for (j = 0; j < n; j++) sum += exp((double)x[i * n + j] - top);
-    wl[i] = top + log(sum);
-    for (j = 0; j < n; j++) wy[i * n + j] = exp((double)x[i * n + j] - wl[i]);
-    for (j = 0; j < n; j++) dot += wy[i * n + j] * (double)dy[i * n + j];
-    for (j = 0; j < n; j++) wdx[i * n + j] = 1 + wy[i * n + j] * ((double)dy[i * n + j] - dot);
+  for (j = 0; j < size; j++) wdx[j] = 1;
+  for (i = 0; i < rows && n > 0; i++) {
+    wl[i] = bdpti_softmax_plain(n, dx_ + i * n, wy + i * n);
+    bdpti_softmax_plain_back(n, wy + i * n, ddy + i * n, wdx + i * n);
   }
-  bdpti_softmax_fwd(&ctx, rows, n, x, y, lse);
+  run_softmax(&ctx, rows, n, x, y, lse);
   CHECK(distance(y, wy, size) <= 4 * eps * reference);
   CHECK(n == 0 || distance(lse, wl, rows) <= 4 * eps);
-  bdpti_softmax_fwd(&ctx, rows, n, x, NULL, other);
+  run_softmax(&ctx, rows, n, x, NULL, other);
   CHECK(distance_real(other, lse, rows) == 0);
-  bdpti_softmax_bwd(&ctx, rows, n, y, dy, dx, 1);
+  run_softmax_back(&ctx, rows, n, y, dy, dx, 1);
   CHECK(distance(dx, wdx, size) <= 8 * eps * reference);
-  bdpti_softmax_bwd(&ctx, rows, n, y, dy, dx, 0);
+  run_softmax_back(&ctx, rows, n, y, dy, dx, 0);
   for (j = 0; j < size; j++) wdx[j] -= 1;
   CHECK(distance(dx, wdx, size) <= 8 * eps * reference);
-  bdpti_softmax_fwd(&ctx, rows, n, x, x, NULL); /* in place */
+  run_softmax(&ctx, rows, n, x, x, NULL); /* in place */
   CHECK(distance_real(x, y, size) == 0);
-  free(x); free(y); free(lse); free(dy); free(dx); free(other); free(wy); free(wl); free(wdx);
+  free(x);
+  free(y);
+  free(lse);
+  free(dy);
+  free(dx);
+  free(other);
+  free(wy);
+  free(wl);
+  free(wdx);
+  free(dx_);
+  free(ddy);
 }
 
 TEST(test_softmax) {
@@ -535,9 +571,9 @@ static void check_rows(size_t rows, size_t n) {
   }
   CHECK(bdpti_column_sum(&ctx, rows, n, x, sums) == BDPT_OK);
   CHECK(distance(sums, ws, n) <= eps * slack * (8 + sqrt((double)rows)));
-  bdpti_sample_axpy(&ctx, rows, n, factor, x, y, u);
+  run_samples(&ctx, rows, n, factor, x, y, u);
   CHECK(distance(u, w, size) <= 2 * eps);
-  bdpti_sample_axpy(&ctx, rows, n, factor, x, NULL, u);
+  run_samples(&ctx, rows, n, factor, x, NULL, u);
   for (i = 0; i < size; i++) w[i] -= (double)y[i];
   CHECK(distance(u, w, size) <= 2 * eps);
   free(x); free(y); free(u); free(factor); free(sums); free(w); free(ws);
@@ -567,7 +603,8 @@ TEST(test_adamw) {
         g[i] *= (bdpt_real)pow(10.0, (double)(i % 16) - 12.0);
         if (i % 7 == 3) g[i] = 0;
       }
-      bdpti_adamw(&ctx, n, 1e-3, 0.9, 0.999, 1e-8, 0.05, step, p, g, m, v);
+      const double number[6] = {1e-3, 0.9, 0.999, 1e-8, 0.05, (double)step};
+      run_adamw(&ctx, n, number, p, g, m, v);
       for (i = 0; i < n; i++) {
         double d = (double)g[i];
         wp[i] *= 1 - 1e-3 * 0.05;
@@ -599,6 +636,7 @@ static uint64_t add_hash(uint64_t h, const void *data, size_t bytes) {
 
 /* Every threaded kernel on sizes that are shared out, folded into one number. */
 static uint64_t everything(void) {
+  const double adam[6] = {1e-3, 0.9, 0.99, 1e-8, 0.1, 1};
   const size_t rows = 300, n = 203, size = rows * n, heads_d = 2 * 3 * 130 * 24;
   uint64_t h = UINT64_C(14695981039346656037);
   bdpt_real *x, *y, *u, *v, *q, *o, *l;
@@ -630,15 +668,15 @@ static uint64_t everything(void) {
   h = add_hash(h, sums, sizeof sums);
   bdpti_gelu_fwd(&ctx, size, x, u); h = add_hash(h, u, size * sizeof *u);
   bdpti_gelu_bwd(&ctx, size, x, y, u, 1); h = add_hash(h, u, size * sizeof *u);
-  bdpti_softmax_fwd(&ctx, rows, n, x, u, l); h = add_hash(h, u, size * sizeof *u);
-  bdpti_softmax_bwd(&ctx, rows, n, u, y, u, 1); h = add_hash(h, u, size * sizeof *u);
-  bdpti_layernorm_fwd(&ctx, rows, n, x, q, q + n, (bdpt_real)1e-6, u, l, l + rows);
+  run_softmax(&ctx, rows, n, x, u, l); h = add_hash(h, u, size * sizeof *u);
+  run_softmax_back(&ctx, rows, n, u, y, u, 1); h = add_hash(h, u, size * sizeof *u);
+  run_layernorm(&ctx, rows, n, x, q, q + n, 1e-6, u, l, l + rows);
   h = add_hash(h, u, size * sizeof *u);
-  bdpti_layernorm_bwd(&ctx, rows, n, x, q, l, l + rows, y, u, 0, o, o + n);
+  run_layernorm_back(&ctx, rows, norm_args(n, x, q, l, l + rows), y, u, 0, o, o + n);
   h = add_hash(add_hash(h, u, size * sizeof *u), o, 2 * n * sizeof *o);
   bdpti_column_sum(&ctx, rows, n, x, o); h = add_hash(h, o, n * sizeof *o);
-  bdpti_sample_axpy(&ctx, rows, n, o, x, y, u); h = add_hash(h, u, size * sizeof *u);
-  bdpti_adamw(&ctx, size, 1e-3, 0.9, 0.99, 1e-8, 0.1, 1, u, x, y, v);
+  run_samples(&ctx, rows, n, o, x, y, u); h = add_hash(h, u, size * sizeof *u);
+  run_adamw(&ctx, size, adam, u, x, y, v);
   h = add_hash(add_hash(h, u, size * sizeof *u), y, size * sizeof *y);
   free(x); free(y); free(u); free(v); free(q); free(o); free(l);
   return h;

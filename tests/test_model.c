@@ -7,6 +7,7 @@
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "test.h"
+#include "kernels.h"
 #include "networks.h"
 
 static bdpt_context ctx;
@@ -102,14 +103,16 @@ TEST(odd_network) {
     if (step == 5) break;
     for (i = 0; i < m->slots; i++) {
       static bdpt_real *moment[2][BDPT_MAX_SLOTS];
+      double number[6] = {1e-3, 0.9, 0.999, 1e-8, 0, 0};
       bdpt_tensor *p = &m->param[i];
       int k;
       if (!p->data) continue;
       for (k = 0; k < 2 && step == 0; k++) {
         moment[k][i] = (bdpt_real *)calloc(p->count, sizeof(bdpt_real));
       }
-      bdpti_adamw(&ctx, p->count, 1e-3, 0.9, 0.999, 1e-8, bdpt_model_decays(m, i) ? 0.05 : 0,
-                  step + 1, p->data, p->grad, moment[0][i], moment[1][i]);
+      number[4] = bdpt_model_decays(m, i) ? 0.05 : 0;
+      number[5] = step + 1;
+      run_adamw(&ctx, p->count, number, p->data, p->grad, moment[0][i], moment[1][i]);
       for (k = 0; k < 2 && step == 4; k++) free(moment[k][i]);
     }
   }

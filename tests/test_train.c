@@ -7,6 +7,7 @@
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "test.h"
+#include "kernels.h"
 #include "fixture.h"
 
 static bdpt_context ctx;
@@ -243,7 +244,7 @@ static void seven_steps(const char *group, int decays) {
   char name[60];
   size_t n = 0, k;
   int s;
-  double *lr = fixture_doubles("adamw.lr", "", NULL), *start, *grad, *wd;
+  double *lr = fixture_doubles("adamw.lr", "", NULL), *start, *grad, *wd, number[6];
   bdpt_real p[8], g[8], m[8], v[8];
   bdpt_recipe r;
   memset(&r, 0, sizeof r);
@@ -260,8 +261,9 @@ static void seven_steps(const char *group, int decays) {
     grad = fixture_doubles(name, "", NULL);
     for (k = 0; k < n; k++) g[k] = (bdpt_real)grad[k];
     free(grad);
-    bdpti_adamw(&ctx, n, lr[s], r.beta1, r.beta2, r.adam_eps, decays ? wd[s] : 0.0, s + 1, p, g,
-                m, v);
+    number[0] = lr[s], number[1] = r.beta1, number[2] = r.beta2, number[3] = r.adam_eps;
+    number[4] = decays ? wd[s] : 0.0, number[5] = s + 1;
+    run_adamw(&ctx, n, number, p, g, m, v);
     snprintf(name, sizeof name, "adamw.%s.after.%d", group, s);
     fixture_check(p, n, name, "");
   }

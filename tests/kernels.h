@@ -1,0 +1,62 @@
+/* The engine room's calls with their arguments in one line, for tests that make many of them. */
+#ifndef TEST_KERNELS_H
+#define TEST_KERNELS_H
+
+static BDPTI_UNUSED bdpti_norm_args norm_args(size_t n, const bdpt_real *x, const bdpt_real *gamma,
+                                         bdpt_real *mean, bdpt_real *rstd) {
+  bdpti_norm_args s;
+  memset(&s, 0, sizeof s);
+  s.width = n, s.x = x, s.gamma = gamma, s.mean = mean, s.rstd = rstd;
+  return s;
+}
+
+static BDPTI_UNUSED void run_layernorm(bdpt_context *c, size_t rows, size_t n, const bdpt_real *x,
+                                       const bdpt_real *gamma, const bdpt_real *beta, double eps,
+                                       bdpt_real *y, bdpt_real *mean, bdpt_real *rstd) {
+  bdpti_norm_args s = norm_args(n, x, gamma, mean, rstd);
+  s.beta = beta, s.eps = (bdpt_real)eps, s.y = y;
+  bdpti_layernorm_fwd(c, rows, &s);
+}
+
+static BDPTI_UNUSED bdpt_status run_layernorm_back(bdpt_context *c, size_t rows, bdpti_norm_args s,
+                                                   const bdpt_real *dy, bdpt_real *dx, int add,
+                                                   bdpt_real *dgamma, bdpt_real *dbeta) {
+  s.dy = dy, s.dx = dx, s.add = add;
+  return bdpti_layernorm_bwd(c, rows, &s, dgamma, dbeta);
+}
+
+static BDPTI_UNUSED void run_softmax(bdpt_context *c, size_t rows, size_t n, const bdpt_real *x,
+                                     bdpt_real *y, bdpt_real *lse) {
+  bdpti_soft s;
+  memset(&s, 0, sizeof s);
+  s.width = n, s.x = x, s.y = y, s.lse = lse;
+  bdpti_softmax_fwd(c, rows, &s);
+}
+
+static BDPTI_UNUSED void run_softmax_back(bdpt_context *c, size_t rows, size_t n, bdpt_real *y,
+                                          const bdpt_real *dy, bdpt_real *dx, int add) {
+  bdpti_soft s;
+  memset(&s, 0, sizeof s);
+  s.width = n, s.y = y, s.dy = dy, s.dx = dx, s.add = add;
+  bdpti_softmax_bwd(c, rows, &s);
+}
+
+static BDPTI_UNUSED void run_samples(bdpt_context *c, size_t rows, size_t n,
+                                     const bdpt_real *factor, const bdpt_real *x,
+                                     const bdpt_real *y, bdpt_real *out) {
+  bdpti_samples s;
+  s.width = n, s.factor = factor, s.x = x, s.y = y, s.out = out;
+  bdpti_sample_axpy(c, rows, &s);
+}
+
+/* number: lr, beta1, beta2, eps, decay, step. */
+static BDPTI_UNUSED void run_adamw(bdpt_context *c, size_t n, const double number[6], bdpt_real *p,
+                                   const bdpt_real *g, bdpt_real *m, bdpt_real *v) {
+  bdpti_adamw_args s;
+  s.lr = number[0], s.beta1 = number[1], s.beta2 = number[2];
+  s.eps = number[3], s.decay = number[4], s.step = number[5];
+  s.p = p, s.g = g, s.m = m, s.v = v;
+  bdpti_adamw(c, n, &s);
+}
+
+#endif
