@@ -741,6 +741,7 @@ int main(void) {
     RUN(test_adamw);
     RUN(test_threads);
   }
+  RUN(plain_linear);
   RUN(test_failures);
   bdpt_finish(&ctx);
   return TEST_END("kernels");
