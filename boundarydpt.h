@@ -273,12 +273,18 @@ BDPT_API bdpt_tensor *bdpt_input(bdpt_tape *tape, int ndim, const size_t *shape,
 BDPT_API bdpt_tensor *bdpt_linear(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *w, bdpt_tensor *b);
 BDPT_API bdpt_tensor *bdpt_linear_add(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *w, bdpt_tensor *b,
                                       bdpt_tensor *r);
-BDPT_API bdpt_tensor *bdpt_mlp(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *gamma, bdpt_tensor *beta,
-                               double eps, bdpt_tensor *w1, bdpt_tensor *b1, bdpt_tensor *w2,
-                               bdpt_tensor *b2);
+/* The activation of an MLP. GELU is z Phi(z), exact, as in DeiT; the next two are approximations of
+ * it that other networks were trained with, z sigmoid(1.6 z + 0.07 z^3) and z sigmoid(1.702 z). */
+typedef enum bdpt_act {
+  BDPT_GELU = 0, BDPT_GELU_TANH = 1, BDPT_QUICK_GELU = 2, BDPT_RELU = 3
+} bdpt_act;
+/* x + W2 act(W1 LN(x) + b1) + b2; w holds gamma[D], beta[D], W1[F,D], b1[F], W2[D,F], b2[D]. */
+BDPT_API bdpt_tensor *bdpt_mlp(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *const w[6], double eps,
+                               bdpt_act act);
 BDPT_API bdpt_tensor *bdpt_layernorm(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *gamma,
                                      bdpt_tensor *beta, double eps); /* over the last axis */
 BDPT_API bdpt_tensor *bdpt_gelu(bdpt_tape *t, bdpt_tensor *x);
+BDPT_API bdpt_tensor *bdpt_activate(bdpt_tape *t, bdpt_tensor *x, bdpt_act act);
 BDPT_API bdpt_tensor *bdpt_softmax(bdpt_tape *t, bdpt_tensor *x);    /* over the last axis */
 BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale);
 BDPT_API bdpt_tensor *bdpt_patch_embed(bdpt_tape *t, bdpt_tensor *images, bdpt_tensor *w,
@@ -364,6 +370,7 @@ typedef struct bdpt_config {
   int attn_form;              /* what a removed attention layer leaves */
   int extra_gelu;             /* the released code's extra GELU on the residual stream */
   int pos_resize;             /* how position embeddings are resized */
+  int act;                    /* bdpt_act: the activation of every MLP */
   int merge;                  /* tokens that each block merges away outside training (7.6) */
   bdpt_block block[BDPT_MAX_DEPTH];
 } bdpt_config;
@@ -1856,9 +1863,9 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
  * gets the sum of two gradients, which is why every function below adds to what is there (5.3).
  */
 #define BDPTI_OPS(X) \
-  X(input) X(linear) X(mlp) X(layernorm) X(gelu) X(softmax) X(attention) X(patch_embed) X(tokens) \
-  X(token) X(tail) X(add) X(scale) X(drop_path) X(mix) X(straight_through) X(cross_entropy) \
-  X(distill_soft) X(upsample) X(pixel_loss)
+  X(input) X(linear) X(mlp) X(layernorm) X(activate) X(softmax) X(attention) X(patch_embed) \
+  X(tokens) X(token) X(tail) X(add) X(scale) X(drop_path) X(mix) X(straight_through) \
+  X(cross_entropy) X(distill_soft) X(upsample) X(pixel_loss)
 
 #define BDPTI_OP_CODE(name) BDPTI_OP_##name,
 typedef enum bdpti_op { BDPTI_OPS(BDPTI_OP_CODE) BDPTI_OP_COUNT } bdpti_op;
@@ -1953,7 +1960,7 @@ typedef struct bdpti_soft {
 
 typedef struct bdpti_pointwise {                      /* out = f(x,y) of one element each */
   const bdpt_real *x, *y;
-  bdpt_real a, b;                                     /* of a x + b y */
+  bdpt_real a, b;                                     /* of a x + b y; p, q of >>act */
   bdpt_real *out; int add;
 } bdpti_pointwise;
 
@@ -1991,7 +1998,8 @@ typedef struct bdpti_isa {
                    bdpt_real *own);
   bdpti_task attention_fwd, attention_bwd;
   bdpti_matcher match;
-  bdpti_kernel exp, gelu_fwd, gelu_bwd, axpby, layernorm_fwd, softmax_fwd, softmax_bwd;
+  bdpti_kernel exp, gelu_fwd, gelu_bwd, gate_fwd, gate_bwd, axpby; /* over elements */
+  bdpti_kernel layernorm_fwd, softmax_fwd, softmax_bwd;            /* over rows */
   bdpti_kernel sample_axpy, adamw;         /* over rows; over elements */
   bdpti_partial layernorm_bwd, column_sum; /* sums over rows, in chunks */
   bdpti_reducer dot, not_finite;           /* one number from all elements */
@@ -2002,6 +2010,10 @@ typedef struct bdpti_isa {
 #define BDPTI_QUERIES_BACK ((size_t)72) /* more: each block passes over dK and dV */
 
 /* What the engine room does for this chapter; each function is explained in >>kernels. */
+BDPTI_FN void bdpti_act_bwd(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_real *z,
+                            const bdpt_real *dy, bdpt_real *dz, int add);
+BDPTI_FN void bdpti_act_fwd(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_real *z,
+                            bdpt_real *y);
 BDPTI_FN void bdpti_adamw(bdpt_context *ctx, size_t n, const bdpti_adamw_args *s);
 BDPTI_FN int bdpti_all_finite(bdpt_context *ctx, size_t n, const bdpt_real *x);
 BDPTI_FN bdpt_status bdpti_attention_bwd(bdpt_context *ctx, size_t images, size_t tokens,
@@ -2015,9 +2027,6 @@ BDPTI_FN bdpt_status bdpti_attention_counted(bdpt_context *ctx, size_t images, s
                                              const bdpt_real *count, size_t count_row);
 BDPTI_FN bdpt_status bdpti_column_sum(bdpt_context *ctx, size_t rows, size_t width,
                                       const bdpt_real *x, bdpt_real *out);
-BDPTI_FN void bdpti_gelu_bwd(bdpt_context *ctx, size_t n, const bdpt_real *z, const bdpt_real *dy,
-                             bdpt_real *dz, int accumulate);
-BDPTI_FN void bdpti_gelu_fwd(bdpt_context *ctx, size_t n, const bdpt_real *z, bdpt_real *y);
 BDPTI_FN bdpt_status bdpti_layernorm_bwd(bdpt_context *ctx, size_t rows, const bdpti_norm_args *s,
                                          bdpt_real *dgamma, bdpt_real *dbeta);
 BDPTI_FN void bdpti_layernorm_fwd(bdpt_context *ctx, size_t rows, const bdpti_norm_args *s);
@@ -2174,12 +2183,12 @@ BDPTI_FN bdpti_norm_args bdpti_norm_args_of(const bdpti_node *n, bdpt_real *mean
 }
 
 /* 6.3  The MLP                                                                            >>mlp
- *   math      y = x + W2 s + b2,  s = GELU(z),  z = W1 v + b1,  v = LN(x)
+ *   math      y = x + W2 s + b2,  s = f(z),  z = W1 v + b1,  v = LN(x),  f the activation
  *   shape     x[...,D] gamma[D] beta[D] W1[F,D] b1[F] W2[D,F] b2[D] -> y[...,D]; saves mean[R],
  *             rstd[R], and z[R,F] unless the tape is to keep less
- *   backward  dz = (dy W2) gelu'(z);  dW2 += dy^T s;  db2 += sum_R dy;
+ *   backward  dz = (dy W2) f'(z);  dW2 += dy^T s;  db2 += sum_R dy;
  *             dv = dz W1;  dW1 += dz^T v;  db1 += sum_R dz;  dx += dy + what LN makes of dv
- *   source    timm Block and Mlp; the same numbers as a norm, two linears, a GELU and a sum
+ *   source    timm Block and Mlp; the same numbers as a norm, two linears, f and a sum
  *   check     tests/test_ops.c mlp, against those operations, and by differences
  *
  * Half a block in one operation, for the sake of memory. F is four times D; apart, the operations
@@ -2187,55 +2196,58 @@ BDPTI_FN bdpti_norm_args bdpti_norm_args_of(const bdpti_node *n, bdpt_real *mean
  * result is needed again for dW2, and making it beside gelu'(z), which shares the exponential,
  * costs less than reading it from memory; so neither s nor v is kept, and their buffers serve one
  * block after another. A RECOMPUTE tape does not keep z either: a fifth product in a backward
- * pass of four, for a third of a block's memory.
+ * pass of four, for a third of a block's memory. Other activations than DeiT's pass over z once
+ * more by themselves.
  *
- * The hidden part, for both directions: v = LN(x), z = W1 v + b1, s = GELU(z) where it is wanted.
+ * The hidden part, for both directions: v = LN(x), z = W1 v + b1, s = f(z) where it is wanted.
  */
 BDPTI_FN void bdpti_mlp_hidden(bdpt_tape *t, bdpti_node *n, bdpt_real *v, bdpt_real *z,
                                bdpt_real *s) {
   const bdpt_tensor *x = n->in[0];
   const size_t rows = bdpti_rows(x);              /* R */
+  const bdpt_act act = (bdpt_act)n->index;
   bdpti_gemm g = bdpti_affine(n->in[3], rows, v); /* v W1^T */
   bdpti_norm_args norm = bdpti_norm_args_of(n, n->saved[1], n->saved[1] + rows);
   norm.y = v;
   bdpti_layernorm_fwd(t->ctx, rows, &norm);
   g.bias = n->in[4]->data; /* b1[F] */
-  g.c = z;                 /* z may be s: then GELU(z) replaces it */
-  g.gelu = s;
+  g.c = z;                 /* z may be s: then f(z) replaces it */
+  g.gelu = act == BDPT_GELU ? s : NULL;
   if (z) bdpti_matmul(t->ctx, &g); /* NULL: v is all that is wanted */
+  if (z && s && act != BDPT_GELU) bdpti_act_fwd(t->ctx, act, rows * g.n, z, s);
 }
 
-BDPT_API bdpt_tensor *bdpt_mlp(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *gamma, bdpt_tensor *beta,
-                               double eps, bdpt_tensor *w1, bdpt_tensor *b1, bdpt_tensor *w2,
-                               bdpt_tensor *b2) {
+BDPT_API bdpt_tensor *bdpt_mlp(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *const w[6], double eps,
+                               bdpt_act act) {
   size_t rows, d, hidden; /* R, D, F */
   bdpt_real *s, *v;       /* [R,F] [R,D], until this returns */
   bdpti_node *n;
   bdpti_gemm g;
-  if (!x || !gamma || !beta || !w1 || !b1 || !w2 || !b2) return NULL;
+  int i;
+  if (!x || !w[0] || !w[1] || !w[2] || !w[3] || !w[4] || !w[5]) return NULL;
   d = bdpti_last_axis(x);
   rows = bdpti_rows(x);
-  hidden = w1->shape[0]; /* checked below */
-  if (gamma->count != d || beta->count != d || w2->shape[0] != d) {
-    return bdpti_misfit(t, "mlp", x, gamma, w2, "the widths differ");
+  hidden = w[2]->shape[0]; /* checked below */
+  if (w[0]->count != d || w[1]->count != d || w[4]->shape[0] != d) {
+    return bdpti_misfit(t, "mlp", x, w[0], w[4], "the widths differ");
   }
-  if (!bdpti_linear_fits(t, "mlp", x, w1, b1, d) ||
-      !bdpti_linear_fits(t, "mlp", x, w2, b2, hidden)) {
+  if (!bdpti_linear_fits(t, "mlp", x, w[2], w[3], d) ||
+      !bdpti_linear_fits(t, "mlp", x, w[4], w[5], hidden)) {
     return NULL;
   }
-  n = bdpti_record_like(t, BDPTI_OP_mlp, x, gamma, beta);
+  n = bdpti_record_like(t, BDPTI_OP_mlp, x, w[0], w[1]);
   n = bdpti_save(t, n, t->mode == BDPT_TAPE_RECORD ? rows * hidden : 0, /* z, or nothing, and */
                  2 * rows);                                             /* mean and rstd */
   s = n ? bdpti_buffer_take(t, rows * hidden) : NULL; /* as a rule the last block's */
   v = s ? bdpti_buffer_take(t, rows * d) : NULL;
   if (!v) return NULL;
-  n->in[3] = w1; n->in[4] = b1; n->in[5] = w2; n->in[6] = b2; /* bdpti_record takes four */
-  for (n->index = 3; n->index < 7; n->index++) bdpti_wants(t, n, n->in[n->index]);
+  for (i = 2; i < 6; i++) bdpti_wants(t, n, n->in[i + 1] = w[i]); /* bdpti_record took three */
   n->number = eps; /* for the way back */
+  n->index = (size_t)act;
   bdpti_replace(t, n, x);
   bdpti_mlp_hidden(t, n, v, t->mode == BDPT_TAPE_RECORD ? n->saved[0] : s, s); /* v, z, s */
-  g = bdpti_affine(w2, rows, s); /* s W2^T */
-  g.bias = b2->data;
+  g = bdpti_affine(w[4], rows, s); /* s W2^T */
+  g.bias = w[5]->data;
   g.add = x->data; /* the residual stream */
   g.c = n->out.data;
   bdpti_matmul(t->ctx, &g);
@@ -2251,6 +2263,8 @@ BDPTI_FN void bdpti_mlp_back(bdpt_tape *t, bdpti_node *n) {
   bdpt_real *v = bdpti_buffer_take(t, rows * d), *dgamma, *dbeta;              /* v = LN(x) again */
   bdpti_target none = {NULL, 0}, dv = {bdpti_buffer_take(t, rows * d), 0}, dx; /* dv is fresh */
   int again = t->mode != BDPT_TAPE_RECORD; /* z was not kept */
+  const bdpt_real *z = again ? s : n->saved[0];
+  const bdpt_act act = (bdpt_act)n->index;
   bdpti_norm_args norm;
   bdpti_gemm g;
   if (!s || !dz || !v || !dv.to) return; /* no memory: the context knows */
@@ -2260,9 +2274,13 @@ BDPTI_FN void bdpti_mlp_back(bdpt_tape *t, bdpti_node *n) {
   g.a = n->out.grad; g.a_row = d; g.a_col = 1;     /* dy[R,D] */
   g.b = w2->data; g.b_row = hidden; g.b_col = 1;   /* W2[D,F] */
   g.c = dz; g.c_row = hidden;                      /* dz[R,F], with gelu'(z) */
-  g.dgelu = again ? s : n->saved[0]; g.dgelu_row = hidden;
-  g.gelu = s; g.gelu_row = hidden;                 /* and s = GELU(z) beside it */
+  g.dgelu = act == BDPT_GELU ? z : NULL; g.dgelu_row = hidden;
+  g.gelu = act == BDPT_GELU ? s : NULL; g.gelu_row = hidden; /* and s = GELU(z) beside it */
   bdpti_matmul(t->ctx, &g);
+  if (act != BDPT_GELU) {
+    bdpti_act_bwd(t->ctx, act, rows * hidden, z, dz, dz, 0); /* dz = ds f'(z) */
+    bdpti_act_fwd(t->ctx, act, rows * hidden, z, s);
+  }
   bdpti_affine_back(t, w2, n->in[6], rows, n->out.grad, s, none); /* dW2, db2 */
   bdpti_affine_back(t, w1, n->in[4], rows, dz, v, dv);            /* dv, dW1, db1 */
   bdpti_grad_pass(t, x, n->out.grad); /* dy goes on to x, which then has the buffer to itself */
@@ -2355,11 +2373,16 @@ BDPTI_FN void bdpti_layernorm_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_layernorm_bwd(t->ctx, bdpti_rows(x), &s, dgamma, dbeta);
 }
 
-/* 6.5  GELU, element by element                                                           >>gelu
- *   math      y = z Phi(z);  dy/dz = Phi(z) + z phi(z);  Phi, phi: the normal distribution and its
- *             density, Phi(z) = erfc(-z / sqrt 2) / 2, phi(z) = exp(-z^2 / 2) / sqrt(2 pi)
- *   source    Hendrycks and Gimpel 2016; the product rule, since Phi' = phi
- *   check     tests/test_kernels.c; tests/test_ops.c torch_linear_norm_gelu_softmax
+/* 6.5  Activations, element by element                                                     >>act
+ *   math      GELU: y = z Phi(z);  dy/dz = Phi(z) + z phi(z);  Phi, phi: the normal distribution
+ *             and density, Phi(z) = erfc(-z / sqrt 2) / 2, phi(z) = exp(-z^2 / 2) / sqrt(2 pi)
+ *             its approximations: y = z g, g = sigmoid(p z + q z^3);
+ *             dy/dz = g + z g (1 - g) (p + 3 q z^2);  GELU by tanh: p = 2 sqrt(2 / pi),
+ *             q = 0.044715 p;  QuickGELU: p = 1.702, q = 0
+ *             ReLU: y = max(0, z);  dy/dz = 1 for z > 0, else 0
+ *   source    Hendrycks and Gimpel 2016, section 2, with tanh(u) = 2 sigmoid(2 u) - 1; the product
+ *             rule, since Phi' = phi and sigmoid' = sigmoid (1 - sigmoid)
+ *   check     tests/test_kernels.c; tests/test_ops.c torch_linear_norm_gelu_softmax; test_forms.c
  */
 BDPTI_FN double bdpti_gelu_plain(double z) { return 0.5 * z * erfc(z * -0.70710678118654752440); }
 
@@ -2367,15 +2390,29 @@ BDPTI_FN double bdpti_gelu_slope_plain(double z) {
   return 0.5 * erfc(z * -0.70710678118654752440) + z * exp(-0.5 * z * z) * 0.39894228040143267794;
 }
 
-BDPT_API bdpt_tensor *bdpt_gelu(bdpt_tape *t, bdpt_tensor *x) {
-  bdpti_node *n = bdpti_record_like(t, BDPTI_OP_gelu, x, NULL, NULL);
-  if (n) bdpti_gelu_fwd(t->ctx, x->count, x->data, n->out.data);
-  return bdpti_out(n);
+/* The two constants of a gate; p = 0 says ReLU to the kernel. */
+BDPTI_FN void bdpti_gate_constants(bdpt_act act, double *p, double *q) {
+  *p = act == BDPT_GELU_TANH ? 1.5957691216057308 : act == BDPT_QUICK_GELU ? 1.702 : 0;
+  *q = act == BDPT_GELU_TANH ? 0.044715 * *p : 0;
 }
 
-BDPTI_FN void bdpti_gelu_back(bdpt_tape *t, bdpti_node *n) {
-  bdpti_target dx = bdpti_grad(t, n->in[0]); /* dx = dy gelu'(x) */
-  if (dx.to) bdpti_gelu_bwd(t->ctx, n->out.count, n->in[0]->data, n->out.grad, dx.to, dx.add);
+BDPT_API bdpt_tensor *bdpt_activate(bdpt_tape *t, bdpt_tensor *x, bdpt_act act) {
+  bdpti_node *n = bdpti_record_like(t, BDPTI_OP_activate, x, NULL, NULL);
+  if (!n) return NULL;
+  n->index = (size_t)act; /* for the way back */
+  bdpti_act_fwd(t->ctx, act, x->count, x->data, n->out.data);
+  return &n->out;
+}
+
+BDPTI_FN void bdpti_activate_back(bdpt_tape *t, bdpti_node *n) {
+  bdpti_target dx = bdpti_grad(t, n->in[0]); /* dx = dy f'(x) */
+  const bdpt_act act = (bdpt_act)n->index;
+  const bdpt_real *z = n->in[0]->data;
+  if (dx.to) bdpti_act_bwd(t->ctx, act, n->out.count, z, n->out.grad, dx.to, dx.add);
+}
+
+BDPT_API bdpt_tensor *bdpt_gelu(bdpt_tape *t, bdpt_tensor *x) {
+  return bdpt_activate(t, x, BDPT_GELU);
 }
 
 /* 6.6  Softmax over the last axis                                                      >>softmax
@@ -3150,7 +3187,7 @@ BDPTI_FN int bdpti_block_resolve(bdpt_context *ctx, const bdpt_config *c, bdpt_b
 
 BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
   static const double mean[3] = {0.485, 0.456, 0.406}, sd[3] = {0.229, 0.224, 0.225}; /* ImageNet */
-  static const bdpti_limit limits[13] = {
+  static const bdpti_limit limits[14] = {
     {"image", offsetof(bdpt_config, image), 1, 16384, 224}, /* pixels of a side */
     {"patch", offsetof(bdpt_config, patch), 1, 16384, 16}, /* P */
     {"channels", offsetof(bdpt_config, channels), 1, 3, 3}, /* C: grey to RGB */
@@ -3163,9 +3200,10 @@ BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
     {"attn_form", offsetof(bdpt_config, attn_form), BDPT_ATTN_NORM, BDPT_ATTN_DOUBLE, 0},
     {"extra_gelu", offsetof(bdpt_config, extra_gelu), BDPT_GELU_NEVER, BDPT_GELU_ALWAYS, 0},
     {"pos_resize", offsetof(bdpt_config, pos_resize), BDPT_POS_TIMM, BDPT_POS_DEIT, 0},
+    {"act", offsetof(bdpt_config, act), BDPT_GELU, BDPT_RELU, 0},
     {"merge", offsetof(bdpt_config, merge), 0, 1 << 20, 0}}; /* r */
   int i;
-  if (!bdpti_limits_hold(ctx, limits, 13, c)) return ctx->status;
+  if (!bdpti_limits_hold(ctx, limits, 14, c)) return ctx->status;
   bdpti_default(&c->mlp, 4 * c->width);                     /* F = 4 D */
   if (c->eps == 0) c->eps = 1e-6;                           /* timm's; PyTorch has 1e-5 */
   if (c->std[0] == 0 && c->std[1] == 0 && c->std[2] == 0) { /* none given */
@@ -3593,7 +3631,7 @@ BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int image) {
  *
  *   math      u = LN1(x);  b = MHSA(u), or what a removed layer leaves:  u, nothing, or x
  *             x1 = x + DropPath(b)
- *             v = LN2(x1); z = W1 v + b1; s = GELU(z), or z when the activation is removed
+ *             v = LN2(x1); z = W1 v + b1; s = f(z), or z when the activation is removed
  *             x2 = x1 + DropPath(W2 s + b2)          fused: x1 + DropPath(W v + b)
  *   source    PAPER_NOTES.md, "The masked block"; released code: x + LN1(x) for removed attention
  *
@@ -3648,17 +3686,17 @@ BDPTI_FN bdpt_tensor *bdpti_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_te
   const bdpt_block *b = &m->config.block[l];
   int kept = b->mlp_state == BDPT_MLP_KEPT;
   bdpt_tensor *p = &m->param[BDPT_SLOT(l, 0)], *v, *s, *z; /* the block's slots */
+  bdpt_tensor *const w[6] = {&p[BDPT_SLOT_NORM2_W], &p[BDPT_SLOT_NORM2_B], &p[BDPT_SLOT_FC1_W],
+                             &p[BDPT_SLOT_FC1_B], &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B]};
   if (kept && !importance && rate == 0) {
-    return bdpt_mlp(t, x, &p[BDPT_SLOT_NORM2_W], &p[BDPT_SLOT_NORM2_B], m->config.eps,
-                    &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B], &p[BDPT_SLOT_FC2_W],
-                    &p[BDPT_SLOT_FC2_B]);
+    return bdpt_mlp(t, x, w, m->config.eps, (bdpt_act)m->config.act);
   }
   v = bdpti_norm(m, t, BDPT_SLOT(l, BDPT_SLOT_NORM2_W), x);      /* [B,N,D] */
   if (b->mlp_state >= BDPT_MLP_FUSED) { /* one map: W v + b */
     return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_FUSED_W), v, x, rate, rng);
   }
   z = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_FC1_W), v);         /* [B,N,F] */
-  s = kept ? bdpt_gelu(t, z) : z; /* [B,N,F] */
+  s = kept ? bdpt_activate(t, z, (bdpt_act)m->config.act) : z; /* [B,N,F] */
   if (kept && importance) s = bdpti_mixed(m, t, BDPT_ACTIVATION, l, s, z); /* m s + (1 - m) z */
   return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_FC2_W), s, x, rate, rng); /* [B,N,D] */
 }
@@ -10119,7 +10157,7 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(normal)(BDPTI_VEC z, BDPTI_VEC *density) {
 }
 #endif
 
-/* GELU, as >>gelu has it
+/* GELU, as >>act has it
  *
  *   math      GELU(z) = z Phi(z)
  *   backward  dz = dy (Phi(z) + z phi(z)),  phi the density
@@ -10139,6 +10177,30 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu_both)(BDPTI_VEC z, BDPTI_VEC *slope) {
 BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu_slope)(BDPTI_VEC z) {
   BDPTI_VEC slope;
   BDPTI_V(gelu_both)(z, &slope);
+  return slope;
+}
+
+/* The other activations of >>act. With e = exp(-p z - q z^3), g is 1 / (1 + e) and 1 - g is e g,
+ * which does not cancel. At 100 the gate is 1 or 0 to the last bit; z stops there, so that no z^3
+ * overflows. A z that is no number stays what it is. */
+BDPTI_INLINE BDPTI_VEC BDPTI_V(gate)(BDPTI_VEC z, bdpt_real p, bdpt_real q, BDPTI_VEC *slope) {
+  const BDPTI_VEC zero = BDPTI_SPLAT(0), least = BDPTI_SPLAT(-80), most = BDPTI_SPLAT(100);
+  BDPTI_VEC a = BDPTI_CHOOSE(z > most, most, z), e, g;
+  if (p == 0) { /* ReLU */
+    *slope = BDPTI_CHOOSE(z > zero, BDPTI_SPLAT(1), zero);
+    return BDPTI_CHOOSE(z < zero, zero, z);
+  }
+  a = BDPTI_CHOOSE(a < -most, -most, a);
+  e = a * (a * a * q + p);
+  e = BDPTI_V(exp_low)(-BDPTI_CHOOSE(e < least, least, e));
+  g = BDPTI_SPLAT(1) / (e + 1.0f);
+  *slope = g + a * (g * g) * e * (a * a * (q * 3) + p);
+  return BDPTI_CHOOSE(z < -most, a, z) * g;
+}
+
+BDPTI_INLINE BDPTI_VEC BDPTI_V(gate_slope)(BDPTI_VEC z, bdpt_real p, bdpt_real q) {
+  BDPTI_VEC slope;
+  BDPTI_V(gate)(z, p, q, &slope);
   return slope;
 }
 
@@ -10950,6 +11012,8 @@ static void BDPTI_V(softmax_bwd)(const void *args, size_t begin, size_t end) {
 BDPTI_MAP(exp, BDPTI_V(exp_any)(x))
 BDPTI_MAP(gelu_fwd, BDPTI_V(gelu)(x))
 BDPTI_MAP(gelu_bwd, y * BDPTI_V(gelu_slope)(x))
+BDPTI_MAP(gate_fwd, BDPTI_V(gate)(x, s->a, s->b, &r))
+BDPTI_MAP(gate_bwd, y * BDPTI_V(gate_slope)(x, s->a, s->b))
 BDPTI_MAP(axpby, x * s->a + y * s->b)
 #undef BDPTI_MAP
 
@@ -11041,7 +11105,8 @@ static double BDPTI_V(not_finite)(const void *args, size_t begin, size_t end) {
 #define BDPTI_ISA_TABLE(pairs) { \
   BDPTI_NAME, BDPTI_ROWS, BDPTI_PANEL, BDPTI_V(pack), BDPTI_V(multiply), \
   BDPTI_V(attention_fwd), BDPTI_V(attention_bwd), BDPTI_V(match), \
-  BDPTI_V(exp), BDPTI_V(gelu_fwd), BDPTI_V(gelu_bwd), BDPTI_V(axpby), \
+  BDPTI_V(exp), BDPTI_V(gelu_fwd), BDPTI_V(gelu_bwd), BDPTI_V(gate_fwd), BDPTI_V(gate_bwd), \
+  BDPTI_V(axpby), \
   BDPTI_V(layernorm_fwd), BDPTI_V(softmax_fwd), BDPTI_V(softmax_bwd), \
   BDPTI_V(sample_axpy), BDPTI_V(adamw), BDPTI_V(layernorm_bwd), BDPTI_V(column_sum), \
   BDPTI_V(dot), BDPTI_V(not_finite), pairs}
@@ -11445,15 +11510,27 @@ BDPTI_FN bdpt_status bdpti_attention_bwd(bdpt_context *ctx, size_t images, size_
  * Thin covers: they name the arguments, estimate the cost and share out. Sizes are trusted here;
  * the operations that call them have checked their shapes. Any output may be an input, in place.
  */
-BDPTI_FN void bdpti_gelu_fwd(bdpt_context *ctx, size_t n, const bdpt_real *z, bdpt_real *y) {
-  bdpti_pointwise s = {z, NULL, 0, 0, y, 0};
-  bdpti_each(ctx, ctx->isa->gelu_fwd, &s, n, 1024, (double)n * 0.6); /* 0.6 ns an element */
+/* The pass of an activation; dy NULL: its value, else dy times its slope. */
+BDPTI_FN void bdpti_act_run(bdpt_context *ctx, bdpt_act act, size_t n, bdpti_pointwise *s) {
+  const bdpti_isa *isa = ctx->isa;
+  bdpti_kernel forward = act == BDPT_GELU ? isa->gelu_fwd : isa->gate_fwd;
+  bdpti_kernel backward = act == BDPT_GELU ? isa->gelu_bwd : isa->gate_bwd;
+  double p, q;
+  bdpti_gate_constants(act, &p, &q);
+  s->a = (bdpt_real)p, s->b = (bdpt_real)q;
+  bdpti_each(ctx, s->y ? backward : forward, s, n, 1024, (double)n * 0.6); /* 0.6 ns an element */
 }
 
-BDPTI_FN void bdpti_gelu_bwd(bdpt_context *ctx, size_t n, const bdpt_real *z, const bdpt_real *dy,
-                             bdpt_real *dz, int add) {
+BDPTI_FN void bdpti_act_fwd(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_real *z,
+                            bdpt_real *y) {
+  bdpti_pointwise s = {z, NULL, 0, 0, y, 0};
+  bdpti_act_run(ctx, act, n, &s);
+}
+
+BDPTI_FN void bdpti_act_bwd(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_real *z,
+                            const bdpt_real *dy, bdpt_real *dz, int add) {
   bdpti_pointwise s = {z, dy, 0, 0, dz, add};
-  bdpti_each(ctx, ctx->isa->gelu_bwd, &s, n, 1024, (double)n * 0.7);
+  bdpti_act_run(ctx, act, n, &s);
 }
 
 /* out = a x + b y; y NULL: out = a x. */

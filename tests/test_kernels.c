@@ -109,9 +109,9 @@ TEST(test_gelu) {
   double worst = 0, slope = 0, tail = 0;
   size_t i;
   for (i = 0; i < N; i++) z[i] = (bdpt_real)(-20.0 + (double)i * 40.0 / (N - 1));
-  bdpti_gelu_fwd(&ctx, N, z, y);
-  bdpti_gelu_bwd(&ctx, N, z, dy, dz, 0);
-  bdpti_gelu_bwd(&ctx, N, z, dy, sum, 1);
+  bdpti_act_fwd(&ctx, BDPT_GELU, N, z, y);
+  bdpti_act_bwd(&ctx, BDPT_GELU, N, z, dy, dz, 0);
+  bdpti_act_bwd(&ctx, BDPT_GELU, N, z, dy, sum, 1);
   for (i = 0; i < N; i++) {
     double t = (double)z[i], want = bdpti_gelu_plain(t), d = fabs((double)y[i] - want);
     worst = fmax(worst, d / fmax(1.0, fabs(t)));
@@ -127,8 +127,63 @@ TEST(test_gelu) {
   CHECK((y[0] == 0 || !IS_FLOAT) && y[N - 1] == z[N - 1]);
   for (i = 0; i <= 40; i++) { /* every length, in place and from one element on */
     bdpt_real *part = copy_of(z + 80000, i);
-    bdpti_gelu_fwd(&ctx, i, part, part);
+    bdpti_act_fwd(&ctx, BDPT_GELU, i, part, part);
     CHECK(distance_real(part, y + 80000, i) == 0);
+    free(part);
+  }
+  free(z); free(y); free(dz); free(dy); free(sum);
+}
+
+/* The other activations and their slopes, by libm. */
+static double act_exact(bdpt_act act, double z, double *slope) {
+  double p = act == BDPT_GELU_TANH ? 2 * sqrt(2 / acos(-1)) : 1.702, q = p * 0.044715, e;
+  if (act == BDPT_RELU) *slope = z > 0;
+  if (act == BDPT_RELU) return z > 0 ? z : 0;
+  if (act == BDPT_QUICK_GELU) q = 0;
+  e = exp(-z * (p + q * z * z));
+  *slope = 1 / (1 + e) + (e < 1e300 ? z * (p + 3 * q * z * z) * e / ((1 + e) * (1 + e)) : 0);
+  return z / (1 + e);
+}
+
+TEST(test_gate) {
+  enum { N = 40001 };
+  bdpt_real *z = numbers(N, 0, 0), *y = numbers(N, 0, 0), *dz = numbers(N, 0, 0);
+  bdpt_real *dy = numbers(N, 2, 2), *sum = numbers(N, 1, 1);
+  double worst = 0, slope = 0, tail = 0, s, huge[4] = {-1e30, 1e30, 0, 0};
+  bdpt_real more[4], wide[4], flat[4];
+  int k, act;
+  size_t i;
+  for (i = 0; i < N; i++) z[i] = (bdpt_real)(-20.0 + (double)i * 40.0 / (N - 1));
+  for (act = BDPT_GELU_TANH; act <= BDPT_RELU; act++) {
+    bdpti_act_fwd(&ctx, (bdpt_act)act, N, z, y);
+    bdpti_act_bwd(&ctx, (bdpt_act)act, N, z, dy, dz, 0);
+    for (i = 0; i < N; i++) sum[i] = 1;
+    bdpti_act_bwd(&ctx, (bdpt_act)act, N, z, dy, sum, 1);
+    for (i = 0; i < N; i++) {
+      double want = act_exact((bdpt_act)act, (double)z[i], &s), d = fabs((double)y[i] - want);
+      worst = fmax(worst, d / fmax(1.0, fabs((double)z[i])));
+      if (z[i] > -5 && z[i] < 0 && want != 0) tail = fmax(tail, d / fabs(want));
+      slope = fmax(slope, fabs((double)dz[i] - 2 * s));
+      slope = fmax(slope, fabs((double)sum[i] - 1 - 2 * s));
+    }
+    for (k = 0; k < 4; k++) more[k] = (bdpt_real)huge[k];
+    more[3] = (bdpt_real)NAN;
+    bdpti_act_fwd(&ctx, (bdpt_act)act, 4, more, wide);
+    bdpti_act_bwd(&ctx, (bdpt_act)act, 3, more, dy, flat, 0);
+    CHECK(fabs((double)wide[0]) < 1e-32 && wide[1] == more[1] && wide[2] == 0);
+    CHECK(wide[3] != wide[3]); /* NaN stays */
+    CHECK(fabs((double)flat[0]) < 1e-28 && flat[1] == 2 && flat[2] == (act == BDPT_RELU ? 0 : 1));
+  }
+  printf("  %-8s other activations: error %.2g, slope %.2g, relative to -5: %.2g\n",
+         ctx.isa->name, worst, slope, tail);
+  CHECK(worst <= 2.0 * eps);
+  CHECK(slope <= 8.0 * eps);
+  CHECK(tail <= 20 * eps);
+  for (i = 0; i <= 40; i++) { /* every length, in place */
+    bdpt_real *part = copy_of(z + 20000, i);
+    bdpti_act_fwd(&ctx, BDPT_QUICK_GELU, N, z, y);
+    bdpti_act_fwd(&ctx, BDPT_QUICK_GELU, i, part, part);
+    CHECK(distance_real(part, y + 20000, i) == 0);
     free(part);
   }
   free(z); free(y); free(dz); free(dy); free(sum);
@@ -666,8 +721,8 @@ static uint64_t everything(void) {
   sums[1] = bdpti_mix_dm(&ctx, size, x, y, u);
   sums[2] = bdpti_all_finite(&ctx, size, x);
   h = add_hash(h, sums, sizeof sums);
-  bdpti_gelu_fwd(&ctx, size, x, u); h = add_hash(h, u, size * sizeof *u);
-  bdpti_gelu_bwd(&ctx, size, x, y, u, 1); h = add_hash(h, u, size * sizeof *u);
+  bdpti_act_fwd(&ctx, BDPT_GELU, size, x, u); h = add_hash(h, u, size * sizeof *u);
+  bdpti_act_bwd(&ctx, BDPT_GELU, size, x, y, u, 1); h = add_hash(h, u, size * sizeof *u);
   run_softmax(&ctx, rows, n, x, u, l); h = add_hash(h, u, size * sizeof *u);
   run_softmax_back(&ctx, rows, n, u, y, u, 1); h = add_hash(h, u, size * sizeof *u);
   run_layernorm(&ctx, rows, n, x, q, q + n, 1e-6, u, l, l + rows);
@@ -732,6 +787,7 @@ int main(void) {
     previous = ctx.isa;
     RUN(test_exp);
     RUN(test_gelu);
+    RUN(test_gate);
     RUN(test_matmul);
     RUN(test_packed_and_bf16);
     RUN(test_attention);

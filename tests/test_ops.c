@@ -228,15 +228,21 @@ static bdpt_tensor *g_linear_add(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
   return bdpt_linear_add(t, x[0], x[1], x[2], x[3]);
 }
+static bdpt_act act; /* of the next three */
+static bdpt_tensor *g_act(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u;
+  return bdpt_activate(t, x[0], act);
+}
 static bdpt_tensor *g_mlp(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
-  return bdpt_mlp(t, x[0], x[1], x[2], 1e-5, x[3], x[4], x[5], x[6]);
+  return bdpt_mlp(t, x[0], x + 1, 1e-5, act);
 }
 /* The same from five operations. */
 static bdpt_tensor *g_five(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   bdpt_tensor *v = bdpt_layernorm(t, x[0], x[1], x[2], 1e-5);
   (void)u;
-  return bdpt_add(t, x[0], bdpt_linear(t, bdpt_gelu(t, bdpt_linear(t, v, x[3], x[4])), x[5], x[6]));
+  v = bdpt_activate(t, bdpt_linear(t, v, x[3], x[4]), act);
+  return bdpt_add(t, x[0], bdpt_linear(t, v, x[5], x[6]));
 }
 static bdpt_tensor *g_scale(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
@@ -309,7 +315,7 @@ static void gradient(const char *op, bdpt_graph graph, int count, size_t shapes[
 
 TEST(gradients_dense) {
   size_t rio[6][3] = {{1, 1, 1}, {3, 5, 7}, {2, 17, 3}, {13, 1, 4}, {7, 33, 18}, {5, 4, 1}};
-  int i;
+  int i, k;
   for (i = 0; i < 6; i++) {
     size_t r = rio[i][0], n = rio[i][1], o = rio[i][2];
     size_t linear[3][5] = {{r, n, 0}, {o, n, 0}, {o, 0}};
@@ -323,7 +329,12 @@ TEST(gradients_dense) {
       size_t mlp[7][5] = {{r, n + 1, 0}, {n + 1, 0}, {n + 1, 0}, {o, n + 1, 0}, {o, 0},
                           {n + 1, o, 0}, {n + 1, 0}};
       gradient("linear and sum", g_linear_add, 4, sum, (uint64_t)(120 + i));
-      gradient("mlp", g_mlp, 7, mlp, (uint64_t)(130 + i));
+      for (k = 0; k < 4; k++) { /* ReLU too: no argument of these is within a step of its kink */
+        act = (bdpt_act)k;
+        gradient("mlp", g_mlp, 7, mlp, (uint64_t)(130 + i));
+        gradient("activation", g_act, 1, one, (uint64_t)(140 + i));
+      }
+      act = BDPT_GELU;
     }
     gradient("layer norm", g_norm, 3, norm, (uint64_t)(30 + i));
     gradient("gelu", g_gelu, 1, one, (uint64_t)(40 + i));
@@ -378,8 +389,13 @@ static void mlp_case(size_t n, size_t d, size_t f) {
 }
 
 TEST(mlp_is_five_operations) {
-  mlp_case(65, 48, 192);
-  mlp_case(3, 820, 32); /* so wide that products are cut along K */
+  int k;
+  for (k = 0; k < 4; k++) {
+    act = (bdpt_act)k;
+    mlp_case(65, 48, 192);
+    mlp_case(3, 820, 32); /* so wide that products are cut along K */
+  }
+  act = BDPT_GELU;
 }
 
 TEST(gradients_structured) {
@@ -465,7 +481,7 @@ static void expect(bdpt_tensor *y, const char *part) {
 
 TEST(shape_errors) {
   size_t a[3] = {2, 5, 6}, b[2] = {4, 7}, c[1] = {4}, d[4] = {1, 3, 7, 7}, e[4] = {4, 3, 2, 2};
-  bdpt_tensor *x, *w, *v, *image, *kernel;
+  bdpt_tensor *x, *w, *v, *image, *kernel, *six[6];
   bdpt_rng rng;
   rng.state = 1;
   bdpt_tape_reset(tape);
@@ -474,10 +490,11 @@ TEST(shape_errors) {
   v = bdpt_input(tape, 1, c, NULL, 1);
   image = bdpt_input(tape, 4, d, NULL, 1);
   kernel = bdpt_input(tape, 4, e, NULL, 1);
+  six[0] = six[1] = six[3] = six[5] = v, six[2] = six[4] = w;
   expect(bdpt_linear(tape, x, w, v), "x[2,5,6], weight [4,7], bias [4]");
   expect(bdpt_linear(tape, w, w, x), "bias");
   expect(bdpt_linear_add(tape, v, w, v, x), "linear: x[4], weight [4,7]");
-  expect(bdpt_mlp(tape, x, v, v, 1e-6, w, v, w, v), "mlp: x[2,5,6] and [4] and [4,7]");
+  expect(bdpt_mlp(tape, x, six, 1e-6, BDPT_GELU), "mlp: x[2,5,6] and [4] and [4,7]");
   expect(bdpt_layernorm(tape, x, v, v, 1e-6), "x[2,5,6] and [4]");
   expect(bdpt_attention(tape, x, 4, 1), "3 x 4 heads");
   expect(bdpt_patch_embed(tape, image, kernel, v), "dividing");
