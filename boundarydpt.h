@@ -204,6 +204,17 @@ typedef enum bdpt_isa_choice { /* BEST: the widest that this processor runs */
 
 struct bdpti_isa;
 
+/* Several processes that train one network together, each with a context of its own (8.4). `reduce`
+ * adds count numbers up over all processes, so that each holds the sums; they are bdpt_real where
+ * `bytes` is sizeof(bdpt_real) and double where it is 8. It may return before it is done; `wait`
+ * returns when all that was begun is. Both return BDPT_OK, or what the call is to end with. */
+typedef struct bdpt_cluster {
+  int rank, size;           /* this process of so many; size 0 or 1: alone */
+  int (*reduce)(void *user, void *values, size_t count, size_t bytes);
+  int (*wait)(void *user);
+  void *user;
+} bdpt_cluster;
+
 /* Everything a program shares between its models. Fill a zeroed struct's first fields as you like,
  * call bdpt_init, and give the address to everything else. Two contexts do not know of each other;
  * one context belongs to one thread at a time (its kernels use `threads` OpenMP threads inside). */
@@ -212,6 +223,7 @@ typedef struct bdpt_context {
   int threads;              /* 0: as many as OpenMP offers; 1 without OpenMP */
   int isa_wanted;           /* bdpt_isa_choice; 0: the best */
   int bf16;                 /* 1: matrix products round their factors to bf16 (15.3); 0: float */
+  bdpt_cluster cluster;     /* zero: this process works alone */
   bdpt_status status;       /* the first error, sticky until bdpt_clear_error */
   char message[400];        /* its sentence */
   const struct bdpti_isa *isa; /* the vector kernels in use */
@@ -1493,6 +1505,8 @@ struct bdpt_tape {
   bdpti_buffer *spare; /* gradient buffers free for reuse */
   bdpt_real *stream;   /* sums with what lies here replace it (7.7); or NULL */
   size_t used, most;   /* bytes handed out since the reset; the most of any step */
+  void (*ready)(void *user, const bdpt_tensor *p); /* hears of parameters whose gradient is made, */
+  void *user;                                      /* in the walk back (8.4); or NULL */
 };
 
 static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n); /* chapter 6: a case per operation */
@@ -1730,6 +1744,7 @@ BDPTI_FN void bdpti_grad_pass(bdpt_tape *t, bdpt_tensor *x, bdpt_real *g) {
 BDPT_API bdpt_status bdpt_backward_from(bdpt_tape *t, bdpt_tensor *out, const bdpt_real *seed) {
   bdpti_node *n;
   bdpt_context *ctx = t->ctx;
+  int i;
   if (ctx->status != BDPT_OK) return ctx->status; /* the graph is not whole */
   if (!out) return bdpti_fail(ctx, BDPT_E_ARGUMENT, "backward: there is no tensor to start from");
   if (t->mode == BDPT_TAPE_COMPUTE || !out->wants_grad) {
@@ -1745,6 +1760,9 @@ BDPT_API bdpt_status bdpt_backward_from(bdpt_tape *t, bdpt_tensor *out, const bd
     if (!n->out.grad || n->op == 0) continue; /* not on the way to the loss, or an input */
     bdpti_backward_op(t, n); /* dy into dx of every input that wants it */
     if (ctx->status != BDPT_OK) return ctx->status;
+    for (i = 0; t->ready && i < (int)(sizeof n->in / sizeof n->in[0]); i++) {
+      if (n->in[i] && !n->in[i]->on_tape && n->in[i]->wants_grad) t->ready(t->user, n->in[i]);
+    }
     if (n->out.grad) bdpti_buffer_release(t, n->out.grad); /* unless the operation has done so */
     n->out.grad = NULL; /* its only reader has run */
   }
@@ -2760,6 +2778,22 @@ BDPTI_FN void bdpti_scale_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_grad_axpy(t, n->in[0], (bdpt_real)n->number, n->out.grad); /* dx += s dy */
 }
 
+/* How many processes share a batch, and the place that sample k of it has in this one's part, which
+ * has n samples: its first half comes from the front and its second half from the back, so that the
+ * images that are mixed with each other are together (8.4). n or more: the sample is not here. */
+BDPTI_FN size_t bdpti_cluster_size(const bdpt_context *ctx) {
+  return ctx->cluster.size > 1 ? (size_t)ctx->cluster.size : 1;
+}
+
+BDPTI_FN size_t bdpti_cluster_place(const bdpt_context *ctx, size_t n, size_t k) {
+  const size_t ranks = bdpti_cluster_size(ctx), half = n / 2,
+               front = (size_t)ctx->cluster.rank * half;
+  if (ranks == 1) return k;
+  if (k >= front && k < front + half) return k - front;
+  if (k >= n * ranks - front - half && k < n * ranks - front) return k + front + n - n * ranks;
+  return n;
+}
+
 /* 6.12  Drop path                                                                     >>droppath
  *   math      y[b] = x[b] keep[b] / (1 - rate),  keep[b] = 1 with probability 1 - rate
  *   shape     x[B,...] -> y[B,...]; saves keep[b] / (1 - rate)
@@ -2772,7 +2806,7 @@ BDPTI_FN void bdpti_scale_back(bdpt_tape *t, bdpti_node *n) {
 BDPT_API bdpt_tensor *bdpt_drop_path(bdpt_tape *t, bdpt_tensor *x, double rate, bdpt_rng *rng) {
   bdpti_samples s;
   bdpti_node *n;
-  size_t b, batch;
+  size_t b, batch, own;
   if (!x || rate == 0) return x;
   if (!(rate > 0 && rate < 1)) {
     bdpti_fail(t->ctx, BDPT_E_ARGUMENT, "drop path: rate %g is not in [0,1)", rate);
@@ -2781,8 +2815,11 @@ BDPT_API bdpt_tensor *bdpt_drop_path(bdpt_tape *t, bdpt_tensor *x, double rate, 
   batch = x->shape[0]; /* B */
   n = bdpti_save(t, bdpti_record_like(t, BDPTI_OP_drop_path, x, NULL, NULL), batch, 0);
   if (!n) return NULL;
-  for (b = 0; b < batch; b++) { /* one draw per sample */
-    n->saved[0][b] = (bdpt_real)(bdpti_uniform(rng) < rate ? 0 : 1 / (1 - rate));
+  for (b = 0; b < batch * bdpti_cluster_size(t->ctx);
+       b++) { /* one draw per sample of all processes */
+    bdpt_real keep = (bdpt_real)(bdpti_uniform(rng) < rate ? 0 : 1 / (1 - rate));
+    own = bdpti_cluster_place(t->ctx, batch, b);
+    if (own < batch) n->saved[0][own] = keep;
   }
   n->index = batch ? x->count / batch : 0; /* numbers of a sample */
   s.width = n->index;
@@ -4013,9 +4050,9 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
  * One step of training reads a handful of images, augments them at random, asks the network what
  * they show, and moves every weight a little in the direction that would have made the answer
  * better. This chapter holds what surrounds the network in that sentence: what a step is given
- * (8.1), how far a weight moves (8.2, 8.3), and the step itself (8.4, 8.5). Where images come from,
- * how they are resized and augmented, how an answer is judged, and the loop that repeats, reports,
- * saves and resumes are the matter of >>data.
+ * (8.1), how far a weight moves (8.2, 8.3), how several processes share a step (8.4), and the step
+ * itself (8.5, 8.6). Where images come from, how they are resized and augmented, how an answer is
+ * judged, and the loop that repeats, reports, saves and resumes are the matter of >>data.
  *
  * The idea that carries the chapter: nothing that happens in step k depends on a generator that ran
  * through the steps before it. Which image comes at position p of epoch e, how it is cropped, what
@@ -4061,7 +4098,7 @@ BDPTI_FN void *bdpti_array(bdpti_arena *a, size_t count, size_t size) {
   return p ? memset(p, 0, bytes) : NULL;
 }
 
-/* 7.1  What a step is given
+/* 8.1  What a step is given
  *
  * Images and their targets are prepared in >>data, one image or one batch at a time; a step of
  * training needs no more of it than these shapes and calls.
@@ -4151,7 +4188,7 @@ static const bdpti_field bdpti_fields[BDPTI_FIELDS] = {
   BDPTI_F(mixup, 0, 0, 1e9), BDPTI_F(cutmix, 0, 0, 1e9), BDPTI_F(mix_prob, 1, 0, 1),
   BDPTI_F(switch_prob, 0.5, 0, 1), BDPTI_F(smoothing, 0, 0, 1),       /* the mixing of 12.5 */
   BDPTI_F(drop_path, 0, 0, 1 - 1e-12),                  /* survivors are divided by 1 - rate */
-  BDPTI_F(distill, 0, 0, BDPT_DISTILL_SOFT), BDPTI_F(distill_alpha, 0.5, 0, 1), /* a in 8.5 */
+  BDPTI_F(distill, 0, 0, BDPT_DISTILL_SOFT), BDPTI_F(distill_alpha, 0.5, 0, 1), /* a in 8.6 */
   BDPTI_F(distill_tau, 1, 1e-6, 1e9)};                  /* the temperature of >>distill */
 
 /* Field i of a recipe; a 0 is replaced by what it stands for. */
@@ -4244,7 +4281,12 @@ struct bdpt_trainer {
   bdpt_model *model, *teacher;    /* both borrowed, and so is the subset */
   const bdpt_subset *train;
   bdpt_recipe recipe;             /* resolved */
-  size_t batch, per_epoch;        /* images per step, steps per epoch */
+  size_t batch, per_epoch;        /* images per step of all processes, steps per epoch */
+  size_t own;                     /* of those images, this process's */
+  bdpt_real *shared;              /* [numbers] gradients on their way through a cluster, or NULL */
+  size_t numbers, filled, sent;   /* of all gradients; copied so far; given to reduce so far */
+  const bdpt_tensor *travels[BDPTI_MAX_PARAMS]; /* whose gradients stand in shared, in order */
+  int travelling;
   bdpti_counters now;
   bdpti_loader loader;            /* its arena holds the arrays that follow */
   bdpt_tape *tape, *teacher_tape; /* one records, the other only computes */
@@ -4400,7 +4442,108 @@ BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *t) {
   }
 }
 
-/* 8.4  A trainer's life                                                                 >>trainer
+/* 8.4  Several processes                                                                  >>ranks
+ *
+ *   math      every process has B / size images of the batch; dL/dw = sum of its own / size
+ *   check     tests/test_ranks.c: processes played by threads, against one; examples/mpi
+ *
+ * A cluster trains one network: the same shuffle, disjoint images, the same weights everywhere
+ * after every step. What a random draw of an image depends on is its place in the epoch and not the
+ * process, so the batch is the one that a single process would see, and only the order of a sum
+ * differs. Mixing pairs image k of a batch with image B - 1 - k, so a process gets images from the
+ * front and their partners from the back. Sums of evaluations and fits are shared out likewise.
+ *
+ * Gradients travel in four pieces, each as soon as the walk back has made it, so that a library
+ * that can sends one while the next is computed. Every process makes the pieces in the same order.
+ */
+BDPTI_FN bdpt_status bdpti_cluster_failed(bdpt_context *ctx, int status) {
+  return bdpti_fail(ctx, status == (int)BDPT_CANCELLED ? BDPT_CANCELLED : BDPT_E_IO,
+                    "process %d of %d: the reduction failed with %d", ctx->cluster.rank,
+                    ctx->cluster.size, status);
+}
+
+/* Sums of doubles over all processes, and at once. */
+BDPTI_FN bdpt_status bdpti_cluster_sum(bdpt_context *ctx, double *values, size_t count) {
+  int status;
+  if (bdpti_cluster_size(ctx) == 1) return BDPT_OK;
+  status = ctx->cluster.reduce(ctx->cluster.user, values, count, sizeof *values);
+  if (!status) status = ctx->cluster.wait(ctx->cluster.user);
+  return status ? bdpti_cluster_failed(ctx, status) : BDPT_OK;
+}
+
+/* 1 for all processes if it is 1 for any: a stop, a failure. */
+BDPTI_FN int bdpti_cluster_any(bdpt_context *ctx, int yes) {
+  double sum = yes != 0;
+  return bdpti_cluster_sum(ctx, &sum, 1) != BDPT_OK || sum > 0;
+}
+
+BDPTI_FN bdpt_status bdpti_cluster_check(bdpt_trainer *t) {
+  const bdpt_cluster *c = &t->ctx->cluster;
+  size_t bytes = sizeof(bdpt_real), i, slots = (size_t)t->model->slots;
+  if (c->size <= 1) return BDPT_OK;
+  if (!c->reduce || !c->wait || c->rank < 0 || c->rank >= c->size ||
+      t->batch % (2 * (size_t)c->size) != 0) {
+    return bdpti_fail(t->ctx, BDPT_E_ARGUMENT, "train: process %d of %d: a batch of %zu is no "
+                      "multiple of twice the processes, or reduce or wait is missing", c->rank,
+                      c->size, t->batch);
+  }
+  t->numbers = 2 * BDPT_MAX_DEPTH; /* the importance scalars */
+  for (i = 0; i < slots; i++) t->numbers += t->model->param[i].count;
+  t->shared = (bdpt_real *)bdpti_array(&t->loader.arena, t->numbers, bytes);
+  return t->shared ? BDPT_OK : t->ctx->status;
+}
+
+/* Gives what was copied since the last time to reduce. */
+BDPTI_FN bdpt_status bdpti_cluster_send(bdpt_trainer *t) {
+  const bdpt_cluster *c = &t->ctx->cluster;
+  size_t from = t->sent, count = t->filled - from;
+  int status = 0;
+  t->sent = t->filled;
+  if (count) status = c->reduce(c->user, t->shared + from, count, sizeof(bdpt_real));
+  return status ? bdpti_cluster_failed(t->ctx, status) : BDPT_OK;
+}
+
+BDPTI_FN void bdpti_cluster_ready(void *user, const bdpt_tensor *p) {
+  bdpt_trainer *t = (bdpt_trainer *)user;
+  if (t->ctx->status != BDPT_OK || t->numbers - t->filled < p->count) return; /* sums would fail */
+  t->travels[t->travelling++] = p;
+  memcpy(t->shared + t->filled, p->grad, p->count * sizeof *p->grad);
+  t->filled += p->count;
+  if (t->filled - t->sent >= t->numbers / 4) bdpti_cluster_send(t);
+}
+
+BDPTI_FN void bdpti_cluster_watch(bdpt_trainer *t) {
+  if (!t->shared) return;
+  t->tape->ready = bdpti_cluster_ready;
+  t->tape->user = t;
+}
+
+/* The second half of a step's exchange. A caller's own graph may read a parameter twice, so there
+ * nothing has travelled yet, and all of it goes now, in the order of the parameters. */
+BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss) {
+  const bdpt_cluster *c = &t->ctx->cluster;
+  const bdpt_real *from = t->shared, share = (bdpt_real)1 / (bdpt_real)bdpti_cluster_size(t->ctx);
+  int i, live, status;
+  if (!t->shared) return BDPT_OK;
+  t->tape->ready = NULL;
+  for (i = 0; t->travelling == 0 && i < bdpti_params(t); i++) {
+    const bdpt_tensor *p = bdpti_param(t, i, &live);
+    if (live) bdpti_cluster_ready(t, p);
+  }
+  if (bdpti_cluster_send(t) != BDPT_OK) return t->ctx->status;
+  status = c->wait(c->user);
+  if (status) return bdpti_cluster_failed(t->ctx, status);
+  for (i = 0; i < t->travelling; from += t->travels[i++]->count) {
+    bdpti_axpby(t->ctx, t->travels[i]->count, share, from, 0, NULL, t->travels[i]->grad);
+  }
+  t->travelling = 0;
+  t->filled = t->sent = 0;
+  if (bdpti_cluster_sum(t->ctx, loss, 1) != BDPT_OK) return t->ctx->status;
+  *loss /= (double)c->size;
+  return BDPT_OK;
+}
+
+/* 8.5  A trainer's life                                                                 >>trainer
  *
  * A trainer holds everything between two steps that is not a weight. It borrows the model, the
  * teacher and the subset. Steps per epoch are whole batches: the images left over are dropped, as
@@ -4449,11 +4592,13 @@ BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teache
   t->ctx = model->ctx, t->model = model, t->teacher = teacher, t->train = train;
   t->recipe = *recipe;
   bdpt_recipe_resolve(&t->recipe);
-  t->batch = b = images < (size_t)t->recipe.batch ? images : (size_t)t->recipe.batch;
+  t->batch = images < (size_t)t->recipe.batch ? images : (size_t)t->recipe.batch;
+  t->own = b = t->batch / bdpti_cluster_size(t->ctx);
   if (bdpti_trainer_check(t) == BDPT_OK &&
-      bdpti_loader_make(t->ctx, &model->config, train, b, &t->loader) == BDPT_OK) {
+      bdpti_loader_make(t->ctx, &model->config, train, b, &t->loader) == BDPT_OK &&
+      bdpti_cluster_check(t) == BDPT_OK) {
     t->loader.recipe = &t->recipe; /* from now on it augments */
-    t->per_epoch = images / b;
+    t->per_epoch = images / t->batch;
     t->images = (bdpt_real *)bdpti_array(a, b * 3 * side, side * sizeof *t->images);
     t->targets = (bdpt_real *)bdpti_array(a, b, k * sizeof *t->targets);
     t->taught = (bdpt_real *)bdpti_array(a, b, k * sizeof *t->taught);
@@ -4487,7 +4632,7 @@ BDPT_API size_t bdpt_trainer_importance(bdpt_trainer *t, double out[2][BDPT_MAX_
   return steps;
 }
 
-/* 8.5  One step                                                                            >>step
+/* 8.6  One step                                                                            >>step
  *
  *   math      loss = (1 - a) CE(z, target) + a D(z', teacher);  D hard: CE(z', argmax teacher),
  *             D soft: >>distill; z' the distillation head's logits, or z if there is one head
@@ -4514,7 +4659,10 @@ BDPTI_FN void bdpti_trainer_pick(bdpt_trainer *t, size_t epoch, size_t position)
     bdpti_shuffle(t->order, n, &r);
     t->ordered = epoch + 1;
   }
-  for (i = 0; i < t->batch; i++) t->picked[i] = t->order[(position + i) / repeats % n];
+  for (i = 0; i < t->batch; i++) {
+    const size_t place = bdpti_cluster_place(t->ctx, t->own, i);
+    if (place < t->own) t->picked[place] = t->order[(position + i) / repeats % n];
+  }
 }
 
 /* Loads, augments and mixes the batch of this step; fills the targets. */
@@ -4523,6 +4671,7 @@ BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
   const bdpt_config *c = &t->model->config;
   size_t step = (size_t)t->now.step, epoch = step / t->per_epoch, side = (size_t)c->image;
   size_t position = step % t->per_epoch * t->batch; /* of the batch's first image in the epoch */
+  size_t half, front;
   bdpt_rng rng = bdpti_draws(r->seed, BDPTI_DRAW_MIX, epoch, position);
   bdpti_mixing mix = bdpti_mix_draw(r, c->image, &rng);
   if (c->image != t->loader.image) {
@@ -4530,11 +4679,18 @@ BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
                       "was made for %d", c->image, t->loader.image);
   }
   bdpti_trainer_pick(t, epoch, position);
-  if (bdpti_load(&t->loader, t->picked, t->batch, epoch, position, t->images, t->labels)) {
+  half = bdpti_cluster_size(t->ctx) == 1 ? t->own : t->own / 2; /* what is adjacent in the epoch */
+  front = (size_t)t->ctx->cluster.rank * half;
+  if (bdpti_load(&t->loader, t->picked, half, epoch, position + front, t->images, t->labels)) {
     return t->ctx->status;
   }
-  bdpti_mix_images(&mix, t->loader.threads, t->batch, side, side, t->images);
-  bdpti_mix_targets(t->labels, t->batch, c->classes, mix.lam, r->smoothing, t->targets);
+  if (half < t->own &&
+      bdpti_load(&t->loader, t->picked + half, half, epoch, position + t->batch - front - half,
+                 t->images + half * 3 * side * side, t->labels + half)) {
+    return t->ctx->status;
+  }
+  bdpti_mix_images(&mix, t->loader.threads, t->own, side, side, t->images);
+  bdpti_mix_targets(t->labels, t->own, c->classes, mix.lam, r->smoothing, t->targets);
   return BDPT_OK;
 }
 
@@ -4550,11 +4706,11 @@ BDPTI_FN int bdpti_tape_settle(bdpt_tape *t) {
 BDPTI_FN bdpt_status bdpti_trainer_teach(bdpt_trainer *t) {
   size_t k = (size_t)t->model->config.classes, i, j, best;
   if (t->recipe.distill == BDPT_DISTILL_NONE) return BDPT_OK;
-  if (bdpt_predict(t->teacher, t->teacher_tape, t->batch, t->images, t->taught) != BDPT_OK ||
+  if (bdpt_predict(t->teacher, t->teacher_tape, t->own, t->images, t->taught) != BDPT_OK ||
       !bdpti_tape_settle(t->teacher_tape)) {
     return t->ctx->status;
   }
-  for (i = 0; i < t->batch && t->recipe.distill == BDPT_DISTILL_HARD; i++) {
+  for (i = 0; i < t->own && t->recipe.distill == BDPT_DISTILL_HARD; i++) {
     bdpt_real *z = t->taught + i * k; /* [K] */
     for (best = 0, j = 1; j < k; j++) best = z[j] > z[best] ? j : best;
     for (j = 0; j < k; j++) z[j] = (bdpt_real)(j == best);
@@ -4564,7 +4720,7 @@ BDPTI_FN bdpt_status bdpti_trainer_teach(bdpt_trainer *t) {
 
 BDPTI_FN bdpt_tensor *bdpti_trainer_graph(bdpt_trainer *t) {
   const bdpt_recipe *r = &t->recipe;
-  size_t side = (size_t)t->model->config.image, shape[4] = {t->batch, 3, side, side};
+  size_t side = (size_t)t->model->config.image, shape[4] = {t->own, 3, side, side};
   bdpt_forward_options options = {1, r->drop_path, 0, r->importance}; /* 1: training */
   bdpt_tensor *logits, *second = NULL, *student, *loss; /* [B,K] each, and one number */
   options.seed = bdpti_hash(r->seed, BDPTI_DRAW_PATH, t->now.step);
@@ -4588,18 +4744,22 @@ BDPTI_FN bdpt_status bdpti_trainer_learn(bdpt_trainer *t, bdpt_tensor *graph, do
   double value;
   if (!graph || bdpt_backward(t->tape, graph) != BDPT_OK) return t->ctx->status;
   value = (double)graph->data[0];
-  if (loss) *loss = value;
   if (!bdpti_tape_settle(t->tape)) return t->ctx->status; /* the gradients are the model's */
+  if (bdpti_cluster_gather(t, &value) != BDPT_OK) return t->ctx->status;
+  if (loss) *loss = value;
   return bdpti_trainer_finish(t, value);
 }
 
 BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *t, double *loss) {
+  bdpt_tensor *graph;
   if (t->ctx->status != BDPT_OK || bdpti_trainer_fit(t) != BDPT_OK ||
       bdpti_trainer_batch(t) != BDPT_OK || bdpti_trainer_teach(t) != BDPT_OK) {
     return t->ctx->status;
   }
   bdpt_model_zero_grad(t->model);
-  return bdpti_trainer_learn(t, bdpti_trainer_graph(t), loss);
+  graph = bdpti_trainer_graph(t);
+  bdpti_cluster_watch(t); /* a parameter of our own graph has one reader, so one gradient */
+  return bdpti_trainer_learn(t, graph, loss);
 }
 
 BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *t, bdpt_objective lesson, void *user,
@@ -4927,11 +5087,14 @@ BDPTI_FN bdpt_status bdpti_fit_pass(bdpt_model *m, bdpt_type type, int l, const 
   bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
   bdpt_status status = t ? BDPT_OK : m->ctx->status;
   size_t at, n, shape[4] = {0, 3, (size_t)m->config.image, (size_t)m->config.image};
+  const size_t rank = bdpti_cluster_size(m->ctx) > 1 ? (size_t)m->ctx->cluster.rank : 0;
+  size_t turn = 0; /* of a batch */
   bdpt_tensor *pair[2];
-  for (at = 0; at < chosen->count && !status; at += n) {
+  for (at = 0; at < chosen->count && !status; at += n, turn++) {
     int part = at >= fit;
     n = (part ? chosen->count : fit) - at;
     shape[0] = n = n < BDPTI_FIT_BATCH ? n : BDPTI_FIT_BATCH;
+    if (turn % bdpti_cluster_size(m->ctx) != rank) continue; /* another process has it */
     status = bdpt_load_batch(m->ctx, &m->config, chosen, at, n, x, NULL);
     if (status) break;
     bdpt_tape_reset(t);
@@ -4942,6 +5105,10 @@ BDPTI_FN bdpt_status bdpti_fit_pass(bdpt_model *m, bdpt_type type, int l, const 
     }
   }
   bdpt_tape_free(t);
+  for (at = 0; at < 2 && bdpti_cluster_size(m->ctx) > 1; at++) {
+    bdpt_status sum = bdpti_cluster_sum(m->ctx, g[at].sum, (2 * g[at].d + 1) * (g[at].d + 2));
+    if (!status) status = sum;
+  }
   return status;
 }
 
@@ -5843,6 +6010,7 @@ BDPTI_FN void bdpti_study_report(bdpti_study *s, double loss, int keep) {
   s->now.total = (size_t)(s->total * s->images);
   s->now.loss = loss;
   stop = s->hooks.progress && s->hooks.progress(&s->now, s->hooks.user);
+  stop = bdpti_cluster_any(s->ctx, stop);
   if (!(every > 0)) every = s->images;
   if (keep || stop || (step - (double)s->saved) * each >= every) bdpti_study_save(s);
   if (stop && !s->status) s->status = BDPT_CANCELLED;
@@ -7095,10 +7263,31 @@ BDPTI_FN bdpt_status bdpti_tell(const bdpt_hooks *hooks, const char *phase, size
   return stop ? BDPT_CANCELLED : BDPT_OK;
 }
 
+BDPTI_FN bdpt_accuracy bdpti_judge_mean(const bdpt_accuracy *sum) {
+  bdpt_accuracy mean = *sum;
+  if (sum->count == 0) return mean;
+  mean.top1 = 100.0 * sum->top1 / (double)sum->count; /* per cent */
+  mean.top5 = 100.0 * sum->top5 / (double)sum->count;
+  mean.loss = sum->loss / (double)sum->count;
+  return mean;
+}
+
+/* Adds the sums of all processes up. One that failed or was stopped ends the others' call too. */
+BDPTI_FN bdpt_status bdpti_judge_share(bdpt_context *ctx, bdpt_status own, bdpt_accuracy *sum) {
+  double v[5];
+  v[0] = (double)sum->count, v[1] = sum->top1, v[2] = sum->top5, v[3] = sum->loss;
+  v[4] = own != BDPT_OK;
+  if (bdpti_cluster_sum(ctx, v, 5) != BDPT_OK) return ctx->status;
+  sum->count = (size_t)v[0], sum->top1 = v[1], sum->top5 = v[2], sum->loss = v[3];
+  return own != BDPT_OK || v[4] == 0 ? own : BDPT_CANCELLED;
+}
+
 BDPTI_FN bdpt_status bdpti_judge(bdpt_model *m, const bdpt_subset *data, const bdpt_hooks *hooks,
                                  bdpt_accuracy *out) {
   size_t side = (size_t)m->config.image, k = (size_t)m->config.classes, count = data->count;
-  size_t at, n = count < 64 ? count : 64, i; /* n: images at once */
+  size_t ranks = bdpti_cluster_size(m->ctx), rank = ranks > 1 ? (size_t)m->ctx->cluster.rank : 0;
+  size_t at = count * rank / ranks, end = count * (rank + 1) / ranks; /* of this process */
+  size_t n = count < 64 ? count : 64, i; /* images at once */
   bdpti_loader l;
   bdpt_status status = bdpti_loader_make(m->ctx, &m->config, data, n, &l);
   bdpt_tape *tape = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE); /* records nothing */
@@ -7108,8 +7297,8 @@ BDPTI_FN bdpt_status bdpti_judge(bdpt_model *m, const bdpt_subset *data, const b
   bdpt_accuracy sum = {0, 0, 0, 0}; /* of counts and losses; *out has the means */
   *out = sum; /* also where nothing could be judged */
   if (!status && (!tape || !images || !logits || !labels)) status = m->ctx->status;
-  for (at = 0; at < count && !status; at += n) {
-    if (n > count - at) n = count - at;
+  for (; at < end && !status; at += n) {
+    if (n > end - at) n = end - at;
     status = bdpti_load(&l, data->index + at, n, 0, 0, images, labels);
     if (!status) status = bdpt_predict(m, tape, n, images, logits);
     for (i = 0; i < n && !status; i++) {
@@ -7118,12 +7307,11 @@ BDPTI_FN bdpt_status bdpti_judge(bdpt_model *m, const bdpt_subset *data, const b
                           data->index[at + i]);
     }
     if (status) break;
-    out->count = sum.count;
-    out->top1 = 100.0 * sum.top1 / (double)sum.count; /* per cent, of the images so far */
-    out->top5 = 100.0 * sum.top5 / (double)sum.count;
-    out->loss = sum.loss / (double)sum.count;
-    status = bdpti_tell(hooks, "evaluate", out->count, count, out->loss, out->top1);
+    *out = bdpti_judge_mean(&sum); /* of the images so far */
+    status = bdpti_tell(hooks, "evaluate", out->count, end, out->loss, out->top1);
   }
+  if (ranks > 1) status = bdpti_judge_share(m->ctx, status, &sum);
+  if (ranks > 1 && !status) *out = bdpti_judge_mean(&sum);
   bdpt_tape_free(tape);
   bdpti_loader_free(&l);
   return status;
@@ -7340,9 +7528,14 @@ BDPT_API bdpt_status bdpt_trainer_parse(bdpt_trainer *t, const void *bytes, size
 BDPT_API bdpt_status bdpt_trainer_save(bdpt_trainer *t, const char *path) {
   unsigned char *bytes = NULL;
   size_t size = 0;
-  bdpt_status status = bdpt_trainer_build(t, &bytes, &size);
-  if (!status) status = bdpt_file_write(t->ctx, path, bytes, size);
+  int first =
+      bdpti_cluster_size(t->ctx) == 1 || t->ctx->cluster.rank == 0; /* of a cluster, one saves */
+  bdpt_status status = first ? bdpt_trainer_build(t, &bytes, &size) : BDPT_OK;
+  if (first && !status) status = bdpt_file_write(t->ctx, path, bytes, size);
   bdpt_release(t->ctx, bytes, size);
+  if (bdpti_cluster_any(t->ctx, status != BDPT_OK) && !status) {
+    status = bdpti_fail(t->ctx, BDPT_E_IO, "%s: process 0 could not save it", path);
+  }
   return status;
 }
 
@@ -7427,6 +7620,7 @@ BDPTI_FN bdpt_status bdpti_train_step(bdpt_trainer *t, double accuracy) {
   done = (size_t)t->now.step * t->batch;
   loss = t->now.epoch_loss / (double)((t->now.step - 1) % t->per_epoch + 1); /* mean so far */
   status = bdpti_tell(&t->hooks, "train", done, total, loss, accuracy);
+  if (bdpti_cluster_any(t->ctx, status == BDPT_CANCELLED) && !status) status = BDPT_CANCELLED;
   if (status != BDPT_OK || !(every > 0)) return status;
   if (floor((double)done / every) == floor((double)(done - t->batch) / every)) return BDPT_OK;
   return bdpti_train_file(t, 1); /* the step has crossed a multiple */

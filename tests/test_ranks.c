@@ -1,0 +1,251 @@
+/* Several processes that train one network (chapter 8.4), played by threads: each has a context, a
+ * model and a trainer of its own, and `reduce` is a sum over a table that they share. */
+#ifndef _WIN32
+#define _POSIX_C_SOURCE 200112L
+#endif
+#define BOUNDARYDPT_IMPLEMENTATION
+#include "../boundarydpt.h"
+#include "test.h"
+
+#include <pthread.h>
+
+enum { MOST = 4, STEPS = 12, IMAGES = 96, CLASSES = 4 };
+
+typedef struct meeting { /* where the processes add up */
+  pthread_mutex_t lock;
+  pthread_cond_t all;
+  int size, came, round, fail_at, calls;
+  void *values[MOST];
+  size_t count, pieces;
+} meeting;
+
+typedef struct process {
+  meeting *place;
+  int rank, stop_at, reports;
+  bdpt_status status;
+  double loss[STEPS], fitted, importance;
+  bdpt_accuracy held;
+  char hash[17], message[400];
+  const char *checkpoint;
+} process;
+
+static bdpt_dataset data;
+static bdpt_subset train, held;
+
+/* The last to come adds all up in the order of the ranks, and gives everybody the sums. */
+static void add_up(meeting *m, size_t count, size_t bytes) {
+  size_t i;
+  int k;
+  for (i = 0; i < count; i++) {
+    double sum = 0;
+    for (k = 0; k < m->size; k++) {
+      sum += bytes == 8 ? ((double *)m->values[k])[i] : (double)((float *)m->values[k])[i];
+    }
+    for (k = 0; k < m->size; k++) {
+      if (bytes == 8) ((double *)m->values[k])[i] = sum;
+      else ((float *)m->values[k])[i] = (float)sum;
+    }
+  }
+}
+
+static int reduce(void *user, void *values, size_t count, size_t bytes) {
+  process *p = (process *)user;
+  meeting *m = p->place;
+  int round, failed;
+  pthread_mutex_lock(&m->lock);
+  round = m->round;
+  m->values[p->rank] = values;
+  if (m->came == 0) m->count = count;
+  CHECK(m->count == count);
+  if (++m->came == m->size) {
+    add_up(m, count, bytes);
+    m->came = 0;
+    m->round++;
+    m->calls++;
+    m->pieces += count > 100;
+    pthread_cond_broadcast(&m->all);
+  }
+  while (m->round == round) pthread_cond_wait(&m->all, &m->lock);
+  failed = m->fail_at && m->calls >= m->fail_at;
+  pthread_mutex_unlock(&m->lock);
+  return failed ? 7 : 0;
+}
+
+static int wait_for_all(void *user) {
+  (void)user;
+  return 0; /* reduce has waited */
+}
+
+static int on_progress(const bdpt_progress *now, void *user) {
+  process *p = (process *)user;
+  (void)now;
+  return ++p->reports == p->stop_at;
+}
+
+static bdpt_recipe make_recipe(void) {
+  bdpt_recipe r;
+  memset(&r, 0, sizeof r);
+  r.epochs = 2, r.batch = 16, r.lr = 1e-3, r.warmup = 0.5, r.clip = 1, r.ema = 0.9;
+  r.smoothing = 0.1, r.mixup = 0.8, r.cutmix = 1, r.crop = 1, r.flip = 1, r.erase = 0.25;
+  r.drop_path = 0.2, r.importance = 1, r.distill = BDPT_DISTILL_SOFT, r.seed = 5;
+  return r;
+}
+
+static bdpt_config make_config(void) {
+  bdpt_config c;
+  memset(&c, 0, sizeof c);
+  c.image = 8, c.patch = 4, c.width = 16, c.heads = 2, c.depth = 3, c.classes = CLASSES;
+  return c;
+}
+
+static bdpt_status work(process *p, bdpt_context *ctx) {
+  bdpt_config c = make_config();
+  bdpt_recipe r = make_recipe();
+  bdpt_model *teacher = bdpt_model_create(ctx, &c, 2), *m = bdpt_model_create(ctx, &c, 1);
+  bdpt_trainer *t = bdpt_trainer_create(m, teacher, &train, &r);
+  double mean[2][BDPT_MAX_DEPTH];
+  bdpt_fit_report fit;
+  bdpt_status s = t ? BDPT_OK : ctx->status;
+  int i;
+  for (i = 0; i < STEPS && !s; i++) s = bdpt_trainer_step(t, &p->loss[i]);
+  if (!s) bdpt_trainer_importance(t, mean);
+  if (!s) p->importance = mean[1][0];
+  bdpt_trainer_free(t);
+  if (!s) s = bdpt_evaluate(m, &held, &p->held);
+  if (!s) s = bdpt_fit(m, BDPT_ACTIVATION, 1, &train, NULL, &fit);
+  if (!s) p->fitted = fit.error;
+  if (!s) bdpt_model_hash(m, p->hash);
+  bdpt_model_free(m);
+  bdpt_model_free(teacher);
+  return s;
+}
+
+/* The same through bdpt_train, with a checkpoint and a stop. */
+static bdpt_status run(process *p, bdpt_context *ctx) {
+  bdpt_config c = make_config();
+  bdpt_recipe r = make_recipe();
+  bdpt_model *m = bdpt_model_create(ctx, &c, 1);
+  bdpt_epoch log[2];
+  bdpt_hooks hooks;
+  bdpt_status s;
+  memset(&hooks, 0, sizeof hooks);
+  r.distill = BDPT_DISTILL_NONE;
+  hooks.progress = on_progress, hooks.user = p, hooks.checkpoint = p->checkpoint;
+  s = bdpt_train(m, NULL, &train, &held, &r, &hooks, log);
+  p->loss[0] = log[1].loss, p->held = log[1].held;
+  bdpt_model_hash(m, p->hash);
+  bdpt_model_free(m);
+  return s;
+}
+
+static void *begin(void *user) {
+  process *p = (process *)user;
+  bdpt_context ctx;
+  memset(&ctx, 0, sizeof ctx);
+  ctx.threads = 1;
+  ctx.cluster.rank = p->rank, ctx.cluster.size = p->place->size;
+  ctx.cluster.reduce = reduce, ctx.cluster.wait = wait_for_all, ctx.cluster.user = p;
+  bdpt_init(&ctx);
+  p->status = p->checkpoint ? run(p, &ctx) : work(p, &ctx);
+  memcpy(p->message, ctx.message, sizeof p->message);
+  bdpt_finish(&ctx);
+  return NULL;
+}
+
+static meeting together(process *p, int size, const char *checkpoint, int stop_at, int fail_at) {
+  pthread_t thread[MOST];
+  static meeting m;
+  int i;
+  memset(&m, 0, sizeof m);
+  memset(p, 0, MOST * sizeof *p);
+  pthread_mutex_init(&m.lock, NULL);
+  pthread_cond_init(&m.all, NULL);
+  m.size = size, m.fail_at = fail_at;
+  for (i = 0; i < size; i++) {
+    p[i].place = &m, p[i].rank = i, p[i].checkpoint = checkpoint;
+    if (i == size - 1) p[i].stop_at = stop_at; /* one of them stops all */
+    pthread_create(&thread[i], NULL, begin, &p[i]);
+  }
+  for (i = 0; i < size; i++) pthread_join(thread[i], NULL);
+  return m;
+}
+
+static const double bound = sizeof(bdpt_real) == sizeof(double) ? 1e-12 : 1e-5;
+
+TEST(many_train_as_one) {
+  process one[MOST], many[MOST], again[MOST];
+  int size, i, k;
+  together(one, 1, NULL, 0, 0);
+  CHECK(one->status == BDPT_OK && one->held.count == (size_t)held.count);
+  for (size = 2; size <= 4; size += 2) {
+    meeting m = together(many, size, NULL, 0, 0);
+    together(again, size, NULL, 0, 0);
+    CHECK(m.pieces >= 3 * STEPS && m.pieces <= 6 * STEPS); /* a few large pieces a step */
+    for (k = 0; k < size; k++) {
+      CHECK(many[k].status == BDPT_OK && many[k].held.count == one->held.count);
+      CHECK(strcmp(many[k].hash, many[0].hash) == 0); /* the same network everywhere */
+      CHECK(strcmp(many[k].hash, again[k].hash) == 0); /* and in every run */
+      for (i = 0; i < STEPS; i++) {
+        CHECK_CLOSE(many[k].loss[i], one->loss[i], bound * one->loss[i]);
+      }
+      CHECK_CLOSE(many[k].held.loss, one->held.loss, 10 * bound);
+      CHECK_CLOSE(many[k].fitted, one->fitted, 1000 * bound);
+      CHECK_CLOSE(many[k].importance, one->importance, 100 * bound * one->importance);
+    }
+  }
+}
+
+/* Stopped by one of two at its seventh report, gone on by four, by one: the end is the same. */
+TEST(stops_and_resumes) {
+  static const char file[] = "build/test_ranks.state";
+  process whole[MOST], part[MOST];
+  int size, k;
+  remove(file);
+  together(whole, 2, file, 0, 0);
+  for (size = 1; size <= 4; size *= 2) {
+    remove(file);
+    together(part, 2, file, 7, 0);
+    for (k = 0; k < 2; k++) CHECK(part[k].status == BDPT_CANCELLED && part[k].reports == 7);
+    together(part, size, file, 0, 0);
+    CHECK(part[0].status == BDPT_OK && part[0].reports < whole[0].reports);
+    CHECK_CLOSE(part[0].loss[0], whole[0].loss[0], 10 * bound);
+    CHECK(size != 2 || strcmp(part[0].hash, whole[0].hash) == 0); /* as many: the same bits */
+  }
+  remove(file);
+}
+
+TEST(errors) {
+  process p[MOST];
+  int k;
+  together(p, 3, NULL, 0, 0);
+  for (k = 0; k < 3; k++) CHECK(p[k].status == BDPT_E_ARGUMENT);
+  CHECK_HAS(p[1].message, "process 1 of 3: a batch of 16 is no multiple of twice the processes");
+  together(p, 2, NULL, 0, 20);
+  for (k = 0; k < 2; k++) CHECK(p[k].status == BDPT_E_IO);
+  CHECK_HAS(p[1].message, "process 1 of 2: the reduction failed with 7");
+}
+
+int main(void) {
+  bdpt_context ctx;
+  bdpt_rng r;
+  size_t i;
+  static unsigned char pixels[IMAGES * 3 * 64];
+  static unsigned short label[IMAGES];
+  memset(&ctx, 0, sizeof ctx);
+  bdpt_init(&ctx);
+  bdpti_rng_seed(&r, 3, 0);
+  for (i = 0; i < IMAGES; i++) label[i] = (unsigned short)(i % CLASSES);
+  for (i = 0; i < sizeof pixels; i++) {
+    pixels[i] = (unsigned char)(bdpti_below(&r, 128) + 32 * label[i / 192]);
+  }
+  data.count = IMAGES, data.classes = CLASSES, data.coarse_classes = 1;
+  data.height = data.width = 8, data.pixels = pixels, data.label = label;
+  bdpt_split(&ctx, &data, 6, 1, &train, &held);
+  RUN(many_train_as_one);
+  RUN(stops_and_resumes);
+  RUN(errors);
+  bdpt_subset_free(&ctx, &train);
+  bdpt_subset_free(&ctx, &held);
+  bdpt_finish(&ctx);
+  return TEST_END("ranks");
+}
