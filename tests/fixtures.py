@@ -310,6 +310,11 @@ def group_ops():
                           distil(lambda d: soft_distillation(d, teacher, tau, kind)), x,
                           {**extra, "kd": soft_distillation(x["dist"], teacher, tau, kind)})
 
+    for i, shape in enumerate([(1,), (3, 4), (2, 5, 8), (1, 17, 6), (2, 3, 4, 5)]):
+        y = value(f"match.{i}.y", shape, 2.0)
+        differentiate(out, f"match.{i}", lambda x: ((x - y) ** 2).sum() / (y ** 2).sum(),
+                      {"x": value(f"match.{i}.x", shape, 2.0)}, {"target": y})
+
     out.add("hash.values", values("hash", (16,)))
     out.add("hash.scaled", values("hash", (16,), 0.25, 1.0))
     out.add("hash.bytes", byte_values("hash", (16,)))

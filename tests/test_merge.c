@@ -402,7 +402,7 @@ TEST(training_keeps_all_tokens) {
   bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
   bdpt_real *images = normals(2 * PIXELS, 4), first[10];
   size_t shape[4] = {2, 3, 28, 28};
-  bdpt_forward_options training = {1, 0, 0, 0};
+  bdpt_forward_options training = {1, 0, 0, 0, NULL};
   bdpt_tensor *y;
   bdpt_model_train_mode(m);
   y = bdpt_forward(m, t, bdpt_input(t, 4, shape, images, 0), &training, NULL);

@@ -73,7 +73,8 @@ static int on_progress(const bdpt_progress *p, void *user) {
     last_done = 0;
     bdpti_format(phase_seen, sizeof phase_seen, "%s", p->phase);
   }
-  if ((double)p->done < last_done || p->done > p->total || strcmp(p->unit, "images")) disorder++;
+  if ((double)p->done < last_done || p->done > p->total ||
+      strcmp(p->unit, strcmp(p->phase, "greedy") ? "images" : "trials")) disorder++;
   last_done = (double)p->done;
   if (reports == copy_at) copy_file(STATE ".search", STATE ".copy");
   return reports == stop_at;
@@ -94,6 +95,7 @@ static bdpt_hooks make_hooks(const char *path, int stop) {
 static void remove_states(void) {
   remove(STATE ".disparity"); remove(STATE ".recovery"); remove(STATE ".map");
   remove(STATE ".search"); remove(STATE ".stage2");
+  remove(STATE ".greedy");
 }
 
 /* ---- the first observation ---- */
@@ -532,6 +534,125 @@ TEST(search_details) {
 /* ---- fusing ---- */
 
 /* The contrast of two networks that give every image the logits a and b. */
+/* ---- the choice without training ---- */
+
+static bdpt_greedy_options greedy_options(int layers) {
+  bdpt_greedy_options o;
+  memset(&o, 0, sizeof o);
+  o.layers = layers;
+  o.images = 20;
+  return o;
+}
+
+/* The loss with the layers of the set gone and one more, by the calls that a user would make. */
+static double loss_without(const bdpt_model *dense, bdpt_layers gone, bdpt_layer more,
+                           bdpt_start start) {
+  bdpt_model *m = bdpt_model_clone(dense);
+  bdpt_layers one = {{0, 0}};
+  bdpt_subset chosen;
+  bdpt_accuracy a;
+  bdpt_layers_add(&one, more.type, more.block);
+  if (start == BDPT_START_SKIP_FIT) m->config.attn_form = BDPT_ATTN_SKIP;
+  CHECK(bdpt_remove(m, &gone, start, &train) == BDPT_OK);
+  CHECK(bdpt_remove(m, &one, start, &train) == BDPT_OK);
+  CHECK(bdpt_sample(&ctx, &held, 20, 1, &chosen) == BDPT_OK);
+  CHECK(bdpt_evaluate(m, &chosen, &a) == BDPT_OK && a.count == 20);
+  bdpt_subset_free(&ctx, &chosen);
+  bdpt_model_free(m);
+  return a.loss;
+}
+
+/* Each step removes the layer whose loss is smallest, the first of equals, and says what it is. */
+TEST(greedy_by_hand) {
+  static const bdpt_start starts[2] = {BDPT_START_SKIP_FIT, BDPT_START_PAPER};
+  bdpt_model *dense = make_model(3), *m = bdpt_model_clone(dense), *same = bdpt_model_clone(dense);
+  bdpt_greedy_result out;
+  int k, n, i;
+  for (k = 0; k < 2; k++) {
+    bdpt_greedy_options o = greedy_options(4);
+    bdpt_layers gone = {{0, 0}};
+    o.start = starts[k];
+    bdpt_model_assign(m, dense);
+    CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_OK && out.removed == 4);
+    for (n = 0; n < out.removed; n++) {
+      bdpt_layer best = {BDPT_ATTENTION, -1};
+      double least = 1e300;
+      for (i = 0; i < 2 * DEPTH; i++) {
+        bdpt_layer at = bdpti_layer_at(i);
+        double loss;
+        if (bdpt_layers_has(&gone, at.type, at.block)) continue;
+        loss = loss_without(dense, gone, at, o.start);
+        if (loss < least) least = loss, best = at;
+      }
+      CHECK(out.layer[n].type == best.type && out.layer[n].block == best.block);
+      CHECK(out.loss[n] == least);
+      bdpt_layers_add(&gone, best.type, best.block);
+    }
+    bdpt_model_assign(same, dense);
+    CHECK(bdpt_remove(same, &gone, o.start, &train) == BDPT_OK);
+    CHECK(same_weights(m, same));
+    CHECK(k ? out.images == 18 * 20 : out.images > 18 * 20);
+  }
+  bdpt_model_free(same);
+  bdpt_model_free(m);
+  bdpt_model_free(dense);
+}
+
+static int clock_calls;
+static double blocks_kept(bdpt_model *m, void *user) {
+  clock_calls++;
+  CHECK(user == &clock_calls);
+  return 2 * DEPTH - bdpt_removed(&m->config, 0) - bdpt_removed(&m->config, 1);
+}
+
+TEST(greedy_budgets) {
+  bdpt_model *dense = make_model(3), *m = bdpt_model_clone(dense);
+  bdpt_greedy_options o = greedy_options(0);
+  bdpt_greedy_result all, out;
+  bdpt_cost_report cost;
+  int i;
+  o.layers = 6; /* every layer */
+  CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &all) == BDPT_OK && all.removed == 6);
+  CHECK(bdpt_cost(&ctx, &m->config, &cost) == BDPT_OK && all.cost[5] == cost.macs);
+  for (i = 1; i < 6; i++) CHECK(all.cost[i] < all.cost[i - 1]);
+
+  o = greedy_options(0);
+  o.budget = all.cost[2]; /* reached by three, and not before */
+  bdpt_model_assign(m, dense);
+  CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_OK && out.removed == 3);
+  CHECK(memcmp(out.layer, all.layer, 3 * sizeof *out.layer) == 0);
+  o.budget = 4; /* of another cost: two go */
+  o.cost = blocks_kept;
+  o.user = &clock_calls;
+  bdpt_model_assign(m, dense);
+  CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_OK && out.removed == 2);
+  CHECK(clock_calls == 3 && out.cost[0] == 5 && out.cost[1] == 4);
+  o.budget = 6; /* met by the network as it is */
+  bdpt_model_assign(m, dense);
+  CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_OK && out.removed == 0);
+
+  o = greedy_options(3);
+  o.most[BDPT_ACTIVATION] = -1;
+  bdpt_model_assign(m, dense);
+  CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_OK && out.removed == 3);
+  CHECK(bdpt_removed(&m->config, BDPT_ATTENTION) == 3);
+  o.most[BDPT_ATTENTION] = 2;
+  bdpt_model_assign(m, dense);
+  CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_E_ARGUMENT);
+  CHECK_HAS(ctx.message, "2 layers are gone, and no other may go");
+  CHECK(same_weights(m, dense));
+  bdpt_clear_error(&ctx);
+  for (i = 0; i < 4; i++) {
+    o = greedy_options(i == 1 ? 7 : i == 2 ? -1 : 0);
+    if (i == 3) o.budget = -1;
+    CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_E_ARGUMENT);
+    CHECK_HAS(ctx.message, "no budget for a network of 6 layers");
+    bdpt_clear_error(&ctx);
+  }
+  bdpt_model_free(m);
+  bdpt_model_free(dense);
+}
+
 static bdpt_certificate contrast_of(const double *a, const double *b) {
   bdpt_model *m = make_model(1), *n = bdpt_model_clone(m);
   bdpt_tensor *w = &m->param[BDPT_SLOT_HEAD_W], *v = &n->param[BDPT_SLOT_HEAD_W];
@@ -743,6 +864,16 @@ static bdpt_status run_search(bdpt_hooks *h) {
   return status;
 }
 
+static bdpt_greedy_result chosen;
+static bdpt_status run_greedy(bdpt_hooks *h) {
+  bdpt_greedy_options o = greedy_options(4);
+  bdpt_status status;
+  bdpt_model_assign(result, subject);
+  status = bdpt_greedy(result, &train, &held, &o, h, &chosen);
+  if (status != BDPT_OK) CHECK(same_weights(result, subject));
+  return status;
+}
+
 static bdpt_status run_stage2(bdpt_hooks *h) {
   bdpt_recipe r = make_recipe(2);
   bdpt_model_assign(result, subject);
@@ -761,6 +892,7 @@ TEST(resumes) {
   static bdpt_recovery_row r[2 * DEPTH];
   static bdpt_map_point p[8];
   static bdpt_search_result s;
+  static bdpt_greedy_result g;
   static bdpt_stage2_result e;
   static bdpt_two_stage_result b;
   static const int stops[3] = {1, 3, 7};
@@ -798,6 +930,14 @@ TEST(resumes) {
   for (i = 0; i < 3; i++) {
     CHECK(interrupt(run_search, stops[i]) == 20 / stops[i]);
     CHECK(memcmp(&s, &found, sizeof s) == 0 && same_weights(first, result));
+  }
+  /* A step that was stopped is tried again: with seven reports per call each can end. */
+  CHECK(run_greedy(NULL) == BDPT_OK);
+  g = chosen;
+  bdpt_model_assign(first, result);
+  for (i = 7; i < 18; i += 5) {
+    CHECK(interrupt(run_greedy, i) == (i == 7 ? 3 : 1));
+    CHECK(memcmp(&g, &chosen, sizeof g) == 0 && same_weights(first, result));
   }
   CHECK(run_stage2(NULL) == BDPT_OK);
   e = ended;
@@ -942,6 +1082,8 @@ TEST(memory_failures) {
   bdpt_model *m;
   bdpt_search_options so = search_options();
   bdpt_search_result s;
+  bdpt_greedy_options go = greedy_options(2);
+  bdpt_greedy_result g;
   bdpt_certificate cert;
   size_t k, base;
   int ended_well = 0, failures = 0;
@@ -971,7 +1113,30 @@ TEST(memory_failures) {
     CHECK(ctx.bytes_now == base);
   }
   CHECK(ended_well && failures > 20);
+  bdpt_model_free(m);
   allowed = SIZE_MAX;
+  m = make_model(1);
+  bdpt_finish(&ctx);
+  base = ctx.bytes_now;
+  failures = ended_well = 0;
+  for (k = 0; k < 100000 && !ended_well; k += 1 + k / 8) {
+    allowed = k;
+    bdpt_finish(&ctx);
+    bdpt_model_hash(m, hash);
+    ended_well = bdpt_greedy(m, &train, &held, &go, NULL, &g) == BDPT_OK;
+    if (ended_well) break;
+    failures++;
+    CHECK(ctx.status == BDPT_E_MEMORY);
+    bdpt_clear_error(&ctx);
+    bdpt_model_hash(m, now);
+    CHECK(strcmp(hash, now) == 0);
+    bdpt_finish(&ctx);
+    CHECK(ctx.bytes_now == base);
+  }
+  CHECK(ended_well && failures > 20);
+  bdpt_model_free(m);
+  allowed = SIZE_MAX;
+  m = make_model(1);
   base = 0;
   for (k = 0, ended_well = 0; k < 1000 && !ended_well; k++) {
     bdpt_model *copy;
@@ -1009,6 +1174,8 @@ int main(void) {
   RUN(search_turns);
   RUN(search_rigged);
   RUN(search_details);
+  RUN(greedy_by_hand);
+  RUN(greedy_budgets);
   RUN(certificate);
   RUN(certificate_finds_faults);
   RUN(stage2_by_hand);

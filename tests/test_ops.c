@@ -168,6 +168,14 @@ TEST(torch_losses) {
     free(teacher);
   }
   CHECK(i >= 5);
+  EACH("match") {
+    const bdpt_file_tensor *f = fixture_find(name, "target");
+    bdpt_real *target = reals(name, "target");
+    if (load(name, x))
+      compare(name, bdpt_match(tape, in[0], bdpt_input(tape, f->ndim, f->shape, target, 0)), x);
+    free(target);
+  }
+  CHECK(i >= 5);
   EACH("soft_distill_batchmean") {
     bdpt_real *targets = reals(name, "targets"), *teacher = reals(name, "teacher");
     double alpha = fixture_number(name, "alpha"), tau = fixture_number(name, "tau");
@@ -262,6 +270,10 @@ static bdpt_tensor *g_ce(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
   return bdpt_cross_entropy(t, x[0], constant);
 }
+static bdpt_tensor *g_match(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u;
+  return bdpt_match(t, x[0], bdpt_input(t, x[0]->ndim, x[0]->shape, constant, 0));
+}
 static bdpt_tensor *g_soft(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
   return bdpt_distill_soft(t, x[0], constant, parameter);
@@ -348,6 +360,7 @@ TEST(gradients_dense) {
     parameter = 0.5 + i;
     gradient("cross-entropy", g_ce, 1, two, (uint64_t)(100 + i));
     gradient("soft distillation", g_soft, 1, two, (uint64_t)(110 + i));
+    gradient("match", g_match, 1, two, (uint64_t)(140 + i));
   }
 }
 
@@ -507,6 +520,7 @@ TEST(shape_errors) {
   expect(bdpt_drop_path(tape, x, 1, &rng), "rate");
   expect(bdpt_cross_entropy(tape, x, constant), "[B,K]");
   expect(bdpt_distill_soft(tape, w, constant, 0), "temperature");
+  expect(bdpt_match(tape, x, w), "match: x[2,5,6] and [4,7]");
   CHECK(bdpt_backward(tape, bdpt_gelu(tape, x)) == BDPT_E_SHAPE);
   CHECK_HAS(ctx.message, "one number");
   bdpt_clear_error(&ctx);

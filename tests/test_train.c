@@ -530,13 +530,13 @@ TEST(order_of_images) {
 }
 
 /* One step of the trainer against the same step built from public calls and the formulas. */
-static void step_by_hand(int distilled, int distill) {
+static void step_by_hand(int distilled, int distill, double features) {
   bdpt_model *m = small_model(distilled, 21), *mine, *teacher = small_model(1, 22);
   bdpt_recipe r = plain_recipe();
   bdpt_forward_options o;
   bdpt_trainer *t;
   bdpt_tape *tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
-  bdpt_tensor *images, *logits, *second = NULL, *loss;
+  bdpt_tensor *images, *logits, *second = NULL, *loss, *stream[64], *theirs[64];
   static bdpt_real targets[10 * CLASSES];
   double value = 0, worst = 0, norm = 0, moved = 0, lr;
   size_t shape[4] = {10, 3, 12, 12}, k;
@@ -550,9 +550,9 @@ static void step_by_hand(int distilled, int distill) {
   r.distill = distill;
   r.distill_alpha = 0.3;
   r.distill_tau = 2;
+  r.distill_features = features;
   mine = bdpt_model_clone(m);
   t = bdpt_trainer_create(m, teacher, &train, &r);
-  CHECK(t != NULL);
   t->now.step = 2; /* 0.4 epochs from the start: the rate has begun to fall */
   lr = bdpt_schedule(&t->recipe, 0.4);
   CHECK(lr < 0.0099 && lr > 0.005);
@@ -562,6 +562,7 @@ static void step_by_hand(int distilled, int distill) {
   bdpt_model_train_mode(mine);
   memset(&o, 0, sizeof o);
   o.training = 1;
+  o.blocks = stream;
   images = bdpt_input(tape, 4, shape, t->images, 0);
   logits = bdpt_forward(mine, tape, images, &o, &second);
   CHECK((second != NULL) == distilled);
@@ -591,22 +592,27 @@ static void step_by_hand(int distilled, int distill) {
       student = bdpt_distill_soft(tape, student, answer, 2);
     }
     loss = bdpt_add(tape, loss, bdpt_scale(tape, student, 0.3));
-    CHECK(bdpt_backward(tape, loss) == BDPT_OK);
+    o.training = 0; /* the teacher's streams, here from a tape that keeps everything */
+    o.blocks = theirs;
+    if (features > 0) CHECK(bdpt_forward(teacher, tape, images, &o, NULL) != NULL);
+    for (i = 0; i < mine->config.depth && features > 0; i++) {
+      student = bdpt_match(tape, stream[i], theirs[i]);
+      loss = bdpt_add(tape, loss, bdpt_scale(tape, student, features / mine->config.depth));
+    }
   }
-  if (distill == BDPT_DISTILL_NONE) CHECK(bdpt_backward(tape, loss) == BDPT_OK);
+  CHECK(bdpt_backward(tape, loss) == BDPT_OK);
   CHECK_CLOSE(value, loss->data[0], 1e-6);
   for (i = 0; i < mine->slots; i++) {
     for (k = 0; mine->param[i].data && k < mine->param[i].count; k++) {
       norm += (double)mine->param[i].grad[k] * (double)mine->param[i].grad[k];
     }
   }
-  norm = sqrt(norm);
-  CHECK(norm > 0.05);
+  CHECK((norm = sqrt(norm)) > 0.05);
   for (i = 0; i < mine->slots; i++) {
     bdpt_tensor *p = &mine->param[i];
+    double decay = bdpt_model_decays(mine, i) ? 0.3 : 0;
     for (k = 0; p->data && k < p->count; k++) {
       double w = (double)p->data[k], g = (double)p->grad[k] * 0.05 / (norm + 1e-6), off;
-      double decay = bdpt_model_decays(mine, i) ? 0.3 : 0;
         /* At t = 1 both corrected moments are g and g^2. Where |g| is near eps its rounding decides
            the step, so such weights only need to stay within lr. */
       double want = w * (1 - lr * decay) - lr * g / (fabs(g) + 1e-8);
@@ -640,6 +646,16 @@ TEST(teacher_refusals) {
   teacher = bdpt_model_create(&ctx, &c, 1);
   CHECK(bdpt_trainer_create(m, teacher, &train, &r) == NULL);
   CHECK(says("knows 5 classes, its images normalised with mean 0.5"));
+  bdpt_model_free(teacher);
+  r.distill_features = 1; /* streams are compared number by number */
+  c = small_config(0);
+  c.width *= 2;
+  teacher = bdpt_model_create(&ctx, &c, 1);
+  CHECK(bdpt_trainer_create(m, teacher, &train, &r) == NULL);
+  CHECK(says("features of a teacher of"));
+  r.distill = BDPT_DISTILL_NONE;
+  CHECK(bdpt_trainer_create(m, teacher, &train, &r) == NULL);
+  CHECK(says("the recipe distills features, but not the answers"));
   bdpt_model_free(teacher);
   bdpt_model_free(m);
 }
@@ -1023,6 +1039,7 @@ TEST(nothing_allocated_in_the_loop) {
   long before, first;
   size_t bytes;
   r.distill = BDPT_DISTILL_SOFT;
+  r.distill_features = 1;
   r.batch = 25; /* more than one block of the tape, and several epochs of two steps */
   bdpt_finish(&ctx);
   t = bdpt_trainer_create(m, teacher, &train, &r);
@@ -1201,11 +1218,13 @@ int main(void) {
   RUN(accuracy_by_hand);
   RUN(evaluation);
   RUN(order_of_images);
-  step_by_hand(0, BDPT_DISTILL_NONE);
-  step_by_hand(1, BDPT_DISTILL_NONE);
-  step_by_hand(0, BDPT_DISTILL_HARD);
-  step_by_hand(1, BDPT_DISTILL_HARD);
-  step_by_hand(1, BDPT_DISTILL_SOFT);
+  step_by_hand(0, BDPT_DISTILL_NONE, 0);
+  step_by_hand(1, BDPT_DISTILL_NONE, 0);
+  step_by_hand(0, BDPT_DISTILL_HARD, 0);
+  step_by_hand(1, BDPT_DISTILL_HARD, 0);
+  step_by_hand(1, BDPT_DISTILL_SOFT, 0);
+  step_by_hand(1, BDPT_DISTILL_SOFT, 2.5);
+  step_by_hand(1, BDPT_DISTILL_HARD, 0.5);
   RUN(teacher_refusals);
   RUN(it_learns);
   RUN(same_bits_for_any_threads);
