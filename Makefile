@@ -10,7 +10,7 @@ OPENMP  := $(shell printf 'int main(void){return 0;}\n' | $(CC) -fopenmp -includ
              -o /dev/null 2>/dev/null && echo -fopenmp)
 FLAGS    = -std=c99 $(WARN) $(CFLAGS) $(OPENMP)
 PREFIX  ?= /usr/local
-PARTS   := $(wildcard examples/tool/*.h examples/tool/*/*.h)
+PARTS   := $(wildcard examples/tool/*.h examples/tool/*/*.h examples/plus/*.h)
 LESSON  := examples/compass.h
 SHARED  := $(addprefix tests/,test.h fixture.h networks.h stripes.h kernels.h)
 TOOL    := build/boundarydpt
@@ -114,7 +114,7 @@ data:
 install: $(TOOL)
 	mkdir -p $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include
 	cp $(TOOL) $(DESTDIR)$(PREFIX)/bin/
-	cp boundarydpt.h $(DESTDIR)$(PREFIX)/include/
+	cp boundarydpt.h examples/plus/boundarydpt_plus.h $(DESTDIR)$(PREFIX)/include/
 
 help:
 	@echo "make            the tool (build/boundarydpt) and the lessons"
@@ -132,7 +132,7 @@ help:
 	@echo "make fuzz       RUNS=2000000 of each loader under libFuzzer and the sanitizers (clang)"
 	@echo "make coverage   how much of each loader the committed fuzz corpus reaches (clang)"
 	@echo "make data       downloads CIFAR-100 and DeiT-Tiny with curl, checked"
-	@echo "make install    the tool and the header to PREFIX ($(PREFIX))"
+	@echo "make install    the tool and the headers to PREFIX ($(PREFIX))"
 	@echo "make clean      removes build/"
 
 clean:

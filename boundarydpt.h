@@ -235,6 +235,15 @@ typedef struct bdpt_context {
 BDPT_API bdpt_status bdpt_init(bdpt_context *ctx);   /* after zeroing; resolves the defaults */
 BDPT_API void bdpt_finish(bdpt_context *ctx);        /* frees the workspace; may be called twice */
 BDPT_API void bdpt_clear_error(bdpt_context *ctx);
+/* For code of your own that works beside the library's, such as an operation (3.2). The sentence
+ * becomes the context's error if it is the first; %s %d %zu %g %c can be filled in. The status is
+ * returned, so that a caller can write `return bdpt_fail(...)`. */
+BDPTI_PRINTF(3, 4)
+BDPT_API bdpt_status bdpt_fail(bdpt_context *ctx, bdpt_status status, const char *format, ...);
+/* Zeroed memory of the context's allocator, aligned to 64 bytes, or NULL after an error. The caller
+ * gives it back with bdpt_release and the same size; NULL is allowed there. */
+BDPT_API void *bdpt_alloc(bdpt_context *ctx, size_t bytes);
+BDPT_API void bdpt_release(bdpt_context *ctx, void *block, size_t bytes);
 BDPT_API const char *bdpt_status_string(bdpt_status status);
 BDPT_API const char *bdpt_version(void);
 #ifndef BDPT_ONLY_SAFETENSORS
@@ -243,6 +252,11 @@ BDPT_API const char *bdpt_isa_name(const bdpt_context *ctx); /* "avx512", "avx2"
 
 /* Random numbers: a 64-bit counter hashed, see >>random. The state is the whole generator. */
 typedef struct bdpt_rng { uint64_t state; } bdpt_rng;
+#ifndef BDPT_ONLY_SAFETENSORS
+BDPT_API void bdpt_rng_seed(bdpt_rng *rng, uint64_t seed, uint64_t stream);
+BDPT_API double bdpt_uniform(bdpt_rng *rng); /* in [0, 1) */
+BDPT_API double bdpt_normal(bdpt_rng *rng);  /* of mean 0 and deviation 1 */
+#endif
 
 /* ---- 3.2  Tensors and the tape --------------------------------------------------------------- */
 
@@ -263,6 +277,10 @@ typedef struct bdpt_tensor {
   const char *name;    /* for messages; may be NULL */
 } bdpt_tensor;
 
+/* The name and shape of a tensor for a message, "qkv[8,197,576]"; by value, nothing to free. */
+typedef struct bdpt_shape_text { char text[96]; } bdpt_shape_text;
+BDPT_API bdpt_shape_text bdpt_shape(const bdpt_tensor *x);
+
 typedef struct bdpt_tape bdpt_tape; /* opaque: records operations, owns what one step needs */
 
 /* What a tape keeps. COMPUTE keeps nothing for a backward pass. RECOMPUTE keeps less than RECORD:
@@ -274,6 +292,7 @@ BDPT_API bdpt_tape *bdpt_tape_create(bdpt_context *ctx, bdpt_tape_mode mode);
 BDPT_API void bdpt_tape_reset(bdpt_tape *tape);  /* forgets every tensor, keeps the memory */
 BDPT_API void bdpt_tape_free(bdpt_tape *tape);   /* NULL is allowed */
 BDPT_API size_t bdpt_tape_bytes(const bdpt_tape *tape); /* most that one step has used */
+BDPT_API bdpt_context *bdpt_tape_context(const bdpt_tape *tape);
 
 /* A tensor on the tape holding a copy of data[product of shape], or zeros when data is NULL. */
 BDPT_API bdpt_tensor *bdpt_input(bdpt_tape *tape, int ndim, const size_t *shape,
@@ -304,7 +323,6 @@ BDPT_API bdpt_tensor *bdpt_patch_embed(bdpt_tape *t, bdpt_tensor *images, bdpt_t
 BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tensor *cls,
                                   bdpt_tensor *dist, bdpt_tensor *pos); /* -> [B,N,D] */
 BDPT_API bdpt_tensor *bdpt_token(bdpt_tape *t, bdpt_tensor *x, size_t index); /* -> [B,D] */
-BDPT_API bdpt_tensor *bdpt_tail(bdpt_tape *t, bdpt_tensor *x, size_t first); /* -> [B,N-first,D] */
 BDPT_API bdpt_tensor *bdpt_add(bdpt_tape *t, bdpt_tensor *a, bdpt_tensor *b); /* equal shapes */
 BDPT_API bdpt_tensor *bdpt_scale(bdpt_tape *t, bdpt_tensor *x, double factor);
 BDPT_API bdpt_tensor *bdpt_drop_path(bdpt_tape *t, bdpt_tensor *x, double rate, bdpt_rng *rng);
@@ -315,10 +333,30 @@ BDPT_API bdpt_tensor *bdpt_distill_soft(bdpt_tape *t, bdpt_tensor *z, const bdpt
                                         double temperature);
 /* How far x is from y, which is taken as given: sum (x - y)^2 / sum y^2, one number. */
 BDPT_API bdpt_tensor *bdpt_match(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *y);
-/* For dense prediction. A grid of h x w tokens, row by row, as one of H x W: [B,hw,K] -> [B,HW,K];
- * and the mean cross-entropy over the rows of z[...,K] whose label[rows] is not `ignore`. */
-BDPT_API bdpt_tensor *bdpt_upsample(bdpt_tape *t, bdpt_tensor *x, size_t h, size_t H, size_t W);
-BDPT_API bdpt_tensor *bdpt_pixel_loss(bdpt_tape *t, bdpt_tensor *z, const int *label, int ignore);
+
+/* An operation of your own (6.18, examples/08_own_operation.c): two functions that get the same
+ * struct. `forward` fills out->data from the inputs; `backward` adds dL/din[i] to dx[i] wherever
+ * that is not NULL. Both return BDPT_OK or what bdpt_fail has returned. */
+#define BDPT_MAX_INPUTS 7
+typedef struct bdpt_op_run {
+  bdpt_context *ctx;
+  const bdpt_tensor *in[BDPT_MAX_INPUTS];
+  const bdpt_tensor *out;
+  const bdpt_real *dy;            /* [out->count], dL/dout; NULL in the forward pass */
+  bdpt_real *dx[BDPT_MAX_INPUTS]; /* [in[i]->count]; NULL: this input wants no gradient */
+  void *saved;                    /* what forward leaves for backward; not zeroed; aligned to 64 */
+  void *user;                     /* the operation's */
+} bdpt_op_run;
+typedef struct bdpt_op {
+  const char *name;               /* for messages */
+  bdpt_status (*forward)(const bdpt_op_run *run);
+  bdpt_status (*backward)(const bdpt_op_run *run); /* NULL: refused where a gradient is wanted */
+  size_t saved;                   /* bytes */
+  void *user;                     /* it and the name are borrowed until the tape is reset */
+} bdpt_op;
+/* Runs it on in[count] and records it. The output has the given shape. */
+BDPT_API bdpt_tensor *bdpt_tape_op(bdpt_tape *tape, const bdpt_op *op, bdpt_tensor *const *in,
+                                   int count, int ndim, const size_t *shape);
 
 /* Fills the gradients of everything that `loss` (one number) was computed from; an input that
  * nothing was added to keeps grad == NULL, which means zero. Parameters accumulate into their grad,
@@ -411,6 +449,21 @@ enum {
 #define BDPT_SLOT(l, s) (BDPT_SLOTS_FIXED + (l) * BDPT_SLOTS_BLOCK + (s))
 #define BDPT_MAX_SLOTS (BDPT_SLOTS_FIXED + BDPT_MAX_DEPTH * BDPT_SLOTS_BLOCK)
 
+typedef struct bdpt_forward_options {
+  int training;       /* 1: drop path active, both heads returned */
+  double drop_path;   /* rate of the last block; grows linearly from 0 in the first */
+  uint64_t seed;      /* of the drop-path masks; use a new one each step */
+  int importance;     /* 1: mix every kept layer with its removal, so importance gets gradients */
+  bdpt_tensor **blocks; /* [depth], gets the stream behind each block on the tape; or NULL */
+} bdpt_forward_options;
+
+/* A block of your own instead of the standard one: x[B,N,D] -> [B,N',D] with N' at most N, and the
+ * class token (and the distillation token) in front. See bdpt_attention_half. */
+struct bdpt_model;
+typedef bdpt_tensor *(*bdpt_block_forward)(struct bdpt_model *model, bdpt_tape *tape, int l,
+                                           bdpt_tensor *x, const bdpt_forward_options *options,
+                                           void *user);
+
 typedef struct bdpt_model {
   bdpt_context *ctx;
   bdpt_config config;
@@ -426,6 +479,8 @@ typedef struct bdpt_model {
   char parent[65];                   /* hex digest of the dense network this one came from, or "" */
   char certificate[200];             /* what fusing cost, in one sentence, or "" */
   char preprocessing[100];           /* how its input images were made, or "" */
+  bdpt_block_forward block;          /* yours to set, in clones too but not in files; NULL: the */
+  void *block_user;                  /* standard block. And what it is called with, borrowed */
 } bdpt_model;
 
 /* Creates a model with fresh weights (truncated normal 0.02 for linears, tokens and positions as
@@ -455,14 +510,6 @@ BDPT_API bdpt_status bdpt_model_new_head(bdpt_model *model, int classes, uint64_
 /* The same network at another input size: position embeddings resized as config.pos_resize says. */
 BDPT_API bdpt_status bdpt_model_resize(bdpt_model *model, int image);
 
-typedef struct bdpt_forward_options {
-  int training;       /* 1: drop path active, both heads returned */
-  double drop_path;   /* rate of the last block; grows linearly from 0 in the first */
-  uint64_t seed;      /* of the drop-path masks; use a new one each step */
-  int importance;     /* 1: mix every kept layer with its removal, so importance gets gradients */
-  bdpt_tensor **blocks; /* [depth], gets the stream behind each block on the tape; or NULL */
-} bdpt_forward_options;
-
 /* images [B, channels, H, W], normalised -> logits [B, K]. A distilled model in training gives the
  * class head's logits and, in *dist (may be NULL), the distillation head's; otherwise the mean of
  * both. options NULL: evaluation. Then config.merge, which the caller may set at any time, makes
@@ -470,10 +517,14 @@ typedef struct bdpt_forward_options {
 BDPT_API bdpt_tensor *bdpt_forward(bdpt_model *model, bdpt_tape *tape, bdpt_tensor *images,
                                    const bdpt_forward_options *options, bdpt_tensor **dist);
 
-/* What the network has found out about each patch: its token after the last norm, row by row,
- * without class and distillation token, [B, n, D]. Refuses config.merge outside training: merged
- * patches have no tokens of their own. */
-BDPT_API bdpt_tensor *bdpt_features(bdpt_model *model, bdpt_tape *tape, bdpt_tensor *images,
+/* Everything before the last norm: images [B, channels, H, W] -> x[B, N, D], the class token first.
+ * And the halves of the standard block l, x[B,N,D] -> [B,N,D], whatever is left of the layer: for a
+ * block of your own, which may call both, one, or neither, and read the weights in model->param. */
+BDPT_API bdpt_tensor *bdpt_trunk(bdpt_model *model, bdpt_tape *tape, bdpt_tensor *images,
+                                 const bdpt_forward_options *options);
+BDPT_API bdpt_tensor *bdpt_attention_half(bdpt_model *model, bdpt_tape *tape, int l,
+                                          bdpt_tensor *x, const bdpt_forward_options *options);
+BDPT_API bdpt_tensor *bdpt_mlp_half(bdpt_model *model, bdpt_tape *tape, int l, bdpt_tensor *x,
                                     const bdpt_forward_options *options);
 
 /* Logits without a tape of your own: images [count,channels,H,W] -> logits [count,K], both the
@@ -1065,7 +1116,6 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
                                             size_t count, const char *const *key,
                                             const char *const *value, size_t pairs,
                                             unsigned char **bytes, size_t *size);
-BDPT_API void bdpt_release(bdpt_context *ctx, void *block, size_t size);
 
 #ifndef BDPT_ONLY_SAFETENSORS
 /* Models. From and to memory; and from and to files. A load creates the model: the configuration
@@ -1126,6 +1176,15 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
 
 /* A private function: static, and silent when a configuration does not use it. */
 #define BDPTI_FN BDPTI_UNUSED static
+
+/* Former names of what is public now, until the last text that uses them has changed. */
+#define bdpti_fail bdpt_fail
+#define bdpti_alloc bdpt_alloc
+#define bdpti_free bdpt_release
+#define bdpti_rng_seed bdpt_rng_seed
+#define bdpti_uniform bdpt_uniform
+#define bdpti_normal bdpt_normal
+#define bdpti_shape bdpt_shape
 
 /* =================================================================================================
  * 4  MEMORY, ERRORS AND RANDOM NUMBERS                                                    >>memory
@@ -1235,10 +1294,9 @@ BDPTI_FN void bdpti_format(char *out, size_t room, const char *format, ...) {
   va_end(args);
 }
 
-/* Records the first error and returns its status, so that a caller can write
- * `return bdpti_fail(...)`. Later errors keep the first sentence and return their own status. */
-BDPTI_PRINTF(3, 4)
-BDPTI_FN bdpt_status bdpti_fail(bdpt_context *ctx, bdpt_status status, const char *format, ...) {
+/* Records the first error and returns its status. Later errors keep the first sentence and return
+ * their own status. */
+BDPT_API bdpt_status bdpt_fail(bdpt_context *ctx, bdpt_status status, const char *format, ...) {
   bdpti_text t = {ctx->message, sizeof ctx->message, 0};
   va_list args;
   if (ctx->status != BDPT_OK) return status; /* a first error stands: it keeps the sentence */
@@ -1259,7 +1317,7 @@ BDPTI_FN bdpt_status bdpti_fail(bdpt_context *ctx, bdpt_status status, const cha
 #define BDPTI_ALIGN ((size_t)64)                   /* bytes */
 #define BDPTI_EXTRA (BDPTI_ALIGN + sizeof(void *)) /* bytes to move up, and the pointer */
 
-BDPTI_FN void *bdpti_alloc(bdpt_context *ctx, size_t bytes) {
+BDPT_API void *bdpt_alloc(bdpt_context *ctx, size_t bytes) {
   size_t total;                      /* bytes asked of the allocator */
   unsigned char *raw = NULL, *block; /* the allocator's pointer, and ours */
   if (bdpti_add(bytes, BDPTI_EXTRA, &total)) {
@@ -1280,7 +1338,7 @@ BDPTI_FN void *bdpti_alloc(bdpt_context *ctx, size_t bytes) {
   return block;
 }
 
-BDPTI_FN void bdpti_free(bdpt_context *ctx, void *block, size_t bytes) {
+BDPT_API void bdpt_release(bdpt_context *ctx, void *block, size_t bytes) {
   void *raw; /* what the allocator gave */
   if (!block) return;
   memcpy(&raw, (unsigned char *)block - sizeof(void *), sizeof raw);
@@ -1388,19 +1446,19 @@ BDPTI_FN uint64_t bdpti_hash(uint64_t seed, uint64_t stream, uint64_t index) {
   return bdpti_mix64(h + index * BDPTI_GOLDEN); /* the index-th step of bdpti_next */
 }
 
-BDPTI_FN void bdpti_rng_seed(bdpt_rng *r, uint64_t seed, uint64_t stream) {
+BDPT_API void bdpt_rng_seed(bdpt_rng *r, uint64_t seed, uint64_t stream) {
   r->state = bdpti_hash(seed, stream, 0);
 }
 
 BDPTI_FN uint64_t bdpti_next(bdpt_rng *r) { return bdpti_mix64(r->state += BDPTI_GOLDEN); }
 
 /* Uniform in [0, 1): the top 53 bits, exactly representable. */
-BDPTI_FN double bdpti_uniform(bdpt_rng *r) {
+BDPT_API double bdpt_uniform(bdpt_rng *r) {
   return (double)(bdpti_next(r) >> 11) * (1.0 / 9007199254740992.0); /* times 2^-53 */
 }
 
 /* Normal by Box and Muller; the second value is not kept, so that a draw has no memory. */
-BDPTI_FN double bdpti_normal(bdpt_rng *r) {
+BDPT_API double bdpt_normal(bdpt_rng *r) {
   double u = bdpti_uniform(r), v = bdpti_uniform(r);             /* radius and angle */
   return sqrt(-2.0 * log(1.0 - u)) * cos(6.283185307179586 * v); /* 1 - u is never 0 */
 }
@@ -1508,10 +1566,11 @@ BDPT_API const char *bdpt_isa_name(const bdpt_context *ctx) { return bdpti_isa_l
 typedef struct bdpti_node {
   bdpt_tensor out;           /* first, so that a tensor's address is its node's */
   int op;                    /* bdpti_op */
-  bdpt_tensor *in[7];        /* NULL where the operation has fewer inputs */
+  bdpt_tensor *in[BDPT_MAX_INPUTS]; /* NULL where the operation has fewer inputs */
   bdpt_real *saved[2];       /* what the backward pass needs besides inputs and output */
   double number;             /* softmax scale, factor, eps */
   size_t index;              /* heads, token, numbers of a sample */
+  struct bdpti_own *own;     /* what an operation of the caller's is made of (6.18), or NULL */
   struct bdpti_node *previous; /* the one recorded before, or NULL */
 } bdpti_node;
 
@@ -1533,6 +1592,7 @@ struct bdpt_tape {
   bdpti_node *last;    /* the list, newest first */
   bdpti_buffer *spare; /* gradient buffers free for reuse */
   bdpt_real *stream;   /* sums with what lies here replace it (7.7); or NULL */
+  bdpt_rng paths;      /* of the forward pass under way: which branches fall out (7.7) */
   size_t used, most;   /* bytes handed out since the reset; the most of any step */
   void (*ready)(void *user, const bdpt_tensor *p); /* hears of parameters whose gradient is made, */
   void *user;                                      /* in the walk back (8.4); or NULL */
@@ -1564,6 +1624,7 @@ BDPT_API void bdpt_tape_free(bdpt_tape *t) {
 }
 
 BDPT_API size_t bdpt_tape_bytes(const bdpt_tape *t) { return t->most; }
+BDPT_API bdpt_context *bdpt_tape_context(const bdpt_tape *t) { return t->ctx; }
 
 /* Memory of the step, behind `head` bytes: room for count things of a size. */
 BDPTI_FN void *bdpti_take(bdpt_tape *t, size_t head, size_t count, size_t size) {
@@ -1581,10 +1642,8 @@ BDPTI_FN void *bdpti_take(bdpt_tape *t, size_t head, size_t count, size_t size) 
  *
  * Every shape error names the operation and the shapes it was given, written like x[8,197,192].
  */
-typedef struct bdpti_shape_text { char text[96]; } bdpti_shape_text; /* by value: nothing to free */
-
-BDPTI_FN bdpti_shape_text bdpti_shape(const bdpt_tensor *x) {
-  bdpti_shape_text s;
+BDPT_API bdpt_shape_text bdpt_shape(const bdpt_tensor *x) {
+  bdpt_shape_text s;
   bdpti_text t = {s.text, sizeof s.text, 0};
   int i;
   if (x->name) bdpti_put_string(&t, x->name);
@@ -1911,8 +1970,8 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
  */
 #define BDPTI_OPS(X) \
   X(input) X(linear) X(mlp) X(layernorm) X(activate) X(softmax) X(attention) X(patch_embed) \
-  X(tokens) X(token) X(tail) X(add) X(scale) X(drop_path) X(mix) X(straight_through) \
-  X(cross_entropy) X(distill_soft) X(match) X(upsample) X(pixel_loss)
+  X(tokens) X(token) X(add) X(scale) X(drop_path) X(mix) X(straight_through) \
+  X(cross_entropy) X(distill_soft) X(match) X(own)
 
 #define BDPTI_OP_CODE(name) BDPTI_OP_##name,
 typedef enum bdpti_op { BDPTI_OPS(BDPTI_OP_CODE) BDPTI_OP_COUNT } bdpti_op;
@@ -2747,33 +2806,6 @@ BDPTI_FN void bdpti_token_back(bdpt_tape *t, bdpti_node *n) {
   }
 }
 
-/* All tokens from one on: y[b,i] = x[b,first+i]; backward dx[b,first+i] += dy[b,i]. */
-BDPT_API bdpt_tensor *bdpt_tail(bdpt_tape *t, bdpt_tensor *x, size_t first) {
-  size_t shape[3], skip, rest, b; /* skip, rest: numbers of an image before and in the tail */
-  bdpti_node *n;
-  if (!x) return NULL;
-  if (x->ndim != 3 || first >= x->shape[1]) {
-    bdpti_fail(t->ctx, BDPT_E_SHAPE, "tail: x%s has no token %zu", bdpti_shape(x).text, first);
-    return NULL;
-  }
-  shape[0] = x->shape[0]; shape[1] = x->shape[1] - first; shape[2] = x->shape[2];
-  n = bdpti_record(t, BDPTI_OP_tail, 3, shape, x, NULL, NULL, NULL);
-  skip = first * shape[2], rest = shape[1] * shape[2];
-  for (b = 0; n && b < shape[0]; b++) {
-    memcpy(n->out.data + b * rest, x->data + b * (skip + rest) + skip, rest * sizeof *x->data);
-  }
-  if (n) n->index = skip;
-  return bdpti_out(n);
-}
-
-BDPTI_FN void bdpti_tail_back(bdpt_tape *t, bdpti_node *n) {
-  size_t rest = n->out.shape[1] * n->out.shape[2], b;
-  bdpt_real *dx = bdpti_grad_sum(t, n->in[0]);
-  for (b = 0; dx && b < n->out.shape[0]; b++) {
-    bdpti_add_to(dx + b * (n->index + rest) + n->index, n->out.grad + b * rest, rest);
-  }
-}
-
 /* 6.11  Sum and scaling
  *   math      y = a + b;  y = s x
  *   shape     a[...] b[...] x[...] -> y of the same shape
@@ -3041,147 +3073,70 @@ BDPTI_FN void bdpti_match_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_grad_axpy(t, n->in[0], -factor, n->in[1]->data);
 }
 
-/* 6.18  Bilinear resizing of a grid                                                     >>upsample
- *   math      y[Y,X] = sum of the four neighbours around (v,u), weighted by 1 - their distances;
- *             v = max(0, (Y + 1/2) h/H - 1/2), u alike: pixel centres meet, edges are repeated
- *   shape     x[B,hw,K] -> y[B,HW,K], grids row by row
- *   backward  each dy goes to the same four neighbours with the same weights
- *   source    PyTorch interpolate(mode="bilinear", align_corners=False), not antialiased
- *   check     tests/test_segment.c: PyTorch, by differences
+/* 6.18  An operation of the caller's own                                                    >>own
  *
- * A decoder says for each patch how likely its classes are, and there are P^2 pixels in a patch.
- * Between the centres of four patches the answer changes evenly from one to the other, channel by
- * channel; where neighbours disagree, the boundary is where their lines cross.
+ * The library cannot foresee every operation, and need not: what an operation owes the tape is two
+ * functions. The tape gives them the memory. Forward writes an output of the shape that was asked
+ * for. Backward is called if the walk reaches the operation, with dL/dout in dy; of the two rules
+ * at the head of this chapter it applies the first, dx = J^T dy, and adds, and the tape does the
+ * second: a dx that nobody has written to yet holds zeros. So an operation that uses an input twice
+ * adds twice, and one that gets the same tensor as two inputs finds one place in both.
+ *
+ * Everything that holds for the operations above holds for it: NULL among the inputs gives NULL, an
+ * error stops the graph, bdpt_gradcheck judges it, memory is the step's. Parameters that change
+ * from call to call are copied to `saved` by forward, since `user` is only borrowed.
  */
-typedef struct bdpti_tap { size_t low, high; bdpt_real share; } bdpti_tap; /* share: of high */
+typedef struct bdpti_own { bdpt_op op; bdpt_op_run run; int count; } bdpti_own;
 
-BDPTI_FN bdpti_tap bdpti_tap_of(size_t at, size_t in, size_t out) {
-  double v = ((double)at + 0.5) * (double)in / (double)out - 0.5;
-  bdpti_tap p = {0, 0, 0};
-  if (v < 0) v = 0; /* before the first centre */
-  p.low = (size_t)v < in ? (size_t)v : in - 1;
-  p.high = p.low + (p.low + 1 < in); /* behind the last centre the two are one */
-  p.share = (bdpt_real)(v - (double)p.low);
-  return p;
+/* An error that the function did not explain gets a sentence. */
+BDPTI_FN int bdpti_own_call(const bdpti_own *o, bdpt_status (*function)(const bdpt_op_run *run)) {
+  bdpt_status status = function(&o->run);
+  if (status == BDPT_OK) return 1;
+  bdpt_fail(o->run.ctx, status, "%s: %s", o->op.name, bdpt_status_string(status));
+  return 0;
 }
 
-/* One row of pixels[W,K] from a grid[h,w,K], or, the way back, added to it. size: h w H W K. */
-BDPTI_FN void bdpti_upsample_row(const size_t size[5], size_t row, bdpt_real *grid,
-                                 bdpt_real *pixels, int back) {
-  const size_t w = size[1], k = size[4];
-  const bdpti_tap v = bdpti_tap_of(row, size[0], size[2]);
-  size_t at, i, c;
-  for (at = 0; at < size[3]; at++, pixels += k) {
-    const bdpti_tap u = bdpti_tap_of(at, w, size[3]);
-    bdpt_real *g[4] = {grid + (v.low * w + u.low) * k, grid + (v.low * w + u.high) * k,
-                       grid + (v.high * w + u.low) * k, grid + (v.high * w + u.high) * k};
-    const bdpt_real part[4] = {(1 - v.share) * (1 - u.share), (1 - v.share) * u.share,
-                               v.share * (1 - u.share), v.share * u.share};
-    for (c = 0; !back && c < k; c++) {
-      pixels[c] = part[0] * g[0][c] + part[1] * g[1][c] + part[2] * g[2][c] + part[3] * g[3][c];
-    }
-    for (i = 0; back && i < 4; i++) {
-      for (c = 0; c < k; c++) g[i][c] += part[i] * pixels[c];
-    }
-  }
-}
-
-/* All rows of all images. On the way back rows share neighbours, so an image is one task. */
-BDPTI_FN void bdpti_upsample_run(bdpt_tape *t, const bdpti_node *n, bdpt_real *grid,
-                                 bdpt_real *pixels, int back) {
-  const size_t high = (size_t)n->number, tokens = n->in[0]->shape[1], step = back ? high : 1;
-  const size_t size[5] = {n->index, tokens / n->index, high, n->out.shape[1] / high,
-                          n->out.shape[2]};
-  int i, tasks = (int)(n->out.shape[0] * (back ? 1 : high));
-  int team = bdpti_team(t->ctx, 4 * (double)n->out.count);
-  size_t row;
-  (void)team;
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static) private(row))
-  for (i = 0; i < tasks; i++) {
-    for (row = (size_t)i * step; row < (size_t)(i + 1) * step; row++) {
-      bdpti_upsample_row(size, row % high, grid + row / high * tokens * size[4],
-                         pixels + row * size[3] * size[4], back);
-    }
-  }
-}
-
-BDPT_API bdpt_tensor *bdpt_upsample(bdpt_tape *t, bdpt_tensor *x, size_t h, size_t H, size_t W) {
-  size_t shape[3];
+BDPT_API bdpt_tensor *bdpt_tape_op(bdpt_tape *t, const bdpt_op *op, bdpt_tensor *const *in,
+                                   int count, int ndim, const size_t *shape) {
   bdpti_node *n;
-  if (!x) return NULL;
-  if (x->ndim != 3 || h == 0 || x->shape[1] == 0 || x->shape[1] % h || H == 0 || W == 0 ||
-      !bdpti_mul(H, W, &shape[1]) || H > 1 << 20) {
-    bdpti_fail(t->ctx, BDPT_E_SHAPE, "upsample: x%s is no grid of %zu rows to make %zu x %zu of",
-               bdpti_shape(x).text, h, H, W);
+  bdpti_own *o;
+  int i;
+  if (count < 0 || count > BDPT_MAX_INPUTS) {
+    bdpt_fail(t->ctx, BDPT_E_ARGUMENT, "%s: %d inputs, at most 7 are possible", op->name, count);
     return NULL;
   }
-  shape[0] = x->shape[0]; shape[2] = x->shape[2];
-  n = bdpti_record(t, BDPTI_OP_upsample, 3, shape, x, NULL, NULL, NULL);
-  if (!n) return NULL;
-  n->index = h, n->number = (double)H; /* for the way back */
-  bdpti_upsample_run(t, n, x->data, n->out.data, 0);
-  return &n->out;
-}
-
-BDPTI_FN void bdpti_upsample_back(bdpt_tape *t, bdpti_node *n) {
-  bdpt_real *dx = bdpti_grad_sum(t, n->in[0]);
-  if (dx) bdpti_upsample_run(t, n, dx, n->out.grad, 1);
-}
-
-/* 6.19  Cross-entropy of pixels                                                       >>pixel-loss
- *   math      L = -1/m sum_r log p[r,label_r] over the m rows whose label is not `ignore`,
- *             p = softmax(z)
- *   shape     z[...,K] label[R] -> L[1]; saves dz[R,K]
- *   backward  dz[r] = dL/m (p[r] - one at label_r), 0 in the rows that are ignored
- *   source    PyTorch cross_entropy(ignore_index=...), reduction "mean"
- *   check     tests/test_segment.c: PyTorch, by differences
- *
- * Annotators leave pixels out: borders, and things that nobody has a name for. Such a pixel neither
- * counts nor teaches. DEVIATION: where all pixels are ignored PyTorch's mean is 0/0; here L = 0.
- */
-BDPT_API bdpt_tensor *bdpt_pixel_loss(bdpt_tape *t, bdpt_tensor *z, const int *label, int ignore) {
-  size_t one = 1, k, r, rows, counted = 0, classes;
-  int i, team;
-  double loss = 0;
-  bdpti_soft s;
-  bdpti_node *n;
-  if (!z || !label) return NULL;
-  if (z->count == 0) return bdpti_misfit(t, "pixel loss", z, NULL, NULL, "no pixel or no class");
-  rows = bdpti_rows(z), classes = bdpti_last_axis(z);
-  for (r = 0; r < rows; r++) {
-    counted += label[r] != ignore;
-    if (label[r] == ignore || (label[r] >= 0 && (size_t)label[r] < classes)) continue;
-    bdpti_fail(t->ctx, BDPT_E_ARGUMENT, "pixel loss: label %d of row %zu is not below %zu, the "
-               "number of classes", label[r], r, classes);
+  for (i = 0; i < count; i++) {
+    if (!in[i]) return NULL;
+  }
+  n = bdpti_record(t, BDPTI_OP_own, ndim, shape, NULL, NULL, NULL, NULL);
+  o = n ? (bdpti_own *)bdpti_take(t, 0, 1, sizeof *o) : NULL;
+  if (!o) return NULL;
+  memset(o, 0, sizeof *o);
+  n->own = o;
+  o->op = *op, o->count = count;
+  o->run.ctx = t->ctx, o->run.out = &n->out, o->run.user = op->user;
+  for (i = 0; i < count; i++) {
+    o->run.in[i] = n->in[i] = in[i];
+    bdpti_wants(t, n, in[i]);
+  }
+  if (n->out.wants_grad && !op->backward) {
+    bdpt_fail(t->ctx, BDPT_E_STATE, "%s: it has no backward pass, but a gradient is wanted "
+              "through it", op->name);
     return NULL;
   }
-  n = bdpti_record(t, BDPTI_OP_pixel_loss, 1, &one, z, NULL, NULL, NULL);
-  n = bdpti_save(t, n, z->count, rows); /* p, then dz; log-sum-exp */
-  if (!n) return NULL;
-  s = bdpti_soft_of(z, n->saved[0], n->saved[1]);
-  bdpti_softmax_fwd(t->ctx, rows, &s);
-  team = bdpti_team(t->ctx, (double)z->count);
-  (void)team;
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static) private(k))
-  for (i = 0; i < (int)rows; i++) {
-    bdpt_real *dz = n->saved[0] + (size_t)i * classes;
-    const bdpt_real share = label[i] == ignore ? 0 : (bdpt_real)(1 / (double)counted);
-    if (label[i] != ignore) dz[label[i]] -= 1;
-    for (k = 0; k < classes; k++) dz[k] *= share;
-  }
-  for (r = 0; r < rows; r++) { /* in order, in double */
-    if (label[r] == ignore) continue;
-    loss += (double)n->saved[1][r] - (double)z->data[r * classes + (size_t)label[r]];
-  }
-  n->out.data[0] = (bdpt_real)(counted ? loss / (double)counted : 0);
-  return &n->out;
+  if (op->saved && !(o->run.saved = bdpti_take(t, 0, op->saved, 1))) return NULL;
+  return bdpti_own_call(o, op->forward) ? &n->out : NULL;
 }
 
-BDPTI_FN void bdpti_pixel_loss_back(bdpt_tape *t, bdpti_node *n) {
-  bdpti_grad_axpy(t, n->in[0], n->out.grad[0], n->saved[0]); /* dL times what is saved */
+BDPTI_FN void bdpti_own_back(bdpt_tape *t, bdpti_node *n) {
+  bdpti_own *o = n->own;
+  int i;
+  for (i = 0; i < o->count; i++) o->run.dx[i] = bdpti_grad_sum(t, n->in[i]); /* zeros, or a sum */
+  o->run.dy = n->out.grad;
+  if (t->ctx->status == BDPT_OK) bdpti_own_call(o, o->op.backward);
 }
 
-/* 6.20  Dispatch: the table once more, now as the cases of a switch. */
+/* 6.19  Dispatch: the table once more, now as the cases of a switch. */
 BDPTI_FN void bdpti_input_back(bdpt_tape *t, bdpti_node *n) { (void)t; (void)n; }
 
 static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
@@ -3742,6 +3697,8 @@ BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int image) {
  * what its removal would leave. The value is unchanged; the gradient of m tells how the loss would
  * move if the layer began to disappear (see >>method).
  */
+BDPTI_FN int bdpti_block_ok(bdpt_model *m, const char *what, int l); /* chapter 9 */
+
 BDPTI_FN bdpt_tensor *bdpti_linear_at(bdpt_model *m, bdpt_tape *t, int slot, bdpt_tensor *x) {
   return bdpt_linear(t, x, &m->param[slot], &m->param[slot + 1]); /* a weight, then its bias */
 }
@@ -3755,37 +3712,49 @@ BDPTI_FN bdpt_tensor *bdpti_mixed(bdpt_model *m, bdpt_tape *t, bdpt_type type, i
   return bdpt_mix(t, f, r, bdpt_straight_through(t, &m->importance[type][l], 1)); /* mask m = 1 */
 }
 
-/* The end of a branch: x + DropPath(W f + b). */
-BDPTI_FN bdpt_tensor *bdpti_onto(bdpt_model *m, bdpt_tape *t, int slot, bdpt_tensor *f,
-                                 bdpt_tensor *x, double rate, bdpt_rng *rng) {
-  if (rate == 0) return bdpt_linear_add(t, f, &m->param[slot], &m->param[slot + 1], x);
-  return bdpt_add(t, x, bdpt_drop_path(t, bdpti_linear_at(m, t, slot, f), rate, rng));
+/* Drop path (stochastic depth) lets whole branches fall out in training, the later the more often:
+ * the rate grows from 0 in the first block to the option's value in the last. */
+BDPTI_FN double bdpti_path_rate(const bdpt_model *m, int l, const bdpt_forward_options *o) {
+  if (!o || !o->training) return 0; /* branches are whole */
+  return m->config.depth > 1 ? o->drop_path * (double)l / (double)(m->config.depth - 1)
+                             : o->drop_path;
 }
 
-BDPTI_FN bdpt_tensor *bdpti_attention_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
-                                           int importance, double rate, bdpt_rng *rng) {
-  const bdpt_block *b = &m->config.block[l];
-  int gone = b->attention == BDPT_ATTENTION_REMOVED, form = m->config.attn_form;
+/* The end of a branch: x + DropPath(W f + b). */
+BDPTI_FN bdpt_tensor *bdpti_onto(bdpt_model *m, bdpt_tape *t, int slot, bdpt_tensor *f,
+                                 bdpt_tensor *x, double rate) {
+  if (rate == 0) return bdpt_linear_add(t, f, &m->param[slot], &m->param[slot + 1], x);
+  return bdpt_add(t, x, bdpt_drop_path(t, bdpti_linear_at(m, t, slot, f), rate, &t->paths));
+}
+
+BDPT_API bdpt_tensor *bdpt_attention_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
+                                          const bdpt_forward_options *o) {
+  const double rate = bdpti_path_rate(m, l, o);
+  const bdpt_block *b = m->config.block;
+  int gone, form = m->config.attn_form;
   bdpt_tensor *u, *f, *r;
+  if (!x || !bdpti_block_ok(m, "attention half", l)) return NULL;
+  b += l;
+  gone = b->attention == BDPT_ATTENTION_REMOVED;
   if (gone && form == BDPT_ATTN_SKIP) return x; /* b = 0 */
-  if (gone && form == BDPT_ATTN_DOUBLE) return bdpt_add(t, x, bdpt_drop_path(t, x, rate, rng));
-  u = bdpti_norm(m, t, BDPT_SLOT(l, BDPT_SLOT_NORM1_W), x);      /* [B,N,D] */
-  if (gone) return bdpt_add(t, x, bdpt_drop_path(t, u, rate, rng)); /* b = u */
+  if (gone && form == BDPT_ATTN_DOUBLE) u = x;
+  else u = bdpti_norm(m, t, BDPT_SLOT(l, BDPT_SLOT_NORM1_W), x); /* [B,N,D] */
+  if (gone) return bdpt_add(t, x, bdpt_drop_path(t, u, rate, &t->paths)); /* b = u, or x */
   if (b->attention == BDPT_ATTENTION_FITTED) { /* one linear stands in: W u + b */
-    return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_AFIT_W), u, x, rate, rng);
+    return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_AFIT_W), u, x, rate);
   }
   f = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_QKV_W), u);         /* [B,N,3hd] */
   f = bdpt_attention(t, f, b->heads, b->scale);                  /* [B,N,hd] */
-  if (!importance) return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), f, x, rate, rng);
+  if (!o || !o->importance) return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), f, x, rate);
   f = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), f);        /* [B,N,D] */
   r = form == BDPT_ATTN_DOUBLE ? x : u; /* what removal would leave */
   if (form == BDPT_ATTN_SKIP && f) r = bdpt_input(t, f->ndim, f->shape, NULL, 0); /* zeros */
   f = bdpti_mixed(m, t, BDPT_ATTENTION, l, f, r);
-  return bdpt_add(t, x, bdpt_drop_path(t, f, rate, rng)); /* [B,N,D] */
+  return bdpt_add(t, x, bdpt_drop_path(t, f, rate, &t->paths)); /* [B,N,D] */
 }
 
-BDPTI_FN bdpt_tensor *bdpti_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
-                                     int importance, double rate, bdpt_rng *rng) {
+BDPTI_FN bdpt_tensor *bdpti_mlp(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
+                                int importance, double rate) {
   const bdpt_block *b = &m->config.block[l];
   int kept = b->mlp_state == BDPT_MLP_KEPT;
   bdpt_tensor *p = &m->param[BDPT_SLOT(l, 0)], *v, *s, *z; /* the block's slots */
@@ -3796,12 +3765,29 @@ BDPTI_FN bdpt_tensor *bdpti_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_te
   }
   v = bdpti_norm(m, t, BDPT_SLOT(l, BDPT_SLOT_NORM2_W), x);      /* [B,N,D] */
   if (b->mlp_state >= BDPT_MLP_FUSED) { /* one map: W v + b */
-    return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_FUSED_W), v, x, rate, rng);
+    return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_FUSED_W), v, x, rate);
   }
   z = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_FC1_W), v);         /* [B,N,F] */
   s = kept ? bdpt_activate(t, z, (bdpt_act)m->config.act) : z; /* [B,N,F] */
   if (kept && importance) s = bdpti_mixed(m, t, BDPT_ACTIVATION, l, s, z); /* m s + (1 - m) z */
-  return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_FC2_W), s, x, rate, rng); /* [B,N,D] */
+  return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_FC2_W), s, x, rate); /* [B,N,D] */
+}
+
+BDPT_API bdpt_tensor *bdpt_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
+                                    const bdpt_forward_options *o) {
+  const bdpt_config *c = &m->config;
+  const bdpt_block *b = c->block;
+  if (!x || !bdpti_block_ok(m, "MLP half", l)) return NULL;
+  b += l;
+  x = bdpti_mlp(m, t, l, x, o && o->importance, bdpti_path_rate(m, l, o));
+  /* DEVIATION: the released code applies one more GELU to the residual stream where an activation
+   * is gone; the paper's text does not. Off unless the configuration asks for it. */
+  if (b->mlp_state != BDPT_MLP_KEPT &&
+      (c->extra_gelu == BDPT_GELU_ALWAYS ||
+       (c->extra_gelu == BDPT_GELU_BOTH && b->attention != BDPT_ATTENTION_KEPT))) {
+    x = bdpt_gelu(t, x);
+  }
+  return x;
 }
 
 /* 7.6  Merging tokens                                                                    >>merge
@@ -3951,7 +3937,7 @@ BDPTI_FN bdpt_tensor *bdpti_merge(bdpt_tape *t, bdpt_tensor *x, bdpti_pairing *m
   return bdpti_pairing_run(t->ctx, m, shape[0]) == BDPT_OK ? &n->out : NULL;
 }
 
-/* The first half of a block that merges: what bdpti_attention_half does in evaluation, with counts,
+/* The first half of a block that merges: what bdpt_attention_half does in evaluation, with counts,
  * and then the merging. */
 BDPTI_FN bdpt_tensor *bdpti_merging_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
                                          bdpti_merging *g) {
@@ -3964,12 +3950,12 @@ BDPTI_FN bdpt_tensor *bdpti_merging_half(bdpt_model *m, bdpt_tape *t, int l, bdp
     v = bdpti_norm(m, t, BDPT_SLOT(l, BDPT_SLOT_NORM1_W), x);
     qkv = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_QKV_W), v);
     v = bdpti_attend(t, qkv, b->heads, b->scale, g->joined ? g->count : NULL, g->room);
-    x = bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), v, x, 0, NULL);
+    x = bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), v, x, 0);
     if (!x) return NULL;
     match.x = qkv->data + hd, match.row = 3 * hd; /* the keys */
     match.heads = (size_t)b->heads, match.size = (size_t)b->head_dim;
   } else {
-    x = bdpti_attention_half(m, t, l, x, 0, 0, NULL);
+    x = bdpt_attention_half(m, t, l, x, NULL);
     v = bdpti_norm(m, t, BDPT_SLOT(l, BDPT_SLOT_NORM2_W), x); /* what the MLP reads */
     if (!v) return NULL;
     match.x = v->data, match.row = match.size = v->shape[2];
@@ -3980,26 +3966,24 @@ BDPTI_FN bdpt_tensor *bdpti_merging_half(bdpt_model *m, bdpt_tape *t, int l, bdp
 
 /* 7.7  From images to logits
  *
- * Drop path (stochastic depth) lets whole branches fall out in training, the later the more often:
- * the rate grows from 0 in the first block to the option's value in the last. */
+ * A block of the caller's own may leave out tokens, and nothing else: whatever follows counts on
+ * the batch and the width. */
 BDPTI_FN bdpt_tensor *bdpti_one_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
-                                      const bdpt_forward_options *o, bdpt_rng *rng,
-                                      bdpti_merging *g) {
-  const bdpt_config *c = &m->config;
-  const bdpt_block *b = &c->block[l];
-  double rate = c->depth > 1 ? o->drop_path * (double)l / (double)(c->depth - 1) : o->drop_path;
-  if (!o->training) rate = 0; /* branches are whole */
-  if (g) x = bdpti_merging_half(m, t, l, x, g);
-  else x = bdpti_attention_half(m, t, l, x, o->importance, rate, rng);
-  x = bdpti_mlp_half(m, t, l, x, o->importance, rate, rng);
-  /* DEVIATION: the released code applies one more GELU to the residual stream where an activation
-   * is gone; the paper's text does not. Off unless the configuration asks for it. */
-  if (b->mlp_state != BDPT_MLP_KEPT &&
-      (c->extra_gelu == BDPT_GELU_ALWAYS ||
-       (c->extra_gelu == BDPT_GELU_BOTH && b->attention != BDPT_ATTENTION_KEPT))) {
-    x = bdpt_gelu(t, x);
+                                      const bdpt_forward_options *o, bdpti_merging *g) {
+  bdpt_tensor *y;
+  if (!m->block) {
+    if (g) x = bdpti_merging_half(m, t, l, x, g);
+    else x = bdpt_attention_half(m, t, l, x, o);
+    return bdpt_mlp_half(m, t, l, x, o);
   }
-  return x;
+  y = m->block(m, t, l, x, o, m->block_user);
+  if (!y || (y->ndim == 3 && y->shape[0] == x->shape[0] && y->shape[2] == x->shape[2] &&
+             y->shape[1] <= x->shape[1])) {
+    return y;
+  }
+  bdpt_fail(m->ctx, BDPT_E_SHAPE, "forward: block %d made x%s of x%s: only the tokens may be fewer",
+            l, bdpti_shape(y).text, bdpti_shape(x).text);
+  return NULL;
 }
 
 /* Norm and linear of one token: the class token (0) or the distillation token (1). */
@@ -4014,21 +3998,16 @@ BDPTI_FN bdpt_tensor *bdpti_head(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, in
  * tape that does not record is the workspace of one block, however deep the network is. */
 BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, int count,
                                    const bdpt_forward_options *o, int merge) {
-  bdpt_rng rng;
   bdpti_merging state, *g = merge && x ? &state : NULL;
-  int l, compute = t->mode == BDPT_TAPE_COMPUTE;
-  bdpti_rng_seed(&rng, o->seed, 77); /* a stream of its own */
+  int l;
+  bdpt_rng_seed(&t->paths, o->seed, 77); /* a stream of its own */
   if (g && !bdpti_merging_begin(t, x, merge, 1 + m->config.distilled, g)) return NULL;
-  for (l = 0; l < count && o->blocks; l++) { /* places for copies lie before the workspace */
-    o->blocks[l] = x && compute ? bdpt_input(t, x->ndim, x->shape, NULL, 0) : NULL;
-    if (compute && !o->blocks[l]) return NULL;
-  }
-  t->stream = x && compute ? x->data : NULL;
+  t->stream = x && t->mode == BDPT_TAPE_COMPUTE && !m->block ? x->data : NULL;
   for (l = 0; x && l < count; l++) {
     bdpti_mark mark = {t->arena.first, t->arena.first->used}; /* where x lies */
     size_t used = t->used;
-    bdpt_tensor *y = bdpti_one_block(m, t, l, x, o, &rng, g);
-    if (!compute || !y) { /* the way back needs the intermediates */
+    bdpt_tensor *y = bdpti_one_block(m, t, l, x, o, g);
+    if (t->mode != BDPT_TAPE_COMPUTE || !y) { /* the way back needs the intermediates */
       x = y;
       if (o->blocks) o->blocks[l] = y;
       continue;
@@ -4048,17 +4027,17 @@ BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, 
   return x;
 }
 
-/* Everything before the last norm: images[B,C,H,W] -> x[B,N,D]. dense: every patch is wanted. */
-BDPTI_FN bdpt_tensor *bdpti_trunk(bdpt_model *m, bdpt_tape *t, bdpt_tensor *images,
-                                  const bdpt_forward_options *options, int dense) {
+BDPT_API bdpt_tensor *bdpt_trunk(bdpt_model *m, bdpt_tape *t, bdpt_tensor *images,
+                                 const bdpt_forward_options *options) {
+  static bdpt_forward_options none; /* zeros: evaluation, no importance */
   const bdpt_config *c = &m->config;
   bdpt_tensor *p = m->param, *x;
+  if (!options) options = &none;
   if (!images) return NULL;
   if (m->packed_isa != m->ctx->isa || m->packed_bf16 != m->ctx->bf16) bdpt_model_unpack(m);
-  if (c->merge && !options->training && (t->mode != BDPT_TAPE_COMPUTE || dense)) {
-    bdpti_fail(m->ctx, BDPT_E_STATE, "forward: merging tokens (config.merge = %d) %s", c->merge,
-               dense ? "leaves patches without a token of their own"
-                     : "has no backward pass, and this tape records");
+  if (c->merge && !options->training && t->mode != BDPT_TAPE_COMPUTE) {
+    bdpti_fail(m->ctx, BDPT_E_STATE, "forward: merging tokens (config.merge = %d) has no backward "
+               "pass, and this tape records", c->merge);
     return NULL;
   }
   if (images->ndim != 4 || images->shape[1] != (size_t)c->channels ||
@@ -4075,23 +4054,15 @@ BDPTI_FN bdpt_tensor *bdpti_trunk(bdpt_model *m, bdpt_tape *t, bdpt_tensor *imag
 
 BDPT_API bdpt_tensor *bdpt_forward(bdpt_model *m, bdpt_tape *t, bdpt_tensor *images,
                                    const bdpt_forward_options *options, bdpt_tensor **dist) {
-  static bdpt_forward_options none; /* zeros: evaluation, no importance */
   bdpt_tensor *x, *cls, *second;
   if (dist) *dist = NULL;
-  if (!options) options = &none;
-  x = bdpti_trunk(m, t, images, options, 0);
+  x = bdpt_trunk(m, t, images, options);
   cls = bdpti_head(m, t, x, 0); /* [B,K] */
   if (!m->config.distilled) return cls;
   second = bdpti_head(m, t, x, 1);
   if (dist) *dist = second; /* [B,K] */
-  return options->training ? cls : bdpt_scale(t, bdpt_add(t, cls, second), 0.5); /* their mean */
-}
-
-BDPT_API bdpt_tensor *bdpt_features(bdpt_model *m, bdpt_tape *t, bdpt_tensor *images,
-                                    const bdpt_forward_options *options) {
-  static bdpt_forward_options none; /* zeros, as above */
-  bdpt_tensor *x = bdpti_trunk(m, t, images, options ? options : &none, 1);
-  return bdpti_norm(m, t, BDPT_SLOT_NORM_W, bdpt_tail(t, x, (size_t)(1 + m->config.distilled)));
+  if (options && options->training) return cls;
+  return bdpt_scale(t, bdpt_add(t, cls, second), 0.5); /* their mean */
 }
 
 /* Images go through in groups, so that the workspace stays small whatever the count. */
@@ -5168,10 +5139,10 @@ BDPTI_FN int bdpti_fit_pair(bdpt_model *m, bdpt_tape *t, bdpt_type type, int l, 
   x = bdpt_tokens(t, x, &p[BDPT_SLOT_CLS], m->config.distilled ? &p[BDPT_SLOT_DIST] : NULL,
                   &p[BDPT_SLOT_POS]);
   x = bdpti_blocks(m, t, x, l, &none, 0);
-  if (type == BDPT_ACTIVATION) x = bdpti_attention_half(m, t, l, x, 0, 0, NULL);
+  if (type == BDPT_ACTIVATION) x = bdpt_attention_half(m, t, l, x, NULL);
   if (!x) return 0;
-  y = type == BDPT_ATTENTION ? bdpti_attention_half(m, t, l, x, 0, 0, NULL)
-                             : bdpti_mlp_half(m, t, l, x, 0, 0, NULL);
+  y = type == BDPT_ATTENTION ? bdpt_attention_half(m, t, l, x, NULL)
+                             : bdpt_mlp_half(m, t, l, x, NULL);
   y = bdpt_add(t, y, bdpt_scale(t, x, -1)); /* the branch without the stream */
   x = bdpti_norm(m, t, BDPT_SLOT(l, type == BDPT_ATTENTION ? BDPT_SLOT_NORM1_W
                                                            : BDPT_SLOT_NORM2_W), x);
@@ -5408,6 +5379,10 @@ BDPT_API bdpt_status bdpt_fit_all(bdpt_model *m, const bdpt_layers *layers,
   memset(&r, 0, sizeof r);
   if (out) *out = r;
   if (options) o = *options;
+  if (m->block) {
+    return bdpt_fail(m->ctx, BDPT_E_STATE, "fit: the model has a block of its own, and only layers "
+                     "of the standard block can be fitted");
+  }
   for (i = 0; i < count; i++) {
     if (!bdpti_removable(m, "fit", list[i].type, list[i].block)) return m->ctx->status;
   }
@@ -9738,10 +9713,6 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
   if (s) { bdpti_free(ctx, p, n); return s; }
   *bytes = p, *size = n; /* the caller's from now on */
   return BDPT_OK;
-}
-
-BDPT_API void bdpt_release(bdpt_context *ctx, void *block, size_t size) {
-  bdpti_free(ctx, block, size);
 }
 
 /* 14.6  Whole files                                                                          >>io

@@ -20,7 +20,7 @@ TEST_UNUSED static double fixture_value(const char *name, uint64_t i, double sca
 
 static bdpt_safetensors fixture_file;
 
-static int fixture_open(bdpt_context *ctx, const char *path) {
+TEST_UNUSED static int fixture_open(bdpt_context *ctx, const char *path) {
   if (bdpt_safetensors_open(ctx, path, &fixture_file) == BDPT_OK) return 1;
   printf("%s\n", ctx->message);
   CHECK(!"fixture file can be read");

@@ -88,7 +88,7 @@ at_least() { # at_least NAME MINIMUM PATTERN
   check $? "examples/$1.c: '$n', expected at least $2 ($3)"
 }
 
-exact='01_tape 05_fuse 06_map embed'
+exact='01_tape 05_fuse 06_map 08_own_operation embed'
 trained='02_train'
 [ "$EXAMPLES" = quick ] || trained='02_train 03_disparity 04_recovery 07_two_stages'
 (for name in $trained; do start "$name"; done) &

@@ -33,18 +33,15 @@ static size_t layer_tokens(bdpt_model *m, int type, int l, const size_t *index, 
   bdpt_real *images = (bdpt_real *)malloc(count * 3 * SIDE * SIDE * sizeof *images);
   bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
   bdpt_tensor *p = m->param, *h, *u, *f = NULL;
-  bdpt_forward_options none;
   bdpt_subset some = {&data, (size_t *)malloc(count * sizeof(size_t)), count};
-  bdpt_rng rng = {0};
   int k;
-  memset(&none, 0, sizeof none);
   memcpy(some.index, index, count * sizeof *index);
   shape[0] = count;
   bdpt_load_batch(m->ctx, &m->config, &some, 0, count, images, NULL);
   h = bdpt_patch_embed(t, bdpt_input(t, 4, shape, images, 0), &p[BDPT_SLOT_PATCH_W],
                        &p[BDPT_SLOT_PATCH_B]);
   h = bdpt_tokens(t, h, &p[BDPT_SLOT_CLS], NULL, &p[BDPT_SLOT_POS]);
-  for (k = 0; k < l; k++) h = bdpti_one_block(m, t, k, h, &none, &rng, NULL);
+  for (k = 0; k < l; k++) h = bdpt_mlp_half(m, t, k, bdpt_attention_half(m, t, k, h, NULL), NULL);
   p += BDPT_SLOT(l, 0);
   u = bdpt_layernorm(t, h, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B], 1e-6);
   if (m->config.block[l].attention == BDPT_ATTENTION_KEPT) {

@@ -7,6 +7,8 @@
 #endif
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
+#define BOUNDARYDPT_PLUS_IMPLEMENTATION
+#include "../examples/plus/boundarydpt_plus.h"
 #include "../examples/tool/commands/segment.h"
 #include "test.h"
 

@@ -137,6 +137,20 @@ TEST(known_gradients) {
   bdpt_model_free(m);
 }
 
+/* Fading the last attention towards u by a little: b = (1-e) A + e u. With one qkv and one
+ * projection that is no change of weights, but it is another forward pass of the block. */
+static bdpt_tensor *fading(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
+                           const bdpt_forward_options *o, void *user) {
+  const double e = *(const double *)user;
+  bdpt_tensor *p = &m->param[BDPT_SLOT(l, 0)], *u, *f;
+  f = bdpt_attention_half(m, t, l, x, o); /* x + A */
+  u = bdpt_layernorm(t, x, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B], m->config.eps);
+  if (l == DEPTH - 1) {
+    f = bdpt_add(t, bdpt_scale(t, f, 1 - e), bdpt_scale(t, bdpt_add(t, x, u), e));
+  }
+  return bdpt_mlp_half(m, t, l, f, o);
+}
+
 /* dL/dm predicts how the loss moves when a layer fades towards its removal: for the activation of
  * one block, GELU is scaled by hand through a finite difference of the mix operation. Here the sign
  * is what counts: descent lowers the scalar of a layer that hurts. */
@@ -148,7 +162,7 @@ TEST(importance_direction) {
   bdpt_real images[8 * 3 * 64], target[8 * 5];
   size_t shape[4] = {8, 3, 8, 8}, i;
   int label[8];
-  double g, before, after;
+  double g, before, after, e = 1e-2;
   memset(&o, 0, sizeof o);
   o.importance = 1;
   CHECK(bdpt_load_batch(&ctx, &m->config, &train, 0, 8, images, label) == BDPT_OK);
@@ -162,29 +176,13 @@ TEST(importance_direction) {
   before = (double)loss->data[0];
   g = (double)*m->importance[BDPT_ATTENTION][DEPTH - 1].grad;
   CHECK(fabs(g) > 1e-6);
-  /* Fading attention towards u by a little: b = (1-e) A + e u. With one qkv and one projection that
-   * is not a change of weights, so move the output instead: the loss at m = 1 - e by the tape. */
-  {
-    const double e = 1e-2;
-    bdpt_tensor *p = &m->param[BDPT_SLOT(DEPTH - 1, 0)], *u, *f, *mixed, *y;
-    int l;
-    bdpt_rng rng;
-    bdpt_forward_options none;
-    memset(&none, 0, sizeof none);
-    bdpti_rng_seed(&rng, 0, 0);
-    bdpt_tape_reset(t);
-    x = bdpt_patch_embed(t, bdpt_input(t, 4, shape, images, 0), &m->param[BDPT_SLOT_PATCH_W],
-                         &m->param[BDPT_SLOT_PATCH_B]);
-    x = bdpt_tokens(t, x, &m->param[BDPT_SLOT_CLS], NULL, &m->param[BDPT_SLOT_POS]);
-    for (l = 0; l < DEPTH - 1; l++) x = bdpti_one_block(m, t, l, x, &none, &rng, NULL);
-    u = bdpt_layernorm(t, x, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B], m->config.eps);
-    f = bdpti_attention_half(m, t, DEPTH - 1, x, 0, 0, NULL); /* x + A */
-    mixed = bdpt_add(t, bdpt_scale(t, f, 1 - e), bdpt_scale(t, bdpt_add(t, x, u), e));
-    y = bdpti_mlp_half(m, t, DEPTH - 1, mixed, 0, 0, NULL);
-    loss = bdpt_cross_entropy(t, bdpti_head(m, t, y, 0), target);
-    after = loss ? (double)loss->data[0] : 0;
-    CHECK_CLOSE((before - after) / e, g, 0.1 * fabs(g) + 1e-4);
-  }
+  m->block = fading; /* the loss at m = 1 - e */
+  m->block_user = &e;
+  bdpt_tape_reset(t);
+  x = bdpt_input(t, 4, shape, images, 0);
+  loss = bdpt_cross_entropy(t, bdpt_forward(m, t, x, NULL, NULL), target);
+  after = loss ? (double)loss->data[0] : 0;
+  CHECK_CLOSE((before - after) / e, g, 0.1 * fabs(g) + 1e-4);
   bdpt_tape_free(t);
   bdpt_model_free(m);
 }

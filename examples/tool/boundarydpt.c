@@ -23,6 +23,8 @@
 #endif
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../../boundarydpt.h"
+#define BOUNDARYDPT_PLUS_IMPLEMENTATION
+#include "../plus/boundarydpt_plus.h"
 
 #include "commands/classify.h"
 #include "cli.h"
