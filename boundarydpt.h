@@ -1154,6 +1154,8 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
 #include <stdlib.h>
 #include <string.h>
 #ifndef BDPT_NO_STDIO
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #endif
 #if defined(_OPENMP) && !defined(BDPT_NO_OPENMP)
@@ -5888,7 +5890,8 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
 BDPTI_FN int bdpti_words_read(const bdpt_safetensors *f, const char *name, void *out, size_t n);
 BDPTI_FN bdpt_write_tensor bdpti_words_put(const char *name, const void *from, size_t n, void *to);
 #ifndef BDPT_NO_STDIO
-BDPTI_FN int bdpti_checkpoint_exists(const char *path);
+BDPTI_FN int bdpti_checkpoint_exists(bdpt_context *ctx, const char *path);
+BDPTI_FN bdpt_status bdpti_fail_io(bdpt_context *ctx, const char *path, const char *what);
 BDPTI_FN bdpt_status bdpti_trainer_write(bdpt_trainer *t, const char *path, void *log, size_t n);
 #endif
 
@@ -5942,7 +5945,11 @@ BDPTI_FN void bdpti_study_load(bdpti_study *s, uint64_t key) {
 #else
   const bdpt_file_tensor *log;
   bdpt_safetensors f;
-  if (!bdpti_checkpoint_exists(s->path)) return;
+  switch (bdpti_checkpoint_exists(s->ctx, s->path)) {
+    case 0: return; /* nothing was saved */
+    case 1: break;
+    default: s->status = s->ctx->status; return;
+  }
   s->status = bdpt_safetensors_open(s->ctx, s->path, &f);
   if (s->status) return;
   log = bdpt_safetensors_find(&f, "train.log");
@@ -7791,10 +7798,16 @@ BDPTI_FN bdpt_status bdpti_trainer_write(bdpt_trainer *t, const char *path, void
   return status;
 }
 
-BDPTI_FN int bdpti_checkpoint_exists(const char *path) {
-  FILE *f = fopen(path, "rb");
+/* 1 if there is such a file, 0 if there is none, -1 after an error: a file that is there but cannot
+ * be opened is no absent one, and a run that began anew would replace it. */
+BDPTI_FN int bdpti_checkpoint_exists(bdpt_context *ctx, const char *path) {
+  FILE *f;
+  errno = 0;
+  f = fopen(path, "rb");
   if (f) fclose(f);
-  return f != NULL;
+  if (f || errno == ENOENT) return f != NULL;
+  bdpti_fail_io(ctx, path, "cannot be opened for reading");
+  return -1;
 }
 #endif
 
@@ -7819,13 +7832,17 @@ BDPTI_FN int bdpti_checkpoint_exists(const char *path) {
 /* Saves, or continues from the checkpoint if there is one. */
 BDPTI_FN bdpt_status bdpti_train_file(bdpt_trainer *t, int save) {
   const char *path = t->hooks.checkpoint;
+  int found;
   if (!path) return BDPT_OK;
 #ifdef BDPT_NO_STDIO
   (void)save;
+  (void)found;
   return bdpti_fail(t->ctx, BDPT_E_IO, "%s: built without files", path);
 #else
   if (save) return bdpt_trainer_save(t, path);
-  return bdpti_checkpoint_exists(path) ? bdpt_trainer_load(t, path) : BDPT_OK;
+  found = bdpti_checkpoint_exists(t->ctx, path);
+  if (found == 0) return BDPT_OK;
+  return found < 0 ? t->ctx->status : bdpt_trainer_load(t, path);
 #endif
 }
 
@@ -8564,13 +8581,15 @@ BDPTI_FN bdpt_status bdpti_plus_known(const bdpti_plus *p, const char *path, dou
   (void)p, (void)path, (void)known, (void)save;
   return BDPT_OK;
 #else
+  int found;
   unsigned char words[24], *file = NULL;
   double was[3] = {0, 0, 0};
   size_t size = 0;
   bdpt_status s;
   bdpti_words_copy(words, known, 3);
   if (save) return bdpt_file_write(p->ctx, path, words, sizeof words);
-  if (!bdpti_checkpoint_exists(path)) return BDPT_OK;
+  found = bdpti_checkpoint_exists(p->ctx, path);
+  if (found <= 0) return found == 0 ? BDPT_OK : p->ctx->status;
   s = bdpt_file_read(p->ctx, path, &file, &size);
   if (!s && size == sizeof words) bdpti_words_copy(was, file, 3);
   bdpt_release(p->ctx, file, size + 1);
@@ -9717,31 +9736,120 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
 
 /* 14.6  Whole files                                                                          >>io
  *
- * A file under its final name is always whole. Writing goes to NAME.bdpt-tmp in the same folder;
- * the bytes are flushed to the disk; then the temporary file takes the name, replacing the old file
- * in one step. If anything fails before that, the temporary file is removed and the old one has not
- * been touched. A crash leaves at worst a stale NAME.bdpt-tmp, which the next save overwrites; that
- * is why the name is fixed, and why two programs must not save to one name at the same time.
+ * A file under its final name is always whole. Writing goes to NAME.bdpt-tmp-PROCESS-0 in the same
+ * folder; the bytes are flushed to the disk; then the temporary file takes the name, replacing the
+ * old file in one step, and keeps its permissions. If anything fails before that, the temporary
+ * file is removed and the old one has not been touched. Its name is this process's alone, so many
+ * may save to one name at once, and the last one's file stays. A crash leaves at worst a temporary
+ * file, which may be deleted.
  *
- * fsync is the one POSIX call of the library: without it a file system may record the new name
- * before the bytes. It is used where it exists and can be switched off with BDPT_NO_FSYNC. The
- * folder itself is not synced, so after a loss of power the name may still stand for the old file,
- * whole. Strict C modes hide the prototypes of POSIX; we then declare the two functions ourselves.
+ * A name that is a link stands for what it points to. A file that nobody may write is refused, also
+ * to the superuser. What is no file, such as a device or a pipe, is written to and never replaced.
  *
- * On Windows rename does not replace a file, so there the old one is removed first. Between the two
- * steps the network exists as NAME.bdpt-tmp only, and that file is then kept whatever happens.
+ * C has no word for most of that, so here are the library's only calls of an operating system: open
+ * a file that must not exist, ask what a name is, follow a link, force bytes to the disk, replace.
+ * Where there is none, files are written the plain way. BDPT_NO_FSYNC leaves the disk out. Strict C
+ * modes hide the prototypes of POSIX; we then declare those functions ourselves. The folder itself
+ * is not synced, so after a loss of power the name may still stand for the old file, whole.
  */
 #ifndef BDPT_NO_STDIO
-#include <errno.h>
-#include <limits.h>
-#if !defined(BDPT_NO_FSYNC) && (defined(__unix__) || (defined(__APPLE__) && defined(__MACH__)))
+#if defined(__unix__) || (defined(__APPLE__) && defined(__MACH__))
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #if defined(__STRICT_ANSI__) && !defined(__cplusplus)
-int (fileno)(FILE *); /* in parentheses, because the name could be a macro */
+int (fileno)(FILE *); /* in parentheses, because the names could be macros */
 int (fsync)(int);
+FILE *(fdopen)(int, const char *);
+ssize_t (readlink)(const char *, char *, size_t);
 #endif
+#define BDPTI_PROCESS ((size_t)getpid())
+#define BDPTI_REPLACE(from, to) rename(from, to)
 #define BDPTI_FSYNC(f) fsync(fileno(f))
+
+/* 0: there is no such name (or it cannot be asked); 1: a file; 2: something else; -1: read-only. */
+BDPTI_FN int bdpti_name_kind(const char *path, unsigned *mode) {
+  struct stat s;
+  if (stat(path, &s) != 0) return 0;
+  *mode = (unsigned)s.st_mode & 07777;
+  if (!S_ISREG(s.st_mode) || strncmp(path, "/dev/", 5) == 0) return 2;
+  return s.st_mode & 0222 ? 1 : -1;
+}
+
+BDPTI_FN FILE *bdpti_open_new(const char *path, unsigned mode) {
+  int file = open(path, O_CREAT | O_EXCL | O_WRONLY, mode);
+  FILE *f = file < 0 ? NULL : fdopen(file, "wb");
+  if (f && mode != 0666) (void)chmod(path, (mode_t)mode); /* whatever the process's mask says */
+  if (f || file < 0) return f;
+  close(file);
+  remove(path);
+  return NULL;
+}
+
+/* Puts what a link points to in its place, 1; or 0 where it is none. */
+BDPTI_FN int bdpti_follow(char *path, size_t room) {
+  const char *slash = strrchr(path, '/');
+  size_t folder = slash ? (size_t)(slash - path) + 1 : 0;
+  char to[4096];
+  ssize_t n = readlink(path, to, sizeof to);
+  if (n <= 0 || (size_t)n >= sizeof to) return 0;
+  if (to[0] == '/') folder = 0;
+  if (folder + (size_t)n + 1 > room) return 0;
+  memcpy(path + folder, to, (size_t)n);
+  path[folder + (size_t)n] = 0;
+  return 1;
+}
+#elif defined(_WIN32)
+#include <fcntl.h>
+#include <io.h>
+#include <process.h>
+#include <sys/stat.h>
+#ifdef __cplusplus
+extern "C"
+#endif
+__declspec(dllimport) int __stdcall MoveFileExA(const char *, const char *, unsigned long);
+#define BDPTI_PROCESS ((size_t)_getpid())
+#define BDPTI_REPLACE(from, to) (MoveFileExA(from, to, 1 | 8) ? 0 : -1) /* at once, and through */
+#define BDPTI_FSYNC(f) _commit(_fileno(f))
+
+BDPTI_FN int bdpti_name_kind(const char *path, unsigned *mode) {
+  *mode = 0666;
+  if (_access(path, 0) != 0) return 0;
+  return _access(path, 2) == 0 ? 1 : -1;
+}
+
+BDPTI_FN FILE *bdpti_open_new(const char *path, unsigned mode) {
+  int file = _open(path, _O_CREAT | _O_EXCL | _O_WRONLY | _O_BINARY, _S_IREAD | _S_IWRITE);
+  (void)mode;
+  return file < 0 ? NULL : _fdopen(file, "wb");
+}
+
+BDPTI_FN int bdpti_follow(char *path, size_t room) {
+  (void)path;
+  (void)room;
+  return 0;
+}
 #else
+#define BDPTI_PROCESS ((size_t)0)
+#define BDPTI_FSYNC(f) 0
+#define BDPTI_REPLACE(from, to) (remove(to), rename(from, to))
+BDPTI_FN int bdpti_name_kind(const char *path, unsigned *mode) {
+  (void)path;
+  *mode = 0666;
+  return 0;
+}
+BDPTI_FN FILE *bdpti_open_new(const char *path, unsigned mode) {
+  (void)mode;
+  return fopen(path, "wb");
+}
+BDPTI_FN int bdpti_follow(char *path, size_t room) {
+  (void)path;
+  (void)room;
+  return 0;
+}
+#endif
+#ifdef BDPT_NO_FSYNC
+#undef BDPTI_FSYNC
 #define BDPTI_FSYNC(f) 0
 #endif
 
@@ -9758,7 +9866,7 @@ BDPTI_FN bdpt_status bdpti_file_fill(bdpt_context *ctx, const char *path, FILE *
                                      unsigned char **block, size_t *has, size_t *used) {
   long end = fseek(f, 0, SEEK_END) == 0 ? ftell(f) : -1;
   size_t room = end >= 0 && end < LONG_MAX ? (size_t)end + 1 : (size_t)1 << 16;
-  if (end >= 0) rewind(f);
+  if (end >= 0 && fseek(f, 0, SEEK_SET) != 0) return bdpti_fail_io(ctx, path, "seeking failed");
   while (*has != room) { /* equal: it was not filled, and one byte is left */
     unsigned char *p = (unsigned char *)bdpti_alloc(ctx, room);
     if (!p) return BDPT_E_MEMORY;
@@ -9768,7 +9876,10 @@ BDPTI_FN bdpt_status bdpti_file_fill(bdpt_context *ctx, const char *path, FILE *
     *used += fread(p + *used, 1, room - *used, f);
     room = *used < room ? *used + 1 : 2 * room;
   }
-  return ferror(f) ? bdpti_fail_io(ctx, path, "reading failed") : BDPT_OK;
+  if (ferror(f)) return bdpti_fail_io(ctx, path, "reading failed");
+  if (end < 0 || end == LONG_MAX || *used >= (size_t)end) return BDPT_OK;
+  return bdpti_fail(ctx, BDPT_E_IO, "%s: only %zu of its %zu bytes could be read", path, *used,
+                    (size_t)end);
 }
 
 BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, unsigned char **bytes,
@@ -9788,32 +9899,63 @@ BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, unsigne
   return s;
 }
 
-BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const void *bytes,
-                                     size_t size) {
-  size_t room = strlen(path) + sizeof ".bdpt-tmp"; /* sizeof counts the zero */
-  char *temp = (char *)bdpti_alloc(ctx, room);
+/* Writes, flushes, forces to the disk and closes. `name` is for the message. */
+BDPTI_FN bdpt_status bdpti_file_fill_in(bdpt_context *ctx, const char *name, FILE *f,
+                                        const void *bytes, size_t size, int force) {
   const char *failed = NULL;
-  int keep = 0; /* 1: the temporary file is all there is */
   bdpt_status s = BDPT_OK;
-  FILE *f;
-  if (!temp) return BDPT_E_MEMORY;
-  bdpti_format(temp, room, "%s.bdpt-tmp", path);
-  errno = 0;
-  f = fopen(temp, "wb");
-  if (!f) s = bdpti_fail_io(ctx, temp, "cannot be opened for writing");
-  else if (size && fwrite(bytes, 1, size, f) != size) failed = "writing the temporary file failed";
-  else if (fflush(f) != 0) failed = "flushing the temporary file failed"; /* stdio's buffer */
-  else if (BDPTI_FSYNC(f) != 0) failed = "forcing the temporary file to the disk failed";
-  if (failed) s = bdpti_fail_io(ctx, path, failed); /* before fclose changes errno */
-  if (f && fclose(f) != 0 && !s) s = bdpti_fail_io(ctx, path, "closing the temporary file failed");
-#ifdef _WIN32
-  if (!s) keep = remove(path) == 0;
-#endif
-  if (!s && rename(temp, path) != 0) {
+  if (size && fwrite(bytes, 1, size, f) != size) failed = "writing failed";
+  else if (fflush(f) != 0) failed = "flushing failed"; /* stdio's buffer */
+  else if (force && BDPTI_FSYNC(f) != 0) failed = "forcing it to the disk failed";
+  if (failed) s = bdpti_fail_io(ctx, name, failed); /* before fclose changes errno */
+  if (fclose(f) != 0 && !s) s = bdpti_fail_io(ctx, name, "closing failed");
+  return s;
+}
+
+/* `name` has room for the longest temporary name behind `path`, a file's or a new one's. */
+BDPTI_FN bdpt_status bdpti_file_replace(bdpt_context *ctx, const char *path, unsigned mode,
+                                        char *name, size_t room, const void *bytes, size_t size) {
+  FILE *f = NULL;
+  bdpt_status s;
+  int k;
+  for (k = 0; !f && k < 100; k++) { /* more than one by threads, or by a process that has died */
+    bdpti_format(name, room, "%s.bdpt-tmp-%zu-%d", path, BDPTI_PROCESS, k);
+    errno = 0;
+    f = bdpti_open_new(name, mode);
+    if (!f && errno != EEXIST) break;
+  }
+  if (!f) return bdpti_fail_io(ctx, name, "cannot be opened for writing");
+  s = bdpti_file_fill_in(ctx, path, f, bytes, size, 1);
+  if (!s && BDPTI_REPLACE(name, path) != 0) {
     s = bdpti_fail_io(ctx, path, "the temporary file cannot take this name");
   }
-  if (f && s && !keep) remove(temp); /* the old file is as it was */
-  bdpti_free(ctx, temp, room);
+  if (s) remove(name); /* the old file is as it was */
+  return s;
+}
+
+BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const void *bytes,
+                                     size_t size) {
+  const size_t room = strlen(path) + 8192; /* for links, which may be long, and a suffix */
+  char *name = (char *)bdpti_alloc(ctx, 2 * room), *temp = name + room;
+  unsigned mode = 0666;
+  int kind, links = 0;
+  bdpt_status s;
+  FILE *f;
+  if (!name) return BDPT_E_MEMORY;
+  memcpy(name, path, strlen(path) + 1);
+  errno = 0;
+  kind = bdpti_name_kind(name, &mode);
+  while (kind < 2 && links++ < 40 && bdpti_follow(name, room - 64)) { }
+  if (kind == 2) {
+    f = fopen(path, "wb");
+    s = f ? bdpti_file_fill_in(ctx, path, f, bytes, size, 0)
+          : bdpti_fail_io(ctx, path, "cannot be opened for writing");
+  } else if (kind < 0) {
+    s = bdpti_fail(ctx, BDPT_E_IO, "%s is read-only and stays as it is", path);
+  } else {
+    s = bdpti_file_replace(ctx, name, mode, temp, room, bytes, size);
+  }
+  bdpti_free(ctx, name, 2 * room);
   return s;
 }
 
