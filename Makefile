@@ -18,7 +18,7 @@ LESSONS := $(patsubst examples/%.c,build/%,$(filter-out examples/weave.c,$(wildc
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 # Tests of the library run a second time in double precision, where the bounds are tight.
 DOUBLE  := $(filter-out test_generate test_report test_onnx test_images test_reproduce \
-             test_checkpoint test_masks,$(TESTS))
+             test_checkpoint test_masks test_book,$(TESTS))
 FLOATS  := $(addprefix build/,$(TESTS))
 DOUBLES := $(addprefix build/,$(addsuffix _double,$(DOUBLE)))
 
@@ -61,7 +61,7 @@ reproduce: $(TOOL)
 # Runs every test program; the last line counts all checks. A program that dies counts as failed.
 test: $(FLOATS) $(DOUBLES) $(TOOL) $(LESSONS)
 	@sh tests/run_tests $(FLOATS) $(DOUBLES) tests/test_cli.sh tests/test_examples.sh \
-	  tests/test_reproduce.sh
+	  tests/test_book.sh tests/test_reproduce.sh
 
 # Speed and memory against OpenBLAS, PyTorch and ONNX Runtime where they are installed. A second
 # program shows what flags are worth; a compiler without -march=native does without it.
@@ -79,12 +79,10 @@ RECORD ?= $(firstword $(wildcard build/reproduce/reproduce.jsonl build/run/run.j
 report: $(TOOL)
 	$(TOOL) report $(RECORD) build/report.html
 
-ifneq ($(wildcard examples/weave.c),)
-build/weave: examples/weave.c | build
-	$(CC) $(FLAGS) $< -o $@ -lm
+build/weave: examples/weave.c $(wildcard examples/weave/*.h) | build
+	$(CC) $(FLAGS) $< -o $@
 book: build/weave
-	build/weave boundarydpt.h build/boundarydpt.html
-endif
+	build/weave boundarydpt.h build/boundarydpt.html PAPER_NOTES.md examples/weave/companion.txt
 
 lint:
 	@sh tests/lint
@@ -125,7 +123,7 @@ help:
 	@echo "make test       every test; the last line is 'N passed, N failed'"
 	@echo "make bench      speed and memory, against what is installed; ARGS=--help explains"
 	@echo "make report     draws build/report.html again, from RECORD=file or what there is"
-	@echo "make book       the header as a page, prose beside code: build/boundarydpt.html"
+	@echo "make book       the header as a book, build/boundarydpt.html; a C compiler is enough"
 	@echo "make lint       size, prose, widths, tags and forbidden calls of the header"
 	@echo "make matrix     the header in C99 to C++20, gcc and clang, float and double, no warnings"
 	@echo "make sanitize   the tests under the address and undefined-behaviour sanitizers"

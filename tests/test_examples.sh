@@ -1,5 +1,5 @@
 #!/bin/sh
-# The lessons, the program on the header's front page, the book, and the benchmark's manners.
+# The lessons, the program on the header's front page, and the benchmark's manners.
 #
 # Every example must compile as C99 without a warning, run, and print what its opening comment says.
 # Lessons that compute the same everywhere must print exactly that; a line that ends in ... may go
@@ -105,51 +105,6 @@ awk 'NR == FNR { want[n++] = $0; next }
      { k = $0 == want[k] ? k + 1 : $0 == want[0]; if (k == n) { found = 1; exit } }
      END { exit !found }' "$work/front" boundarydpt.h
 check $? "the program on the front page of boundarydpt.h is not examples/embed.c"
-
-# The book: every link has its target, every target is there once, nothing comes from elsewhere.
-"$CC" -std=c99 -O1 examples/weave.c -o "$work/weave" > /dev/null 2>&1
-"$work/weave" boundarydpt.h "$work/book.html" > "$work/said" 2>&1
-check $? "weave boundarydpt.h: $(head -n 3 "$work/said")"
-"$work/weave" examples/weave.c "$work/weave.html" > "$work/said" 2>&1
-check $? "weave examples/weave.c: $(head -n 3 "$work/said")"
-for page in book weave; do
-  tr '<' '\n' < "$work/$page.html" > "$work/tags"
-  sed -n "s/^[a-z0-9]* .*id='*\([A-Za-z0-9-]*\).*/\1/p" "$work/tags" | sort > "$work/ids"
-  sed -n "s/^a .*href='#\([^']*\)'.*/\1/p" "$work/tags" | sort -u > "$work/links"
-  missing=$(sort -u "$work/ids" | comm -13 - "$work/links" | head -n 3)
-  [ -s "$work/links" ] && [ -z "$missing" ]
-  check $? "$page.html: links without a target: $missing"
-  twice=$(uniq -d "$work/ids" | head -n 3)
-  [ -z "$twice" ]
-  check $? "$page.html: targets that are there twice: $twice"
-  ! grep -Eq "<(script|link|img|iframe)[ >]|<[^>]*(src|href)='?(https?:|//)|@import|url\(" \
-    "$work/$page.html"
-  check $? "$page.html needs something from outside"
-done
-
-# Every line of code is in the book, once.
-lines=$(grep -c "<a class=n id=L" "$work/weave.html")
-code=$(awk '/^\/\*/ { prose = 1 } !prose && NF { n++ } prose && /\*\// { prose = 0 }
-            END { print n }' examples/weave.c)
-[ "$lines" -ge "$code" ]
-check $? "weave.html shows $lines lines, the file has $code lines of code"
-
-# A broken tag and a tag that is defined twice are named with their lines, and no page is written.
-printf '/* 1  One                   >>one\n *\n * See >>two.\n */\nint x = 8 >>y;\n' > "$work/bad.h"
-"$work/weave" "$work/bad.h" "$work/bad.html" > "$work/said" 2>&1
-[ $? -eq 1 ] && [ ! -e "$work/bad.html" ] && grep -q "bad.h:3: .*>>two" "$work/said" &&
-  [ "$(wc -l < "$work/said")" -eq 1 ]
-check $? "weave does not refuse a broken tag: $(cat "$work/said")"
-printf '/* 1  One         >>one */\n/* 2  Two         >>one */\n' > "$work/bad.h"
-"$work/weave" "$work/bad.h" "$work/bad.html" > "$work/said" 2>&1
-[ $? -eq 1 ] && [ ! -e "$work/bad.html" ] && grep -q "bad.h:2: " "$work/said"
-check $? "weave does not refuse a tag that is defined twice: $(cat "$work/said")"
-"$work/weave" "$work/nowhere.h" "$work/bad.html" > "$work/said" 2>&1
-[ $? -eq 1 ] && grep -q "nowhere.h" "$work/said"
-check $? "weave does not report a missing file"
-"$work/weave" > "$work/said" 2>&1
-[ $? -eq 2 ]
-check $? "weave without arguments does not end with status 2"
 
 # The benchmark. Its figures are nobody's promise, but every line must be there and be a number.
 bench=build/bench

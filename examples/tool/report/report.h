@@ -1812,7 +1812,7 @@ static void report_body(report_page *page, const report_run *run) {
                         : sizeof report_section / sizeof report_section[0];
   if (report_only_masks(run)) count = 0; /* nobody asked for the rest */
   for (i = 0; i < count; i++) {
-    report_put(page, "<section><h2>%s</h2>\n", section[i].title);
+    report_put(page, "<section id=\"%s\"><h2>%s</h2>\n", section[i].kind, section[i].title);
     if (!report_next(run, NULL, section[i].kind) || (section[i].needs_depth && run->depth == 0)) {
       report_put(page, "<p class=\"none\">The run wrote no lines of kind <code>%s</code>%s, so "
                        "there "
