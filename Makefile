@@ -81,8 +81,11 @@ report: $(TOOL)
 
 build/weave: examples/weave.c $(wildcard examples/weave/*.h) | build
 	$(CC) $(FLAGS) $< -o $@
+PLUS := examples/plus/boundarydpt_plus.h
 book: build/weave
-	build/weave boundarydpt.h build/boundarydpt.html PAPER_NOTES.md examples/weave/companion.txt
+	@build/weave $(PLUS) build/boundarydpt_plus.html examples/weave/companion.txt boundarydpt.h
+	@build/weave boundarydpt.h build/boundarydpt.html PAPER_NOTES.md examples/weave/companion.txt \
+	  $(PLUS)
 
 lint:
 	@sh tests/lint

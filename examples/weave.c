@@ -16,9 +16,9 @@
  *   figures   other indented lines are kept as they are
  *   code      names between backquotes, and every name of the file that is defined in it
  *
- * Two more files may be given. From PAPER_NOTES.md comes the index of the paper's equations, and
- * the companion text adds what belongs to a course and not into a header: what each chapter gained,
- * exercises, examples with numbers.
+ * More files may be given. From PAPER_NOTES.md comes the index of the paper's equations, and the
+ * companion text adds what belongs to a course and not into a header: what each chapter gained,
+ * exercises, examples with numbers. Names of another header lead to the page beside this one.
  *
  * A tag that leads nowhere or that two titles claim, a function of the index that is not defined, a
  * chapter without exercises: each is reported with its line, and no page is written.
@@ -132,6 +132,9 @@ static void put_head(book *b, const char *file) {
   if (file_exists(b->folder, "page.html")) {
     put(o, "<p><a href='page.html'>A vision transformer to take apart in the browser</a></p>\n");
   }
+  if (b->other && file_exists(b->folder, b->other_page)) {
+    put_format(o, "<p><a href='%s'>The other header: %s</a></p>\n", b->other_page, b->other_page);
+  }
   if (b->report) {
     put(o, "<p><a href='report.html'>The study's figures</a></p>\n");
   }
@@ -234,20 +237,47 @@ static void index_book(book *b) {
   }
 }
 
+static int ends_with(const char *s, const char *end) {
+  size_t n = strlen(s), k = strlen(end);
+  return n >= k && strcmp(s + n - k, end) == 0;
+}
+
+/* A second header, whose names lead to the page beside. */
+static int read_other(book *b, const char *path) {
+  static book other;
+  const char *file = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+  other.path = path;
+  if (!read_book(&other)) return 0;
+  index_book(&other);
+  b->other = &other;
+  snprintf(b->other_page, sizeof b->other_page, "%.*s.html", (int)strcspn(file, "."), file);
+  return 1;
+}
+
+/* The files that the page is made from besides the first, told apart by their endings. */
 static int read_others(book *b, int argc, char **argv) {
-  char *text;
-  if (argc > 3) {
-    if ((text = read_text(argv[3])) == NULL) return fprintf(stderr, "weave: no %s\n", argv[3]), 0;
-    read_equations(b, argv[3], text);
-    free(text);
+  char *notes = NULL, *companion = NULL;
+  const char *path = NULL;
+  int i, ok = 1;
+  for (i = 3; i < argc && ok; i++) {
+    if (ends_with(argv[i], ".md")) {
+      path = argv[i];
+      ok = (notes = read_text(path)) != NULL;
+    } else if (ends_with(argv[i], ".txt")) {
+      ok = (companion = read_text(argv[i])) != NULL;
+    } else {
+      ok = read_other(b, argv[i]);
+    }
+    if (!ok) fprintf(stderr, "weave: cannot read %s\n", argv[i]);
   }
-  if (argc > 4) {
-    if ((text = read_text(argv[4])) == NULL) return fprintf(stderr, "weave: no %s\n", argv[4]), 0;
-    read_companion(b, text); /* its text stays in use */
+  if (notes) read_equations(b, path, notes);
+  if (companion) { /* its text stays in use */
+    read_companion(b, companion);
     check_companion(b);
     check_figures(b);
   }
-  return 1;
+  free(notes);
+  return ok;
 }
 
 static int write_page(const book *b, const char *path) {
@@ -271,8 +301,8 @@ static char *read_beside(const char *folder, const char *file) {
 int main(int argc, char **argv) {
   static book b;
   static char folder[500];
-  if (argc < 3 || argc > 5) {
-    fprintf(stderr, "usage: weave file.h page.html [PAPER_NOTES.md [companion.txt]]\n");
+  if (argc < 3) {
+    fprintf(stderr, "usage: weave file.h page.html [PAPER_NOTES.md] [companion.txt] [other.h]\n");
     return 2;
   }
   b.path = argv[1];

@@ -22,6 +22,7 @@ check() { # check STATUS WHAT
 }
 
 companion=examples/weave/companion.txt
+plus=examples/plus/boundarydpt_plus.h
 "$CC" -std=c99 -O1 -Wall -Wextra -Wpedantic -Wconversion -Wshadow \
   examples/weave.c -o "$work/weave" > "$work/said" 2>&1
 [ $? -eq 0 ] && [ ! -s "$work/said" ]
@@ -31,13 +32,16 @@ if [ -x build/boundarydpt ]; then
   check $? "the study's page: $(head -n 3 "$work/said")"
 fi
 : > "$work/page.html"
-"$work/weave" boundarydpt.h "$work/book.html" PAPER_NOTES.md "$companion" > "$work/said" 2>&1
+"$work/weave" "$plus" "$work/boundarydpt_plus.html" "$companion" boundarydpt.h > "$work/said" 2>&1
+check $? "weave $plus: $(head -n 3 "$work/said")"
+"$work/weave" boundarydpt.h "$work/boundarydpt.html" PAPER_NOTES.md "$companion" "$plus" \
+  > "$work/said" 2>&1
 check $? "weave boundarydpt.h: $(head -n 3 "$work/said")"
 "$work/weave" examples/weave.c "$work/weave.html" > "$work/said" 2>&1
 check $? "weave examples/weave.c: $(head -n 3 "$work/said")"
 
 # Links.
-for page in book weave; do
+for page in boundarydpt boundarydpt_plus weave; do
   tr '<' '\n' < "$work/$page.html" > "$work/tags"
   sed -n "s/^[a-z0-9]* \(.* \)\{0,1\}id='\{0,1\}\([A-Za-z0-9_-]*\).*/\2/p" "$work/tags" | sort \
     > "$work/ids"
@@ -50,12 +54,18 @@ for page in book weave; do
             while read -r file; do [ -e "$file" ] || echo "$file"; done)
   [ -z "$missing" ]
   check $? "$page.html links to files that are not there: $missing"
+  missing=$(sed -n "s/^a .*href='\(boundarydpt[_plus]*.html\)#\([^']*\)'.*/\1 \2/p" "$work/tags" |
+            sort -u | while read -r other id; do
+              grep -q "id='*$id['> ]" "$work/$other" || echo "$id"
+            done)
+  [ -z "$missing" ]
+  check $? "$page.html links to nothing in the other page: $missing"
   ! grep -E "(src|href)=['\"]?https?:|@import|url\(['\"]?http" "$work/$page.html" > /dev/null
   check $? "$page.html fetches something"
 done
-tr '<' '\n' < "$work/book.html" > "$work/tags"
-grep -q "href='page.html'" "$work/book.html"
-check $? "book.html does not link the page that stands beside it"
+tr '<' '\n' < "$work/boundarydpt.html" > "$work/tags"
+grep -q "href='page.html'" "$work/boundarydpt.html"
+check $? "boundarydpt.html does not link the page that stands beside it"
 if [ -e "$work/report.html" ]; then
   missing=$(sed -n "s/^a .*href='report.html#\([^']*\)'.*/\1/p" "$work/tags" | sort -u |
             while read -r id; do grep -q "id=\"$id\"" "$work/report.html" || echo "$id"; done)
@@ -74,7 +84,7 @@ check $? "weave.html shows $lines lines, the file has $code lines of code"
 
 # Formulas: each labelled one is set, and nothing is left of its ASCII.
 wanted=$(grep -cE '^ \*   (math|forward|backward|error|bound)  +[^ ]' boundarydpt.h)
-grep -o "<dd class=formula>.*" "$work/book.html" > "$work/formulas"
+grep -o "<dd class=formula>.*" "$work/boundarydpt.html" > "$work/formulas"
 set=$(wc -l < "$work/formulas")
 [ "$set" -eq "$wanted" ] && [ "$wanted" -gt 60 ]
 check $? "$set formulas are set, the header has $wanted"
@@ -82,12 +92,12 @@ left=$(sed -e 's/<[^>]*>/ /g' -e 's/&[a-z]*;/ /g' "$work/formulas" |
        grep -oE '[A-Za-z0-9]*(sum_|\^[A-Za-z0-9(]|sqrt|_[a-z]\>|->|<-)[^ ]*' | head -n 3)
 [ -z "$left" ]
 check $? "left in formulas: $left"
-opened=$(grep -o '<math' "$work/book.html" | wc -l)
-[ "$opened" -gt 500 ] && [ "$opened" -eq "$(grep -o '</math>' "$work/book.html" | wc -l)" ]
+opened=$(grep -o '<math' "$work/boundarydpt.html" | wc -l)
+[ "$opened" -gt 500 ] && [ "$opened" -eq "$(grep -o '</math>' "$work/boundarydpt.html" | wc -l)" ]
 check $? "not every <math> is closed"
 
 # Contents: every numbered title, the interface's among them.
-sed -n '/<nav id=contents/,/<\/nav>/p' "$work/book.html" | tr '<' '\n' > "$work/nav"
+sed -n '/<nav id=contents/,/<\/nav>/p' "$work/boundarydpt.html" | tr '<' '\n' > "$work/nav"
 number='s/^\(\/\*\| \*\) \(---- \)\{0,1\}\([0-9][0-9.A-Z]*\)  [A-Za-z].*/\3/p'
 missing=$(sed -n "$number" boundarydpt.h |
           while read -r number; do
@@ -124,19 +134,23 @@ refused 'bad.h:2: ' 1 "$work/bad.h" "$work/bad.html"
 refused 'nowhere.h' 1 "$work/nowhere.h" "$work/bad.html"
 refused 'usage' 2 "$work/nowhere.h"
 sed 's/`bdpt_fuse`/`bdpt_fuze`/' PAPER_NOTES.md > "$work/notes.md"
-refused 'notes.md:[0-9]*: not defined: bdpt_fuze' 1 boundarydpt.h "$work/bad.html" "$work/notes.md"
+refused 'notes.md:[0-9]*: not defined: bdpt_fuze' 1 boundarydpt.h "$work/bad.html" \
+  "$work/notes.md" "$plus"
 sed '/^exercise/{x;s/^/x/;/^x\{9\}$/{x;d;};x;}' "$companion" > "$work/less.txt"
-refused 'a chapter needs' 1 boundarydpt.h "$work/bad.html" PAPER_NOTES.md "$work/less.txt"
+refused 'a chapter needs' 1 boundarydpt.h "$work/bad.html" PAPER_NOTES.md \
+  "$work/less.txt" "$plus"
 sed 's/^term      arena/term      orena/' "$companion" > "$work/less.txt"
-refused 'does not speak of orena' 1 boundarydpt.h "$work/bad.html" PAPER_NOTES.md "$work/less.txt"
+refused 'does not speak of orena' 1 boundarydpt.h "$work/bad.html" PAPER_NOTES.md \
+  "$work/less.txt" "$plus"
 sed 's/^>>fuse/>>fuze/' "$companion" > "$work/less.txt"
-refused 'no such tag: fuze' 1 boundarydpt.h "$work/bad.html" PAPER_NOTES.md "$work/less.txt"
+refused 'no such tag: fuze' 1 boundarydpt.h "$work/bad.html" PAPER_NOTES.md \
+  "$work/less.txt" "$plus"
 
 # The search, in a browser: a function, a term, a formula, a name in the middle, words of the text.
 browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome)
 finds() { # finds QUERY KIND TEXT: the first hits have it
   "$browser" --headless=new --no-sandbox --disable-gpu --user-data-dir="$work/profile" \
-    --virtual-time-budget=5000 --dump-dom "file://$work/book.html?q=$1" 2> /dev/null |
+    --virtual-time-budget=5000 --dump-dom "file://$work/boundarydpt.html?q=$1" 2> /dev/null |
     sed -n 's/.*<ul id="found">\(.*\)<\/ul><\/span><\/div>.*/\1/p' |
     sed 's/<\/li>/\n/g' > "$work/hits"
   head -n 5 "$work/hits" | grep -q "<small>$2</small>$3"

@@ -138,7 +138,9 @@ typedef struct mark {
 
 typedef struct book {
   const char *path, *folder;
-  char *report; /* the study's page, if it is there */
+  char *report;            /* the study's page, if it is there */
+  const struct book *other; /* the file whose page stands beside, and that page */
+  char other_page[200];
   char *memory, **line;
   int lines, titles, names, broken;
   title *title;
@@ -373,14 +375,24 @@ static size_t put_tag(book *b, const char *s, int arrows) {
   return n;
 }
 
+static int is_tag_somewhere(const book *b, const char *tag) {
+  size_t n = strlen(tag);
+  return find_tag(b, tag, n) || (b->other && find_tag(b->other, tag, n));
+}
+
 /* A name that the file defines links to its definition, and from there to its declaration. In the
- * code (`anchor`) the places themselves get their identity, each once. */
+ * code (`anchor`) the places themselves get their identity, each once. What the other file defines
+ * links to its page. */
 static void put_name(book *b, const char *s, size_t n, int line, int anchor) {
   const name *x = find_name(b, s, n);
   int here = x && (line == x->defined || line == x->declared);
   int both = x && x->defined >= 0 && x->declared >= 0, first;
   const char *own = both && line == x->declared ? "-declared" : "";
   const char *other = both && line == x->defined ? "-declared" : "";
+  if (!x && b->other && find_name(b->other, s, n)) {
+    put_format(&b->out, "<a href='%s#%.*s'>%.*s</a>", b->other_page, (int)n, s, (int)n, s);
+    return;
+  }
   if (!x || (here && !anchor)) {
     put_text(&b->out, s, n);
     return;

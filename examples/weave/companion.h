@@ -5,8 +5,9 @@
  * examples/weave/companion.txt holds what belongs to a course and not into a header: for each
  * chapter what was gained and two exercises with answers, for a section an example with numbers,
  * and the terms that the section explains. A line ">>tag" begins what belongs to a title; then
- * come entries, "kind   text", continued by indented lines. The tag must exist; a chapter must
- * have all of it; a term must occur in the section that explains it.
+ * come entries, "kind   text", continued by indented lines. The tag must exist, here or in the
+ * other file (a tag of both belongs to the header that has the equations); a chapter of that header
+ * must have all of it; a term must occur in the section that explains it.
  */
 static void add_extra(book *b, const char *tag, char *line, int number, sheet *text) {
   size_t n = strcspn(line, " ");
@@ -44,8 +45,7 @@ static void read_companion(book *b, char *memory) {
     if (*end) *end++ = 0;
     if (s[0] == '>' && s[1] == '>') {
       tag = s + 2;
-      if (!find_tag(b, tag, strlen(tag)))
-        complain(b, "companion.txt", number, "no such tag: ", tag);
+      if (!is_tag_somewhere(b, tag)) complain(b, "companion.txt", number, "no such tag: ", tag);
     } else if (*s == ' ' && b->extras) {
       put(&text, "\n");
       put(&text, s + strspn(s, " "));
@@ -78,15 +78,16 @@ static int explains(const book *b, const title *t, const char *term) {
 static void check_companion(book *b) {
   int i, gained, exercises, answers;
   for (i = 0; i < b->extras; i++) {
-    const extra *x = &b->extra[i];
+    extra *x = &b->extra[i];
     const title *t = find_tag(b, x->tag, strlen(x->tag));
+    if (b->other && !b->equations && find_tag(b->other, x->tag, strlen(x->tag))) x->kind = "";
     if (!t || strcmp(x->kind, "term")) continue;
     if (!explains(b, t, x->text)) {
       complain(b, "companion.txt", x->line, "the section does not speak of ", x->text);
     }
     add_mark(b, 'g', x->text, x->tag);
   }
-  for (i = 0; i < b->titles && b->extras; i++) {
+  for (i = 0; i < b->titles && b->equations; i++) { /* the main header has the equations too */
     const char *tag = b->title[i].tag;
     if (b->title[i].level != 2) continue;
     for (gained = 0; find_extra(b, "gained", tag, gained); gained++) {
@@ -97,9 +98,7 @@ static void check_companion(book *b) {
     }
     if (gained != 1 || exercises != 2 || answers != 2) {
       complain(b, "companion.txt", 0,
-               "a chapter needs what was gained, two exercises and their "
-               "answers: ",
-               tag);
+               "a chapter needs what was gained, two exercises and their answers: ", tag);
     }
   }
 }
@@ -156,7 +155,8 @@ static void read_equations(book *b, const char *path, char *text) {
     for (t = e->functions; *t; t++) {
       size_t n = 0;
       while (is_word(t[n])) n++;
-      if (n > 5 && strncmp(t, "bdpt", 4) == 0 && !find_name(b, t, n)) {
+      if (n > 5 && strncmp(t, "bdpt", 4) == 0 && !find_name(b, t, n) &&
+          !(b->other && find_name(b->other, t, n))) {
         complain(b, path, number, "not defined: ", t);
       }
       if (n) t += n - 1;

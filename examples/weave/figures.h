@@ -358,6 +358,6 @@ static void check_figures(book *b) {
   size_t i;
   for (i = 0; i < sizeof gallery / sizeof *gallery; i++) {
     const char *tag = gallery[i].tag;
-    if (!find_tag(b, tag, strlen(tag))) complain(b, b->path, 0, "a drawing wants the tag ", tag);
+    if (!is_tag_somewhere(b, tag)) complain(b, b->path, 0, "a drawing wants the tag ", tag);
   }
 }

@@ -363,6 +363,15 @@ static void set_row(walk *w, int top) {
  *
  * What is no formula is set as it is, with real arrows and quotation marks.
  */
+static int is_there(const token *t) {
+  char path[200];
+  FILE *f;
+  snprintf(path, sizeof path, "%.*s", (int)t->n, t->s);
+  f = fopen(path, "rb");
+  if (f) fclose(f);
+  return f != NULL;
+}
+
 static void put_plain(setter *m, const token *t) {
   static const char *const sign[][2] = {{"->", "&rarr;"}, {"<-", "&larr;"},   {"<=", "&le;"},
                                         {">=", "&ge;"},   {"+-", "&plusmn;"}, {"...", "&hellip;"},
@@ -386,7 +395,7 @@ static void put_plain(setter *m, const token *t) {
     put(o, "<code>");
     put_name(m->b, t->s, t->n, m->line, 0);
     put(o, "</code>");
-  } else if (t->kind == PATH) {
+  } else if (t->kind == PATH && is_there(t)) {
     put_format(o, "<a class=file href='../%.*s'>%.*s</a>", (int)t->n, t->s, (int)t->n, t->s);
   } else {
     for (i = 0; i < 7 && (t->kind == WORD || !is_token(t, sign[i][0])); i++) {
