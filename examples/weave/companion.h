@@ -240,7 +240,7 @@ static void put_equations(book *b) {
   int i, report = b->report != NULL;
   if (!b->equations) return;
   put(&b->out,
-      "<section class='chapter wide'><div>\n<h2 id=paper-equations>The paper's equations"
+      "<section class='chapter wide full'><div>\n<h2 id=paper-equations>The paper's equations"
       "</h2>\n<p>Where each one is computed, which check compares it, and which part of the study "
       "(<code>make reproduce</code>, ");
   put(&b->out,

@@ -73,22 +73,24 @@ static int is_matrix(const walk *w, int open) {
 
 static void set_matrix(walk *w) {
   sheet *o = sheet_of(w);
-  int last = w->m->t[w->i].match;
+  int last = w->m->t[w->i].match, fresh = 1;
   put(o, "<mrow><mo>(</mo><mtable><mtr><mtd>");
-  for (w->i++; w->i < last;) {
+  w->i++;
+  while (w->i < last) {
     const token *t = &w->m->t[w->i];
     if (*t->s == ';') {
       put(o, "</mtd></mtr><mtr><mtd>");
       w->i++;
-      if (w->i < last) w->m->t[w->i].space = 0;
+      fresh = 1;
       continue;
     }
-    if (t->space && o->s[o->n - 5] != '<') put(o, "</mtd><mtd>");
+    if (t->space && !fresh) put(o, "</mtd><mtd>");
+    fresh = 0;
     if (is_token(t, "-")) {
       put(o, "<mo form=prefix>&minus;</mo>");
       w->i++;
     }
-    set_factor(w);
+    if (w->i < last) set_factor(w);
   }
   put(o, "</mtd></mtr></mtable><mo>)</mo></mrow>");
   w->i = last + 1;

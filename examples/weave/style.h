@@ -63,7 +63,8 @@ static const char *const style[] = {
   "margin:.9rem 0}.example{border-color:var(--text)}.gained{border-color:var(--link)}"
   "details{margin:-.4rem 0 1rem 1.2rem;font-size:.95em}summary{color:var(--link);cursor:pointer}"
   ".back{font-size:.86em;color:var(--faint)}.scroll{overflow-x:auto}\n",
-  "table{border-collapse:collapse;font-size:.88em}td,th{text-align:left;vertical-align:top;"
+  "td .f{margin-right:0}.full>div{max-width:none}table{border-collapse:"
+  "collapse;font-size:.88em}td,th{text-align:left;vertical-align:top;"
   "padding:.4rem 1rem .4rem 0;border-bottom:1px solid var(--line)}",
   "pre b{color:var(--word);font-weight:400}pre i{color:var(--note)}pre q{quotes:none;"
   "color:var(--text)}pre em{color:var(--word);font-style:normal}pre u{color:var(--text);"

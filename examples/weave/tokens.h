@@ -393,6 +393,16 @@ static void mark_tokens(setter *m) {
   }
 }
 
+/* [1 2; 3 -4]: numbers, signs and at least one semicolon. */
+static int holds_matrix(const setter *m, int open) {
+  int k, rows = 0;
+  for (k = open + 1; *m->t[open].s == '[' && k < m->t[open].match; k++) {
+    if (*m->t[k].s == ';') rows++;
+    else if (m->t[k].kind != NUMBER && !is_token(&m->t[k], "-")) return 0;
+  }
+  return rows > 0;
+}
+
 static int follows_math(const setter *m, int i) {
   if (m->t[i].kind == BAR) return 1;
   return i > 0 && m->t[i - 1].math && m->t[i - 1].kind != NUMBER &&
@@ -406,6 +416,9 @@ static void mark_brackets(setter *m) {
   for (i = m->count - 1; i >= 0; i--) {
     if ((m->t[i].kind != OPEN && m->t[i].kind != BAR) || m->t[i].match < i) continue;
     ends = m->t[i].match;
+    if (holds_matrix(m, i)) {
+      for (k = i + 1; k < ends; k++) m->t[k].math = 1;
+    }
     for (all = 1, k = i + 1; k < ends; k++) all &= m->t[k].math;
     if (!all && m->mode != PROSE && ends - i < 14 && follows_math(m, i)) {
       for (all = 1, k = i + 1; k < ends; k++) {
