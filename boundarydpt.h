@@ -1976,6 +1976,7 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
   X(cross_entropy) X(distill_soft) X(match) X(own)
 
 #define BDPTI_OP_CODE(name) BDPTI_OP_##name,
+#define BDPTI_OP_NAME(name) #name,
 typedef enum bdpti_op { BDPTI_OPS(BDPTI_OP_CODE) BDPTI_OP_COUNT } bdpti_op;
 
 /* The sentence for shapes that do not fit, and NULL for the caller to return. An operation that was
@@ -4004,6 +4005,11 @@ BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, 
   int l;
   bdpt_rng_seed(&t->paths, o->seed, 77); /* a stream of its own */
   if (g && !bdpti_merging_begin(t, x, merge, 1 + m->config.distilled, g)) return NULL;
+  for (l = 0; l < count && o->blocks; l++) { /* places for copies lie before the workspace */
+    const int copies = x && t->mode == BDPT_TAPE_COMPUTE;
+    o->blocks[l] = copies ? bdpt_input(t, x->ndim, x->shape, NULL, 0) : NULL;
+    if (copies && !o->blocks[l]) return NULL;
+  }
   t->stream = x && t->mode == BDPT_TAPE_COMPUTE && !m->block ? x->data : NULL;
   for (l = 0; x && l < count; l++) {
     bdpti_mark mark = {t->arena.first, t->arena.first->used}; /* where x lies */
@@ -4068,7 +4074,7 @@ BDPT_API bdpt_tensor *bdpt_forward(bdpt_model *m, bdpt_tape *t, bdpt_tensor *ima
 }
 
 /* Images go through in groups, so that the workspace stays small whatever the count. */
-BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
+BDPTI_FN bdpt_status bdpti_logits(bdpt_model *m, bdpt_tape *t, size_t count,
                                   const bdpt_real *images, bdpt_real *logits) {
   const bdpt_config *c = &m->config;
   size_t shape[4] = {32, 0, 0, 0}, at; /* 32 images a time */
@@ -4088,6 +4094,19 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
     memcpy(logits, y->data, y->count * sizeof *logits); /* [group,K] */
     images += x->count; /* numbers, not images */
     logits += y->count;
+  }
+  return BDPT_OK;
+}
+
+/* Numbers that are not finite are no answer, here, in bdpt_evaluate and in certificates. */
+BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
+                                  const bdpt_real *images, bdpt_real *logits) {
+  const size_t k = (size_t)m->config.classes;
+  size_t i;
+  if (bdpti_logits(m, t, count, images, logits) != BDPT_OK) return m->ctx->status;
+  for (i = 0; i < count; i++) {
+    if (bdpti_all_finite(m->ctx, k, logits + i * k)) continue;
+    return bdpti_fail(m->ctx, BDPT_E_NUMERIC, "predict: image %zu: a logit is not finite", i);
   }
   return BDPT_OK;
 }
@@ -4410,22 +4429,75 @@ BDPTI_FN bdpt_status bdpti_trainer_fit(bdpt_trainer *t) {
 
 /* |g|: slot after slot, each sum a fixed tree (chapter 15). The importance scalars stay outside the
  * norm and are not clipped: their gradients are sums over whole layers, often larger than all the
- * others together, and would throttle the weights. `blame` becomes the first parameter whose
- * gradient is not finite. */
-BDPTI_FN double bdpti_trainer_norm(const bdpt_trainer *t, char blame[96]) {
+ * others together, and would throttle the weights. */
+BDPTI_FN double bdpti_trainer_norm(const bdpt_trainer *t) {
   double sum = 0, own; /* own: of one parameter */
-  char name[64];
   int i, live;
-  blame[0] = 0;
   for (i = 0; i < bdpti_params(t); i++) {
     const bdpt_tensor *p = bdpti_param(t, i, &live);
     if (!live) continue;
     own = bdpti_sum_squares(t->ctx, p->count, p->grad);
     if (i < t->model->slots || own - own != 0) sum += own; /* NaN and infinity spoil the norm */
-    if (own - own == 0 || blame[0]) continue;
-    bdpti_format(blame, 96, "the gradient of %s", bdpti_param_name(t, i, name));
+    if (i >= t->model->slots) sum += p->data[0] - p->data[0]; /* and so does such a scalar */
   }
   return sqrt(sum);
+}
+
+/* The parameter that an operation reads, or the last one read before it. */
+BDPTI_FN const char *bdpti_node_place(const bdpti_node *n) {
+  int i;
+  for (; n; n = n->previous) {
+    for (i = 6; i >= 0; i--) {
+      if (n->in[i] && !n->in[i]->on_tape && n->in[i]->name) return n->in[i]->name;
+    }
+  }
+  return "the images";
+}
+
+/* Says what the numbers that are not finite came from: the first parameter, the images or targets,
+ * else the first operation with such an output, else, against the direction in which gradients
+ * flow, the last parameter with such a gradient. */
+BDPTI_FN void bdpti_trainer_blame(const bdpt_trainer *t, char out[128]) {
+  static const char *const op[] = {BDPTI_OPS(BDPTI_OP_NAME) ""};
+  size_t images = t->own * (size_t)t->model->config.channels * (size_t)t->model->config.image;
+  const bdpti_node *n, *first = NULL;
+  char name[64];
+  int i, live, back = -1;
+  bdpti_format(out, 128, "a sum");
+  for (i = 0; i < bdpti_params(t); i++) {
+    const bdpt_tensor *p = bdpti_param(t, i, &live);
+    if (live && p->grad && !bdpti_all_finite(t->ctx, p->count, p->grad)) back = i;
+    if (!live || bdpti_all_finite(t->ctx, p->count, p->data)) continue;
+    bdpti_format(out, 128, "the value of %s", bdpti_param_name(t, i, name));
+    return;
+  }
+  images *= (size_t)t->model->config.image;
+  if (t->images && !bdpti_all_finite(t->ctx, images, t->images)) {
+    bdpti_format(out, 128, "an image");
+    return;
+  }
+  if (t->targets && !bdpti_all_finite(t->ctx, t->own * (size_t)t->model->config.classes,
+                                      t->targets)) {
+    bdpti_format(out, 128, "a target");
+    return;
+  }
+  for (n = t->tape->last; n; n = n->previous) { /* newest first, so the oldest is found last */
+    if (!bdpti_all_finite(t->ctx, n->out.count, n->out.data)) first = n;
+  }
+  if (first) {
+    bdpti_format(out, 128, "the output of %s at %s", op[first->op], bdpti_node_place(first));
+  } else if (back >= 0) {
+    bdpti_format(out, 128, "the gradient of %s", bdpti_param_name(t, back, name));
+  }
+}
+
+BDPTI_FN bdpt_status bdpti_trainer_refuse(bdpt_trainer *t, double loss, double norm) {
+  size_t step = (size_t)t->now.step; /* its number, from 0 */
+  char blame[128];
+  bdpti_trainer_blame(t, blame);
+  return bdpti_fail(t->ctx, BDPT_E_NUMERIC, "train: epoch %zu, step %zu: the loss is %g, the norm "
+                    "of the gradient %g; %s is not finite; the weights were not changed",
+                    step / t->per_epoch + 1, step + 1, loss, norm, blame);
 }
 
 /* The factor that brings a gradient of this norm under the limit; 0 means no limit. */
@@ -4439,18 +4511,13 @@ BDPTI_FN double bdpti_clip_factor(double norm, double limit) {
 BDPTI_FN bdpt_status bdpti_trainer_finish(bdpt_trainer *t, double loss) {
   const bdpt_recipe *r = &t->recipe;
   bdpti_counters *now = &t->now;
-  char blame[96];
-  double norm = bdpti_trainer_norm(t, blame);
+  double norm = bdpti_trainer_norm(t);
   double lr = bdpt_schedule(r, (double)now->step / (double)t->per_epoch);
   bdpt_real factor = (bdpt_real)bdpti_clip_factor(norm, r->clip), decay = (bdpt_real)r->ema;
   size_t step = (size_t)now->step; /* its number, from 0 */
   bdpti_adamw_args move = {lr, r->beta1, r->beta2, r->adam_eps, 0, 0, NULL, NULL, NULL, NULL};
   int i, live, slots = t->model->slots, depth = t->model->config.depth;
-  if (!(loss - loss == 0) || !(norm - norm == 0)) {
-    return bdpti_fail(t->ctx, BDPT_E_NUMERIC, "train: epoch %zu, step %zu: the loss is %g, the "
-                      "norm of the gradient %g; %s is not finite; the weights were not changed",
-                      step / t->per_epoch + 1, step, loss, norm, blame[0] ? blame : "the sum");
-  }
+  if (!(loss - loss == 0) || !(norm - norm == 0)) return bdpti_trainer_refuse(t, loss, norm);
   if (step % t->per_epoch == 0) now->epoch_loss = now->epoch_norm = 0; /* an epoch begins */
   now->epoch_loss += loss, now->epoch_norm += norm;
   now->disparity_steps += r->importance != 0; /* counted where there are any */
@@ -4816,6 +4883,9 @@ BDPTI_FN bdpt_status bdpti_trainer_learn(bdpt_trainer *t, bdpt_tensor *graph, do
   double value;
   if (!graph || bdpt_backward(t->tape, graph) != BDPT_OK) return t->ctx->status;
   value = (double)graph->data[0];
+  if (!(value - value == 0) && !t->shared) { /* while the tape can tell where from */
+    return bdpti_trainer_refuse(t, value, bdpti_trainer_norm(t));
+  }
   if (!bdpti_tape_settle(t->tape) || !bdpti_tape_settle(t->teacher_tape)) return t->ctx->status;
   if (bdpti_cluster_gather(t, &value) != BDPT_OK) return t->ctx->status;
   if (loss) *loss = value;
@@ -5184,6 +5254,13 @@ BDPTI_FN bdpt_status bdpti_fit_pass(bdpt_model *m, bdpt_type type, int l, const 
   return status;
 }
 
+BDPTI_FN int bdpti_gram_finite(const bdpti_gram *g) {
+  size_t i, n = (2 * g->d + 1) * (g->d + 2);
+  double sum = 0;
+  for (i = 0; i < n; i++) sum += g->sum[i] - g->sum[i]; /* NaN if one of them is not finite */
+  return sum == 0;
+}
+
 /* S = L L^T in place, in the lower triangle of s[n][stride]; 0 if S is not positive definite beyond
  * rounding. */
 BDPTI_FN int bdpti_cholesky(double *s, size_t n, size_t stride) {
@@ -5354,6 +5431,12 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_type type, int l, const
   }
   if (!status) status = bdpti_fit_pass(m, type, l, &chosen, out->images, x, g);
   if (status || !bdpti_slot_alloc(m, slot) || !bdpti_slot_alloc(m, slot + 1)) return m->ctx->status;
+  if (!bdpti_gram_finite(&g[0]) || !bdpti_gram_finite(&g[1])) {
+    return bdpti_fail(m->ctx, BDPT_E_NUMERIC,
+                      "fit: what the %s of block %d reads or returns is not "
+                      "finite",
+                      bdpt_type_name(type), l);
+  }
   out->held = chosen.count - out->images;
   out->tokens = (size_t)g[0].sum[0];
   out->lambda = o->lambda == 0 ? 1e-3 : o->lambda;
@@ -7542,7 +7625,7 @@ BDPTI_FN bdpt_status bdpti_judge(bdpt_model *m, const bdpt_subset *data, const b
   for (; at < end && !status; at += n) {
     if (n > end - at) n = end - at;
     status = bdpti_load(&l, data->index + at, n, 0, 0, images, labels);
-    if (!status) status = bdpt_predict(m, tape, n, images, logits);
+    if (!status) status = bdpti_logits(m, tape, n, images, logits);
     for (i = 0; i < n && !status; i++) {
       if (bdpti_judge_row(logits + i * k, (int)k, labels[i], &sum)) continue;
       status = bdpti_fail(m->ctx, BDPT_E_NUMERIC, "evaluate: image %zu: a logit is not finite",

@@ -959,6 +959,31 @@ TEST(resumes) {
 }
 
 /* A finished call's state answers at once; another network's or other options' state is refused. */
+/* A network whose logits are not finite gets no certificate, no fit and no prediction. */
+TEST(no_certificate_for_nonsense) {
+  bdpt_model *m = make_model(1), *keep;
+  bdpt_certificate c;
+  bdpt_fit_report r;
+  size_t k;
+  for (k = 0; k < m->param[BDPT_SLOT_HEAD_W].count; k++) {
+    m->param[BDPT_SLOT_HEAD_W].data[k] = k % 2 ? (bdpt_real)3e38 : (bdpt_real)-3e38;
+  }
+  if (sizeof(bdpt_real) == 8) m->param[BDPT_SLOT_HEAD_W].data[0] = (bdpt_real)HUGE_VAL;
+  CHECK(bdpt_prune(m, BDPT_ACTIVATION, 0) == BDPT_OK);
+  keep = bdpt_model_clone(m);
+  CHECK(bdpt_fuse_certified(m, &held, &c) == BDPT_E_NUMERIC);
+  CHECK_HAS(ctx.message, "a logit is not finite");
+  CHECK(m->config.block[0].mlp_state == BDPT_MLP_LINEAR && m->certificate[0] == 0);
+  CHECK(same_weights(m, keep));
+  bdpt_clear_error(&ctx);
+  m->param[BDPT_SLOT_PATCH_B].data[0] = (bdpt_real)HUGE_VAL;
+  CHECK(bdpt_fit(m, BDPT_ACTIVATION, 1, &train, NULL, &r) == BDPT_E_NUMERIC);
+  CHECK_HAS(ctx.message, "what the activation of block 1 reads or returns is not finite");
+  bdpt_clear_error(&ctx);
+  bdpt_model_free(keep);
+  bdpt_model_free(m);
+}
+
 TEST(states_refused) {
   bdpt_hooks h;
   bdpt_model *other = make_model(9), *keep = subject;
@@ -1179,6 +1204,7 @@ int main(void) {
   RUN(stage2_by_hand);
   RUN(two_stages);
   RUN(resumes);
+  RUN(no_certificate_for_nonsense);
   RUN(states_refused);
   RUN(saves_on_the_way);
   RUN(states_tampered);
