@@ -320,9 +320,13 @@ BDPT_API bdpt_tensor *bdpt_softmax(bdpt_tape *t, bdpt_tensor *x);    /* over the
 BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale);
 BDPT_API bdpt_tensor *bdpt_patch_embed(bdpt_tape *t, bdpt_tensor *images, bdpt_tensor *w,
                                        bdpt_tensor *b); /* [B,C,H,W] [D,C,P,P] [D] -> [B,n,D] */
+/* The tokens of an image: each of cls[1,1,D], dist[1,1,D] and reg[1,R,D] that is not NULL, then the
+ * patches, with pos[1,N,D] added -> [B,N,D]. */
 BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tensor *cls,
-                                  bdpt_tensor *dist, bdpt_tensor *pos); /* -> [B,N,D] */
+                                  bdpt_tensor *dist, bdpt_tensor *reg, bdpt_tensor *pos);
 BDPT_API bdpt_tensor *bdpt_token(bdpt_tape *t, bdpt_tensor *x, size_t index); /* -> [B,D] */
+/* The mean of the tokens from `first` on -> [B,D]; with `token` behind the first one -> [B,2D]. */
+BDPT_API bdpt_tensor *bdpt_pool(bdpt_tape *t, bdpt_tensor *x, size_t first, int token);
 BDPT_API bdpt_tensor *bdpt_add(bdpt_tape *t, bdpt_tensor *a, bdpt_tensor *b); /* equal shapes */
 BDPT_API bdpt_tensor *bdpt_scale(bdpt_tape *t, bdpt_tensor *x, double factor);
 BDPT_API bdpt_tensor *bdpt_drop_path(bdpt_tape *t, bdpt_tensor *x, double rate, bdpt_rng *rng);
@@ -400,6 +404,12 @@ enum { BDPT_ATTN_NORM = 0, BDPT_ATTN_SKIP = 1, BDPT_ATTN_DOUBLE = 2 }; /* x + LN
 enum { BDPT_GELU_NEVER = 0, BDPT_GELU_BOTH = 1, BDPT_GELU_ALWAYS = 2 }; /* extra GELU (code) */
 enum { BDPT_POS_TIMM = 0, BDPT_POS_DEIT = 1 };           /* position embedding resize */
 
+/* What the class head reads: the class token after the last norm; the norm of the patches' mean
+ * (timm's fc_norm); the mean of the normed patches; both, one behind the other, [B,2D]. */
+enum {
+  BDPT_POOL_CLASS = 0, BDPT_POOL_MEAN = 1, BDPT_POOL_NORMED = 2, BDPT_POOL_BOTH = 3
+};
+
 /* One transformer block as plain data. Zero sizes are filled from the model's on creation. */
 typedef struct bdpt_block {
   int heads, head_dim; /* h, d; heads * head_dim need not be the width */
@@ -423,6 +433,12 @@ typedef struct bdpt_config {
   int extra_gelu;             /* the released code's extra GELU on the residual stream */
   int pos_resize;             /* how position embeddings are resized */
   int act;                    /* bdpt_act: the activation of every MLP */
+  int pool;                   /* BDPT_POOL_...: what the class head reads */
+  int no_class;               /* 1: no class token; `pool` is a mean then */
+  int registers;              /* tokens behind the class token, which no head reads */
+  int pre_norm;               /* 1: a norm before the first block, and no bias of the patches */
+  int no_qkv_bias;            /* 1: q, k and v have no bias */
+  int headless;               /* 1: no classifier: what it would read are the logits */
   int merge;                  /* tokens that each block merges away outside training (7.6) */
   bdpt_block block[BDPT_MAX_DEPTH];
 } bdpt_config;
@@ -432,13 +448,17 @@ typedef struct bdpt_config {
 BDPT_API bdpt_status bdpt_config_named(bdpt_context *ctx, const char *name, bdpt_config *out);
 /* Fills the zeros and checks the rest. bdpt_model_create calls it; harmless to call twice. */
 BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *config);
+/* Of a resolved one: the tokens of an image, N, and those of them that stand before its patches. */
+BDPT_API int bdpt_token_count(const bdpt_config *config);
+BDPT_API int bdpt_prefix_count(const bdpt_config *config);
 
 /* Slots: where each parameter of a model is kept. Block l's slot s is BDPT_SLOTS_FIXED + l *
  * BDPT_SLOTS_BLOCK + s. A slot that the configuration does not use has data == NULL. */
 enum {
   BDPT_SLOT_CLS, BDPT_SLOT_DIST, BDPT_SLOT_POS, BDPT_SLOT_PATCH_W, BDPT_SLOT_PATCH_B,
   BDPT_SLOT_NORM_W, BDPT_SLOT_NORM_B, BDPT_SLOT_HEAD_W, BDPT_SLOT_HEAD_B, BDPT_SLOT_HEAD2_W,
-  BDPT_SLOT_HEAD2_B, BDPT_SLOTS_FIXED
+  BDPT_SLOT_HEAD2_B, BDPT_SLOT_REG, BDPT_SLOT_PRE_W, BDPT_SLOT_PRE_B, BDPT_SLOT_FC_NORM_W,
+  BDPT_SLOT_FC_NORM_B, BDPT_SLOTS_FIXED
 };
 enum {
   BDPT_SLOT_NORM1_W, BDPT_SLOT_NORM1_B, BDPT_SLOT_QKV_W, BDPT_SLOT_QKV_B, BDPT_SLOT_PROJ_W,
@@ -1120,8 +1140,9 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
 #ifndef BDPT_ONLY_SAFETENSORS
 /* Models. From and to memory; and from and to files. A load creates the model: the configuration
  * comes from the metadata, or from shapes and names when there is none (heads = width / 64).
- * `hint` (may be NULL) overrides what shapes cannot tell: heads, eps, mean, std, and which
- * activations are removed. A failed load leaves nothing allocated. */
+ * `hint` (may be NULL) overrides what shapes cannot tell: heads, eps, mean, std, act, pool,
+ * no_class, no_qkv_bias, headless, and which activations are removed. A failed load leaves nothing
+ * allocated. */
 BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                       const char *name, const bdpt_config *hint);
 BDPT_API bdpt_status bdpt_model_build(const bdpt_model *model, int dtype, unsigned char **bytes,
@@ -1972,7 +1993,7 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
  */
 #define BDPTI_OPS(X) \
   X(input) X(linear) X(mlp) X(layernorm) X(activate) X(softmax) X(attention) X(patch_embed) \
-  X(tokens) X(token) X(add) X(scale) X(drop_path) X(mix) X(straight_through) \
+  X(tokens) X(token) X(pool) X(add) X(scale) X(drop_path) X(mix) X(straight_through) \
   X(cross_entropy) X(distill_soft) X(match) X(own)
 
 #define BDPTI_OP_CODE(name) BDPTI_OP_##name,
@@ -2733,47 +2754,55 @@ BDPTI_FN void bdpti_patch_embed_back(bdpt_tape *t, bdpti_node *n) {
 }
 
 /* 6.9  Tokens                                                                          >>tokens
- *   math      y[b] = (cls, dist, patches[b]) + pos
- *   shape     patches[B,n,D] cls[1,1,D] dist[1,1,D] or NULL, pos[1,N,D] -> y[B,N,D]
- *   backward  dpatches = the rows behind; dpos += sum_B dy; dcls, ddist += their rows of that sum
+ *   math      y[b] = (cls, dist, reg, patches[b]) + pos
+ *   shape     patches[B,n,D] cls[1,1,D] dist[1,1,D] reg[1,R,D], each of these or NULL, pos[1,N,D]
+ *             -> y[B,N,D]
+ *   backward  dpatches = the rows behind; dpos += sum_B dy; dcls, ddist, dreg += their rows of it
  *   source    timm VisionTransformer._pos_embed
  *   check     tests/test_ops.c torch_images_and_tokens; gradients_structured
  */
 BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tensor *cls,
-                                  bdpt_tensor *dist, bdpt_tensor *pos) {
-  size_t shape[3], d, head, body, b; /* numbers of an image before its patches, and in them */
+                                  bdpt_tensor *dist, bdpt_tensor *reg, bdpt_tensor *pos) {
+  bdpt_tensor *const first[3] = {cls, dist, reg};
+  size_t shape[3], d, head = 0, body, b; /* numbers of an image before its patches, and in them */
   bdpti_node *n;
-  if (!patches || !cls || !pos) return NULL;
+  int i;
+  if (!patches || !pos) return NULL;
   d = bdpti_last_axis(patches);
-  head = dist ? 2 * d : d; /* numbers of cls, or cls and dist */
+  for (i = 0; i < 3; i++) head += first[i] ? first[i]->count : 0;
   body = patches->ndim == 3 ? patches->shape[1] * d : 0;
   if (patches->ndim != 3 || pos->ndim != 3 || pos->shape[2] != d || pos->count != head + body ||
-      pos->shape[0] != 1 || cls->count != d || (dist && dist->count != d)) {
-    return bdpti_misfit(t, "tokens", patches, pos, cls, dist ? "two more tokens need a position"
-                                                             : "one more token needs a position");
+      pos->shape[0] != 1) {
+    return bdpti_misfit(t, "tokens", patches, pos, cls, "each token needs one position");
   }
   shape[0] = patches->shape[0]; shape[1] = pos->shape[1]; shape[2] = d;
-  n = bdpti_record(t, BDPTI_OP_tokens, 3, shape, patches, cls, pos, dist);
+  n = bdpti_record(t, BDPTI_OP_tokens, 3, shape, patches, pos, cls, dist);
+  if (n) bdpti_wants(t, n, n->in[4] = reg);
   for (b = 0; n && b < shape[0]; b++) { /* one image */
-    bdpt_real *y = n->out.data + b * pos->count;
-    memcpy(y, cls->data, d * sizeof *y);
-    if (dist) memcpy(y + d, dist->data, d * sizeof *y);
+    bdpt_real *y = n->out.data + b * pos->count, *at = y;
+    for (i = 0; i < 3; i++) {
+      if (first[i]) memcpy(at, first[i]->data, first[i]->count * sizeof *y);
+      if (first[i]) at += first[i]->count;
+    }
     bdpti_add_to(y, pos->data, head); /* the same positions for every image */
-    bdpti_axpby(t->ctx, body, 1, patches->data + b * body, 1, pos->data + head, y + head);
+    bdpti_axpby(t->ctx, body, 1, patches->data + b * body, 1, pos->data + head, at);
   }
   return bdpti_out(n);
 }
 
 BDPTI_FN void bdpti_tokens_back(bdpt_tape *t, bdpti_node *n) {
-  bdpt_tensor *pos = n->in[2], *dist = n->in[3];
-  size_t d = bdpti_last_axis(pos), head = dist ? 2 * d : d, body = pos->count - head, b;
-  bdpt_real *dpatches = bdpti_grad_sum(t, n->in[0]), *dcls = bdpti_grad_sum(t, n->in[1]);
-  bdpt_real *dpos = bdpti_grad_sum(t, pos), *ddist = bdpti_grad_sum(t, dist);
+  bdpt_tensor *pos = n->in[1];
+  bdpt_real *dpatches = bdpti_grad_sum(t, n->in[0]), *dpos = bdpti_grad_sum(t, pos);
+  size_t body = n->in[0]->shape[1] * bdpti_last_axis(pos), b;
+  int i;
   for (b = 0; b < n->out.shape[0]; b++) { /* one image */
     const bdpt_real *dy = n->out.grad + b * pos->count;
-    if (dcls) bdpti_add_to(dcls, dy, d);
-    if (ddist) bdpti_add_to(ddist, dy + d, d);
-    if (dpatches) bdpti_add_to(dpatches + b * body, dy + head, body);
+    for (i = 2; i < 5; i++) { /* cls, dist, reg */
+      bdpt_real *dx = n->in[i] ? bdpti_grad_sum(t, n->in[i]) : NULL;
+      if (dx) bdpti_add_to(dx, dy, n->in[i]->count);
+      if (n->in[i]) dy += n->in[i]->count;
+    }
+    if (dpatches) bdpti_add_to(dpatches + b * body, dy, body);
   }
   if (dpos) bdpti_column_sum(t->ctx, n->out.shape[0], pos->count, n->out.grad, dpos);
 }
@@ -2806,6 +2835,50 @@ BDPTI_FN void bdpti_token_back(bdpt_tape *t, bdpti_node *n) {
   bdpt_real *dx = bdpti_grad_sum(t, n->in[0]); /* zeros where no other token put more */
   for (b = 0; dx && b < n->out.shape[0]; b++) {
     bdpti_add_to(dx + (b * tokens + n->index) * d, n->out.grad + b * d, d);
+  }
+}
+
+/* The mean of the patches
+ *   math      y[b] = mean_i x[b,i] over i >= first, behind x[b,0] where `token` is set
+ *   shape     x[B,N,D] -> y[B,D] or y[B,2D]
+ *   backward  dx[b,i] += dy[b] / (N - first) for i >= first;  dx[b,0] += its half of dy[b]
+ *   check     tests/test_ops.c gradients_structured; tests/test_forms.c
+ */
+BDPT_API bdpt_tensor *bdpt_pool(bdpt_tape *t, bdpt_tensor *x, size_t first, int token) {
+  size_t shape[2], d, b, i, j;
+  bdpti_node *n;
+  if (!x) return NULL;
+  if (x->ndim != 3 || first >= x->shape[1]) {
+    bdpti_fail(t->ctx, BDPT_E_SHAPE, "pool: x%s has no token %zu", bdpti_shape(x).text, first);
+    return NULL;
+  }
+  d = x->shape[2];
+  shape[0] = x->shape[0]; shape[1] = token ? 2 * d : d;
+  n = bdpti_record(t, BDPTI_OP_pool, 2, shape, x, NULL, NULL, NULL);
+  for (b = 0; n && b < shape[0]; b++) {
+    const bdpt_real *from = x->data + b * x->shape[1] * d;
+    bdpt_real *y = n->out.data + b * shape[1];
+    if (token) memcpy(y, from, d * sizeof *y);
+    for (j = 0; j < d; j++) {
+      double sum = 0;
+      for (i = first; i < x->shape[1]; i++) sum += (double)from[i * d + j];
+      y[shape[1] - d + j] = (bdpt_real)(sum / (double)(x->shape[1] - first));
+    }
+  }
+  if (n) n->index = first;
+  return bdpti_out(n);
+}
+
+BDPTI_FN void bdpti_pool_back(bdpt_tape *t, bdpti_node *n) {
+  const size_t tokens = n->in[0]->shape[1], d = n->in[0]->shape[2], wide = n->out.shape[1];
+  const bdpt_real share = 1 / (bdpt_real)(tokens - n->index);
+  bdpt_real *dx = bdpti_grad_sum(t, n->in[0]), *dy = n->out.grad;
+  size_t b, i, j;
+  for (b = 0; dx && b < n->out.shape[0]; b++, dx += tokens * d, dy += wide) {
+    if (wide > d) bdpti_add_to(dx, dy, d);
+    for (i = n->index; i < tokens; i++) {
+      for (j = 0; j < d; j++) dx[i * d + j] += share * dy[wide - d + j];
+    }
   }
 }
 
@@ -3179,6 +3252,12 @@ static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
  * GELU, bias on q, k and v. What pruning needs is that a block is data, not code: bdpt_block says
  * for each block how many heads of which size it has, how wide its MLP is, and what is left of its
  * attention and activation. Nothing below assumes equal blocks or F = 4D, and D need not be h d.
+ *
+ * Later vision transformers differ in small things, and each is a field of the configuration whose
+ * zero is DeiT: another activation; a head that reads the mean of the patches; no class token, or
+ * registers beside it, which are tokens to compute with and no head reads; a norm before the first
+ * block (CLIP); no bias of q, k and v; no head at all, in an image tower. A factor on each branch
+ * (LayerScale) needs no field: it is multiplied into the branch's last linear when a file is read.
  */
 
 /* 7.1  Configurations
@@ -3248,7 +3327,7 @@ BDPTI_FN int bdpti_block_resolve(bdpt_context *ctx, const bdpt_config *c, bdpt_b
 
 BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
   static const double mean[3] = {0.485, 0.456, 0.406}, sd[3] = {0.229, 0.224, 0.225}; /* ImageNet */
-  static const bdpti_limit limits[14] = {
+  static const bdpti_limit limits[20] = {
     {"image", offsetof(bdpt_config, image), 1, 16384, 224}, /* pixels of a side */
     {"patch", offsetof(bdpt_config, patch), 1, 16384, 16}, /* P */
     {"channels", offsetof(bdpt_config, channels), 1, 3, 3}, /* C: grey to RGB */
@@ -3262,9 +3341,15 @@ BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
     {"extra_gelu", offsetof(bdpt_config, extra_gelu), BDPT_GELU_NEVER, BDPT_GELU_ALWAYS, 0},
     {"pos_resize", offsetof(bdpt_config, pos_resize), BDPT_POS_TIMM, BDPT_POS_DEIT, 0},
     {"act", offsetof(bdpt_config, act), BDPT_GELU, BDPT_RELU, 0},
+    {"pool", offsetof(bdpt_config, pool), BDPT_POOL_CLASS, BDPT_POOL_BOTH, 0},
+    {"no_class", offsetof(bdpt_config, no_class), 0, 1, 0},
+    {"registers", offsetof(bdpt_config, registers), 0, 1024, 0},
+    {"pre_norm", offsetof(bdpt_config, pre_norm), 0, 1, 0},
+    {"no_qkv_bias", offsetof(bdpt_config, no_qkv_bias), 0, 1, 0},
+    {"headless", offsetof(bdpt_config, headless), 0, 1, 0},
     {"merge", offsetof(bdpt_config, merge), 0, 1 << 20, 0}}; /* r */
   int i;
-  if (!bdpti_limits_hold(ctx, limits, 14, c)) return ctx->status;
+  if (!bdpti_limits_hold(ctx, limits, 20, c)) return ctx->status;
   bdpti_default(&c->mlp, 4 * c->width);                     /* F = 4 D */
   if (c->eps == 0) c->eps = 1e-6;                           /* timm's; PyTorch has 1e-5 */
   if (c->std[0] == 0 && c->std[1] == 0 && c->std[2] == 0) { /* none given */
@@ -3279,6 +3364,19 @@ BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
     return bdpti_fail(ctx, BDPT_E_ARGUMENT, "config: eps %g must be in (0,1) and std positive",
                       c->eps);
   }
+  if (c->headless) c->classes = c->pool == BDPT_POOL_BOTH ? 2 * c->width : c->width; /* E */
+  if (c->no_class && c->pool % 3 == 0) { /* CLASS and BOTH */
+    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "config: the head reads the class token, but there is "
+                      "none; pool the patches");
+  }
+  if (c->distilled && (c->no_class || c->pool)) {
+    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "config: a distilled model's heads read one token each;"
+                      " it has a class token and pools nothing");
+  }
+  if (c->merge && (c->no_class || c->registers)) {
+    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "config: tokens can be merged where a class token, and "
+                      "at most a distillation token, stands before the patches");
+  }
   for (i = 0; i < c->depth; i++) { /* each after the model's own sizes */
     if (!bdpti_block_resolve(ctx, c, &c->block[i])) return ctx->status;
   }
@@ -3291,23 +3389,29 @@ BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
  * below is the only place that knows them: creation, loading, saving, counting and the optimiser
  * all ask it, so the parameter count of a pruned network is right by construction. A shape is
  * spelled with the letters of the reading guide, one per axis; A stands for h d and Q for 3 h d,
- * the widths that attention needs and that differ from block to block, as F does. The condition is
+ * the widths that attention needs and that differ from block to block, as F does; E is what the
+ * head reads, D or 2D. The condition is
  *
  *   +  always          2  a distilled model     n  the norm before attention has a reader
  *   a  attention kept  t  attention fitted      p  two linears    f  one fused or fitted map
+ *   b  attention with a bias of q, k and v      c  a class token  r  registers
+ *   h  a head          d  a distilled one       e  a norm before the blocks     i  none there
+ *   m  the norm follows the pooling             o  it does not
  */
 typedef struct bdpti_rule { const char *name, *shape; char when; } bdpti_rule;
 
 BDPTI_FN const bdpti_rule *bdpti_slot_rule(int slot) {
   static const bdpti_rule fixed[BDPT_SLOTS_FIXED] = {
-    {"cls_token", "11D", '+'}, {"dist_token", "11D", '2'}, {"pos_embed", "1ND", '+'},
-    {"patch_embed.proj.weight", "DCPP", '+'}, {"patch_embed.proj.bias", "D", '+'},
-    {"norm.weight", "D", '+'}, {"norm.bias", "D", '+'}, /* the last norm */
-    {"head.weight", "KD", '+'}, {"head.bias", "K", '+'},
-    {"head_dist.weight", "KD", '2'}, {"head_dist.bias", "K", '2'}};
+    {"cls_token", "11D", 'c'}, {"dist_token", "11D", '2'}, {"pos_embed", "1ND", '+'},
+    {"patch_embed.proj.weight", "DCPP", '+'}, {"patch_embed.proj.bias", "D", 'i'},
+    {"norm.weight", "D", 'o'}, {"norm.bias", "D", 'o'}, /* the last norm */
+    {"head.weight", "KE", 'h'}, {"head.bias", "K", 'h'},
+    {"head_dist.weight", "KD", 'd'}, {"head_dist.bias", "K", 'd'},
+    {"reg_token", "1RD", 'r'}, {"norm_pre.weight", "D", 'e'}, {"norm_pre.bias", "D", 'e'},
+    {"fc_norm.weight", "D", 'm'}, {"fc_norm.bias", "D", 'm'}};
   static const bdpti_rule block[BDPT_SLOTS_BLOCK] = {
     {"norm1.weight", "D", 'n'}, {"norm1.bias", "D", 'n'},
-    {"attn.qkv.weight", "QD", 'a'}, {"attn.qkv.bias", "Q", 'a'}, /* q, k, v of all heads */
+    {"attn.qkv.weight", "QD", 'a'}, {"attn.qkv.bias", "Q", 'b'}, /* q, k, v of all heads */
     {"attn.proj.weight", "DA", 'a'}, {"attn.proj.bias", "D", 'a'}, /* joins the heads */
     {"attn.fitted.weight", "DD", 't'}, {"attn.fitted.bias", "D", 't'}, /* its stand-in */
     {"norm2.weight", "D", '+'}, {"norm2.bias", "D", '+'},
@@ -3329,15 +3433,36 @@ BDPTI_FN int bdpti_kept(const bdpt_config *c, bdpt_type type, int l) {
                                 : b->mlp_state == BDPT_MLP_KEPT;
 }
 
-BDPTI_FN int bdpti_token_count(const bdpt_config *c) {
+/* The number under which a parameter is drawn and hashed. Slots that came later than the others
+ * have numbers behind all of theirs, so that a seed goes on giving the same network. */
+BDPTI_FN uint64_t bdpti_slot_number(int slot) {
+  const int first = BDPT_SLOT_HEAD2_B + 1;
+  if (slot < first) return (uint64_t)slot;
+  return (uint64_t)(slot < BDPT_SLOTS_FIXED ? (1 << 16) + slot : slot - BDPT_SLOTS_FIXED + first);
+}
+
+BDPT_API int bdpt_prefix_count(const bdpt_config *c) {
+  return 1 - c->no_class + c->distilled + c->registers;
+}
+
+BDPT_API int bdpt_token_count(const bdpt_config *c) {
   int side = c->image / c->patch; /* patches along a side */
-  return side * side + 1 + c->distilled; /* N */
+  return side * side + bdpt_prefix_count(c); /* N */
 }
 
 BDPTI_FN int bdpti_slot_used(const bdpt_config *c, int slot) {
   const bdpt_block *b = bdpti_slot_block(c, slot);
   switch (bdpti_slot_rule(slot)->when) {
     case '2': return c->distilled;
+    case 'd': return c->distilled && !c->headless;
+    case 'h': return !c->headless;
+    case 'c': return !c->no_class;
+    case 'r': return c->registers > 0;
+    case 'e': return c->pre_norm;
+    case 'i': return !c->pre_norm;
+    case 'm': return c->pool == BDPT_POOL_MEAN;
+    case 'o': return c->pool != BDPT_POOL_MEAN;
+    case 'b': return b->attention == BDPT_ATTENTION_KEPT && !c->no_qkv_bias;
     case 'n': return b->attention != BDPT_ATTENTION_REMOVED || c->attn_form == BDPT_ATTN_NORM;
     case 'a': return b->attention == BDPT_ATTENTION_KEPT;
     case 't': return b->attention == BDPT_ATTENTION_FITTED;
@@ -3349,11 +3474,12 @@ BDPTI_FN int bdpti_slot_used(const bdpt_config *c, int slot) {
 
 /* Fills shape and returns the number of axes. */
 BDPTI_FN int bdpti_slot_shape(const bdpt_config *c, int slot, size_t *shape) {
-  static const char letters[] = "1DNCPKFAQ"; /* in the order of `axis` */
+  static const char letters[] = "1DNCPKFAQRE"; /* in the order of `axis` */
   const bdpt_block *b = bdpti_slot_block(c, slot);
   const char *spelled = bdpti_slot_rule(slot)->shape;
-  int i, hd = b->heads * b->head_dim, tokens = bdpti_token_count(c); /* A, N */
-  const int axis[] = {1, c->width, tokens, c->channels, c->patch, c->classes, b->mlp, hd, 3 * hd};
+  int i, hd = b->heads * b->head_dim, tokens = bdpt_token_count(c); /* A, N */
+  const int axis[] = {1, c->width, tokens, c->channels, c->patch, c->classes, b->mlp, hd, 3 * hd,
+                      c->registers, c->pool == BDPT_POOL_BOTH ? 2 * c->width : c->width};
   for (i = 0; spelled[i]; i++) shape[i] = (size_t)axis[strchr(letters, spelled[i]) - letters];
   return i;
 }
@@ -3472,7 +3598,7 @@ BDPTI_FN void bdpti_slot_init(bdpt_model *m, int slot, uint64_t seed) {
   double one_axis = strstr(m->name[slot], "weight") ? 1 : 0; /* a norm's gamma, or a bias */
   size_t i;
   bdpt_rng r;
-  bdpti_rng_seed(&r, seed, (uint64_t)slot); /* a stream per slot: order does not matter */
+  bdpti_rng_seed(&r, seed, bdpti_slot_number(slot)); /* a stream each: order does not matter */
   for (i = 0; i < p->count; i++) {
     p->data[i] = (bdpt_real)(patch ? (2 * bdpti_uniform(&r) - 1) / sqrt(fan)
                              : p->ndim > 1 ? 0.02 * bdpti_normal(&r) : one_axis);
@@ -3516,7 +3642,7 @@ BDPTI_FN bdpt_model *bdpti_model_copy(const bdpt_model *from, const bdpt_config 
   bdpti_model_bind(m);
   for (i = 0; i < m->slots; i++) {
     const bdpt_tensor *old = &from->param[i], *p = &m->param[i];
-    if (!old->data) continue; /* unused there, unused here */
+    if (!old->data && !bdpti_slot_used(config, i)) continue; /* a new head has no old one */
     if (!bdpti_slot_alloc(m, i)) {
       bdpt_model_free(m);
       return NULL;
@@ -3550,6 +3676,7 @@ BDPT_API bdpt_status bdpt_model_new_head(bdpt_model *m, int classes, uint64_t se
   bdpt_model *copy;
   int i;
   wanted.classes = classes ? classes : -1; /* 0 would ask for the default */
+  wanted.headless = 0;
   if (bdpt_config_resolve(m->ctx, &wanted) != BDPT_OK) return m->ctx->status;
   copy = bdpti_model_copy(m, &wanted); /* heads of another size are zeros in it */
   if (!copy) return m->ctx->status;
@@ -3597,7 +3724,7 @@ BDPT_API void bdpt_model_hash(const bdpt_model *m, char out[17]) {
     const unsigned char *bytes = (const unsigned char *)m->param[i].data;
     size_t size = m->param[i].count * sizeof(bdpt_real), at; /* bytes */
     if (!bytes || !bdpti_slot_used(&m->config, i)) continue;
-    h = bdpti_mix64(h ^ (uint64_t)i ^ ((uint64_t)size << 16));
+    h = bdpti_mix64(h ^ bdpti_slot_number(i) ^ ((uint64_t)size << 16));
     for (at = 0; at < size; at += 8) {
       word = 0;
       memcpy(&word, bytes + at, size - at < 8 ? size - at : 8); /* zeros behind the last bytes */
@@ -3663,7 +3790,8 @@ BDPTI_FN void bdpti_resize_grid(const double *r, size_t from, size_t to, size_t 
 BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int image) {
   bdpt_config wanted = m->config;
   int from = m->config.image / m->config.patch, to = image / m->config.patch; /* patches per side */
-  size_t width = (size_t)m->config.width, prefix = (size_t)(1 + m->config.distilled) * width, bytes;
+  size_t width = (size_t)m->config.width, bytes;
+  size_t prefix = (size_t)bdpt_prefix_count(&m->config) * width;
   const bdpt_real *old = m->param[BDPT_SLOT_POS].data;
   bdpt_model *copy;
   double *r;
@@ -3702,8 +3830,14 @@ BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int image) {
  */
 BDPTI_FN int bdpti_block_ok(bdpt_model *m, const char *what, int l); /* chapter 9 */
 
+/* The bias of the weight in a slot, or zeros where the network has none. */
+BDPTI_FN bdpt_tensor *bdpti_bias(bdpt_model *m, bdpt_tape *t, int slot) {
+  bdpt_tensor *b = &m->param[slot + 1];
+  return b->data ? b : bdpt_input(t, 1, m->param[slot].shape, NULL, 0); /* [O] */
+}
+
 BDPTI_FN bdpt_tensor *bdpti_linear_at(bdpt_model *m, bdpt_tape *t, int slot, bdpt_tensor *x) {
-  return bdpt_linear(t, x, &m->param[slot], &m->param[slot + 1]); /* a weight, then its bias */
+  return bdpt_linear(t, x, &m->param[slot], bdpti_bias(m, t, slot)); /* a weight, then its bias */
 }
 
 BDPTI_FN bdpt_tensor *bdpti_norm(bdpt_model *m, bdpt_tape *t, int slot, bdpt_tensor *x) {
@@ -3989,10 +4123,34 @@ BDPTI_FN bdpt_tensor *bdpti_one_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_t
   return NULL;
 }
 
-/* Norm and linear of one token: the class token (0) or the distillation token (1). */
+/* Images to tokens: x[B,N,D] before the first block. */
+BDPTI_FN bdpt_tensor *bdpti_embed(bdpt_model *m, bdpt_tape *t, bdpt_tensor *images) {
+  const bdpt_config *c = &m->config;
+  bdpt_tensor *p = m->param, *x;
+  x = bdpt_patch_embed(t, images, &p[BDPT_SLOT_PATCH_W], bdpti_bias(m, t, BDPT_SLOT_PATCH_W));
+  x = bdpt_tokens(t, x, c->no_class ? NULL : &p[BDPT_SLOT_CLS],
+                  c->distilled ? &p[BDPT_SLOT_DIST] : NULL,
+                  c->registers ? &p[BDPT_SLOT_REG] : NULL, &p[BDPT_SLOT_POS]);
+  return c->pre_norm ? bdpti_norm(m, t, BDPT_SLOT_PRE_W, x) : x;
+}
+
+/* What the class head reads, [B,E]: a norm and a pooling in the order that the network wants. */
+BDPTI_FN bdpt_tensor *bdpti_pooled(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x) {
+  const size_t first = (size_t)bdpt_prefix_count(&m->config);
+  const int pool = m->config.pool;
+  if (pool == BDPT_POOL_CLASS) return bdpti_norm(m, t, BDPT_SLOT_NORM_W, bdpt_token(t, x, 0));
+  if (pool == BDPT_POOL_MEAN) {
+    return bdpti_norm(m, t, BDPT_SLOT_FC_NORM_W, bdpt_pool(t, x, first, 0));
+  }
+  return bdpt_pool(t, bdpti_norm(m, t, BDPT_SLOT_NORM_W, x), first, pool == BDPT_POOL_BOTH);
+}
+
+/* The class head (0), or that of the distillation token (1): [B,K]. */
 BDPTI_FN bdpt_tensor *bdpti_head(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, int which) {
-  bdpt_tensor *y = bdpti_norm(m, t, BDPT_SLOT_NORM_W, bdpt_token(t, x, (size_t)which)); /* [B,D] */
-  return bdpti_linear_at(m, t, which ? BDPT_SLOT_HEAD2_W : BDPT_SLOT_HEAD_W, y); /* [B,K] */
+  bdpt_tensor *y = which ? bdpti_norm(m, t, BDPT_SLOT_NORM_W, bdpt_token(t, x, 1))
+                         : bdpti_pooled(m, t, x);
+  if (m->config.headless) return y;
+  return bdpti_linear_at(m, t, which ? BDPT_SLOT_HEAD2_W : BDPT_SLOT_HEAD_W, y);
 }
 
 /* Without a recording, a block's intermediates are dead once its output exists, and what it adds to
@@ -4004,7 +4162,7 @@ BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, 
   bdpti_merging state, *g = merge && x ? &state : NULL;
   int l;
   bdpt_rng_seed(&t->paths, o->seed, 77); /* a stream of its own */
-  if (g && !bdpti_merging_begin(t, x, merge, 1 + m->config.distilled, g)) return NULL;
+  if (g && !bdpti_merging_begin(t, x, merge, bdpt_prefix_count(&m->config), g)) return NULL;
   for (l = 0; l < count && o->blocks; l++) { /* places for copies lie before the workspace */
     const int copies = x && t->mode == BDPT_TAPE_COMPUTE;
     o->blocks[l] = copies ? bdpt_input(t, x->ndim, x->shape, NULL, 0) : NULL;
@@ -4039,7 +4197,7 @@ BDPT_API bdpt_tensor *bdpt_trunk(bdpt_model *m, bdpt_tape *t, bdpt_tensor *image
                                  const bdpt_forward_options *options) {
   static bdpt_forward_options none; /* zeros: evaluation, no importance */
   const bdpt_config *c = &m->config;
-  bdpt_tensor *p = m->param, *x;
+  bdpt_tensor *x;
   if (!options) options = &none;
   if (!images) return NULL;
   if (m->packed_isa != m->ctx->isa || m->packed_bf16 != m->ctx->bf16) bdpt_model_unpack(m);
@@ -4054,9 +4212,7 @@ BDPT_API bdpt_tensor *bdpt_trunk(bdpt_model *m, bdpt_tape *t, bdpt_tensor *image
                bdpti_shape(images).text, c->channels, c->image, c->image);
     return NULL;
   }
-  x = bdpt_patch_embed(t, images, &p[BDPT_SLOT_PATCH_W], &p[BDPT_SLOT_PATCH_B]); /* [B,n,D] */
-  x = bdpt_tokens(t, x, &p[BDPT_SLOT_CLS], c->distilled ? &p[BDPT_SLOT_DIST] : NULL,
-                  &p[BDPT_SLOT_POS]);                                            /* [B,N,D] */
+  x = bdpti_embed(m, t, images);
   return bdpti_blocks(m, t, x, c->depth, options, options->training ? 0 : c->merge);
 }
 
@@ -5100,9 +5256,10 @@ BDPT_API bdpt_status bdpt_fuse(bdpt_model *m, int layer) {
   }
   if (b->mlp_state == BDPT_MLP_KEPT) {
     return bdpti_fail(m->ctx, BDPT_E_SHAPE,
-                      "fuse: block %d still has its GELU between fc1 [%d,%d] and fc2 [%d,%d], so "
+                      "fuse: block %d still has its %s between fc1 [%d,%d] and fc2 [%d,%d], so "
                       "the two are no single map, and one alone cannot go (dimension mismatch); "
-                      "remove the activation first", layer, b->mlp, m->config.width,
+                      "remove the activation first", layer,
+                      m->config.act == BDPT_RELU ? "ReLU" : "GELU", b->mlp, m->config.width,
                       m->config.width, b->mlp);
   }
   sum = (double *)bdpti_alloc(m->ctx, d * sizeof *sum);
@@ -5204,12 +5361,10 @@ BDPTI_FN void bdpti_gram_add(const bdpt_context *ctx, const bdpti_gram *g, size_
 /* x and y of the layer for a batch of images, which pass through the network as it is before it. */
 BDPTI_FN int bdpti_fit_pair(bdpt_model *m, bdpt_tape *t, bdpt_type type, int l, bdpt_tensor *images,
                             bdpt_tensor *pair[2]) {
-  bdpt_tensor *p = m->param, *x, *y;
+  bdpt_tensor *x, *y;
   bdpt_forward_options none;
   memset(&none, 0, sizeof none);
-  x = bdpt_patch_embed(t, images, &p[BDPT_SLOT_PATCH_W], &p[BDPT_SLOT_PATCH_B]);
-  x = bdpt_tokens(t, x, &p[BDPT_SLOT_CLS], m->config.distilled ? &p[BDPT_SLOT_DIST] : NULL,
-                  &p[BDPT_SLOT_POS]);
+  x = bdpti_embed(m, t, images);
   x = bdpti_blocks(m, t, x, l, &none, 0);
   if (type == BDPT_ACTIVATION) x = bdpt_attention_half(m, t, l, x, NULL);
   if (!x) return 0;
@@ -5349,7 +5504,7 @@ BDPTI_FN double bdpti_fit_error(const bdpt_context *ctx, const bdpti_gram *g, co
 /* The images to use, one in eight of them at the end; *fit becomes the number of the others. */
 BDPTI_FN bdpt_status bdpti_fit_choose(const bdpt_model *m, const bdpt_subset *data, size_t wanted,
                                       bdpti_arena *a, bdpt_subset *chosen, size_t *fit) {
-  size_t d = (size_t)m->config.width, tokens = (size_t)bdpti_token_count(&m->config);
+  size_t d = (size_t)m->config.width, tokens = (size_t)bdpt_token_count(&m->config);
   size_t n, i, held = 0;
   size_t usual = (64 * d + tokens - 1) / tokens;
   if (!data || data->count < 2 || wanted == 1) {
@@ -5545,7 +5700,8 @@ BDPT_API bdpt_status bdpt_remove(bdpt_model *m, const bdpt_layers *layers, bdpt_
  *   source    PAPER_NOTES.md, "Counting": two conventions are in print, with and without the two
  *             products of attention (Q K^T and A V); both are reported
  *
- * n = (image / P)^2 patches, N = n + 1 (+ 1 distilled) tokens, H heads at the output. Norms,
+ * n = (image / P)^2 patches, N = n + 1 (+ 1 distilled, + R registers) tokens, H heads at the output
+ * (a head that reads 2D numbers counts as two; none as none). Norms,
  * softmax, GELU and residual sums are not counted, as everywhere in the literature. With
  * config.merge, N is what is left of the tokens in each half of each block, and the cosines of 7.6
  * are counted among the products.
@@ -5557,10 +5713,12 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
   int l;
   memset(out, 0, sizeof *out);
   if (bdpt_config_resolve(ctx, &c) != BDPT_OK) return ctx->status;
-  tokens = (double)bdpti_token_count(&c);
+  tokens = (double)bdpt_token_count(&c);
   d = (double)c.width;
-  macs = (double)(c.channels * c.patch * c.patch) * d * (tokens - 1 - c.distilled) +
-         (1 + c.distilled) * d * (double)c.classes;
+  macs = (double)(c.channels * c.patch * c.patch) * d * (tokens - bdpt_prefix_count(&c));
+  if (!c.headless) {
+    macs += (1 + c.distilled + (c.pool == BDPT_POOL_BOTH)) * d * (double)c.classes;
+  }
   for (l = 0; l < c.depth; l++) {
     const bdpt_block *b = &c.block[l];
     double hd = (double)(b->heads * b->head_dim);
@@ -5568,7 +5726,7 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
       macs += 4 * tokens * d * hd; /* q, k, v and the projection */
     if (b->attention == BDPT_ATTENTION_KEPT) products += 2 * tokens * tokens * hd;
     if (b->attention == BDPT_ATTENTION_FITTED) macs += tokens * d * d;
-    r = (double)bdpti_merges((size_t)tokens, (size_t)c.merge, (size_t)(1 + c.distilled));
+    r = (double)bdpti_merges((size_t)tokens, (size_t)c.merge, (size_t)bdpt_prefix_count(&c));
     if (r > 0) products += ceil(tokens / 2) * floor(tokens / 2) * (b->attention ? d : b->head_dim);
     tokens -= r; /* the MLP has fewer */
     macs += tokens * d * (b->mlp_state <= BDPT_MLP_LINEAR ? 2 * (double)b->mlp : d);
@@ -7695,6 +7853,8 @@ BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
   const bdpt_config *c = &t->model->config;
   const int whole[8] = {c->image, c->patch, c->width, c->depth, c->classes, c->distilled,
                         c->attn_form, c->extra_gelu};
+  const int form[7] = {c->act, c->pool, c->no_class, c->registers, c->pre_norm, c->no_qkv_bias,
+                       c->headless};
   bdpt_recipe r = t->recipe;
   size_t k;
   int i;
@@ -7703,6 +7863,9 @@ BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
   h[2] = (uint64_t)t->batch + ((uint64_t)t->per_epoch << 32);
   bdpti_digest(&h[0], c->eps);
   for (i = 0; i < 8; i++) bdpti_digest(&h[0], whole[i]);
+  for (i = 0; i < 7; i++) { /* fields that came later count where they are used */
+    if (form[i]) bdpti_digest(&h[0], 1 + i + 8 * form[i]);
+  }
   for (i = 0; i < 3; i++) bdpti_digest(&h[0], c->mean[i]);
   for (i = 0; i < 3; i++) bdpti_digest(&h[0], c->std[i]);
   for (i = 0; i < c->depth; i++) { /* blocks may differ */
@@ -10065,7 +10228,8 @@ BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
  * is blocks.N.attn.fitted.{weight,bias}; and the lists say so once more in words:
  *
  *   format           pt, as PyTorch's tools expect
- *   boundarydpt      1, the version of this list of keys; without it no other key is looked at
+ *   boundarydpt      1, the version of this list of keys, or 2 if there are any of its last lines;
+ *                    without it no other key is looked at
  *   image_size patch_size in_chans num_classes embed_dim depth distilled
  *                    whole numbers
  *   num_heads head_dim mlp_dim attn_scale
@@ -10078,6 +10242,10 @@ BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
  *   extra_gelu       none, both or always;   pos_resize   timm or deit
  *   parent certificate preprocessing
  *                    text, kept as it is
+ *   act_layer        gelu, gelu_tanh, quick_gelu or relu
+ *   global_pool      token, avg_fc_norm, avg or token_avg, as BDPT_POOL_...
+ *   no_class_token reg_tokens pre_norm no_qkv_bias no_head
+ *                    whole numbers; these two lines are left out where they are zero (DeiT)
  *
  * Loading goes the other way in four steps. Names and shapes give a configuration: width, depth,
  * patch, image, classes, each MLP's width, what is removed or fused. The metadata then have the
@@ -10092,14 +10260,18 @@ BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
  * Another thing no shape tells is an activation removed but not fused: without our metadata such a
  * file loads with its GELU, unless the hint says otherwise.
  *
+ * Two things are computed while a file is read. LayerScale, x + gamma * f(x), is no layer: gamma,
+ * blocks.N.ls1.gamma and ls2.gamma, is multiplied into the rows of proj and fc2. And a position
+ * that is missing because only patches have one (timm's no_embed_class) is a row of zeros.
+ *
  * One table serves both directions, so the writer cannot forget what the reader wants. What a key
  * holds:  i whole numbers, r real ones: n of them, or one for each block;  l the blocks whose state
  * is n;  g those whose state is n or beyond;  w one of n words, each with its zero byte;  t a text,
- * in a room of n bytes.
+ * in a room of n bytes;  I and W are i and w that are not written when they are zero.
  */
 typedef struct bdpti_key {
   const char *key;
-  char kind;         /* i, r, l, w, t */
+  char kind;         /* i, r, l, w, t, I, W */
   int each, n;       /* each: one for each block; `at` is the first one's place in bdpt_model */
   size_t at;
   const char *words; /* of kind w, else "" */
@@ -10124,6 +10296,12 @@ static const bdpti_key bdpti_keys[] = {
   {"attn_form", 'w', BDPTI_ONE(3, attn_form), "ln\0skip\0double"},     /* as BDPT_ATTN_... */
   {"extra_gelu", 'w', BDPTI_ONE(3, extra_gelu), "none\0both\0always"}, /* as BDPT_GELU_... */
   {"pos_resize", 'w', BDPTI_ONE(2, pos_resize), "timm\0deit"},         /* as BDPT_POS_... */
+  {"act_layer", 'W', BDPTI_ONE(4, act), "gelu\0gelu_tanh\0quick_gelu\0relu"}, /* as bdpt_act */
+  {"global_pool", 'W', BDPTI_ONE(4, pool), "token\0avg_fc_norm\0avg\0token_avg"},
+  {"no_class_token", 'I', BDPTI_ONE(1, no_class), ""},
+  {"pre_norm", 'I', BDPTI_ONE(1, pre_norm), ""},
+  {"reg_tokens", 'I', BDPTI_ONE(1, registers), ""}, {"no_head", 'I', BDPTI_ONE(1, headless), ""},
+  {"no_qkv_bias", 'I', BDPTI_ONE(1, no_qkv_bias), ""},
   {"parent", 't', 0, 65, offsetof(bdpt_model, parent), ""},            /* a digest */
   {"certificate", 't', 0, 200, offsetof(bdpt_model, certificate), ""}, /* a sentence (11.7) */
   {"preprocessing", 't', 0, 100, offsetof(bdpt_model, preprocessing), ""}}; /* kept as it is */
@@ -10146,8 +10324,8 @@ BDPTI_FN void bdpti_key_put(bdpti_text *t, const bdpti_key *k, const bdpt_model 
   int i, written = 0, n = k->each ? m->config.depth : k->n, list = k->each || n > 1; /* brackets */
   const void *at = bdpti_key_at(k, m, 0);
   if (k->kind == 't') bdpti_put_string(t, (const char *)at);
-  if (k->kind == 'w') bdpti_put_string(t, bdpti_key_word(k, *(const int *)at));
-  if (k->kind == 't' || k->kind == 'w') return;
+  if (*k->words) bdpti_put_string(t, bdpti_key_word(k, *(const int *)at));
+  if (k->kind == 't' || *k->words) return;
   if (list) bdpti_put(t, '[');
   for (i = 0; i < n; i++) {
     at = bdpti_key_at(k, m, i);
@@ -10162,7 +10340,7 @@ BDPTI_FN void bdpti_key_put(bdpti_text *t, const bdpti_key *k, const bdpt_model 
 
 typedef struct bdpti_draft { /* too large for a stack */
   bdpt_write_tensor list[BDPT_MAX_SLOTS];
-  const char *key[32], *value[32]; /* the table's 25, and two that say whose they are */
+  const char *key[40], *value[40]; /* the table's 32, and two that say whose they are */
   char text[10240];                /* the values; 64 blocks at their longest fill half of it */
 } bdpti_draft;
 
@@ -10204,6 +10382,8 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, int dtype, unsigned c
   for (i = 0; i < BDPTI_COUNT(bdpti_keys); i++) {
     const bdpti_key *k = &bdpti_keys[i];
     if (k->kind == 't' && !*(const char *)bdpti_key_at(k, m, 0)) continue; /* an empty text */
+    if (strchr("IW", k->kind) && !*(const int *)bdpti_key_at(k, m, 0)) continue; /* as in DeiT */
+    if (strchr("IW", k->kind)) d->value[1] = "2";
     d->key[pairs] = k->key;
     d->value[pairs++] = d->text + t.used;
     bdpti_key_put(&t, k, m);
@@ -10221,9 +10401,9 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, int dtype, unsigned c
  * first tensor that tells a size decides; those that disagree are named later, when shapes are
  * compared. Absurd sizes are capped at a value that the configuration's own limits refuse.
  */
-BDPTI_FN void bdpti_guess(bdpt_model *m, const bdpt_safetensors *file) {
+BDPTI_FN void bdpti_guess(bdpt_model *m, const bdpt_safetensors *file, const bdpt_config *hint) {
   bdpt_config *c = &m->config;
-  int tokens = 0, side = 0, slot, i, *to; /* N, patches along a side */
+  int tokens = 0, patches, side = 0, all, slot, i; /* rows of positions; patches of a side */
   memset(c, 0, sizeof *c);
   for (i = 0; i < BDPT_MAX_DEPTH; i++) c->block[i].attention = BDPT_ATTENTION_REMOVED;
   for (slot = 0; slot < m->slots; slot++) {
@@ -10234,18 +10414,24 @@ BDPTI_FN void bdpti_guess(bdpt_model *m, const bdpt_safetensors *file) {
     if (!t) continue;
     if (slot >= BDPT_SLOTS_FIXED) c->depth = l + 1; /* the last block that has any tensor */
     if (rule->when == '2') c->distilled = 1;
+    if (rule->when == 'e') c->pre_norm = 1;
+    if (rule->when == 'm') c->pool = BDPT_POOL_MEAN;
     if (rule->when == 'a') b->attention = BDPT_ATTENTION_KEPT;
     if (rule->when == 't') b->attention = BDPT_ATTENTION_FITTED;
     if (rule->when == 'f') b->mlp_state = BDPT_MLP_FUSED;
     for (i = 0; t->ndim == (int)strlen(rule->shape) && i < t->ndim; i++) {
-      char letter = rule->shape[i];
-      to = letter == 'D' ? &c->width : letter == 'C' ? &c->channels : letter == 'P' ? &c->patch
-         : letter == 'K' ? &c->classes : letter == 'F' ? &b->mlp : letter == 'N' ? &tokens
-         : letter == 'A' ? &b->head_dim : NULL; /* of all heads, until bdpti_hint divides it */
+      int *const size[8] = {&c->width, &c->channels, &c->patch, &c->classes, &b->mlp, &tokens,
+                            &c->registers, &b->head_dim}; /* of all heads, till bdpti_hint */
+      const char *letters = "DCPKFNRA", *letter = strchr(letters, rule->shape[i]);
+      int *to = letter ? size[letter - letters] : NULL;
       if (to && *to == 0) *to = t->shape[i] < (size_t)1 << 20 ? (int)t->shape[i] : (1 << 20) + 1;
     }
   }
-  while (side < 1 << 10 && (side + 1) * (side + 1) < tokens - c->distilled) side++; /* >>deit: N */
+  c->no_class = hint->no_class;
+  patches = tokens - bdpt_prefix_count(c); /* or all of them, where only patches have a position */
+  while (side < 1 << 10 && (side + 1) * (side + 1) <= patches) side++;
+  for (all = side; all < 1 << 10 && all * all < tokens;) all++;
+  if (side * side != patches && all * all == tokens) side = all;
   c->image = c->patch < 1 << 15 ? side * c->patch : c->patch; /* no overflow */
 }
 
@@ -10290,7 +10476,7 @@ BDPTI_FN void bdpti_meta_value(bdpti_reader *r, bdpt_model *m, const bdpti_key *
     bdpti_format((char *)m + k->at, (size_t)k->n, "%s", s);
     if (strlen(s) < (size_t)k->n) return; /* it was not cut */
     bdpti_bad(r, "%zu bytes in the metadata, at most %d fit", strlen(s), k->n - 1);
-  } else if (k->kind == 'w') {
+  } else if (*k->words) {
     while ((word = bdpti_key_word(k, i)) != NULL && strcmp(word, s) != 0) i++;
     *(int *)bdpti_key_at(k, m, 0) = i;
     if (!word) bdpti_bad(r, "unknown value '%s' in the metadata", bdpti_show(s, shown));
@@ -10303,7 +10489,7 @@ BDPTI_FN void bdpti_meta_value(bdpti_reader *r, bdpt_model *m, const bdpti_key *
     for (; i < want && !r->status; i++) {
       double one = v[n > 1 ? i : 0]; /* one number may stand for all blocks */
       if (k->kind == 'r') *(double *)bdpti_key_at(k, m, i) = one;
-      else if (k->kind == 'i') *(int *)bdpti_key_at(k, m, i) = (int)one;
+      else if (k->kind == 'i' || k->kind == 'I') *(int *)bdpti_key_at(k, m, i) = (int)one;
       else if (one >= m->config.depth) {
         bdpti_bad(r, "the metadata name block %d of %d", (int)one, m->config.depth);
       } else {
@@ -10320,8 +10506,8 @@ BDPTI_FN bdpt_status bdpti_meta_read(bdpti_reader *r, bdpt_model *m) {
   int i;
   if (!text) return BDPT_OK; /* somebody else's file: its shapes must do */
   bdpti_show("boundarydpt", r->shown);
-  if (strcmp(text, "1") != 0) {
-    bdpti_bad(r, "metadata of another version than 1; this is version %s of the library",
+  if (strcmp(text, "1") != 0 && strcmp(text, "2") != 0) {
+    bdpti_bad(r, "metadata of another version than 1 and 2; this is version %s of the library",
               BDPT_VERSION);
   }
   for (i = 0; i < BDPTI_COUNT(bdpti_keys) && !r->status; i++) {
@@ -10345,6 +10531,9 @@ BDPTI_FN bdpt_status bdpti_meta_read(bdpti_reader *r, bdpt_model *m) {
 BDPTI_FN bdpt_status bdpti_hint(bdpti_reader *r, bdpt_config *c, const bdpt_config *h) {
   int l;
   if (h->eps != 0) c->eps = h->eps;
+  if (h->act) c->act = h->act;
+  if (h->pool) c->pool = h->pool;
+  c->no_class |= h->no_class, c->no_qkv_bias |= h->no_qkv_bias, c->headless |= h->headless;
   if (h->std[0] != 0) { /* mean and deviation come together */
     memcpy(c->mean, h->mean, sizeof c->mean);
     memcpy(c->std, h->std, sizeof c->std);
@@ -10385,11 +10574,42 @@ BDPTI_FN void bdpti_list_name(char *list, size_t n, const char *name) {
   bdpti_format(list + used, 80, "%s%s", n ? ", " : " (", n < 3 ? bdpti_show(name, shown) : "...");
 }
 
+/* LayerScale of block l's attention (0) or MLP (1), [D]; NULL where there is none. */
+BDPTI_FN const bdpt_file_tensor *bdpti_layer_scale(const bdpt_safetensors *file, int l, int which) {
+  char name[40];
+  bdpti_format(name, sizeof name, "blocks.%d.ls%d.gamma", l, which + 1);
+  return bdpt_safetensors_find(file, name);
+}
+
+/* x + gamma * (W f + b) is x + (gamma W) f + gamma b: gamma[o] goes into row o of proj or fc2. */
+BDPTI_FN bdpt_status bdpti_fold(bdpti_reader *r, bdpt_model *m, int l, int which) {
+  const bdpt_file_tensor *t = bdpti_layer_scale(r->out, l, which);
+  bdpt_tensor *w = &m->param[BDPT_SLOT(l, which ? BDPT_SLOT_FC2_W : BDPT_SLOT_PROJ_W)];
+  size_t d = (size_t)m->config.width, o, k, in = w->data ? w->count / d : 0;
+  bdpt_real *gamma;
+  bdpt_status s;
+  if (!t) return BDPT_OK;
+  bdpti_show(t->name, r->shown);
+  if (t->count != d || !in) return bdpti_bad(r, "not the factors of a linear of the network");
+  gamma = (bdpt_real *)bdpti_alloc(m->ctx, d * sizeof *gamma);
+  if (!gamma) return m->ctx->status;
+  s = bdpt_safetensors_read(m->ctx, t, gamma, d);
+  for (o = 0; o < d && !s; o++) {
+    for (k = 0; k < in; k++) w->data[o * in + k] *= gamma[o];
+    w[1].data[o] *= gamma[o]; /* the bias stands behind its weight */
+  }
+  bdpti_free(m->ctx, gamma, d * sizeof *gamma);
+  return s;
+}
+
 /* Names in a file are unique, so if as many are known as there are, none is unknown. */
 BDPTI_FN bdpt_status bdpti_tensors_match(bdpti_reader *r, const bdpt_model *m) {
   char missing[400] = "", unknown[400] = ""; /* lists of names; also the two shapes */
   size_t gone = 0, known = 0, extra = 0, i, shape[BDPT_MAX_DIMS]; /* extra: unknown ones found */
   int slot, ndim;
+  for (slot = 0; slot < 2 * m->config.depth; slot++) {
+    known += bdpti_layer_scale(r->out, slot / 2, slot % 2) != NULL;
+  }
   for (slot = 0; slot < m->slots && !r->status; slot++) {
     const bdpt_file_tensor *t = bdpt_safetensors_find(r->out, m->name[slot]);
     bdpti_text a = {missing, sizeof missing - 1, 0}, b = {unknown, sizeof unknown - 1, 0};
@@ -10400,6 +10620,10 @@ BDPTI_FN bdpt_status bdpti_tensors_match(bdpti_reader *r, const bdpt_model *m) {
     }
     known++;
     ndim = bdpti_slot_shape(&m->config, slot, shape);
+    if (slot == BDPT_SLOT_POS && t->ndim == 3 &&
+        t->shape[1] == shape[1] - (size_t)bdpt_prefix_count(&m->config)) {
+      shape[1] = t->shape[1]; /* the other tokens have zeros for positions */
+    }
     if (t->ndim == ndim && memcmp(t->shape, shape, (size_t)ndim * sizeof *shape) == 0) continue;
     bdpti_put_sizes(&a, t->ndim, t->shape);
     bdpti_put_sizes(&b, ndim, shape);
@@ -10412,6 +10636,9 @@ BDPTI_FN bdpt_status bdpti_tensors_match(bdpti_reader *r, const bdpt_model *m) {
     const char *name = r->out->tensor[i].name;
     for (slot = 0; slot < m->slots; slot++) {
       if (bdpti_slot_used(&m->config, slot) && strcmp(m->name[slot], name) == 0) break;
+    }
+    for (ndim = 0; ndim < 2 * m->config.depth; ndim++) {
+      if (bdpti_layer_scale(r->out, ndim / 2, ndim % 2) == &r->out->tensor[i]) slot = 0;
     }
     if (slot == m->slots) bdpti_list_name(unknown, extra++, name);
   }
@@ -10436,7 +10663,7 @@ BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size
   memset(&any, 0, sizeof any);
   any.depth = BDPT_MAX_DEPTH;
   if (!s && (m = bdpti_model_shell(ctx, &any)) == NULL) s = BDPT_E_MEMORY;
-  if (!s) bdpti_guess(m, &file);
+  if (!s) bdpti_guess(m, &file, hint ? hint : &any);
   if (!s) s = bdpti_meta_read(&r, m);
   if (!s) s = bdpti_hint(&r, &m->config, hint ? hint : &any);
   if (!s) s = bdpt_config_resolve(ctx, &m->config); /* and a last look at every number */
@@ -10446,8 +10673,10 @@ BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size
     const bdpt_file_tensor *t = bdpt_safetensors_find(&file, m->name[i]);
     if (!bdpti_slot_used(&m->config, i)) continue;
     s = bdpti_slot_alloc(m, i) ? BDPT_OK : BDPT_E_MEMORY; /* as large as the file's, see above */
-    if (!s) s = bdpt_safetensors_read(ctx, t, m->param[i].data, m->param[i].count);
+    if (!s) s = bdpt_safetensors_read(ctx, t, m->param[i].data + m->param[i].count - t->count,
+                                      t->count); /* positions may begin behind zeros */
   }
+  for (i = 0; !s && i < 2 * m->config.depth; i++) s = bdpti_fold(&r, m, i / 2, i % 2);
   bdpt_safetensors_close(&file);
   if (!s) return m;
   bdpt_model_free(m);

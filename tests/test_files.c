@@ -1251,7 +1251,7 @@ TEST(wrong_models) {
   bdpt_write_tensor add = tensor("blocks.1.attn.extra", BDPT_F32, 1, 3, 0, 0, some, 0);
   const char *meta[5] = {"boundarydpt", "1", NULL, NULL, NULL};
   static const struct { const char *key, *value; bdpt_status want; const char *phrase; } bad[] = {
-    {"boundarydpt", "2", BDPT_E_FORMAT, "'boundarydpt': metadata of another version than 1"},
+    {"boundarydpt", "3", BDPT_E_FORMAT, "'boundarydpt': metadata of another version than 1"},
     {"boundarydpt", "new", BDPT_E_FORMAT, "'boundarydpt': metadata of another version"},
     {"depth", "65", BDPT_E_FORMAT, "'depth': 65 is over the limit of 64"},
     {"depth", "3", BDPT_E_FORMAT, "missing (blocks.2.norm1.weight"},

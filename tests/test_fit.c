@@ -40,7 +40,7 @@ static size_t layer_tokens(bdpt_model *m, int type, int l, const size_t *index, 
   bdpt_load_batch(m->ctx, &m->config, &some, 0, count, images, NULL);
   h = bdpt_patch_embed(t, bdpt_input(t, 4, shape, images, 0), &p[BDPT_SLOT_PATCH_W],
                        &p[BDPT_SLOT_PATCH_B]);
-  h = bdpt_tokens(t, h, &p[BDPT_SLOT_CLS], NULL, &p[BDPT_SLOT_POS]);
+  h = bdpt_tokens(t, h, &p[BDPT_SLOT_CLS], NULL, NULL, &p[BDPT_SLOT_POS]);
   for (k = 0; k < l; k++) h = bdpt_mlp_half(m, t, k, bdpt_attention_half(m, t, k, h, NULL), NULL);
   p += BDPT_SLOT(l, 0);
   u = bdpt_layernorm(t, h, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B], 1e-6);

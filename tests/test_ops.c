@@ -127,7 +127,8 @@ TEST(torch_images_and_tokens) {
   EACH("tokens") {
     const char *const *names = fixture_find(name, "dist") ? four : three;
     if (!load(name, names)) continue;
-    compare(name, bdpt_tokens(tape, in[0], in[1], names == four ? in[3] : NULL, in[2]), names);
+    compare(name, bdpt_tokens(tape, in[0], in[1], names == four ? in[3] : NULL, NULL, in[2]),
+            names);
   }
   CHECK(i >= 4);
 }
@@ -222,7 +223,12 @@ static bdpt_tensor *g_patch(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
 }
 static bdpt_tensor *g_tokens(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
-  return bdpt_tokens(t, x[0], x[1], number ? x[3] : NULL, x[2]);
+  return bdpt_tokens(t, x[0], number < 0 ? NULL : x[1], number > 0 ? x[3] : NULL,
+                     number > 1 ? x[4] : NULL, x[2]);
+}
+static bdpt_tensor *g_pool(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  (void)u; /* behind the first token where there is one that is not in the mean */
+  return bdpt_pool(t, x[0], (size_t)number, number > 0);
 }
 static bdpt_tensor *g_token(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
@@ -423,6 +429,8 @@ TEST(gradients_structured) {
     size_t tokens[4][5] = {{s[0], s[1], s[3], 0}, {1, 1, s[3], 0}, {1, s[1] + 1, s[3], 0},
                            {1, 1, s[3], 0}};
     size_t token[1][5] = {{s[0], s[1], s[3], 0}};
+    size_t registers[5][5] = {{s[0], s[1], s[3], 0}, {1, 1, s[3], 0}, {1, s[1], s[3], 0},
+                              {1, 1, s[3], 0}, {1, 2, s[3], 0}};
     number = (int)s[2];
     parameter = 1 / sqrt((double)s[3]);
     gradient("attention", g_attention, 1, qkv, (uint64_t)(200 + i));
@@ -431,8 +439,17 @@ TEST(gradients_structured) {
     number = 1;
     tokens[2][1] = s[1] + 2;
     gradient("tokens with distillation", g_tokens, 4, tokens, (uint64_t)(220 + i));
+    number = 2;
+    registers[2][1] = s[1] + 4;
+    gradient("tokens with registers", g_tokens, 5, registers, (uint64_t)(225 + i));
+    number = -1;
+    registers[2][1] = s[1];
+    gradient("no class token", g_tokens, 3, registers, (uint64_t)(226 + i));
     number = (int)s[1] - 1;
     gradient("token", g_token, 1, token, (uint64_t)(230 + i));
+    gradient("mean of the last token", g_pool, 1, token, (uint64_t)(232 + i));
+    number = 0;
+    gradient("mean of all tokens", g_pool, 1, token, (uint64_t)(234 + i));
   }
   for (i = 0; i < 5; i++) {
     size_t *s = images[i], p = s[4];
@@ -511,7 +528,8 @@ TEST(shape_errors) {
   expect(bdpt_layernorm(tape, x, v, v, 1e-6), "x[2,5,6] and [4]");
   expect(bdpt_attention(tape, x, 4, 1), "3 x 4 heads");
   expect(bdpt_patch_embed(tape, image, kernel, v), "dividing");
-  expect(bdpt_tokens(tape, x, v, NULL, x), "one more token");
+  expect(bdpt_tokens(tape, x, v, NULL, NULL, x), "each token needs one position");
+  expect(bdpt_pool(tape, x, 5, 0), "pool: x[2,5,6] has no token 5");
   expect(bdpt_token(tape, x, 5), "no token 5");
   expect(bdpt_add(tape, x, w), "differ");
   expect(bdpt_mix(tape, x, w, v), "differ");

@@ -438,9 +438,9 @@ TEST(the_embedding_before_the_first_norm) {
   bdpt_load_batch(&ctx, &m->config, &held, 0, 4, images, NULL);
   x = bdpt_input(t, 4, shape, images, 0);
   y = bdpt_patch_embed(t, x, &small->param[BDPT_SLOT_PATCH_W], &small->param[BDPT_SLOT_PATCH_B]);
-  y = bdpt_tokens(t, y, &small->param[BDPT_SLOT_CLS], NULL, &small->param[BDPT_SLOT_POS]);
+  y = bdpt_tokens(t, y, &small->param[BDPT_SLOT_CLS], NULL, NULL, &small->param[BDPT_SLOT_POS]);
   x = bdpt_patch_embed(t, x, &m->param[BDPT_SLOT_PATCH_W], &m->param[BDPT_SLOT_PATCH_B]);
-  x = bdpt_tokens(t, x, &m->param[BDPT_SLOT_CLS], NULL, &m->param[BDPT_SLOT_POS]);
+  x = bdpt_tokens(t, x, &m->param[BDPT_SLOT_CLS], NULL, NULL, &m->param[BDPT_SLOT_POS]);
   CHECK(y && y->count == 4 * 5 * 11);
   for (i = 0; y && i < x->count; i++) {
     if (!keep[i % 16]) continue;

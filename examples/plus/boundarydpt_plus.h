@@ -133,16 +133,16 @@ BDPT_API bdpt_tensor *bdpt_tail(bdpt_tape *t, bdpt_tensor *x, size_t first) {
 
 BDPT_API bdpt_tensor *bdpt_features(bdpt_model *m, bdpt_tape *t, bdpt_tensor *images,
                                     const bdpt_forward_options *options) {
-  const size_t side = (size_t)(m->config.image / m->config.patch);
-  const size_t fixed = (size_t)(1 + m->config.distilled); /* class and distillation token */
-  bdpt_tensor *x = bdpt_trunk(m, t, images, options);
-  if (x && x->shape[1] != side * side + fixed) {
+  const size_t tokens = (size_t)bdpt_token_count(&m->config);
+  bdpt_tensor *x = bdpt_trunk(m, t, images, options), *p = m->param;
+  if (x && x->shape[1] != tokens) {
     bdpt_fail(m->ctx, BDPT_E_STATE, "features: the blocks have left %zu of %zu tokens, and a patch "
-              "without a token of its own has no features", x->shape[1], side * side + fixed);
+              "without a token of its own has no features", x->shape[1], tokens);
     return NULL;
   }
-  return bdpt_layernorm(t, bdpt_tail(t, x, fixed), &m->param[BDPT_SLOT_NORM_W],
-                        &m->param[BDPT_SLOT_NORM_B], m->config.eps);
+  x = bdpt_tail(t, x, (size_t)bdpt_prefix_count(&m->config));
+  if (m->config.pool == BDPT_POOL_MEAN) return x; /* that norm follows the pooling */
+  return bdpt_layernorm(t, x, &p[BDPT_SLOT_NORM_W], &p[BDPT_SLOT_NORM_B], m->config.eps);
 }
 
 /* 3.2  Bilinear resizing of a grid                                                     >>upsample

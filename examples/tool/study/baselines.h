@@ -81,7 +81,7 @@ static bdpt_status baseline_batch(bdpt_model *m, bdpt_tape *t, const bdpt_real *
   bdpt_tape_reset(t);
   y = bdpt_input(t, 4, shape, images, 0);
   y = bdpt_patch_embed(t, y, &p[BDPT_SLOT_PATCH_W], &p[BDPT_SLOT_PATCH_B]);
-  y = bdpt_tokens(t, y, &p[BDPT_SLOT_CLS], m->config.distilled ? &p[BDPT_SLOT_DIST] : NULL,
+  y = bdpt_tokens(t, y, &p[BDPT_SLOT_CLS], m->config.distilled ? &p[BDPT_SLOT_DIST] : NULL, NULL,
                   &p[BDPT_SLOT_POS]);
   if (!y) return m->ctx->status;
   memcpy(x, y->data, y->count * sizeof *x);
