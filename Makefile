@@ -27,8 +27,8 @@ ifeq ($(filter -j% --jobs%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc 2> /dev/null || echo 2)
 endif
 
-.PHONY: all run reproduce test bench report book lint sanitize matrix fuzz coverage data install \
-        help clean
+.PHONY: all run reproduce test bench report page page-if-possible book lint sanitize matrix fuzz \
+        coverage data install help clean
 .DELETE_ON_ERROR:
 
 all: $(TOOL) $(LESSONS)
@@ -59,9 +59,9 @@ reproduce: $(TOOL)
 	@$(TOOL) reproduce $(if $(DATA),--data $(DATA)) $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 # Runs every test program; the last line counts all checks. A program that dies counts as failed.
-test: $(FLOATS) $(DOUBLES) $(TOOL) $(LESSONS)
+test: $(FLOATS) $(DOUBLES) $(TOOL) $(LESSONS) page-if-possible
 	@sh tests/run_tests $(FLOATS) $(DOUBLES) tests/test_cli.sh tests/test_examples.sh \
-	  tests/test_book.sh tests/test_reproduce.sh
+	  tests/test_book.sh tests/test_reproduce.sh tests/test_page.sh
 
 # Speed and memory against OpenBLAS, PyTorch and ONNX Runtime where they are installed. A second
 # program shows what flags are worth; a compiler without -march=native does without it.
@@ -78,6 +78,28 @@ RECORD ?= $(firstword $(wildcard build/reproduce/reproduce.jsonl build/run/run.j
             data/reproduce.jsonl) build/run/run.jsonl)
 report: $(TOOL)
 	$(TOOL) report $(RECORD) build/report.html
+
+# The page: the header in the browser, one file (examples/tool/page/README.md). It needs a clang for
+# WebAssembly, and says what to install where there is none. CLANG names another one.
+CLANG ?= clang
+PAGE  := examples/tool/page
+WASM   = $(CLANG) --target=wasm32-wasi -std=c99 $(WARN) -O3 -mexec-model=reactor \
+           -Wl,--strip-all -Wl,--stack-first -Wl,-z,stack-size=1048576
+PICTURES := $(addprefix examples/tool/pictures/,generate.h images.h)
+build/page:
+	@mkdir -p build/page/images
+build/page/simd.wasm build/page/scalar.wasm: $(PAGE)/glue.c $(PICTURES) boundarydpt.h | build/page
+	@sh $(PAGE)/toolchain $(CLANG)
+	$(WASM) $(if $(findstring simd,$@),-msimd128) $< -o $@
+build/page/bundle: $(PAGE)/bundle.c $(PICTURES) boundarydpt.h | build/page
+	$(CC) $(FLAGS) $< -o $@ -lm
+INSIDE := $(addprefix build/page/,simd.wasm scalar.wasm) data/dense.safetensors \
+            data/reproduce.jsonl tests/page_answers.txt
+build/page.html: build/page/bundle $(INSIDE) $(wildcard $(PAGE)/*.html $(PAGE)/*.css $(PAGE)/*.js)
+	build/page/bundle $@ $(PAGE) $(INSIDE) build/page/images
+page: build/page.html
+page-if-possible:
+	@if sh $(PAGE)/toolchain $(CLANG) 2> /dev/null; then $(MAKE) --no-print-directory page; fi
 
 build/weave: examples/weave.c $(wildcard examples/weave/*.h) | build
 	$(CC) $(FLAGS) $< -o $@
@@ -126,6 +148,7 @@ help:
 	@echo "make test       every test; the last line is 'N passed, N failed'"
 	@echo "make bench      speed and memory, against what is installed; ARGS=--help explains"
 	@echo "make report     draws build/report.html again, from RECORD=file or what there is"
+	@echo "make page       a vision transformer to take apart in the browser: build/page.html"
 	@echo "make book       the header as a book, build/boundarydpt.html; a C compiler is enough"
 	@echo "make lint       size, prose, widths, tags and forbidden calls of the header"
 	@echo "make matrix     the header in C99 to C++20, gcc and clang, float and double, no warnings"
