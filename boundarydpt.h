@@ -94,8 +94,9 @@
 /* =================================================================================================
  * 1  READING GUIDE                                                                         >>guide
  * =================================================================================================
- * Ten minutes: this page, >>prune, >>method. An evening: chapters 5 to 11 in that order.
- * The kernels of chapter 15 can be taken on trust: each has a naive twin in tests/test_kernels.c.
+ * Where does one begin, and what do the letters mean? Ten minutes: this page, >>prune, >>method. An
+ * evening: chapters 5 to 11. The kernels of chapter 15 can be taken on trust: each has a naive twin
+ * in tests/test_kernels.c.
  *
  * Letters mean the same thing everywhere, in code, comments, error messages and tests:
  *
@@ -112,6 +113,8 @@
  * =================================================================================================
  * 2  CONTRACT                                                                           >>contract
  * =================================================================================================
+ * What can a caller rely on, whatever happens?
+ *
  * Errors    Nothing exits, aborts or prints. A fallible call returns a bdpt_status or NULL, and the
  *           first error stays in the context as one sentence. A tape operation that gets NULL
  *           returns NULL, so a graph is checked once, at its end.
@@ -175,6 +178,8 @@ typedef BDPT_REAL bdpt_real;
 /* =================================================================================================
  * 3  THE INTERFACE, IN THE ORDER OF AN OBJECT'S LIFE                                         >>api
  * =================================================================================================
+ * Which calls are there, and who owns what they return?
+ *
  * 3.1  Status, errors, the context
  */
 
@@ -1212,9 +1217,9 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
 /* =================================================================================================
  * 4  MEMORY, ERRORS AND RANDOM NUMBERS                                                    >>memory
  * =================================================================================================
- * The library asks one allocator for memory and tells it the size again when it gives the memory
- * back. Nothing here exits or prints. What goes wrong is written once, as a sentence, into the
- * context; the first sentence stays, because the first error is the cause of the later ones.
+ * How does a library fail without exiting, printing or leaking? It asks one allocator for memory
+ * and tells it the size again when it gives the memory back. What goes wrong is written once, as a
+ * sentence, into the context; the first stays, being the cause of the later ones.
  *
  * Sizes come from shapes, and shapes come from files and callers, so every product and sum of sizes
  * is checked. These two functions do that: 1 when the result fits, 0 when it does not.
@@ -1253,7 +1258,7 @@ BDPTI_FN void bdpti_put_size(bdpti_text *t, size_t v) {
   bdpti_put(t, (char)('0' + (int)(v % 10)));
 }
 
-/* %g: six significant digits, in plain notation from 1e-4 to 1e9 and with an exponent outside. */
+/* Writes %g: six significant digits, plain from 1e-4 to 1e9 and with an exponent outside. */
 BDPTI_FN void bdpti_put_real(bdpti_text *t, double v) {
   int exponent, point, i, last; /* of ten; last: the last digit not zero */
   long scaled;                  /* the six digits as one integer */
@@ -1421,7 +1426,7 @@ BDPTI_FN void *bdpti_arena_take(bdpti_arena *a, size_t bytes) {
   return (unsigned char *)c + c->used - rounded;
 }
 
-/* Forgets what was taken since the mark; `keep` 0: gives all chunks since back to the allocator. */
+/* Forgets what was taken since the mark; with keep = 0 its chunks go back to the allocator. */
 BDPTI_FN void bdpti_arena_rewind(bdpti_arena *a, bdpti_mark m, int keep) {
   keep = keep && a->first != m.chunk && a->first->next == m.chunk; /* just one: it is emptied */
   while (a->first != m.chunk && !keep) {
@@ -1475,19 +1480,19 @@ BDPT_API void bdpt_rng_seed(bdpt_rng *r, uint64_t seed, uint64_t stream) {
 
 BDPTI_FN uint64_t bdpti_next(bdpt_rng *r) { return bdpti_mix64(r->state += BDPTI_GOLDEN); }
 
-/* Uniform in [0, 1): the top 53 bits, exactly representable. */
+/* Draws uniformly from [0, 1): the top 53 bits, which a double holds exactly. */
 BDPT_API double bdpt_uniform(bdpt_rng *r) {
   return (double)(bdpti_next(r) >> 11) * (1.0 / 9007199254740992.0); /* times 2^-53 */
 }
 
-/* Normal by Box and Muller; the second value is not kept, so that a draw has no memory. */
+/* Draws a normal number (Box and Muller). The second one is not kept, so a draw has no memory. */
 BDPT_API double bdpt_normal(bdpt_rng *r) {
   double u = bdpti_uniform(r), v = bdpti_uniform(r);             /* radius and angle */
   return sqrt(-2.0 * log(1.0 - u)) * cos(6.283185307179586 * v); /* 1 - u is never 0 */
 }
 
-/* An integer in [0, n) without modulo bias: draws beyond the last whole multiple of n are thrown
- * away. n = 0 gives 0. */
+/* Draws an integer from [0, n) without bias: what lies beyond the last whole multiple of n is
+ * thrown away. n = 0 gives 0. */
 BDPTI_FN size_t bdpti_below(bdpt_rng *r, size_t n) {
   uint64_t limit, v;
   if (n < 2) return 0;                           /* one answer: nothing is drawn */
@@ -1496,7 +1501,7 @@ BDPTI_FN size_t bdpti_below(bdpt_rng *r, size_t n) {
   return (size_t)(v % (uint64_t)n);
 }
 
-/* Gamma by Marsaglia and Tsang 2000; a shape under 1 is raised by 1 and corrected by u^(1/a). */
+/* Draws from Gamma (Marsaglia and Tsang 2000); a shape under 1 is raised by 1 and corrected. */
 BDPTI_FN double bdpti_gamma(bdpt_rng *r, double shape) {
   double boost = shape < 1.0 ? pow(1.0 - bdpti_uniform(r), 1.0 / shape) : 1.0, d, x, v;
   d = (shape < 1.0 ? shape + 1.0 : shape) - 1.0 / 3.0; /* their d = a - 1/3 */
@@ -1509,7 +1514,7 @@ BDPTI_FN double bdpti_gamma(bdpt_rng *r, double shape) {
   }
 }
 
-/* Beta(a, b) from two gamma draws. Mixup and cutmix draw their lambda from Beta(alpha, alpha). */
+/* Draws from Beta(a, b) by two gamma draws; mixup and cutmix take lambda from there. */
 BDPTI_FN double bdpti_beta(bdpt_rng *r, double a, double b) {
   double x = bdpti_gamma(r, a), y = bdpti_gamma(r, b);
   return x + y > 0 ? x / (x + y) : 0.5; /* both underflowed: the middle */
@@ -1572,11 +1577,11 @@ BDPT_API const char *bdpt_isa_name(const bdpt_context *ctx) { return bdpti_isa_l
 /* =================================================================================================
  * 5  TENSORS AND THE TAPE                                                                   >>tape
  * =================================================================================================
- * Reverse-mode differentiation in one paragraph. Running a network is running a list of operations;
- * each takes tensors and makes one. If the list is kept, the chain rule can be applied backwards:
- * start with dL/dL = 1 at the loss, visit the operations from last to first, and let each one turn
- * the gradient of its output into gradients of its inputs, adding where a tensor was used twice.
- * When the walk ends, every parameter holds dL/dparameter. The list is the tape.
+ * How does a program find the derivative of a loss by every weight? A network is a list of
+ * operations; each takes tensors and makes one. If the list is kept, the chain rule can be applied
+ * backwards: start with dL/dL = 1 at the loss, visit the operations from last to first, and let
+ * each turn the gradient of its output into gradients of its inputs, adding where a tensor was used
+ * twice. When the walk ends, every parameter holds dL/dparameter. The list is the tape.
  *
  * Three numbers show it: with a = 2, b = 3, c = a * b = 6, L = c + a = 8 the walk visits the sum
  * first (dc = 1, da = 1), then the product (da += b * dc = 4, db = a * dc = 2).
@@ -1587,7 +1592,7 @@ BDPT_API const char *bdpt_isa_name(const bdpt_context *ctx) { return bdpti_isa_l
  * recursion is needed. All of it lives in the tape's arena and is forgotten by one reset per step.
  */
 typedef struct bdpti_node {
-  bdpt_tensor out;           /* first, so that a tensor's address is its node's */
+  bdpt_tensor out;           /* must be first: its address is the node's */
   int op;                    /* bdpti_op */
   bdpt_tensor *in[BDPT_MAX_INPUTS]; /* NULL where the operation has fewer inputs */
   bdpt_real *saved[2];       /* what the backward pass needs besides inputs and output */
@@ -1599,9 +1604,8 @@ typedef struct bdpti_node {
 
 /* Gradients of intermediate tensors are short-lived: written by the consumers, read once by the
  * producer, then useless. Their buffers are therefore counted and recycled while the walk goes on,
- * which keeps the gradient memory of a network near that of its widest block. The count also lets a
- * sum hand one buffer to both of its inputs; whoever wants to add to a shared buffer copies it
- * first. The header sits one cache line before the numbers. */
+ * which keeps the gradient memory of a network near that of its widest block. The count also allows
+ * copy-on-write: a sum hands one buffer to both inputs; whoever adds to a shared one copies it. */
 typedef struct bdpti_buffer {
   struct bdpti_buffer *next; /* among the spare ones */
   size_t count;              /* numbers, not bytes */
@@ -1649,7 +1653,7 @@ BDPT_API void bdpt_tape_free(bdpt_tape *t) {
 BDPT_API size_t bdpt_tape_bytes(const bdpt_tape *t) { return t->most; }
 BDPT_API bdpt_context *bdpt_tape_context(const bdpt_tape *t) { return t->ctx; }
 
-/* Memory of the step, behind `head` bytes: room for count things of a size. */
+/* Takes memory that lives as long as the step: `head` bytes and room for count things of a size. */
 BDPTI_FN void *bdpti_take(bdpt_tape *t, size_t head, size_t count, size_t size) {
   size_t bytes;
   void *p;
@@ -1683,7 +1687,7 @@ BDPTI_FN int bdpti_same_shape(const bdpt_tensor *a, const bdpt_tensor *b) {
   return a->ndim == b->ndim && !memcmp(a->shape, b->shape, (size_t)a->ndim * sizeof a->shape[0]);
 }
 
-/* Rows and width of a tensor seen as a matrix: the last axis against all others. */
+/* Sees a tensor as a matrix: its last axis is the width, all others make the rows. */
 BDPTI_FN size_t bdpti_last_axis(const bdpt_tensor *x) { return x->shape[x->ndim - 1]; }
 BDPTI_FN size_t bdpti_rows(const bdpt_tensor *x) {
   size_t rows = 1; /* of one axis only: one row */
@@ -1692,7 +1696,7 @@ BDPTI_FN size_t bdpti_rows(const bdpt_tensor *x) {
   return rows;
 }
 
-/* Fills a tensor's shape; 0 when the product overflows or an axis count is impossible. */
+/* Fills a tensor's shape; returns 0 if the product overflows or an axis count is impossible. */
 BDPTI_FN int bdpti_set_shape(bdpt_tensor *x, int ndim, const size_t *shape) {
   int i;
   size_t bytes;
@@ -1736,7 +1740,7 @@ BDPTI_FN bdpti_node *bdpti_record(bdpt_tape *t, int op, int ndim, const size_t *
   return n;
 }
 
-/* The common case: an output of the first input's shape. */
+/* Records the common case: an output of the first input's shape. */
 BDPTI_FN bdpti_node *bdpti_record_like(bdpt_tape *t, int op, bdpt_tensor *a, bdpt_tensor *b,
                                        bdpt_tensor *c) {
   return a ? bdpti_record(t, op, a->ndim, a->shape, a, b, c, NULL) : NULL;
@@ -1757,7 +1761,7 @@ BDPTI_FN bdpti_node *bdpti_save(bdpt_tape *t, bdpti_node *n, size_t first, size_
   return n->saved[0] && n->saved[1] ? n : NULL; /* no memory: the operation fails */
 }
 
-/* Images[B,C,S,S] as a tensor that owns nothing: they must stay there until the tape is reset. */
+/* Makes images[B,C,S,S] a tensor that owns nothing: they must stay until the tape is reset. */
 BDPTI_FN bdpt_tensor *bdpti_lend(bdpt_tape *t, const size_t *shape, const bdpt_real *images) {
   bdpt_tensor *x = (bdpt_tensor *)bdpti_take(t, 0, 1, sizeof *x);
   if (!x) return NULL;
@@ -1781,8 +1785,8 @@ BDPT_API bdpt_tensor *bdpt_input(bdpt_tape *t, int ndim, const size_t *shape,
 /* 5.3  Gradient buffers
  *
  * A tensor gets a buffer when the first of its users has a gradient for it, and gives it back when
- * its own operation has read it. The first user writes and the others add, so a buffer is zeroed
- * only for those who cannot write. Blocks of a network are alike: spare buffers must fit exactly.
+ * its own operation has read it. The first user writes and the others add; only for an operation
+ * that can do nothing but add is it zeroed. Spare buffers must fit exactly, as blocks are alike.
  */
 BDPTI_FN bdpti_buffer *bdpti_buffer_of(const bdpt_real *grad) {
   return (bdpti_buffer *)(uintptr_t)((const unsigned char *)grad - BDPTI_ALIGN); /* the header */
@@ -1823,20 +1827,20 @@ BDPTI_FN bdpti_target bdpti_grad(bdpt_tape *t, bdpt_tensor *x) {
   return fresh;
 }
 
-/* The same for operations that add in any case: a fresh gradient is zeroed first. */
+/* Does the same for operations that can only add: a fresh gradient is zeroed first. */
 BDPTI_FN bdpt_real *bdpti_grad_sum(bdpt_tape *t, bdpt_tensor *x) {
   bdpti_target dx = bdpti_grad(t, x);
   if (dx.to && !dx.add) memset(dx.to, 0, x->count * sizeof *dx.to);
   return dx.to;
 }
 
-/* dx += factor g: the backward pass of everything that is linear in x. */
+/* Adds factor g to dx, the backward pass of everything that is linear in x. */
 BDPTI_FN void bdpti_grad_axpy(bdpt_tape *t, bdpt_tensor *x, bdpt_real factor, const bdpt_real *g) {
   bdpti_target dx = bdpti_grad(t, x);
   if (dx.to) bdpti_axpby(t->ctx, x->count, factor, g, 1, dx.add ? dx.to : NULL, dx.to);
 }
 
-/* dx += g for a buffer g, without copying when x has no gradient yet: it takes a share. */
+/* Adds the buffer g to dx. If x has no gradient yet, it shares g and nothing is copied. */
 BDPTI_FN void bdpti_grad_pass(bdpt_tape *t, bdpt_tensor *x, bdpt_real *g) {
   if (!x->wants_grad || !x->on_tape || x->grad) { /* this needs a sum of its own, or nothing */
     bdpti_grad_axpy(t, x, 1, g);
@@ -1933,7 +1937,7 @@ BDPTI_FN double bdpti_check_run(bdpti_check *c, int back) {
   return sum;
 }
 
-/* The error of one input. Its analytic gradient is copied, because the next run resets the tape. */
+/* Returns the error of one input, whose gradient is copied since the next run resets the tape. */
 BDPTI_FN double bdpti_check_input(bdpti_check *c, int which) {
   bdpt_context *ctx = c->tape->ctx;
   bdpt_tensor *x = c->inputs[which];
@@ -1982,14 +1986,14 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
 /* =================================================================================================
  * 6  OPERATIONS                                                                             >>ops
  * =================================================================================================
- * Each operation of the tape is written the same way: what it computes, its forward function that
- * checks shapes and records a node, and right behind it the backward function that undoes it. The
- * arithmetic is in chapter 15; here is the calculus. One table names them all; the operation codes
- * and the dispatch of the backward pass come from it.
+ * What must an operation know to run forwards and backwards? Each is written the same way: what it
+ * computes, its forward function that checks shapes and records a node, and right behind it the
+ * backward function that undoes it. The fast arithmetic is in chapter 15; here is the calculus. One
+ * table names them all and makes the codes and the dispatch.
  *
  * Two rules give every backward pass. If y = f(x) then dx = J^T dy, where J holds the derivatives
  * of all outputs by all inputs; J is never built, only its product with dy. And what was used twice
- * gets the sum of two gradients, which is why every function below adds to what is there (5.3).
+ * gets the sum of two gradients, so every backward function adds to what earlier users left (5.3).
  */
 #define BDPTI_OPS(X) \
   X(input) X(linear) X(mlp) X(layernorm) X(activate) X(softmax) X(attention) X(patch_embed) \
@@ -2181,9 +2185,9 @@ BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost);
  *   check     tests/test_ops.c torch_linear_norm_gelu_softmax; gradients_dense, by differences
  *
  * Every branch of a transformer ends in a linear whose result is added to the residual stream r.
- * The sum costs nothing where the product is stored anyway; as an operation of its own it would
- * read two arrays and write a third. The patch embedding (6.8) is a linear of rows made from an
- * image, and an MLP (6.3) is two linears, so all of them share the products below.
+ * Adding r while the product is stored costs nothing; a sum of its own would read two arrays and
+ * write a third. The patch embedding (6.8) is a linear of rows made from an image, and an MLP (6.3)
+ * is two linears, so all of them share the products below.
  */
 
 /* Linear in plain numbers, size = {R, I, O}. The plain forms of this chapter are for reading, and
@@ -2237,7 +2241,7 @@ BDPTI_FN bdpt_tensor *bdpti_affine_run(bdpt_tape *t, bdpti_node *n, const bdpt_r
   return bdpti_matmul(t->ctx, &g) == BDPT_OK ? &n->out : NULL;
 }
 
-/* 1 if W and b make a linear of x; says why not. */
+/* Returns 1 if W and b fit x as a linear; else records the error and returns 0. */
 BDPTI_FN int bdpti_linear_fits(bdpt_tape *t, const char *op, const bdpt_tensor *x,
                                const bdpt_tensor *w, const bdpt_tensor *b, size_t in) {
   if (w->ndim == 2 && w->count > 0 && in == w->shape[1] && b->ndim == 1 &&
@@ -2271,7 +2275,7 @@ BDPT_API bdpt_tensor *bdpt_linear(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *w, 
   return bdpt_linear_add(t, x, w, b, NULL);
 }
 
-/* From dy[R,O]: dx[R,I], unless it is nowhere wanted, dW and db. */
+/* Makes dW, db and, if something wants it, dx[R,I] from dy[R,O]. */
 BDPTI_FN void bdpti_affine_back(bdpt_tape *t, bdpt_tensor *w, bdpt_tensor *b, size_t rows,
                                 const bdpt_real *dy, const bdpt_real *x, bdpti_target dx) {
   size_t out = w->shape[0], in = w->count / out; /* O, I */
@@ -2321,13 +2325,12 @@ BDPTI_FN bdpti_norm_args bdpti_norm_args_of(const bdpti_node *n, bdpt_real *mean
  *   source    timm Block and Mlp; the same numbers as a norm, two linears, f and a sum
  *   check     tests/test_ops.c mlp, against those operations, and by differences
  *
- * Half a block in one operation, for the sake of memory. F is four times D; apart, the operations
- * would keep v, z and s and pass over z and s twice. Here GELU is applied where z is stored. Its
- * result is needed again for dW2, and making it beside gelu'(z), which shares the exponential,
- * costs less than reading it from memory; so neither s nor v is kept, and their buffers serve one
- * block after another. A RECOMPUTE tape does not keep z either: a fifth product in a backward
- * pass of four, for a third of a block's memory. Other activations than DeiT's pass over z once
- * more by themselves.
+ * Half a block is one operation, to save memory. F is four times D, and five operations would keep
+ * v, z and s and pass over z and s twice. Here GELU is applied where z is stored. The backward pass
+ * needs s again for dW2; it makes s beside gelu'(z), which shares the exponential, for less than
+ * reading it would cost. So neither s nor v is kept, and their buffers serve one block after
+ * another. A RECOMPUTE tape does not keep z either: it pays one more product for a third of a
+ * block's memory. Other activations than DeiT's pass over z once more.
  *
  * The hidden part, for both directions: v = LN(x), z = W1 v + b1, s = f(z) where it is wanted.
  */
@@ -2439,7 +2442,7 @@ BDPTI_FN void bdpti_mlp_back(bdpt_tape *t, bdpti_node *n) {
  *   check     tests/test_ops.c torch_linear_norm_gelu_softmax; gradients_dense
  */
 
-/* One row in plain numbers; returns rstd. */
+/* Norms one row in plain numbers; returns rstd. */
 BDPTI_FN double bdpti_layernorm_plain(size_t d, const double *x, const double *gamma,
                                       const double *beta, double eps, double *xh, double *y) {
   double mean = 0, var = 0, rstd;
@@ -2520,7 +2523,7 @@ BDPTI_FN double bdpti_gelu_slope_plain(double z) {
   return 0.5 * erfc(z * -0.70710678118654752440) + z * exp(-0.5 * z * z) * 0.39894228040143267794;
 }
 
-/* The two constants of a gate; p = 0 says ReLU to the kernel. */
+/* Sets the two constants of a gate; p = 0 tells the kernel that it is ReLU. */
 BDPTI_FN void bdpti_gate_constants(bdpt_act act, double *p, double *q) {
   *p = act == BDPT_GELU_TANH ? 1.5957691216057308 : act == BDPT_QUICK_GELU ? 1.702 : 0;
   *q = act == BDPT_GELU_TANH ? 0.044715 * *p : 0;
@@ -2553,7 +2556,7 @@ BDPT_API bdpt_tensor *bdpt_gelu(bdpt_tape *t, bdpt_tensor *x) {
  * With the maximum subtracted nothing overflows and the sum is at least 1.
  */
 
-/* One row in plain numbers; returns its log-sum-exp. */
+/* Makes the softmax of one row in plain numbers; returns its log-sum-exp. */
 BDPTI_FN double bdpti_softmax_plain(size_t n, const double *x, double *y) {
   double top = x[0], sum = 0;
   size_t j;
@@ -3226,11 +3229,11 @@ static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
 /* =================================================================================================
  * 7  THE VISION TRANSFORMER                                                                 >>deit
  * =================================================================================================
- * A transformer reads a set of vectors, called tokens. To read an image, cut it into P x P patches
- * and map each patch to a vector of width D: 196 tokens for 224 x 224 pixels and P = 16. One token
- * more, the class token, is learned; it has no patch of its own and collects what the answer needs.
- * A distilled model has a second such token, whose head listens to a teacher. A learned position is
- * added to every token, because attention by itself cannot tell where a token came from.
+ * How does a network read an image as a set of vectors? It cuts the image into P x P patches and
+ * maps each to a vector of width D, a token: 196 tokens for 224 x 224 pixels and P = 16. One token
+ * more, the class token, is learned; it has no patch and collects what the answer needs. A
+ * distilled model has a second one, whose head learns from another, trained network, its teacher. A
+ * learned position is added to every token, because attention cannot tell where a token came from.
  *
  * The N tokens then pass through L blocks. A block never replaces a token; it adds to it, twice:
  *
@@ -3262,9 +3265,9 @@ static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
 
 /* 7.1  Configurations
  *
- * A zero in a configuration asks for the default, so a caller names only what differs. A table says
- * of each integer how messages call it, where it lies in its struct, what it may be, and what 0
- * stands for. The limits keep every product of two sizes far inside 64 bits.
+ * A zero in a configuration asks for the default, so a caller names only what differs. A table
+ * lists the integers: their names for messages, places, bounds, and what 0 stands for (patch: 16).
+ * The limits keep every product of two sizes far inside 64 bits.
  */
 BDPT_API bdpt_status bdpt_config_named(bdpt_context *ctx, const char *name, bdpt_config *out) {
   static const char *const sizes[4] = {"tiny", "small", "base", "base"}; /* by i / 2 */
@@ -3422,7 +3425,7 @@ BDPTI_FN const bdpti_rule *bdpti_slot_rule(int slot) {
   return &block[(slot - BDPT_SLOTS_FIXED) % BDPT_SLOTS_BLOCK]; /* the same for every block */
 }
 
-/* The block of a slot; for the fixed slots the first, which their rules do not look at. */
+/* Returns the block of a slot; for fixed slots the first, which their rules do not look at. */
 BDPTI_FN const bdpt_block *bdpti_slot_block(const bdpt_config *c, int slot) {
   return &c->block[slot < BDPT_SLOTS_FIXED ? 0 : (slot - BDPT_SLOTS_FIXED) / BDPT_SLOTS_BLOCK];
 }
@@ -3488,7 +3491,7 @@ BDPT_API int bdpt_model_active(const bdpt_model *m, int slot) {
   return slot >= 0 && slot < m->slots && bdpti_slot_used(&m->config, slot);
 }
 
-/* timm: biases and norms have one axis; tokens and positions are named in no_weight_decay. */
+/* Follows timm: biases and norms have one axis; its no_weight_decay names tokens and positions. */
 BDPT_API int bdpt_model_decays(const bdpt_model *m, int slot) {
   return m->param[slot].ndim > 1 && slot > BDPT_SLOT_POS;
 }
@@ -3566,7 +3569,7 @@ BDPTI_FN void bdpti_model_bind(bdpt_model *m) {
   }
 }
 
-/* A model with names and slots but no parameter memory. */
+/* Makes a model with names and slots but without memory for parameters. */
 BDPTI_FN bdpt_model *bdpti_model_shell(bdpt_context *ctx, const bdpt_config *config) {
   bdpt_model *m = (bdpt_model *)bdpti_alloc(ctx, sizeof *m);
   int i;
@@ -3716,7 +3719,7 @@ BDPT_API void bdpt_model_zero_grad(bdpt_model *m) {
   memset(m->importance_data[1], 0, sizeof m->importance_data[1]); /* [1]: gradients */
 }
 
-/* Eight bytes at a time through the mixer of chapter 4, each tensor opened by its slot and size. */
+/* Sends eight bytes at a time through chapter 4's mixer; slot and size come before each tensor. */
 BDPT_API void bdpt_model_hash(const bdpt_model *m, char out[17]) {
   uint64_t h = 0, word; /* the digest so far; eight bytes */
   int i;
@@ -3752,7 +3755,7 @@ BDPTI_FN double bdpti_cubic(double t, double a) {
   return t < 2 ? ((a * t - 5 * a) * t + 8 * a) * t - 4 * a : 0; /* the next two, and none beyond */
 }
 
-/* r[out][in], zero on entry: the weights of one axis, each row divided by its sum. */
+/* Fills r[out][in], zero on entry, with the weights of one axis; each row sums to one. */
 BDPTI_FN void bdpti_resize_matrix(int form, int in, int out, double *r) {
   double scale = (double)in / (double)out, a = form == BDPT_POS_DEIT ? -0.75 : -0.5;
   double stretch = form == BDPT_POS_TIMM && scale > 1 ? scale : 1; /* antialiased when shrinking */
@@ -3814,9 +3817,9 @@ BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int image) {
 
 /* 7.5  The forward pass                                                                >>forward
  *
- * One function per half of a block; both read what is left of it from the configuration. A whole
- * MLP half that nothing looks into is one operation (6.3), and so is the end of any other branch,
- * the product with its sum (6.2), unless drop path stands between them.
+ * One function for each half of a block reads from the configuration what is left of it. An MLP
+ * half is one operation (6.3) if nobody needs its inner values. Elsewhere the last product and the
+ * sum with the stream are one (6.2), unless drop path stands between them.
  *
  *   math      u = LN1(x);  b = MHSA(u), or what a removed layer leaves:  u, nothing, or x
  *             x1 = x + DropPath(b)
@@ -3857,7 +3860,7 @@ BDPTI_FN double bdpti_path_rate(const bdpt_model *m, int l, const bdpt_forward_o
                              : o->drop_path;
 }
 
-/* The end of a branch: x + DropPath(W f + b). */
+/* Ends a branch: x + DropPath(W f + b). */
 BDPTI_FN bdpt_tensor *bdpti_onto(bdpt_model *m, bdpt_tape *t, int slot, bdpt_tensor *f,
                                  bdpt_tensor *x, double rate) {
   if (rate == 0) return bdpt_linear_add(t, f, &m->param[slot], &m->param[slot + 1], x);
@@ -3974,13 +3977,13 @@ BDPTI_FN int bdpti_merging_begin(bdpt_tape *t, const bdpt_tensor *x, int merge, 
   return g->count != NULL;
 }
 
-/* How many tokens go in a block that has `tokens`. */
+/* Returns how many tokens a block that has `tokens` merges away. */
 BDPTI_FN size_t bdpti_merges(size_t tokens, size_t most, size_t fixed) {
   const size_t half = (tokens - fixed) / 2;
   return most < half ? most : half;
 }
 
-/* to[i]: best[i] for the tokens of A with the largest scores, SIZE_MAX for those that stay. */
+/* Sets to[i] to best[i] for the tokens of A that score best, to SIZE_MAX for those that stay. */
 BDPTI_FN void bdpti_choose(const bdpti_pairing *m, const bdpt_real *score, const size_t *best,
                            size_t *to) {
   const size_t even = (m->tokens + 1) / 2;
@@ -3994,7 +3997,7 @@ BDPTI_FN void bdpti_choose(const bdpti_pairing *m, const bdpt_real *score, const
   }
 }
 
-/* Where token j of B goes: behind what stays of A, but the distillation token to its place. */
+/* Returns where token j of B goes: behind what stays of A; the distillation token has its place. */
 BDPTI_FN size_t bdpti_place(const bdpti_pairing *m, size_t j) {
   return m->fixed > 1 && j == 0 ? 1 : (m->tokens + 1) / 2 - m->merge + j;
 }
@@ -4054,7 +4057,7 @@ BDPTI_FN bdpt_status bdpti_pairing_run(bdpt_context *ctx, const bdpti_pairing *m
   return BDPT_OK;
 }
 
-/* x[B,N,D] -> [B,N-r,D], or x itself when nothing can be merged. */
+/* Merges x[B,N,D] into [B,N-r,D]; returns x itself when nothing can be merged. */
 BDPTI_FN bdpt_tensor *bdpti_merge(bdpt_tape *t, bdpt_tensor *x, bdpti_pairing *m,
                                   bdpti_merging *g) {
   size_t shape[3];
@@ -4270,12 +4273,11 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
 /* =================================================================================================
  * 8  TRAINING: THE OPTIMISER AND ONE STEP                                                   >>train
  * =================================================================================================
- * One step of training reads a handful of images, augments them at random, asks the network what
- * they show, and moves every weight a little in the direction that would have made the answer
- * better. This chapter holds what surrounds the network in that sentence: what a step is given
- * (8.1), how far a weight moves (8.2, 8.3), how several processes share a step (8.4), and the step
- * itself (8.5, 8.6). Where images come from, how they are resized and augmented, how an answer is
- * judged, and the loop that repeats, reports, saves and resumes are the matter of >>data.
+ * How does a handful of images move every weight towards a better answer? One step augments them at
+ * random, asks the network what they show, and moves each weight a little. Here is what a step is
+ * given (8.1), how far a weight moves (8.2, 8.3), how several processes share a step (8.4), and the
+ * step itself (8.5, 8.6). Where images come from, how an answer is judged, and the loop that
+ * repeats, saves and resumes are the matter of >>data.
  *
  * The idea that carries the chapter: nothing that happens in step k depends on a generator that ran
  * through the steps before it. Which image comes at position p of epoch e, how it is cropped, what
@@ -4303,7 +4305,7 @@ BDPTI_FN bdpt_rng bdpti_draws(uint64_t seed, int kind, size_t epoch, size_t posi
   return r;
 }
 
-/* Fisher and Yates: every order is equally likely. */
+/* Shuffles by Fisher and Yates: every order is equally likely. */
 BDPTI_FN void bdpti_shuffle(size_t *index, size_t n, bdpt_rng *r) {
   for (; n > 1; n--) { /* the places from n on are drawn */
     size_t j = bdpti_below(r, n), keep = index[j];
@@ -4312,7 +4314,7 @@ BDPTI_FN void bdpti_shuffle(size_t *index, size_t n, bdpt_rng *r) {
   }
 }
 
-/* Arrays that live and die together come zeroed from one arena. */
+/* Takes a zeroed array from the arena of those that live and die together. */
 BDPTI_FN void *bdpti_array(bdpti_arena *a, size_t count, size_t size) {
   size_t bytes = SIZE_MAX; /* stays after an overflow, and is refused */
   void *p;
@@ -4415,7 +4417,7 @@ static const bdpti_field bdpti_fields[BDPTI_FIELDS] = {
   BDPTI_F(distill_tau, 1, 1e-6, 1e9),                   /* the temperature of >>distill */
   BDPTI_F(distill_features, 0, 0, 1e9)};                /* f in 8.6 */
 
-/* Field i of a recipe; a 0 is replaced by what it stands for. */
+/* Reads field i of a recipe; a 0 is replaced by what it stands for. */
 BDPTI_FN double bdpti_field_get(bdpt_recipe *r, int i) {
   const bdpti_field *f = &bdpti_fields[i];
   double *real = (double *)(void *)((char *)r + f->at); /* only one of the two is looked at */
@@ -4552,7 +4554,7 @@ BDPTI_FN const char *bdpti_param_name(const bdpt_trainer *t, int i, char name[64
   return name;
 }
 
-/* Room of zeros for `count` numbers each, or none for 0. */
+/* Makes room of zeros for `count` numbers each, or none for 0. */
 BDPTI_FN bdpt_status bdpti_moments_room(bdpt_trainer *t, int i, size_t count) {
   size_t each = (t->recipe.ema > 0 ? 3 : 2) * sizeof(bdpt_real), bytes = SIZE_MAX; /* m, v, ema */
   bdpti_moments *s = &t->moments[i];
@@ -4656,7 +4658,7 @@ BDPTI_FN bdpt_status bdpti_trainer_refuse(bdpt_trainer *t, double loss, double n
                     step / t->per_epoch + 1, step + 1, loss, norm, blame);
 }
 
-/* The factor that brings a gradient of this norm under the limit; 0 means no limit. */
+/* Returns the factor that brings a gradient of this norm under the limit; 0 means no limit. */
 BDPTI_FN double bdpti_clip_factor(double norm, double limit) {
   double factor = limit > 0 ? limit / (norm + 1e-6) : 1.0;
   return factor < 1.0 ? factor : 1.0;
@@ -4735,7 +4737,7 @@ BDPTI_FN bdpt_status bdpti_cluster_failed(bdpt_context *ctx, int status) {
                     ctx->cluster.size, status);
 }
 
-/* Sums of doubles over all processes, and at once. */
+/* Sums doubles over all processes at once. */
 BDPTI_FN bdpt_status bdpti_cluster_sum(bdpt_context *ctx, double *values, size_t count) {
   int status;
   if (bdpti_cluster_size(ctx) == 1) return BDPT_OK;
@@ -4744,7 +4746,7 @@ BDPTI_FN bdpt_status bdpti_cluster_sum(bdpt_context *ctx, double *values, size_t
   return status ? bdpti_cluster_failed(ctx, status) : BDPT_OK;
 }
 
-/* 1 for all processes if it is 1 for any: a stop, a failure. */
+/* Returns 1 in all processes if it is 1 in any: a stop, a failure. */
 BDPTI_FN int bdpti_cluster_any(bdpt_context *ctx, int yes) {
   double sum = yes != 0;
   return bdpti_cluster_sum(ctx, &sum, 1) != BDPT_OK || sum > 0;
@@ -5034,7 +5036,7 @@ BDPTI_FN bdpt_tensor *bdpti_trainer_graph(bdpt_trainer *t) {
   return loss;
 }
 
-/* From a loss on the tape to weights that have moved. */
+/* Goes from a loss on the tape to weights that have moved. */
 BDPTI_FN bdpt_status bdpti_trainer_learn(bdpt_trainer *t, bdpt_tensor *graph, double *loss) {
   double value;
   if (!graph || bdpt_backward(t->tape, graph) != BDPT_OK) return t->ctx->status;
@@ -5079,12 +5081,12 @@ BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *t, bdpt_objective lesson
 /* =================================================================================================
  * 9  DEPTH PRUNING                                                                         >>prune
  * =================================================================================================
- * A width pruner makes layers narrower; a depth pruner takes whole layers away. That is what makes
- * a network fast, because the numbers of a layer are computed together and the layers one after
- * another. In a transformer block only two kinds of layer can go without touching any other shape:
- * the attention layer, whose input and output both have width D, and the activation, which has no
- * weights at all. A linear cannot go alone: fc1 maps D to F and fc2 maps F back, so without fc1 the
- * second would get D numbers where it expects F. That is the dimension mismatch of the paper.
+ * Which whole layers can go while every other shape stays? Fewer layers make an answer faster,
+ * because the numbers of a layer are computed together and the layers one after another. Two kinds
+ * can go from a transformer block: the attention layer, whose input and output both have width D,
+ * and the activation, which has no weights. A linear cannot go alone: fc1 maps D to F and fc2 maps
+ * F back, so without fc1 the second would get D numbers where it expects F. That is the dimension
+ * mismatch of the paper.
  *
  * The trick is to remove what stands between the linears instead. Without its GELU the MLP is
  *
@@ -5159,7 +5161,7 @@ BDPTI_FN int bdpti_layer_ok(bdpt_model *m, const char *what, bdpt_type type, int
   return 0;
 }
 
-/* 1 if there is such a layer and it is still kept; else 0 after an error. */
+/* Returns 1 if there is such a layer and it is still kept; else 0 after an error. */
 BDPTI_FN int bdpti_removable(bdpt_model *m, const char *what, bdpt_type type, int l) {
   if (!bdpti_layer_ok(m, what, type, l)) return 0;
   if (bdpti_kept(&m->config, type, l)) return 1;
@@ -5301,9 +5303,9 @@ BDPT_API bdpt_status bdpt_fuse_all(bdpt_model *m) {
  * problem. The same map can stand where attention was. It cannot move anything from one token to
  * another, but it can return what attention returns on average for a token like this.
  *
- * Several layers are fitted in the order of the forward pass. Each then sees its inputs as they are
- * after the maps before it, and learns to answer what the trained layer would have answered; errors
- * do not pile up unseen. The maps are parameters like any others and train on from there.
+ * Several layers are fitted in the order of the forward pass. Each sees its inputs as the maps
+ * before it make them and learns to answer what the trained layer would have answered, so it
+ * corrects part of their errors. The maps are parameters like any others and train on from there.
  *
  * One pass over the images is enough, because the problem is known from sums of products. With
  * z = (1, x, y) all of them are entries of sum z z^T; they are kept in double, which holds the
@@ -5338,7 +5340,7 @@ BDPTI_FN void bdpti_gram_row(const bdpti_gram *g, size_t row, size_t tokens) {
   }
 }
 
-/* Adds tokens x[T,D], y[T,D]. */
+/* Adds the tokens x[T,D], y[T,D] to the sums. */
 BDPTI_FN void bdpti_gram_add(const bdpt_context *ctx, const bdpti_gram *g, size_t tokens,
                              const bdpt_real *x, const bdpt_real *y) {
   size_t d = g->d, width = 2 * d + 1, at, n, t, i;
@@ -5358,7 +5360,7 @@ BDPTI_FN void bdpti_gram_add(const bdpt_context *ctx, const bdpti_gram *g, size_
   }
 }
 
-/* x and y of the layer for a batch of images, which pass through the network as it is before it. */
+/* Finds x and y of the layer for a batch that passes through the network as it is before it. */
 BDPTI_FN int bdpti_fit_pair(bdpt_model *m, bdpt_tape *t, bdpt_type type, int l, bdpt_tensor *images,
                             bdpt_tensor *pair[2]) {
   bdpt_tensor *x, *y;
@@ -5378,7 +5380,7 @@ BDPTI_FN int bdpti_fit_pair(bdpt_model *m, bdpt_tape *t, bdpt_type type, int l, 
   return x && y;
 }
 
-/* The pass: images before `fit` into g[0], the others into g[1]. `x` has room for a batch. */
+/* Makes the pass: images before `fit` go into g[0], the others into g[1]. `x` holds a batch. */
 BDPTI_FN bdpt_status bdpti_fit_pass(bdpt_model *m, bdpt_type type, int l, const bdpt_subset *chosen,
                                     size_t fit, bdpt_real *x, const bdpti_gram g[2]) {
   bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
@@ -5416,8 +5418,8 @@ BDPTI_FN int bdpti_gram_finite(const bdpti_gram *g) {
   return sum == 0;
 }
 
-/* S = L L^T in place, in the lower triangle of s[n][stride]; 0 if S is not positive definite beyond
- * rounding. */
+/* Splits S = L L^T in place, in the lower triangle of s[n][stride]; returns 0 if S is not positive
+ * definite beyond rounding. */
 BDPTI_FN int bdpti_cholesky(double *s, size_t n, size_t stride) {
   size_t i, j, k;
   for (i = 0; i < n; i++) {
@@ -5434,7 +5436,7 @@ BDPTI_FN int bdpti_cholesky(double *s, size_t n, size_t stride) {
   return 1;
 }
 
-/* Row `o` of the map: turns the row of C into that of W. */
+/* Solves for row `o` of the map: turns the row of C into that of W. */
 BDPTI_FN void bdpti_fit_row(const bdpti_gram *g, size_t o, bdpt_real *w, bdpt_real *bias) {
   size_t d = g->d, j, k;
   double *c = bdpti_gram_at(g, 1 + d + o) + 1, count = g->sum[0], mean = c[-1] / count;
@@ -5454,7 +5456,7 @@ BDPTI_FN void bdpti_fit_row(const bdpti_gram *g, size_t o, bdpt_real *w, bdpt_re
   *bias = (bdpt_real)mean;
 }
 
-/* Centres G, adds the ridge and solves for all rows. 0 if there is no single solution. */
+/* Centres G, adds the ridge and solves for all rows; returns 0 if there is no single solution. */
 BDPTI_FN int bdpti_fit_solve(const bdpt_context *ctx, const bdpti_gram *g, double lambda,
                              bdpt_real *w, bdpt_real *bias) {
   size_t d = g->d, i, j;
@@ -5473,7 +5475,7 @@ BDPTI_FN int bdpti_fit_solve(const bdpt_context *ctx, const bdpti_gram *g, doubl
   return 1;
 }
 
-/* The relative error of the map on the tokens of g, from |y|^2 - 2 y.v + v.v with v = W x + b. */
+/* Returns the map's relative error on the tokens of g: |y|^2 - 2 y.v + v.v with v = W x + b. */
 BDPTI_FN double bdpti_fit_error(const bdpt_context *ctx, const bdpti_gram *g, const bdpt_real *w,
                                 const bdpt_real *bias) {
   size_t d = g->d, j, k;
@@ -5501,7 +5503,7 @@ BDPTI_FN double bdpti_fit_error(const bdpt_context *ctx, const bdpti_gram *g, co
   return total[0] > 0 && total[1] > 0 ? sqrt(total[0] / total[1]) : 0;
 }
 
-/* The images to use, one in eight of them at the end; *fit becomes the number of the others. */
+/* Lists the images to use, one in eight at the end to judge; *fit is the number of the others. */
 BDPTI_FN bdpt_status bdpti_fit_choose(const bdpt_model *m, const bdpt_subset *data, size_t wanted,
                                       bdpti_arena *a, bdpt_subset *chosen, size_t *fit) {
   size_t d = (size_t)m->config.width, tokens = (size_t)bdpt_token_count(&m->config);
@@ -5531,21 +5533,21 @@ BDPTI_FN bdpt_status bdpti_fit_choose(const bdpt_model *m, const bdpt_subset *da
   return chosen->index ? BDPT_OK : m->ctx->status;
 }
 
-/* The slots that give place to a map, first and last, and the slot of its weight. */
+/* Says which slots, first to last, give place to a map, and which holds its weight. */
 BDPTI_FN const int *bdpti_fit_slots(bdpt_type type) {
   static const int slots[2][3] = {{BDPT_SLOT_QKV_W, BDPT_SLOT_PROJ_B, BDPT_SLOT_AFIT_W},
                                   {BDPT_SLOT_FC1_W, BDPT_SLOT_FC2_B, BDPT_SLOT_FUSED_W}};
   return slots[type];
 }
 
-/* The layer becomes a map, or what it was. */
+/* Makes the layer a map, or again what it was. */
 BDPTI_FN void bdpti_fit_state(bdpt_model *m, bdpt_type type, int l, int fitted) {
   bdpt_block *b = &m->config.block[l];
   if (type == BDPT_ATTENTION) b->attention = fitted ? BDPT_ATTENTION_FITTED : BDPT_ATTENTION_KEPT;
   else b->mlp_state = fitted ? BDPT_MLP_FITTED : BDPT_MLP_KEPT;
 }
 
-/* Once all layers are done: the weights of this one go. After a failure: those of its map. */
+/* Frees, once all layers are done, this one's weights; after a failure, those of its map. */
 BDPTI_FN void bdpti_fit_settle(bdpt_model *m, bdpt_type type, int l, int good) {
   const int *slots = bdpti_fit_slots(type);
   int s, first = good ? slots[0] : slots[2], last = good ? slots[1] : slots[2] + 1;
@@ -5553,7 +5555,7 @@ BDPTI_FN void bdpti_fit_settle(bdpt_model *m, bdpt_type type, int l, int good) {
   bdpti_fit_state(m, type, l, good);
 }
 
-/* The structure alone: a map of zeros, for weights from a file. */
+/* Makes the structure alone, a map of zeros, for weights that come from a file. */
 BDPTI_FN bdpt_status bdpti_fit_room(bdpt_model *m, bdpt_type type, int l) {
   int slot = BDPT_SLOT(l, bdpti_fit_slots(type)[2]), good;
   if (!bdpti_removable(m, "fit", type, l)) return m->ctx->status;
@@ -5562,7 +5564,7 @@ BDPTI_FN bdpt_status bdpti_fit_room(bdpt_model *m, bdpt_type type, int l) {
   return good ? BDPT_OK : m->ctx->status;
 }
 
-/* One layer, from the images to the map. Everything but the map itself lives in the arena. */
+/* Fits one layer, from images to map. Everything but the map itself lives in the arena. */
 BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_type type, int l, const bdpt_subset *data,
                                      const bdpt_fit_options *o, bdpti_arena *a,
                                      bdpt_fit_report *out) {
@@ -5649,7 +5651,7 @@ BDPT_API bdpt_status bdpt_fit(bdpt_model *m, bdpt_type type, int block, const bd
   return bdpt_fit_all(m, &one, data, options, out);
 }
 
-/* 1 if a start fits a map in the place of a layer of the type. */
+/* Returns 1 if a start fits a map in the place of a layer of the type. */
 BDPTI_FN int bdpti_start_fits(bdpt_start start, bdpt_type type) {
   if (start == BDPT_START_FIT) return 1;
   if (type == BDPT_ATTENTION) return start == BDPT_START_FIT_ATTENTION;
@@ -5741,13 +5743,11 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
 /* =================================================================================================
  * 10  HOW MANY LAYERS OF EACH TYPE: THE MODEL ACCURACY PREDICTOR                              >>map
  * =================================================================================================
- * A block of a vision transformer offers two layers to remove: its attention, and the activation
- * between its two linears. Somebody names a budget, k layers in all. Before asking which layers one
- * must ask how many of each type: k attention layers and no activation, none and k, or a split.
- * Chapter 11 shows why no score computed layer by layer can answer: the scores of the two types
- * live on different scales, and the accuracy right after a removal says little about the accuracy
- * after recovery. The only coin in which both types are counted alike is the accuracy of the pruned
- * network after it has been trained again.
+ * Of a budget of k layers, how many should be attention and how many activations? Chapter 11 shows
+ * why no score computed layer by layer can answer: the scores of the two types live on different
+ * scales, and the accuracy right after a removal says little about the accuracy after recovery. The
+ * only coin in which both types are counted alike is the accuracy of the pruned network after it
+ * has been trained again.
  *
  * To train every split until it recovers would be the honest answer and the expensive one. The
  * paper trains a few networks a little and draws a smooth surface through what they reached,
@@ -5777,7 +5777,7 @@ BDPT_API void bdpt_map_term(int k, int *i, int *j) {
   *i = sum - k, *j = k;
 }
 
-/* x[terms]: one row of the design matrix, the monomials at (a, t). */
+/* Fills x[terms], one row of the design matrix: the monomials at (a, t). */
 BDPTI_FN void bdpti_map_row(int terms, double a, double t, double *x) {
   int k, i, j;
   for (k = 0; k < terms; k++) {
@@ -5926,7 +5926,7 @@ BDPTI_FN void bdpti_map_hidden(const bdpti_map_job *job, size_t h) {
   }
 }
 
-/* The surface of the degree under way for one trial, unless a lower degree did as well. */
+/* Keeps the degree's surface for one trial, unless a lower degree did as well. */
 BDPTI_FN void bdpti_map_accept(const bdpti_map_job *job, const double *y, bdpt_map *m) {
   size_t n = job->count, terms = job->terms, r, k;
   int d = job->degree;
@@ -5979,7 +5979,7 @@ BDPTI_FN void bdpti_map_disturb(const bdpti_map_job *job, const bdpt_map_point *
   }
 }
 
-/* Degree and surface of every trial into maps[trials]. */
+/* Finds degree and surface of every trial and writes them into maps[trials]. */
 BDPTI_FN bdpt_status bdpti_map_trials(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
                                       const bdpt_map_options *options, size_t trials, double sd,
                                       double clip, uint64_t seed, bdpt_map *maps) {
@@ -6109,8 +6109,8 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
 /* =================================================================================================
  * 11  THE METHOD                                                                           >>method
  * =================================================================================================
- * Everything so far was machinery. This chapter is the argument: which layers of a trained vision
- * transformer can be taken away, how to find them, and how to get the accuracy back.
+ * Which layers of a trained network can go, how are they found, and how does the accuracy return?
+ * Everything so far was machinery; this chapter is the argument.
  *
  * A block has two removable layers, its attention and its activation (chapter 9). A natural plan
  * is to give every layer an importance, rank all 2L of them and remove the smallest. The first
@@ -6146,7 +6146,7 @@ BDPTI_FN bdpt_status bdpti_trainer_write(bdpt_trainer *t, const char *path, void
  * that is in the journal is read instead of measured, and a training that was over is skipped. The
  * training under way is filled from the file, and from there on the call works. So no call has code
  * of its own for resuming, and there is no second order of events that could differ from the first.
- * Nor has a call code for failure: after the first one the rest of the plan does nothing.
+ * Failure needs no code either: after the first error every later step of a plan does nothing.
  *
  * The file is the trainer's checkpoint (12.7) with the journal as its log: a key, the ordinal
  * of the training, a number of the call's own, and the list. The trainer refuses another recipe,
@@ -6178,7 +6178,7 @@ BDPTI_FN uint64_t bdpti_hash_bytes(uint64_t h, const void *bytes, size_t size) {
   return h;
 }
 
-/* What the file holds, if there is one and its key is ours. */
+/* Takes what the file holds, if there is one and its key is ours. */
 BDPTI_FN void bdpti_study_load(bdpti_study *s, uint64_t key) {
 #ifdef BDPT_NO_STDIO
   s->status = bdpti_fail(s->ctx, BDPT_E_IO, "%s: built without files", s->path);
@@ -6251,7 +6251,7 @@ BDPTI_FN bdpt_status bdpti_study_close(bdpti_study *s) {
   return s->status;
 }
 
-/* The next number: read from the journal if it is known, else added to it. */
+/* Reads the next number from the journal if it is known, else adds it. */
 BDPTI_FN int bdpti_study_knows(const bdpti_study *s) { return s->next < s->count; }
 
 BDPTI_FN void bdpti_study_record(bdpti_study *s, double *x) {
@@ -6374,8 +6374,8 @@ BDPTI_FN void bdpti_study_train(bdpti_study *s, size_t until) {
   }
 }
 
-/* Accuracy of s->work on the held-out images, per cent, with averaged weights where there are any;
- * NaN without held-out images. */
+/* Returns the accuracy of s->work on the held-out images, per cent, with averaged weights where
+ * there are any; NaN without held-out images. */
 BDPTI_FN void bdpti_study_measure(bdpti_study *s, double *out) {
   bdpt_accuracy a;
   a.top1 = (double)NAN;
@@ -6389,7 +6389,7 @@ BDPTI_FN void bdpti_study_measure(bdpti_study *s, double *out) {
   s->now.accuracy = *out;
 }
 
-/* The unit of a plan: train to the end of an epoch, measure, keep. */
+/* Does the unit of a plan: trains to the end of an epoch, measures, keeps. */
 BDPTI_FN void bdpti_study_run(bdpti_study *s, int epoch, double *out) {
   int known = bdpti_study_knows(s);
   bdpti_study_train(s, s->per_epoch * (size_t)epoch);
@@ -6604,8 +6604,8 @@ BDPT_API size_t bdpt_map_collect_count(int depth, const bdpt_map_collect_options
   return (size_t)(o.sampling == BDPT_SAMPLE_BOTH ? n - 1 : n);
 }
 
-/* The type that training k = 0, 1, ... of the plan removes. Returns its place on the axis or the
- * diagonal, whose first starts from the dense network. */
+/* Finds the type that training k = 0, 1, ... of the plan removes. Returns its place on the axis or
+ * the diagonal, whose first starts from the dense network. */
 BDPTI_FN int bdpti_collect_step(const bdpt_map_collect_options *o, int k, bdpt_type *type) {
   int axes = o->sampling & BDPT_SAMPLE_SINGLE ? 2 * o->most : 0;
   int at = k < axes ? k % o->most : k - axes;
@@ -6613,7 +6613,7 @@ BDPTI_FN int bdpti_collect_step(const bdpt_map_collect_options *o, int k, bdpt_t
   return at;
 }
 
-/* 1 if the plan can be walked and every order is a permutation. */
+/* Returns 1 if the plan can be walked and every order is a permutation. */
 BDPTI_FN int bdpti_collect_ok(const bdpt_map_collect_options *o, int depth) {
   uint64_t all = UINT64_MAX >> (64 - depth), seen[2] = {0, 0};
   int i, layer;
@@ -6625,7 +6625,7 @@ BDPTI_FN int bdpti_collect_ok(const bdpt_map_collect_options *o, int depth) {
          o->sampling >= 1 && o->sampling <= BDPT_SAMPLE_BOTH && (seen[0] & seen[1]) == all;
 }
 
-/* The order in which the layers go, from one epoch of training with the scalars on. */
+/* Finds the order in which the layers go by one epoch of training with the scalars on. */
 BDPTI_FN void bdpti_collect_order(bdpti_study *s, bdpt_map_collect_options *o) {
   int depth = s->model->config.depth, i;
   double mean[2][BDPT_MAX_DEPTH];
@@ -6724,13 +6724,13 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_subset
  * after a bug the whole run does); ours is a cosine like the others. It goes on updating the
  * scalars of removed layers, which nothing reads any more; ours rest. */
 
-/* The type whose turn the j-th removal is. */
+/* Returns the type whose turn the j-th removal is. */
 BDPTI_FN bdpt_type bdpti_search_turn(const int remove[2], int j) {
   int first = remove[BDPT_ATTENTION] > remove[BDPT_ACTIVATION] ? BDPT_ATTENTION : BDPT_ACTIVATION;
   return (bdpt_type)(j < 2 * remove[!first] && j % 2 ? !first : first);
 }
 
-/* The kept candidate of the type with the smallest importance; the first of equals; -1: none. */
+/* Returns the type's kept candidate of least importance, the first of equals; -1 for none. */
 BDPTI_FN int bdpti_search_choose(const bdpt_model *m, const bdpt_search_options *o,
                                  bdpt_type type) {
   int l, best = -1;
@@ -6776,7 +6776,7 @@ BDPTI_FN bdpt_status bdpti_search_resolve(bdpt_search_options *o, const bdpt_mod
   return BDPT_OK;
 }
 
-/* The end of a stage: measure, choose, remove. */
+/* Ends a stage: measures, chooses, removes. */
 BDPTI_FN void bdpti_search_event(bdpti_study *s, const bdpt_search_options *o,
                                  bdpt_search_result *out) {
   int j = out->removed;
@@ -6858,14 +6858,14 @@ BDPTI_FN int bdpti_kept_count(const bdpt_model *m) {
   return 2 * c->depth - bdpt_removed(c, BDPT_ATTENTION) - bdpt_removed(c, BDPT_ACTIVATION);
 }
 
-/* s->work: the network without the layers that are gone. */
+/* Makes s->work the network without the layers that are gone. */
 BDPTI_FN void bdpti_greedy_build(bdpti_study *s, const bdpt_layers *gone) {
   bdpti_study_copy(s);
   if (!s->status) s->status = bdpti_start_form(s->work, s->start);
   if (!s->status) s->status = bdpt_remove(s->work, gone, s->start, s->train);
 }
 
-/* The layer goes, is judged, and comes back. Returns how many images that took. */
+/* Takes the layer out, judges, and puts it back. Returns how many images that took. */
 BDPTI_FN size_t bdpti_greedy_try(bdpti_study *s, bdpt_layer a, const bdpt_subset *chosen,
                                  bdpt_accuracy *out) {
   const bdpt_fit_options usual = {0, 0};
@@ -6979,7 +6979,7 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_subset *train,
  * twice the bound times the image's largest logit. One that is no near tie means a fault. */
 #define BDPTI_FUSE_BOUND (sizeof(bdpt_real) == sizeof(double) ? 1e-12 : 1e-5)
 
-/* Logits of both networks from the same images, batch by batch. */
+/* Computes the logits of both networks from the same images, batch by batch. */
 BDPTI_FN bdpt_status bdpti_contrast(bdpt_model *model, bdpt_model *fused, const bdpt_subset *data,
                                     bdpt_certificate *out) {
   size_t image = 3 * (size_t)model->config.image * (size_t)model->config.image, n, i, k, a, b;
@@ -7175,9 +7175,8 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_subset *train,
 /* =================================================================================================
  * 12  DATA AND LONG RUNS                                                                     >>data
  * =================================================================================================
- * Where images come from (12.1, 12.2), how they are resized and augmented (12.3 to 12.5), how an
- * answer is judged (12.6), and the loop that repeats a step, reports, saves and resumes
- * (12.7, 12.8).
+ * Where do images come from, and how does a run survive being cut off? Choosing images is 12.1 and
+ * 12.2, resizing and augmenting 12.3 to 12.5, judging 12.6, saving and resuming 12.7 and 12.8.
  */
 
 /* 12.1  CIFAR-100                                                                         >>cifar
@@ -7412,7 +7411,7 @@ BDPTI_FN bdpt_status bdpti_side_make(bdpti_arena *a, int in, int out, bdpti_side
   return BDPT_OK;
 }
 
-/* The two passes: side[0] across, side[1] down. */
+/* Prepares the two passes: side[0] across, side[1] down. */
 BDPTI_FN bdpt_status bdpti_sides_make(bdpti_arena *a, int h, int w, int oh, int ow,
                                       bdpti_side side[2]) {
   if (h < 1 || w < 1 || oh < 1 || ow < 1 || (h | w | oh | ow) >= 1 << 20) {
@@ -7423,8 +7422,8 @@ BDPTI_FN bdpt_status bdpti_sides_make(bdpti_arena *a, int h, int w, int oh, int 
   return bdpti_side_make(a, h, oh, &side[1]);
 }
 
-/* One pass along the middle axis: in[blocks,in,step] -> out[blocks,out,step]. Rows have step 1,
- * columns step W'. A negative sum is clipped before the shift, whose result C leaves open. */
+/* Makes one pass along the middle axis: in[blocks,in,step] -> out[blocks,out,step]. Rows have step
+ * 1, columns step W'. A negative sum is clipped before the shift, whose result C leaves open. */
 BDPTI_FN void bdpti_side_pass(const bdpti_side *a, size_t blocks, size_t step,
                               const unsigned char *in, unsigned char *out) {
   size_t b, s;
@@ -7444,7 +7443,7 @@ BDPTI_FN void bdpti_side_pass(const bdpti_side *a, size_t blocks, size_t step,
   }
 }
 
-/* Both passes; `middle` has room for [channels,H,W']. */
+/* Makes both passes; `middle` has room for [channels,H,W']. */
 BDPTI_FN void bdpti_resize(const bdpti_side side[2], size_t channels, const unsigned char *in,
                            unsigned char *middle, unsigned char *out) {
   bdpti_side_pass(&side[0], channels * (size_t)side[1].in, 1, in, middle); /* each row by itself */
@@ -7489,7 +7488,7 @@ BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, const unsigned char *i
 
 BDPTI_FN void bdpti_loader_free(bdpti_loader *l) { bdpti_arena_free(&l->arena); }
 
-/* Can a network of this configuration look at these images? */
+/* Checks that a network of this configuration can look at these images. */
 BDPTI_FN bdpt_status bdpti_loader_check(bdpt_context *ctx, const bdpt_config *c,
                                         const bdpt_subset *s) {
   const bdpt_dataset *d = s->data;
@@ -7502,7 +7501,7 @@ BDPTI_FN bdpt_status bdpti_loader_check(bdpt_context *ctx, const bdpt_config *c,
   return bdpti_fail(ctx, BDPT_E_ARGUMENT, "the data set has neither pixels nor a fetch function");
 }
 
-/* For `room` images of the subset per call. Freed by its owner, even if it could not be made. */
+/* Makes a loader for `room` images per call. Its owner frees it, even if it could not be made. */
 BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *config,
                                        const bdpt_subset *subset, size_t room, bdpti_loader *l) {
   const bdpt_dataset *d = subset->data;
@@ -7525,7 +7524,7 @@ BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *con
   return l->work && l->failed ? BDPT_OK : ctx->status;
 }
 
-/* in[3,h,w] -> out[3,h,w]: the window that a draw of (dy, dx) shows of the padded image. */
+/* Crops in[3,h,w] to out[3,h,w], the window that a draw of (dy, dx) shows of the padded image. */
 BDPTI_FN void bdpti_crop_flip(const unsigned char *in, int h, int w, int pad, int dy, int dx,
                               int flip, unsigned char *out) {
   int c, y, x; /* y: the row of `in` */
@@ -7561,7 +7560,7 @@ BDPTI_FN void bdpti_erase(bdpt_real *image, int size, bdpt_rng *r) {
   }
 }
 
-/* One image, start to end; 0 if it could not be fetched. Every draw comes from r. */
+/* Prepares one image, start to end; returns 0 if it cannot be fetched. All draws come from r. */
 BDPTI_FN int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, unsigned char *work,
                             bdpt_real *image) {
   const bdpt_dataset *d = l->data;
@@ -7660,7 +7659,7 @@ BDPTI_FN void bdpti_cut_box(int h, int w, double lam, int cy, int cx, bdpti_mixi
   m->lam = 1.0 - (double)(m->y1 - m->y0) * (m->x1 - m->x0) / ((double)h * w);
 }
 
-/* What happens to one batch of images of this size. */
+/* Draws what happens to one batch of images of this size. */
 BDPTI_FN bdpti_mixing bdpti_mix_draw(const bdpt_recipe *recipe, int size, bdpt_rng *r) {
   bdpti_mixing m = {1.0, 0, 0, 0, 0, 0};
   int cut = recipe->cutmix > 0, mix = recipe->mixup > 0, cy;
@@ -7721,7 +7720,7 @@ BDPTI_FN void bdpti_mix_targets(const int *labels, size_t n, int classes, double
  * perfect score; it is an error instead. Sums run in double, image after image, in the order of the
  * subset, so that neither batch size nor thread count shows in the result.
  */
-/* Adds one image's row of logits to the sums; 0 if a logit is not finite. */
+/* Adds one image's row of logits to the sums; returns 0 if a logit is not finite. */
 BDPTI_FN int bdpti_judge_row(const bdpt_real *z, int classes, int label, bdpt_accuracy *sum) {
   double most = (double)z[0], total = 0; /* the largest logit keeps exp from overflowing */
   int k, rank = 0;
@@ -7738,7 +7737,7 @@ BDPTI_FN int bdpti_judge_row(const bdpt_real *z, int classes, int label, bdpt_ac
   return 1;
 }
 
-/* How a long call talks to its caller, who may answer that it should stop. */
+/* Reports to the caller of a long call, who may answer that it should stop. */
 BDPTI_FN bdpt_status bdpti_tell(const bdpt_hooks *hooks, const char *phase, size_t done,
                                 size_t total, double loss, double accuracy) {
   bdpt_progress p = {phase, "", done, total, "images", loss, accuracy}; /* no detail */
@@ -7910,7 +7909,7 @@ BDPTI_FN void bdpti_words_copy(void *to, const void *from, size_t count) {
   }
 }
 
-/* Copies n words out of a file; 0 if there is no such tensor of that length. */
+/* Copies n words out of a file; returns 0 if there is no such tensor of that length. */
 BDPTI_FN int bdpti_words_read(const bdpt_safetensors *f, const char *name, void *out, size_t n) {
   const bdpt_file_tensor *w = bdpt_safetensors_find(f, name);
   if (!w || w->count != n || w->size != 8 * n) return 0; /* 8 bytes each: some 64-bit dtype */
@@ -7918,7 +7917,7 @@ BDPTI_FN int bdpti_words_read(const bdpt_safetensors *f, const char *name, void 
   return 1;
 }
 
-/* n words as a tensor of the file; `to` has room for their bytes. */
+/* Makes n words a tensor of the file; `to` has room for their bytes. */
 BDPTI_FN bdpt_write_tensor bdpti_words_put(const char *name, const void *from, size_t n, void *to) {
   bdpt_write_tensor w = {name, BDPT_I64, 1, {n, 0, 0, 0}, to, 1}; /* one axis; raw bytes */
   bdpti_words_copy(to, from, n);
@@ -8035,7 +8034,7 @@ BDPT_API bdpt_status bdpt_trainer_load(bdpt_trainer *t, const char *path) {
   return status;
 }
 
-/* The same with words of the caller's. */
+/* Does the same with words of the caller's. */
 BDPTI_FN bdpt_status bdpti_trainer_write(bdpt_trainer *t, const char *path, void *log, size_t n) {
   bdpt_status status;
   t->log = log, t->words = n;
@@ -8155,9 +8154,9 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
 /* =================================================================================================
  * 13  WIDTH                                                                                >>width
  * =================================================================================================
- * Depth pruning takes whole layers and leaves every shape alone. Width pruning does the opposite:
- * all layers stay, and each becomes narrower. The two add up, because they remove different things,
- * and the paper's fastest networks have both; it calls them BoundaryDPT+ (13.5).
+ * What can be taken out of every layer instead of whole layers? Depth pruning leaves every shape
+ * alone; width pruning makes each layer narrower. The two add up, because they remove different
+ * things, and the paper's fastest networks have both; it calls them BoundaryDPT+ (13.5).
  *
  * What is a unit of width? A number that the network carries from one place to another. To remove
  * it, everything that writes it and everything that reads it must lose one row or column. Follow
@@ -8232,7 +8231,7 @@ BDPTI_FN bdpti_sides bdpti_width_sides(const bdpt_config *c, int slot) {
   return m;
 }
 
-/* 1 if the block has units of this class to give. */
+/* Returns 1 if the block has units of this class to give. */
 BDPTI_FN int bdpti_width_open(const bdpt_config *c, int width, int l) {
   if (width == BDPT_EMBEDDING) return l == 0;
   return bdpti_kept(c, width == BDPT_HIDDEN ? BDPT_ACTIVATION : BDPT_ATTENTION, l);
@@ -8286,7 +8285,7 @@ BDPTI_FN void bdpti_width_normalise(double *score, size_t count) {
 
 #define BDPTI_SCORE_BATCH 16 /* images */
 
-/* One batch: its gradients are added to those in the model. A shorter one counts for less. */
+/* Adds one batch's gradients to those in the model. A shorter batch counts for less. */
 BDPTI_FN bdpt_status bdpti_width_batch(bdpt_model *m, bdpt_tape *t, const bdpt_subset *chosen,
                                        size_t at, size_t n, bdpt_real *images, bdpt_real *targets,
                                        int *labels) {
@@ -8308,7 +8307,7 @@ BDPTI_FN bdpt_status bdpti_width_batch(bdpt_model *m, bdpt_tape *t, const bdpt_s
                     at, at + n - 1);
 }
 
-/* Gradients of the cross-entropy over `wanted` images. */
+/* Sums the gradients of the cross-entropy over `wanted` images. */
 BDPTI_FN bdpt_status bdpti_width_gradients(bdpt_model *m, const bdpt_subset *data, size_t wanted,
                                            const bdpt_hooks *hooks) {
   size_t n = wanted < data->count ? wanted : data->count, side = (size_t)m->config.image, i, at;
@@ -8422,7 +8421,7 @@ typedef struct bdpti_planner {
 BDPTI_FN void bdpti_sort(void *table, size_t n, size_t row, /* chapter 14 */
                          int (*by)(const void *, const void *));
 
-/* Those that go first; of equals, the later one: a total order, so any sort gives the same. */
+/* Orders units by rising score; among equal scores the later unit is removed first. */
 BDPTI_FN int bdpti_by_score(const void *a, const void *b) {
   const bdpti_unit *x = (const bdpti_unit *)a, *y = (const bdpti_unit *)b;
   if (x->score < y->score || x->score > y->score) return x->score < y->score ? -1 : 1;
@@ -8430,7 +8429,7 @@ BDPTI_FN int bdpti_by_score(const void *a, const void *b) {
   return x->at > y->at ? -1 : x->at < y->at;
 }
 
-/* The mean of `count` scores that are `step` apart. */
+/* Returns the mean of `count` scores that are `step` apart. */
 BDPTI_FN double bdpti_width_mean(const bdpti_planner *p, size_t at, int count, int step) {
   double sum = 0;
   int i;
@@ -8438,14 +8437,14 @@ BDPTI_FN double bdpti_width_mean(const bdpti_planner *p, size_t at, int count, i
   return sum / count;
 }
 
-/* What a layer has of a class. */
+/* Returns how many units of a class the layer has. */
 BDPTI_FN int bdpti_width_full(const bdpt_config *c, int width, int l) {
   const bdpt_block *b = &c->block[l];
   const int full[BDPT_WIDTHS] = {c->width, b->mlp, b->heads, b->head_dim};
   return full[width];
 }
 
-/* Lists the units of a class: what is ranked, in which layer, and the first unit it stands for. */
+/* Lists what of a class is ranked, with its layer and the first unit that it stands for. */
 BDPTI_FN size_t bdpti_width_list(const bdpti_planner *p, int width) {
   size_t n = 0;
   int l, i;
@@ -8464,7 +8463,7 @@ BDPTI_FN size_t bdpti_width_list(const bdpti_planner *p, int width) {
   return n;
 }
 
-/* The size that a layer of `full` units gets if it should keep `want`. */
+/* Returns the size that a layer of `full` units gets if it should keep `want`. */
 BDPTI_FN int bdpti_width_round(double want, int full, int multiple) {
   double n = floor(want / multiple + 0.5) * multiple;
   if (n < multiple) n = multiple;
@@ -8489,7 +8488,7 @@ BDPTI_FN void bdpti_width_quota(bdpti_planner *p, int width, double ratio, size_
   }
 }
 
-/* The first of the sorted list go, as many as their groups must give up, `each` units at a time. */
+/* Removes the first of the sorted list, as many as their groups give, `each` units at a time. */
 BDPTI_FN void bdpti_width_drop(bdpti_planner *p, int whole, size_t n) {
   size_t i;
   for (i = 0; i < n; i++) {
@@ -8500,7 +8499,7 @@ BDPTI_FN void bdpti_width_drop(bdpti_planner *p, int whole, size_t n) {
   }
 }
 
-/* Head sizes: a layer's quota is that of each of its heads, and each ranks its own features. */
+/* Removes features: a layer's quota is that of each head, and each head ranks its own. */
 BDPTI_FN void bdpti_width_drop_features(bdpti_planner *p) {
   int l, h, d;
   for (l = 0; l < p->c.depth; l++) {
@@ -8517,7 +8516,7 @@ BDPTI_FN void bdpti_width_drop_features(bdpti_planner *p) {
   }
 }
 
-/* The sizes that a plan leaves, checked: it may come from the caller. */
+/* Checks a plan, which may come from the caller, and computes the sizes that it leaves. */
 BDPTI_FN bdpt_status bdpti_width_sizes(bdpt_context *ctx, const bdpt_config *c,
                                        const unsigned char *keep, bdpt_config *out) {
   int l, h, i, stay, whole = 1;
@@ -8551,7 +8550,7 @@ BDPTI_FN bdpt_status bdpti_width_sizes(bdpt_context *ctx, const bdpt_config *c,
   return BDPT_OK;
 }
 
-/* keep and narrow for the ratios times `factor`. */
+/* Fills keep and narrow for the ratios times `factor`. */
 BDPTI_FN bdpt_status bdpti_width_at(bdpti_planner *p, double factor) {
   size_t n;
   int width;
@@ -8574,7 +8573,7 @@ BDPTI_FN double bdpti_width_clock(const bdpt_width_options *o) {
   return o->clock(o->user);
 }
 
-/* The median of five predictions of the batch, in milliseconds. */
+/* Measures the median of five predictions of the batch, in milliseconds. */
 BDPTI_FN bdpt_status bdpti_width_time(const bdpti_planner *p, const bdpt_config *c, double *ms) {
   size_t n = p->o->batch ? p->o->batch_images : 1, side = (size_t)c->image, i, k;
   bdpti_arena a = {p->ctx, NULL, 0};
@@ -8598,7 +8597,7 @@ BDPTI_FN bdpt_status bdpti_width_time(const bdpti_planner *p, const bdpt_config 
   return s;
 }
 
-/* What the target counts, of the network that the plan leaves. */
+/* Returns what the target counts, for the network that the plan leaves. */
 BDPTI_FN bdpt_status bdpti_width_value(const bdpti_planner *p, double *value) {
   bdpt_config c = *p->narrow;
   bdpt_cost_report cost;
@@ -8645,7 +8644,7 @@ BDPTI_FN bdpt_status bdpti_width_find(bdpti_planner *p, const bdpt_hooks *hooks,
   return bdpti_width_at(p, high);
 }
 
-/* The request, its zeros filled in. */
+/* Copies the request and fills its zeros. */
 BDPTI_FN bdpt_status bdpti_width_check(bdpt_context *ctx, bdpt_width_options *o) {
   static const double usual[BDPT_WIDTHS] = {0.5, 0.5, 0.5, 0.25}; /* of the published 4.2 G */
   static const char *const name[BDPT_WIDTHS] = {"the embedding", "the hidden units", "the heads",
@@ -8757,7 +8756,7 @@ BDPT_API bdpt_status bdpt_width_shrink(bdpt_model *m, const unsigned char *keep)
   return bdpti_model_become(m, small);
 }
 
-/* Scores, plan and shrinking. */
+/* Scores, plans and shrinks. */
 BDPTI_FN bdpt_status bdpti_width_step(bdpt_model *m, const bdpt_config *as, int rounds,
                                       const bdpt_subset *data, const bdpt_width_options *options,
                                       const bdpt_hooks *hooks, double known[2],
@@ -8871,7 +8870,7 @@ BDPTI_FN bdpt_status bdpti_plus_narrow(bdpti_plus *p, int i, int n, bdpt_width_r
   return s || !keeps ? s : bdpti_plus_known(p, path, known, 1);
 }
 
-/* Which layers go, in the order in which they do; and the states that they leave. */
+/* Lists the layers that go, in their order, and the states that they leave. */
 BDPTI_FN bdpt_status bdpti_plus_layers(bdpti_plus *p) {
   bdpt_plus_result *out = p->out;
   bdpt_two_stage_options d = p->o->depth;
@@ -8917,7 +8916,7 @@ BDPTI_FN bdpt_status bdpti_plus_layers(bdpti_plus *p) {
   return s;
 }
 
-/* An error now, rather than after the first training, if the target is out of reach. */
+/* Fails now, rather than after the first training, if the target is out of reach. */
 BDPTI_FN bdpt_status bdpti_plus_reach(const bdpti_plus *p) {
   size_t units = bdpt_width_units(&p->as);
   unsigned char *keep = (unsigned char *)bdpti_alloc(p->ctx, units);
@@ -8932,7 +8931,7 @@ BDPTI_FN bdpt_status bdpti_plus_reach(const bdpti_plus *p) {
   return s;
 }
 
-/* Step i of n: width before depth, since a network that has just lost layers scores at random. */
+/* Does step i of n: width before depth, since a network that just lost layers scores at random. */
 BDPTI_FN bdpt_status bdpti_plus_step(bdpti_plus *p, int i, int n) {
   bdpt_plus_result *out = p->out;
   bdpt_plus_step *step = &out->step[i];
@@ -9001,9 +9000,9 @@ BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_subset *train,
 /* =================================================================================================
  * 14  FILES                                                                                >>files
  * =================================================================================================
- * A network lives in a safetensors file: a table of names, types and shapes in JSON, then the
- * numbers. The format executes nothing and can be read in an afternoon, which is why this library
- * uses no other; and because a file comes from anywhere, the reader below believes none of it.
+ * How can a program read a file from anywhere without trusting it? A network lives in a safetensors
+ * file: a table of names, types and shapes in JSON, then the numbers. The format executes nothing
+ * and can be read in an afternoon, which is why this library writes no other.
  *
  * Four rules keep it honest. Every size that comes from a file goes through checked arithmetic.
  * Every count is bounded by bytes that are really there, so that a small file cannot ask for much
@@ -9056,7 +9055,7 @@ BDPTI_FN bdpt_json_event bdpti_json_fail(bdpt_json *j, const char *phrase) {
   return BDPT_JSON_ERROR;
 }
 
-/* Steps over bytes that are in `set`, `most` at most; how many. */
+/* Steps over at most `most` bytes that are in `set`; returns how many. */
 BDPTI_FN size_t bdpti_json_pass(bdpt_json *j, const char *set, size_t most) {
   size_t n = 0;
   for (; n < most && j->at < j->size; n++, j->at++) { /* strchr finds the zero of a set, too */
@@ -9065,8 +9064,8 @@ BDPTI_FN size_t bdpti_json_pass(bdpt_json *j, const char *set, size_t most) {
   return n;
 }
 
-/* Length of the UTF-8 sequence at s, or 0 if there is none: cut off, longer than it need be, half
- * of a surrogate pair, or past the last code point. */
+/* Returns the length of the UTF-8 sequence at s, or 0 for none: cut off, longer than it need be,
+ * half of a surrogate pair, or past the last code point. */
 BDPTI_FN size_t bdpti_utf8(const char *s, size_t left) {
   static const long least[5] = {0, 0, 0x80, 0x800, 0x10000}; /* what n bytes are needed for */
   const unsigned char *u = (const unsigned char *)s;
@@ -9081,7 +9080,7 @@ BDPTI_FN size_t bdpti_utf8(const char *s, size_t left) {
   return c >= least[n] && c < 0x110000 && (c < 0xD800 || c > 0xDFFF) ? n : 0;
 }
 
-/* The code unit of an escape \uXXXX, or -1. */
+/* Returns the code unit of an escape \uXXXX, or -1. */
 BDPTI_FN long bdpti_json_unit(const char *s, size_t left) {
   static const char hex[] = "0123456789abcdef0123456789ABCDEF"; /* value: place modulo 16 */
   const char *digit = left >= 6 && s[0] == '\\' && s[1] == 'u' ? hex : NULL; /* NULL: none */
@@ -9170,7 +9169,7 @@ BDPTI_FN bdpt_json_event bdpti_json_value(bdpt_json *j, int c) {
   return good ? BDPT_JSON_NUMBER : bdpti_json_fail(j, "a number lacks a digit");
 }
 
-/* The next byte that is no blank, or -1 at the end. */
+/* Returns the next byte that is no blank, or -1 at the end. */
 BDPTI_FN int bdpti_json_peek(bdpt_json *j) {
   bdpti_json_pass(j, " \t\n\r", SIZE_MAX);
   return j->at < j->size ? (int)(unsigned char)j->text[j->at] : -1;
@@ -9214,8 +9213,8 @@ BDPT_API size_t bdpt_json_copy(const bdpt_json *j, char *out, size_t room) {
   return full;
 }
 
-/* The last number as a size: digits only, and no larger than size_t holds. A double would round
- * 2^53 + 1, and offsets must not be rounded. */
+/* Reads the last number as a size: digits only, and no larger than size_t holds. A double would
+ * round 2^53 + 1, and offsets must not be rounded. */
 BDPTI_FN int bdpti_json_size(const bdpt_json *j, size_t *out) {
   size_t i, v = 0;
   for (i = 0; i < j->length; i++) {
@@ -9339,7 +9338,7 @@ static void bdpti_put_bytes(unsigned char *p, int n, uint64_t v) {
   for (i = 0; i < n; i++, v >>= 8) p[i] = (unsigned char)(v & 0xFF);
 }
 
-/* The power of two of the last place of a format's smallest numbers: -24 for F16. */
+/* Returns the power of two of the last place of a format's smallest numbers: -24 for F16. */
 BDPTI_FN int bdpti_last_place(int exponent_bits, int fraction_bits) {
   return 2 - (1 << (exponent_bits - 1)) - fraction_bits;
 }
@@ -9401,7 +9400,7 @@ static const bdpti_dtype bdpti_dtypes[] = {
   BDPTI_LISTED("U64", 64)};      /* C64: two F32, a complex number */
 #define BDPTI_COUNT(table) ((int)(sizeof(table) / sizeof(table)[0]))
 
-/* The row of a bdpt_dtype, NULL for those that are not read. */
+/* Returns the row of a bdpt_dtype, or NULL for those that are not read. */
 BDPTI_FN const bdpti_dtype *bdpti_dtype_row(int dtype) {
   int i = 0;
   while (i < BDPTI_COUNT(bdpti_dtypes) && bdpti_dtypes[i].dtype != dtype) i++;
@@ -9490,7 +9489,7 @@ BDPTI_FN const char *bdpti_show(const char *name, char out[72]) {
   return out;
 }
 
-/* "file: 'shown': sentence". */
+/* Fails with "file: 'shown': sentence". */
 BDPTI_PRINTF(2, 3)
 BDPTI_FN bdpt_status bdpti_bad(bdpti_reader *r, const char *format, ...) {
   char sentence[300]; /* of the 400 bytes that a context has */
@@ -9506,7 +9505,7 @@ BDPTI_FN bdpt_status bdpti_bad(bdpti_reader *r, const char *format, ...) {
                     *quote ? ": " : "", sentence);
 }
 
-/* 1 if the next event is the wanted one, 0 if it is `end`; anything else is an error. */
+/* Returns 1 if the next event is the wanted one, 0 if it is `end`; all else is an error. */
 BDPTI_FN int bdpti_want(bdpti_reader *r, bdpt_json_event want, bdpt_json_event end,
                         const char *what) {
   bdpt_json_event e = r->status ? end : bdpt_json_next(&r->json); /* after an error loops end */
@@ -9528,7 +9527,7 @@ BDPTI_FN const char *bdpti_keep(bdpti_reader *r) {
   return copy;
 }
 
-/* [n, n, ...] of at most `room` whole numbers; how many. */
+/* Reads [n, n, ...] of at most `room` whole numbers; returns how many. */
 BDPTI_FN int bdpti_read_sizes(bdpti_reader *r, const char *field, size_t *out, int room) {
   int n = 0;
   bdpti_want(r, BDPT_JSON_ARRAY, BDPT_JSON_ERROR, "an array of numbers");
@@ -9541,7 +9540,7 @@ BDPTI_FN int bdpti_read_sizes(bdpti_reader *r, const char *field, size_t *out, i
   return n;
 }
 
-/* The name of a field or a dtype; one that is too long or holds a zero byte is like no other. */
+/* Reads a field's name or a dtype's; one that is too long or holds a zero byte is like no other. */
 BDPTI_FN void bdpti_read_word(const bdpt_json *j, char word[40]) {
   if (bdpt_json_copy(j, word, 40) != strlen(word)) word[0] = '?'; /* in no name we know */
 }
@@ -9573,7 +9572,7 @@ BDPTI_FN void bdpti_read_entry(bdpti_reader *r) {
   if (ends != 2) bdpti_bad(r, "data_offsets must be two numbers");
 }
 
-/* One tensor, and the rules that it can break alone. */
+/* Reads one tensor and checks the rules that it can break alone. */
 BDPTI_FN void bdpti_walk_tensor(bdpti_reader *r) {
   size_t from, to, bits = 0;
   bdpt_file_tensor *t = &r->t;
@@ -9871,7 +9870,7 @@ BDPTI_FN int bdpti_by_alignment(const void *a, const void *b) {
   return strcmp(x->tensor->name, y->tensor->name);
 }
 
-/* A string in quotes, escaped as little as JSON allows, in the reference's spelling. */
+/* Writes a string in quotes, escaped as little as JSON allows, in the reference's spelling. */
 BDPTI_FN void bdpti_put_json(bdpti_text *t, const char *s) {
   static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt", hex[] = "0123456789abcdef";
   bdpti_put(t, '"');
@@ -10099,7 +10098,7 @@ BDPTI_FN int bdpti_follow(char *path, size_t room) {
 #define BDPTI_FSYNC(f) 0
 #endif
 
-/* "path: what (the system's reason)". */
+/* Fails with "path: what (the system's reason)". */
 BDPTI_FN bdpt_status bdpti_fail_io(bdpt_context *ctx, const char *path, const char *what) {
   return bdpti_fail(ctx, BDPT_E_IO, "%s: %s (%s)", path, what,
                     errno ? strerror(errno) : "no reason given");
@@ -10319,7 +10318,7 @@ BDPTI_FN const char *bdpti_key_word(const bdpti_key *k, int i) {
   return word;
 }
 
-/* The value of a key as text. */
+/* Finds the value of a key as text. */
 BDPTI_FN void bdpti_key_put(bdpti_text *t, const bdpti_key *k, const bdpt_model *m) {
   int i, written = 0, n = k->each ? m->config.depth : k->n, list = k->each || n > 1; /* brackets */
   const void *at = bdpti_key_at(k, m, 0);
@@ -10566,7 +10565,7 @@ BDPTI_FN bdpt_status bdpti_hint(bdpti_reader *r, bdpt_config *c, const bdpt_conf
  * names of each kind tell enough: most often a whole naming scheme differs.
  */
 
-/* The n-th name of a list in a message, n from 0: three names, then dots. */
+/* Adds the n-th name of a list to a message, n from 0: three names, then dots. */
 BDPTI_FN void bdpti_list_name(char *list, size_t n, const char *name) {
   char shown[72];
   size_t used = strlen(list);
@@ -10708,9 +10707,9 @@ BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path, int 
 /* =================================================================================================
  * 15  THE ENGINE ROOM: VECTOR KERNELS                                                    >>kernels
  * =================================================================================================
- * Everything that takes time happens in this chapter: matrix products, attention, and the functions
- * that walk over rows or elements. These kernels are pure functions on raw arrays. They know
- * nothing of tensors, tapes or models, so each can be read, tested and timed alone.
+ * Why does plain C reach the speed of the processor? All that takes time happens in this chapter:
+ * products, attention, and walks over rows or elements. These kernels are pure functions on raw
+ * arrays and know nothing of tensors or tapes, so each can be read, tested and timed alone.
  *
  * The text is written once and compiled up to three times: with 16-byte vectors for any machine,
  * and on x86-64 also with 32 bytes (AVX2) and 64 bytes (AVX-512). The vectors are an extension of
@@ -11332,7 +11331,7 @@ BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, con
   }
 }
 
-/* One function per number of rows, width and kind, so that 197 tokens are not computed as 204. */
+/* Each number of rows, width and kind has a function, so 197 tokens are not computed as 204. */
 #define BDPTI_TILE_(R, W, P) \
   static void BDPTI_V(tile_##R##_##W##_##P)(const BDPTI_V(tile) *t) { \
     BDPTI_V(tile_body)(t, R, W, P); }
@@ -11389,7 +11388,7 @@ static void BDPTI_V(finish)(const bdpti_gemm *g, const bdpti_block *b, const BDP
   }
 }
 
-/* One tile of C. Plain cases go from registers to C, the others and the edges through the stack. */
+/* Computes one tile of C. Plain cases go from registers to C, the others through the stack. */
 static void BDPTI_V(one_tile)(const bdpti_gemm *g, const bdpti_block *b, BDPTI_V(tile) *t,
                               size_t i0, size_t rows, size_t j) {
   const size_t left = b->jn - j, j0 = b->j0 + j; /* column of C */
@@ -11552,7 +11551,7 @@ BDPTI_INLINE void BDPTI_V(product)(const bdpti_gemm *g, bdpti_block *b, bdpt_rea
   BDPTI_V(multiply)(g, b, 0, (g->m + BDPTI_ROWS - 1) / BDPTI_ROWS, NULL); /* no copies of A */
 }
 
-/* Strides as in bdpti_gemm, in one line. */
+/* Fills the strides of a bdpti_gemm in one line. */
 BDPTI_INLINE bdpti_gemm BDPTI_V(operands)(size_t m, size_t n, size_t k, const bdpt_real *a,
                                           size_t a_row, size_t a_col, const bdpt_real *b,
                                           size_t b_row, size_t b_col, bdpt_real *c, size_t c_row) {
@@ -11581,7 +11580,7 @@ BDPTI_INLINE bdpt_real BDPTI_V(exp_row)(const bdpt_real *x, bdpt_real *y, size_t
   return BDPTI_V(total)(sum);
 }
 
-/* The largest a x of a row. */
+/* Returns the largest a x of a row. */
 BDPTI_INLINE bdpt_real BDPTI_V(max_row)(const bdpt_real *x, size_t n, bdpt_real a,
                                         const int padded) {
   const BDPTI_VEC first = BDPTI_SPLAT(x[0] * a); /* what lanes beyond the row are given */
@@ -11648,7 +11647,7 @@ static void BDPTI_V(attention_fwd)(const bdpti_heads *h, size_t begin, size_t en
   }
 }
 
-/* P and dS from `count` rows of S and dP, in place. */
+/* Makes P and dS from `count` rows of S and dP, in place. */
 static void BDPTI_V(attention_ds)(const bdpti_heads *h, size_t count, const bdpt_real *lse,
                                   const bdpt_real *out, const bdpt_real *dout, bdpt_real *p,
                                   bdpt_real *ds, size_t ld) {
@@ -11710,7 +11709,7 @@ static void BDPTI_V(attention_bwd)(const bdpti_heads *h, size_t begin, size_t en
   }
 }
 
-/* What is compared of a token, divided by its length; zeros stay zeros. */
+/* Divides what is compared of a token by its length; zeros stay zeros. */
 BDPTI_INLINE void BDPTI_V(unit_row)(const bdpti_pairing *m, const bdpt_real *x, bdpt_real *unit) {
   const size_t d = m->size;
   BDPTI_VEC square = BDPTI_SPLAT(0);
@@ -11896,7 +11895,7 @@ BDPTI_MAP(gate_bwd, y * BDPTI_V(gate_slope)(x, s->a, s->b))
 BDPTI_MAP(axpby, x * s->a + y * s->b)
 #undef BDPTI_MAP
 
-/* Rows with one factor each: out = y + factor x, or factor x without y (drop path). */
+/* Scales rows by one factor each: out = y + factor x, or factor x without y (drop path). */
 static void BDPTI_V(sample_axpy)(const void *args, size_t begin, size_t end) {
   const bdpti_samples *s = (const bdpti_samples *)args;
   size_t i, j, n = s->width;
@@ -11937,7 +11936,7 @@ static void BDPTI_V(adamw)(const void *args, size_t begin, size_t end) {
   }
 }
 
-/* Column sums, the gradient of a bias: x[R,D] -> sums[D]. */
+/* Sums the columns, the gradient of a bias: x[R,D] -> sums[D]. */
 static void BDPTI_V(column_sum)(const void *args, size_t begin, size_t end, bdpt_real *sums) {
   const bdpti_columns *s = (const bdpti_columns *)args;
   size_t i, j, n = s->width;
@@ -11950,7 +11949,7 @@ static void BDPTI_V(column_sum)(const void *args, size_t begin, size_t end, bdpt
   }
 }
 
-/* sum x (y - z), or sum x y: four running vectors over at most 1024 elements, then double. */
+/* Sums x (y - z), or x y, in four running vectors over at most 1024 elements, then in double. */
 static double BDPTI_V(dot)(const void *args, size_t begin, size_t end) {
   const bdpti_inner *s = (const bdpti_inner *)args;
   double sum = 0;
@@ -12042,7 +12041,7 @@ static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf
 #undef BDPTI_ISA_PASS
 #endif
 
-/* The widest pass that is not above `wanted` and that this processor runs; 0 wants the best. */
+/* Returns the widest pass that the processor runs and is not above `wanted`; 0 wants the best. */
 static const bdpti_isa *bdpti_isa_select(int wanted) {
 #if BDPTI_X86
   if (wanted <= 0) wanted = BDPT_ISA_AVX512; /* 0: the best */
@@ -12237,7 +12236,7 @@ BDPTI_FN bdpti_plan bdpti_matmul_plan(const bdpt_context *ctx, const bdpti_gemm 
   return p;
 }
 
-/* One rectangle. */
+/* Computes one rectangle of C. */
 BDPTI_FN void bdpti_matmul_part(const bdpti_isa *isa, const bdpti_gemm *g, const bdpti_plan *plan,
                                 size_t t, bdpt_real *work) {
   const size_t tiles = (g->m + isa->rows - 1) / isa->rows, down = t % plan->down;
@@ -12261,7 +12260,7 @@ BDPTI_FN void bdpti_matmul_part(const bdpti_isa *isa, const bdpti_gemm *g, const
   }
 }
 
-/* bf16 wants float numbers and an A with one stride of 1. */
+/* Returns how bf16 can be used: it wants float numbers and an A with one stride of 1. */
 BDPTI_FN int bdpti_bf16(const bdpt_context *ctx, const bdpti_gemm *g) {
   if (!ctx->bf16 || sizeof(bdpt_real) != sizeof(float)) return 0;
   if (g->a_row != 1 && g->a_col != 1) return 0; /* neither copy could read whole vectors */
@@ -12389,7 +12388,7 @@ BDPTI_FN bdpt_status bdpti_attention_bwd(bdpt_context *ctx, size_t images, size_
  * Thin covers: they name the arguments, estimate the cost and share out. Sizes are trusted here;
  * the operations that call them have checked their shapes. Any output may be an input, in place.
  */
-/* The pass of an activation; dy NULL: its value, else dy times its slope. */
+/* Applies an activation: its value if dy is NULL, else dy times its slope. */
 BDPTI_FN void bdpti_act_run(bdpt_context *ctx, bdpt_act act, size_t n, bdpti_pointwise *s) {
   const bdpti_isa *isa = ctx->isa;
   bdpti_kernel forward = act == BDPT_GELU ? isa->gelu_fwd : isa->gate_fwd;
@@ -12412,7 +12411,7 @@ BDPTI_FN void bdpti_act_bwd(bdpt_context *ctx, bdpt_act act, size_t n, const bdp
   bdpti_act_run(ctx, act, n, &s);
 }
 
-/* out = a x + b y; y NULL: out = a x. */
+/* Computes out = a x + b y, or a x without y. */
 BDPTI_FN void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_real *x, bdpt_real b,
                           const bdpt_real *y, bdpt_real *out) {
   bdpti_pointwise s = {x, y, a, b, out, 0};
@@ -12441,7 +12440,7 @@ BDPTI_FN void bdpti_softmax_bwd(bdpt_context *ctx, size_t rows, const bdpti_soft
   bdpti_each(ctx, ctx->isa->softmax_bwd, s, rows, 1, (double)rows * (double)s->width * 0.5);
 }
 
-/* out[D] += the column sums of x[R,D]. */
+/* Adds the column sums of x[R,D] to out[D]. */
 BDPTI_FN bdpt_status bdpti_column_sum(bdpt_context *ctx, size_t rows, size_t width,
                                       const bdpt_real *x, bdpt_real *out) {
   bdpti_columns s = {width, x};
@@ -12464,7 +12463,7 @@ BDPTI_FN int bdpti_all_finite(bdpt_context *ctx, size_t n, const bdpt_real *x) {
   return bdpti_reduce(ctx, ctx->isa->not_finite, &s, n) == 0; /* every chunk said 0 */
 }
 
-/* y = m f + (1 - m) r, exactly f at m = 1 and r at m = 0; its derivative dm = sum dy (f - r). */
+/* Computes y = m f + (1 - m) r, exactly f at m = 1 and r at m = 0; dm = sum dy (f - r). */
 BDPTI_FN void bdpti_mix_fwd(bdpt_context *ctx, size_t n, bdpt_real m, const bdpt_real *f,
                             const bdpt_real *r, bdpt_real *y) {
   bdpti_axpby(ctx, n, m, f, 1 - m, r, y);

@@ -106,6 +106,13 @@ missing=$(sed -n "$number" boundarydpt.h |
 [ -z "$missing" ] && grep -q '^span class=number>3.10$' "$work/nav"
 check $? "the contents miss $missing"
 
+# Each chapter opens with a question and ends with two exercises.
+chapters=$(grep -c '^<h2 id=.*<span class=number>' "$work/boundarydpt.html")
+asked=$(grep -c '<p class=question>' "$work/boundarydpt.html")
+exercises=$(grep -c '^<div class=exercise' "$work/boundarydpt.html")
+[ "$chapters" -gt 12 ] && [ "$asked" -eq "$chapters" ] && [ "$exercises" -eq $((2 * chapters)) ]
+check $? "$chapters chapters, $asked questions, $exercises exercises"
+
 # The checks that the table of equations names.
 missing=$(sed -n \
             's/^| .* | \(tests\/[a-z_]*\.[a-z]*\) \([a-z_0-9]*\) | part .*/\1 \2/p' PAPER_NOTES.md |

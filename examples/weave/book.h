@@ -154,6 +154,7 @@ typedef struct book {
   int marks;
   const title *chapter, *section; /* where the text is that is being set */
   const title *adorned;           /* the last section that got its drawings and examples */
+  const title *asked;   /* the last chapter that has put its question */
   int formulas;                   /* of this section so far */
   int figures;                    /* that found their place */
 } book;

@@ -138,15 +138,31 @@ static void put_term(writer *w) {
   add_mark(b, 'e', w->words.s, place);
 }
 
+/* A chapter opens with its question: the length of the first sentence after the title, if it is
+ * one, else 0. */
+static size_t question(const book *b, const char *words) {
+  size_t n = strcspn(words, ".?");
+  if (!b->section || b->section->level != 2 || b->asked == b->section || words[n] != '?') return 0;
+  return n + 1;
+}
+
 static void flush(writer *w) {
   book *b = w->b;
   const char *words = w->words.s ? w->words.s : "";
   if (w->open == PARAGRAPH) {
-    size_t n = strlen(words);
-    int asks = b->section && b->section->level == 2 && n && words[n - 1] == '?' && n < 400;
-    put(&b->out, asks ? "<p class=question>" : "<p>");
-    set_text(b, words, n, PROSE, w->line);
-    put(&b->out, "</p>\n");
+    size_t asks = question(b, words);
+    if (asks) {
+      put(&b->out, "<p class=question>");
+      set_text(b, words, asks, PROSE, w->line);
+      put(&b->out, "</p>\n");
+      words += asks;
+      b->asked = b->section;
+    }
+    if (strspn(words, " \n") < strlen(words)) {
+      put(&b->out, "<p>");
+      set_text(b, words, strlen(words), PROSE, w->line);
+      put(&b->out, "</p>\n");
+    }
   } else if (w->open == LABEL) {
     if (!w->list) put(&b->out, "<dl>");
     w->list = 1;
