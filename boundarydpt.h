@@ -136,6 +136,8 @@
  *   BDPT_NO_STDIO     no file access: parse and build from memory
  *   BDPT_NO_OPENMP    one thread even if the compiler has OpenMP on
  *   BDPT_NO_VECTORS   plain scalar kernels, as for compilers without vector extensions
+ *   BDPT_ONLY_INFERENCE  load, predict, count, save: no backward pass, no training, no fitting; for
+ *                     programs that ship a pruned network
  *   BDPT_ONLY_SAFETENSORS  nothing but JSON, safetensors and whole files (14.1 to 14.6) and what
  *                     they need: a reader and writer of the format to put into other programs
  */
@@ -367,6 +369,7 @@ typedef struct bdpt_op {
 BDPT_API bdpt_tensor *bdpt_tape_op(bdpt_tape *tape, const bdpt_op *op, bdpt_tensor *const *in,
                                    int count, int ndim, const size_t *shape);
 
+#ifndef BDPT_ONLY_INFERENCE
 /* Fills the gradients of everything that `loss` (one number) was computed from; an input that
  * nothing was added to keeps grad == NULL, which means zero. Parameters accumulate into their grad,
  * so zero them before a step (bdpt_model_zero_grad). With `seed` the pass starts from dL/dout =
@@ -381,6 +384,7 @@ BDPT_API bdpt_status bdpt_backward_from(bdpt_tape *tape, bdpt_tensor *out, const
 typedef bdpt_tensor *(*bdpt_graph)(bdpt_tape *tape, bdpt_tensor *const *inputs, void *user);
 BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *user,
                                     bdpt_tensor *const *inputs, int count, double *error);
+#endif /* BDPT_ONLY_INFERENCE */
 
 /* ---- 3.3  Models ----------------------------------------------------------------------------- */
 
@@ -588,6 +592,12 @@ typedef struct bdpt_cost_report {
 } bdpt_cost_report;
 BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config, bdpt_cost_report *out);
 
+/* Bicubic as Pillow does it on bytes: a = -0.5, antialiased when shrinking, rows first, rounded and
+ * clipped to 8 bits after each pass. planes [channels][h][w] -> [channels][oh][ow]. */
+BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, const unsigned char *in, int channels,
+                                       int h, int w, unsigned char *out, int oh, int ow);
+
+#ifndef BDPT_ONLY_INFERENCE
 /* ---- 3.5  Data ------------------------------------------------------------------------------- */
 
 /* Images as bytes, channel planes [3][height][width], with a fine and a coarse label each. Either
@@ -625,11 +635,6 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
                                  uint64_t seed, bdpt_subset *out);
 BDPT_API bdpt_status bdpt_subset_all(bdpt_context *ctx, const bdpt_dataset *data, bdpt_subset *out);
 BDPT_API void bdpt_subset_free(bdpt_context *ctx, bdpt_subset *subset);
-
-/* Bicubic as Pillow does it on bytes: a = -0.5, antialiased when shrinking, rows first, rounded and
- * clipped to 8 bits after each pass. planes [channels][h][w] -> [channels][oh][ow]. */
-BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, const unsigned char *in, int channels,
-                                       int h, int w, unsigned char *out, int oh, int ow);
 
 /* Images subset[first .. first+count) for evaluation: resized to config->image, normalised by its
  * statistics -> images [count][3][H][W], labels [count] (NULL allowed). */
@@ -1053,6 +1058,7 @@ BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_subset *train,
                                const bdpt_subset *held, const bdpt_plus_options *options,
                                const bdpt_hooks *hooks, bdpt_plus_result *out);
 
+#endif /* BDPT_ONLY_INFERENCE */
 #endif /* BDPT_ONLY_SAFETENSORS */
 
 /* ---- 3.11  Files ----------------------------------------------------------------------------- */
@@ -1451,6 +1457,15 @@ BDPTI_FN void bdpti_arena_reset(bdpti_arena *a) {
   if (a->wish) bdpti_arena_take(a, 0); /* now, so that the next step allocates nothing */
 }
 
+/* Takes a zeroed array from the arena of those that live and die together. */
+BDPTI_FN void *bdpti_array(bdpti_arena *a, size_t count, size_t size) {
+  size_t bytes = SIZE_MAX; /* stays after an overflow, and is refused */
+  void *p;
+  bdpti_mul(count, size, &bytes);
+  p = bdpti_arena_take(a, bytes);
+  return p ? memset(p, 0, bytes) : NULL;
+}
+
 /* 4.4  Random numbers                                                                     >>random
  *
  *   math      z = mix(state += golden); mix is two multiply-xorshift rounds (splitmix64, Steele,
@@ -1625,7 +1640,9 @@ struct bdpt_tape {
   void *user;                                      /* in the walk back (8.4); or NULL */
 };
 
+#ifndef BDPT_ONLY_INFERENCE
 static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n); /* chapter 6: a case per operation */
+#endif
 static void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_real *x, bdpt_real b,
                         const bdpt_real *y, bdpt_real *out); /* chapter 15: out = a x + b y */
 
@@ -1850,6 +1867,8 @@ BDPTI_FN void bdpti_grad_pass(bdpt_tape *t, bdpt_tensor *x, bdpt_real *g) {
   bdpti_buffer_of(g)->shares++; /* whoever adds to it copies it first */
 }
 
+#ifndef BDPT_ONLY_INFERENCE
+
 /* 5.4  The walk back
  *
  * All users of a tensor were recorded after the operation that made it, so its gradient is complete
@@ -1982,6 +2001,8 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
   bdpt_tape_free(c.tape);
   return ctx->status;
 }
+
+#endif /* BDPT_ONLY_INFERENCE */
 
 /* =================================================================================================
  * 6  OPERATIONS                                                                             >>ops
@@ -3215,6 +3236,7 @@ BDPTI_FN void bdpti_own_back(bdpt_tape *t, bdpti_node *n) {
   if (t->ctx->status == BDPT_OK) bdpti_own_call(o, o->op.backward);
 }
 
+#ifndef BDPT_ONLY_INFERENCE
 /* 6.19  Dispatch: the table once more, now as the cases of a switch. */
 BDPTI_FN void bdpti_input_back(bdpt_tape *t, bdpti_node *n) { (void)t; (void)n; }
 
@@ -3225,6 +3247,8 @@ static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
     case BDPTI_OP_COUNT: break;
   }
 }
+
+#endif /* BDPT_ONLY_INFERENCE */
 
 /* =================================================================================================
  * 7  THE VISION TRANSFORMER                                                                 >>deit
@@ -4314,15 +4338,6 @@ BDPTI_FN void bdpti_shuffle(size_t *index, size_t n, bdpt_rng *r) {
   }
 }
 
-/* Takes a zeroed array from the arena of those that live and die together. */
-BDPTI_FN void *bdpti_array(bdpti_arena *a, size_t count, size_t size) {
-  size_t bytes = SIZE_MAX; /* stays after an overflow, and is refused */
-  void *p;
-  bdpti_mul(count, size, &bytes);
-  p = bdpti_arena_take(a, bytes);
-  return p ? memset(p, 0, bytes) : NULL;
-}
-
 /* 8.1  What a step is given
  *
  * Images and their targets are prepared in >>data, one image or one batch at a time; a step of
@@ -4333,6 +4348,7 @@ typedef struct bdpti_side {
   size_t taps; /* most input pixels that one output pixel needs */
   int *table;  /* [out][taps + 2]: first input position, how many follow, their weights */
 } bdpti_side;
+#ifndef BDPT_ONLY_INFERENCE
 
 typedef struct bdpti_loader {
   bdpti_arena arena;           /* owns what the pointers below point to, data and recipe apart */
@@ -5078,6 +5094,8 @@ BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *t, bdpt_objective lesson
   return bdpti_trainer_learn(t, graph, loss);
 }
 
+#endif /* BDPT_ONLY_INFERENCE */
+
 /* =================================================================================================
  * 9  DEPTH PRUNING                                                                         >>prune
  * =================================================================================================
@@ -5285,6 +5303,8 @@ BDPT_API bdpt_status bdpt_fuse_all(bdpt_model *m) {
   }
   return BDPT_OK;
 }
+
+#ifndef BDPT_ONLY_INFERENCE
 
 /* 9.3  Fitting                                                                              >>fit
  *
@@ -5695,6 +5715,8 @@ BDPT_API bdpt_status bdpt_remove(bdpt_model *m, const bdpt_layers *layers, bdpt_
   return status;
 }
 
+#endif /* BDPT_ONLY_INFERENCE */
+
 /* 9.4  What a network costs                                                                >>cost
  *
  *   math      MACs = C P^2 D n + sum over blocks of [attention: 4 N D hd + 2 N^2 hd, or N D^2 when
@@ -5739,6 +5761,8 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
   return BDPT_OK;
 }
 
+
+#ifndef BDPT_ONLY_INFERENCE
 
 /* =================================================================================================
  * 10  HOW MANY LAYERS OF EACH TYPE: THE MODEL ACCURACY PREDICTOR                              >>map
@@ -7364,6 +7388,8 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
   return BDPT_OK;
 }
 
+#endif /* BDPT_ONLY_INFERENCE */
+
 /* 12.3  Resizing bytes as Pillow does                                                    >>resize
  *
  *   math      out[o] = clip(round(sum_i w[o,i] in[i])),  w[o,i] = k((i - c + 1/2) / s) / sum,
@@ -7463,6 +7489,8 @@ BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, const unsigned char *i
   bdpti_arena_free(&a);
   return middle ? BDPT_OK : ctx->status;
 }
+
+#ifndef BDPT_ONLY_INFERENCE
 
 /* 12.4  Augmenting one image                                                            >>augment
  *
@@ -8995,6 +9023,7 @@ BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_subset *train,
   bdpt_model_free(p.work);
   return s;
 }
+#endif /* BDPT_ONLY_INFERENCE */
 #endif /* BDPT_ONLY_SAFETENSORS */
 
 /* =================================================================================================
