@@ -63,7 +63,7 @@ typedef struct checkpoint_side { const char *text; size_t size; } checkpoint_sid
 typedef struct checkpoint_config {
   int width, depth, heads, mlp, image, patch, channels, labels, classes, qkv_bias;
   double eps, mean[3], std[3];
-  char act[40], architecture[60];
+  char act[40], architecture[60], pool[40], model_type[40];
 } checkpoint_config;
 
 enum { CHECKPOINT_NETWORKS = 32, CHECKPOINT_PREFIX = 200 };
@@ -77,7 +77,8 @@ typedef struct checkpoint_network {
   char name[140];
 } checkpoint_network;
 
-/* Where a tensor goes: a slot of the model; of qkv only a third when `part` is 0, 1 or 2. */
+/* Where a tensor goes: a slot of the model; of qkv only a third when `part` is 0, 1 or 2. A slot
+ * below 0 is LayerScale: -1 - 2 l for the attention of block l, -2 - 2 l for its MLP. */
 typedef struct checkpoint_place { int slot, part; } checkpoint_place;
 
 typedef struct checkpoint_work {
@@ -92,8 +93,9 @@ typedef struct checkpoint_work {
   pth_item *item;
   size_t items;
   checkpoint_network network[CHECKPOINT_NETWORKS];
-  int networks, chosen, depth;
+  int networks, chosen, depth, register_rows; /* 1: registers have rows in the positions */
   uint32_t (*pick)[3];  /* [slot][part]: the item that goes there, or PTH_NOTHING */
+  uint32_t scale[2 * BDPT_MAX_DEPTH]; /* LayerScale of attention and MLP of each block, likewise */
   unsigned char *room;  /* for what must be gathered */
   size_t room_used, total;
   bdpt_config hint;
@@ -245,6 +247,12 @@ PTH_FN bdpt_status checkpoint_config_read(checkpoint_work *c, const char *file,
     if (e == BDPT_JSON_STRING && depth == 1 && strcmp(key[0], "architecture") == 0) {
       bdpt_json_copy(&j, c->config.architecture, sizeof c->config.architecture);
     }
+    if (e == BDPT_JSON_STRING && depth == 1 && strcmp(key[0], "model_type") == 0) {
+      bdpt_json_copy(&j, c->config.model_type, sizeof c->config.model_type);
+    }
+    if (e == BDPT_JSON_STRING && depth == 1 && strcmp(key[0], "global_pool") == 0) {
+      bdpt_json_copy(&j, c->config.pool, sizeof c->config.pool);
+    }
     if ((e == BDPT_JSON_TRUE || e == BDPT_JSON_FALSE) && depth == 1 &&
         strcmp(key[0], "qkv_bias") == 0) {
       c->config.qkv_bias = e == BDPT_JSON_TRUE;
@@ -341,16 +349,24 @@ PTH_FN int checkpoint_rank(const char *name) {
 
 /* How much of an anchor's name stands before the network; -1 if it is no anchor. */
 PTH_FN int checkpoint_anchor(const char *name, size_t length) {
-  static const char *const tail[2] = {"patch_embed.proj.weight",
-                                      "embeddings.patch_embeddings.projection.weight"};
+  static const char *const tail[3] = {"patch_embed.proj.weight",
+                                      "embeddings.patch_embeddings.projection.weight",
+                                      "embeddings.patch_embedding.weight"};
+  static const char *const family[5] = {"vit.", "deit.", "dinov2.", "dinov2_with_registers.",
+                                        "vision_model."};
   size_t left;
-  int i;
-  for (i = 0; i < 2; i++) {
+  int i, k;
+  for (i = 0; i < 3; i++) {
     if (!checkpoint_ends(name, length, tail[i])) continue;
     left = length - strlen(tail[i]);
     if (left > CHECKPOINT_PREFIX || (left > 0 && name[left - 1] != '.')) continue;
-    if (i && checkpoint_ends(name, left, "vit.")) left -= 4;
-    else if (i && checkpoint_ends(name, left, "deit.")) left -= 5;
+    for (k = 0; i && k < 5; k++) {
+      if (checkpoint_ends(name, left, family[k]) &&
+          (left == strlen(family[k]) || name[left - strlen(family[k]) - 1] == '.')) {
+        left -= strlen(family[k]);
+        break;
+      }
+    }
     if (left == 0 || name[left - 1] == '.') return (int)left;
   }
   return -1;
@@ -485,7 +501,11 @@ static const checkpoint_spelling checkpoint_timm[] = {
   {"patch_embed.proj.bias", BDPT_SLOT_PATCH_B, -1}, {"norm.weight", BDPT_SLOT_NORM_W, -1},
   {"norm.bias", BDPT_SLOT_NORM_B, -1}, {"head.weight", BDPT_SLOT_HEAD_W, -1},
   {"head.bias", BDPT_SLOT_HEAD_B, -1}, {"head_dist.weight", BDPT_SLOT_HEAD2_W, -1},
-  {"head_dist.bias", BDPT_SLOT_HEAD2_B, -1}, {NULL, 0, 0}};
+  {"head_dist.bias", BDPT_SLOT_HEAD2_B, -1}, {"reg_token", BDPT_SLOT_REG, -1},
+  {"norm_pre.weight", BDPT_SLOT_PRE_W, -1}, {"norm_pre.bias", BDPT_SLOT_PRE_B, -1},
+  {"fc_norm.weight", BDPT_SLOT_FC_NORM_W, -1}, {"fc_norm.bias", BDPT_SLOT_FC_NORM_B, -1},
+  {NULL, 0, 0}};
+enum { CHECKPOINT_SCALE = 1000 }; /* and 1001: LayerScale, no slot of its own */
 static const checkpoint_spelling checkpoint_timm_block[] = {
   {"norm1.weight", BDPT_SLOT_NORM1_W, -1}, {"norm1.bias", BDPT_SLOT_NORM1_B, -1},
   {"attn.qkv.weight", BDPT_SLOT_QKV_W, -1}, {"attn.qkv.bias", BDPT_SLOT_QKV_B, -1},
@@ -495,7 +515,7 @@ static const checkpoint_spelling checkpoint_timm_block[] = {
   {"mlp.fc1.weight", BDPT_SLOT_FC1_W, -1}, {"mlp.fc1.bias", BDPT_SLOT_FC1_B, -1},
   {"mlp.fc2.weight", BDPT_SLOT_FC2_W, -1}, {"mlp.fc2.bias", BDPT_SLOT_FC2_B, -1},
   {"mlp.fused.weight", BDPT_SLOT_FUSED_W, -1}, {"mlp.fused.bias", BDPT_SLOT_FUSED_B, -1},
-  {NULL, 0, 0}};
+  {"ls1.gamma", CHECKPOINT_SCALE, -1}, {"ls2.gamma", CHECKPOINT_SCALE + 1, -1}, {NULL, 0, 0}};
 static const checkpoint_spelling checkpoint_hf[] = {
   {"embeddings.cls_token", BDPT_SLOT_CLS, -1},
   {"embeddings.distillation_token", BDPT_SLOT_DIST, -1},
@@ -506,7 +526,15 @@ static const checkpoint_spelling checkpoint_hf[] = {
   {"classifier.weight", BDPT_SLOT_HEAD_W, -1}, {"classifier.bias", BDPT_SLOT_HEAD_B, -1},
   {"cls_classifier.weight", BDPT_SLOT_HEAD_W, -1}, {"cls_classifier.bias", BDPT_SLOT_HEAD_B, -1},
   {"distillation_classifier.weight", BDPT_SLOT_HEAD2_W, -1},
-  {"distillation_classifier.bias", BDPT_SLOT_HEAD2_B, -1}, {NULL, 0, 0}};
+  {"distillation_classifier.bias", BDPT_SLOT_HEAD2_B, -1},
+  {"embeddings.register_tokens", BDPT_SLOT_REG, -1},
+  {"embeddings.class_embedding", BDPT_SLOT_CLS, -1},
+  {"embeddings.patch_embedding.weight", BDPT_SLOT_PATCH_W, -1},
+  {"embeddings.patch_embedding.bias", BDPT_SLOT_PATCH_B, -1},
+  {"embeddings.position_embedding.weight", BDPT_SLOT_POS, -1},
+  {"pre_layrnorm.weight", BDPT_SLOT_PRE_W, -1}, {"pre_layrnorm.bias", BDPT_SLOT_PRE_B, -1},
+  {"post_layernorm.weight", BDPT_SLOT_NORM_W, -1}, {"post_layernorm.bias", BDPT_SLOT_NORM_B, -1},
+  {"visual_projection.weight", BDPT_SLOT_HEAD_W, -1}, {NULL, 0, 0}};
 static const checkpoint_spelling checkpoint_hf4_block[] = {
   {"layernorm_before.weight", BDPT_SLOT_NORM1_W, -1},
   {"layernorm_before.bias", BDPT_SLOT_NORM1_B, -1},
@@ -523,7 +551,12 @@ static const checkpoint_spelling checkpoint_hf4_block[] = {
   {"intermediate.dense.weight", BDPT_SLOT_FC1_W, -1},
   {"intermediate.dense.bias", BDPT_SLOT_FC1_B, -1},
   {"output.dense.weight", BDPT_SLOT_FC2_W, -1}, {"output.dense.bias", BDPT_SLOT_FC2_B, -1},
-  {NULL, 0, 0}};
+  {"norm1.weight", BDPT_SLOT_NORM1_W, -1}, {"norm1.bias", BDPT_SLOT_NORM1_B, -1}, /* DINOv2 */
+  {"norm2.weight", BDPT_SLOT_NORM2_W, -1}, {"norm2.bias", BDPT_SLOT_NORM2_B, -1},
+  {"mlp.fc1.weight", BDPT_SLOT_FC1_W, -1}, {"mlp.fc1.bias", BDPT_SLOT_FC1_B, -1},
+  {"mlp.fc2.weight", BDPT_SLOT_FC2_W, -1}, {"mlp.fc2.bias", BDPT_SLOT_FC2_B, -1},
+  {"layer_scale1.lambda1", CHECKPOINT_SCALE, -1},
+  {"layer_scale2.lambda1", CHECKPOINT_SCALE + 1, -1}, {NULL, 0, 0}};
 static const checkpoint_spelling checkpoint_hf5_block[] = {
   {"layernorm_before.weight", BDPT_SLOT_NORM1_W, -1},
   {"layernorm_before.bias", BDPT_SLOT_NORM1_B, -1},
@@ -535,7 +568,18 @@ static const checkpoint_spelling checkpoint_hf5_block[] = {
   {"layernorm_after.weight", BDPT_SLOT_NORM2_W, -1},
   {"layernorm_after.bias", BDPT_SLOT_NORM2_B, -1},
   {"mlp.fc1.weight", BDPT_SLOT_FC1_W, -1}, {"mlp.fc1.bias", BDPT_SLOT_FC1_B, -1},
-  {"mlp.fc2.weight", BDPT_SLOT_FC2_W, -1}, {"mlp.fc2.bias", BDPT_SLOT_FC2_B, -1}, {NULL, 0, 0}};
+  {"mlp.fc2.weight", BDPT_SLOT_FC2_W, -1}, {"mlp.fc2.bias", BDPT_SLOT_FC2_B, -1},
+  {"norm1.weight", BDPT_SLOT_NORM1_W, -1}, {"norm1.bias", BDPT_SLOT_NORM1_B, -1}, /* DINOv2 */
+  {"norm2.weight", BDPT_SLOT_NORM2_W, -1}, {"norm2.bias", BDPT_SLOT_NORM2_B, -1},
+  {"layer_scale1.lambda1", CHECKPOINT_SCALE, -1},
+  {"layer_scale2.lambda1", CHECKPOINT_SCALE + 1, -1},
+  {"layer_norm1.weight", BDPT_SLOT_NORM1_W, -1}, {"layer_norm1.bias", BDPT_SLOT_NORM1_B, -1},
+  {"layer_norm2.weight", BDPT_SLOT_NORM2_W, -1}, {"layer_norm2.bias", BDPT_SLOT_NORM2_B, -1},
+  {"self_attn.q_proj.weight", BDPT_SLOT_QKV_W, 0}, {"self_attn.q_proj.bias", BDPT_SLOT_QKV_B, 0},
+  {"self_attn.k_proj.weight", BDPT_SLOT_QKV_W, 1}, {"self_attn.k_proj.bias", BDPT_SLOT_QKV_B, 1},
+  {"self_attn.v_proj.weight", BDPT_SLOT_QKV_W, 2}, {"self_attn.v_proj.bias", BDPT_SLOT_QKV_B, 2},
+  {"self_attn.out_proj.weight", BDPT_SLOT_PROJ_W, -1},
+  {"self_attn.out_proj.bias", BDPT_SLOT_PROJ_B, -1}, {NULL, 0, 0}};
 
 PTH_FN const checkpoint_spelling *checkpoint_lookup(const checkpoint_spelling *table,
                                                     const char *name, size_t length) {
@@ -560,11 +604,14 @@ PTH_FN int checkpoint_locate(const checkpoint_work *c, const char *name, size_t 
   const checkpoint_spelling *found;
   size_t digits = 0;
   int block = 0, five = 0, l = 0;
-  if (c->is_hf && !checkpoint_drop(&name, &length, "vit.")) {
-    checkpoint_drop(&name, &length, "deit.");
+  if (c->is_hf && !checkpoint_drop(&name, &length, "vit.") &&
+      !checkpoint_drop(&name, &length, "deit.") && !checkpoint_drop(&name, &length, "dinov2.") &&
+      !checkpoint_drop(&name, &length, "dinov2_with_registers.")) {
+    checkpoint_drop(&name, &length, "vision_model.");
   }
   if (c->is_hf) {
-    five = checkpoint_drop(&name, &length, "layers.");
+    five = checkpoint_drop(&name, &length, "layers.") ||
+           checkpoint_drop(&name, &length, "encoder.layers.");
     block = five || checkpoint_drop(&name, &length, "encoder.layer.");
   } else {
     block = checkpoint_drop(&name, &length, "blocks.");
@@ -583,6 +630,7 @@ PTH_FN int checkpoint_locate(const checkpoint_work *c, const char *name, size_t 
                             : five ? checkpoint_hf5_block : checkpoint_hf4_block, name, length);
   if (!found) return 0;
   out->slot = block ? BDPT_SLOT(l, found->slot) : found->slot;
+  if (found->slot >= CHECKPOINT_SCALE) out->slot = -1 - 2 * l - (found->slot - CHECKPOINT_SCALE);
   out->part = found->part;
   return 1;
 }
@@ -619,7 +667,8 @@ PTH_FN bdpt_status checkpoint_sort(checkpoint_work *c) {
     if (owner != c->chosen || !item->tensor) {
       checkpoint_list_add(&out, item->name, item->length);
     } else if (checkpoint_locate(c, name, length, &place)) {
-      at = &c->pick[place.slot][place.part < 0 ? 0 : place.part];
+      at = place.slot < 0 ? &c->scale[-1 - place.slot]
+                          : &c->pick[place.slot][place.part < 0 ? 0 : place.part];
       if (*at != PTH_NOTHING) {
         char one[72], two[72];
         return checkpoint_fail(c, BDPT_E_FORMAT, "'%s' and '%s' are the same part of the network",
@@ -694,9 +743,20 @@ PTH_FN int checkpoint_needs(const checkpoint_work *c, int slot) {
   if (slot == BDPT_SLOT_DIST || slot == BDPT_SLOT_HEAD2_W || slot == BDPT_SLOT_HEAD2_B) {
     return checkpoint_there(c, BDPT_SLOT_DIST) || checkpoint_there(c, BDPT_SLOT_HEAD2_W);
   }
-  if (slot < BDPT_SLOTS_FIXED) return 1;
+  switch (slot) {
+    case BDPT_SLOT_CLS: return !c->hint.no_class;
+    case BDPT_SLOT_REG: return checkpoint_there(c, BDPT_SLOT_REG);
+    case BDPT_SLOT_PRE_W: case BDPT_SLOT_PRE_B: return checkpoint_there(c, BDPT_SLOT_PRE_W);
+    case BDPT_SLOT_PATCH_B: return !checkpoint_there(c, BDPT_SLOT_PRE_W);
+    case BDPT_SLOT_FC_NORM_W: case BDPT_SLOT_FC_NORM_B:
+      return checkpoint_there(c, BDPT_SLOT_FC_NORM_W);
+    case BDPT_SLOT_NORM_W: case BDPT_SLOT_NORM_B: return !checkpoint_there(c, BDPT_SLOT_FC_NORM_W);
+    case BDPT_SLOT_HEAD_W: case BDPT_SLOT_HEAD_B: return !c->hint.headless;
+    default: if (slot < BDPT_SLOTS_FIXED) return 1;
+  }
   switch ((slot - BDPT_SLOTS_FIXED) % BDPT_SLOTS_BLOCK) {
-    case BDPT_SLOT_QKV_W: case BDPT_SLOT_QKV_B: case BDPT_SLOT_PROJ_W: case BDPT_SLOT_PROJ_B:
+    case BDPT_SLOT_QKV_B: return checkpoint_attends(c, l) && !c->hint.no_qkv_bias;
+    case BDPT_SLOT_QKV_W: case BDPT_SLOT_PROJ_W: case BDPT_SLOT_PROJ_B:
       return checkpoint_attends(c, l);
     case BDPT_SLOT_AFIT_W: case BDPT_SLOT_AFIT_B:
       return checkpoint_there(c, BDPT_SLOT(l, BDPT_SLOT_AFIT_W));
@@ -715,15 +775,49 @@ PTH_FN int checkpoint_without_bias(const checkpoint_work *c) {
   return !any && c->config.qkv_bias != 1;
 }
 
+/* What the tensors and config.json say together of the network's form (bdpt_config). */
+PTH_FN bdpt_status checkpoint_forms(checkpoint_work *c) {
+  const checkpoint_config *k = &c->config;
+  const char *pool = k->pool;
+  int head = checkpoint_there(c, BDPT_SLOT_HEAD_W) || checkpoint_there(c, BDPT_SLOT_HEAD_B);
+  const uint32_t at = c->pick[BDPT_SLOT_HEAD_W][0];
+  int two = at != PTH_NOTHING && /* of a network with a head for each token */
+            checkpoint_ends(c->item[at].name, c->item[at].length, "cls_classifier.weight");
+  bdpt_config *h = &c->hint;
+  if (c->is_hf && checkpoint_there(c, BDPT_SLOT_DIST) && !checkpoint_there(c, BDPT_SLOT_HEAD2_W) &&
+      !two) {
+    c->pick[BDPT_SLOT_REG][0] = c->pick[BDPT_SLOT_DIST][0]; /* a token that no head reads */
+    c->pick[BDPT_SLOT_DIST][0] = PTH_NOTHING;
+    c->register_rows = 1; /* it has a position */
+  }
+  if (strcmp(pool, "avg") == 0 && !checkpoint_there(c, BDPT_SLOT_FC_NORM_W)) {
+    h->pool = BDPT_POOL_NORMED;
+  }
+  if (c->is_hf && strncmp(k->model_type, "siglip", 6) == 0) h->pool = BDPT_POOL_NORMED;
+  if (c->is_hf && strncmp(k->model_type, "dinov2", 6) == 0 && head) h->pool = BDPT_POOL_BOTH;
+  if (pool[0] && strcmp(pool, "avg") != 0 && strcmp(pool, "token") != 0) {
+    return checkpoint_fail(c, BDPT_E_ARGUMENT, "config.json: global_pool '%s' cannot be computed, "
+                           "only 'token' and 'avg'", pool);
+  }
+  h->no_class = !checkpoint_there(c, BDPT_SLOT_CLS) &&
+                (h->pool == BDPT_POOL_NORMED || checkpoint_there(c, BDPT_SLOT_FC_NORM_W));
+  h->no_qkv_bias = c->depth > 0 && checkpoint_without_bias(c);
+  if (!head && !checkpoint_there(c, BDPT_SLOT_HEAD2_W) && !checkpoint_there(c, BDPT_SLOT_HEAD2_B)) {
+    h->headless = 1;
+    checkpoint_note(c, "it has no classifier; its features stand where logits would");
+  }
+  return BDPT_OK;
+}
+
 /* Names everything that is missing. */
 PTH_FN bdpt_status checkpoint_complete(checkpoint_work *c) {
   char text[250] = "", blocks[200] = "", name[96];
   checkpoint_list missing = {text, sizeof text, 0, 0, 0}, bare = {blocks, sizeof blocks, 0, 0, 0};
-  int slot, part, no_bias = checkpoint_without_bias(c);
+  int slot, part, clip = checkpoint_there(c, BDPT_SLOT_PRE_W);
   for (slot = 0; slot < BDPT_SLOT(c->depth, 0); slot++) {
     int s = slot < BDPT_SLOTS_FIXED ? -1 : (slot - BDPT_SLOTS_FIXED) % BDPT_SLOTS_BLOCK;
     int split = c->is_hf && (s == BDPT_SLOT_QKV_W || s == BDPT_SLOT_QKV_B);
-    if (!checkpoint_needs(c, slot) || (s == BDPT_SLOT_QKV_B && no_bias)) continue;
+    if (!checkpoint_needs(c, slot) || (slot == BDPT_SLOT_HEAD_B && c->is_hf && clip)) continue;
     for (part = 0; part < (split ? 3 : 1); part++) {
       if (c->pick[slot][part] != PTH_NOTHING) continue;
       checkpoint_own_name(c, slot, split ? part : -1, name);
@@ -741,9 +835,6 @@ PTH_FN bdpt_status checkpoint_complete(checkpoint_work *c) {
   if (bare.count) {
     checkpoint_note(c, "blocks without attention: %s; which activations were removed, shapes do "
                     "not tell, and all are computed unless fused", checkpoint_list_text(&bare));
-  }
-  if (no_bias && bare.count < (size_t)c->depth) {
-    checkpoint_note(c, "the network has no bias of q, k and v; zeros were put there");
   }
   return BDPT_OK;
 }
@@ -792,10 +883,9 @@ PTH_FN unsigned char *checkpoint_room(checkpoint_work *c, size_t bytes) {
   return p;
 }
 
-/* 1 for the bias of q, k and v of a network that has none: zeros stand for it. */
+/* 1 for the bias of a projection that has none (CLIP): zeros stand for it. */
 PTH_FN int checkpoint_is_zero(const checkpoint_work *c, int slot) {
-  return slot >= BDPT_SLOTS_FIXED && !checkpoint_there(c, slot) &&
-         (slot - BDPT_SLOTS_FIXED) % BDPT_SLOTS_BLOCK == BDPT_SLOT_QKV_B;
+  return slot == BDPT_SLOT_HEAD_B && c->is_hf && !checkpoint_there(c, slot);
 }
 
 /* One tensor under timm's name. The sizes cannot overflow: pth_find and the library's reader have
@@ -825,6 +915,12 @@ PTH_FN bdpt_status checkpoint_put(checkpoint_work *c, int slot, char name[48],
   w->ndim = zero && t[0].ndim ? 1 : t[0].ndim;
   memcpy(w->shape, t[0].shape, sizeof w->shape);
   if (parts == 3) w->shape[0] *= 3;
+  if (slot <= BDPT_SLOT_POS || slot == BDPT_SLOT_REG) {
+    for (; w->ndim > 0 && w->ndim < 3; w->ndim++) { /* [D] and [N,D] become [1,N,D] */
+      memmove(w->shape + 1, w->shape, (size_t)w->ndim * sizeof *w->shape);
+      w->shape[0] = 1;
+    }
+  }
   w->raw = 1;
   w->data = t[0].bytes;
   bytes = t[0].count * t[0].wide;
@@ -840,17 +936,44 @@ PTH_FN bdpt_status checkpoint_put(checkpoint_work *c, int slot, char name[48],
   return BDPT_OK;
 }
 
+/* LayerScale under timm's name, for the library to fold: `at` counts both halves of the blocks. */
+PTH_FN bdpt_status checkpoint_put_scale(checkpoint_work *c, int at, char name[48],
+                                        bdpt_write_tensor *w) {
+  pth_tensor t;
+  unsigned char *p;
+  bdpt_status s = checkpoint_tensor(c, c->scale[at], &t);
+  if (s) return s;
+  snprintf(name, 48, "blocks.%d.ls%d.gamma", at / 2, at % 2 + 1);
+  memset(w, 0, sizeof *w);
+  w->name = name;
+  w->dtype = t.dtype;
+  w->ndim = t.ndim;
+  memcpy(w->shape, t.shape, sizeof w->shape);
+  w->raw = 1;
+  w->data = t.bytes;
+  c->total += t.count * t.wide;
+  if (t.packed) return BDPT_OK;
+  w->data = p = checkpoint_room(c, t.count * t.wide);
+  if (p) pth_copy(&t, p);
+  return BDPT_OK;
+}
+
 /* All tensors of the network as a safetensors file in memory. */
 PTH_FN bdpt_status checkpoint_assemble(checkpoint_work *c) {
-  int turn, slot, slots = BDPT_SLOT(c->depth, 0);
-  bdpt_write_tensor *list = (bdpt_write_tensor *)checkpoint_alloc(c, (size_t)slots, sizeof *list);
-  char (*name)[48] = (char (*)[48])checkpoint_alloc(c, (size_t)slots, sizeof *name);
+  int turn, slot, slots = BDPT_SLOT(c->depth, 0), most = slots + 2 * c->depth;
+  bdpt_write_tensor *list = (bdpt_write_tensor *)checkpoint_alloc(c, (size_t)most, sizeof *list);
+  char (*name)[48] = (char (*)[48])checkpoint_alloc(c, (size_t)most, sizeof *name);
   size_t count = 0;
   bdpt_status s = list && name ? BDPT_OK : BDPT_E_MEMORY;
   for (turn = 0; turn < 2 && !s; turn++) {
     for (slot = 0, count = 0, c->room_used = c->total = 0; slot < slots && !s; slot++) {
       if (!checkpoint_needs(c, slot)) continue;
       s = checkpoint_put(c, slot, name[count], &list[count]);
+      count++;
+    }
+    for (slot = 0; slot < 2 * c->depth && !s; slot++) {
+      if (c->scale[slot] == PTH_NOTHING) continue;
+      s = checkpoint_put_scale(c, slot, name[count], &list[count]);
       count++;
     }
     if (s || turn == 1) continue;
@@ -947,10 +1070,12 @@ PTH_FN bdpt_status checkpoint_convert(checkpoint_work *c, checkpoint_side config
   c->pick = (uint32_t (*)[3])checkpoint_alloc(c, BDPT_MAX_SLOTS, sizeof *c->pick);
   if (!c->pick) return BDPT_E_MEMORY;
   memset(c->pick, 0xff, BDPT_MAX_SLOTS * sizeof *c->pick);
+  memset(c->scale, 0xff, sizeof c->scale);
   s = checkpoint_sort(c);
   if (!s) s = checkpoint_tensor(c, c->pick[BDPT_SLOT_PATCH_W][0], &patch); /* it is the anchor */
   if (!s && patch.ndim) width = patch.shape[0];
   if (!s) s = checkpoint_config_use(c, config, images, width);
+  if (!s) s = checkpoint_forms(c);
   if (!s) s = checkpoint_complete(c);
   if (!s) s = checkpoint_heads(c, o->heads, width);
   if (s) return s;

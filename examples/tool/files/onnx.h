@@ -282,10 +282,12 @@ ONNX_FN onnx_name onnx_base(const onnx_graph *g, int slot) {
 /* y = x W^T + b. The output is called `out`, or like the layer if that is empty. */
 ONNX_FN onnx_name onnx_linear(onnx_graph *g, int slot, onnx_name x, const char *out) {
   onnx_name base = onnx_base(g, slot), w = onnx_parameter(g, slot, ONNX_TURNED);
-  onnx_name b = onnx_parameter(g, slot + 1, ONNX_PLAIN);
-  onnx_name product = onnx_node(g, "MatMul", onnx_named("%s.product", base.text), x.text, w.text,
-                                "");
-  return onnx_node(g, "Add", *out ? onnx_named("%s", out) : base, product.text, b.text, "");
+  int bias = g->m->param[slot + 1].data != NULL;
+  onnx_name y = *out ? onnx_named("%s", out) : base;
+  onnx_name product = bias ? onnx_named("%s.product", base.text) : y;
+  product = onnx_node(g, "MatMul", product, x.text, w.text, "");
+  if (!bias) return product;
+  return onnx_node(g, "Add", y, product.text, onnx_parameter(g, slot + 1, ONNX_PLAIN).text, "");
 }
 
 /* The last norm is used twice in a distilled network, so the caller names the output. */
@@ -306,6 +308,27 @@ ONNX_FN onnx_name onnx_gelu(onnx_graph *g, onnx_name x, onnx_name out) {
                 onnx_number(g, onnx_named("one"), 1).text, "");
   y = onnx_node(g, "Mul", onnx_named("%s.double", out.text), x.text, y.text, "");
   return onnx_node(g, "Mul", out, y.text, onnx_half(g).text, "");
+}
+
+/* The activation of an MLP: GELU, max(0, x), or x sigmoid(p x + q x^3). */
+ONNX_FN onnx_name onnx_activation(onnx_graph *g, onnx_name x, onnx_name out) {
+  const int act = g->m->config.act, cube = act == BDPT_GELU_TANH;
+  const double p = cube ? 1.5957691216057308 : 1.702;
+  onnx_name y = x;
+  if (act == BDPT_GELU) return onnx_gelu(g, x, out);
+  if (act == BDPT_RELU) return onnx_node(g, "Relu", out, x.text, "", "");
+  if (cube) { /* x (1 + 0.044715 x^2) */
+    y = onnx_node(g, "Mul", onnx_named("%s.square", out.text), x.text, x.text, "");
+    y = onnx_node(g, "Mul", onnx_named("%s.part", out.text), y.text,
+                  onnx_number(g, onnx_named("cubic"), 0.044715).text, "");
+    y = onnx_node(g, "Add", onnx_named("%s.more", out.text), y.text,
+                  onnx_number(g, onnx_named("one"), 1).text, "");
+    y = onnx_node(g, "Mul", onnx_named("%s.inner", out.text), x.text, y.text, "");
+  }
+  y = onnx_node(g, "Mul", onnx_named("%s.scaled", out.text), y.text,
+                onnx_number(g, onnx_named("steepness"), p).text, "");
+  y = onnx_node(g, "Sigmoid", onnx_named("%s.gate", out.text), y.text, "", "");
+  return onnx_node(g, "Mul", out, x.text, y.text, "");
 }
 
 ONNX_FN onnx_name onnx_transpose(onnx_graph *g, onnx_name out, onnx_name x, int a, int b, int c,
@@ -391,7 +414,8 @@ ONNX_FN onnx_name onnx_mlp_half(onnx_graph *g, int l, onnx_name x) {
     y = onnx_linear(g, BDPT_SLOT(l, BDPT_SLOT_FUSED_W), y, "");
   } else {
     y = onnx_linear(g, BDPT_SLOT(l, BDPT_SLOT_FC1_W), y, "");
-    if (b->mlp_state == BDPT_MLP_KEPT) y = onnx_gelu(g, y, onnx_named("blocks.%d.mlp.act", l));
+    if (b->mlp_state == BDPT_MLP_KEPT)
+      y = onnx_activation(g, y, onnx_named("blocks.%d.mlp.act", l));
     y = onnx_linear(g, BDPT_SLOT(l, BDPT_SLOT_FC2_W), y, "");
   }
   if (!extra) return onnx_node(g, "Add", out, x.text, y.text, "");
@@ -403,10 +427,11 @@ ONNX_FN onnx_name onnx_mlp_half(onnx_graph *g, int l, onnx_name x) {
 ONNX_FN onnx_name onnx_embed(onnx_graph *g) {
   const bdpt_config *c = &g->m->config;
   const bdpt_tensor *pos = &g->m->param[BDPT_SLOT_POS];
-  int first = 1 + c->distilled, side[2], shape[3], pad[6] = {0};
+  int first = bdpt_prefix_count(c), side[2], shape[3], pad[6] = {0};
   onnx_weight *w;
   onnx_name weight = onnx_parameter(g, BDPT_SLOT_PATCH_W, ONNX_PLAIN);
-  onnx_name bias = onnx_parameter(g, BDPT_SLOT_PATCH_B, ONNX_PLAIN), x, y;
+  onnx_name bias = onnx_named("%s", ""), x, y;
+  if (!c->pre_norm) bias = onnx_parameter(g, BDPT_SLOT_PATCH_B, ONNX_PLAIN);
   x = onnx_node(g, "Conv", onnx_named("patch_embed"), "images", weight.text, bias.text);
   side[0] = side[1] = c->patch;
   onnx_attribute_list(g, "kernel_shape", side, 2);
@@ -421,16 +446,60 @@ ONNX_FN onnx_name onnx_embed(onnx_graph *g) {
   w = onnx_list_weight(g, onnx_named("pos_embed"), ONNX_TOKENS);
   w->ndim = 3;
   memcpy(w->dim, pos->shape, 3 * sizeof *w->dim);
-  return onnx_node(g, "Add", onnx_named("tokens"), x.text, "pos_embed", "");
+  x = onnx_node(g, "Add", onnx_named("tokens"), x.text, "pos_embed", "");
+  return c->pre_norm ? onnx_norm(g, BDPT_SLOT_PRE_W, x, onnx_named("norm_pre")) : x;
 }
 
-/* Norm and linear of one token. */
-ONNX_FN onnx_name onnx_head(onnx_graph *g, onnx_name x, int which, const char *out) {
+/* The mean of the patches: x[B,N,D] -> [B,D]. */
+ONNX_FN onnx_name onnx_mean(onnx_graph *g, onnx_name x) {
+  int first = bdpt_prefix_count(&g->m->config), axis = 1;
+  onnx_name part[2], one = onnx_named("patches");
+  int width[2];
+  width[0] = first, width[1] = bdpt_token_count(&g->m->config) - first;
+  if (first) { /* the second of two parts */
+    part[0] = onnx_named("prefix"), part[1] = one;
+    onnx_node(g, "Split", part[0], x.text,
+              onnx_shape(g, onnx_named("patches.split"), 2, width).text, "");
+    onnx_text(&g->nodes, 2, part[1].text);
+    onnx_attribute(g, "axis", 1);
+    x = part[1];
+  }
+  x = onnx_node(g, "ReduceMean", onnx_named("pool"), x.text, "", "");
+  onnx_attribute_list(g, "axes", &axis, 1);
+  onnx_attribute(g, "keepdims", 0);
+  return x;
+}
+
+ONNX_FN onnx_name onnx_token(onnx_graph *g, onnx_name x, int which) {
   onnx_name index = onnx_named("token.%d.index", which);
   onnx_list_weight(g, index, ONNX_SHAPE)->whole[0] = which; /* a scalar, so Gather drops the axis */
   x = onnx_node(g, "Gather", onnx_named("token.%d", which), x.text, index.text, ""); /* [B,D] */
   onnx_attribute(g, "axis", 1);
-  x = onnx_norm(g, BDPT_SLOT_NORM_W, x, onnx_named("token.%d.norm", which));
+  return x;
+}
+
+/* What the class head reads: [B,D], or [B,2D]. */
+ONNX_FN onnx_name onnx_pooled(onnx_graph *g, onnx_name x) {
+  const int pool = g->m->config.pool;
+  onnx_name y;
+  if (pool == BDPT_POOL_MEAN)
+    return onnx_norm(g, BDPT_SLOT_FC_NORM_W, onnx_mean(g, x), onnx_named("fc_norm"));
+  if (pool == BDPT_POOL_CLASS)
+    return onnx_norm(g, BDPT_SLOT_NORM_W, onnx_token(g, x, 0), onnx_named("token.0.norm"));
+  x = onnx_norm(g, BDPT_SLOT_NORM_W, x, onnx_named("norm"));
+  y = onnx_mean(g, x);
+  if (pool == BDPT_POOL_NORMED) return y;
+  x = onnx_node(g, "Concat", onnx_named("pooled"), onnx_token(g, x, 0).text, y.text, "");
+  onnx_attribute(g, "axis", 1);
+  return x;
+}
+
+/* The class head, or that of the distillation token; without one an Identity gives the name. */
+ONNX_FN onnx_name onnx_head(onnx_graph *g, onnx_name x, int which, const char *out) {
+  if (which) x = onnx_norm(g, BDPT_SLOT_NORM_W, onnx_token(g, x, 1), onnx_named("token.1.norm"));
+  else x = onnx_pooled(g, x);
+  if (g->m->config.headless)
+    return *out ? onnx_node(g, "Identity", onnx_named("%s", out), x.text, "", "") : x;
   return onnx_linear(g, which ? BDPT_SLOT_HEAD2_W : BDPT_SLOT_HEAD_W, x, out);       /* [B,K] */
 }
 
@@ -540,14 +609,17 @@ ONNX_FN size_t onnx_weight_head(onnx_bytes *b, const onnx_weight *w) {
 /* The i-th number of a weight. TOKENS: the positions, with the tokens' own vectors added to their
  * places. */
 ONNX_FN double onnx_element(const onnx_graph *g, const onnx_weight *w, size_t i) {
+  static const int token[3] = {BDPT_SLOT_CLS, BDPT_SLOT_DIST, BDPT_SLOT_REG};
   const bdpt_tensor *p = g->m->param;
+  size_t at = i;
+  int k = 0;
   if (w->kind == ONNX_NUMBER) return w->value;
   if (w->kind == ONNX_PLAIN) return (double)w->data[i];
   if (w->kind == ONNX_TURNED) return (double)w->data[i % w->dim[1] * w->dim[0] + i / w->dim[1]];
-  if (i < w->dim[2])
-    return (double)(p[BDPT_SLOT_CLS].data[i] + p[BDPT_SLOT_POS].data[i]);
-  if (g->m->config.distilled && i < 2 * w->dim[2])
-    return (double)(p[BDPT_SLOT_DIST].data[i - w->dim[2]] + p[BDPT_SLOT_POS].data[i]);
+  for (; k < 3; at -= p[token[k++]].count) { /* a token that is not there has no numbers */
+    const bdpt_tensor *t = &p[token[k]];
+    if (t->data && at < t->count) return (double)(t->data[at] + p[BDPT_SLOT_POS].data[i]);
+  }
   return (double)p[BDPT_SLOT_POS].data[i];
 }
 
