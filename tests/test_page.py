@@ -164,6 +164,16 @@ def same_forward(b):
     check(0 <= worst < 1e-4, f"what is drawn differs from what is predicted by {worst}")
 
 
+def dumped():
+    """What `chromium --dump-dom` prints has the numbers in it: the page is loaded when they are."""
+    dom = subprocess.run([find(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu",
+                          f"--user-data-dir={WORK}/dump", "--dump-dom", URL + "#a=3,7&g=8"],
+                         capture_output=True, text=True, timeout=120).stdout
+    found = tuple(re.findall(r'<output id="(?:accuracy|parameters|macs|ms)"[^>]*>([^<]*)', dom))
+    equal(found[:3], shown(native("3,7", "8")), "the dumped page")
+    check(len(found) == 4 and float(found[3]) > 0, f"ms in the dumped page: {found}")
+
+
 # ---- 3  Switches, keys, sentences ----
 def switches(b):
     b.js("page.state.most = 20")  # nothing below reads the accuracy
@@ -527,6 +537,7 @@ def firefox(dense):
 def main():
     os.chdir(ROOT)
     size = file_alone()
+    dumped()
     b = Chromium(find(CHROMIUM))
     try:
         b.size(1440, 900)

@@ -169,7 +169,7 @@ PAGE_CALL(page_build) unsigned char *page_build(int h) {
 }
 PAGE_CALL(page_built) void page_built(void *bytes, size_t size) { bdpt_release(&ctx, bytes, size); }
 
-/* What JavaScript wants to know of a configuration: eleven numbers, then five of each block. */
+/* What JavaScript wants to know of a configuration: 13 numbers, then five of each block. */
 PAGE_CALL(page_config) int page_config(int h) {
   const bdpt_config *c = &model[h]->config;
   double *a = answer;
@@ -177,6 +177,7 @@ PAGE_CALL(page_config) int page_config(int h) {
   *a++ = c->depth, *a++ = c->width, *a++ = c->heads, *a++ = c->mlp, *a++ = c->image;
   *a++ = c->patch, *a++ = c->classes, *a++ = c->distilled, *a++ = c->attn_form;
   *a++ = bdpt_removed(c, BDPT_ATTENTION), *a++ = bdpt_removed(c, BDPT_ACTIVATION);
+  *a++ = bdpt_prefix_count(c), *a++ = !c->no_class;
   for (l = 0; l < c->depth; l++) {
     const bdpt_block *b = &c->block[l];
     *a++ = b->heads, *a++ = b->head_dim, *a++ = b->mlp, *a++ = b->attention, *a++ = b->mlp_state;
@@ -293,13 +294,13 @@ PAGE_CALL(page_run) int page_run(int h, int count) {
 /* =================================================================================================
  * 4  LOOKING INTO A NETWORK
  * =================================================================================================
- * One image goes through block by block, by the operations of the tape. What is seen on the way:
+ * One image goes through the network, whose blocks are replaced by one that looks. It sees:
  *
  *   maps      of each head of each block, [h][N][N]: row i says where token i looks
  *   stream    the tokens before the first half of a block and after each half, [2 L + 1][N][D]
  *   lens      what the head would say if the network ended after block l, [L + 1][K]
  *
- * The last row of the lens is the network's answer; the page's test compares it with bdpt_predict.
+ * The last row of the lens is the network's answer.
  */
 typedef struct sight {
   size_t tokens, width, classes;
@@ -329,56 +330,24 @@ static void attention_maps(const bdpt_real *qkv, size_t n, const bdpt_block *b, 
 }
 
 static bdpt_tensor *linear(bdpt_model *m, int slot, bdpt_tensor *x) {
-  return bdpt_linear(tape, x, &m->param[slot], &m->param[slot + 1]);
+  bdpt_tensor *bias = &m->param[slot + 1];
+  return bdpt_linear(tape, x, &m->param[slot], bias->data ? bias : NULL);
 }
 
 static bdpt_tensor *norm(bdpt_model *m, int slot, bdpt_tensor *x) {
   return bdpt_layernorm(tape, x, &m->param[slot], &m->param[slot + 1], m->config.eps);
 }
 
-static bdpt_tensor *attention_half(bdpt_model *m, int l, bdpt_tensor *x, bdpt_real *maps) {
-  const bdpt_block *b = &m->config.block[l];
-  bdpt_tensor *u, *f;
-  int gone = b->attention == BDPT_ATTENTION_REMOVED, form = m->config.attn_form;
-  if (gone && form == BDPT_ATTN_SKIP) return x;
-  if (gone && form == BDPT_ATTN_DOUBLE) return bdpt_add(tape, x, x);
-  u = norm(m, BDPT_SLOT(l, BDPT_SLOT_NORM1_W), x);
-  if (gone) return bdpt_add(tape, x, u);
-  if (b->attention == BDPT_ATTENTION_FITTED)
-    return bdpt_add(tape, x, linear(m, BDPT_SLOT(l, BDPT_SLOT_AFIT_W), u));
-  f = linear(m, BDPT_SLOT(l, BDPT_SLOT_QKV_W), u);
-  if (!f) return NULL;
-  attention_maps(f->data, x->shape[1], b, maps);
-  f = bdpt_attention(tape, f, b->heads, b->scale);
-  return bdpt_add(tape, x, linear(m, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), f));
-}
-
-static bdpt_tensor *mlp_half(bdpt_model *m, int l, bdpt_tensor *x) {
-  const bdpt_config *c = &m->config;
-  const bdpt_block *b = &c->block[l];
-  bdpt_tensor *v = norm(m, BDPT_SLOT(l, BDPT_SLOT_NORM2_W), x);
-  if (b->mlp_state == BDPT_MLP_FUSED || b->mlp_state == BDPT_MLP_FITTED) {
-    v = linear(m, BDPT_SLOT(l, BDPT_SLOT_FUSED_W), v);
-  } else {
-    v = linear(m, BDPT_SLOT(l, BDPT_SLOT_FC1_W), v);
-    if (b->mlp_state == BDPT_MLP_KEPT) v = bdpt_activate(tape, v, (bdpt_act)c->act);
-    v = linear(m, BDPT_SLOT(l, BDPT_SLOT_FC2_W), v);
-  }
-  x = bdpt_add(tape, x, v);
-  if (b->mlp_state != BDPT_MLP_KEPT &&
-      (c->extra_gelu == BDPT_GELU_ALWAYS ||
-       (c->extra_gelu == BDPT_GELU_BOTH && b->attention != BDPT_ATTENTION_KEPT)))
-    x = bdpt_gelu(tape, x); /* the released code's form, if the file asks for it */
-  return x;
-}
-
-/* The head's answer from the tokens as they stand: lens[K]. */
+/* What the class head would say of the tokens as they stand: lens[K]. */
 static int look_through(bdpt_model *m, bdpt_tensor *x, bdpt_real *lens) {
-  bdpt_tensor *y = linear(m, BDPT_SLOT_HEAD_W, norm(m, BDPT_SLOT_NORM_W, bdpt_token(tape, x, 0)));
-  if (y && m->config.distilled) {
-    bdpt_tensor *z = norm(m, BDPT_SLOT_NORM_W, bdpt_token(tape, x, 1));
-    y = bdpt_scale(tape, bdpt_add(tape, y, linear(m, BDPT_SLOT_HEAD2_W, z)), 0.5);
-  }
+  const bdpt_config *c = &m->config;
+  size_t first = (size_t)bdpt_prefix_count(c);
+  bdpt_tensor *y;
+  if (c->pool == BDPT_POOL_CLASS) y = norm(m, BDPT_SLOT_NORM_W, bdpt_token(tape, x, 0));
+  else if (c->pool == BDPT_POOL_MEAN)
+    y = norm(m, BDPT_SLOT_FC_NORM_W, bdpt_pool(tape, x, first, 0));
+  else y = bdpt_pool(tape, norm(m, BDPT_SLOT_NORM_W, x), first, c->pool == BDPT_POOL_BOTH);
+  if (!c->headless) y = linear(m, BDPT_SLOT_HEAD_W, y);
   if (y) memcpy(lens, y->data, y->count * sizeof *lens);
   return y != NULL;
 }
@@ -403,28 +372,45 @@ static int sight_make(const bdpt_config *c, size_t tokens) {
   return seen.maps && seen.stream && seen.lens;
 }
 
-static int look(bdpt_model *m, bdpt_tensor *images) {
-  const bdpt_config *c = &m->config;
-  bdpt_tensor *p = m->param, *x;
-  bdpt_real *stream;
-  int l;
-  x = bdpt_patch_embed(tape, images, &p[BDPT_SLOT_PATCH_W], &p[BDPT_SLOT_PATCH_B]);
-  x = bdpt_tokens(tape, x, &p[BDPT_SLOT_CLS], c->distilled ? &p[BDPT_SLOT_DIST] : NULL,
-                  &p[BDPT_SLOT_POS]);
-  if (!x || !sight_make(c, x->shape[1])) return 0;
-  stream = seen.stream;
-  memcpy(stream, x->data, x->count * sizeof *stream);
-  for (l = 0; l <= c->depth; l++) {
-    if (!look_through(m, x, seen.lens + (size_t)l * seen.classes)) return 0;
-    if (l == c->depth) return 1;
-    x = attention_half(m, l, x, seen.maps + seen.map_at[l]);
-    if (!x) return 0;
-    memcpy(stream += x->count, x->data, x->count * sizeof *stream);
-    x = mlp_half(m, l, x);
-    if (!x) return 0;
-    memcpy(stream += x->count, x->data, x->count * sizeof *stream);
+static void keep_stream(int half, const bdpt_tensor *x) {
+  memcpy(seen.stream + (size_t)half * x->count, x->data, x->count * sizeof *x->data);
+}
+
+/* The standard block, its halves called one by one, with copies of what passes. */
+static bdpt_tensor *watched_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
+                                  const bdpt_forward_options *o, void *user) {
+  const bdpt_block *b = &m->config.block[l];
+  bdpt_real *lens;
+  (void)user;
+  if (l == 0) {
+    if (!sight_make(&m->config, x->shape[1]) || !look_through(m, x, seen.lens)) return NULL;
+    keep_stream(0, x);
   }
-  return 0;
+  if (b->attention == BDPT_ATTENTION_KEPT) {
+    bdpt_tensor *qkv = linear(m, BDPT_SLOT(l, BDPT_SLOT_QKV_W),
+                              norm(m, BDPT_SLOT(l, BDPT_SLOT_NORM1_W), x));
+    if (!qkv) return NULL;
+    attention_maps(qkv->data, x->shape[1], b, seen.maps + seen.map_at[l]);
+  }
+  x = bdpt_attention_half(m, t, l, x, o);
+  if (!x) return NULL;
+  keep_stream(2 * l + 1, x);
+  x = bdpt_mlp_half(m, t, l, x, o);
+  if (!x) return NULL;
+  keep_stream(2 * l + 2, x);
+  lens = seen.lens + (size_t)(l + 1) * seen.classes;
+  return look_through(m, x, lens) ? x : NULL;
+}
+
+/* Through all blocks; the last row of the lens is the network's own answer. */
+static int look(bdpt_model *m, bdpt_tensor *images) {
+  bdpt_tensor *y;
+  m->block = watched_block;
+  y = bdpt_forward(m, tape, images, NULL, NULL);
+  m->block = NULL;
+  if (y) memcpy(seen.lens + (size_t)m->config.depth * seen.classes, y->data,
+                seen.classes * sizeof *seen.lens);
+  return y != NULL;
 }
 
 /* planes[3][side][side] goes through the network. answer: tokens, width, classes, the addresses of

@@ -524,6 +524,18 @@ async function copyLink() {
   }
 }
 
+// The browser calls the page loaded when the first numbers stand in it: until then an empty frame
+// is kept open, for which the event waits. So `chromium --dump-dom` prints a page with its numbers.
+function holdLoading() {
+  const frame = el('iframe', {hidden: true, title: 'nothing'});
+  document.body.append(frame);
+  frame.contentDocument.open();
+  return () => {
+    if (frame.isConnected) frame.contentDocument.close();
+    frame.remove();
+  };
+}
+
 async function start() {
   const media = matchMedia('(prefers-color-scheme: dark)');
   setTheme(media.matches ? 'dark' : 'light');
@@ -553,4 +565,5 @@ async function start() {
 }
 
 window.page = {call, state: S}; // for the console, and for tests
-start().catch(e => say(e.message, true));
+const loaded = holdLoading();
+start().catch(e => say(e.message, true)).finally(loaded);

@@ -98,12 +98,18 @@ const softmax = z => {
   return e.map(x => x / sum);
 };
 const lensAt = (s, l) => softmax(s.lens.subarray(l * s.classes, (l + 1) * s.classes));
-const extraTokens = () => 1 + S.dense.config.distilled;
+const extraTokens = () => S.dense.config.prefix; // those that are no patches
 const grid = () => S.dense.config.image / S.dense.config.patch;
 
+function prefixName(i) {
+  const c = S.dense.config;
+  const names = [...(c.classToken ? ['class token'] : []),
+                 ...(c.distilled ? ['distillation token'] : [])];
+  return names[i] || `register ${i - names.length}`;
+}
+
 function tokenName(i) {
-  if (i === 0) return 'the class token';
-  if (i < extraTokens()) return 'the distillation token';
+  if (i < extraTokens()) return `the ${prefixName(i)}`;
   const p = i - extraTokens();
   return `the patch in row ${Math.floor(p / grid()) + 1}, column ${p % grid() + 1}`;
 }
@@ -128,7 +134,7 @@ function drawTokens(planes, side) {
     type: 'button', role: 'radio', class: i < extra ? 'token class' : 'token',
     'data-token': i, tabindex: i === S.token ? 0 : -1, 'aria-checked': String(i === S.token),
     'aria-label': tokenName(i), onclick: () => chooseToken(i)
-  }, i === 0 ? 'class token' : i < extra ? 'distillation token' : null);
+  }, i < extra ? prefixName(i) : null);
   const patches = el('div', {class: 'patches', style: `--n:${n}`}, canvas,
                      el('canvas', {class: 'shade', id: 'shade'}));
   for (let i = extra; i < extra + n * n; i++) patches.append(button(i));

@@ -67,7 +67,7 @@ const tell = (event, more) => postMessage(Object.assign({event}, more));
 
 // ---- Networks ----
 const CONFIG = ['depth', 'width', 'heads', 'mlp', 'image', 'patch', 'classes', 'distilled', 'form',
-                'goneAttention', 'goneActivation'];
+                'goneAttention', 'goneActivation', 'prefix', 'classToken'];
 const BLOCK = ['heads', 'headDim', 'hidden', 'attention', 'mlp'];
 const ATTENTION_STATES = ['kept', 'removed', 'fitted'];
 const MLP_STATES = ['kept', 'linear', 'fused', 'fitted'];
@@ -82,7 +82,7 @@ function describe(h) {
     b.attention = ATTENTION_STATES[b.attention], b.mlp = MLP_STATES[b.mlp];
     c.block.push(b);
   }
-  c.tokens = (c.image / c.patch) ** 2 + 1 + c.distilled;
+  c.tokens = (c.image / c.patch) ** 2 + c.prefix;
   c.form = FORMS[c.form];
   must(lib.page_cost(h));
   const [params, macs, macsNoProducts] = answer(3);
