@@ -878,7 +878,7 @@ typedef struct bdpt_greedy_options {
   double (*cost)(bdpt_model *model, void *user); /* of the network as it is, for instance in */
   void *user;                           /* milliseconds; NULL: MACs, pairs counted as fused */
   double budget;                        /* layers go until the cost is at most this; 0: none */
-  size_t images;                        /* of held, that choose; 0: 1000 */
+  size_t images;                        /* of held, that choose; 0: 1000, or all if fewer */
   int layers;                           /* that go at most; 0: as many as the budget takes */
   int most[2];                          /* of a type at most; 0: any number; negative: none */
   bdpt_start start;
@@ -6954,6 +6954,7 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_subset *train,
                                  const bdpt_hooks *hooks, bdpt_greedy_result *out) {
   const bdpt_greedy_options *o = options;
   int kept = bdpti_kept_count(model), most = o->layers ? o->layers : kept, known = 0;
+  size_t images = o->images;
   uint64_t key[2];
   double cost;
   bdpt_layers gone = {{0, 0}};
@@ -6971,7 +6972,8 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_subset *train,
   s.start = o->start;
   s.now.unit = "trials";
   s.now.total = (size_t)(most * kept - most * (most - 1) / 2);
-  if (!s.status) s.status = bdpt_sample(s.ctx, held, o->images ? o->images : 1000, 1, &chosen);
+  if (images == 0) images = held->count < 1000 ? held->count : 1000;
+  if (!s.status) s.status = bdpt_sample(s.ctx, held, images, 1, &chosen);
   while (!s.status) {
     known = bdpti_study_knows(&s);
     if (!known) bdpti_greedy_build(&s, &gone);

@@ -629,6 +629,13 @@ TEST(greedy_budgets) {
   bdpt_model_assign(m, dense);
   CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_OK && out.removed == 0);
 
+  o = greedy_options(1);
+  o.images = 0; /* all of them, where there are fewer than 1000 */
+  o.start = BDPT_START_PAPER;
+  bdpt_model_assign(m, dense);
+  CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_OK);
+  CHECK(out.images == 6.0 * (double)held.count);
+
   o = greedy_options(3);
   o.most[BDPT_ACTIVATION] = -1;
   bdpt_model_assign(m, dense);

@@ -102,6 +102,19 @@ if cmp -s "$work/whole" "$work/pieces"; then ok; else
   diff "$work/whole" "$work/pieces" | head -n 4 | cut -c 1-300
 fi
 
+# Parts 14 and 15 run when they are named; the summary has a line for each figure of the record.
+study 0 --out "$work/a" --part 14,15
+says out "and features: all of it"
+lines greedy 2 "layers,type,block,loss,accuracy,macs,images,processor_seconds"
+lines headline 15 "row,seed,attention,activation,marks,accuracy,test,params,macs"
+lines choice 7 "row,seed,attention,activation,marks,accuracy,test,params,macs"
+study 0 --out "$work/a" --summary
+for figure in dense_test gap_short gap_long greedy_8 learned_8 best_recovered_8 \
+  depth_minus_width_1_6 seeds_min; do
+  says out "STUDY $figure "
+done
+cp "$work/a/reproduce.jsonl" "$work/before"
+
 # More seeds belong to the same study; another recipe does not.
 study 0 --out "$work/a" --seeds 3 --list
 says out "done"
@@ -113,7 +126,7 @@ sed 's/^start.extra .*/start.extra 40/' data/quick.recipe > "$work/other.recipe"
 study 1 --out "$work/c" --recipe "$work/other.recipe"
 says err "the network has 12 blocks"
 study 1 --out "$work/c" --recipe "$work/nothing"
-study 2 --out "$work/c" --part 14
+study 2 --out "$work/c" --part 16
 study 2 --out "$work/c" --seeds 1000
 study 0 --out "$work/a" --fresh --part 4,8 --list
 if [ -f "$work/a/previous.jsonl" ]; then ok; else bad "--fresh left nothing behind"; fi

@@ -133,6 +133,8 @@ static int command_run(int argc, char **argv) {
     {"--budget", CLI_INT, &o.budget, "N", "layers to remove in all (6)"},
     {"--least", CLI_INT, &o.least, "N", "at least this many of each kind (2)"},
     {"--start", CLI_TEXT, &o.start, "NAME", "their place: " INPUT_STARTS " (skip-fit)"},
+    {"--choose", CLI_TEXT, &o.choose, "WAY", "which layers: " INPUT_CHOICES " (greedy; learned\n"
+     "                       with --start paper or skip)"},
     {"For longer or shorter runs", CLI_TITLE, NULL, NULL, NULL},
     {"--dense-epochs", CLI_INT, &o.dense_epochs, "N",
      "dense fine-tuning first (0; 3 if the classifier is new)"},
@@ -167,6 +169,8 @@ static int command_run(int argc, char **argv) {
     return cli_usage_error(&c, "--holdout wants 1 or more, and --data DIR");
   if (input_start(o.start) < 0)
     return cli_usage_error(&c, "--start wants " INPUT_STARTS ", got '%s'", o.start);
+  if (input_choose(o.choose, o.start) < 0)
+    return cli_usage_error(&c, "--choose wants " INPUT_CHOICES ", got '%s'", o.choose);
   if (o.batch < 0 || o.short_batch < 0 || o.tune_epochs < 0 || o.tune_epochs > 1000 ||
       o.dense_epochs > 1000 || o.repeats < 0 || o.image < 0 || o.most < 0)
     return cli_usage_error(&c, "a count is out of range (epochs: at most 1000)");
@@ -182,7 +186,8 @@ static int command_run(int argc, char **argv) {
 
 static int command_reproduce(int argc, char **argv) {
   static const cli_command c = {"reproduce", "reproduce [options]",
-    "The study of the paper's claims on CIFAR-100 with DeiT-Tiny, in thirteen parts: every\n"
+    "The study of the paper's claims on CIFAR-100 with DeiT-Tiny, in fifteen parts (14 and 15\n"
+    "run only when they are named): every\n"
     "figure as JSON lines and CSV. What it costs is printed first; Ctrl-C saves, the same\n"
     "command goes on. data/reproduce.recipe holds and explains every hyperparameter.",
     0, 0};
@@ -201,7 +206,8 @@ static int command_reproduce(int argc, char **argv) {
     {"--fresh", CLI_FLAG, &o.common.fresh, NULL, "start again instead of going on"},
     {"What is done", CLI_TITLE, NULL, NULL, NULL},
     {"--list", CLI_FLAG, &o.list, NULL, "print the parts and what they cost, then end"},
-    {"--part", CLI_LAYERS, &o.parts, "LIST", "only these parts, such as 3,5 (all)"},
+    {"--summary", CLI_FLAG, &o.summary, NULL, "print the record's headline figures, then end"},
+    {"--part", CLI_LAYERS, &o.parts, "LIST", "only these parts, such as 3,5 (1 to 13)"},
     {"--seeds", CLI_INT, &o.seeds, "N", "seeds for parts 5, 6, 9, 10 (the recipe's)"},
     {"--minutes", CLI_REAL, &o.minutes, "X", "stop after so long, as Ctrl-C does (0: never)"},
     {"--print-held", CLI_FLAG, &o.print_held, NULL, "print the numbers of the held-out images"},
@@ -762,7 +768,7 @@ static int command_probe(int argc, char **argv) {
 typedef struct prune_options {
   cli_common common;
   input_source from;
-  const char *out, *start;
+  const char *out, *start, *choose;
   cli_layers layer[2];
   int budget, epochs, image, batch;
   size_t images, tune_images, held;
@@ -789,55 +795,92 @@ static bdpt_status prune_given(bdpt_model *m, const prune_options *o) {
   return s;
 }
 
-static void print_found(const bdpt_two_stage_result *found) {
-  const bdpt_search_result *w = &found->search;
+static void print_found(const bdpt_layer *layer, int count, const bdpt_stage2_result *end) {
   int i;
-  printf("split    %d attention + %d activation (MAP of degree %d, %zu points)\nremoved ",
-         found->attention, found->activation, found->map.degree, found->point_count);
-  for (i = 0; i < w->removed; i++)
-    printf("%s %s %d", i ? "," : "", run_type[w->layer[i].type], w->layer[i].block);
-  printf("\nheld-out %.2f %% at once, %.2f %% recovered, %.2f %% fused\n",
-         found->stage2.at_once.top1, found->stage2.recovered.top1, found->stage2.fused.top1);
+  printf("removed ");
+  for (i = 0; i < count; i++)
+    printf("%s %s %d", i ? "," : "", run_type[layer[i].type], layer[i].block);
+  printf("\nheld-out %.2f %% at once, %.2f %% recovered, %.2f %% fused\n", end->at_once.top1,
+         end->recovered.top1, end->fused.top1);
+}
+
+/* The recipe of the short trainings; the last one gets its own length and a teacher. */
+static bdpt_recipe prune_recipe(const prune_options *o, int last) {
+  bdpt_recipe r;
+  memset(&r, 0, sizeof r);
+  r.epochs = last ? o->epochs : 1;
+  r.batch = o->batch;
+  r.lr = o->lr;
+  r.clip = r.flip = 1;
+  r.crop = 4;
+  r.smoothing = 0.1;
+  r.seed = o->common.seed;
+  r.epoch_images = last ? o->tune_images : o->images;
+  if (last) r.distill = BDPT_DISTILL_SOFT;
+  return r;
+}
+
+/* The paper's way: the predictor splits the budget, learned importance names the layers. */
+static bdpt_status prune_learned(bdpt_model *m, const input *in, const prune_options *o,
+                                 const bdpt_hooks *hooks) {
+  bdpt_two_stage_options w;
+  bdpt_two_stage_result *found = (bdpt_two_stage_result *)calloc(1, sizeof *found);
+  bdpt_status s = found ? BDPT_OK : BDPT_E_MEMORY;
+  int i;
+  memset(&w, 0, sizeof w);
+  w.budget = o->budget;
+  w.collect.recipe = w.search.recipe = prune_recipe(o, 0);
+  w.finetune = prune_recipe(o, 1);
+  for (i = 0; i < o->budget; i++) w.search.stage[i] = 1;
+  w.start = (bdpt_start)input_start(o->start);
+  if (s == BDPT_OK) s = bdpt_two_stage(m, &in->rest, &in->held, &w, hooks, found);
+  if (s == BDPT_OK && !o->common.json) {
+    printf("split    %d attention + %d activation (MAP of degree %d, %zu points)\n",
+           found->attention, found->activation, found->map.degree, found->point_count);
+    print_found(found->search.layer, found->search.removed, &found->stage2);
+  }
+  free(found);
+  return s;
+}
+
+/* The layers without which the held-out loss stays smallest, then recovery. */
+static bdpt_status prune_greedy(bdpt_model *m, const input *in, const prune_options *o,
+                                const bdpt_hooks *hooks) {
+  const bdpt_recipe r = prune_recipe(o, 1);
+  bdpt_model *student = bdpt_model_clone(m);
+  bdpt_greedy_options g;
+  bdpt_greedy_result found;
+  bdpt_stage2_result end;
+  bdpt_status s = student ? BDPT_OK : m->ctx->status;
+  memset(&g, 0, sizeof g);
+  g.layers = o->budget;
+  g.start = (bdpt_start)input_start(o->start);
+  if (s == BDPT_OK) s = bdpt_greedy(student, &in->rest, &in->held, &g, hooks, &found);
+  if (s == BDPT_OK) s = bdpt_stage2(student, m, &in->rest, &in->held, &r, hooks, NULL, &end);
+  if (s == BDPT_OK) s = bdpt_model_assign(m, student);
+  if (s == BDPT_OK && !o->common.json) print_found(found.layer, found.removed, &end);
+  bdpt_model_free(student);
+  return s;
 }
 
 static bdpt_status prune_searched(bdpt_context *ctx, bdpt_model *m, const char *path,
                                   const prune_options *o) {
-  bdpt_two_stage_options w;
-  bdpt_two_stage_result *found = (bdpt_two_stage_result *)calloc(1, sizeof *found);
   cli_progress progress;
   char checkpoint[1024];
   bdpt_hooks hooks;
   input in;
-  int i;
-  bdpt_status s = found ? input_open(&in, ctx, &o->from, INPUT_TRAIN) : BDPT_E_MEMORY;
-  if (!found) return s;
+  bdpt_status s = input_open(&in, ctx, &o->from, INPUT_TRAIN);
   input_fit(&in, m->config.image);
-  memset(&w, 0, sizeof w);
-  w.budget = o->budget;
-  w.finetune.epochs = 1;
-  w.finetune.batch = o->batch;
-  w.finetune.lr = o->lr;
-  w.finetune.clip = w.finetune.flip = 1;
-  w.finetune.crop = 4;
-  w.finetune.smoothing = 0.1;
-  w.finetune.seed = o->common.seed;
-  w.finetune.epoch_images = o->images;
-  w.collect.recipe = w.search.recipe = w.finetune;
-  for (i = 0; i < o->budget; i++) w.search.stage[i] = 1;
-  w.start = (bdpt_start)input_start(o->start);
-  w.finetune.epochs = o->epochs;
-  w.finetune.epoch_images = o->tune_images;
-  w.finetune.distill = BDPT_DISTILL_SOFT;
   cli_progress_open(&progress, o->common.quiet);
   snprintf(checkpoint, sizeof checkpoint, "%s.ckpt", o->out);
   hooks = cli_hooks(&progress, checkpoint);
   if (s == BDPT_OK) s = check_classes(m, &in.train, path);
   if (s == BDPT_OK) s = input_keep(ctx, &in.held, o->held);
-  if (s == BDPT_OK) s = bdpt_two_stage(m, &in.rest, &in.held, &w, &hooks, found);
+  if (s == BDPT_OK)
+    s = input_choose(o->choose, o->start) ? prune_greedy(m, &in, o, &hooks)
+                                          : prune_learned(m, &in, o, &hooks);
   cli_progress_clear(&progress);
   if (s == BDPT_OK) cli_forget_checkpoint(checkpoint);
-  if (s == BDPT_OK && !o->common.json) print_found(found);
-  free(found);
   input_close(&in);
   return s;
 }
@@ -886,8 +929,10 @@ static int prune(const cli_command *c, bdpt_context *ctx, const char *path,
 static int command_prune(int argc, char **argv) {
   static const cli_command c = {"prune", "prune MODEL --out NEW [options]",
     "Removes layers and saves a new network. With --attention and --activation the named layers\n"
-    "go, nothing is trained and nothing is fused. With --budget both stages run: how many of each\n"
-    "kind (MAP), which ones (importance), fine-tuning with the dense network as teacher, fusing.",
+    "go, nothing is trained and nothing is fused. With --budget they are found: those without\n"
+    "which the loss stays smallest, with fitted maps in their places; --start paper asks the\n"
+    "paper's two stages (how many of each kind by MAP, which ones by importance). Then the\n"
+    "network is fine-tuned with the dense one as teacher, and fused.",
     1, 1};
   prune_options o;
   bdpt_context ctx;
@@ -897,8 +942,9 @@ static int command_prune(int argc, char **argv) {
     {"Named layers", CLI_TITLE, NULL, NULL, NULL},
     {"--attention", CLI_LAYERS, &o.layer[0], "LIST", "blocks that lose attention, such as 3,7"},
     {"--activation", CLI_LAYERS, &o.layer[1], "LIST", "blocks that lose their GELU"},
-    {"Layers found by both stages", CLI_TITLE, NULL, NULL, NULL},
+    {"Layers that are found", CLI_TITLE, NULL, NULL, NULL},
     {"--budget", CLI_INT, &o.budget, "N", "layers to remove in all"},
+    {"--choose", CLI_TEXT, &o.choose, "WAY", "which: " INPUT_CHOICES},
     SOURCE_OPTIONS(&o.from),
     {"--images", CLI_SIZE, &o.images, "N", "training images of each short training (2560)"},
     {"--epochs", CLI_INT, &o.epochs, "N", "epochs of the last fine-tuning (8)"},
@@ -909,7 +955,8 @@ static int command_prune(int argc, char **argv) {
     {"Both", CLI_TITLE, NULL, NULL, NULL},
     {"--out", CLI_TEXT, &o.out, "NEW", "where the pruned network is saved"},
     {"--image", CLI_INT, &o.image, "N", "input size in pixels (the network's)"},
-    {"--start", CLI_TEXT, &o.start, "NAME", "their place: " INPUT_STARTS " (paper)"},
+    {"--start", CLI_TEXT, &o.start, "NAME", "their place: " INPUT_STARTS " (paper;\n"
+     "                       with --budget skip-fit)"},
     CLI_COMMON(&o.common)
   };
   memset(&o, 0, sizeof o);
@@ -922,8 +969,11 @@ static int command_prune(int argc, char **argv) {
   if (!o.out) return cli_usage_error(&c, "--out NEW is needed: where the pruned network is saved");
   if (o.budget < 0 || o.epochs < 1 || o.batch < 1)
     return cli_usage_error(&c, "--budget, --epochs and --batch want 1 or more");
+  if (o.budget && !o.start) o.start = "skip-fit";
   if (input_start(o.start) < 0)
     return cli_usage_error(&c, "--start wants " INPUT_STARTS ", got '%s'", o.start);
+  if (input_choose(o.choose, o.start) < 0)
+    return cli_usage_error(&c, "--choose wants " INPUT_CHOICES ", got '%s'", o.choose);
   if ((o.budget != 0) == (o.layer[0].count + o.layer[1].count != 0))
     return cli_usage_error(&c, "name layers with --attention and --activation, or give --budget");
   status = open_context(&c, &o.common, &ctx);
@@ -1478,7 +1528,7 @@ static const struct command {
   const char *help;
 } commands[] = {
   {"run", command_run, "the whole method on one page: probe, prune, recover, fuse, measure"},
-  {"reproduce", command_reproduce, "the study of the paper's claims, in thirteen parts"},
+  {"reproduce", command_reproduce, "the study of the paper's claims, in fifteen parts"},
   {"info", command_info, "what a checkpoint holds, drawn"},
   {"train", command_train, "train a network from scratch or go on with one"},
   {"eval", command_eval, "accuracy on the test, held-out or training images"},

@@ -141,7 +141,7 @@ CLI_FN void cli_cut(char *text, size_t room, int wanted) {
 /* The library's checkpoints of one long call, and of the calls inside it, are no longer needed. */
 CLI_FN void cli_forget_checkpoint(const char *path) {
   static const char *const suffix[] = {"", ".disparity", ".recovery", ".map", ".search",
-                                       ".stage2"};
+                                       ".greedy", ".stage2"};
   char name[1100];
   size_t i;
   for (i = 0; i < sizeof suffix / sizeof suffix[0]; i++) {

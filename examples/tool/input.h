@@ -295,6 +295,16 @@ CLI_FN int input_start(const char *name) {
   return strcmp(name, "fit-attention") == 0 ? BDPT_START_FIT_ATTENTION : -1;
 }
 
+/* --choose NAME: 1 greedy, 0 learned, -1 no such name. Greedy needs something to stand in a layer's
+ * place: from a start that fits nothing every activation looks alike, at chance, so there learned
+ * importance is the default, as in the paper. */
+#define INPUT_CHOICES "greedy or learned"
+CLI_FN int input_choose(const char *name, const char *start) {
+  if (!name) return start && strcmp(start, "paper") != 0 && strcmp(start, "skip") != 0;
+  if (strcmp(name, "greedy") == 0) return 1;
+  return strcmp(name, "learned") == 0 ? 0 : -1;
+}
+
 CLI_FN void input_form(const char *name, bdpt_model *m) {
   if (name && strncmp(name, "skip", 4) == 0) m->config.attn_form = BDPT_ATTN_SKIP;
 }

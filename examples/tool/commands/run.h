@@ -7,7 +7,7 @@
  *   2 gradients   can the two kinds of layer be ranked together?            -> "disparity" lines
  *   3 recovery    what does each single layer cost, at once and later?      -> "recovery"
  *   4 how many    how many of each kind should go? (MAP)                    -> "map_point", "map"
- *   5 which       which ones? (learned importance)                          -> "search"
+ *   5 which       which ones? (greedy, or learned importance)               -> "search"
  *   6 fine-tune   what does the pruned network win back?                    -> "epoch"
  *   7 fuse        what does multiplying out the two linears change?         -> "certificate"
  *   8 test        the four networks on images nobody has looked at          -> "row"
@@ -40,7 +40,7 @@ enum { RUN_BATCH = 16, RUN_REPEATS = 101 };
 /* The knobs. Zero (for dense_epochs -1) is resolved by run_defaults. */
 typedef struct run_options {
   cli_common common;
-  const char *data, *model, *out, *report, *start;
+  const char *data, *model, *out, *report, *start, *choose;
   int holdout;            /* pictures of each class to test on; -1: not said */
   int image, budget, least, most, dense_epochs, tune_epochs, batch, short_batch, repeats;
   size_t held, test, dense_images, probe_steps, recovery_images, map_images, search_images;
@@ -57,6 +57,7 @@ typedef struct run {
   input in;
   bdpt_model *model[RUN_NETWORKS];
   int new_head, depth, start;    /* start: bdpt_start */
+  int greedy;                    /* 1: part 5 tries layers, 0: it learns importance */
   int count[2], layer[2][BDPT_MAX_DEPTH]; /* what part 5 chose */
   char setup[1200];              /* every option and input, as one text */
   const char *command;           /* how it was started; NULL: make run */
@@ -70,7 +71,7 @@ static void run_defaults(run_options *o) {
   if (!o->model) o->model = "data/dense.safetensors";
   if (!o->out) o->out = "build/run";
   if (!o->report) o->report = "build/report.html";
-  if (!o->start) o->start = "skip-fit"; /* DEVIATION from the paper: PAPER_NOTES.md, Deviations */
+  if (!o->start) o->start = "skip-fit"; /* DEVIATION from the paper, as greedy is: PAPER_NOTES.md */
   if (!o->image && real && !pictures) o->image = 64;
   if (!o->budget) o->budget = 6;
   if (!o->least) o->least = 2;
@@ -88,7 +89,7 @@ static void run_defaults(run_options *o) {
   if (!o->tune_epochs) o->tune_epochs = real ? 2 : 8;
   if (o->dense_lr <= 0) o->dense_lr = 5e-4;
   if (o->short_lr <= 0) o->short_lr = 3e-4;
-  if (o->tune_lr <= 0) o->tune_lr = real ? 3e-4 : 5e-4;
+  if (o->tune_lr <= 0) o->tune_lr = real ? 3e-4 : 1e-3;
 }
 
 /* -------------------------------------------------------------------------------------------------
@@ -245,13 +246,14 @@ static void run_describe(run *r, const char *weights) {
            "most=%d dense_epochs=%d dense_images=%zu tune_epochs=%d batch=%d short_batch=%d "
            "held=%zu test=%zu probe_steps=%zu recovery_images=%zu map_images=%zu "
            "search_images=%zu tune_images=%zu dense_lr=%g short_lr=%g tune_lr=%g repeats=%d "
-           "seed=%zu real=%d start=%s%s",
+           "seed=%zu real=%d start=%s%s%s",
            BDPT_VERSION, r->in.folder, r->in.train.count, r->in.rest.count, o->model, weights,
            o->image, o->budget, o->least, o->most, o->dense_epochs, o->dense_images,
            o->tune_epochs, o->batch, o->short_batch, o->held, o->test, o->probe_steps,
            o->recovery_images, o->map_images, o->search_images, o->tune_images, o->dense_lr,
            o->short_lr, o->tune_lr, o->repeats, o->common.seed,
-           (int)sizeof(bdpt_real), o->start, o->common.bf16 ? " bf16" : "");
+           (int)sizeof(bdpt_real), o->start, r->greedy ? " greedy" : "",
+           o->common.bf16 ? " bf16" : "");
 }
 
 static bdpt_status run_record_setup(run *r) {
@@ -354,6 +356,12 @@ static bdpt_status run_setup(run *r) {
   return s == BDPT_OK ? run_resume(r) : s;
 }
 
+/* 1 if a removed activation leaves a fitted map. */
+static int run_fits(const run *r) {
+  return r->start == BDPT_START_SKIP_FIT || r->start == BDPT_START_FIT ||
+         r->start == BDPT_START_FIT_ACTIVATION;
+}
+
 static void run_tell_setup(run *r) {
   record_line l = record_get(&r->record, "setup", 0);
   char compiler[60], isa[20];
@@ -376,10 +384,10 @@ static void run_tell_setup(run *r) {
           1e-6 * record_real(l, "params", 0));
   run_say(r, "   start    %s: a removed attention layer leaves %s,\n"
           "            an MLP without its GELU begins as %s\n", r->o.start,
-          r->start & BDPT_START_FIT_ATTENTION ? "the linear map that does its work best" :
-          r->model[RUN_DENSE]->config.attn_form == BDPT_ATTN_SKIP ? "nothing" : "LN1(x)",
-          r->start & BDPT_START_FIT_ACTIVATION ? "the linear map that does its work best"
-                                               : "its two linears in a row");
+          r->start == BDPT_START_FIT || r->start == BDPT_START_FIT_ATTENTION
+              ? "the linear map that does its work best"
+              : r->model[RUN_DENSE]->config.attn_form == BDPT_ATTN_SKIP ? "nothing" : "LN1(x)",
+          run_fits(r) ? "the linear map that does its work best" : "its two linears in a row");
   run_say(r, "   machine  %d threads, %s kernels, %s\n", record_int(l, "threads", 0), isa,
           compiler);
 }
@@ -728,7 +736,7 @@ static void run_tell_map(run *r) {
 }
 
 /* -------------------------------------------------------------------------------------------------
- * 5  Which ones: learned importance
+ * 5  Which ones: greedy, or learned importance
  * ---------------------------------------------------------------------------------------------- */
 
 /* Two thirds of the layers of each kind may go: those that recovered best in part 3. (The released
@@ -746,6 +754,39 @@ static int run_candidates(const run *r, bdpt_search_options *o) {
   return some;
 }
 
+static void run_record_choice(run *r, bdpt_layer layer, double accuracy) {
+  cli_json_open(&r->record.text, "search");
+  cli_json_text(&r->record.text, "type", run_type[layer.type]);
+  cli_json_real(&r->record.text, "layer", layer.block);
+  cli_json_real(&r->record.text, "accuracy", accuracy);
+  cli_json_close(&r->record.text);
+}
+
+/* As many layers as the budget says, of whatever type: the predictor's split is not asked. */
+static bdpt_status run_greedy(run *r) {
+  bdpt_greedy_options o;
+  bdpt_greedy_result found;
+  bdpt_hooks hooks = run_hooks(r, RUN_CKPT_SEARCH);
+  bdpt_model *copy;
+  bdpt_status s;
+  int i;
+  if (record_has(&r->record, "greedy")) return BDPT_OK;
+  memset(&o, 0, sizeof o);
+  o.layers = r->o.budget;
+  o.start = (bdpt_start)r->start;
+  copy = bdpt_model_clone(r->model[RUN_DENSE]);
+  if (!copy) return r->ctx->status;
+  s = bdpt_greedy(copy, &r->in.rest, &r->in.held, &o, &hooks, &found);
+  bdpt_model_free(copy);
+  if (s != BDPT_OK) return s;
+  for (i = 0; i < found.removed; i++) run_record_choice(r, found.layer[i], found.accuracy[i]);
+  cli_json_open(&r->record.text, "greedy");
+  cli_json_reals(&r->record.text, "loss", found.loss, found.removed);
+  cli_json_real(&r->record.text, "images", found.images);
+  cli_json_close(&r->record.text);
+  return run_record(r, RUN_CKPT_SEARCH);
+}
+
 static bdpt_status run_search(run *r) {
   bdpt_search_options o;
   bdpt_search_result found;
@@ -753,6 +794,7 @@ static bdpt_status run_search(run *r) {
   bdpt_model *copy;
   bdpt_status s;
   int i, some;
+  if (r->greedy) return run_greedy(r);
   if (record_has(&r->record, "importance")) return BDPT_OK;
   memset(&o, 0, sizeof o);
   o.recipe = run_short(r, r->o.search_images);
@@ -767,13 +809,7 @@ static bdpt_status run_search(run *r) {
   s = bdpt_search(copy, &r->in.rest, &r->in.held, &o, &hooks, &found);
   bdpt_model_free(copy);
   if (s != BDPT_OK) return s;
-  for (i = 0; i < found.removed; i++) {
-    cli_json_open(&r->record.text, "search");
-    cli_json_text(&r->record.text, "type", run_type[found.layer[i].type]);
-    cli_json_real(&r->record.text, "layer", found.layer[i].block);
-    cli_json_real(&r->record.text, "accuracy", found.accuracy[i]);
-    cli_json_close(&r->record.text);
-  }
+  for (i = 0; i < found.removed; i++) run_record_choice(r, found.layer[i], found.accuracy[i]);
   cli_json_open(&r->record.text, "importance");
   for (i = 0; i < 2; i++)
     cli_json_reals(&r->record.text, run_type[i], found.importance[i], r->depth);
@@ -784,8 +820,13 @@ static bdpt_status run_search(run *r) {
 
 static void run_tell_search(run *r) {
   int n = record_count(&r->record, "search"), i;
-  run_title(r, "5  Which ones? Learned importance");
-  run_say(r, "   A copy is trained with one importance per layer. Every %zu images the least\n"
+  run_title(r, r->greedy ? "5  Which ones? Trying each" : "5  Which ones? Learned importance");
+  if (r->greedy)
+    run_say(r, "   Each layer that is left, of both kinds, is tried with what takes its place;\n"
+            "   the one without which the held-out loss is smallest goes. Nothing is trained;\n"
+            "   %.0f images went through the network:\n  ",
+            record_real(record_get(&r->record, "greedy", 0), "images", 0));
+  else run_say(r, "   A copy is trained with one importance per layer. Every %zu images the least\n"
           "   important goes, the kinds in turn, out of the %d of each that recovered best:\n  ",
           r->o.search_images,
           record_int(record_get(&r->record, "importance", 0), "candidates", r->depth));
@@ -837,6 +878,7 @@ static bdpt_status run_tune(run *r) {
   memset(log, 0, sizeof log);
   p.distill = BDPT_DISTILL_SOFT;
   p.distill_alpha = 0.5;
+  if (r->start != BDPT_START_PAPER) p.distill_features = 10; /* as the paper has none */
   p.warmup = 0.2;
   s = bdpt_evaluate(m, &r->in.held, &once);
   hooks = run_hooks(r, RUN_CKPT_TUNE);
@@ -1022,7 +1064,7 @@ static void run_tell_final(run *r) {
   for (i = 0; i < RUN_NETWORKS; i++)
     accuracy[i] = record_real(record_get(&r->record, "row", i), "accuracy", 0);
   run_title(r, "7  Fusing: two linears with nothing between them become one");
-  if (r->start & BDPT_START_FIT_ACTIVATION)
+  if (run_fits(r))
     run_say(r, "   A fitted map is one linear from the start, so nothing is left to multiply\n"
             "   out; with --start paper or skip there is.\n");
   else
@@ -1104,6 +1146,7 @@ CLI_FN int run_command(bdpt_context *ctx, const run_options *options) {
   r.ctx = ctx;
   run_defaults(&r.o);
   r.start = (bdpt_start)input_start(r.o.start);
+  r.greedy = input_choose(r.o.choose, r.o.start);
   cli_progress_open(&r.progress, r.o.common.quiet);
   s = run_parts(&r);
   if (s == BDPT_OK) s = run_finish(&r, began);

@@ -1640,12 +1640,16 @@ static void report_training(report_page *page, const report_run *run) {
                      ? "an earlier epoch was higher" : "no earlier epoch was higher");
   else report_raw(page, "The run wrote no epochs of recovery. ");
   while ((line = report_next(run, line, "search")) != NULL && report_type(line) >= 0) {
-    report_put(page, "%s%s %d", said++ ? ", then " : "The search removed ",
+    report_put(page, "%s%s %d", said++ ? ", then " : "The choice was ",
                report_type_name[report_type(line)], report_int(line, "layer", 0, run->depth, 0));
   }
-  if (said) report_raw(page, ". The rule takes the smallest scalar of the type whose turn it is, "
-                             "and "
-                             "never weighs one type against the other. ");
+  if (said && report_next(run, NULL, "greedy"))
+    report_raw(page, ". Each time every layer that was left was tried, of both types, with "
+                     "what takes its place; the one without which the held-out loss was "
+                     "smallest went. ");
+  else if (said)
+    report_raw(page, ". The rule takes the smallest scalar of the type whose turn it is, and never "
+                     "weighs one type against the other. ");
 }
 
 /* -------------------------------------------------------------------------------------------------

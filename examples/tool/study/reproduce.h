@@ -1,7 +1,7 @@
 /* =================================================================================================
  * reproduce.h: the study of the paper's claims (the `reproduce` command, `make reproduce`)
  * =================================================================================================
- * Thirteen parts, each a question of its own:
+ * Fifteen parts, each a question of its own; the last two run only when they are named:
  *
  *    1 dense      how good is the network before anything is removed?
  *    2 gradients  how far apart are the importance gradients of the two types, and why?
@@ -16,6 +16,8 @@
  *   11 distil     what the teacher brings
  *   12 plus       depth, width, both: accuracy at the same cost
  *   13 tokens     merging tokens: accuracy and speed
+ *   14 headline   layers chosen greedily, and what each piece of the recovery brings
+ *   15 long       the same recovery, ten passes long
  *
  * A part is made of jobs, mostly "remove these layers, train so long, measure at these marks". The
  * job's text is its name (study_name); a job whose lines are in the record is never done again, and
@@ -26,7 +28,8 @@
  * data/cifar100_held.txt) makes every choice: orders, splits, sets of layers. The test images meet
  * each finished network once; their accuracy is recorded and read by no part.
  *
- * Chapters: 1 recipe, 2 record, 3 networks, 4 to 7 the parts (12 and 13 in reproduce_plus.h), 8
+ * Chapters: 1 recipe, 2 record, 3 networks, 4 to 7 the parts (12 and 13 in reproduce_plus.h,
+ * 14 and 15 in reproduce_headline.h), 8
  * what they cost, 9 the command.
  */
 #ifndef REPRODUCE_H
@@ -35,7 +38,7 @@
 #include "baselines.h"
 #include "../commands/run.h"
 
-enum { STUDY_PARTS = 13, STUDY_NAME = 500 };
+enum { STUDY_PLAIN = 13, STUDY_PARTS = 15, STUDY_NAME = 500 }; /* PLAIN: without being named */
 
 /* =================================================================================================
  * 1  THE RECIPE
@@ -54,6 +57,10 @@ typedef struct study_recipe {
   cli_layers recovery_marks, map_budgets, which_remove, which_marks, types_layers, types_marks;
   cli_layers speed[3], text_remove, text_marks, start_budgets, start_marks, distill_marks;
   cli_layers plus_depth, plus_both, plus_marks, tokens_merge, tokens_speed, tokens_remove;
+  int headline_layers;
+  size_t headline_images;
+  double headline_lr, headline_features;
+  cli_layers headline_marks, headline_long;
   const char *start_best, *distill_start; /* into the file's text */
 } study_recipe;
 
@@ -61,7 +68,7 @@ typedef struct study_options {
   cli_common common;
   const char *data, *model, *out, *report, *recipe;
   cli_layers parts;
-  int quick, list, print_held, seeds;
+  int quick, list, print_held, seeds, summary;
   double minutes;
 } study_options;
 
@@ -79,7 +86,7 @@ typedef struct study {
   double deadline;               /* 0: none */
 } study;
 
-#define STUDY_KEYS 72
+#define STUDY_KEYS 78
 /* The table of names. Returns how many there are. */
 static int study_keys(study_recipe *r, cli_option *out) {
   const cli_option keys[] = {
@@ -140,7 +147,13 @@ static int study_keys(study_recipe *r, cli_option *out) {
     {"plus.marks", CLI_LAYERS, &r->plus_marks, "", ""},
     {"tokens.merge", CLI_LAYERS, &r->tokens_merge, "", ""},
     {"tokens.speed", CLI_LAYERS, &r->tokens_speed, "", ""},
-    {"tokens.remove", CLI_LAYERS, &r->tokens_remove, "", ""}};
+    {"tokens.remove", CLI_LAYERS, &r->tokens_remove, "", ""},
+    {"headline.layers", CLI_INT, &r->headline_layers, "", ""},
+    {"headline.images", CLI_SIZE, &r->headline_images, "", ""},
+    {"headline.lr", CLI_REAL, &r->headline_lr, "", ""},
+    {"headline.features", CLI_REAL, &r->headline_features, "", ""},
+    {"headline.marks", CLI_LAYERS, &r->headline_marks, "", ""},
+    {"headline.long", CLI_LAYERS, &r->headline_long, "", ""}};
   memcpy(out, keys, sizeof keys);
   return (int)(sizeof keys / sizeof keys[0]);
 }
@@ -198,9 +211,9 @@ static int study_start(const char *name);
 static const char *study_impossible(const study_recipe *r) {
   const cli_layers *marks[] = {&r->recovery_marks, &r->which_marks, &r->types_marks,
                                &r->text_marks, &r->start_marks, &r->distill_marks,
-                               &r->plus_marks};
+                               &r->plus_marks, &r->headline_marks, &r->headline_long};
   int i, k;
-  for (i = 0; i < 7; i++) {
+  for (i = 0; i < 9; i++) {
     for (k = 0; k < marks[i]->count; k++)
       if (marks[i]->layer[k] <= (k ? marks[i]->layer[k - 1] : 0) || k >= BDPT_MAX_MARKS)
         return "marks must be at most 8 rising numbers of epochs";
@@ -250,11 +263,11 @@ static void study_list(const int *layer, int count, char *out, size_t room) {
     used += (size_t)snprintf(out + used, room - used, "%s%d", i ? "," : "", layer[i]);
 }
 
-/* 1 for what may change within a study: more seeds belong to it, and parts 12 and 13 name what they
+/* 1 for what may change within a study: more seeds belong to it, and parts 12 to 15 name what they
  * were made with. */
 static int study_free_value(const char *name) {
   return strcmp(name, "seeds") == 0 || strncmp(name, "plus.", 5) == 0 ||
-         strncmp(name, "tokens.", 7) == 0;
+         strncmp(name, "tokens.", 7) == 0 || strncmp(name, "headline.", 9) == 0;
 }
 
 /* All values as one text, for the record and for telling one recipe from another. */
@@ -421,6 +434,7 @@ typedef struct study_spec {
   const cli_layers *marks;      /* epochs; the last is the length of the training */
   size_t seed;
   double macs;                  /* of the fused network: its width gives the rest; 0: it stays */
+  double lr, features;          /* other than the recipe's; the weight of the teacher's streams */
 } study_spec;
 
 static study_spec study_spec_of(const study *s, int start, const cli_layers *marks, int seed) {
@@ -461,6 +475,9 @@ static void study_name(const study *s, const study_spec *p, char out[STUDY_NAME]
   if (p->macs > 0)
     snprintf(out + strlen(out), STUDY_NAME - strlen(out), " macs %.0f images %zu multiple %d",
              p->macs, s->recipe.plus_images, s->recipe.plus_multiple);
+  if (p->lr > 0 || p->features > 0)
+    snprintf(out + strlen(out), STUDY_NAME - strlen(out), " lr %g features %g", p->lr,
+             p->features);
 }
 
 /* A file name that belongs to this job of this study. */
@@ -600,6 +617,8 @@ static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, con
   int i;
   bdpt_status status;
   if (teacher) r.distill = p->teacher == STUDY_HARD ? BDPT_DISTILL_HARD : BDPT_DISTILL_SOFT;
+  if (p->lr > 0) r.lr = p->lr;
+  r.distill_features = p->features;
   r.distill_alpha = s->recipe.distill_alpha;
   r.distill_tau = s->recipe.distill_tau;
   status = study_mark(s, m, name, 0);
@@ -1690,6 +1709,7 @@ static void study_tell_distill(study *s) {
 }
 
 #include "reproduce_plus.h"
+#include "reproduce_headline.h"
 
 /* =================================================================================================
  * 8  THE PARTS, AND WHAT THEY COST
@@ -1728,7 +1748,11 @@ static const struct {
   {"plus", "Depth, width, or both, at the same cost", 1 << 1 | 1 << 3, study_plus,
    study_tell_plus},
   {"tokens", "Fewer tokens: does pruning keep its worth?", 1 << 1 | 1 << 3 | 1 << 11,
-   study_tokens, study_tell_tokens}};
+   study_tokens, study_tell_tokens},
+  {"headline", "Layers chosen greedily: how near to the dense network does recovery come?",
+   1 << 1 | 1 << 3 | 1 << 6, study_headline, study_tell_headline},
+  {"long", "The same recovery, ten passes over all images", 1 << 1 | 1 << 3, study_long,
+   study_tell_long}};
 
 typedef struct study_cost { double train, eval, seconds; } study_cost;
 
@@ -1800,6 +1824,12 @@ static study_cost study_cost_of(study *s, int part) {
     c.eval = 2 * r->tokens_merge.count * held;
     c.seconds = r->tokens_speed.count * study_cost_speed(s) / 4; /* Small is a quarter of it */
   }
+  if (part == 14) {
+    study_cost_jobs(s, STUDY_PIECES * r->seeds, &r->headline_marks, &c);
+    study_cost_jobs(s, STUDY_PICKS * r->seeds, &r->which_marks, &c);
+    c.eval += study_greedy_images(s);
+  }
+  if (part == 15) study_cost_jobs(s, r->seeds, &r->headline_long, &c);
   c.seconds += c.train / s->train_speed + c.eval / s->eval_speed;
   return c;
 }
@@ -1833,7 +1863,7 @@ static int study_selected(const study *s, int part) {
   int i;
   for (i = 0; i < s->o.parts.count; i++)
     if (s->o.parts.layer[i] == part) return 1;
-  return s->o.parts.count == 0;
+  return s->o.parts.count == 0 && part <= STUDY_PLAIN;
 }
 
 /* Seconds that the selected parts still take, by the table. */
@@ -2012,6 +2042,7 @@ static bdpt_status study_check(study *s) {
     if ((both[1]->layer[i] + 1) / 2 > most) most = (both[1]->layer[i] + 1) / 2;
   if ((r->start_extra + 1) / 2 > most) most = (r->start_extra + 1) / 2;
   if ((r->distill_budget + 1) / 2 > most) most = (r->distill_budget + 1) / 2;
+  if (r->headline_layers > 2 * most) most = (r->headline_layers + 1) / 2;
   if (most <= depth) return BDPT_OK;
   return study_fail(s->base.ctx, BDPT_E_ARGUMENT, "%s: %d layers of a type to remove, but the "
                     "network has %d blocks", s->o.recipe, most, depth);
@@ -2079,9 +2110,9 @@ static bdpt_status study_end(study *s) {
   double seconds = 0;
   int part;
   bdpt_status status = BDPT_OK;
-  for (part = 1; part <= STUDY_PARTS && study_part_done(s, part); part++)
+  for (part = 1; part <= STUDY_PLAIN && study_part_done(s, part); part++)
     seconds += record_real(study_find(s, "part", NULL, NULL, "part", part), "seconds", 0);
-  if (part > STUDY_PARTS && !record_has(&s->base.record, "done")) {
+  if (part > STUDY_PLAIN && !record_has(&s->base.record, "done")) {
     cli_json_open(&s->base.record.text, "done");
     cli_json_real(&s->base.record.text, "seconds", seconds);
     cli_json_close(&s->base.record.text);
@@ -2118,8 +2149,8 @@ CLI_FN int study_command(bdpt_context *ctx, const study_options *options) {
   cli_progress_open(&s.base.progress, s.o.common.quiet);
   s.base.progress.also = study_watch;
   s.base.progress.user = &s;
-  status = study_setup(&s);
-  if (status == BDPT_OK && !s.o.print_held) {
+  status = s.o.summary ? study_summarise(&s) : study_setup(&s);
+  if (status == BDPT_OK && !s.o.summary && !s.o.print_held) {
     status = study_check(&s);
     if (status == BDPT_OK && study_part_done(&s, 1)) status = study_dense(&s);
     if (status == BDPT_OK) status = study_pace(&s);
