@@ -12,7 +12,7 @@ FLAGS    = -std=c99 $(WARN) $(CFLAGS) $(OPENMP)
 PREFIX  ?= /usr/local
 PARTS   := $(wildcard examples/tool/*.h examples/tool/*/*.h examples/plus/*.h)
 LESSON  := examples/compass.h
-SHARED  := $(addprefix tests/,test.h fixture.h networks.h stripes.h kernels.h)
+SHARED  := $(addprefix tests/,test.h fixture.h networks.h published.h stripes.h kernels.h)
 TOOL    := build/boundarydpt
 LESSONS := $(patsubst examples/%.c,build/%,$(filter-out examples/weave.c,$(wildcard examples/*.c)))
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
@@ -41,6 +41,9 @@ $(TOOL): examples/tool/boundarydpt.c $(PARTS) boundarydpt.h | build
 
 $(LESSONS): build/%: examples/%.c $(LESSON) boundarydpt.h | build
 	$(CC) $(FLAGS) $< -o $@ -lm
+
+build/11_cplusplus: examples/11_cplusplus.cc boundarydpt.h | build
+	$(CXX) -std=c++11 $(WARN) $(CFLAGS) $(OPENMP) $< -o $@ -lm
 
 $(FLOATS): build/test_%: tests/test_%.c $(SHARED) $(PARTS) boundarydpt.h | build
 	$(CC) $(FLAGS) $< -o $@ -lm

@@ -5783,7 +5783,7 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
 
 /* 10.1  The polynomial
  *
- *   math      P(a,t) = sum_k theta_k a^i(k) t^j(k),  i + j <= D: (D+1)(D+2)/2 terms
+ *   math      P(a,t) = sum_k theta_k a^{i_k} t^{j_k},  i_k + j_k <= D: (D+1)(D+2)/2 terms
  *   source    PAPER_NOTES.md, MAP. The paper defines a degree per variable, i, j <= D, and uses the
  *             total degree in its example, as we do
  *   check     tests/test_map.c, terms
@@ -5825,7 +5825,7 @@ BDPT_API double bdpt_map_predict(const bdpt_map *map, double attention, double a
 
 /* 10.2  Least squares that knows its rank                                         >>least-squares
  *
- *   math      A = U S V^T;  A^+ = sum over {q : s_q > cutoff * |A|} of v_q u_q^T / s_q
+ *   math      A = U S V^T;  A^+ = sum_{q: s_q > cutoff |A|} (v_q u_q^T / s_q)
  *   shape     A[m,n] -> A^+[n,m]; any m, n >= 1; theta = A^+ y
  *   source    Hestenes 1958 (one-sided rotations); Golub and Van Loan, section 8.6.3
  *   check     tests/test_map.c, solver: a known inverse, a rank-one and a wide system
@@ -5900,7 +5900,7 @@ BDPTI_FN int bdpti_pseudo_inverse(double *a, size_t rows, size_t cols, double cu
 /* 10.3  The degree                                                                     >>map-degree
  *
  *   math      for each pair {i,j} of points: fit without the pair, e = P(pair) - accuracy(pair)
- *             RMSE = sqrt(mean of e^2 over all 2 * n(n-1)/2 errors); least RMSE wins
+ *             RMSE = sqrt(mean e^2) over all n(n-1) errors; the least RMSE wins
  *   source    PAPER_NOTES.md, MAP (leave-2-out, kappa = 1..4)
  *   check     tests/test_map.c, against numpy.linalg.lstsq
  *
@@ -6435,9 +6435,8 @@ BDPTI_FN void bdpti_study_run(bdpti_study *s, int epoch, double *out) {
  * of dL/dh be uncorrelated with those of f - r and have mean square s^2. A sum of n such products
  * has mean square n s^2 E[(f - r)^2]. With n = BND for attention and BNF for the activation:
  *
- *     E[(dL/dm_act)^2]     F   s_act^2    E[(GELU(z) - z)^2]
- *     ----------------- =  - * -------- * ------------------
- *     E[(dL/dm_attn)^2]    D   s_attn^2    E[(MHSA(u) - u)^2]
+ *   math      E[(dL/dm_act)^2] / E[(dL/dm_attn)^2] = F/D (s_act^2 / s_attn^2) q,
+ *             q = E[(GELU(z) - z)^2] / E[(MHSA(u) - u)^2]
  *
  * F/D is 4 in every DeiT. The last factor compares two variances that training never had a reason
  * to make alike: u is normalised, z is not. Nothing in the formula asks which layer the task needs.
@@ -7394,8 +7393,8 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
 
 /* 12.3  Resizing bytes as Pillow does                                                    >>resize
  *
- *   math      out[o] = clip(round(sum_i w[o,i] in[i])),  w[o,i] = k((i - c + 1/2) / s) / sum,
- *             c = (o + 1/2) in/out,  s = max(1, in/out),  k = the cubic of 7.4 with a = -1/2
+ *   math      out[o] = clip(round(sum_i w[o,i] in[i])),  w[o,i] = k((i - c + 1/2) / s) / K,
+ *             c = (o + 1/2) in/out,  s = max(1, in/out),  k the cubic of 7.4, a = -1/2, K its sum
  *   shape     planes[C,H,W] -> [C,H,W'] -> [C,H',W']
  *   source    the arithmetic of Pillow's Resample.c: weights with 22 fractional bits, rows first,
  *             each pass rounded and clipped to a byte, a pass that keeps its size skipped
@@ -7661,7 +7660,7 @@ BDPT_API bdpt_status bdpt_load_batch(bdpt_context *ctx, const bdpt_config *confi
 /* 12.5  Mixing a batch                                                                    >>mixup
  *
  *   math      mixup: x_i <- lam x_i + (1 - lam) x_j,  j = B - 1 - i
- *             cutmix: a box of x_i <- the same box of x_j, lam <- 1 - box area / HW
+ *             cutmix: a box of x_i <- the same box of x_j, lam <- 1 - |box| / HW
  *             target: lam s(y_i) + (1 - lam) s(y_j),  s(y) = 1 - e + e/K at y and e/K elsewhere
  *   shape     images[B,3,H,W] in place; labels[B] -> targets[B,K]
  *   source    Zhang et al., "mixup", 2018; Yun et al., "CutMix", 2019; the pairing (the batch in
@@ -8270,7 +8269,7 @@ BDPTI_FN int bdpti_width_open(const bdpt_config *c, int width, int l) {
 /* 13.2  Scores                                                                            >>score
  *
  *   math      s_u = sum over the weights w of unit u of |w dL/dw|, or |w|, or w^2;
- *             score_u = s_u / mean of s over the units of its group
+ *             score_u = s_u / mean_v s_v, v the units of its group
  *   source    Fang et al. 2024, "Isomorphic pruning for vision models", section 3, and its code:
  *             gradients of plain cross-entropy summed over 50 batches of 64, the network as in
  *             evaluation; group Taylor of Torch-Pruning (a row where a layer writes the unit, a

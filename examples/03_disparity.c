@@ -16,6 +16,8 @@
  * paper's DeiT-Base it is the other way round, by a factor of hundreds, and the attention layers
  * would go first. So importance is compared within a type only, and lesson 4 looks at what is left
  * of the ranking when the network may recover.
+ *
+ * Try next: attn_form = BDPT_ATTN_SKIP in compass_setup: then r is 0, and the picture changes.
  */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
@@ -63,7 +65,9 @@ static bdpt_status lesson(bdpt_context *ctx, const compass *c) {
 int main(void) {
   static bdpt_context ctx;
   static compass c;
-  bdpt_status status = bdpt_init(&ctx);
+  bdpt_status status;
+  ctx.threads = 1; /* a network as small as this one gains nothing from more */
+  status = bdpt_init(&ctx);
   if (status == BDPT_OK) status = compass_open(&ctx, &c, 0);
   if (status == BDPT_OK) status = lesson(&ctx, &c);
   if (status != BDPT_OK) printf("failed: %s\n", ctx.message);

@@ -17,6 +17,8 @@
  *   remove  8: 2 attention + 6 activation, predicted 74.2 %
  *   remove 10: 2 attention + 8 activation, predicted 71.6 %
  *   with noise of 0.1: the same split in 100 % of the trials
+ *
+ * Try next: max_degree = 1, whose split is all of one type; your own points in place of these.
  */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"

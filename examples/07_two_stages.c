@@ -28,6 +28,8 @@
  *
  * The held-out pictures made every choice, so the last column is the one to believe: pictures that
  * neither training nor choosing has seen.
+ *
+ * Try next: a budget of 5; options.start = BDPT_START_PAPER and BDPT_START_SKIP_FIT side by side.
  */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
@@ -105,7 +107,9 @@ static bdpt_status lesson(bdpt_context *ctx, const compass *c, const compass *te
 int main(void) {
   static bdpt_context ctx;
   static compass c, test;
-  bdpt_status status = bdpt_init(&ctx);
+  bdpt_status status;
+  ctx.threads = 1; /* a network as small as this one gains nothing from more */
+  status = bdpt_init(&ctx);
   if (status == BDPT_OK) status = compass_open(&ctx, &c, 0);
   if (status == BDPT_OK) status = compass_open(&ctx, &test, 80000); /* pictures nobody has seen */
   if (status == BDPT_OK) status = lesson(&ctx, &c, &test);

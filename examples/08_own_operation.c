@@ -12,6 +12,8 @@
  *   step 20  loss 0.02
  *   step 30  loss 0.01
  *   a tensor of the wrong shape: squared relu: the output is not like [2,3]
+ *
+ * Try next: x max(0, x) in place of the square; an operation with two inputs.
  */
 #define BDPT_REAL double /* differences need the digits */
 #define BOUNDARYDPT_IMPLEMENTATION

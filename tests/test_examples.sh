@@ -90,14 +90,36 @@ at_least() { # at_least NAME MINIMUM PATTERN
 
 exact='01_tape 05_fuse 06_map 08_own_operation embed'
 trained='02_train'
-[ "$EXAMPLES" = quick ] || trained='02_train 03_disparity 04_recovery 07_two_stages'
+[ "$EXAMPLES" = quick ] ||
+  trained='02_train 03_disparity 04_recovery 07_two_stages 09_attention 10_greedy'
 (for name in $trained; do start "$name"; done) &
 
-for name in $exact 02_train 03_disparity 04_recovery 07_two_stages weave; do
+for name in $exact 02_train 03_disparity 04_recovery 07_two_stages 09_attention 10_greedy \
+            weave; do
   silent "$CC" -std=c99 -Wall -Wextra -Wpedantic -fsyntax-only "examples/$name.c"
   check $? "examples/$name.c does not compile without a warning: $(head -n 3 "$work/said")"
 done
 for name in $exact; do start "$name"; finish "$name" exact; done
+
+# The lesson in C++, where there is a compiler for it.
+if [ -n "$(command -v "${CXX:-c++}")" ]; then
+  silent "${CXX:-c++}" -std=c++11 -Wall -Wextra -Wpedantic -O1 examples/11_cplusplus.cc \
+    -o "$work/11_cplusplus"
+  check $? "examples/11_cplusplus.cc does not compile without a warning: $(head -n 3 "$work/said")"
+  "$work/11_cplusplus" > "$work/got" 2>&1
+  check $? "examples/11_cplusplus.cc ended badly: $(tail -n 1 "$work/got")"
+  sed -n -e '/\*\//q' -e 's,^ \*   ,,p' examples/11_cplusplus.cc > "$work/want"
+  [ -s "$work/want" ] && cmp -s "$work/want" "$work/got"
+  check $? "examples/11_cplusplus.cc does not print what its comment says: $(head -n 9 "$work/got")"
+else
+  echo "tests/test_examples.sh: examples/11_cplusplus.cc: skipped, no C++ compiler"
+fi
+
+# Every lesson ends its opening comment with what to try next.
+for file in examples/[0-9]*; do
+  sed '/\*\//q' "$file" | grep -q '^ \* Try next: '
+  check $? "$file does not say what to try next"
+done
 
 # The front page holds examples/embed.c, with the include path that a user would write.
 sed -e 's,"\.\./,",' -e 's,^, *   ,' -e 's, *$,,' examples/embed.c > "$work/front"
@@ -171,6 +193,11 @@ at_least 02_train 80 '^epoch 5 .*held out \([0-9]*\) %$'
 if [ "$EXAMPLES" != quick ]; then
   at_least 04_recovery 80 '^dense: \([0-9]*\) %$'
   at_least 07_two_stages 80 '^fused .*new pictures \([0-9]*\) %$'
+  at_least 09_attention 80 '^block 3: .*attention \([0-9]*\) % falls on them$'
+  at_least 10_greedy 80 '^one epoch later: new pictures \([0-9]*\) %$'
+  [ "$(grep -c '^<rect.*opacity' build/attention.svg)" -eq 128 ] &&
+    [ "$(tail -n 1 build/attention.svg)" = '</svg>' ]
+  check $? "examples/09_attention.c did not draw eight maps of sixteen patches"
 fi
 
 echo "examples: $passed passed, $failed failed"

@@ -243,7 +243,7 @@ BDPT_API bdpt_tensor *bdpt_upsample(bdpt_tape *t, bdpt_tensor *x, size_t h, size
  *   math      L = -1/m sum_r log p[r,label_r] over the m rows whose label is not `ignore`,
  *             p = softmax(z)
  *   shape     z[...,K] label[R] -> L[1]; saves dz[R,K]
- *   backward  dz[r] = dL/m (p[r] - one at label_r), 0 in the rows that are ignored
+ *   backward  dz[r] = dL/m (p[r] - e), e one at label_r; 0 in the rows that are ignored
  *   source    PyTorch cross_entropy(ignore_index=...), reduction "mean"
  *   check     tests/test_segment.c: PyTorch, by differences
  *

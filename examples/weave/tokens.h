@@ -336,10 +336,11 @@ static int is_named(const setter *m, int i) {
   size_t j;
   int k;
   if (m->mode == PROSE || t->kind != WORD || t->n < 2) return 0;
+  if (tight(m, i + 1) && is_kind(m, i + 1, OPEN) && m->t[i + 1].match > 0) return 1;
+  if (is_kind(m, i + 1, SIGN) && tight(m, i + 1) && is_token(&m->t[i + 1], "/")) return 1;
   for (j = 0; j < sizeof plain / sizeof *plain; j++) {
     if (is_token(t, plain[j])) return 0;
   }
-  if (tight(m, i + 1) && is_kind(m, i + 1, OPEN) && m->t[i + 1].match > 0) return 1;
   for (k = i - 1; k <= i + 1; k += 2) {
     if (!is_kind(m, k, SIGN) || is_hyphen(m, k)) continue;
     for (j = 0; j < sizeof signs / sizeof *signs; j++) {
@@ -422,7 +423,7 @@ static void mark_brackets(setter *m) {
     for (all = 1, k = i + 1; k < ends; k++) all &= m->t[k].math;
     if (!all && m->mode != PROSE && ends - i < 14 && follows_math(m, i)) {
       for (all = 1, k = i + 1; k < ends; k++) {
-        if (m->t[k].kind == TEXT && *m->t[k].s != '\'') all = 0;
+        if (m->t[k].kind == TEXT && !strchr("':", *m->t[k].s)) all = 0;
       }
       for (k = i + 1; all && k < ends; k++) m->t[k].math = 1;
     }
