@@ -27,7 +27,7 @@ ifeq ($(filter -j% --jobs%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc 2> /dev/null || echo 2)
 endif
 
-.PHONY: all run reproduce test bench report page page-if-possible book lint sanitize matrix fuzz \
+.PHONY: all mpi run reproduce test bench report page page-if-possible book lint sanitize matrix fuzz \
         coverage data install help clean
 .DELETE_ON_ERROR:
 
@@ -61,10 +61,18 @@ run: $(TOOL)
 reproduce: $(TOOL)
 	@$(TOOL) reproduce $(if $(DATA),--data $(DATA)) $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
+# The tool on several processes: mpirun -n 4 build/boundarydpt-mpi train ... (examples/mpi/README.md)
+MPICC ?= mpicc
+mpi: | build
+	@command -v $(MPICC) > /dev/null || { echo "mpi: no $(MPICC); Debian: apt-get install \
+	  libopenmpi-dev openmpi-bin (or libmpich-dev mpich)"; exit 1; }
+	$(MPICC) -std=c99 -Wall -Wextra $(CFLAGS) $(OPENMP) examples/mpi/boundarydpt_mpi.c \
+	  -o build/boundarydpt-mpi -lm
+
 # Runs every test program; the last line counts all checks. A program that dies counts as failed.
 test: $(FLOATS) $(DOUBLES) $(TOOL) $(LESSONS) page-if-possible
 	@sh tests/run_tests $(FLOATS) $(DOUBLES) tests/test_cli.sh tests/test_examples.sh \
-	  tests/test_book.sh tests/test_reproduce.sh tests/test_page.sh
+	  tests/test_book.sh tests/test_reproduce.sh tests/test_mpi.sh tests/test_page.sh
 
 # Speed and memory against OpenBLAS, PyTorch and ONNX Runtime where they are installed. A second
 # program shows what flags are worth; a compiler without -march=native does without it.
@@ -159,6 +167,7 @@ help:
 	@echo "make fuzz       RUNS=2000000 of each loader under libFuzzer and the sanitizers (clang)"
 	@echo "make coverage   how much of each loader the committed fuzz corpus reaches (clang)"
 	@echo "make data       downloads CIFAR-100 and DeiT-Tiny with curl, checked"
+	@echo "make mpi        the tool on several processes: build/boundarydpt-mpi (needs mpicc)"
 	@echo "make install    the tool and the headers to PREFIX ($(PREFIX))"
 	@echo "make clean      removes build/"
 

@@ -42,6 +42,11 @@
  * What the commands share
  * ---------------------------------------------------------------------------------------------- */
 
+/* Where the tool runs on several processes (examples/mpi), each joins the others here. */
+#ifndef TOOL_JOIN
+#define TOOL_JOIN(ctx) ((void)(ctx))
+#endif
+
 /* Applies --threads, --isa and --bf16. Returns CLI_GO_ON, or the exit status after a complaint. */
 static int open_context(const cli_command *c, const cli_common *common, bdpt_context *ctx) {
   static const char *const name[] = {"best", "portable", "avx2", "avx512"};
@@ -56,6 +61,7 @@ static int open_context(const cli_command *c, const cli_common *common, bdpt_con
     return cli_usage_error(c, "--threads wants 0 to 1024, got '%d'", common->threads);
   ctx->threads = common->threads;
   ctx->bf16 = common->bf16;
+  TOOL_JOIN(ctx);
   if (bdpt_init(ctx) != BDPT_OK) return cli_finish(c->name, ctx, ctx->status, NULL);
   return CLI_GO_ON;
 }
@@ -408,6 +414,11 @@ static bdpt_status train_epochs(bdpt_model *m, bdpt_model *teacher, const input 
   log.progress = &progress;
   progress.also = train_report;
   progress.user = &log;
+  if (m->ctx->cluster.size > 1) {
+    size_t all = o->recipe.epoch_images ? o->recipe.epoch_images : in->rest.count;
+    fprintf(stderr, "%d processes, each trains on %zu of %zu images an epoch\n",
+            m->ctx->cluster.size, all / (size_t)m->ctx->cluster.size, all);
+  }
   if (epoch) s = bdpt_train(m, teacher, &in->rest, &in->held, &o->recipe, &hooks, epoch);
   cli_progress_clear(&progress);
   if (s == BDPT_OK) tell_epoch(&log, epochs, epoch[epochs - 1].loss, epoch[epochs - 1].held.top1);

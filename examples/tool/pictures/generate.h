@@ -46,6 +46,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+#define GEN_PROCESS ((long)getpid())
+#else
+#define GEN_PROCESS 0L
+#endif
 
 #if defined(__GNUC__) || defined(__clang__)
 #define GEN_FN static __attribute__((unused))
@@ -1324,17 +1330,16 @@ GEN_FN int gen_stream(FILE *f, uint64_t seed, uint64_t first, long count) {
   return ok ? 0 : -1;
 }
 
-/* The file appears under its name only when it is complete: it is written beside it, as NAME.part,
+/* The file appears under its name only when it is complete: it is written beside it, as NAME.part-PROCESS,
  * and renamed. Where rename does not replace (Windows), the old file is removed first.
  */
 GEN_FN int gen_write(const char *path, uint64_t seed, uint64_t first, long count) {
   size_t n = path ? strlen(path) : 0;
-  char *part = count >= 0 && n > 0 ? (char *)malloc(n + 6) : NULL;
+  char *part = count >= 0 && n > 0 ? (char *)malloc(n + 32) : NULL;
   FILE *f;
   int bad;
   if (!part) return -1;
-  memcpy(part, path, n);
-  memcpy(part + n, ".part", 6);
+  snprintf(part, n + 32, "%s.part-%ld", path, GEN_PROCESS); /* two programs may begin at once */
   f = fopen(part, "wb");
   bad = !f || gen_stream(f, seed, first, count) != 0;
   if (f && fclose(f) != 0) bad = 1;

@@ -1,0 +1,88 @@
+/* The tool on several processes, which train one network together.
+ *
+ *   make mpi && mpirun -n 4 build/boundarydpt-mpi train --generated --threads 1 --out m.safetensors
+ *
+ * The library asks its caller for one thing, sums of numbers over all processes (chapter 8.4 of the
+ * header); this file is that caller. Process 0 talks and writes the files, the others are silent,
+ * unless one of them fails while the rest goes on: then its last words are printed, and all end.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <mpi.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+struct bdpt_context;
+static void join_cluster(struct bdpt_context *ctx);
+#define TOOL_JOIN(ctx) join_cluster(ctx)
+#define main tool_main
+#include "../tool/boundarydpt.c"
+#undef main
+
+enum { MOST_PIECES = 64 }; /* of one step, on their way at the same time */
+static MPI_Request on_the_way[MOST_PIECES];
+static int pieces;
+
+static int begin_sum(void *user, void *values, size_t count, size_t bytes) {
+  MPI_Datatype type = bytes == sizeof(double) ? MPI_DOUBLE : MPI_FLOAT;
+  char *at = (char *)values;
+  (void)user;
+  while (count > 0) { /* MPI counts in int */
+    size_t n = count < (size_t)1 << 30 ? count : (size_t)1 << 30;
+    if (pieces == MOST_PIECES && MPI_Waitall(pieces, on_the_way, MPI_STATUSES_IGNORE)) return -1;
+    if (pieces == MOST_PIECES) pieces = 0;
+    if (MPI_Iallreduce(MPI_IN_PLACE, at, (int)n, type, MPI_SUM, MPI_COMM_WORLD,
+                       &on_the_way[pieces++]) != MPI_SUCCESS) return -1;
+    at += n * bytes;
+    count -= n;
+  }
+  return 0;
+}
+
+static int end_sums(void *user) {
+  int n = pieces;
+  (void)user;
+  pieces = 0;
+  return MPI_Waitall(n, on_the_way, MPI_STATUSES_IGNORE) == MPI_SUCCESS ? 0 : -1;
+}
+
+static void join_cluster(bdpt_context *ctx) {
+  MPI_Comm_rank(MPI_COMM_WORLD, &ctx->cluster.rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &ctx->cluster.size);
+  ctx->cluster.reduce = begin_sum;
+  ctx->cluster.wait = end_sums;
+  if (ctx->threads == 0) ctx->threads = 1; /* the processes are the threads */
+}
+
+/* What a silent process would have said to stderr is kept, in case it has to be said after all. */
+static void last_words(FILE *kept, FILE *out, int rank) {
+  char line[1000], last[1000] = "";
+  rewind(kept);
+  while (fgets(line, sizeof line, kept)) memcpy(last, line, sizeof line);
+  fprintf(out, "process %d: %s", rank, last[0] ? last : "ended without a word\n");
+  fflush(out);
+}
+
+int main(int argc, char **argv) {
+  int rank, status;
+  FILE *kept = NULL, *out = NULL;
+  cli_calm_threads(argv); /* may start the program anew, so it stands before MPI */
+  MPI_Init(&argc, &argv);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  if (rank > 0) {
+    out = fdopen(dup(fileno(stderr)), "w");
+    kept = tmpfile();
+    if (kept) dup2(fileno(kept), fileno(stderr));
+    if (!freopen("/dev/null", "w", stdout)) return 1;
+  }
+  status = tool_main(argc, argv);
+  if (status != 0) {
+    struct timespec moment = {1, 0};
+    if (rank > 0) nanosleep(&moment, NULL); /* if process 0 fails too, it speaks for all */
+    if (rank > 0 && kept && out) last_words(kept, out, rank);
+    MPI_Abort(MPI_COMM_WORLD, status);
+  }
+  MPI_Finalize();
+  return 0;
+}
