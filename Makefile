@@ -27,8 +27,8 @@ ifeq ($(filter -j% --jobs%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc 2> /dev/null || echo 2)
 endif
 
-.PHONY: all mpi run reproduce test bench report page page-if-possible book lint sanitize matrix fuzz \
-        coverage data install help clean
+.PHONY: all mpi run reproduce test bench report page page-if-possible book lint sanitize matrix \
+        fuzz coverage data install help clean
 .DELETE_ON_ERROR:
 
 all: $(TOOL) $(LESSONS)
@@ -61,7 +61,7 @@ run: $(TOOL)
 reproduce: $(TOOL)
 	@$(TOOL) reproduce $(if $(DATA),--data $(DATA)) $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
-# The tool on several processes: mpirun -n 4 build/boundarydpt-mpi train ... (examples/mpi/README.md)
+# The tool on several processes: mpirun -n 4 build/boundarydpt-mpi train ... (examples/mpi)
 MPICC ?= mpicc
 mpi: | build
 	@command -v $(MPICC) > /dev/null || { echo "mpi: no $(MPICC); Debian: apt-get install \

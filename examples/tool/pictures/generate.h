@@ -1330,8 +1330,9 @@ GEN_FN int gen_stream(FILE *f, uint64_t seed, uint64_t first, long count) {
   return ok ? 0 : -1;
 }
 
-/* The file appears under its name only when it is complete: it is written beside it, as NAME.part-PROCESS,
- * and renamed. Where rename does not replace (Windows), the old file is removed first.
+/* The file appears under its name only when it is complete: it is written beside it, as
+ * NAME.part-PROCESS, and renamed.
+ * Where rename does not replace (Windows), the old file is removed first.
  */
 GEN_FN int gen_write(const char *path, uint64_t seed, uint64_t first, long count) {
   size_t n = path ? strlen(path) : 0;
