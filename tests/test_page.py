@@ -77,11 +77,13 @@ def follow(b, link):
 
 def load(b, link=""):
     b.open("about:blank")
+    began = time.monotonic()
     b.open(URL + link)
-    first = b.wait("document.getElementById('accuracy') && "
+    b.wait("document.getElementById('accuracy') && "
                    "/[0-9]/.test(document.getElementById('accuracy').textContent)", 60)
+    first = time.monotonic() - began
     ready(b)
-    b.js("page.state.timing = 40")
+    b.js("page.state.timing = 0")  # one round: nobody reads the time below
     return first
 
 
@@ -188,24 +190,25 @@ def switches(b):
     equal(b.js("page.state.shown.cost.params"), dense - 12 * 16640, "all attention gone")
     equal(b.js("document.querySelectorAll('.layer[aria-pressed=true]').length"), 24,
           "layers marked as removed")
-    for value, macs in (("skip", 8.70), ("double", 8.70), ("fit", None), ("norm", 8.70)):
+    follow(b, "#a=3,7&g=2,8")
+    for value in ("skip", "double", "fit", "norm"):
         press(b, f"input[name=form][value={value}]")
         ready(b)
-        states = set(b.js("page.state.shown.config.block.map(x => x.attention)"))
-        equal(states, {"fitted" if value == "fit" else "removed"}, f"attention leaves {value}")
+        states = b.js("[3, 7].map(l => page.state.shown.config.block[l].attention)")
+        equal(states, 2 * ["fitted" if value == "fit" else "removed"], f"attention leaves {value}")
     for value, state in (("fit", "fitted"), ("plain", "linear")):
         press(b, f"input[name=bend][value={value}]")
         ready(b)
-        equal(set(b.js("page.state.shown.config.block.map(x => x.mlp)")), {state},
+        equal(b.js("[2, 8].map(l => page.state.shown.config.block[l].mlp)"), 2 * [state],
               f"a GELU leaves {value}")
     press(b, "#fuse")
     ready(b)
-    check(re.search(r"12 MLPs fused: .* arg-max equal on \d+ of 300 images",
+    check(re.search(r"2 MLPs fused: .* arg-max equal on \d+ of 300 images",
                     text(b, "certificate")), f"certificate: {text(b, 'certificate')}")
-    equal(text(b, "parameters"), f"{dense - 12 * 16640 - 12 * 28928:,}", "everything gone and fused")
+    equal(text(b, "parameters"), f"{dense - 2 * 16640 - 2 * 28928:,}", "gone and fused")
     press(b, "#undo")
     ready(b)
-    equal(text(b, "parameters"), f"{dense - 12 * 16640:,}", "undo of the fusion")
+    equal(text(b, "parameters"), f"{dense - 2 * 16640:,}", "undo of the fusion")
     press(b, "#restore")
     ready(b)
     equal(b.js("page.state.now.name"), "dense", "restore")
@@ -227,7 +230,7 @@ def keys_and_sentences(b):
     b.js("[...document.querySelectorAll('#detail button')].find(x => /linear/.test(x.textContent))"
          ".click()")
     b.wait("/256/.test(document.getElementById('message').textContent)", 5)
-    check("mismatch" in text(b, "message"), f"one linear alone: {text(b, 'message')}")
+    check("its fc2 [64,256] would get 64" in text(b, "message"), f"one linear alone: {text(b, 'message')}")
     b.js("location.hash = '#a=99,1'")
     b.wait("/a=99/.test(document.getElementById('message').textContent)", 30)
     ready(b)

@@ -20,9 +20,9 @@ const TOURS = [
     {at: 'network', focus: [1, 8], act: plain, text: () => `An MLP reads 64 numbers of each token,
       makes 256 of them, bends each one a little (the GELU), and makes 64 again. Look at the two
       wedges of block 8, and at the sizes beside this drawing.`},
-    {at: 'detail', focus: [1, 8], act: () => refuse(8, 0), text: () => `What if only the first
-      linear went? The library was just asked, and refused. It said: <q>${$('message').textContent}
-      </q> The second linear waits for 256 numbers and would get 64: a dimension mismatch.`},
+    {at: 'detail', focus: [1, 8], act: () => refuse(8, 1), text: () => `What if only the first
+      linear went? The library was just asked, and refused: <q>${$('message').textContent}</q> The
+      second linear waits for 256 numbers and would get 64.`},
     {at: 'detail', focus: [1, 8], act: () => refuse(8, 'fuse'), text: () => `Could both become one?
       Not as they are: <q>${$('message').textContent}</q> Between them stands the GELU, and no
       matrix bends.`},

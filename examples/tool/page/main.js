@@ -111,8 +111,8 @@ async function measure(turn) {
 }
 
 function remember(net, measured, time) {
-  if (net.handle === S.dense.handle) time.ratio.value = 1;
   const name = nameOf(S.plan, S.base), key = JSON.stringify(S.plan);
+  if (name === 'dense') time.ratio.value = 1;
   let v = S.visited.find(o => o.base === S.base && o.key === key);
   if (!v) S.visited.push(v = {base: S.base, key});
   const old = v.handle;
@@ -203,7 +203,7 @@ function drawAccuracy(m) {
   figure('accuracy', m.accuracy.toFixed(2), m.accuracy);
   $('accuracy-more').textContent = `${PLUSMINUS} ${fixed(chance(m.accuracy, m.count), 1)}, ` +
     `${m.right} of ${m.count}` +
-    (e && S.now !== e && e.measured.count
+    (e && e.measured.count && nameOf(S.plan, S.base) !== 'dense'
       ? `; ${signed(m.accuracy - e.measured.accuracy, 2)}` : '');
 }
 

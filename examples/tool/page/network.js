@@ -184,7 +184,7 @@ function drawDetail() {
          el('b', {}, grouped(cost.params)), ' parameters and ',
          el('b', {}, `${fixed(share, 1)} %`), ' of the MACs.');
   const linear = !oneMap(b) && type === ACTIVATION && el('div', {class: 'row'},
-    el('button', {type: 'button', class: 'quiet', onclick: () => refuse(l, 0)},
+    el('button', {type: 'button', class: 'quiet', onclick: () => refuse(l, 1)},
        'Try to remove one linear alone'),
     el('button', {type: 'button', class: 'quiet', onclick: () => refuse(l, 'fuse')},
        'Try to fuse'));

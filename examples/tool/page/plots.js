@@ -189,6 +189,7 @@ async function disparity() {
     const [a, g] = mean.map(t => t.filter(v => v > 0));
     const larger = mean[1].filter((v, l) => v > 0 && v > mean[0][l]).length;
     const ratio = a.length && g.length ? geometric(g) / geometric(a) : NaN;
+    say('Measured; the network on show is as it was.');
     $('disparity-result').textContent = `After ${step} steps the masks of activations feel ` +
       `${fixed(ratio, 1)} times the pull of those of attention (geometric means), in ${larger} ` +
       `of ${S.shown.config.depth} blocks the stronger one. The paper found 409 times in DeiT, ` +
@@ -216,5 +217,6 @@ async function measureSpeed() {
   await working('speed', 'Both modules run in turn', async () => {
     const here = await call('speed', {budget: 3000});
     if (here) drawSpeeds(here);
+    say(here ? 'Measured.' : 'Stopped.');
   });
 }

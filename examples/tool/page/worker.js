@@ -167,7 +167,7 @@ async function timePair(a, b, budget) {
   const began = performance.now(), calm = () => spread(ta).high < 1.15 * spread(ta).ms;
   const enough = () => {
     const took = performance.now() - began;
-    return ta.length >= 7 && (took > 3 * budget || (took > budget && calm()));
+    return ta.length >= (budget ? 7 : 1) && (took > 3 * budget || (took > budget && calm()));
   };
   while (!enough()) {
     const x = once(a), y = once(b);
