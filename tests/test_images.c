@@ -251,18 +251,22 @@ TEST(sizes) {
                                   {227, 224, 2}, {224, 224, 0}};
   size_t i;
   int w, h;
+  image_plan plan;
   picture p = {0, 0, NULL};
   for (i = 0; i < sizeof row / sizeof row[0]; i++) {
     p.width = row[i][0], p.height = row[i][1];
-    CHECK(image_target(&p, row[i][2], IMAGE_CROP, &w, &h, why));
+    plan = image_plan_of(row[i][2], IMAGE_CROP);
+    CHECK(image_target(&p, &plan, &w, &h, why));
     CHECK(w == row[i][3] && h == row[i][4]);
-    CHECK(image_target(&p, row[i][2], IMAGE_WHOLE, &w, &h, why));
+    plan = image_plan_of(row[i][2], IMAGE_WHOLE);
+    CHECK(image_target(&p, &plan, &w, &h, why));
     CHECK(w == row[i][2] && h == row[i][2]);
   }
   for (i = 0; i < sizeof corner / sizeof corner[0]; i++)
     CHECK(image_corner(corner[i][0], corner[i][1]) == corner[i][2]);
   p.width = 65535, p.height = 1;
-  CHECK(!image_target(&p, 224, IMAGE_CROP, &w, &h, why));
+  plan = image_plan_of(224, IMAGE_CROP);
+  CHECK(!image_target(&p, &plan, &w, &h, why));
   CHECK_HAS(why, "too long");
 }
 
@@ -496,7 +500,7 @@ TEST(threads) {
     loss[t] = a.loss;
     bdpt_model_hash(m, hash[t]);
     input_stamp(&in, m);
-    CHECK(classify_how(m) == IMAGE_CROP);
+    CHECK(classify_how(m, 0).squash == 0);
     bdpt_model_free(m);
     input_close(&in);
     bdpt_finish(&own);
@@ -563,7 +567,7 @@ TEST(labels) {
   CHECK(labelled(&c, m, WORK "/l", "one\r\ntwo words\nthree\n\n") == 0);
   CHECK(strcmp(c.label[0], "one") == 0 && strcmp(c.label[1], "two words") == 0 &&
         strcmp(c.label[2], "three") == 0);
-  CHECK(c.how == IMAGE_WHOLE); /* 16 pixels */
+  CHECK(c.plan.squash); /* 16 pixels */
   classify_close(&c);
   CHECK(labelled(&c, m, WORK "/l", "one\ntwo") == 1);
   CHECK_HAS(ctx.message, "2 lines");
@@ -588,9 +592,9 @@ TEST(labels) {
   config = tiny();
   config.image = 224, config.patch = 112;
   m = bdpt_model_create(&ctx, &config, 1);
-  CHECK(classify_how(m) == IMAGE_CROP);
+  CHECK(classify_how(m, 0).squash == 0);
   strcpy(m->preprocessing, "cifar-100: the whole image");
-  CHECK(classify_how(m) == IMAGE_WHOLE);
+  CHECK(classify_how(m, 0).squash == 1);
   bdpt_model_free(m);
 }
 

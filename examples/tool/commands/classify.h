@@ -31,7 +31,7 @@ static const char *const classify_cifar100[100] = {
 typedef struct classify {
   bdpt_model *m;
   bdpt_tape *tape;
-  int how;                /* IMAGE_CROP or IMAGE_WHOLE */
+  image_plan plan;        /* how a picture becomes input */
   int json, logits;
   const char *const *label; /* [classes], or NULL: numbers */
   const char **owned;     /* the table and the text of a label file */
@@ -86,11 +86,20 @@ CLI_FN bdpt_status classify_choose_labels(classify *c, const char *labels) {
   return BDPT_OK;
 }
 
-/* What evaluation does with this network's images: as it says itself, else by the input's size. */
-CLI_FN int classify_how(const bdpt_model *m) {
-  if (strncmp(m->preprocessing, "folder:", 7) == 0) return IMAGE_CROP;
-  if (m->preprocessing[0]) return IMAGE_WHOLE;
-  return m->config.image < 128 ? IMAGE_WHOLE : IMAGE_CROP;
+/* What evaluation does with this network's images: as it says itself, else by the input's size;
+ * or as `how` says. */
+CLI_FN image_plan classify_how(const bdpt_model *m, int how) {
+  const int folder = strncmp(m->preprocessing, "folder:", 7) == 0, side = m->config.image;
+  image_plan p;
+  if (image_plan_read(m->preprocessing, side, &p)) {
+    int filter = p.filter;
+    if (how) p = image_plan_of(side, how);
+    p.filter = filter;
+    return p;
+  }
+  if (how) return image_plan_of(side, how);
+  if (m->preprocessing[0]) return image_plan_of(side, folder ? IMAGE_CROP : IMAGE_WHOLE);
+  return image_plan_of(side, side < 128 ? IMAGE_WHOLE : IMAGE_CROP);
 }
 
 /* how 0: what the network's evaluation does. */
@@ -98,7 +107,7 @@ CLI_FN bdpt_status classify_open(classify *c, bdpt_model *m, const char *labels,
   size_t side = (size_t)m->config.image, pixels = CLASSIFY_BATCH * 3 * side * side;
   memset(c, 0, sizeof *c);
   c->m = m;
-  c->how = how ? how : classify_how(m);
+  c->plan = classify_how(m, how);
   c->tape = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
   if (!c->tape) return m->ctx->status;
   c->planes = (unsigned char *)malloc(pixels);
@@ -123,7 +132,7 @@ CLI_FN bdpt_status classify_load(classify *c, const char *path, size_t at) {
   char why[IMAGE_WHY] = "";
   picture one;
   int ok = image_read(path, &one, why);
-  if (ok) ok = image_fit(&one, (int)side, c->how, c->planes + at * 3 * side * side, why);
+  if (ok) ok = image_apply(&one, &c->plan, c->planes + at * 3 * side * side, why);
   image_free(&one);
   if (ok) return BDPT_OK;
   return classify_fail(c->m->ctx, BDPT_E_FORMAT, "%s: %s",

@@ -411,21 +411,135 @@ IMAGE_FN int image_corner(int full, int side) {
   return twice % 2 && half % 2 ? half + 1 : half;
 }
 
-/* The size before the crop; 0 if it would be too much. */
-IMAGE_FN int image_target(const picture *in, int side, int how, int *w, int *h,
-                          char why[IMAGE_WHY]) {
-  double target = floor(side / 0.875), least = in->width < in->height ? in->width : in->height;
-  double wide = floor(target * in->width / least), high = floor(target * in->height / least);
-  *w = *h = side;
-  if (how == IMAGE_WHOLE) return 1;
-  if (wide * high > (double)IMAGE_MOST_PIXELS) {
-    snprintf(why, IMAGE_WHY, "%d x %d pixels: too long for its width to be resized", in->width,
-             in->height);
-    return 0;
+/* How a picture becomes input: resized to `size` (its short side, or both with `squash`) by one of
+ * Pillow's filters, then its middle `crop` x `crop` is taken. size 0: not resized. */
+typedef struct image_plan { int squash, size, filter, crop; } image_plan;
+enum { IMAGE_NEAREST = 0, IMAGE_LANCZOS, IMAGE_BILINEAR, IMAGE_BICUBIC, IMAGE_BOX, IMAGE_HAMMING };
+
+IMAGE_FN image_plan image_plan_of(int side, int how) {
+  image_plan p = {0, 0, IMAGE_BICUBIC, 0};
+  p.squash = how == IMAGE_WHOLE;
+  p.size = p.squash ? side : (int)floor(side / 0.875);
+  p.crop = side;
+  return p;
+}
+
+/* What a network says of its own pictures, "pictures: shortest 256 bicubic crop 224", brought to
+ * another input size where it was resized; 0 if it says nothing of the kind. */
+IMAGE_FN int image_plan_read(const char *text, int side, image_plan *p) {
+  static const char *const filter[6] = {"nearest", "lanczos", "bilinear", "bicubic", "box",
+                                        "hamming"};
+  char how[16] = "", name[16] = "";
+  int i;
+  *p = image_plan_of(side, IMAGE_WHOLE);
+  if (strcmp(text, "pictures: as is") == 0) {
+    p->size = 0;
+    return 1;
   }
-  *w = (int)wide;
-  *h = (int)high;
+  if (sscanf(text, "pictures: %15s %d %15s crop %d", how, &p->size, name, &p->crop) != 4 ||
+      p->size < 1 || p->crop < 1 || p->size > 1 << 16 || p->crop > 1 << 16) return 0;
+  p->squash = strcmp(how, "squash") == 0;
+  for (i = 0; i < 6; i++)
+    if (strcmp(name, filter[i]) == 0) p->filter = i;
+  if (p->crop != side) p->size = (int)((double)p->size * side / p->crop + 0.5);
+  p->crop = side;
   return 1;
+}
+
+/* Pillow's filters at a distance of t, and how far each reaches. */
+IMAGE_FN double image_kernel(int filter, double t) {
+  const double pi = 3.14159265358979323846;
+  t = fabs(t);
+  if (filter == IMAGE_BOX) return t <= 0.5;
+  if (filter == IMAGE_BILINEAR) return t < 1 ? 1 - t : 0;
+  if (filter == IMAGE_HAMMING) {
+    if (t == 0) return 1;
+    return t < 1 ? sin(pi * t) / (pi * t) * (0.54 + 0.46 * cos(pi * t)) : 0;
+  }
+  if (t == 0) return 1;
+  return t < 3 ? sin(pi * t) / (pi * t) * sin(pi * t / 3) / (pi * t / 3) : 0; /* Lanczos */
+}
+
+/* One pass along the middle axis, as Pillow's Resample.c and as >>resize in the header, which is
+ * bicubic only: in[blocks][from][step] -> out[blocks][to][step]. */
+IMAGE_FN int image_pass(int filter, size_t blocks, int from, int to, size_t step,
+                        const unsigned char *in, unsigned char *out) {
+  static const double reach[6] = {0, 3, 1, 2, 0.5, 1};
+  double scale = (double)from / to, wide = scale < 1 ? 1 : scale, radius = reach[filter] * wide;
+  int taps = (int)ceil(radius) * 2 + 1, o, i, *k;
+  size_t b, s;
+  if (from == to) memcpy(out, in, blocks * (size_t)from * step);
+  if (from == to) return 1;
+  k = (int *)malloc((size_t)taps * sizeof *k);
+  if (!k) return 0;
+  for (o = 0; o < to; o++) {
+    double center = (o + 0.5) * scale, sum = 0;
+    int low = (int)(center - radius + 0.5), high = (int)(center + radius + 0.5);
+    low = low < 0 ? 0 : low;
+    high = (high > from ? from : high) - low;
+    if (filter == IMAGE_NEAREST) low = (int)center, high = 1;
+    for (i = 0; i < high; i++) sum += image_kernel(filter, (i + low - center + 0.5) / wide);
+    for (i = 0; i < high; i++) {
+      double w = image_kernel(filter, (i + low - center + 0.5) / wide) / sum * (1 << 22);
+      k[i] = filter == IMAGE_NEAREST ? 1 << 22 : (int)(w < 0 ? w - 0.5 : w + 0.5);
+    }
+    for (b = 0; b < blocks; b++)
+      for (s = 0; s < step; s++) {
+        const unsigned char *at = in + (b * (size_t)from + (size_t)low) * step + s;
+        int v = 1 << 21;
+        for (i = 0; i < high; i++) v += k[i] * at[(size_t)i * step];
+        v = v < 0 ? 0 : v >> 22;
+        out[(b * (size_t)to + (size_t)o) * step + s] = (unsigned char)(v > 255 ? 255 : v);
+      }
+  }
+  free(k);
+  return 1;
+}
+
+/* planes[3][h][w] -> out[3][oh][ow]. */
+IMAGE_FN int image_resize(int filter, const picture *in, unsigned char *out, int oh, int ow,
+                          char why[IMAGE_WHY]) {
+  size_t h = (size_t)in->height, w = (size_t)ow;
+  unsigned char *middle;
+  bdpt_context ctx;
+  int ok;
+  if (filter == IMAGE_BICUBIC) {
+    memset(&ctx, 0, sizeof ctx);
+    ctx.threads = 1;
+    ok = bdpt_init(&ctx) == BDPT_OK &&
+         bdpt_resize_bytes(&ctx, in->planes, 3, in->height, in->width, out, oh, ow) == BDPT_OK;
+    if (!ok) image_no(why, ctx.message);
+    bdpt_finish(&ctx);
+    return ok;
+  }
+  middle = (unsigned char *)malloc(3 * h * w);
+  ok = middle && image_pass(filter, 3 * h, in->width, ow, 1, in->planes, middle) &&
+       image_pass(filter, 3, in->height, oh, w, middle, out);
+  free(middle);
+  return ok ? 1 : image_no(why, "out of memory");
+}
+
+/* The size before the crop; 0 if it would be too much, or too little. */
+IMAGE_FN int image_target(const picture *in, const image_plan *p, int *w, int *h,
+                          char why[IMAGE_WHY]) {
+  double least = in->width < in->height ? in->width : in->height;
+  double wide = floor((double)p->size * in->width / least);
+  double high = floor((double)p->size * in->height / least);
+  *w = *h = p->size;
+  if (p->size == 0) *w = in->width, *h = in->height;
+  if (p->size && !p->squash) {
+    if (wide * high > (double)IMAGE_MOST_PIXELS) {
+      snprintf(why, IMAGE_WHY, "%d x %d pixels: too long for its width to be resized", in->width,
+               in->height);
+      return 0;
+    }
+    *w = (int)wide;
+    *h = (int)high;
+  }
+  if (*w >= p->crop && *h >= p->crop && (p->size || (*w == p->crop && *h == p->crop))) return 1;
+  snprintf(why, IMAGE_WHY, "%d x %d pixels%s, but the network reads %d x %d", *w, *h,
+           p->size ? " once resized" : " and its settings say not to resize", p->crop, p->crop);
+  return 0;
 }
 
 /* The middle: planes[3][h][w] -> out[3][side][side]. */
@@ -436,27 +550,24 @@ IMAGE_FN void image_crop(const unsigned char *planes, int h, int w, int side, un
       memcpy(out, planes + (c * (size_t)h + top + y) * (size_t)w + left, (size_t)side);
 }
 
-/* planes[3][side][side] of the picture. Callable from several threads: each call has a context of
- * its own. */
-IMAGE_FN int image_fit(const picture *in, int side, int how, unsigned char *planes,
-                       char why[IMAGE_WHY]) {
-  bdpt_context ctx;
+/* planes[3][crop][crop] of the picture. Callable from several threads. */
+IMAGE_FN int image_apply(const picture *in, const image_plan *p, unsigned char *planes,
+                         char why[IMAGE_WHY]) {
   unsigned char *full;
-  bdpt_status s;
-  int w, h;
-  if (!image_target(in, side, how, &w, &h, why)) return 0;
+  int w, h, ok;
+  if (!image_target(in, p, &w, &h, why)) return 0;
   full = (unsigned char *)malloc((size_t)w * (size_t)h * 3);
   if (!full) return image_no(why, "out of memory");
-  memset(&ctx, 0, sizeof ctx);
-  ctx.threads = 1;
-  s = bdpt_init(&ctx);
-  if (s == BDPT_OK)
-    s = bdpt_resize_bytes(&ctx, in->planes, 3, in->height, in->width, full, h, w);
-  if (s == BDPT_OK) image_crop(full, h, w, side, planes);
-  else image_no(why, ctx.message);
+  ok = image_resize(p->filter, in, full, h, w, why);
+  if (ok) image_crop(full, h, w, p->crop, planes);
   free(full);
-  bdpt_finish(&ctx);
-  return s == BDPT_OK;
+  return ok;
+}
+
+IMAGE_FN int image_fit(const picture *in, int side, int how, unsigned char *planes,
+                       char why[IMAGE_WHY]) {
+  image_plan p = image_plan_of(side, how);
+  return image_apply(in, &p, planes, why);
 }
 
 #endif /* IMAGES_H */
