@@ -2009,8 +2009,8 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
  * =================================================================================================
  * What must an operation know to run forwards and backwards? Each is written the same way: what it
  * computes, its forward function that checks shapes and records a node, and right behind it the
- * backward function that undoes it. The fast arithmetic is in chapter 15; here is the calculus. One
- * table names them all and makes the codes and the dispatch.
+ * backward function that undoes it. The fast arithmetic is in chapter 15; here is the calculus.
+ * From one table, BDPTI_OPS, come the operation codes and the switch of the backward pass.
  *
  * Two rules give every backward pass. If y = f(x) then dx = J^T dy, where J holds the derivatives
  * of all outputs by all inputs; J is never built, only its product with dy. And what was used twice
@@ -2226,8 +2226,8 @@ BDPTI_FN void bdpti_linear_plain(const size_t size[3], const double *x, const do
 }
 
 /* Each y[r,o] is a sum of products x[r,i] w[o,i], so a change of w[o,i] moves it by x[r,i], a
- * change of x[r,i] by w[o,i], and one of b[o] by 1. The chain rule adds these up over all that
- * x[r,i] or w[o,i] had a part in: every output o of the row, every row r of the batch. */
+ * change of x[r,i] by w[o,i], and one of b[o] by 1. The chain rule adds these up: for x[r,i] over
+ * all outputs o of its row, for w[o,i] and b[o] over all rows r of the batch. */
 BDPTI_FN void bdpti_linear_plain_back(const size_t size[3], const double *x, const double *w,
                                       const double *dy, double *dx, double *dw, double *db) {
   size_t r, o, i;
@@ -9036,9 +9036,9 @@ BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_subset *train,
  *
  * Four rules keep it honest. Every size that comes from a file goes through checked arithmetic.
  * Every count is bounded by bytes that are really there, so that a small file cannot ask for much
- * memory: the tables take at most 2.4 bytes for each byte of the header. Nothing recurses, so deep
- * nesting cannot exhaust the stack. And each rule of the format has its own sentence when a file
- * breaks it, with the tensor and the offset, because "invalid header" helps nobody:
+ * memory: the reader's tables take at most 2.4 bytes for each byte of the file's header. Nothing
+ * recurses, so deep nesting cannot exhaust the stack. And each rule has its own sentence when a
+ * file breaks it, with the tensor and the offset, because "invalid header" helps nobody:
  *
  *     x.safetensors: 'head.bias': data_offsets [0, 4000] reach past the end of the file, which
  *     holds 3072 bytes of data; was it cut off?

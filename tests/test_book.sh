@@ -106,6 +106,14 @@ missing=$(sed -n "$number" boundarydpt.h |
 [ -z "$missing" ] && grep -q '^span class=number>3.10$' "$work/nav"
 check $? "the contents miss $missing"
 
+# "(9.3)" in the prose speaks of a section that is there.
+missing=$(grep -E '^( \*|/\*)' boundarydpt.h | grep -oE '\(([2-9]|1[0-9])\.[0-9]+\)' | sort -u |
+          tr -d '()' | while read -r number; do
+            grep -q "^span class=number>$number\$" "$work/nav" || echo "$number"
+          done | tr '\n' ' ')
+[ -z "$missing" ]
+check $? "the prose speaks of sections that are not there: $missing"
+
 # Each chapter opens with a question and ends with two exercises.
 chapters=$(grep -c '^<h2 id=.*<span class=number>' "$work/boundarydpt.html")
 asked=$(grep -c '<p class=question>' "$work/boundarydpt.html")

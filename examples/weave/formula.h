@@ -374,6 +374,22 @@ static int is_there(const token *t) {
   return f != NULL;
 }
 
+/* The title that a number in a sentence speaks of: (11.4), section 9.3, chapter 10. */
+static const title *referred(const setter *m, const token *t) {
+  static const char *const before[] = {"section", "Section", "chapter", "Chapter",
+                                       "see", "of", "in"};
+  size_t i, from = memchr(t->s, '.', t->n) ? 0 : 2, to = memchr(t->s, '.', t->n) ? 7 : 4;
+  int k;
+  if (t->kind != NUMBER || t == m->t) return NULL;
+  for (i = from; i < to && !is_token(t - 1, before[i]); i++) {
+  }
+  if (i == to && !(from == 0 && t[-1].kind == OPEN && *t[-1].s == '(')) return NULL;
+  for (k = 0; k < m->b->titles; k++) {
+    if (is_token(t, m->b->title[k].number)) return &m->b->title[k];
+  }
+  return NULL;
+}
+
 static void put_plain(setter *m, const token *t) {
   static const char *const sign[][2] = {{"->", "&rarr;"}, {"<-", "&larr;"},   {"<=", "&le;"},
                                         {">=", "&ge;"},   {"+-", "&plusmn;"}, {"...", "&hellip;"},
@@ -397,6 +413,9 @@ static void put_plain(setter *m, const token *t) {
     put(o, "<code>");
     put_name(m->b, t->s, t->n, m->line, 0);
     put(o, "</code>");
+  } else if (referred(m, t)) {
+    const title *to = referred(m, t);
+    put_format(o, "<a href='#%s' title='%s'>%s</a>", to->tag, to->text, to->number);
   } else if (t->kind == PATH && is_there(t)) {
     put_format(o, "<a class=file href='../%.*s'>%.*s</a>", (int)t->n, t->s, (int)t->n, t->s);
   } else {
