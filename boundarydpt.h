@@ -136,6 +136,7 @@
  *   BDPT_NO_STDIO     no file access: parse and build from memory
  *   BDPT_NO_OPENMP    one thread even if the compiler has OpenMP on
  *   BDPT_NO_VECTORS   plain scalar kernels, as for compilers without vector extensions
+ *   BDPT_SELF         this file's name in quotes, if it was changed and the compiler is old (15.8)
  *   BDPT_ONLY_INFERENCE  load, predict, count, save: no backward pass, no training, no fitting; for
  *                     programs that ship a pruned network
  *   BDPT_ONLY_SAFETENSORS  nothing but JSON, safetensors and whole files (14.1 to 14.6) and what
@@ -8773,16 +8774,16 @@ BDPTI_FN void bdpti_width_copy(const bdpt_config *c, int slot, const unsigned ch
 
 BDPT_API bdpt_status bdpt_width_shrink(bdpt_model *m, const unsigned char *keep) {
   bdpt_config narrow;
-  bdpt_model *small;
+  bdpt_model *result;
   int slot;
   if (bdpti_width_sizes(m->ctx, &m->config, keep, &narrow) != BDPT_OK) return m->ctx->status;
-  small = bdpti_model_copy(m, &narrow);
-  if (!small) return m->ctx->status;
+  result = bdpti_model_copy(m, &narrow);
+  if (!result) return m->ctx->status;
   for (slot = 0; slot < m->slots; slot++) {
     if (!m->param[slot].data) continue;
-    bdpti_width_copy(&m->config, slot, keep, m->param[slot].data, small->param[slot].data);
+    bdpti_width_copy(&m->config, slot, keep, m->param[slot].data, result->param[slot].data);
   }
-  return bdpti_model_become(m, small);
+  return bdpti_model_become(m, result);
 }
 
 /* Scores, plans and shrinks. */
@@ -11292,7 +11293,7 @@ typedef struct BDPTI_V(tile) {
   size_t k, a_row, a_col, b_row, c_row, add_row; /* k: steps, pairs of rows if joined */
   const bdpt_real *a, *b, *bias, *add;           /* of this tile; bias and add or NULL */
   bdpt_real *c;              /* in C or on the stack */
-  int far;                   /* C may not be in cache */
+  int cold;                  /* C may not be in cache */
   uintptr_t next; size_t next_step; /* fetched for later tiles: an address, bytes per step */
 } BDPTI_V(tile);
 
@@ -11315,7 +11316,7 @@ BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, con
   size_t k;
   int i;
   BDPTI_UNROLL for (i = 0; i < rows; i++) left[i] = right[i] = zero;
-  if (t->far) { /* fetched while the product runs; unrolled, the addresses would fill registers */
+  if (t->cold) { /* fetched while the product runs; unrolled, the addresses would fill registers */
     const bdpt_real *line = c;
     for (i = 0; i < rows; i++, line += c_row) {
       BDPTI_PREFETCH(line, 0, 1);
@@ -11433,7 +11434,7 @@ static void BDPTI_V(one_tile)(const bdpti_gemm *g, const bdpti_block *b, BDPTI_V
   t->b_row = b->packed ? ld : g->b_row; /* ld: rows of a panel are adjacent */
   t->c = plain ? g->c + i0 * g->c_row + j0 : (bdpt_real *)sums;
   t->c_row = plain ? g->c_row : ld;
-  t->far = plain && !b->padded;
+  t->cold = plain && !b->padded;
   t->bias = plain && first && g->bias ? g->bias + j0 : NULL; /* added once */
   t->add = plain ? first ? g->add : g->c : NULL;             /* later blocks add to C */
   t->add_row = first ? g->add_row : g->c_row;
@@ -12044,11 +12045,13 @@ static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf
 
 /* 15.8  The passes and the choice among them
  *
- * The quoted form of #include looks beside this file first, so the file finds itself as long as it
- * keeps its name. AVX-512 here means F, DQ, BW and VL, as in Intel's server processors since 2017
- * and AMD's since Zen 4; bf16 in pairs is asked for apart. What the processor and the operating
- * system support is for the compiler's run-time library to find out. GCC on Windows does not align
- * its stack for wide vectors, and 32-bit x86 passes them in memory, so neither gets them.
+ * The quoted form of #include looks beside this file first, so the file finds itself. Newer
+ * compilers tell its name; for older ones BDPT_SELF must say a changed one.
+ *
+ * AVX-512 here means F, DQ, BW and VL, as in Intel's server processors since 2017 and AMD's since
+ * Zen 4; bf16 in pairs is asked for apart. What the processor and the operating system support is
+ * for the compiler's run-time library to find out. GCC on Windows does not align its stack for wide
+ * vectors, and 32-bit x86 passes them in memory, so neither gets them.
  */
 #if (defined(__GNUC__) || defined(__clang__)) && !defined(__i386__) && !defined(BDPT_NO_VECTORS)
 #define BDPTI_VECTORS 1 /* vector extensions */
@@ -12061,15 +12064,21 @@ static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf
 #define BDPTI_X86 0
 #endif
 
+#if !defined(BDPT_SELF) && defined(__FILE_NAME__)
+#define BDPT_SELF __FILE_NAME__
+#elif !defined(BDPT_SELF)
+#define BDPT_SELF "boundarydpt.h"
+#endif
+
 #define BDPTI_ISA_PASS 1 /* portable */
-#include "boundarydpt.h"
+#include BDPT_SELF
 #undef BDPTI_ISA_PASS
 #if BDPTI_X86
 #define BDPTI_ISA_PASS 2 /* AVX2 */
-#include "boundarydpt.h"
+#include BDPT_SELF
 #undef BDPTI_ISA_PASS
 #define BDPTI_ISA_PASS 3 /* AVX-512 */
-#include "boundarydpt.h"
+#include BDPT_SELF
 #undef BDPTI_ISA_PASS
 #endif
 
