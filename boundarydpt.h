@@ -2160,8 +2160,10 @@ typedef struct bdpti_isa {
   bdpti_partial layernorm_bwd, column_sum; /* sums over rows, in chunks */
   bdpti_reducer dot, not_finite;           /* one number from all elements */
   int pairs;                                          /* 1: bf16 numbers multiply in pairs */
+  int by_lane;                                        /* 1: every A is copied (15.3) */
 } bdpti_isa;
 
+#define BDPTI_TALLEST ((size_t)12)      /* rows of the tallest tile */
 #define BDPTI_QUERIES ((size_t)36)      /* rows of S at once: whole tiles of 6 or 12 */
 #define BDPTI_QUERIES_BACK ((size_t)72) /* more: each block passes over dK and dV */
 
@@ -4061,7 +4063,7 @@ BDPTI_FN void bdpti_join(const bdpti_pairing *m, size_t image, const size_t *to,
  * one number per token. The sizes cannot overflow: larger tensors than these are in memory. */
 BDPTI_FN bdpt_status bdpti_pairing_run(bdpt_context *ctx, const bdpti_pairing *m, size_t images) {
   const size_t n = m->tokens, even = (n + 1) / 2, ld = (n / 2 + 31) / 32 * 32;
-  const size_t numbers = n * m->size + (m->size + BDPTI_QUERIES) * ld + even + n; /* score, old */
+  const size_t numbers = (n + BDPTI_TALLEST) * m->size + (m->size + BDPTI_QUERIES) * ld + even + n;
   const size_t bytes = (numbers * sizeof(bdpt_real) + 63) / 64 * 64 + 2 * even * sizeof(size_t);
   const double cost = (double)images * (double)n * (double)n * (double)m->size / 100;
   const int wanted = bdpti_team(ctx, cost), team = (size_t)wanted > images ? (int)images : wanted;
@@ -10800,6 +10802,7 @@ BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path, int 
 #define BDPTI_ROWS 6
 #endif
 #endif
+#define BDPTI_BY_LANE (BDPTI_ROWS == 12 && BDPTI_BYTES == 16 && BDPTI_VECTORS) /* aarch64 */
 
 /* Everything up to the pop at the end of the section is compiled for the pass's target. */
 #if defined(__clang__) && BDPTI_ISA_PASS == 3
@@ -10815,7 +10818,9 @@ BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path, int 
 #pragma GCC target("avx2,fma")
 #endif
 #pragma GCC optimize("fp-contract=fast")
-#if BDPTI_VECTORS && __FLT_EVAL_METHOD__ == 1 /* s390x: floats beside vectors stay floats */
+#if defined(__i386__)
+#pragma GCC target("sse2,fpmath=sse")
+#elif __FLT_EVAL_METHOD__ == 1 /* s390x: floats beside vectors stay floats */
 #pragma GCC optimize("excess-precision=fast")
 #endif
 #endif
@@ -10896,10 +10901,12 @@ BDPTI_INLINE void BDPTI_V(copy)(bdpt_real *to, const bdpt_real *from, size_t n) 
 }
 
 BDPTI_INLINE BDPTI_VEC BDPTI_V(load)(const bdpt_real *p, size_t n) {
-  bdpt_real s[16] = {0}; /* as many as the widest vector has */
-  if (n >= BDPTI_LANES) return *(const BDPTI_V(loose) *)p; /* the usual case: one move */
-  BDPTI_V(copy)(s, p, n); /* n numbers, zeros behind */
-  return *(const BDPTI_V(loose) *)s;
+  if (n < BDPTI_LANES) {
+    bdpt_real s[16] = {0};  /* as many as the widest vector has */
+    BDPTI_V(copy)(s, p, n); /* n numbers, zeros behind */
+    return *(const BDPTI_V(loose) *)s;
+  }
+  return *(const BDPTI_V(loose) *)p; /* the usual case: one move */
 }
 
 BDPTI_INLINE void BDPTI_V(store)(bdpt_real *p, size_t n, BDPTI_VEC v) {
@@ -11205,14 +11212,14 @@ static void BDPTI_V(pack_panel)(const bdpti_gemm *g, size_t p0, size_t pn, size_
   size_t p = 0, c;
 #if BDPTI_SHUFFLES
   for (; g->b_row == 1 && g->b_col != 1 && p + BDPTI_LANES <= pn; p += BDPTI_LANES) { /* squares */
-    for (c = 0; c < ld; c += BDPTI_LANES) { /* one or two squares side by side */
+    for (c = 0; c < cols; c += BDPTI_LANES) { /* squares side by side */
       BDPTI_V(transpose)(b + p + c * g->b_col, g->b_col, cols - c, out + p * ld + c, ld);
     }
   }
 #endif
   for (; p < pn; p++) { /* the rows that are left, or all */
     const bdpt_real *row = b + p * g->b_row;
-    for (c = 0; g->b_col == 1 && c < ld; c += BDPTI_LANES) { /* rows as they are wanted */
+    for (c = 0; g->b_col == 1 && c < cols; c += BDPTI_LANES) { /* rows as they are wanted */
       BDPTI_STORE(out + p * ld + c, BDPTI_WHOLE, BDPTI_LOAD(row + c, cols - c));
     }
     for (; c < ld; c++) out[p * ld + c] = c < cols ? row[c * g->b_col] : 0; /* any stride */
@@ -11303,10 +11310,12 @@ typedef struct BDPTI_V(tile) {
 #define BDPTI_DOT2(sum, a, b) ((void)(a), (void)(b)) /* bf16 == 2 is not asked for */
 #endif
 
+#if BDPTI_VECTORS
 BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, const int width,
                                      const int pairs) {
   const BDPTI_VEC zero = BDPTI_SPLAT(0);
   BDPTI_VEC left[BDPTI_ROWS], right[BDPTI_ROWS], b0 = zero, b1 = zero, x; /* the accumulators */
+  BDPTI_VEC column[BDPTI_ROWS]; /* of A, by lane: a[0..rows,p] in its first vectors */
   const bdpt_real *a0 = t->a, *b = t->b, *bias = t->bias, *add = t->add;
   const size_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
   const size_t c_row = t->c_row, add_row = t->add_row, next_step = t->next_step;
@@ -11330,9 +11339,15 @@ BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, con
   for (k = t->k; k > 0; k--) {       /* the product itself */
     b0 = BDPTI_LOAD(b, BDPTI_WHOLE); /* row p of the panel */
     if (width > 1) b1 = BDPTI_LOAD(b + BDPTI_LANES, BDPTI_WHOLE);
+    if (BDPTI_BY_LANE) {
+      BDPTI_UNROLL for (i = 0; i < rows; i += BDPTI_LANES) {
+        column[i / BDPTI_LANES] = BDPTI_LOAD(a0 + i, BDPTI_WHOLE);
+      }
+    }
     BDPTI_UNROLL for (i = 0; i < rows; i++) {
       const bdpt_real *row = i < 3 ? a0 : i < 6 ? a3 : i < 9 ? a6 : a9;
-      x = BDPTI_SPLAT(row[(size_t)(i % 3) * a_row]); /* a[i,p] in every lane */
+      x = BDPTI_SPLAT(BDPTI_BY_LANE ? BDPTI_LANE(column[i / BDPTI_LANES], i % BDPTI_LANES)
+                                    : row[(size_t)(i % 3) * a_row]); /* a[i,p] in every lane */
       if (pairs) {
         BDPTI_DOT2(left[i], x, b0); /* two rows of B at once */
         if (width > 1) BDPTI_DOT2(right[i], x, b1);
@@ -11389,10 +11404,43 @@ static void (*const BDPTI_V(tiles)[BDPTI_ROWS][4])(const BDPTI_V(tile) *t) = {
   BDPTI_EACH_TILE(11), BDPTI_EACH_TILE(12),
 #endif
 };
+#define BDPTI_RUN(t, rows, width, pairs) BDPTI_V(tiles)[(rows) - 1][(width) - 1 + ((pairs) ? 2 : 0)](t)
 #undef BDPTI_TILE_
 #undef BDPTI_TILE
 #undef BDPTI_EACH_TILE
 #undef BDPTI_DOT2
+#else /* one lane, any compiler: two rows by two columns, whose sums have names, not indices */
+static void BDPTI_V(scalar_row)(const BDPTI_V(tile) *t, size_t row, size_t width, bdpt_real left,
+                                bdpt_real right) {
+  bdpt_real sum[2], *c = t->c + row * t->c_row;
+  size_t j;
+  sum[0] = left;
+  sum[1] = right;
+  for (j = 0; j < width; j++) {
+    if (t->bias) sum[j] += t->bias[j];
+    if (t->add) sum[j] += t->add[row * t->add_row + j];
+    c[j] = sum[j];
+  }
+}
+
+static void BDPTI_V(scalar_tile)(const BDPTI_V(tile) *t, size_t rows, size_t width) {
+  const size_t w = width - 1, a_col = t->a_col, b_row = t->b_row; /* w: the other column, or 0 */
+  size_t i, k;
+  for (i = 0; i < rows; i += 2) {
+    const bdpt_real *a = t->a + i * t->a_row, *b = t->b, *d = i + 1 < rows ? a + t->a_row : a;
+    bdpt_real al = 0, ar = 0, dl = 0, dr = 0; /* row a, row d; left, right */
+    for (k = t->k; k > 0; k--, a += a_col, b += b_row, d += a_col) {
+      al += *a * b[0];
+      ar += *a * b[w];
+      dl += *d * b[0];
+      dr += *d * b[w];
+    }
+    BDPTI_V(scalar_row)(t, i, width, al, ar);
+    if (i + 1 < rows) BDPTI_V(scalar_row)(t, i + 1, width, dl, dr);
+  }
+}
+#define BDPTI_RUN(t, rows, width, pairs) BDPTI_V(scalar_tile)(t, rows, width)
+#endif
 
 /* Takes the sums of a tile from the stack, where they are still in the first cache, through the
  * epilogue into C. When K is cut into blocks, the first block applies everything that is added, the
@@ -11447,7 +11495,7 @@ static void BDPTI_V(one_tile)(const bdpti_gemm *g, const bdpti_block *b, BDPTI_V
     if (g->dgelu) BDPTI_PREFETCH(g->dgelu, i * g->dgelu_row + j0, 0);
     if (g->dgelu) BDPTI_PREFETCH(g->dgelu, i * g->dgelu_row + j0 + BDPTI_LANES, 0);
   }
-  BDPTI_V(tiles)[rows - 1][ld / BDPTI_LANES - 1 + (g->bf16 == 2 ? 2 : 0)](t);
+  BDPTI_RUN(t, rows, ld / BDPTI_LANES, g->bf16 == 2);
   if (!plain) BDPTI_V(finish)(g, b, sums, ld, i0, rows, j0, cols);
 }
 
@@ -11501,6 +11549,18 @@ static void BDPTI_V(copy_rows)(const bdpti_gemm *g, const bdpti_block *b, size_t
   }
 }
 
+/* By lane, a tile of a row-major A becomes own[pn][ROWS], like a panel of B. */
+static void BDPTI_V(copy_tile)(const bdpti_gemm *g, const bdpti_block *b, size_t tiles, size_t tile,
+                               bdpt_real *own) {
+  const size_t i0 = BDPTI_ROW_OF(g, tiles, tile), rows = BDPTI_ROW_OF(g, tiles, tile + 1) - i0;
+  bdpti_gemm a = *g;
+  a.b = g->a;
+  a.b_row = g->a_col;
+  a.b_col = g->a_row;
+  BDPTI_V(pack_panel)(&a, b->p0, b->pn, i0, rows, own, BDPTI_ROWS);
+  if (g->bf16) BDPTI_V(narrow_rows)(own, BDPTI_ROWS, b->pn, rows, BDPTI_ROWS, 0, own);
+}
+
 /* What later tiles read is fetched to the second cache while tile i of `count` is computed. Where a
  * group of tiles meets panel after panel, that is the next panel of a prepacked weight; where one
  * tile alone meets them, the next tile's rows of A, if they lie without gaps. */
@@ -11524,17 +11584,21 @@ static void BDPTI_V(look_ahead)(const bdpti_gemm *g, const bdpti_block *b, BDPTI
 static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t tile0, size_t tile1,
                               bdpt_real *own) {
   const size_t tiles = (g->m + BDPTI_ROWS - 1) / BDPTI_ROWS; /* of all of C */
-  const int turned = own && g->a_col > 1 && (g->bf16 || (g->a_row == 1 && b->jn > BDPTI_PANEL));
-  const int copy = turned || g->bf16; /* A in place otherwise */
-  const size_t size = copy ? BDPTI_COPIED : g->m * b->pn <= 200000 ? tile1 - tile0 : 1;
+  const int turned = own && g->a_col > 1 &&
+    (g->bf16 || (g->a_row == 1 && (BDPTI_BY_LANE || b->jn > BDPTI_PANEL)));
+  const int lanes = BDPTI_BY_LANE && own && !turned;
+  const int copy = turned || lanes || g->bf16; /* A in place otherwise */
+  const size_t all = g->m * b->pn <= 200000 && !lanes ? tile1 - tile0 : 1;
+  const size_t size = copy && !lanes ? BDPTI_COPIED : all;
   size_t low, j, i;
   BDPTI_V(tile) t;
   t.k = b->rows; /* steps of the inner loop */
   t.a_row = copy && !turned ? b->rows : g->a_row; /* own[row][p]; of a turned A 1 */
-  t.a_col = turned ? BDPTI_ROWS : g->a_col;       /* own[p][row], or A itself */
+  t.a_col = turned || lanes ? BDPTI_ROWS : g->a_col; /* own[p][row], or A itself */
   for (low = tile0; low < tile1; low += size) {   /* one group */
     const size_t count = tile1 - low < size ? tile1 - low : size;
     if (turned) BDPTI_V(copy_tiles)(g, b, tiles, low, count, own);
+    else if (lanes) BDPTI_V(copy_tile)(g, b, tiles, low, own);
     else if (copy) BDPTI_V(copy_rows)(g, b, tiles, low, count, own);
     for (j = 0; j < b->jn; j += BDPTI_PANEL) { /* one panel */
       size_t i0, i1 = BDPTI_ROW_OF(g, tiles, low);
@@ -11570,9 +11634,10 @@ static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t 
  */
 
 /* One product of a task, on one thread. Its B is packed at `work` unless that is NULL, which means
- * that `b` holds it already. */
+ * that `b` holds it already. `own`, used where lanes multiply, has room for a tile of a row-major A;
+ * a transposed A, own NULL, can be read some numbers beyond its end. */
 BDPTI_INLINE void BDPTI_V(product)(const bdpti_gemm *g, bdpti_block *b, bdpt_real *work,
-                                   int padded) {
+                                   int padded, bdpt_real *own) {
   if (work) {
     b->p0 = b->j0 = 0; /* all of B is one block */
     b->pn = b->rows = g->k;
@@ -11581,7 +11646,7 @@ BDPTI_INLINE void BDPTI_V(product)(const bdpti_gemm *g, bdpti_block *b, bdpt_rea
     b->padded = padded;
     if (b->packed) BDPTI_V(pack)(g, b);
   }
-  BDPTI_V(multiply)(g, b, 0, (g->m + BDPTI_ROWS - 1) / BDPTI_ROWS, NULL); /* no copies of A */
+  BDPTI_V(multiply)(g, b, 0, (g->m + BDPTI_ROWS - 1) / BDPTI_ROWS, BDPTI_BY_LANE ? own : NULL);
 }
 
 /* Fills the strides of a bdpti_gemm in one line. */
@@ -11647,7 +11712,8 @@ static void BDPTI_V(attention_fwd)(const bdpti_heads *h, size_t begin, size_t en
   const size_t n = h->tokens, d = h->size, out_row = h->heads * d, row = 3 * out_row;
   const size_t ld = (n + 31) / 32 * 32, wide = (d + 31) / 32 * 32; /* whole panels of any pass */
   bdpt_real *kt = work, *vp = kt + d * ld,                /* K^T [d,ld], V [N,wide] in panels */
-            *s = vp + n * wide, total[BDPTI_QUERIES];     /* S, then P [36,ld]; its row sums */
+            *s = vp + n * wide, total[BDPTI_QUERIES],     /* S, then P [36,ld]; its row sums */
+            *own = s + BDPTI_QUERIES * ld;                /* a tile of Q or P */
   size_t task, part, r, j;
   for (task = begin; task < end; task++) { /* piece innermost, image outermost */
     const size_t piece = task % h->pieces, head = task / h->pieces % h->heads;
@@ -11666,9 +11732,9 @@ static void BDPTI_V(attention_fwd)(const bdpti_heads *h, size_t begin, size_t en
       qk.m = pv.m = count;
       qk.a = q + i * row;
       pv.c = out + i * out_row;
-      BDPTI_V(product)(&qk, &k_block, part == 0 ? kt : NULL, 1); /* S = Q K^T [count,N] */
+      BDPTI_V(product)(&qk, &k_block, part == 0 ? kt : NULL, 1, own); /* S = Q K^T [count,N] */
       BDPTI_V(attention_softmax)(count, n, ld, h->scale, keys, s, total, lse ? lse + i : NULL);
-      BDPTI_V(product)(&pv, &v_block, part == 0 ? vp : NULL, 0); /* O = P V [count,d] */
+      BDPTI_V(product)(&pv, &v_block, part == 0 ? vp : NULL, 0, own); /* O = P V [count,d] */
       for (r = 0; r < count; r++) { /* O / row sum */
         const bdpt_real share = 1 / total[r];
         for (j = 0; j < d; j += BDPTI_LANES) {
@@ -11709,6 +11775,7 @@ static void BDPTI_V(attention_bwd)(const bdpti_heads *h, size_t begin, size_t en
   bdpt_real *kt = work, *vt = kt + d * ld,                /* K^T, V^T [d,ld] in panels */
             *kp = vt + d * ld, *spare = kp + n * wide;    /* K [N,wide]; Q or dO of a block */
   bdpt_real *s = spare + BDPTI_QUERIES_BACK * wide, *t = s + BDPTI_QUERIES_BACK * ld; /* S, dP */
+  bdpt_real *own = t + BDPTI_QUERIES_BACK * ld; /* a tile of Q, dO or dS */
   size_t task, part;
   for (task = begin; task < end; task++) {
     const size_t image = task / h->heads, at = image * n * row + task % h->heads * d; /* of Q */
@@ -11731,13 +11798,13 @@ static void BDPTI_V(attention_bwd)(const bdpti_heads *h, size_t begin, size_t en
       to_k.add = part > 0 ? dk : NULL; /* dK and dV sum over the blocks */
       to_v.add = part > 0 ? dv : NULL;
       to_k.add_row = to_v.add_row = row;
-      BDPTI_V(product)(&qk, &kt_block, part == 0 ? kt : NULL, 1); /* S */
-      BDPTI_V(product)(&dp, &vt_block, part == 0 ? vt : NULL, 1); /* dP = dO V^T */
+      BDPTI_V(product)(&qk, &kt_block, part == 0 ? kt : NULL, 1, own); /* S */
+      BDPTI_V(product)(&dp, &vt_block, part == 0 ? vt : NULL, 1, own); /* dP = dO V^T */
       BDPTI_V(attention_ds)(h, count, h->lse + task * n + i, h->out + out_at + i * out_row, dp.a, s,
                             t, ld);
-      BDPTI_V(product)(&to_q, &k_block, part == 0 ? kp : NULL, 0); /* dQ = dS K */
-      BDPTI_V(product)(&to_v, &block, spare, 0);                   /* dV += P^T dO */
-      BDPTI_V(product)(&to_k, &block, spare, 0);                   /* dK += dS^T Q */
+      BDPTI_V(product)(&to_q, &k_block, part == 0 ? kp : NULL, 0, own); /* dQ = dS K */
+      BDPTI_V(product)(&to_v, &block, spare, 0, NULL);             /* dV += P^T dO */
+      BDPTI_V(product)(&to_k, &block, spare, 0, NULL);             /* dK += dS^T Q */
     }
   }
 }
@@ -11769,6 +11836,7 @@ static void BDPTI_V(match)(const bdpti_pairing *m, size_t image, bdpt_real *work
   const size_t n = m->tokens, d = m->size, even = (n + 1) / 2, odd = n / 2;
   const size_t ld = (odd + 31) / 32 * 32;
   bdpt_real *unit = work, *turned = unit + n * d, *s = turned + d * ld; /* [N,d] [d,ld] [36,ld] */
+  bdpt_real *own = s + BDPTI_QUERIES * ld; /* a tile of the even tokens */
   bdpti_gemm g = BDPTI_V(operands)(0, odd, d, unit, 2 * d, 1, unit + d, 1, 2 * d, s, ld);
   bdpti_block b;
   size_t i, r, j;
@@ -11778,7 +11846,7 @@ static void BDPTI_V(match)(const bdpti_pairing *m, size_t image, bdpt_real *work
   for (i = 0; i < even; i += g.m) { /* a block of even tokens */
     g.m = even - i < BDPTI_QUERIES ? even - i : BDPTI_QUERIES;
     g.a = unit + 2 * i * d;
-    BDPTI_V(product)(&g, &b, i == 0 ? turned : NULL, 1); /* cosines [m,odd] */
+    BDPTI_V(product)(&g, &b, i == 0 ? turned : NULL, 1, own); /* cosines [m,odd] */
     for (r = 0; r < g.m; r++) {
       bdpt_real *row = s + r * ld, top;
       if (m->fixed > 1) row[0] = -2; /* less than any cosine */
@@ -12020,7 +12088,7 @@ static double BDPTI_V(not_finite)(const void *args, size_t begin, size_t end) {
   BDPTI_V(axpby), \
   BDPTI_V(layernorm_fwd), BDPTI_V(softmax_fwd), BDPTI_V(softmax_bwd), \
   BDPTI_V(sample_axpy), BDPTI_V(adamw), BDPTI_V(layernorm_bwd), BDPTI_V(column_sum), \
-  BDPTI_V(dot), BDPTI_V(not_finite), pairs}
+  BDPTI_V(dot), BDPTI_V(not_finite), pairs, BDPTI_BY_LANE}
 static const bdpti_isa BDPTI_V(isa) = BDPTI_ISA_TABLE(0);
 #if BDPTI_ISA_PASS == 3
 static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf16 */
@@ -12031,6 +12099,8 @@ static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf
 #undef BDPTI_NAME
 #undef BDPTI_BYTES
 #undef BDPTI_ROWS
+#undef BDPTI_BY_LANE
+#undef BDPTI_RUN
 #undef BDPTI_SHUFFLES
 #if defined(__clang__) && BDPTI_ISA_PASS > 1
 #pragma clang attribute pop
@@ -12053,7 +12123,7 @@ static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf
  * for the compiler's run-time library to find out. GCC on Windows does not align its stack for wide
  * vectors, and 32-bit x86 passes them in memory, so neither gets them.
  */
-#if (defined(__GNUC__) || defined(__clang__)) && !defined(__i386__) && !defined(BDPT_NO_VECTORS)
+#if (defined(__GNUC__) || defined(__clang__)) && !defined(BDPT_NO_VECTORS)
 #define BDPTI_VECTORS 1 /* vector extensions */
 #else
 #define BDPTI_VECTORS 0 /* one lane */
@@ -12273,7 +12343,8 @@ BDPTI_FN bdpti_plan bdpti_matmul_plan(const bdpt_context *ctx, const bdpti_gemm 
   p.nc = (panels + most - 1) / most * panel;              /* equal blocks again */
   p.pack = pack > 0;
   p.room = p.pack ? kc * p.nc : 0; /* one packed block */
-  p.own = transposed || g->bf16 ? 16 * (kc * 12 + 32) : 0; /* COPIED tiles of the tallest pass */
+  p.own = transposed || g->bf16 ? 16 : (size_t)ctx->isa->by_lane; /* tiles: COPIED, 1 or none */
+  p.own *= kc * BDPTI_TALLEST + 32;
   return p;
 }
 
@@ -12355,7 +12426,8 @@ BDPTI_FN size_t bdpti_prepack(const bdpt_context *ctx, const bdpti_gemm *given, 
 /* 15.11  Attention on several threads
  *
  * The bytes of work that one thread needs, forward or backward; SIZE_MAX if they overflow. Linear
- * in N: K^T, V^T and K in panels, and for 72 queries S, dP and the packed rows of Q or dO.
+ * in N: K^T, V^T and K in panels, and for 72 queries S, dP and the packed rows of Q or dO; 12 rows
+ * more are room for a tile.
  */
 BDPTI_FN size_t bdpti_attention_work(size_t tokens, size_t size) {
   size_t ld, wide, a, b;
@@ -12363,7 +12435,7 @@ BDPTI_FN size_t bdpti_attention_work(size_t tokens, size_t size) {
   ld = ld / 32 * 32;
   wide = wide / 32 * 32;
   if (!bdpti_mul(3, ld, &a) || !bdpti_mul(a, wide, &a)) return SIZE_MAX;      /* K^T V^T K */
-  if (!bdpti_add(2 * ld, wide, &b) || !bdpti_mul(b, 72, &b)) return SIZE_MAX; /* S, dP, a factor */
+  if (!bdpti_add(2 * ld, wide, &b) || !bdpti_mul(b, 84, &b)) return SIZE_MAX; /* S, dP, a factor */
   return bdpti_add(a, b, &a) && bdpti_mul(a, sizeof(bdpt_real), &a) ? a : SIZE_MAX;
 }
 
