@@ -10774,7 +10774,8 @@ BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path, int 
 /* 15.1  Vectors
  *
  * The tile of the matrix product needs ROWS x 2 accumulators, two vectors of B and one of A in
- * registers: 12 x 2 fit into 32 registers (AVX-512, aarch64), 6 x 2 into 16 (AVX2, SSE).
+ * registers: 12 x 2 fit into 32 registers (AVX-512, aarch64), 6 x 2 into 16 (AVX2, SSE). aarch64
+ * multiplies a vector by one lane of another: three vectors of A hold the 12 numbers of a step.
  */
 #define BDPTI_IS_float 0  /* the preprocessor compares no words, */
 #define BDPTI_IS_double 1 /* so BDPT_REAL is pasted to give 0 or 1 */
@@ -11149,7 +11150,8 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(gate_slope)(BDPTI_VEC z, bdpt_real p, bdpt_real q
  *
  * A row-major A is read in place, one broadcast per row and step; copying it costs more than it
  * gains, unless it has to be rounded anyway. A transposed A (dY in dW += dY^T X) is copied, some
- * rows at a time, because its steps lie a whole row of dY apart and each touches another page.
+ * rows at a time, because its steps lie a whole row of dY apart and each touches another page. By
+ * lane every A is copied, to [K][12], tile by tile: a step is then 5 loads for 24 multiply-adds.
  *
  * The order of the tiles decides what memory sees. Rows go outside and panels inside: C is written
  * along its rows, page after page, A's rows stay in the first cache, and the packed block stays in
@@ -11404,7 +11406,8 @@ static void (*const BDPTI_V(tiles)[BDPTI_ROWS][4])(const BDPTI_V(tile) *t) = {
   BDPTI_EACH_TILE(11), BDPTI_EACH_TILE(12),
 #endif
 };
-#define BDPTI_RUN(t, rows, width, pairs) BDPTI_V(tiles)[(rows) - 1][(width) - 1 + ((pairs) ? 2 : 0)](t)
+#define BDPTI_RUN(t, rows, width, pairs) \
+  BDPTI_V(tiles)[(rows) - 1][(width) - 1 + ((pairs) ? 2 : 0)](t)
 #undef BDPTI_TILE_
 #undef BDPTI_TILE
 #undef BDPTI_EACH_TILE
@@ -11549,7 +11552,7 @@ static void BDPTI_V(copy_rows)(const bdpti_gemm *g, const bdpti_block *b, size_t
   }
 }
 
-/* By lane, a tile of a row-major A becomes own[pn][ROWS], like a panel of B. */
+/* By lane, a tile of a row-major A becomes own[pn][ROWS], like a panel of its transpose. */
 static void BDPTI_V(copy_tile)(const bdpti_gemm *g, const bdpti_block *b, size_t tiles, size_t tile,
                                bdpt_real *own) {
   const size_t i0 = BDPTI_ROW_OF(g, tiles, tile), rows = BDPTI_ROW_OF(g, tiles, tile + 1) - i0;
@@ -11634,8 +11637,8 @@ static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t 
  */
 
 /* One product of a task, on one thread. Its B is packed at `work` unless that is NULL, which means
- * that `b` holds it already. `own`, used where lanes multiply, has room for a tile of a row-major A;
- * a transposed A, own NULL, can be read some numbers beyond its end. */
+ * that `b` holds it already. `own` has room for a tile of a row-major A, which by-lane products
+ * copy; it is NULL for a transposed A that may be read some numbers beyond its end. */
 BDPTI_INLINE void BDPTI_V(product)(const bdpti_gemm *g, bdpti_block *b, bdpt_real *work,
                                    int padded, bdpt_real *own) {
   if (work) {
@@ -12119,16 +12122,17 @@ static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf
  * compilers tell its name; for older ones BDPT_SELF must say a changed one.
  *
  * AVX-512 here means F, DQ, BW and VL, as in Intel's server processors since 2017 and AMD's since
- * Zen 4; bf16 in pairs is asked for apart. What the processor and the operating system support is
- * for the compiler's run-time library to find out. GCC on Windows does not align its stack for wide
- * vectors, and 32-bit x86 passes them in memory, so neither gets them.
+ * Zen 4; bf16 in pairs is asked for apart. The processor says what it can do (cpuid), and which
+ * registers the operating system keeps (xgetbv); not every compiler has a word for that. Windows
+ * aligns its stack to 16 bytes only, so no wide vector is an argument of a function that is called:
+ * all that have such arguments are inlined. 32-bit x86 gets the portable pass, with SSE2.
  */
 #if (defined(__GNUC__) || defined(__clang__)) && !defined(BDPT_NO_VECTORS)
 #define BDPTI_VECTORS 1 /* vector extensions */
 #else
 #define BDPTI_VECTORS 0 /* one lane */
 #endif
-#if BDPTI_VECTORS && defined(__x86_64__) && !defined(_WIN32)
+#if BDPTI_VECTORS && defined(__x86_64__)
 #define BDPTI_X86 1
 #else
 #define BDPTI_X86 0
@@ -12152,18 +12156,37 @@ static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf
 #undef BDPTI_ISA_PASS
 #endif
 
+#if BDPTI_X86
+static void bdpti_cpuid(unsigned leaf, unsigned part, unsigned r[4]) { /* eax ebx ecx edx */
+  __asm__("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(part));
+}
+
+/* Returns what processor and operating system offer: BDPT_ISA_PORTABLE, AVX2 or AVX512, or one more
+ * than that with avx512bf16. The bits are those of Intel's manual, volume 2, CPUID. */
+static int bdpti_isa_offered(void) {
+  unsigned r[4], fma, most, high, kept = 0;
+  bdpti_cpuid(0, 0, r);
+  if (r[0] < 7) return BDPT_ISA_PORTABLE;
+  bdpti_cpuid(1, 0, r);
+  fma = r[2] >> 12 & 1;
+  if (r[2] >> 27 & 1) __asm__("xgetbv" : "=a"(kept), "=d"(high) : "c"(0)); /* registers */
+  bdpti_cpuid(7, 0, r);
+  if (!fma || !(r[1] >> 5 & 1) || (kept & 0x06) != 0x06) return BDPT_ISA_PORTABLE;
+  if ((r[1] & 0xc0030000) != 0xc0030000 || (kept & 0xe6) != 0xe6) return BDPT_ISA_AVX2;
+  most = r[0];
+  bdpti_cpuid(7, 1, r);
+  return most >= 1 && (r[0] >> 5 & 1) ? BDPT_ISA_AVX512 + 1 : BDPT_ISA_AVX512;
+}
+#endif
+
 /* Returns the widest pass that the processor runs and is not above `wanted`; 0 wants the best. */
 static const bdpti_isa *bdpti_isa_select(int wanted) {
 #if BDPTI_X86
-  if (wanted <= 0) wanted = BDPT_ISA_AVX512; /* 0: the best */
-  __builtin_cpu_init();
-  if (wanted >= BDPT_ISA_AVX512 && __builtin_cpu_supports("avx512f") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl")) {
-    return __builtin_cpu_supports("avx512bf16") ? &bdpti_avx512_isa_pairs : &bdpti_avx512_isa;
-  }
-  if (wanted >= BDPT_ISA_AVX2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    return &bdpti_avx2_isa;
+  const int offered = bdpti_isa_offered();
+  if (wanted <= 0 || wanted > offered) wanted = offered;
+  if (wanted == BDPT_ISA_AVX2) return &bdpti_avx2_isa;
+  if (wanted >= BDPT_ISA_AVX512) {
+    return offered > BDPT_ISA_AVX512 ? &bdpti_avx512_isa_pairs : &bdpti_avx512_isa;
   }
 #else
   (void)wanted;

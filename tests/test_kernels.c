@@ -484,6 +484,7 @@ static void check_layernorm(size_t rows, size_t n, double mean) {
   const double e = 1e-6;
   /* a row of nearly equal numbers magnifies rounding by its r */
   double loss = eps * slack * (8 + fabs(mean));
+  const double bound = ctx.isa->panel > 2 ? 4 : 8; /* one lane has one running sum */
   size_t i, j;
   for (j = 0; j < n; j++) wg[j] = wb[j] = 1;
   for (j = 0; j < size; j++) wdx[j] = 1;
@@ -494,10 +495,10 @@ static void check_layernorm(size_t rows, size_t n, double mean) {
     bdpti_layernorm_plain_back(n, xh, rs, dg, ddy + i * n, grad);
   }
   run_layernorm(&ctx, rows, n, x, gamma, beta, e, y, mu, r);
-  CHECK(distance(y, wy, size) <= 4 * loss);
+  CHECK(distance(y, wy, size) <= bound * loss);
   CHECK(run_layernorm_back(&ctx, rows, norm_args(n, x, gamma, mu, r), dy, dx, 1, dgamma, dbeta) ==
         BDPT_OK);
-  CHECK(distance(dgamma, wg, n) <= 4 * loss);
+  CHECK(distance(dgamma, wg, n) <= bound * loss);
   CHECK(distance(dbeta, wb, n) <= 30 * eps);
   CHECK(distance(dx, wdx, size) <= loss * fmax(1, loss / eps / 8));
   run_layernorm_back(&ctx, rows, norm_args(n, x, gamma, mu, r), dy, dx, 0, NULL, only);
@@ -625,7 +626,7 @@ static void check_rows(size_t rows, size_t n) {
     w[i] = (double)y[i] + (double)factor[i / n] * (double)x[i];
   }
   CHECK(bdpti_column_sum(&ctx, rows, n, x, sums) == BDPT_OK);
-  CHECK(distance(sums, ws, n) <= eps * slack * (8 + sqrt((double)rows)));
+  CHECK(distance(sums, ws, n) <= eps * slack * (10 + sqrt((double)rows)));
   run_samples(&ctx, rows, n, factor, x, y, u);
   CHECK(distance(u, w, size) <= 2 * eps);
   run_samples(&ctx, rows, n, factor, x, NULL, u);
@@ -761,7 +762,7 @@ static void *refuse(void *user, size_t bytes) {
 }
 
 TEST(test_failures) {
-  problem p = make_problem(20, 21, 20, 0); /* 21: B must be packed on every processor */
+  problem p = make_problem(20, 21, 20, 2); /* such a B is packed on every processor */
   bdpt_context poor;
   memset(&poor, 0, sizeof poor);
   poor.allocator.alloc = refuse;
