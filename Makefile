@@ -28,10 +28,14 @@ MAKEFLAGS += -j$(shell nproc 2> /dev/null || echo 2)
 endif
 
 .PHONY: all mpi run reproduce test bench report page page-if-possible book lint sanitize matrix \
-        fuzz coverage data install help clean
+        cross fuzz coverage data install help clean
 .DELETE_ON_ERROR:
 
 all: $(TOOL) $(LESSONS)
+ifeq ($(OPENMP),)
+	@echo 'no OpenMP: one thread. On macOS: brew install libomp; make OPENMP="-Xclang -fopenmp' \
+	  '-I$$(brew --prefix libomp)/include -L$$(brew --prefix libomp)/lib -lomp"'
+endif
 
 build:
 	@mkdir -p build
@@ -134,6 +138,10 @@ sanitize: | build
 matrix:
 	@sh tests/matrix
 
+# The library's tests for other processors under qemu, and for Windows under wine.
+cross:
+	@sh tests/cross $(TARGETS)
+
 # The loaders of files against invented ones; and how much of each the committed corpus reaches.
 RUNS ?= 2000000
 fuzz:
@@ -163,6 +171,7 @@ help:
 	@echo "make book       the header as a book, build/boundarydpt.html; a C compiler is enough"
 	@echo "make lint       size, prose, widths, tags and forbidden calls of the header"
 	@echo "make matrix     the header in C99 to C++20, gcc and clang, float and double, no warnings"
+	@echo "make cross      the tests on ARM, RISC-V, POWER, s390x, i686 and Windows, emulated"
 	@echo "make sanitize   the tests under the address and undefined-behaviour sanitizers"
 	@echo "make fuzz       RUNS=2000000 of each loader under libFuzzer and the sanitizers (clang)"
 	@echo "make coverage   how much of each loader the committed fuzz corpus reaches (clang)"

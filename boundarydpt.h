@@ -157,7 +157,11 @@
  * two libraries in one program can each carry their own copy. */
 #if defined(__GNUC__) || defined(__clang__)
 #define BDPTI_UNUSED __attribute__((unused))
+#ifdef __clang__
 #define BDPTI_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#else
+#define BDPTI_PRINTF(f, a) __attribute__((format(gnu_printf, f, a))) /* %zu on Windows too */
+#endif
 #else
 #define BDPTI_UNUSED
 #define BDPTI_PRINTF(f, a)
@@ -1182,6 +1186,9 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
 #if defined(BOUNDARYDPT_IMPLEMENTATION) && !defined(BDPTI_IMPLEMENTED_1)
 #define BDPTI_IMPLEMENTED_1
 
+#if defined(_MSC_VER) && !defined(_CRT_SECURE_NO_WARNINGS)
+#define _CRT_SECURE_NO_WARNINGS /* fopen and strerror are C */
+#endif
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -1194,7 +1201,11 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
 #if defined(_OPENMP) && !defined(BDPT_NO_OPENMP)
 #include <omp.h>
 #define BDPTI_THREADS 1
+#ifdef _MSC_VER
+#define BDPTI_OMP(x) __pragma(x) /* its older preprocessor has no _Pragma */
+#else
 #define BDPTI_OMP(x) _Pragma(#x)
+#endif
 #else
 #define BDPTI_THREADS 0
 #define BDPTI_OMP(x)
@@ -9121,7 +9132,7 @@ BDPTI_FN long bdpti_json_unit(const char *s, size_t left) {
   int i;
   for (i = 2; i < 6 && digit; i++) {
     digit = s[i] ? strchr(hex, s[i]) : NULL;
-    if (digit) v = v * 16 + (digit - hex) % 16;
+    if (digit) v = v * 16 + (long)((digit - hex) % 16);
   }
   return digit ? v : -1;
 }
@@ -10110,7 +10121,7 @@ BDPTI_FN int bdpti_follow(char *path, size_t room) {
 #else
 #define BDPTI_PROCESS ((size_t)0)
 #define BDPTI_FSYNC(f) 0
-#define BDPTI_REPLACE(from, to) (remove(to), rename(from, to))
+#define BDPTI_REPLACE(from, to) (rename(from, to) && (remove(to) || rename(from, to)))
 BDPTI_FN int bdpti_name_kind(const char *path, unsigned *mode) {
   (void)path;
   *mode = 0666;

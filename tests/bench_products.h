@@ -210,15 +210,18 @@ static bdpti_gemm head_product(const heads *h, size_t task, size_t t) {
 static void head_ours(const heads *h, size_t task, size_t t) {
   const bdpti_isa *isa = h->ctx.isa;
   const bdpti_gemm g = head_product(h, task, t);
+  const size_t wide = padded(h->tokens);
+  float *work = h->work + t * wide * (wide + 64); /* the packed factor; a tile of the other */
   bdpti_block b;
   memset(&b, 0, sizeof b);
   b.pn = b.rows = g.k;
   b.jn = g.n;
   b.packed = NULL;
-  if (!BDPTI_AS_IT_LIES(&g, isa->panel / 2)) b.packed = h->work + t * padded(g.n) * (g.k + 32);
+  if (!BDPTI_AS_IT_LIES(&g, isa->panel / 2)) b.packed = work;
   b.padded = !h->values;
   if (b.packed) isa->pack(&g, &b);
-  isa->multiply(&g, &b, 0, (g.m + isa->rows - 1) / isa->rows, NULL);
+  isa->multiply(&g, &b, 0, (g.m + isa->rows - 1) / isa->rows,
+                isa->by_lane ? work + wide * wide : NULL);
 }
 
 static int heads_ours(void *with) {
@@ -270,7 +273,7 @@ static int heads_make(heads *h, const size_t *sizes, int threads) {
   h->qkv = numbers(&h->ctx, 3 * all);
   h->out = numbers(&h->ctx, all + 32);
   h->s = numbers(&h->ctx, t * n * padded(n) + 32);
-  h->work = numbers(&h->ctx, t * padded(n) * (padded(n) + 32));
+  h->work = numbers(&h->ctx, t * padded(n) * (padded(n) + 64));
   return h->qkv && h->out && h->s && h->work;
 }
 
@@ -280,7 +283,7 @@ static void heads_free(heads *h) {
   bdpti_free(&h->ctx, (void *)(uintptr_t)h->qkv, 3 * all * sizeof *h->s);
   bdpti_free(&h->ctx, h->out, (all + 32) * sizeof *h->s);
   bdpti_free(&h->ctx, h->s, (t * n * padded(n) + 32) * sizeof *h->s);
-  bdpti_free(&h->ctx, h->work, t * padded(n) * (padded(n) + 32) * sizeof *h->s);
+  bdpti_free(&h->ctx, h->work, t * padded(n) * (padded(n) + 64) * sizeof *h->s);
   bdpt_finish(&h->ctx);
 }
 
