@@ -163,6 +163,15 @@ static size_t path_length(const char *s) {
   return n;
 }
 
+/* -O3, -std=c99, --isa: an option of a command; its length, or 0. */
+static size_t flag_length(const char *start, const char *s) {
+  size_t n = strspn(s, "-");
+  if (n < 1 || n > 2 || (s > start && !strchr(" (\n", s[-1]))) return 0;
+  if (!isalpha((unsigned char)s[n]) || !isalnum((unsigned char)s[n + 1])) return 0;
+  while (isalnum((unsigned char)s[n]) || s[n] == '-' || s[n] == '=') n++;
+  return sort_of(s + 1, n - 1) ? 0 : n; /* -log x is none */
+}
+
 /* The kind and length of what begins at s; `start` is the beginning of the text. */
 static int next_token(const setter *m, const char *start, const char *s, size_t *n) {
   static const char *const sign[] = {
@@ -175,6 +184,7 @@ static int next_token(const setter *m, const char *start, const char *s, size_t 
     return end ? CODE : TEXT;
   }
   if ((*n = tag_length(start, s)) != 0) return TAG;
+  if (m->mode == PROSE && (*n = flag_length(start, s)) != 0) return CODE;
   if ((s == start || !is_word(s[-1])) && (*n = path_length(s)) != 0) return PATH;
   if (isalpha((unsigned char)*s)) {
     *n = identifier(s);
