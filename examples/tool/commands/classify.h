@@ -54,14 +54,15 @@ CLI_FN bdpt_status classify_fail(bdpt_context *ctx, bdpt_status status, const ch
 /* One name a line; blank lines at the end do not count. The text is cut into its lines in place. */
 CLI_FN bdpt_status classify_read_labels(classify *c, const char *path) {
   bdpt_context *ctx = c->m->ctx;
-  size_t classes = (size_t)c->m->config.classes, lines = 0, i, start = 0, n;
+  size_t classes = (size_t)c->m->config.classes, lines = 0, i = 0, start = 0, n;
   bdpt_status s = bdpt_file_read(ctx, path, &c->text, &c->text_size);
   if (s != BDPT_OK) return s;
   c->owned = (const char **)calloc(classes, sizeof *c->owned);
   if (!c->owned) return classify_fail(ctx, BDPT_E_MEMORY, "out of memory");
   n = c->text_size;
   while (n > 0 && image_is_blank(c->text[n - 1])) n--;
-  for (i = 0; i <= n && n > 0; i++) {
+  if (n >= 3 && memcmp(c->text, "\xEF\xBB\xBF", 3) == 0) start = i = 3; /* a byte order mark */
+  for (; i <= n && n > 0; i++) {
     if (i < n && c->text[i] != '\n') continue;
     if (lines < classes) c->owned[lines] = (const char *)c->text + start;
     c->text[i > start && c->text[i - 1] == '\r' ? i - 1 : i] = 0; /* the block ends with a zero */

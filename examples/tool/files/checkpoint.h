@@ -442,6 +442,7 @@ PTH_FN bdpt_status checkpoint_config_compare(checkpoint_work *c, const bdpt_conf
   size_t i;
   for (i = 0; i < sizeof row / sizeof *row; i++) {
     if (row[i].says == 0 || row[i].says == row[i].is) continue;
+    if (m->headless && strcmp(row[i].key, "num_labels") == 0) continue;
     if (!c->is_hf || strcmp(row[i].key, "num_attention_heads") == 0) { /* --heads has its way */
       checkpoint_note(c, "config.json says %s %d; the network was read with %d", row[i].key,
                       row[i].says, row[i].is);
@@ -1057,6 +1058,29 @@ PTH_FN int checkpoint_is_zero(const checkpoint_work *c, int slot) {
   return slot == BDPT_SLOT_HEAD_B && c->is_hf && !checkpoint_there(c, slot);
 }
 
+/* Positions of a network whose registers have none: rows of zeros stand behind the first row. */
+PTH_FN bdpt_status checkpoint_put_positions(checkpoint_work *c, const pth_tensor *t,
+                                            bdpt_write_tensor *w) {
+  size_t row = w->shape[2] * t->wide, extra, whole = t->count * t->wide;
+  unsigned char *p;
+  pth_tensor reg;
+  bdpt_status s = checkpoint_tensor(c, c->pick[BDPT_SLOT_REG][0], &reg);
+  if (s) return s;
+  if (reg.ndim != 3 || reg.shape[2] != w->shape[2] || whole < row || reg.shape[1] > 1024) {
+    return checkpoint_fail(c, BDPT_E_SHAPE, "the registers and the positions differ in width");
+  }
+  extra = reg.shape[1] * row;
+  c->total += whole + extra;
+  w->shape[1] += reg.shape[1];
+  w->data = p = checkpoint_room(c, whole + extra);
+  if (!p) return BDPT_OK;
+  if (t->packed) memcpy(p + extra, t->bytes, whole);
+  else pth_copy(t, p + extra);
+  memcpy(p, p + extra, row);
+  memset(p + row, 0, extra);
+  return BDPT_OK;
+}
+
 /* One tensor under timm's name. The sizes cannot overflow: pth_find and the library's reader have
  * bounded each tensor by bytes of the file, and there are at most three parts. */
 PTH_FN bdpt_status checkpoint_put(checkpoint_work *c, int slot, char name[48],
@@ -1094,6 +1118,10 @@ PTH_FN bdpt_status checkpoint_put(checkpoint_work *c, int slot, char name[48],
   w->data = t[0].bytes;
   bytes = t[0].count * t[0].wide;
   if (zero && t[0].ndim) bytes = t[0].count ? t[0].shape[0] * t[0].wide : 0;
+  if (slot == BDPT_SLOT_POS && c->is_hf && checkpoint_there(c, BDPT_SLOT_REG) &&
+      !c->register_rows && w->ndim == 3) {
+    return checkpoint_put_positions(c, &t[0], w);
+  }
   c->total += bytes * (size_t)parts;
   if (parts == 1 && t[0].packed && !zero) return BDPT_OK;
   w->data = p = checkpoint_room(c, bytes * (size_t)parts);
@@ -1198,7 +1226,10 @@ PTH_FN void checkpoint_dialect(checkpoint_work *c) {
     const pth_item *item = &c->item[i];
     if (item->dict != n->dict || checkpoint_owner(c, item) != c->chosen) continue;
     if (checkpoint_ends(item->name, item->length,
-                        "embeddings.patch_embeddings.projection.weight")) c->is_hf = 1;
+                        "embeddings.patch_embeddings.projection.weight") ||
+        checkpoint_ends(item->name, item->length, "embeddings.patch_embedding.weight")) {
+      c->is_hf = 1;
+    }
   }
   if (c->is_hf) dialect = "transformers 4";
   for (i = 0; i < c->items && c->is_hf; i++) {

@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -277,6 +278,30 @@ IMAGE_FN int image_png_whole(const unsigned char *bytes, size_t size) {
   return 0;
 }
 
+/* Does the checksum of a PNG's pixels (Adler-32, behind the zlib stream) agree with them? stb_image
+ * does not look. */
+IMAGE_FN int image_png_sound(const unsigned char *bytes, size_t size) {
+  unsigned char *idat = (unsigned char *)malloc(size), *raw;
+  size_t at = 8, used = 0, length;
+  uint32_t a = 1, b = 0;
+  int count = 0, i;
+  if (!idat) return 0;
+  for (; size - at >= 12; at += 12 + length) { /* the file is whole, see above */
+    length = (size_t)bytes[at] << 24 | (size_t)bytes[at + 1] << 16 | (size_t)bytes[at + 2] << 8 |
+             bytes[at + 3];
+    if (memcmp(bytes + at + 4, "IEND", 4) == 0) break;
+    if (memcmp(bytes + at + 4, "IDAT", 4) != 0) continue;
+    memcpy(idat + used, bytes + at + 8, length);
+    used += length;
+  }
+  raw = (unsigned char *)stbi_zlib_decode_malloc((const char *)idat, (int)used, &count);
+  for (i = 0; raw && i < count; i++) a = (a + raw[i]) % 65521, b = (b + a) % 65521;
+  for (i = 0, at = 0; used >= 4 && i < 4; i++) at = at << 8 | idat[used - 4 + (size_t)i];
+  stbi_image_free(raw);
+  free(idat);
+  return raw && at == (b << 16 | a);
+}
+
 IMAGE_FN int image_stb(const unsigned char *bytes, size_t size, picture *out, char why[IMAGE_WHY]) {
   int w = 0, h = 0, n = 0;
   unsigned char *pixels = NULL;
@@ -299,6 +324,8 @@ IMAGE_FN int image_stb(const unsigned char *bytes, size_t size, picture *out, ch
   pixels = stbi_load_from_memory(bytes, (int)size, &w, &h, &n, 3);
   if (!pixels || w != out->width || h != out->height)
     snprintf(why, IMAGE_WHY, "the %s file cannot be read (%s)", format, stbi_failure_reason());
+  else if (format[0] == 'P' && !image_png_sound(bytes, size))
+    image_no(why, "the PNG file is damaged: its pixels and their checksum disagree");
   else if (image_alloc(out, why)) image_spread(out, pixels, 3);
   stbi_image_free(pixels);
   return out->planes != NULL;
@@ -326,11 +353,16 @@ IMAGE_FN const char *image_kind(const unsigned char *bytes, size_t size) {
     {"II*\0", 4, "a TIFF"}, {"MM\0*", 4, "a TIFF"}, {"P1", 2, "a bitmap (PBM)"},
     {"P2", 2, "a grey map in text (P2)"}, {"P4", 2, "a bitmap (PBM)"}, {"P7", 2, "a PAM"},
     {"<!", 2, "a web page"}, {"<h", 2, "a web page"}, {"<s", 2, "an SVG or a web page"},
-    {"PK", 2, "a zip archive"}, {"%PDF", 4, "a PDF"}, {"version ", 8, "a git-lfs pointer"}
+    {"\x1F\x8B", 2, "compressed by gzip"}, {"\0\0\0\x0CjP  ", 8, "a JPEG 2000 picture"},
+    {"\xFF\x4F\xFF\x51", 4, "a JPEG 2000 picture"}, {"PK", 2, "a zip archive"},
+    {"%PDF", 4, "a PDF"}, {"version ", 8, "a git-lfs pointer"}
   };
   size_t i;
   for (i = 0; i < sizeof kind / sizeof kind[0]; i++)
     if (size >= kind[i].n && memcmp(bytes, kind[i].begins, kind[i].n) == 0) return kind[i].name;
+  if (size > 11 && memcmp(bytes + 4, "ftypavi", 7) == 0) return "an AVIF picture";
+  if (size > 11 && memcmp(bytes + 4, "ftyphei", 7) == 0) return "a HEIC picture";
+  if (size > 11 && memcmp(bytes + 4, "ftypmif", 7) == 0) return "a HEIC picture";
   return size ? "" : "an empty file";
 }
 
