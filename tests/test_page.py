@@ -241,7 +241,8 @@ def keys_and_sentences(b):
 # ---- 4  Training, choosing, listening ----
 def training(b):
     follow(b, "#a=3,7&g=8&form=skip")
-    b.js("document.getElementById('seconds').value = '10'")
+    b.js("document.getElementById('seconds').options[0].value = '4';"  # short trainings below
+         "document.getElementById('seconds').value = '4'")
     b.js("window.frames_ = 0; (function f() { frames_++; requestAnimationFrame(f); })()")
     press(b, "#train")
     b.wait("document.querySelectorAll('#loss-plot .curve').length > 0", 30)
@@ -429,7 +430,7 @@ def exercises(b):
 def tours(b):
     b.js("page.state.most = 20")
     follow(b, "#form=norm")
-    b.js("document.getElementById('seconds').value = '10'")
+    b.js("document.getElementById('seconds').value = '4'")
     count = b.js("document.querySelectorAll('.tour-button').length")
     equal(count, 6, "tours")
     for t in range(count):

@@ -187,12 +187,13 @@ async function disparity() {
     }, () => call('disparity', {h: S.shown.handle, steps: 24, size: 32}));
     if (!mean) return;
     const [a, g] = mean.map(t => t.filter(v => v > 0));
-    const larger = mean[1].filter((v, l) => v > 0 && v > mean[0][l]).length;
+    const both = mean[1].map((v, l) => [mean[0][l], v]).filter(([x, y]) => x > 0 && y > 0);
+    const larger = both.filter(([x, y]) => y > x).length;
     const ratio = a.length && g.length ? geometric(g) / geometric(a) : NaN;
     say('Measured; the network on show is as it was.');
     $('disparity-result').textContent = `After ${step} steps the masks of activations feel ` +
       `${fixed(ratio, 1)} times the pull of those of attention (geometric means), in ${larger} ` +
-      `of ${S.shown.config.depth} blocks the stronger one. The paper found 409 times in DeiT, ` +
+      `of ${both.length} blocks the stronger one. The paper found 409 times in DeiT, ` +
       'the study of this project 5 times.';
   });
 }
