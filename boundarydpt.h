@@ -7665,6 +7665,7 @@ BDPT_API bdpt_status bdpt_load_batch(bdpt_context *ctx, const bdpt_config *confi
                       first, subset->count);
   }
   part.index += first, part.count = count; /* a view: the subset keeps its list */
+  if (!labels) resolved.classes = 1 << 20; /* any pictures do where no label is asked for */
   status = bdpti_loader_make(ctx, &resolved, &part, count, &l);
   if (status == BDPT_OK) status = bdpti_load(&l, part.index, count, 0, 0, images, labels);
   bdpti_loader_free(&l);

@@ -1,0 +1,84 @@
+"""check_forms.py: networks of each form made by timm and transformers with random weights; prints the largest
+difference of a logit (or feature) from theirs, over the largest, by the tool and by ONNX Runtime. By hand, from
+the root: python3 tests/check_forms.py (torch, timm, transformers, safetensors, onnxruntime, pillow)."""
+import torch, torch.library
+_o=torch.library.register_fake
+def _rf(n,*a,**k):
+    return (lambda f:f) if str(n).startswith("torchvision") else _o(n,*a,**k)
+torch.library.register_fake=_rf
+import os,json,subprocess,sys,torch,timm,numpy as np
+from functools import partial
+from PIL import Image
+torch.manual_seed(0); out='build/forms'; tool='build/boundarydpt'; os.makedirs(out,exist_ok=True)
+def rand(m):
+    g=torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for n,p in m.named_parameters():
+            v=torch.randn(p.shape,generator=g)*0.25
+            p.copy_(v+1 if ('norm' in n and n.endswith('weight')) else v)
+    return m.eval()
+rng=np.random.RandomState(1); pix=rng.randint(0,256,(32,32,3),dtype=np.uint8)
+Image.fromarray(pix).save(out+'/p32.ppm'); Image.fromarray(rng.randint(0,256,(28,28,3),dtype=np.uint8)).save(out+'/p28.ppm')
+def check(name,path,pic,want,args=()):
+    r=subprocess.run([tool,'classify',path,out+'/'+pic,'--json','--logits','--threads','1',*args],capture_output=True,text=True)
+    if r.returncode: print('%-26s refused %s'%(name,r.stderr.strip()[-170:])); return
+    o=json.loads(r.stdout)['logits']; w=want.flatten().tolist()
+    d=max(abs(a-b) for a,b in zip(o,w))/max(abs(x) for x in w) if len(o)==len(w) else float('nan')
+    print('%-26s %.2e'%(name,d), flush=True)
+    onnx=path+'.onnx'
+    r=subprocess.run([tool,'export',path,'--onnx',onnx,*args],capture_output=True,text=True)
+    if r.returncode: print('   onnx', r.stderr.strip()[-150:]); return
+    import onnxruntime as ort
+    from io import BytesIO
+    s=ort.InferenceSession(onnx); 
+    y=s.run(None,{'images':X[pic+str(MS[name])]})[0].flatten()
+    print('   onnx %.2e'%(np.abs(y-np.array(w)).max()/np.abs(w).max()), flush=True)
+X={}; MS={}
+def T(name,size=32,**kw):
+    base=dict(img_size=size,patch_size=8,embed_dim=16,depth=2,num_heads=2,num_classes=5,mlp_ratio=2)
+    base.update(kw)
+    from timm.models.vision_transformer import VisionTransformer
+    m=rand(VisionTransformer(**base))
+    d=out+'/'+name; os.makedirs(d,exist_ok=True)
+    args={k:v for k,v in base.items() if isinstance(v,(int,float,str,bool))}
+    cfg={'architecture':'vit_tiny_patch16_224','num_classes':base['num_classes'],'num_features':base['embed_dim'],'global_pool':kw.get('global_pool','token'),'pretrained_cfg':{'input_size':[3,size,size],'mean':[.5,.5,.5],'std':[.5,.5,.5],'crop_pct':1.0,'interpolation':'bicubic'},'model_args':args}
+    if 'qkv_bias' in kw: pass
+    json.dump(cfg,open(d+'/config.json','w'))
+    from safetensors.torch import save_file
+    save_file({k:v.contiguous() for k,v in m.state_dict().items()},d+'/model.safetensors')
+    pic='p%d.ppm'%size
+    x=(torch.tensor(np.array(Image.open(out+'/'+pic))).permute(2,0,1)[None].float()/255-.5)/.5
+    MS[name]=.5; X[pic+'0.5']=x.numpy()
+    check(name,d+'/model.safetensors',pic,m.double()(x.double()).detach())
+T('plain'); T('layerscale',init_values=.3); T('layerscale_noembed',init_values=.1,no_embed_class=True,depth=3)
+T('avg_fcnorm',global_pool='avg'); T('avg_normed',global_pool='avg',fc_norm=False); T('avg_noclass',global_pool='avg',class_token=False)
+T('avg_noclass_normed',global_pool='avg',class_token=False,fc_norm=False,embed_dim=24,num_heads=3)
+T('reg4',reg_tokens=4,no_embed_class=True); T('reg2_pos',reg_tokens=2); T('reg4_noclass',reg_tokens=4,class_token=False,no_embed_class=True,global_pool='avg',init_values=.2)
+T('noqkv',qkv_bias=False); T('noqkv_avg',qkv_bias=False,global_pool='avg',depth=1); T('prenorm',pre_norm=True); T('quick',pre_norm=True,act_layer='quick_gelu')
+T('tanh',act_layer='gelu_tanh'); T('relu',act_layer='relu'); T('headless',num_classes=0); T('headless_avg',num_classes=0,global_pool='avg'); T('patch14',size=28,patch_size=14); T('reg1_headless',reg_tokens=1,num_classes=0,patch_size=16)
+import transformers as tr
+def H(name,cfg,cls,feat=None,size=32):
+    m=rand(cls(cfg)); d=out+'/'+name; m.save_pretrained(d)
+    json.dump({'do_resize':True,'do_rescale':True,'do_normalize':True,'image_mean':[.5]*3,'image_std':[.5]*3,'size':{'height':size,'width':size},'resample':3,'rescale_factor':1/255,'image_processor_type':'ViTImageProcessor'},open(d+'/preprocessor_config.json','w'))
+    pic='p%d.ppm'%size
+    x=(torch.tensor(np.array(Image.open(out+'/'+pic))).permute(2,0,1)[None].float()/255-.5)/.5
+    MS[name]=.5; X[pic+'0.5']=x.numpy()
+    with torch.no_grad(): o=m.double()(pixel_values=x.double())
+    check(name,d+'/model.safetensors',pic,feat(o) if feat else o.logits)
+b=dict(hidden_size=16,num_hidden_layers=2,num_attention_heads=2,image_size=32,patch_size=8,num_labels=5)
+def go(*a,**k):
+    try: H(*a,**k)
+    except Exception as e: print(a[0],'python',repr(e)[:200])
+go('hf_vit_tanh',tr.ViTConfig(intermediate_size=24,hidden_act='gelu_pytorch_tanh',**b),tr.ViTForImageClassification)
+go('hf_vit_quick',tr.ViTConfig(intermediate_size=24,hidden_act='quick_gelu',qkv_bias=False,**b),tr.ViTForImageClassification)
+go('hf_vit_relu',tr.ViTConfig(intermediate_size=24,hidden_act='relu',**b),tr.ViTForImageClassification)
+go('hf_vit_model',tr.ViTConfig(intermediate_size=24,**b),tr.ViTModel,lambda o:o.last_hidden_state[:,0])
+go('hf_deit',tr.DeiTConfig(intermediate_size=24,**b),tr.DeiTForImageClassification)
+go('hf_dinov2',tr.Dinov2Config(mlp_ratio=2,**b),tr.Dinov2ForImageClassification)
+go('hf_dinov2_model',tr.Dinov2Config(mlp_ratio=2,**b),tr.Dinov2Model,lambda o:o.pooler_output)
+go('hf_dinov2_reg',tr.Dinov2WithRegistersConfig(mlp_ratio=2,num_register_tokens=3,**b),tr.Dinov2WithRegistersForImageClassification)
+c=dict(hidden_size=16,intermediate_size=32,num_hidden_layers=2,num_attention_heads=2,image_size=32,patch_size=8)
+go('hf_clip',tr.CLIPVisionConfig(projection_dim=6,**c),tr.CLIPVisionModel,lambda o:o.pooler_output)
+go('hf_clip_proj',tr.CLIPVisionConfig(projection_dim=6,hidden_act='gelu',**c),tr.CLIPVisionModelWithProjection,lambda o:o.image_embeds)
+go('hf_siglip_nohead',tr.SiglipVisionConfig(vision_use_head=False,**c),tr.SiglipVisionModel,lambda o:o.last_hidden_state.mean(1))
+go('hf_siglip',tr.SiglipVisionConfig(**c),tr.SiglipVisionModel,lambda o:o.pooler_output)
