@@ -10,15 +10,16 @@ OPENMP  := $(shell printf 'int main(void){return 0;}\n' | $(CC) -fopenmp -includ
              -o /dev/null 2>/dev/null && echo -fopenmp)
 FLAGS    = -std=c99 $(WARN) $(CFLAGS) $(OPENMP)
 PREFIX  ?= /usr/local
-PARTS   := $(wildcard examples/tool/*.h examples/tool/*/*.h examples/plus/*.h)
 LESSON  := examples/compass.h
-SHARED  := $(addprefix tests/,test.h fixture.h networks.h published.h stripes.h kernels.h)
 TOOL    := build/boundarydpt
+MODULES := $(filter-out %/library.c %/boundarydpt.c $(wildcard examples/tool/page/*.c), \
+             $(wildcard examples/tool/*.c examples/tool/*/*.c))
+OBJECTS := $(MODULES:examples/tool/%.c=build/tool/%.o)
 LESSONS := $(patsubst examples/%.c,build/%,$(filter-out examples/weave.c,$(wildcard examples/*.c)))
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 # Tests of the library run a second time in double precision, where the bounds are tight.
-DOUBLE  := $(filter-out test_generate test_report test_onnx test_images test_reproduce \
-             test_checkpoint test_masks test_book,$(TESTS))
+TOOLED  := $(addprefix test_,checkpoint generate images masks onnx report reproduce)
+DOUBLE  := $(filter-out $(TOOLED) test_book,$(TESTS))
 FLOATS  := $(addprefix build/,$(TESTS))
 DOUBLES := $(addprefix build/,$(addsuffix _double,$(DOUBLE)))
 
@@ -40,8 +41,20 @@ endif
 build:
 	@mkdir -p build
 
-$(TOOL): examples/tool/boundarydpt.c $(PARTS) boundarydpt.h | build
-	$(CC) $(FLAGS) $< -o $@ -lm
+# The library is compiled once in each precision, and every module of the tool once; the compiler
+# itself writes down what each of them includes (*.dep).
+COMPILE  = @mkdir -p $(@D) && echo "$(CC) $< -o $@" && $(CC) $(FLAGS) -MMD -MP -MF $@.dep
+build/library.o: examples/tool/library.c
+	$(COMPILE) -c $< -o $@
+build/library_double.o: examples/tool/library.c
+	$(COMPILE) -DBDPT_REAL=double -c $< -o $@
+build/tool/%.o: examples/tool/%.c
+	$(COMPILE) -c $< -o $@
+build/tool.a: $(OBJECTS)
+	@rm -f $@ && $(AR) rcs $@ $^
+$(TOOL): build/tool/boundarydpt.o build/tool.a build/library.o
+	$(CC) $(FLAGS) $^ -o $@ -lm
+-include $(wildcard build/*.dep build/tool/*.dep build/tool/*/*.dep)
 
 $(LESSONS): build/%: examples/%.c $(LESSON) boundarydpt.h | build
 	$(CC) $(FLAGS) $< -o $@ -lm
@@ -49,11 +62,12 @@ $(LESSONS): build/%: examples/%.c $(LESSON) boundarydpt.h | build
 build/11_cplusplus: examples/11_cplusplus.cc boundarydpt.h | build
 	$(CXX) -std=c++11 $(WARN) $(CFLAGS) $(OPENMP) $< -o $@ -lm
 
-$(FLOATS): build/test_%: tests/test_%.c $(SHARED) $(PARTS) boundarydpt.h | build
-	$(CC) $(FLAGS) $< -o $@ -lm
-
-$(DOUBLES): build/%_double: tests/%.c $(SHARED) $(PARTS) boundarydpt.h | build
-	$(CC) $(FLAGS) -DBDPT_REAL=double $< -o $@ -lm
+# Tests of the tool are linked with its modules.
+$(TOOLED:%=build/%): build/tool.a build/library.o
+$(FLOATS): build/%: tests/%.c
+	$(COMPILE) $< $(filter %.a %.o,$^) -o $@ -lm
+$(DOUBLES): build/%_double: tests/%.c
+	$(COMPILE) -DBDPT_REAL=double $< -o $@ -lm
 
 # The whole method on one page. DATA=dir (CIFAR-100 binary) and MODEL=file.safetensors choose other
 # inputs; ARGS="--budget 8" passes anything else (build/boundarydpt run --help).
@@ -67,10 +81,10 @@ reproduce: $(TOOL)
 
 # The tool on several processes: mpirun -n 4 build/boundarydpt-mpi train ... (examples/mpi)
 MPICC ?= mpicc
-mpi: | build
+mpi: build/tool.a build/library.o
 	@command -v $(MPICC) > /dev/null || { echo "mpi: no $(MPICC); Debian: apt-get install \
 	  libopenmpi-dev openmpi-bin (or libmpich-dev mpich)"; exit 1; }
-	$(MPICC) -std=c99 -Wall -Wextra $(CFLAGS) $(OPENMP) examples/mpi/boundarydpt_mpi.c \
+	$(MPICC) -std=c99 -Wall -Wextra $(CFLAGS) $(OPENMP) examples/mpi/boundarydpt_mpi.c $^ \
 	  -o build/boundarydpt-mpi -lm
 
 # Runs every test program; the last line counts all checks. A program that dies counts as failed.
@@ -100,14 +114,14 @@ CLANG ?= clang
 PAGE  := examples/tool/page
 WASM   = $(CLANG) --target=wasm32-wasi -std=c99 $(WARN) -O3 -mexec-model=reactor \
            -Wl,--strip-all -Wl,--stack-first -Wl,-z,stack-size=1048576
-PICTURES := $(addprefix examples/tool/pictures/,generate.h images.h)
+PICTURES := $(wildcard examples/tool/pictures/*.[ch])
 build/page:
 	@mkdir -p build/page/images
 build/page/simd.wasm build/page/scalar.wasm: $(PAGE)/glue.c $(PICTURES) boundarydpt.h | build/page
 	@sh $(PAGE)/toolchain $(CLANG)
 	$(WASM) $(if $(findstring simd,$@),-msimd128) $< -o $@
-build/page/bundle: $(PAGE)/bundle.c $(PICTURES) boundarydpt.h | build/page
-	$(CC) $(FLAGS) $< -o $@ -lm
+build/page/bundle: $(PAGE)/bundle.c build/tool.a build/library.o | build/page
+	$(CC) $(FLAGS) $^ -o $@ -lm
 INSIDE := $(addprefix build/page/,simd.wasm scalar.wasm) data/dense.safetensors \
             data/reproduce.jsonl tests/page_answers.txt
 build/page.html: build/page/bundle $(INSIDE) $(wildcard $(PAGE)/*.html $(PAGE)/*.css $(PAGE)/*.js)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws the pictures of tests/corpus/image (needs Pillow; nothing else needs this script).
 
-A 9 x 7 picture of our own in every form that pictures/images.h reads, and files that it must
+A 9 x 7 picture of our own in every form that pictures/images.c reads, and files that it must
 refuse. tests/test_images.c looks at some of them by name, tests/fuzz_image.c begins with all.
 """
 import io

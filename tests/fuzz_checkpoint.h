@@ -1,7 +1,12 @@
 /* The two fuzz targets of .pth files differ in their corpus and in what they let through. */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
-#include "../examples/tool/files/checkpoint.h"
+#include "../examples/tool/files/pickle.c"
+#include "../examples/tool/files/zip.c"
+#include "../examples/tool/files/pth.c"
+#include "../examples/tool/files/config.c"
+#include "../examples/tool/files/names.c"
+#include "../examples/tool/files/checkpoint.c"
 #include "fuzz.h"
 
 /* Loads the bytes as a network. */

@@ -1,4 +1,4 @@
-/* Any bytes as a picture: decoded, resized, cropped (pictures/images.h with the stb_image.h that is
+/* Any bytes as a picture: decoded, resized, cropped (pictures/images.c with the stb_image.h that is
  * installed). The size of the network's input and the way to it come from the bytes' number.
  *
  *   clang -g -O1 -fsanitize=fuzzer,address,undefined -DFUZZER tests/fuzz_image.c -lm
@@ -8,7 +8,7 @@
 #define IMAGE_MOST_PIXELS (1L << 18)
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
-#include "../examples/tool/pictures/images.h"
+#include "../examples/tool/pictures/images.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -5,7 +5,6 @@
  * be read beside the sentence it must provoke. Every allocation of the readers and of the library
  * passes through one counter, which finds leaks, measures the peak, and can say no. */
 #define _POSIX_C_SOURCE 200809L
-#define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +40,12 @@ static void mem_free(void *p) { mem_give(NULL, p, 0); }
 #define malloc mem_malloc
 #define calloc mem_calloc
 #define free mem_free
-#include "../examples/tool/files/checkpoint.h"
+#include "../examples/tool/files/pickle.c"
+#include "../examples/tool/files/zip.c"
+#include "../examples/tool/files/pth.c"
+#include "../examples/tool/files/config.c"
+#include "../examples/tool/files/names.c"
+#include "../examples/tool/files/checkpoint.c"
 #undef malloc
 #undef calloc
 #undef free
@@ -578,6 +582,12 @@ TEST(configurations_that_fit) {
 /* ------------------------------------------------------------------------------- building --- */
 
 /* Bytes that grow: a pickle, a zip archive. */
+/* The lowest n bytes of v, the lowest first. */
+static void little(unsigned char *p, int n, uint64_t v) {
+  int i;
+  for (i = 0; i < n; i++) p[i] = (unsigned char)(v >> 8 * i);
+}
+
 typedef struct buffer { unsigned char *p; size_t n, room; } buffer;
 static void raw(buffer *b, const void *p, size_t n) {
   if (b->n + n > b->room) {
@@ -589,7 +599,7 @@ static void raw(buffer *b, const void *p, size_t n) {
 }
 static void number(buffer *b, uint64_t v, int bytes) {
   unsigned char p[8];
-  bdpti_put_bytes(p, bytes, v);
+  little(p, bytes, v);
   raw(b, p, (size_t)bytes);
 }
 /* Opcodes as text; a zero byte cannot be one of them. */
@@ -1033,7 +1043,7 @@ TEST(hostile_zips) {
   for (i = 0; i < sizeof v / sizeof *v; i++) {
     buffer z = small_zip();
     CHECK(z.n == 122 && memcmp(z.p + 44, "PK\1\2", 4) == 0);
-    bdpti_put_bytes(z.p + v[i].at, v[i].bytes, v[i].value);
+    little(z.p + v[i].at, v[i].bytes, v[i].value);
     if (v[i].at == 0 && v[i].bytes == 4) memcpy(z.p, "PK\5\6", 4); /* not a local header */
     refused(z, BDPT_E_FORMAT, v[i].at == 0 && v[i].bytes == 4 ? "lies outside" : v[i].phrase);
   }
@@ -1079,12 +1089,12 @@ static buffer zip_wide(size_t count, uint64_t a, uint64_t b, uint64_t c, unsigne
   raw(&out, z.p, 100);
   if (count > 1) memset(out.p + 64, 0xff, 8); /* both sizes */
   memset(out.p + 86, 0xff, 4); /* the offset */
-  bdpti_put_bytes(out.p + 74, 2, n);
+  little(out.p + 74, 2, n);
   number(&out, tag, 2);
   number(&out, 8 * count, 2);
   for (i = 0; i < count; i++) number(&out, value[i], 8);
   raw(&out, z.p + 100, 22);
-  bdpti_put_bytes(out.p + out.n - 10, 4, 56 + n);
+  little(out.p + out.n - 10, 4, 56 + n);
   free(z.p);
   return out;
 }
@@ -1127,7 +1137,7 @@ TEST(other_zips) {
     zip_add(&z, "a/data.pkl", "\x80\2}.", 4, 0);
     zip_add(&z, "a/data.pkm", "\x80\2}.", 4, 0);
     b = zip_end(&z);
-    bdpti_put_bytes(b.p + b.n - 22 - 56 + 42, 4, 0);
+    little(b.p + b.n - 22 - 56 + 42, 4, 0);
     memcpy(b.p + b.n - 22 - 10, "a/data.pkl", 10);
     refused(b, BDPT_E_FORMAT, "overlaps the entry before it");
   }
@@ -1140,7 +1150,7 @@ TEST(other_zips) {
     z.all.p = NULL;
     z.all.n = z.all.room = 0;
     zip_add(&z, "a/data/1", b.p, b.n, 0);
-    bdpti_put_bytes(z.directory.p + 42, 4, 38); /* where the first one is now */
+    little(z.directory.p + 42, 4, 38); /* where the first one is now */
     zip_add(&z, "a/data.pkl", "\x80\2}.", 4, 0);
     free(b.p);
     refused(zip_end(&z), BDPT_E_FORMAT, "'a/data/0' overlaps the entry before it");

@@ -2,6 +2,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include "../examples/tool/pictures/generate.h"
+#include "../examples/tool/pictures/shapes.h"
 #include "test.h"
 
 #ifdef _OPENMP

@@ -1,12 +1,13 @@
-/* Pictures from files (pictures/images.h), folders of them as data (folder.h, input.h), and what is
- * in them (classify.h). PNG and JPEG are looked at if stb_image.h is installed; else the sentence
+/* Pictures from files (pictures/images.c), folders of them as data (folder.c, input.c), and what is
+ * in them (classify.c). PNG and JPEG are looked at if stb_image.h is installed; else the sentence
  * that says how to get it is. Works in build/test_images.d/. */
 #define _POSIX_C_SOURCE 200809L
-#define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
+#include "../examples/tool/cli/json.h"
+#include "../examples/tool/cli/system.h"
 #include "../examples/tool/commands/classify.h"
-#include "../examples/tool/files/export.h"
 #include "../examples/tool/commands/info.h"
+#include "../examples/tool/files/export.h"
 #include "../examples/tool/input.h"
 #include "test.h"
 

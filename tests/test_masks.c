@@ -1,15 +1,16 @@
-/* What `boundarydpt segment` is made of (commands/segment.h, png.h and the scenes of generate.h):
+/* What `boundarydpt segment` is made of (segment/, png.c and the scenes of generate.c):
  * drawn scenes, masks from files and their complaints, cutting, learning with a stop in between,
  * scores by hand, the answer's pixels against bdpt_upsample, overlays, and PNG read back by a
  * reader of its own. Files go to build/test_masks.d. */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
 #endif
-#define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
-#define BOUNDARYDPT_PLUS_IMPLEMENTATION
 #include "../examples/plus/boundarydpt_plus.h"
-#include "../examples/tool/commands/segment.h"
+#include "../examples/tool/cli/system.h"
+#include "../examples/tool/pictures/png.h"
+#include "../examples/tool/pictures/shapes.h"
+#include "../examples/tool/segment/segment.h"
 #include "test.h"
 
 static bdpt_context ctx;
@@ -274,7 +275,7 @@ static size_t word(const unsigned char *p) {
   return (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
 }
 
-/* Reads what png.h writes, and nothing else: checks every length and checksum on the way. */
+/* Reads what png.c writes, and nothing else: checks every length and checksum on the way. */
 static int png_read(const unsigned char *p, size_t size, unsigned char *rgb, size_t width,
                     size_t height) {
   size_t at = 8, length, line = 3 * width + 1, done = 0, i;

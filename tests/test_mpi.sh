@@ -23,8 +23,11 @@ skip() {
 }
 command -v mpicc > /dev/null 2>&1 || skip "no mpicc"
 command -v mpirun > /dev/null 2>&1 || skip "no mpirun"
-mpicc -std=c99 -O1 -w -DBDPT_NO_VECTORS "$here/examples/mpi/boundarydpt_mpi.c" -o "$work/tool" -lm \
-  > "$work/log" 2>&1 || skip "mpicc does not compile: $(head -n 1 "$work/log")"
+modules=$(ls "$here"/examples/tool/*.c "$here"/examples/tool/*/*.c |
+  grep -v -e '/tool/boundarydpt.c$' -e '/tool/page/')
+# shellcheck disable=SC2086
+mpicc -std=c99 -O1 -w -DBDPT_NO_VECTORS "$here/examples/mpi/boundarydpt_mpi.c" $modules \
+  -o "$work/tool" -lm > "$work/log" 2>&1 || skip "mpicc does not compile: $(head -n 1 "$work/log")"
 cd "$work" || exit 1
 root=
 if mpirun --version 2> /dev/null | grep -q "Open MPI"; then

@@ -1,4 +1,4 @@
-/* What onnx.h writes, read back field by field by a reader of our own and then computed.
+/* What onnx.c writes, read back field by field by a reader of our own and then computed.
  *
  *   structure  field numbers and kinds; names unique; every input there before it is used; sizes of
  *              weights; nothing unused
@@ -7,7 +7,6 @@
  *   limits     2 GB, and numbers that are not finite
  *
  * tests/check_onnx.py does the same with ONNX's own checker and ONNX Runtime. */
-#define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "../examples/tool/files/onnx.h"
 #include "test.h"
@@ -466,7 +465,7 @@ static bdpt_model *make(const bdpt_config *config) {
   size_t k;
   for (i = 0; m && i < m->slots; i++)
     for (k = 0; m->param[i].data && k < m->param[i].count; k++)
-      m->param[i].data[k] = (bdpt_real)(0.15 * bdpti_normal(&r) + 0.5 * (m->param[i].ndim == 1));
+      m->param[i].data[k] = (bdpt_real)(0.15 * bdpt_normal(&r) + 0.5 * (m->param[i].ndim == 1));
   return m;
 }
 

@@ -1,6 +1,6 @@
 /* Dense prediction: bilinear resizing, the cross-entropy of pixels, the patches' features and a
  * whole decoder against PyTorch (tests/fixtures/segment) and central differences, and a trainer on
- * a loss of the caller's. What commands/segment.h makes of them is tested in test_masks.c.
+ * a loss of the caller's. What segment/ makes of them is tested in test_masks.c.
  *
  * Tolerances as in fixture.h and test_ops.c. */
 #define BOUNDARYDPT_IMPLEMENTATION

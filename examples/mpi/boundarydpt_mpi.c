@@ -13,12 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
-struct bdpt_context;
-static void join_cluster(struct bdpt_context *ctx);
-#define TOOL_JOIN(ctx) join_cluster(ctx)
-#define main tool_main
-#include "../tool/boundarydpt.c"
-#undef main
+#include "../../boundarydpt.h"
+#include "../tool/cli/system.h"
+#include "../tool/commands/commands.h"
+#include "../tool/commands/common.h"
 
 enum { MOST_PIECES = 64 }; /* of one step, on their way at the same time */
 static MPI_Request on_the_way[MOST_PIECES];
@@ -76,7 +74,8 @@ int main(int argc, char **argv) {
     if (kept) dup2(fileno(kept), fileno(stderr));
     if (!freopen("/dev/null", "w", stdout)) return 1;
   }
-  status = tool_main(argc, argv);
+  command_join = join_cluster;
+  status = command_main(argc, argv);
   if (status != 0) {
     struct timespec moment = {1, 0};
     if (rank > 0) nanosleep(&moment, NULL); /* if process 0 fails too, it speaks for all */

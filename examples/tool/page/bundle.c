@@ -13,10 +13,11 @@
  *
  *   bundle OUT PAGE_FOLDER SIMD SCALAR NETWORK STUDY ANSWERS IMAGES
  */
-#define BDPT_STATIC
-#define BOUNDARYDPT_IMPLEMENTATION
 #include "../../../boundarydpt.h"
 #include "../pictures/generate.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum {

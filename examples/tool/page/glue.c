@@ -8,7 +8,7 @@
  *
  * One context, one thread: the worker that owns the module makes one call at a time. The library is
  * used through its public interface only. Images: the test images are embedded in the page; those
- * that train, fit and choose are drawn on demand by generate.h, and split as the tool splits them,
+ * that train, fit and choose are drawn on demand by generate.c, and split as the tool splits them,
  * so `boundarydpt prune --start fit` and the page fit the same maps to the same images.
  */
 #define BDPT_STATIC
@@ -16,8 +16,10 @@
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../../../boundarydpt.h"
 #define IMAGE_NO_STB
-#include "../pictures/generate.h"
-#include "../pictures/images.h"
+#include "../pictures/images.c"
+#include "../pictures/shapes.c"
+#include "../pictures/families.c"
+#include "../pictures/generate.c"
 
 #define PAGE_CALL(name) __attribute__((export_name(#name)))
 

@@ -1,25 +1,9 @@
-/* =================================================================================================
- * folder.h: a folder of class folders as a data set
- * =================================================================================================
- * ImageNet's layout: one folder for each class, the pictures of the class in it. The classes are
- * the sorted names of the folders, which is how torchvision's ImageFolder numbers them, so a
- * network trained there means the same by class 17. Only names are read at first; a picture is
- * decoded each time it is wanted, by the thread that wants it (bdpt_dataset.fetch), and made to fit
- * the network's input as evaluation does it (images.h, crop).
- *
- * A file counts as a picture by its name: .jpg, .jpeg, .png, .ppm, .pgm, whatever the case. Others
- * are left alone and counted. A class folder without a picture is an error, as in torchvision; so
- * is a picture that cannot be read, at the moment it is wanted, by name.
- */
-#ifndef FOLDER_H
-#define FOLDER_H
+/* folder.h: a folder of class folders as a data set */
+#ifndef TOOL_PICTURES_FOLDER_H
+#define TOOL_PICTURES_FOLDER_H
 
+#include "../../../boundarydpt.h"
 #include "images.h"
-
-#include <sys/stat.h>
-#ifndef _WIN32
-#include <dirent.h>
-#endif
 
 /* Names one after another, each with its zero byte. */
 typedef struct folder_names {
@@ -39,233 +23,42 @@ typedef struct folder {
   char why[IMAGE_WHY + 1500];
 } folder;
 
-IMAGE_FN void folder_names_free(folder_names *n) {
-  free(n->text);
-  free(n->at);
-  memset(n, 0, sizeof *n);
-}
+/* Frees the names. */
+void folder_names_free(folder_names *n);
 
-IMAGE_FN void folder_free(folder *f) {
-  folder_names_free(&f->classes);
-  folder_names_free(&f->files);
-  free(f->label);
-  f->label = NULL;
-}
+/* Frees the listing. */
+void folder_free(folder *f);
 
-IMAGE_FN const char *folder_name(const folder_names *n, size_t i) { return n->text + n->at[i]; }
+/* The name of number i. */
+const char *folder_name(const folder_names *n, size_t i);
 
-IMAGE_FN int folder_names_add(folder_names *n, const char *name) {
-  size_t length = strlen(name) + 1;
-  if (n->used + length > n->room) {
-    size_t room = 2 * (n->used + length) + 1024;
-    char *bigger = (char *)realloc(n->text, room);
-    if (!bigger) return 0;
-    n->text = bigger;
-    n->room = room;
-  }
-  if (n->count == n->rooms) {
-    size_t rooms = 2 * n->rooms + 64;
-    size_t *bigger = (size_t *)realloc(n->at, rooms * sizeof *bigger);
-    if (!bigger) return 0;
-    n->at = bigger;
-    n->rooms = rooms;
-  }
-  memcpy(n->text + n->used, name, length);
-  n->at[n->count++] = n->used;
-  n->used += length;
-  return 1;
-}
+/* Adds a copy of a name; 0 if there is no memory. */
+int folder_names_add(folder_names *n, const char *name);
 
-IMAGE_FN int folder_by_name(const void *a, const void *b) {
-  return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* Sorts the names from the first-th on, byte by byte, which for UTF-8 is Python's order too. */
-IMAGE_FN int folder_names_sort(folder_names *n, size_t first) {
-  size_t count = n->count - first, i;
-  const char **name = (const char **)malloc((count + 1) * sizeof *name);
-  if (!name) return 0;
-  for (i = 0; i < count; i++) name[i] = folder_name(n, first + i);
-  qsort(name, count, sizeof *name, folder_by_name);
-  for (i = 0; i < count; i++) n->at[first + i] = (size_t)(name[i] - n->text);
-  free(name);
-  return 1;
-}
-
-IMAGE_FN int folder_is_folder(const char *path) {
-  struct stat s;
-  return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
-}
+/* 1 if the path is a folder. */
+int folder_is_folder(const char *path);
 
 /* 1 if the name ends like a picture's. */
-IMAGE_FN int folder_is_picture(const char *name) {
-  static const char *const ending[] = {".jpg", ".jpeg", ".png", ".ppm", ".pgm"};
-  size_t length = strlen(name), i, k, n;
-  for (i = 0; i < sizeof ending / sizeof ending[0]; i++) {
-    n = strlen(ending[i]);
-    if (length <= n) continue;
-    for (k = 0; k < n; k++) {
-      char c = name[length - n + k];
-      if ((c >= 'A' && c <= 'Z' ? c + 32 : c) != ending[i][k]) break;
-    }
-    if (k == n) return 1;
-  }
-  return 0;
-}
-
-IMAGE_FN int folder_no(folder *f, const char *path, const char *reason) {
-  snprintf(f->why, sizeof f->why, "%s: %s", path, reason);
-  return 0;
-}
+int folder_is_picture(const char *name);
 
 /* The names in a folder that are class folders (pictures = 0) or pictures, in order, at the end of
  * the list. What begins with a dot is not looked at. */
-IMAGE_FN int folder_scan(folder *f, const char *path, int pictures, folder_names *out) {
-#ifdef _WIN32
-  (void)pictures;
-  (void)out;
-  return folder_no(f, path, "folders of pictures need a POSIX system");
-#else
-  size_t first = out->count;
-  struct dirent *entry;
-  DIR *dir = opendir(path);
-  int ok = 1;
-  if (!dir) return folder_no(f, path, strerror(errno));
-  while (ok && (entry = readdir(dir)) != NULL) {
-    char inner[1400];
-    int wanted;
-    if (entry->d_name[0] == '.') continue;
-    if (snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name) >= (int)sizeof inner) {
-      closedir(dir);
-      return folder_no(f, path, "the path of a file in this folder is too long");
-    }
-    wanted = pictures ? folder_is_picture(entry->d_name) : folder_is_folder(inner);
-    f->ignored += !wanted;
-    if (wanted) ok = folder_names_add(out, entry->d_name);
-  }
-  closedir(dir);
-  if (ok) ok = folder_names_sort(out, first);
-  return ok ? 1 : folder_no(f, path, "out of memory");
-#endif
-}
+int folder_scan(folder *f, const char *path, int pictures, folder_names *out);
 
 /* Lists the pictures of all classes. 0: f->why says what is wrong, and f owns nothing. */
-IMAGE_FN int folder_list(folder *f, const char *root) {
-  size_t k, i, first;
-  char path[1400];
-  int ok;
-  memset(f, 0, sizeof *f);
-  if (strlen(root) >= sizeof f->root) return folder_no(f, root, "the path is too long");
-  strcpy(f->root, root);
-  ok = folder_scan(f, root, 0, &f->classes);
-  if (ok && f->classes.count == 0)
-    ok = folder_no(f, root, "no class folders in it (nor train.bin, test.bin)");
-  if (ok && f->classes.count > 65535) ok = folder_no(f, root, "more than 65535 class folders");
-  for (k = 0; k < f->classes.count && ok; k++) {
-    first = f->files.count;
-    snprintf(path, sizeof path, "%s/%s", root, folder_name(&f->classes, k));
-    ok = folder_scan(f, path, 1, &f->files);
-    if (ok && f->files.count == first)
-      ok = folder_no(f, path, "no picture in this class folder (.jpg, .jpeg, .png, .ppm, .pgm)");
-    if (ok) {
-      size_t bytes = f->files.rooms * sizeof *f->label;
-      unsigned short *bigger = (unsigned short *)realloc(f->label, bytes);
-      if (!bigger) ok = folder_no(f, path, "out of memory");
-      else f->label = bigger;
-    }
-    for (i = first; i < f->files.count && ok; i++) f->label[i] = (unsigned short)k;
-  }
-  if (!ok) folder_free(f);
-  return ok;
-}
+int folder_list(folder *f, const char *root);
 
 /* The same classes in another folder? Else f->why names the first difference. */
-IMAGE_FN int folder_same_classes(folder *f, const folder *other) {
-  size_t i, n = f->classes.count, m = other->classes.count;
-  for (i = 0; i < n && i < m; i++)
-    if (strcmp(folder_name(&f->classes, i), folder_name(&other->classes, i)) != 0) break;
-  if (i == n && i == m) return 1;
-  snprintf(f->why, sizeof f->why, "%s and %s have different classes: %.200s is in one of them only",
-           other->root, f->root,
-           i < n && (i == m || strcmp(folder_name(&f->classes, i),
-                                      folder_name(&other->classes, i)) < 0)
-             ? folder_name(&f->classes, i) : folder_name(&other->classes, i));
-  return 0;
-}
+int folder_same_classes(folder *f, const folder *other);
 
 /* A folder's chosen pictures as a folder of their own. */
-IMAGE_FN int folder_take(const folder *from, const size_t *index, size_t count, folder *out) {
-  size_t i;
-  int ok = 1;
-  *out = *from;
-  memset(&out->classes, 0, sizeof out->classes);
-  memset(&out->files, 0, sizeof out->files);
-  out->label = (unsigned short *)malloc((count + 1) * sizeof *out->label);
-  ok = out->label != NULL;
-  for (i = 0; i < from->classes.count && ok; i++)
-    ok = folder_names_add(&out->classes, folder_name(&from->classes, i));
-  for (i = 0; i < count && ok; i++) {
-    ok = folder_names_add(&out->files, folder_name(&from->files, index[i]));
-    if (ok) out->label[i] = from->label[index[i]];
-  }
-  if (!ok) folder_free(out);
-  return ok;
-}
-
-/* One picture. On failure `why` names it, by the end of its path if that is long. */
-enum { FOLDER_WHY = 400, FOLDER_PATH = 180 };
-IMAGE_FN int folder_read(const folder *f, size_t index, unsigned char *planes,
-                         char why[FOLDER_WHY]) {
-  char path[2200], reason[IMAGE_WHY] = "";
-  const char *end = path;
-  picture one;
-  int ok;
-  snprintf(path, sizeof path, "%s/%s/%s", f->root, folder_name(&f->classes, f->label[index]),
-           folder_name(&f->files, index));
-  ok = image_read(path, &one, reason);
-  if (ok) ok = image_fit(&one, f->image, IMAGE_CROP, planes, reason);
-  image_free(&one);
-  if (strlen(path) > FOLDER_PATH) end += strlen(path) - FOLDER_PATH;
-  if (!ok) snprintf(why, FOLDER_WHY, "%s%.180s: %.199s", end > path ? "..." : "", end, reason);
-  return ok;
-}
-
-/* bdpt_dataset.fetch: called by several threads at once, so a failure leaves only a mark. */
-IMAGE_FN int folder_fetch(void *user, size_t index, unsigned char *planes) {
-  folder *f = (folder *)user;
-  char why[FOLDER_WHY];
-  if (folder_read(f, index, planes, why)) return 0;
-#ifdef _OPENMP
-#pragma omp atomic write
-#endif
-  f->failed = 1;
-  return 1;
-}
+int folder_take(const folder *from, const size_t *index, size_t count, folder *out);
 
 /* The folder as a data set of pictures for a network's input; it borrows the folder. */
-IMAGE_FN void folder_dataset(folder *f, int image, bdpt_dataset *out) {
-  memset(out, 0, sizeof *out);
-  f->image = image;
-  out->count = f->files.count;
-  out->classes = (int)f->classes.count;
-  out->coarse_classes = 1;
-  out->height = out->width = image;
-  out->label = f->label;
-  out->fetch = folder_fetch;
-  out->user = f;
-}
+void folder_dataset(folder *f, int image, bdpt_dataset *out);
 
 /* The library knows a picture by its number. If `message` is its sentence about a failed fetch of
  * this folder, the file is read once more, and the sentence becomes one that names it. */
-IMAGE_FN void folder_explain(const folder *f, char *message, size_t room) {
-  size_t index;
-  unsigned char *planes;
-  char why[FOLDER_WHY];
-  if (!f->failed || sscanf(message, "image %zu: the data set's fetch", &index) != 1) return;
-  planes = (unsigned char *)malloc((size_t)f->image * (size_t)f->image * 3);
-  if (planes && index < f->files.count && !folder_read(f, index, planes, why))
-    snprintf(message, room, "%s", why);
-  free(planes);
-}
+void folder_explain(const folder *f, char *message, size_t room);
 
-#endif /* FOLDER_H */
+#endif /* TOOL_PICTURES_FOLDER_H */

@@ -1,12 +1,18 @@
 /* =================================================================================================
- * report_study.h: the sections of the page that only the study has (reproduce.h)
+ * study.c: the sections of the page that only the study has (study/)
  * =================================================================================================
- * Included by report.h, whose helpers it uses. The kinds of lines are named at each section. Black
+ * The kinds of lines are named at each section. Black
  * is what the study measured and has no type; grey is the paper's start of training. A sentence
  * or a row of which a number is missing is left out.
  */
-#ifndef BDPT_REPORT_STUDY_H
-#define BDPT_REPORT_STUDY_H
+#include "../../../boundarydpt.h"
+#include "lines.h"
+#include "page.h"
+#include "sections.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 enum { REPORT_GROUPS = 12, REPORT_SEEDS = 16 };
 
@@ -748,12 +754,11 @@ static void report_tokens(report_page *page, const report_run *run) {
                    "Right, dots: measured; the line: what the multiply-accumulates promise. ");
 }
 
-/* Only the study writes down its recipe. */
-static int report_is_study(const report_run *run) {
+int report_is_study(const report_run *run) {
   return report_next(run, NULL, "recipe") != NULL;
 }
 
-static const report_part report_study_section[] = {
+const report_part report_study_section[] = {
     {"Gradient disparity", "disparity", 1, report_disparity},
     {"Where the gap comes from", "gap", 0, report_gap},
     {"Recovery asymmetry: every single layer removed", "recovery", 1, report_recovery},
@@ -767,10 +772,10 @@ static const report_part report_study_section[] = {
     {"What training starts from", "start", 0, report_starts},
     {"Self-distillation", "distillation", 0, report_distillation},
     {"Depth, width, or both", "plus", 0, report_plus},
-    {"Fewer tokens", "tokens", 0, report_tokens}};
+    {"Fewer tokens", "tokens", 0, report_tokens},
+    {NULL, NULL, 0, NULL}};
 
-/* The end of the page's first sentence, and what the study took. */
-static void report_study_lead(report_page *page, const report_run *run) {
+void report_study_lead(report_page *page, const report_run *run) {
   const report_line *dense = report_next(run, NULL, "dense"), *line = NULL;
   double seconds = 0;
   int parts = 0;
@@ -787,5 +792,3 @@ static void report_study_lead(report_page *page, const report_run *run) {
              report_count(run, "network"), report_s(report_count(run, "network")), parts,
              seconds / 3600);
 }
-
-#endif /* BDPT_REPORT_STUDY_H */

@@ -1,5 +1,5 @@
 /* =================================================================================================
- * plus.h: depth and width together, from one dense network to one small one (the `plus` command)
+ * plus.c: depth and width together, from one dense network to one small one (the `plus` command)
  * =================================================================================================
  * bdpt_plus does the work. Here is what the command line leaves open: how far depth goes where only
  * a budget is given, how the epochs are divided among the recoveries, and how the result is told.
@@ -13,11 +13,23 @@
  * Held-out images make the choices and the accuracies of the steps. The test images are read once,
  * at the end, by the dense network and the finished one.
  */
-#ifndef PLUS_H
-#define PLUS_H
-
+#include "../../../boundarydpt.h"
+#include "../cli/json.h"
+#include "../cli/messages.h"
+#include "../cli/options.h"
+#include "../cli/progress.h"
+#include "../cli/system.h"
 #include "../input.h"
-#include "run.h"
+#include "../timing.h"
+#include "commands.h"
+#include "common.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 typedef struct plus_options {
   cli_common common;
@@ -39,13 +51,13 @@ typedef struct plus {
   bdpt_real *batch;                /* images to time */
 } plus;
 
-CLI_FN double plus_clock(void *user) {
+static double plus_clock(void *user) {
   (void)user;
   return cli_now();
 }
 
 /* The place of a word in a list that ends with NULL, -1: it is not there. */
-CLI_FN int plus_word(const char *word, const char *const *list) {
+static int plus_word(const char *word, const char *const *list) {
   int i;
   for (i = 0; list[i]; i++)
     if (strcmp(word, list[i]) == 0) return i;
@@ -57,7 +69,7 @@ static const char *const plus_orders[] = {"depth", "width", "turns", NULL};
 static const char *const plus_importances[] = {"taylor", "l1", "l2", "chance", NULL};
 
 /* What is wrong with the options, or NULL. */
-CLI_FN const char *plus_check(const plus_options *o) {
+static const char *plus_check(const plus_options *o) {
   int targets = (o->fewer > 0) + (o->macs > 0) + (o->params > 0) + (o->ms > 0), i, ratios = 0;
   int depth = o->layer[0].count + o->layer[1].count > 0, what = plus_word(o->what, plus_whats);
   for (i = 0; i < BDPT_WIDTHS; i++) ratios |= o->ratio[i] > 0;
@@ -80,13 +92,13 @@ CLI_FN const char *plus_check(const plus_options *o) {
   if (o->fewer != 0 && !(o->fewer > 1)) return "--fewer wants more than 1";
   if (o->share < 0 || o->share > 1) return "--share wants 0 to 1";
   if (o->epochs < 1 || o->epochs > 10000 || o->between < 0 || o->batch < 1 || o->repeats < 1 ||
-      o->repeats > RUN_REPEATS || o->rounds < 0 || o->multiple < 0)
+      o->repeats > TIMING_ROUNDS || o->rounds < 0 || o->multiple < 0)
     return "a count is out of range (--repeats: 1 to 101)";
   return NULL;
 }
 
 /* How many layers of each type, activation first, bring the MACs to a part of the dense ones. */
-CLI_FN bdpt_status plus_depth(plus *p, double part, int remove[2]) {
+static bdpt_status plus_depth(plus *p, double part, int remove[2]) {
   bdpt_config c = p->dense->config;
   bdpt_cost_report cost;
   double budget;
@@ -112,7 +124,7 @@ CLI_FN bdpt_status plus_depth(plus *p, double part, int remove[2]) {
 }
 
 /* One recipe; the searches train briefly, the recoveries share the epochs. */
-CLI_FN void plus_recipes(plus *p) {
+static void plus_recipes(plus *p) {
   const plus_options *o = p->o;
   bdpt_plus_options *w = &p->work;
   int steps = w->order == BDPT_IN_TURNS ? (o->rounds ? o->rounds : 2) : 2, i;
@@ -138,7 +150,7 @@ CLI_FN void plus_recipes(plus *p) {
   if (w->depth.finetune.epochs < 1) w->depth.finetune.epochs = 1;
 }
 
-CLI_FN bdpt_status plus_width(plus *p) {
+static bdpt_status plus_width(plus *p) {
   const plus_options *o = p->o;
   bdpt_width_options *w = &p->work.width;
   bdpt_cost_report cost;
@@ -155,15 +167,15 @@ CLI_FN bdpt_status plus_width(plus *p) {
   if (o->params > 0) w->target = BDPT_TO_PARAMS, w->budget = 1e6 * o->params;
   if (o->ms > 0) w->target = BDPT_TO_MS, w->budget = o->ms;
   w->clock = plus_clock;
-  w->batch_images = RUN_BATCH;
-  w->batch = p->batch = (bdpt_real *)calloc(RUN_BATCH * 3 * side * side, sizeof *p->batch);
+  w->batch_images = TIMING_BATCH;
+  w->batch = p->batch = (bdpt_real *)calloc(TIMING_BATCH * 3 * side * side, sizeof *p->batch);
   if (!p->batch) return BDPT_E_MEMORY;
-  return s == BDPT_OK ? bdpt_load_batch(p->ctx, &p->dense->config, &p->in.held, 0, RUN_BATCH,
+  return s == BDPT_OK ? bdpt_load_batch(p->ctx, &p->dense->config, &p->in.held, 0, TIMING_BATCH,
                                         p->batch, NULL) : s;
 }
 
 /* The command line as the library's options. */
-CLI_FN bdpt_status plus_request(plus *p) {
+static bdpt_status plus_request(plus *p) {
   const plus_options *o = p->o;
   bdpt_plus_options *w = &p->work;
   int what = plus_word(o->what, plus_whats), t, i;
@@ -191,7 +203,7 @@ CLI_FN bdpt_status plus_request(plus *p) {
   return s;
 }
 
-CLI_FN void plus_forget(const char *checkpoint) {
+static void plus_forget(const char *checkpoint) {
   char path[1100];
   int i;
   cli_forget_checkpoint(checkpoint);
@@ -207,7 +219,7 @@ CLI_FN void plus_forget(const char *checkpoint) {
  * Telling
  * ---------------------------------------------------------------------------------------------- */
 
-CLI_FN void plus_tell_step(const plus *p, int i) {
+static void plus_tell_step(const plus *p, int i) {
   const bdpt_plus_step *t = &p->out->step[i];
   const bdpt_stage2_result *r = &t->recovery;
   cli_json j = {NULL, 0, 0, 0, 0};
@@ -240,8 +252,8 @@ CLI_FN void plus_tell_step(const plus *p, int i) {
   cli_json_print(&j, stdout);
 }
 
-CLI_FN bdpt_status plus_tell_row(const plus *p, const char *name, bdpt_model *m,
-                                 const run_time *time, const run_time *dense) {
+static bdpt_status plus_tell_row(const plus *p, const char *name, bdpt_model *m,
+                                 const timing *time, const timing *dense) {
   cli_json j = {NULL, 0, 0, 0, 0};
   bdpt_cost_report cost;
   bdpt_accuracy a;
@@ -251,7 +263,7 @@ CLI_FN bdpt_status plus_tell_row(const plus *p, const char *name, bdpt_model *m,
   if (!p->o->common.json) {
     printf("%-8s test %.2f %%, %.2f M parameters, %.1f M MACs, %.2f ms (%.2f-%.2f) for %d images, "
            "%.2f x\n", name, a.top1, 1e-6 * (double)cost.params, 1e-6 * cost.macs, time->ms,
-           time->low, time->high, RUN_BATCH, dense->ms / time->ms);
+           time->low, time->high, TIMING_BATCH, dense->ms / time->ms);
     return BDPT_OK;
   }
   cli_json_open(&j, "row");
@@ -270,7 +282,7 @@ CLI_FN bdpt_status plus_tell_row(const plus *p, const char *name, bdpt_model *m,
   cli_json_real(&j, "ms", time->ms);
   cli_json_real(&j, "ms_low", time->low);
   cli_json_real(&j, "ms_high", time->high);
-  cli_json_real(&j, "batch", RUN_BATCH);
+  cli_json_real(&j, "batch", TIMING_BATCH);
   cli_json_real(&j, "speedup", dense->ms / time->ms);
   cli_json_close(&j);
   cli_json_print(&j, stdout);
@@ -278,23 +290,21 @@ CLI_FN bdpt_status plus_tell_row(const plus *p, const char *name, bdpt_model *m,
 }
 
 /* What happened; then both networks, timed in turn and tested. */
-CLI_FN bdpt_status plus_tell(plus *p) {
-  static run timing; /* run_measure wants the context and held-out images of one */
+static bdpt_status plus_tell(plus *p) {
   bdpt_model *pair[2];
-  run_time time[2];
+  timing time[2];
   bdpt_status s;
   int i;
   if (!p->o->common.json && p->out->count) {
     printf("layers  ");
     for (i = 0; i < p->out->count; i++)
-      printf("%s %s %d", i ? "," : "", run_type[p->out->layer[i].type],
+      printf("%s %s %d", i ? "," : "", bdpt_type_name(p->out->layer[i].type),
              p->out->layer[i].block);
     printf("\n");
   }
   for (i = 0; i < p->out->steps; i++) plus_tell_step(p, i);
   pair[0] = p->dense, pair[1] = p->model;
-  timing.ctx = p->ctx, timing.in = p->in;
-  s = run_measure(&timing, pair, 2, p->o->repeats, time);
+  s = timing_measure(&p->in.held, pair, 2, p->o->repeats, time);
   if (s == BDPT_OK) s = plus_tell_row(p, "dense", p->dense, &time[0], &time[0]);
   if (s == BDPT_OK) s = plus_tell_row(p, "plus", p->model, &time[1], &time[0]);
   return s;
@@ -304,13 +314,13 @@ CLI_FN bdpt_status plus_tell(plus *p) {
  * The command
  * ---------------------------------------------------------------------------------------------- */
 
-CLI_FN bdpt_status plus_open(plus *p, const char *path) {
+static bdpt_status plus_open(plus *p, const char *path) {
   const plus_options *o = p->o;
   const bdpt_config *c;
   bdpt_status s = input_open(&p->in, p->ctx, &o->from, INPUT_TRAIN | INPUT_TEST);
   if (s == BDPT_OK) s = input_keep(p->ctx, &p->in.held, o->held);
   if (s == BDPT_OK) s = input_keep(p->ctx, &p->in.tested, o->test);
-  if (s == BDPT_OK && p->in.held.count < RUN_BATCH)
+  if (s == BDPT_OK && p->in.held.count < TIMING_BATCH)
     s = input_fail(&p->in, "%.250s: too few images: a tenth of each class is held out, and 16 of "
                    "those are needed to measure times", p->in.folder);
   if (s == BDPT_OK && !(p->dense = input_model(p->ctx, path, o->image))) s = p->ctx->status;
@@ -328,7 +338,7 @@ CLI_FN bdpt_status plus_open(plus *p, const char *path) {
   return p->model ? plus_request(p) : p->ctx->status;
 }
 
-CLI_FN int plus_command(bdpt_context *ctx, const char *path, const plus_options *o) {
+static int plus_command(bdpt_context *ctx, const char *path, const plus_options *o) {
   cli_progress progress;
   char checkpoint[1024];
   bdpt_hooks hooks;
@@ -355,4 +365,77 @@ CLI_FN int plus_command(bdpt_context *ctx, const char *path, const plus_options 
   return cli_finish("plus", ctx, s, "the same command goes on from here");
 }
 
-#endif /* PLUS_H */
+/* -------------------------------------------------------------------------------------------------
+ * plus
+ * ---------------------------------------------------------------------------------------------- */
+
+int command_plus(int argc, char **argv) {
+  static const cli_command c = {"plus", "plus MODEL --out NEW [options]",
+    "BoundaryDPT+: takes layers and makes the others narrower, fine-tuning after each step with\n"
+    "the dense network as teacher. --fewer 2.5 is a budget for both: of the way to 2.5 times\n"
+    "fewer MACs, depth goes --share and width the rest; --what depth or width goes it alone. Then\n"
+    "both networks are timed in turn and tested. Ctrl-C saves; the same command goes on.", 1, 1};
+  plus_options o;
+  bdpt_context ctx;
+  const char *path, *wrong;
+  int n, status;
+  const cli_option options[] = {
+    {"How far", CLI_TITLE, NULL, NULL, NULL},
+    {"--what", CLI_TEXT, &o.what, "NAME", "both (default), depth or width"},
+    {"--fewer", CLI_REAL, &o.fewer, "X", "so many times fewer MACs than the network has"},
+    {"--macs", CLI_REAL, &o.macs, "X", "or to X million MACs, all products counted"},
+    {"--params", CLI_REAL, &o.params, "X", "or to X million parameters"},
+    {"--ms", CLI_REAL, &o.ms, "X", "or to X milliseconds for 16 images, measured here"},
+    {"--share", CLI_REAL, &o.share, "X", "depth's share of the way with --fewer, 0 to 1 (0.5)"},
+    {"Depth", CLI_TITLE, NULL, NULL, NULL},
+    {"--attention", CLI_LAYERS, &o.layer[0], "LIST", "blocks that lose attention, such as 3,7"},
+    {"--activation", CLI_LAYERS, &o.layer[1], "LIST", "blocks that lose their GELU"},
+    {"--search", CLI_LAYERS, &o.search, "A,G", "or so many of each, by learned importance"},
+    {"--budget", CLI_INT, &o.budget, "N", "or so many in all, found by both stages"},
+    {"--start", CLI_TEXT, &o.start, "NAME", "their place: " INPUT_STARTS " (paper)"},
+    {"Width", CLI_TITLE, NULL, NULL, NULL},
+    {"--channels", CLI_REAL, &o.ratio[BDPT_EMBEDDING], "X", "share of the embedding that goes"},
+    {"--hidden", CLI_REAL, &o.ratio[BDPT_HIDDEN], "X", "of the hidden units of the MLPs"},
+    {"--whole-heads", CLI_REAL, &o.ratio[BDPT_HEADS], "X", "of the heads"},
+    {"--head-size", CLI_REAL, &o.ratio[BDPT_HEAD_SIZE], "X",
+     "of their features; with a target all four in proportion (.5 .5 .5 .25)"},
+    {"--multiple", CLI_INT, &o.multiple, "N", "round sizes to this (16)"},
+    {"--even", CLI_FLAG, &o.even, NULL, "the same share of every layer"},
+    {"--importance", CLI_TEXT, &o.importance, "NAME", "taylor (default), l1, l2 or chance"},
+    {"--score-images", CLI_SIZE, &o.score_images, "N", "images for taylor (3200)"},
+    {"Recovery", CLI_TITLE, NULL, NULL, NULL},
+    {"--order", CLI_TEXT, &o.order, "NAME", "first depth (default), width, or both in turns"},
+    {"--rounds", CLI_INT, &o.rounds, "N", "in turns: so many (2)"},
+    {"--epochs", CLI_INT, &o.epochs, "N", "epochs of all recoveries together (8)"},
+    {"--between", CLI_INT, &o.between, "N", "of each but the last (half of an equal part)"},
+    {"--tune-images", CLI_SIZE, &o.tune_images, "N", "images in each of them (all)"},
+    {"--images", CLI_SIZE, &o.images, "N", "images of each short training of a search (2560)"},
+    {"--batch", CLI_INT, &o.batch, "N", "batch size (64)"},
+    {"--lr", CLI_REAL, &o.lr, "X", "learning rate (3e-4)"},
+    {"What goes in and out", CLI_TITLE, NULL, NULL, NULL},
+    COMMAND_SOURCE(&o.from),
+    {"--out", CLI_TEXT, &o.out, "NEW", "where the small network is saved"},
+    {"--image", CLI_INT, &o.image, "N", "input size in pixels (the network's)"},
+    {"--held", CLI_SIZE, &o.held, "N", "held-out images that choose (2000)"},
+    {"--test", CLI_SIZE, &o.test, "N", "test images (all)"},
+    {"--repeats", CLI_INT, &o.repeats, "N", "timing rounds, at most 101 (25)"},
+    {"--fresh", CLI_FLAG, &o.common.fresh, NULL, "start again instead of going on"},
+    CLI_COMMON(&o.common)
+  };
+  memset(&o, 0, sizeof o);
+  command_defaults(&o.common);
+  command_no_source(&o.from);
+  o.what = "both", o.order = "depth", o.importance = "taylor";
+  o.share = 0.5, o.epochs = 8, o.batch = 64, o.lr = 3e-4, o.repeats = 25;
+  o.images = 2560, o.held = 2000, o.tune_images = SIZE_MAX;
+  status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &path, &n);
+  if (status == CLI_GO_ON) status = command_check_source(&c, &o.common, &o.from);
+  if (status != CLI_GO_ON) return status;
+  wrong = plus_check(&o);
+  if (wrong) return cli_usage_error(&c, "%s", wrong);
+  status = command_open(&c, &o.common, &ctx);
+  if (status != CLI_GO_ON) return status;
+  status = plus_command(&ctx, path, &o);
+  bdpt_finish(&ctx);
+  return status;
+}

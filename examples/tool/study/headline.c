@@ -1,5 +1,4 @@
-/* reproduce_headline.h: parts 14 and 15 of the study (reproduce.h, which includes this file), and
- * the headline figures of a record (--summary)
+/* headline.c: parts 14 and 15 of the study, and the headline figures of a record (--summary)
  *
  *   14 headline  layers chosen greedily (bdpt_greedy), against other choices at the same training;
  *                and the recovery piece by piece: teacher, learning rate, features
@@ -8,8 +7,20 @@
  * One half of the held-out images chooses layers. As in parts 12 and 13 nothing else depends on the
  * values of this recipe, and the names of the jobs hold them.
  */
-#ifndef REPRODUCE_HEADLINE_H
-#define REPRODUCE_HEADLINE_H
+#include "../../../boundarydpt.h"
+#include "../cli/json.h"
+#include "../cli/options.h"
+#include "../cli/system.h"
+#include "../record.h"
+#include "../session.h"
+#include "reproduce.h"
+#include "study.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
 /* Every second held-out image of each class. */
 static bdpt_status study_half(study *s, bdpt_subset *out) {
@@ -27,8 +38,7 @@ static bdpt_status study_half(study *s, bdpt_subset *out) {
   return status;
 }
 
-/* An upper bound of what the trials of part 14 send through the network. */
-static double study_greedy_images(const study *s) {
+double study_greedy_images(const study *s) {
   int n = s->recipe.headline_layers, all = 2 * s->base.depth;
   double fit = 64.0 * s->dense->config.width, tokens = s->dense->config.image /
                                                        s->dense->config.patch;
@@ -56,7 +66,7 @@ static bdpt_status study_greedy(study *s) {
   if (status == BDPT_OK && !m) status = s->base.ctx->status;
   o.layers = s->recipe.headline_layers;
   o.images = s->recipe.headline_images < half.count ? s->recipe.headline_images : half.count;
-  hooks = study_hooks(s, "greedy");
+  hooks = session_hooks(&s->base, "greedy");
   began = clock();
   if (status == BDPT_OK) status = bdpt_greedy(m, &s->base.in.rest, &half, &o, &hooks, &found);
   bdpt_model_free(m);
@@ -76,7 +86,7 @@ static bdpt_status study_greedy(study *s) {
   cli_json_real(j, "images", found.images);
   cli_json_real(j, "processor_seconds", (double)(clock() - began) / CLOCKS_PER_SEC);
   cli_json_close(j);
-  return study_save(s, "greedy");
+  return session_save(&s->base, "greedy");
 }
 
 /* The first n layers of the greedy choice. */
@@ -98,7 +108,6 @@ static const struct { const char *row; int removed, teacher, rate, features; } s
   {"as before", 1, STUDY_ALONE, 0, 0},        {"and a teacher", 1, STUDY_SOFT, 0, 0},
   {"and the rate", 1, STUDY_SOFT, 1, 0},      {"and features: all of it", 1, STUDY_SOFT, 1, 1},
   {"all of it, order of part 3", 2, STUDY_SOFT, 1, 1}};
-enum { STUDY_PIECES = 7, STUDY_CONTROL = 1, STUDY_WHOLE = 5 };
 
 static study_spec study_piece(const study *s, int i, int seed, const cli_layers *marks) {
   study_spec p = study_spec_of(s, STUDY_SKIP_FIT, marks, seed);
@@ -114,7 +123,6 @@ static study_spec study_piece(const study *s, int i, int seed, const cli_layers 
 /* ---- The choice: as many layers as part 6 removes, everything else equal ---- */
 
 static const char *const study_pick[] = {"greedy", "learned", "best recovered"};
-enum { STUDY_PICKS = 3 };
 
 static study_spec study_picked(study *s, int i, int seed) {
   const int *n = s->recipe.which_remove.layer;
@@ -133,7 +141,7 @@ static study_spec study_job(study *s, int k, int seed, const char **kind, const 
                           : study_picked(s, k - STUDY_PIECES, seed);
 }
 
-static bdpt_status study_headline(study *s) {
+bdpt_status study_headline(study *s) {
   const int jobs = STUDY_PIECES + STUDY_PICKS;
   const char *kind, *row;
   bdpt_status status = study_greedy(s);
@@ -150,15 +158,15 @@ static bdpt_status study_headline(study *s) {
   return status;
 }
 
-static void study_tell_headline(study *s) {
+void study_tell_headline(study *s) {
   record_line line = study_find(s, "greedy", NULL, NULL, "layers", s->recipe.headline_layers);
   double type[2 * BDPT_MAX_DEPTH], block[2 * BDPT_MAX_DEPTH], loss[2 * BDPT_MAX_DEPTH];
   int n = record_reals(line, "type", type, 2 * BDPT_MAX_DEPTH), i;
   record_reals(line, "block", block, 2 * BDPT_MAX_DEPTH);
   record_reals(line, "loss", loss, 2 * BDPT_MAX_DEPTH);
   for (i = 0; i < n; i++)
-    run_say(&s->base, "   %2d %-10s %2.0f   loss %.4f\n", i + 1, run_type[type[i] > 0], block[i],
-            loss[i]);
+    session_say(&s->base, "   %2d %-10s %2.0f   loss %.4f\n", i + 1, bdpt_type_name(type[i] > 0),
+                block[i], loss[i]);
   for (i = 0; i < STUDY_PIECES; i++)
     study_say_spread(s, "headline", "row", study_pieces[i].row, NULL, 0);
   for (i = 0; i < STUDY_PICKS; i++)
@@ -167,7 +175,7 @@ static void study_tell_headline(study *s) {
 
 /* ---- 15  Ten passes ---- */
 
-static bdpt_status study_long(study *s) {
+bdpt_status study_long(study *s) {
   bdpt_status status = study_greedy(s);
   int k;
   for (k = 0; k < s->recipe.seeds && status == BDPT_OK; k++) {
@@ -183,7 +191,7 @@ static bdpt_status study_long(study *s) {
   return status;
 }
 
-static void study_tell_long(study *s) {
+void study_tell_long(study *s) {
   study_say_spread(s, "long", "row", study_pieces[STUDY_WHOLE].row, NULL, 0);
 }
 
@@ -280,15 +288,10 @@ static void study_summary(study *s) {
   printf("STUDY seeds_min %d\n", study_fewest(s));
 }
 
-/* The figures of this folder's record, or, where there is none, of the record that is shipped. */
-static bdpt_status study_summarise(study *s) {
-  static char path[720]; /* lives as long as the record */
+bdpt_status study_summarise(study *s) {
   bdpt_status status;
-  snprintf(path, sizeof path, "%s/reproduce.jsonl", s->o.out);
-  if (!cli_file_exists(path)) snprintf(path, sizeof path, "data/reproduce.jsonl");
-  status = record_load(&s->base.record, s->base.ctx, path);
+  if (!cli_file_exists(session_path(&s->base, "reproduce.jsonl"))) s->base.out = "data";
+  status = session_load(&s->base, "reproduce.jsonl");
   if (status == BDPT_OK) study_summary(s);
   return status;
 }
-
-#endif /* REPRODUCE_HEADLINE_H */

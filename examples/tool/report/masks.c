@@ -1,16 +1,16 @@
 /* =================================================================================================
- * report_segment.h: the report's section about masks
+ * masks.c: the report's section about masks
  * =================================================================================================
  * A "segment" line is what one network achieved on pictures with masks (boundarydpt segment
  * --record), with a sheet of pictures in it. The table puts the networks side by side. Times of two
  * lines were measured at different moments; what may be compared is the quotient that a line brings
  * along, of two networks measured in turn.
  */
-#ifndef REPORT_SEGMENT_H
-#define REPORT_SEGMENT_H
+#include "lines.h"
+#include "page.h"
+#include "sections.h"
 
-/* A record of nothing else: no run was begun. */
-static int report_only_masks(const report_run *run) {
+int report_only_masks(const report_run *run) {
   return !run->setup && report_next(run, NULL, "segment") != NULL;
 }
 
@@ -37,7 +37,7 @@ static void report_masks_row(report_page *page, const report_line *line) {
   report_raw(page, "</td></tr>\n");
 }
 
-static void report_masks(report_page *page, const report_run *run) {
+void report_masks(report_page *page, const report_run *run) {
   const report_line *line = report_next(run, NULL, "segment");
   if (!line) return;
   report_put(page, "<section><h2>What is where</h2>\n<p>Every patch is classified by the same "
@@ -66,5 +66,3 @@ static void report_masks(report_page *page, const report_run *run) {
   }
   report_raw(page, "</section>\n");
 }
-
-#endif /* REPORT_SEGMENT_H */

@@ -1,4 +1,4 @@
-/* reproduce_plus.h: parts 12 and 13 of the study (reproduce.h, which includes this file)
+/* smaller.c: parts 12 and 13 of the study (reproduce.c)
  *
  *   12 plus    depth, width, and both together: accuracy at the same multiply-accumulates
  *   13 tokens  merging tokens, in the dense and in a pruned network: accuracy and speed
@@ -6,8 +6,17 @@
  * Both came after the others. Their recipe is no part of a study's identity, as theirs is: nothing
  * else depends on it, and their lines and jobs name what they were made with.
  */
-#ifndef REPRODUCE_PLUS_H
-#define REPRODUCE_PLUS_H
+#include "../../../boundarydpt.h"
+#include "../cli/json.h"
+#include "../cli/options.h"
+#include "../cli/system.h"
+#include "../record.h"
+#include "../session.h"
+#include "study.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* ---- 12  Depth and width ---- */
 
@@ -17,7 +26,6 @@ static const char *const study_way_plus[] = {"depth", "width", "both"};
 /* What is made for each budget. Width alone leaves every layer, so it has no start to choose. */
 static const struct { int way, fit; } study_plus_jobs[] = {
   {STUDY_DEPTH, 0}, {STUDY_DEPTH, 1}, {STUDY_WIDTH, 0}, {STUDY_BOTH, 0}, {STUDY_BOTH, 1}};
-enum { STUDY_PLUS_JOBS = 5 };
 
 /* Multiply-accumulates of the dense network without its first n layers of each type by recovery,
  * fused: the budget that all ways share. */
@@ -46,10 +54,7 @@ static study_spec study_plus_spec(const study *s, int i) {
   return p;
 }
 
-/* Makes the network narrower until, fused, it has so many multiply-accumulates: embedding, hidden
- * units and head size in the same proportion, whole heads stay (three are too few to choose from).
- * Scores are those of the network as it will be trained, sizes those of the fused one. */
-static bdpt_status study_narrow(study *s, bdpt_model *m, double macs) {
+bdpt_status study_narrow(study *s, bdpt_model *m, double macs) {
   bdpt_model *fused = bdpt_model_clone(m);
   const size_t units = bdpt_width_units(&m->config);
   double *score = (double *)calloc(units, sizeof *score);
@@ -74,7 +79,7 @@ static bdpt_status study_narrow(study *s, bdpt_model *m, double macs) {
   return status;
 }
 
-static bdpt_status study_plus(study *s) {
+bdpt_status study_plus(study *s) {
   cli_json *j = &s->base.record.text;
   const int jobs = STUDY_PLUS_JOBS * s->recipe.plus_depth.count;
   bdpt_status status = BDPT_OK;
@@ -108,19 +113,20 @@ static bdpt_status study_plus(study *s) {
   return status;
 }
 
-static void study_tell_plus(study *s) {
+void study_tell_plus(study *s) {
   double dense = study_budget(s, 0);
   int i;
-  run_say(&s->base, "   dense %.2f. Fewer MACs, measured speed-up; held-out accuracy at once and "
-          "at the marks:\n", study_dense_accuracy(s, "accuracy"));
+  session_say(&s->base,
+              "   dense %.2f. Fewer MACs, measured speed-up; held-out accuracy at once and "
+              "at the marks:\n", study_dense_accuracy(s, "accuracy"));
   for (i = 0; i < STUDY_PLUS_JOBS * s->recipe.plus_depth.count; i++) {
     record_line line = record_get(&s->base.record, "plus", i);
     record_line time = record_get(&s->base.record, "plus_timing", i);
     char way[20], start[20];
     record_text(line, "way", way, sizeof way);
     record_text(line, "start", start, sizeof start);
-    run_say(&s->base, "   %-6s %-9s %5.2f %5.2fx ", way, start,
-            dense / record_real(line, "macs", NAN), record_real(time, "speedup", NAN));
+    session_say(&s->base, "   %-6s %-9s %5.2f %5.2fx ", way, start,
+                dense / record_real(line, "macs", NAN), record_real(time, "speedup", NAN));
     study_say_curve(s, line);
   }
 }
@@ -182,7 +188,7 @@ static bdpt_status study_merged_speed(study *s) {
   return status == BDPT_OK ? record_save(&s->base.record) : status;
 }
 
-static bdpt_status study_tokens(study *s) {
+bdpt_status study_tokens(study *s) {
   char path[800];
   bdpt_model *pruned;
   bdpt_status status = study_merged(s, s->dense, "dense");
@@ -194,26 +200,25 @@ static bdpt_status study_tokens(study *s) {
   return status == BDPT_OK ? study_merged_speed(s) : status;
 }
 
-static void study_tell_tokens(study *s) {
+void study_tell_tokens(study *s) {
   const cli_layers *r = &s->recipe.tokens_merge;
   record_line time;
   int i, k;
-  run_say(&s->base, "   Tokens merged in each block, and held-out accuracy, nothing trained:\n");
+  session_say(&s->base,
+              "   Tokens merged in each block, and held-out accuracy, nothing trained:\n");
   for (k = 0; k < 2; k++) {
     const char *name = k ? "pruned" : "dense";
-    run_say(&s->base, "   %-8s", name);
+    session_say(&s->base, "   %-8s", name);
     for (i = 0; i < r->count; i++)
-      run_say(&s->base, "  r=%d %.2f", r->layer[i],
-              record_real(study_find(s, "tokens", "network", name, "merge", r->layer[i]),
-                          "accuracy", NAN));
-    run_say(&s->base, "\n");
+      session_say(&s->base, "  r=%d %.2f", r->layer[i],
+                  record_real(study_find(s, "tokens", "network", name, "merge", r->layer[i]),
+                              "accuracy", NAN));
+    session_say(&s->base, "\n");
   }
-  run_say(&s->base, "   DeiT-Small at full size, dense against pruned, both merging:\n");
+  session_say(&s->base, "   DeiT-Small at full size, dense against pruned, both merging:\n");
   for (i = 0; (time = record_get(&s->base.record, "tokens_timing", i)).text; i++)
-    run_say(&s->base, "   r=%-3d %.2f times as fast (%.2f-%.2f), %.2f times fewer MACs\n",
-            record_int(time, "merge", 0), record_real(time, "speedup", NAN),
-            record_real(time, "speedup_low", NAN), record_real(time, "speedup_high", NAN),
-            record_real(time, "dense_macs", NAN) / record_real(time, "macs", NAN));
+    session_say(&s->base, "   r=%-3d %.2f times as fast (%.2f-%.2f), %.2f times fewer MACs\n",
+                record_int(time, "merge", 0), record_real(time, "speedup", NAN),
+                record_real(time, "speedup_low", NAN), record_real(time, "speedup_high", NAN),
+                record_real(time, "dense_macs", NAN) / record_real(time, "macs", NAN));
 }
-
-#endif /* REPRODUCE_PLUS_H */

@@ -1,0 +1,109 @@
+/* json.c: JSON lines, written */
+#include "json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* =================================================================================================
+ * 4  JSON LINES                                                                             >>json
+ * =================================================================================================
+ * One object per line, built in memory. Numbers are written with as few digits as read back to the
+ * same double, so that a resumed run continues with exactly what it measured. NaN becomes null.
+ */
+
+void cli_json_raw(cli_json *j, const char *s, size_t n) {
+  if (j->used + n + 1 > j->room) {
+    size_t room = 2 * (j->used + n) + 256;
+    char *bigger = (char *)realloc(j->text, room);
+    if (!bigger) { j->failed = 1; return; }
+    j->text = bigger;
+    j->room = room;
+  }
+  memcpy(j->text + j->used, s, n);
+  j->used += n;
+  j->text[j->used] = 0;
+}
+
+void cli_json_quoted(cli_json *j, const char *s) {
+  char escape[8];
+  cli_json_raw(j, "\"", 1);
+  for (; *s; s++) {
+    if (*s == '"' || *s == '\\') {
+      escape[0] = '\\';
+      escape[1] = *s;
+      cli_json_raw(j, escape, 2);
+    } else if ((unsigned char)*s < 32) {
+      snprintf(escape, sizeof escape, "\\u%04x", (unsigned)*s);
+      cli_json_raw(j, escape, 6);
+    } else {
+      cli_json_raw(j, s, 1);
+    }
+  }
+  cli_json_raw(j, "\"", 1);
+}
+
+void cli_json_key(cli_json *j, const char *key) {
+  if (j->comma) cli_json_raw(j, ",", 1);
+  cli_json_quoted(j, key);
+  cli_json_raw(j, ":", 1);
+  j->comma = 1;
+}
+
+void cli_json_value(cli_json *j, double v) {
+  char digits[40];
+  int precision = 6;
+  if (!(v > -1e300 && v < 1e300)) { cli_json_raw(j, "null", 4); return; }
+  do snprintf(digits, sizeof digits, "%.*g", precision, v);
+  while (strtod(digits, NULL) != v && ++precision <= 17);
+  cli_json_raw(j, digits, strlen(digits));
+}
+
+void cli_json_open(cli_json *j, const char *kind) {
+  cli_json_raw(j, "{", 1);
+  j->comma = 0;
+  if (!kind) return;
+  cli_json_key(j, "kind");
+  cli_json_quoted(j, kind);
+}
+
+void cli_json_close(cli_json *j) { cli_json_raw(j, "}\n", 2); }
+
+void cli_json_text(cli_json *j, const char *key, const char *value) {
+  cli_json_key(j, key);
+  cli_json_quoted(j, value);
+}
+
+void cli_json_real(cli_json *j, const char *key, double value) {
+  cli_json_key(j, key);
+  cli_json_value(j, value);
+}
+
+void cli_json_reals(cli_json *j, const char *key, const double *values, int count) {
+  int i;
+  cli_json_key(j, key);
+  cli_json_raw(j, "[", 1);
+  for (i = 0; i < count; i++) {
+    if (i) cli_json_raw(j, ",", 1);
+    cli_json_value(j, values[i]);
+  }
+  cli_json_raw(j, "]", 1);
+}
+
+void cli_json_ints(cli_json *j, const char *key, const int *values, int count) {
+  int i;
+  cli_json_key(j, key);
+  cli_json_raw(j, "[", 1);
+  for (i = 0; i < count; i++) {
+    if (i) cli_json_raw(j, ",", 1);
+    cli_json_value(j, values[i]);
+  }
+  cli_json_raw(j, "]", 1);
+}
+
+int cli_json_print(cli_json *j, FILE *f) {
+  int ok = !j->failed && j->used && fwrite(j->text, 1, j->used, f) == j->used;
+  free(j->text);
+  memset(j, 0, sizeof *j);
+  return ok;
+}

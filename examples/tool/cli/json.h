@@ -1,0 +1,46 @@
+/* json.h: JSON lines, written */
+#ifndef TOOL_CLI_JSON_H
+#define TOOL_CLI_JSON_H
+
+#include <stdio.h>
+
+typedef struct cli_json {
+  char *text;
+  size_t used, room;
+  int failed, comma;
+} cli_json;
+
+/* Adds n bytes as they are. */
+void cli_json_raw(cli_json *j, const char *s, size_t n);
+
+/* Adds a text in quotes, with what JSON wants escaped. */
+void cli_json_quoted(cli_json *j, const char *s);
+
+/* Adds a key, with a comma in front unless it is the first. */
+void cli_json_key(cli_json *j, const char *key);
+
+/* Adds a number; null for what is none. */
+void cli_json_value(cli_json *j, double v);
+
+/* Begins a line with its "kind"; NULL begins an object without one. */
+void cli_json_open(cli_json *j, const char *kind);
+
+/* Ends the line. */
+void cli_json_close(cli_json *j);
+
+/* Adds a key and a text. */
+void cli_json_text(cli_json *j, const char *key, const char *value);
+
+/* Adds a key and a number. */
+void cli_json_real(cli_json *j, const char *key, double value);
+
+/* Adds a key and a list of numbers. */
+void cli_json_reals(cli_json *j, const char *key, const double *values, int count);
+
+/* Adds a key and a list of whole numbers. */
+void cli_json_ints(cli_json *j, const char *key, const int *values, int count);
+
+/* Prints what was built and starts again. */
+int cli_json_print(cli_json *j, FILE *f);
+
+#endif /* TOOL_CLI_JSON_H */

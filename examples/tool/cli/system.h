@@ -1,0 +1,47 @@
+/* system.h: the few things that C leaves to the operating system
+ *
+ * A clock with fractions of a second, whether a stream is a terminal, folders, and Ctrl-C as a
+ * polite request.
+ */
+#ifndef TOOL_CLI_SYSTEM_H
+#define TOOL_CLI_SYSTEM_H
+
+#include <signal.h>
+#include <stdio.h>
+
+/* Seconds from some moment on, with fractions. */
+double cli_now(void);
+
+/* 1 if a person sees what is written to this stream. */
+int cli_is_terminal(FILE *f);
+
+/* NO_COLOR counts when it is set to anything but "" and "0" (CMake reads it the same way). */
+int cli_wants_colour(FILE *f);
+
+/* Makes a folder and those above it. 1 if it is there afterwards. */
+int cli_make_folder(const char *path);
+
+/* 1 if there is a file or folder of this name. */
+int cli_file_exists(const char *path);
+
+/* Bytes of a file; -1 if there is none. */
+double cli_file_size(const char *path);
+
+/* Ctrl-C sets a flag that the progress callback passes on; the library then saves and returns. A
+ * second Ctrl-C finds the default handler and ends the program at once. */
+extern volatile sig_atomic_t cli_stop;
+
+/* Makes Ctrl-C and SIGTERM set cli_stop. */
+void cli_catch_interrupt(void);
+
+/* OpenMP threads that wait for the next loop keep their processor busy, GCC's for about ten
+ * milliseconds. On a machine that runs other programs too, this makes a run ten times slower: the
+ * one who waits keeps the one who works from working. A shorter wait costs an idle machine next to
+ * nothing. The OpenMP library reads its setting before main, so the program starts itself again,
+ * once, unless the user has decided. */
+void cli_calm_threads(char **argv);
+
+/* The library's checkpoints of one long call, and of the calls inside it, are no longer needed. */
+void cli_forget_checkpoint(const char *path);
+
+#endif /* TOOL_CLI_SYSTEM_H */

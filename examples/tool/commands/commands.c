@@ -1,0 +1,72 @@
+/* commands.c: the table of commands, and how one is called */
+#include "../../../boundarydpt.h"
+#include "../cli/messages.h"
+#include "../cli/options.h"
+#include "../cli/system.h"
+#include "commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* -------------------------------------------------------------------------------------------------
+ * main
+ * ---------------------------------------------------------------------------------------------- */
+
+static const struct command {
+  const char *name;
+  int (*call)(int argc, char **argv);
+  const char *help;
+} commands[] = {
+  {"run", command_run, "the whole method on one page: probe, prune, recover, fuse, measure"},
+  {"reproduce", command_reproduce, "the study of the paper's claims, in fifteen parts"},
+  {"info", command_info, "what a checkpoint holds, drawn"},
+  {"train", command_train, "train a network from scratch or go on with one"},
+  {"eval", command_eval, "accuracy on the test, held-out or training images"},
+  {"probe", command_probe, "gradient disparity and recovery asymmetry as data"},
+  {"prune", command_prune, "remove layers: named ones, or found by both stages"},
+  {"plus", command_plus, "layers and widths together, to a budget of MACs or milliseconds"},
+  {"fuse", command_fuse, "merge the linears of pruned MLPs, with a certificate"},
+  {"classify", command_classify, "what is in a picture: the five most likely classes"},
+  {"segment", command_segment, "what is where in pictures: masks, with any network"},
+  {"export", command_export, "ONNX or safetensors for other programs"},
+  {"report", command_report, "draw a run's page of plots again"}
+};
+
+static void print_help(FILE *f) {
+  int i;
+  fprintf(f, "usage: boundarydpt COMMAND [arguments] [options]\n\n"
+             "Depth pruning of vision transformers: attention layers and GELUs are removed, the\n"
+             "linears around a removed GELU are merged. Version %s.\n\n", bdpt_version());
+  for (i = 0; i < CLI_COUNT(commands); i++)
+    fprintf(f, "  %-9s %s\n", commands[i].name, commands[i].help);
+  fprintf(f, "\nboundarydpt COMMAND --help explains a command. Exit status: 0 done, 1 failed,\n"
+             "2 wrong usage, 130 stopped by Ctrl-C after saving.\n");
+}
+
+int command_main(int argc, char **argv) {
+  int i;
+  if (argc < 2) { print_help(stderr); return CLI_USAGE; }
+  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+      strcmp(argv[1], "help") == 0) {
+    print_help(stdout);
+    return CLI_OK;
+  }
+  if (strcmp(argv[1], "--version") == 0) {
+    printf("boundarydpt %s\n", bdpt_version());
+    return CLI_OK;
+  }
+  cli_calm_threads(argv);
+  cli_catch_interrupt();
+  for (i = 0; i < CLI_COUNT(commands); i++)
+    if (strcmp(argv[1], commands[i].name) == 0) {
+      int status = commands[i].call(argc - 2, argv + 2);
+      if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "boundarydpt %s: cannot write to stdout\n", argv[1]);
+        return CLI_FAILED;
+      }
+      return status;
+    }
+  fprintf(stderr, "boundarydpt: there is no command '%s' (boundarydpt --help lists them)\n",
+          argv[1]);
+  return CLI_USAGE;
+}

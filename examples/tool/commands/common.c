@@ -1,0 +1,90 @@
+/* common.c: what the commands share */
+#include "../../../boundarydpt.h"
+#include "../cli/json.h"
+#include "../cli/messages.h"
+#include "../cli/options.h"
+#include "../input.h"
+#include "common.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void (*command_join)(bdpt_context *ctx);
+
+/* -------------------------------------------------------------------------------------------------
+ * What the commands share
+ * ---------------------------------------------------------------------------------------------- */
+
+int command_open(const cli_command *c, const cli_common *common, bdpt_context *ctx) {
+  static const char *const name[] = {"best", "portable", "avx2", "avx512"};
+  int i;
+  memset(ctx, 0, sizeof *ctx);
+  for (i = 0; i < CLI_COUNT(name); i++)
+    if (common->isa && strcmp(common->isa, name[i]) == 0) break;
+  if (common->isa && i == CLI_COUNT(name))
+    return cli_usage_error(c, "--isa wants best, portable, avx2 or avx512, got '%s'", common->isa);
+  ctx->isa_wanted = common->isa ? i : BDPT_ISA_BEST;
+  if (common->threads < 0 || common->threads > 1024)
+    return cli_usage_error(c, "--threads wants 0 to 1024, got '%d'", common->threads);
+  ctx->threads = common->threads;
+  ctx->bf16 = common->bf16;
+  if (command_join) command_join(ctx);
+  if (bdpt_init(ctx) != BDPT_OK) return cli_finish(c->name, ctx, ctx->status, NULL);
+  return CLI_GO_ON;
+}
+
+void command_defaults(cli_common *common) {
+  memset(common, 0, sizeof *common);
+  common->seed = 1;
+}
+
+int command_check_merge(const cli_command *c, int r) {
+  if (r >= 0 && r <= 1 << 20) return CLI_GO_ON;
+  return cli_usage_error(c, "--merge wants 0 or more tokens per block, got '%d'", r);
+}
+
+void command_no_source(input_source *s) {
+  memset(s, 0, sizeof *s);
+  s->holdout = -1;
+}
+
+int command_check_source(const cli_command *c, const cli_common *common, input_source *s) {
+  s->quiet = common->quiet;
+  if (s->data && s->generated)
+    return cli_usage_error(c, "--data and --generated exclude each other");
+  if (s->holdout < -1 || (s->holdout >= 0 && !s->data))
+    return cli_usage_error(c, "--holdout wants 0 or more, and --data DIR");
+  return CLI_GO_ON;
+}
+
+bdpt_status command_check_classes(const bdpt_model *m, const bdpt_dataset *data, const char *path) {
+  if (m->config.classes == data->classes) return BDPT_OK;
+  snprintf(m->ctx->message, sizeof m->ctx->message,
+           "%s names %d classes, the images have %d: train --from %s gives it a new classifier",
+           path, m->config.classes, data->classes, path);
+  return m->ctx->status = BDPT_E_SHAPE;
+}
+
+void command_print_saved(const char *what, const bdpt_model *m, const char *out, int json) {
+  bdpt_cost_report cost;
+  cli_json j = {NULL, 0, 0, 0, 0};
+  if (bdpt_cost(m->ctx, &m->config, &cost) != BDPT_OK) return;
+  if (!json) {
+    printf("%s: %d attention layers and %d activations removed, %zu parameters, %.6g M MACs\n", out,
+           bdpt_removed(&m->config, 0), bdpt_removed(&m->config, 1), cost.params,
+           1e-6 * cost.macs);
+    if (m->certificate[0]) printf("%s\n", m->certificate);
+    return;
+  }
+  cli_json_open(&j, what);
+  cli_json_text(&j, "file", out);
+  cli_json_real(&j, "attention", bdpt_removed(&m->config, 0));
+  cli_json_real(&j, "activation", bdpt_removed(&m->config, 1));
+  cli_json_real(&j, "params", (double)cost.params);
+  cli_json_real(&j, "macs", cost.macs);
+  cli_json_real(&j, "macs_no_matmul", cost.macs_no_matmul);
+  cli_json_text(&j, "parent", m->parent);
+  cli_json_text(&j, "certificate", m->certificate);
+  cli_json_close(&j);
+  cli_json_print(&j, stdout);
+}

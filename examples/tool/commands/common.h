@@ -1,0 +1,44 @@
+/* common.h: what the commands share */
+#ifndef TOOL_COMMANDS_COMMON_H
+#define TOOL_COMMANDS_COMMON_H
+
+#include "../../../boundarydpt.h"
+#include "../cli/options.h"
+#include "../input.h"
+
+/* Where the tool runs on several processes (examples/mpi), each context joins the others by this
+ * call. NULL: one process. */
+extern void (*command_join)(bdpt_context *ctx);
+
+/* Applies --threads, --isa and --bf16. Returns CLI_GO_ON, or the exit status after a complaint. */
+int command_open(const cli_command *c, const cli_common *common, bdpt_context *ctx);
+
+/* Sets what --seed and its neighbours are when nothing is said. */
+void command_defaults(cli_common *common);
+
+/* --merge R: how many tokens each block may merge; no file holds it. */
+#define COMMAND_MERGE(r) \
+  {"--merge", CLI_INT, r, "R", "tokens that each block merges away (0)"}
+
+/* CLI_GO_ON, or the exit status after a complaint. */
+int command_check_merge(const cli_command *c, int r);
+
+/* Where the images are; the generated ones when nothing is said. */
+#define COMMAND_SOURCE(s) \
+  {"--data", CLI_TEXT, &(s)->data, "DIR", "train.bin, test.bin (CIFAR-100) or class folders"}, \
+  {"--holdout", CLI_INT, &(s)->holdout, "N", "of DIR/CLASS/..: of each class, to test on"}, \
+  {"--generated", CLI_FLAG, &(s)->generated, NULL, "the generated images (default)"}
+
+/* Sets the generated images. */
+void command_no_source(input_source *s);
+
+/* CLI_GO_ON, or the exit status after a complaint. */
+int command_check_source(const cli_command *c, const cli_common *common, input_source *s);
+
+/* The classifier must fit the images; says so before any work is done. */
+bdpt_status command_check_classes(const bdpt_model *m, const bdpt_dataset *data, const char *path);
+
+/* Tells what was saved: a sentence, or a JSON line of this kind. */
+void command_print_saved(const char *what, const bdpt_model *m, const char *out, int json);
+
+#endif /* TOOL_COMMANDS_COMMON_H */

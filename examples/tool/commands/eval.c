@@ -1,0 +1,100 @@
+/* eval.c: `boundarydpt eval` */
+#include "../../../boundarydpt.h"
+#include "../cli/json.h"
+#include "../cli/messages.h"
+#include "../cli/options.h"
+#include "../cli/system.h"
+#include "../input.h"
+#include "commands.h"
+#include "common.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* -------------------------------------------------------------------------------------------------
+ * eval
+ * ---------------------------------------------------------------------------------------------- */
+
+static void print_accuracy(const bdpt_model *m, const char *path, const char *part,
+                           const bdpt_accuracy *a, double s, int json) {
+  cli_json j = {NULL, 0, 0, 0, 0};
+  bdpt_cost_report cost;
+  if (bdpt_cost(m->ctx, &m->config, &cost) != BDPT_OK) return;
+  if (!json) {
+    printf("%s on %zu %s images: %.2f %% (top 5: %.2f %%), loss %.4f, %.0f images/s", path,
+           a->count, part, a->top1, a->top5, a->loss, (double)a->count / s);
+    if (m->config.merge)
+      printf(", %d tokens merged per block: %.3f GMACs", m->config.merge, 1e-9 * cost.macs);
+    printf("\n");
+    return;
+  }
+  cli_json_open(&j, "eval");
+  cli_json_text(&j, "file", path);
+  cli_json_text(&j, "part", part);
+  cli_json_real(&j, "images", (double)a->count);
+  cli_json_real(&j, "accuracy", a->top1);
+  cli_json_real(&j, "top5", a->top5);
+  cli_json_real(&j, "loss", a->loss);
+  cli_json_real(&j, "images_per_second", (double)a->count / s);
+  cli_json_real(&j, "merge", m->config.merge);
+  cli_json_real(&j, "macs", cost.macs);
+  cli_json_close(&j);
+  cli_json_print(&j, stdout);
+}
+
+int command_eval(int argc, char **argv) {
+  static const cli_command c = {"eval", "eval MODEL [options]",
+    "Measures accuracy. Use --part held while you are still choosing anything, and the test part\n"
+    "once, at the end.\n\n"
+    "--data takes a folder with CIFAR-100's train.bin and test.bin, or pictures in class folders:\n"
+    "DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg as ImageNet has them, or DIR/CLASS/*.jpg, of\n"
+    "which --holdout N sets N of each class aside as the test part (the same N, the same ones; 0:\n"
+    "all are). Classes are numbered by the sorted names of their folders. A picture's short side\n"
+    "is resized to the input size / 0.875 (256 for 224), bicubic, and the middle is cut out.",
+    1, 1};
+  cli_common common;
+  input_source from;
+  const char *path, *part = "test";
+  size_t count = 0;
+  int image = 0, merge = 0, n, status, which;
+  bdpt_context ctx;
+  bdpt_model *m;
+  bdpt_accuracy a;
+  input in;
+  const cli_option options[] = {
+    {"Options", CLI_TITLE, NULL, NULL, NULL},
+    COMMAND_SOURCE(&from),
+    {"--part", CLI_TEXT, &part, "NAME", "test (default), held or train"},
+    {"--images", CLI_SIZE, &count, "N", "only so many, balanced by class (0: all)"},
+    {"--image", CLI_INT, &image, "N", "input size in pixels (the network's)"},
+    COMMAND_MERGE(&merge),
+    CLI_COMMON(&common)
+  };
+  command_defaults(&common);
+  command_no_source(&from);
+  memset(&in, 0, sizeof in);
+  status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &path, &n);
+  if (status == CLI_GO_ON) status = command_check_source(&c, &common, &from);
+  if (status == CLI_GO_ON) status = command_check_merge(&c, merge);
+  if (status != CLI_GO_ON) return status;
+  which = strcmp(part, "test") == 0 ? 2 : strcmp(part, "held") == 0 ? 1 : 0;
+  if (which == 0 && strcmp(part, "train") != 0)
+    return cli_usage_error(&c, "--part wants test, held or train, got '%s'", part);
+  status = command_open(&c, &common, &ctx);
+  if (status != CLI_GO_ON) return status;
+  m = input_model(&ctx, path, image);
+  if (m && input_open(&in, &ctx, &from, which == 2 ? INPUT_TEST : INPUT_TRAIN) == BDPT_OK &&
+      command_check_classes(m, which == 2 ? &in.test : &in.train, path) == BDPT_OK) {
+    bdpt_subset *s = which == 2 ? &in.tested : which == 1 ? &in.held : &in.rest;
+    double began = cli_now();
+    input_fit(&in, m->config.image);
+    m->config.merge = merge;
+    if (input_keep(&ctx, s, count) == BDPT_OK && bdpt_evaluate(m, s, &a) == BDPT_OK)
+      print_accuracy(m, path, part, &a, cli_now() - began, common.json);
+  }
+  bdpt_model_free(m);
+  input_close(&in);
+  status = cli_finish(c.name, &ctx, ctx.status, NULL);
+  bdpt_finish(&ctx);
+  return status;
+}

@@ -1,0 +1,95 @@
+/* export.c: `boundarydpt export` */
+#include "../../../boundarydpt.h"
+#include "../cli/json.h"
+#include "../cli/messages.h"
+#include "../cli/options.h"
+#include "../cli/system.h"
+#include "../files/export.h"
+#include "../input.h"
+#include "commands.h"
+#include "common.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* -------------------------------------------------------------------------------------------------
+ * export
+ * ---------------------------------------------------------------------------------------------- */
+
+static void print_export(const char *path, const char *format, int json) {
+  cli_json j = {NULL, 0, 0, 0, 0};
+  double size = cli_file_size(path);
+  if (!json) {
+    printf("%s: %.4g MB, %s\n", path, 1e-6 * size, format);
+    return;
+  }
+  cli_json_open(&j, "export");
+  cli_json_text(&j, "file", path);
+  cli_json_text(&j, "format", format);
+  cli_json_real(&j, "bytes", size);
+  cli_json_close(&j);
+  cli_json_print(&j, stdout);
+}
+
+static int export_network(const cli_command *c, bdpt_context *ctx, const char *path,
+                          const export_options *o, int json) {
+  bdpt_model *m = input_model(ctx, path, 0);
+  bdpt_status s = m ? BDPT_OK : ctx->status;
+  if (s == BDPT_OK && o->safetensors) {
+    s = export_safetensors(m, o);
+    if (s == BDPT_OK) print_export(o->safetensors, "safetensors, config.json beside it", json);
+  }
+  if (s == BDPT_OK && o->onnx) {
+    s = export_onnx(m, o->onnx);
+    if (s == BDPT_OK) print_export(o->onnx, "ONNX, operator set 17", json);
+  }
+  bdpt_model_free(m);
+  return cli_finish(c->name, ctx, s, NULL);
+}
+
+int command_export(int argc, char **argv) {
+  static const cli_command c = {"export",
+    "export MODEL [--onnx FILE] [--safetensors FILE] [options]",
+    "Writes a network, dense, pruned or fused, for other programs. ONNX: float, operator set 17,\n"
+    "any batch, input images[batch,3,H,W] normalised as the file's metadata say, output logits.\n"
+    "Safetensors: timm's names, and a config.json in the same folder that lists what was removed\n"
+    "(examples/load_pruned.py loads it into PyTorch). --names hf writes a network from which\n"
+    "nothing was removed so that transformers' from_pretrained(DIR) takes it, if FILE is\n"
+    "DIR/model.safetensors.", 1, 1};
+  static const char *const types[] = {"f32", "f16", "bf16"}, *const kinds[] = {"timm", "hf"};
+  static const int dtypes[] = {BDPT_F32, BDPT_F16, BDPT_BF16};
+  cli_common common;
+  export_options o;
+  bdpt_context ctx;
+  const char *path, *dtype = NULL, *names = NULL;
+  int n, status, i, k;
+  const cli_option options[] = {
+    {"What to write", CLI_TITLE, NULL, NULL, NULL},
+    {"--onnx", CLI_TEXT, &o.onnx, "FILE", "an ONNX file"},
+    {"--safetensors", CLI_TEXT, &o.safetensors, "FILE", "a safetensors file"},
+    {"--dtype", CLI_TEXT, &dtype, "NAME", "of safetensors: f32 (default), f16 or bf16"},
+    {"--names", CLI_TEXT, &names, "NAME", "of safetensors: timm (default) or hf"},
+    CLI_COMMON(&common)
+  };
+  memset(&o, 0, sizeof o);
+  command_defaults(&common);
+  status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &path, &n);
+  if (status != CLI_GO_ON) return status;
+  for (i = 0; dtype && i < CLI_COUNT(types) && strcmp(dtype, types[i]) != 0; i++) {}
+  for (k = 0; names && k < CLI_COUNT(kinds) && strcmp(names, kinds[k]) != 0; k++) {}
+  if (dtype && i == CLI_COUNT(types))
+    return cli_usage_error(&c, "--dtype wants f32, f16 or bf16, got '%s'", dtype);
+  if (names && k == CLI_COUNT(kinds))
+    return cli_usage_error(&c, "--names wants timm or hf, got '%s'", names);
+  if (!o.onnx && !o.safetensors)
+    return cli_usage_error(&c, "--onnx FILE or --safetensors FILE is needed, or both");
+  if (!o.safetensors && (dtype || names))
+    return cli_usage_error(&c, "--dtype and --names are about --safetensors; ONNX is float");
+  o.dtype = dtype ? dtypes[i] : BDPT_F32;
+  o.names = names ? k : EXPORT_TIMM;
+  status = command_open(&c, &common, &ctx);
+  if (status != CLI_GO_ON) return status;
+  status = export_network(&c, &ctx, path, &o, common.json);
+  bdpt_finish(&ctx);
+  return status;
+}

@@ -1,0 +1,231 @@
+/* =================================================================================================
+ * info.c: a network drawn as a column of layers
+ * =================================================================================================
+ * One line for each block, from the input down to the output; on it the two halves of the block as
+ * bars. A bar is as long as its half is work (multiply-accumulates, products of attention counted),
+ * so what was removed, fused or fitted can be seen before it is read:
+ *
+ *     3  [===== 3 x 64 =====]   [======= 768, GELU =======]
+ *     4   . removed: x + LN1(x) [======= 768, GELU =======]
+ *     5  [===== 3 x 64 =====]   [==] fused
+ */
+#include "../../../boundarydpt.h"
+#include "../cli/json.h"
+#include "../cli/messages.h"
+#include "../cli/options.h"
+#include "../cli/system.h"
+#include "../files/checkpoint.h"
+#include "../input.h"
+#include "commands.h"
+#include "common.h"
+#include "info.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { INFO_BAR = 26 };
+
+double info_macs(const bdpt_config *c, int l, int mlp) {
+  const bdpt_block *b = &c->block[l];
+  double side = c->image / c->patch, tokens = side * side + 1 + c->distilled, width = c->width;
+  double inner = (double)b->heads * b->head_dim;
+  if (mlp) return tokens * width * (b->mlp_state <= BDPT_MLP_LINEAR ? 2.0 * b->mlp : width);
+  if (b->attention == BDPT_ATTENTION_FITTED) return tokens * width * width;
+  return b->attention == BDPT_ATTENTION_KEPT
+             ? 4 * tokens * width * inner + 2 * tokens * tokens * inner
+             : 0;
+}
+
+static void info_label(const bdpt_config *c, int l, int mlp, char *out, size_t room) {
+  static const char *const left[] = {"x + LN1(x)", "x", "2x"};
+  const bdpt_block *b = &c->block[l];
+  if (mlp && b->mlp_state == BDPT_MLP_FUSED) snprintf(out, room, "fused");
+  else if (mlp && b->mlp_state == BDPT_MLP_FITTED) snprintf(out, room, "fitted");
+  else if (mlp && b->mlp_state != BDPT_MLP_KEPT) snprintf(out, room, "%d, no GELU", b->mlp);
+  else if (mlp) snprintf(out, room, "%d, GELU", b->mlp);
+  else if (b->attention == BDPT_ATTENTION_FITTED) snprintf(out, room, "fitted");
+  else if (b->attention == BDPT_ATTENTION_REMOVED)
+    snprintf(out, room, "removed: %s", left[c->attn_form]);
+  else snprintf(out, room, "%d x %d", b->heads, b->head_dim);
+}
+
+void info_bar(int width, const char *label, char *out, size_t room) {
+  int length = (int)strlen(label), before = (width - 4 - length) / 2, i;
+  size_t n = 0;
+  if (width == 0) {
+    snprintf(out, room, " . %s", label);
+    return;
+  }
+  if (before < 1) {
+    snprintf(out, room, "[%.*s] %s", width - 2, "==========================", label);
+    return;
+  }
+  out[n++] = '[';
+  for (i = 0; i < width - 2; i++) {
+    int at = i - before;
+    char c = '=';
+    if (at == 0 || at == length + 1) c = ' ';
+    if (at > 0 && at <= length) c = label[at - 1];
+    if (n + 2 < room) out[n++] = c;
+  }
+  out[n++] = ']';
+  out[n] = 0;
+}
+
+static void info_draw(const bdpt_config *c, FILE *f) {
+  double most = 1;
+  int l, mlp, side = c->image / c->patch, tokens = side * side + 1 + c->distilled;
+  char text[2][100], label[60];
+  for (l = 0; l < 2 * c->depth; l++)
+    if (info_macs(c, l / 2, l % 2) > most) most = info_macs(c, l / 2, l % 2);
+  fprintf(f, "\n         %d x %d px, %d channels\n", c->image, c->image, c->channels);
+  fprintf(f, "         patches of %d: %d tokens of width %d\n\n", c->patch, tokens, c->width);
+  fprintf(f, "  block  %-*s  %-*s  M MACs\n", INFO_BAR, "attention: heads x size", INFO_BAR,
+          "MLP: hidden width");
+  for (l = 0; l < c->depth; l++) {
+    for (mlp = 0; mlp < 2; mlp++) {
+      double macs = info_macs(c, l, mlp);
+      int width = macs > 0 ? (int)(INFO_BAR * macs / most + 0.5) : 0;
+      info_label(c, l, mlp, label, sizeof label);
+      info_bar(macs > 0 && width < 3 ? 3 : width, label, text[mlp], sizeof text[mlp]);
+    }
+    fprintf(f, "  %5d  %-*s  %-*s  %6.4g\n", l, INFO_BAR, text[0], INFO_BAR, text[1],
+            1e-6 * (info_macs(c, l, 0) + info_macs(c, l, 1)));
+  }
+  fprintf(f, "\n         %s\n         %d classes\n",
+          c->distilled ? "norm, two linears (class and distillation token), their mean"
+                       : "norm, linear (class token)", c->classes);
+}
+
+/* "5.72 M", "86.6 M", "1.26 G" */
+static void info_short(double v, char out[32]) {
+  const char *unit = v >= 1e9 ? " G" : v >= 1e6 ? " M" : v >= 1e3 ? " k" : "";
+  snprintf(out, 32, "%.3g%s", v / (v >= 1e9 ? 1e9 : v >= 1e6 ? 1e6 : v >= 1e3 ? 1e3 : 1), unit);
+}
+
+/* "2 attention layers (0, 3)" */
+static void info_list(const bdpt_config *c, int type, const char *what, FILE *f) {
+  int l, n = bdpt_removed(c, type), told = 0;
+  fprintf(f, "%d %s%s", n, what, n == 1 ? "" : "s");
+  for (l = 0; l < c->depth; l++) {
+    int gone = type == BDPT_ATTENTION ? c->block[l].attention != BDPT_ATTENTION_KEPT
+                                      : c->block[l].mlp_state != BDPT_MLP_KEPT;
+    if (gone) fprintf(f, "%s%d", told++ ? ", " : " (", l);
+  }
+  if (told) fprintf(f, ")");
+}
+
+static void info_print(const bdpt_model *m, const char *path, const bdpt_cost_report *cost,
+                       const char *hash, const char *dialect, FILE *f) {
+  const bdpt_config *c = &m->config;
+  char params[32], macs[32], fewer[32];
+  double size = cli_file_size(path);
+  info_short((double)cost->params, params);
+  info_short(cost->macs, macs);
+  info_short(cost->macs_no_matmul, fewer);
+  fprintf(f, "%s", path);
+  if (size >= 0) fprintf(f, "  (%.4g MB, %s)", 1e-6 * size, dialect);
+  fprintf(f, "\n\n  network      %d blocks of width %d, %d classes%s\n", c->depth, c->width,
+          c->classes, c->distilled ? ", distilled" : "");
+  fprintf(f, "  parameters   %s  (%zu)\n", params, cost->params);
+  fprintf(f, "  MACs         %s per image; %s without Q K^T and A V, as some papers count\n", macs,
+          fewer);
+  if (bdpt_removed(c, BDPT_ATTENTION) + bdpt_removed(c, BDPT_ACTIVATION)) {
+    fprintf(f, "  removed      ");
+    info_list(c, BDPT_ATTENTION, "attention layer", f);
+    fprintf(f, ", ");
+    info_list(c, BDPT_ACTIVATION, "activation", f);
+    fprintf(f, "\n");
+  } else {
+    fprintf(f, "  removed      nothing\n");
+  }
+  fprintf(f, "  weights      %s\n", hash);
+  if (m->parent[0]) fprintf(f, "  parent       %s, the weights it was pruned from\n", m->parent);
+  if (m->certificate[0]) fprintf(f, "  certificate  %s\n", m->certificate);
+  if (m->preprocessing[0]) fprintf(f, "  images       %s\n", m->preprocessing);
+  info_draw(c, f);
+}
+
+/* -------------------------------------------------------------------------------------------------
+ * info
+ * ---------------------------------------------------------------------------------------------- */
+
+/* "PyTorch zip, model, names of timm" */
+static void describe_file(const checkpoint_report *r, char text[256]) {
+  int top = r->network[0] == 0 || strcmp(r->network, ".") == 0;
+  int own = strcmp(r->dialect, "boundarydpt") == 0;
+  snprintf(text, 256, "%s, %s%snames of %s", r->form, top ? "" : r->network, top ? "" : ", ",
+           own ? "timm, with boundarydpt's metadata" : r->dialect);
+}
+
+static void print_info_json(const bdpt_model *m, const char *path, const checkpoint_report *r,
+                            const bdpt_cost_report *cost, const char *hash) {
+  const bdpt_config *c = &m->config;
+  int list[3][BDPT_MAX_DEPTH], n[3] = {0, 0, 0}, l;
+  cli_json j = {NULL, 0, 0, 0, 0};
+  for (l = 0; l < c->depth; l++) {
+    if (c->block[l].attention != BDPT_ATTENTION_KEPT) list[0][n[0]++] = l;
+    if (c->block[l].mlp_state != BDPT_MLP_KEPT) list[1][n[1]++] = l;
+    if (c->block[l].mlp_state >= BDPT_MLP_FUSED) list[2][n[2]++] = l;
+  }
+  cli_json_open(&j, "info");
+  cli_json_text(&j, "file", path);
+  cli_json_text(&j, "form", r->form);
+  cli_json_text(&j, "dialect", r->dialect);
+  cli_json_real(&j, "image", c->image);
+  cli_json_real(&j, "patch", c->patch);
+  cli_json_real(&j, "width", c->width);
+  cli_json_real(&j, "depth", c->depth);
+  cli_json_real(&j, "heads", c->heads);
+  cli_json_real(&j, "classes", c->classes);
+  cli_json_real(&j, "distilled", c->distilled);
+  cli_json_real(&j, "params", (double)cost->params);
+  cli_json_real(&j, "macs", cost->macs);
+  cli_json_real(&j, "macs_no_matmul", cost->macs_no_matmul);
+  cli_json_ints(&j, "attention_removed", list[0], n[0]);
+  cli_json_ints(&j, "activation_removed", list[1], n[1]);
+  cli_json_ints(&j, "fused", list[2], n[2]);
+  cli_json_text(&j, "weights", hash);
+  cli_json_text(&j, "parent", m->parent);
+  cli_json_text(&j, "certificate", m->certificate);
+  cli_json_close(&j);
+  cli_json_print(&j, stdout);
+}
+
+int command_info(int argc, char **argv) {
+  static const cli_command c = {"info", "info MODEL [options]",
+    "Prints what a checkpoint holds: parameters, multiply-accumulates in both conventions, parent\n"
+    "and certificate, and the blocks drawn as bars, each as long as its half of a block is work.",
+    1, 1};
+  cli_common common;
+  bdpt_context ctx;
+  bdpt_cost_report cost;
+  bdpt_model *m;
+  const char *path;
+  checkpoint_report from;
+  char hash[17], file[256];
+  int n, merge = 0, status;
+  const cli_option options[] = {
+    {"Options", CLI_TITLE, NULL, NULL, NULL},
+    COMMAND_MERGE(&merge),
+    CLI_COMMON(&common)
+  };
+  command_defaults(&common);
+  status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &path, &n);
+  if (status == CLI_GO_ON) status = command_check_merge(&c, merge);
+  if (status == CLI_GO_ON) status = command_open(&c, &common, &ctx);
+  if (status != CLI_GO_ON) return status;
+  memset(&from, 0, sizeof from);
+  m = input_model_report(&ctx, path, 0, &from);
+  if (m) m->config.merge = merge;
+  describe_file(&from, file);
+  if (m && bdpt_cost(&ctx, &m->config, &cost) == BDPT_OK) {
+    bdpt_model_hash(m, hash);
+    if (common.json) print_info_json(m, path, &from, &cost, hash);
+    else info_print(m, path, &cost, hash, file, stdout);
+  }
+  bdpt_model_free(m);
+  status = cli_finish(c.name, &ctx, ctx.status, NULL);
+  bdpt_finish(&ctx);
+  return status;
+}

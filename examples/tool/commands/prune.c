@@ -1,0 +1,211 @@
+/* prune.c: `boundarydpt prune` */
+#include "../../../boundarydpt.h"
+#include "../cli/messages.h"
+#include "../cli/options.h"
+#include "../cli/progress.h"
+#include "../cli/system.h"
+#include "../input.h"
+#include "commands.h"
+#include "common.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* -------------------------------------------------------------------------------------------------
+ * prune
+ * ---------------------------------------------------------------------------------------------- */
+
+typedef struct prune_options {
+  cli_common common;
+  input_source from;
+  const char *out, *start, *choose;
+  cli_layers layer[2];
+  int budget, epochs, image, batch;
+  size_t images, tune_images, held;
+  double lr;
+} prune_options;
+
+static bdpt_status prune_given(bdpt_model *m, const prune_options *o) {
+  bdpt_status s = BDPT_OK;
+  bdpt_start start = (bdpt_start)input_start(o->start);
+  int t, i, images = start != BDPT_START_PAPER && start != BDPT_START_SKIP;
+  bdpt_layers gone = {{0, 0}};
+  input in;
+  for (t = 0; t < 2; t++)
+    for (i = 0; i < o->layer[t].count && s == BDPT_OK; i++) {
+      int l = o->layer[t].layer[i];
+      if (l < m->config.depth) bdpt_layers_add(&gone, (bdpt_type)t, l);
+      else s = bdpt_prune(m, (bdpt_type)t, l); /* refused, with the reason */
+    }
+  if (s != BDPT_OK) return s;
+  if (!images) return bdpt_remove(m, &gone, start, NULL);
+  s = input_open(&in, m->ctx, &o->from, INPUT_TRAIN);
+  if (s == BDPT_OK) s = bdpt_remove(m, &gone, start, &in.rest);
+  input_close(&in);
+  return s;
+}
+
+static void print_found(const bdpt_layer *layer, int count, const bdpt_stage2_result *end) {
+  int i;
+  printf("removed ");
+  for (i = 0; i < count; i++)
+    printf("%s %s %d", i ? "," : "", bdpt_type_name(layer[i].type), layer[i].block);
+  printf("\nheld-out %.2f %% at once, %.2f %% recovered, %.2f %% fused\n", end->at_once.top1,
+         end->recovered.top1, end->fused.top1);
+}
+
+/* The recipe of the short trainings; the last one gets its own length and a teacher. */
+static bdpt_recipe prune_recipe(const prune_options *o, int last) {
+  bdpt_recipe r;
+  memset(&r, 0, sizeof r);
+  r.epochs = last ? o->epochs : 1;
+  r.batch = o->batch;
+  r.lr = o->lr;
+  r.clip = r.flip = 1;
+  r.crop = 4;
+  r.smoothing = 0.1;
+  r.seed = o->common.seed;
+  r.epoch_images = last ? o->tune_images : o->images;
+  if (last) r.distill = BDPT_DISTILL_SOFT;
+  return r;
+}
+
+/* The paper's way: the predictor splits the budget, learned importance names the layers. */
+static bdpt_status prune_learned(bdpt_model *m, const input *in, const prune_options *o,
+                                 const bdpt_hooks *hooks) {
+  bdpt_two_stage_options w;
+  bdpt_two_stage_result *found = (bdpt_two_stage_result *)calloc(1, sizeof *found);
+  bdpt_status s = found ? BDPT_OK : BDPT_E_MEMORY;
+  int i;
+  memset(&w, 0, sizeof w);
+  w.budget = o->budget;
+  w.collect.recipe = w.search.recipe = prune_recipe(o, 0);
+  w.finetune = prune_recipe(o, 1);
+  for (i = 0; i < o->budget; i++) w.search.stage[i] = 1;
+  w.start = (bdpt_start)input_start(o->start);
+  if (s == BDPT_OK) s = bdpt_two_stage(m, &in->rest, &in->held, &w, hooks, found);
+  if (s == BDPT_OK && !o->common.json) {
+    printf("split    %d attention + %d activation (MAP of degree %d, %zu points)\n",
+           found->attention, found->activation, found->map.degree, found->point_count);
+    print_found(found->search.layer, found->search.removed, &found->stage2);
+  }
+  free(found);
+  return s;
+}
+
+/* The layers without which the held-out loss stays smallest, then recovery. */
+static bdpt_status prune_greedy(bdpt_model *m, const input *in, const prune_options *o,
+                                const bdpt_hooks *hooks) {
+  const bdpt_recipe r = prune_recipe(o, 1);
+  bdpt_model *student = bdpt_model_clone(m);
+  bdpt_greedy_options g;
+  bdpt_greedy_result found;
+  bdpt_stage2_result end;
+  bdpt_status s = student ? BDPT_OK : m->ctx->status;
+  memset(&g, 0, sizeof g);
+  g.layers = o->budget;
+  g.start = (bdpt_start)input_start(o->start);
+  if (s == BDPT_OK) s = bdpt_greedy(student, &in->rest, &in->held, &g, hooks, &found);
+  if (s == BDPT_OK) s = bdpt_stage2(student, m, &in->rest, &in->held, &r, hooks, NULL, &end);
+  if (s == BDPT_OK) s = bdpt_model_assign(m, student);
+  if (s == BDPT_OK && !o->common.json) print_found(found.layer, found.removed, &end);
+  bdpt_model_free(student);
+  return s;
+}
+
+static bdpt_status prune_searched(bdpt_context *ctx, bdpt_model *m, const char *path,
+                                  const prune_options *o) {
+  cli_progress progress;
+  char checkpoint[1024];
+  bdpt_hooks hooks;
+  input in;
+  bdpt_status s = input_open(&in, ctx, &o->from, INPUT_TRAIN);
+  input_fit(&in, m->config.image);
+  cli_progress_open(&progress, o->common.quiet);
+  snprintf(checkpoint, sizeof checkpoint, "%s.ckpt", o->out);
+  hooks = cli_hooks(&progress, checkpoint);
+  if (s == BDPT_OK) s = command_check_classes(m, &in.train, path);
+  if (s == BDPT_OK) s = input_keep(ctx, &in.held, o->held);
+  if (s == BDPT_OK)
+    s = input_choose(o->choose, o->start) ? prune_greedy(m, &in, o, &hooks)
+                                          : prune_learned(m, &in, o, &hooks);
+  cli_progress_clear(&progress);
+  if (s == BDPT_OK) cli_forget_checkpoint(checkpoint);
+  input_close(&in);
+  return s;
+}
+
+static int prune(const cli_command *c, bdpt_context *ctx, const char *path,
+                 const prune_options *o) {
+  bdpt_model *m = input_model(ctx, path, o->image);
+  char parent[17];
+  bdpt_status s = m ? BDPT_OK : ctx->status;
+  if (s == BDPT_OK) {
+    input_form(o->start, m);
+    bdpt_model_hash(m, parent);
+    s = o->budget ? prune_searched(ctx, m, path, o) : prune_given(m, o);
+    if (!m->parent[0]) memcpy(m->parent, parent, sizeof parent);
+  }
+  if (s == BDPT_OK) s = bdpt_model_save(m, o->out, BDPT_F32);
+  if (s == BDPT_OK) command_print_saved("prune", m, o->out, o->common.json);
+  bdpt_model_free(m);
+  return cli_finish(c->name, ctx, s, "the same command goes on from here");
+}
+
+int command_prune(int argc, char **argv) {
+  static const cli_command c = {"prune", "prune MODEL --out NEW [options]",
+    "Removes layers and saves a new network. With --attention and --activation the named layers\n"
+    "go, nothing is trained and nothing is fused. With --budget they are found: those without\n"
+    "which the loss stays smallest, with fitted maps in their places; --start paper asks the\n"
+    "paper's two stages (how many of each kind by MAP, which ones by importance). Then the\n"
+    "network is fine-tuned with the dense one as teacher, and fused.",
+    1, 1};
+  prune_options o;
+  bdpt_context ctx;
+  const char *path;
+  int n, status;
+  const cli_option options[] = {
+    {"Named layers", CLI_TITLE, NULL, NULL, NULL},
+    {"--attention", CLI_LAYERS, &o.layer[0], "LIST", "blocks that lose attention, such as 3,7"},
+    {"--activation", CLI_LAYERS, &o.layer[1], "LIST", "blocks that lose their GELU"},
+    {"Layers that are found", CLI_TITLE, NULL, NULL, NULL},
+    {"--budget", CLI_INT, &o.budget, "N", "layers to remove in all"},
+    {"--choose", CLI_TEXT, &o.choose, "WAY", "which: " INPUT_CHOICES},
+    COMMAND_SOURCE(&o.from),
+    {"--images", CLI_SIZE, &o.images, "N", "training images of each short training (2560)"},
+    {"--epochs", CLI_INT, &o.epochs, "N", "epochs of the last fine-tuning (8)"},
+    {"--tune-images", CLI_SIZE, &o.tune_images, "N", "images in each of them (0: all)"},
+    {"--held", CLI_SIZE, &o.held, "N", "held-out images that choose (2000)"},
+    {"--batch", CLI_INT, &o.batch, "N", "batch size (64)"},
+    {"--lr", CLI_REAL, &o.lr, "X", "learning rate (3e-4)"},
+    {"Both", CLI_TITLE, NULL, NULL, NULL},
+    {"--out", CLI_TEXT, &o.out, "NEW", "where the pruned network is saved"},
+    {"--image", CLI_INT, &o.image, "N", "input size in pixels (the network's)"},
+    {"--start", CLI_TEXT, &o.start, "NAME", "their place: " INPUT_STARTS " (paper;\n"
+     "                       with --budget skip-fit)"},
+    CLI_COMMON(&o.common)
+  };
+  memset(&o, 0, sizeof o);
+  command_defaults(&o.common);
+  command_no_source(&o.from);
+  o.images = 2560, o.epochs = 8, o.held = 2000, o.batch = 64, o.lr = 3e-4;
+  status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &path, &n);
+  if (status == CLI_GO_ON) status = command_check_source(&c, &o.common, &o.from);
+  if (status != CLI_GO_ON) return status;
+  if (!o.out) return cli_usage_error(&c, "--out NEW is needed: where the pruned network is saved");
+  if (o.budget < 0 || o.epochs < 1 || o.batch < 1)
+    return cli_usage_error(&c, "--budget, --epochs and --batch want 1 or more");
+  if (o.budget && !o.start) o.start = "skip-fit";
+  if (input_start(o.start) < 0)
+    return cli_usage_error(&c, "--start wants " INPUT_STARTS ", got '%s'", o.start);
+  if (input_choose(o.choose, o.start) < 0)
+    return cli_usage_error(&c, "--choose wants " INPUT_CHOICES ", got '%s'", o.choose);
+  if ((o.budget != 0) == (o.layer[0].count + o.layer[1].count != 0))
+    return cli_usage_error(&c, "name layers with --attention and --activation, or give --budget");
+  status = command_open(&c, &o.common, &ctx);
+  if (status != CLI_GO_ON) return status;
+  status = prune(&c, &ctx, path, &o);
+  bdpt_finish(&ctx);
+  return status;
+}

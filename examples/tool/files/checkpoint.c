@@ -1,0 +1,659 @@
+/* =================================================================================================
+ * checkpoint.c: networks from elsewhere
+ * =================================================================================================
+ * The library reads one kind of file: safetensors with timm's names. This is the front door for the
+ * other kinds. It looks at the first bytes, not at the file's name:
+ *
+ *     safetensors                     by the library
+ *     PyTorch .pth, .pt, .bin         by pth.c, both forms, nothing executed
+ *     anything else                   an error that says what the file really is
+ *
+ * then finds the network among what else a training program saved (an average of the weights, the
+ * optimiser, options), and translates its names:
+ *
+ *     timm, DeiT                      transformers 4                           transformers 5
+ *     cls_token, dist_token           embeddings.{cls,distillation}_token      the same
+ *     pos_embed                       embeddings.position_embeddings           the same
+ *     patch_embed.proj                embeddings.patch_embeddings.projection   the same
+ *     blocks.N.norm1, norm2           encoder.layer.N.layernorm_before, _after layers.N...
+ *     blocks.N.attn.qkv  [3hd,D]      ...attention.attention.{query,key,value} {q,k,v}_proj [hd,D]
+ *     blocks.N.attn.proj              ...attention.output.dense                o_proj
+ *     blocks.N.mlp.fc1, fc2           ...intermediate.dense, output.dense      mlp.fc1, mlp.fc2
+ *     norm, head, head_dist           layernorm, [cls_]classifier, distillation_classifier
+ *
+ * The second and third have vit. or deit. in front of all but the classifiers, or nothing. What
+ * comes out is a safetensors file in memory under timm's names with the bytes as they were, which
+ * the library then reads like any other: so every form of the same weights gives the same network,
+ * bit for bit, and nothing that a file claims is believed without the library's own checks.
+ *
+ * What shapes cannot tell comes from config.json beside the file, if there is one: the layer norm's
+ * eps, the number of heads, and for images preprocessor_config.json. The sizes that shapes do tell
+ * are compared with it. eps matters: timm's networks use 1e-6, transformers' own default is 1e-12.
+ *
+ * Nothing is skipped silently. Tensors of the network that are missing, and tensors that are no
+ * part of it, are errors which list them; the few that are left out on purpose, and everything that
+ * had to be guessed, is said in report.note.
+ *
+ *   source    timm/models/vision_transformer.py, deit.py; transformers/models/{vit,deit}
+ *   check     tests/test_checkpoint.c, tests/fuzz_config.c
+ *
+ * Chapters: 1 report, 3 which network, 5 assembling, 6 loading; 2 config.json is in config.c,
+ * 4 names in names.c.
+ */
+#include "../../../boundarydpt.h"
+#include "checkpoint.h"
+#include "checkpoint_parts.h"
+#include "pth.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* =================================================================================================
+ * 1  THE REPORT                                                                            >>report
+ * =================================================================================================
+ */
+bdpt_status checkpoint_fail(const checkpoint_work *c, bdpt_status status, const char *format,
+                            ...) {
+  va_list args;
+  int n;
+  if (c->ctx->status != BDPT_OK) return status;
+  c->ctx->status = status;
+  n = snprintf(c->ctx->message, sizeof c->ctx->message, "%.160s: ", c->name);
+  va_start(args, format);
+  vsnprintf(c->ctx->message + n, sizeof c->ctx->message - (size_t)n, format, args);
+  va_end(args);
+  return status;
+}
+
+static void *checkpoint_alloc(const checkpoint_work *c, size_t count, size_t each) {
+  void *p = calloc(count ? count : 1, each);
+  if (!p) checkpoint_fail(c, BDPT_E_MEMORY, "out of memory for %zu rows of %zu bytes", count, each);
+  return p;
+}
+
+void checkpoint_note(checkpoint_work *c, const char *format, ...) {
+  size_t used = strlen(c->report->note), room = sizeof c->report->note;
+  va_list args;
+  if (used + 2 >= room) return;
+  if (used) c->report->note[used++] = '\n';
+  va_start(args, format);
+  vsnprintf(c->report->note + used, room - used, format, args);
+  va_end(args);
+}
+
+void checkpoint_list_add(checkpoint_list *l, const char *name, size_t length) {
+  char shown[72];
+  size_t n;
+  pth_show(name, length, shown);
+  n = strlen(shown);
+  l->count++;
+  if (l->left_out || l->used + n + 24 > l->room) { /* 24: ", and 123456789 more" */
+    l->left_out++;
+    return;
+  }
+  snprintf(l->text + l->used, l->room - l->used, "%s%s", l->used ? ", " : "", shown);
+  l->used += strlen(l->text + l->used);
+}
+
+const char *checkpoint_list_text(checkpoint_list *l) {
+  if (l->left_out) {
+    snprintf(l->text + l->used, l->room - l->used, ", and %zu more", l->left_out);
+  }
+  return l->text;
+}
+
+/* =================================================================================================
+ * 3  WHICH NETWORK                                                                        >>network
+ * =================================================================================================
+ * A vision transformer is recognised by the weight of its patch embedding. Whatever stands before
+ * that name, in the dictionary's own keys and in the name itself, says which network it is:
+ *
+ *     {"model": {"patch_embed.proj.weight": ...}, "model_ema": {...}}       model, model_ema
+ *     {"state_dict": {"module.patch_embed.proj.weight": ...}}               state_dict.module
+ *     {"state_dict": {"model.patch_embed...": ..., "ema.patch_embed...}}    state_dict.model, .ema
+ */
+int checkpoint_ends(const char *name, size_t length, const char *tail) {
+  size_t n = strlen(tail);
+  return length >= n && memcmp(name + length - n, tail, n) == 0;
+}
+
+int checkpoint_rank(const char *name) {
+  const char *last = strrchr(name, '.');
+  int late = strstr(name, "ema") || strstr(name, "teacher") ? 10 : 0;
+  last = last && last[1] ? last + 1 : name;
+  if (strcmp(last, "model") == 0) return late;
+  if (strcmp(last, "state_dict") == 0) return late + 1;
+  return strcmp(name, ".") == 0 ? late + 2 : late + 3;
+}
+
+/* How much of an anchor's name stands before the network; -1 if it is no anchor. */
+static int checkpoint_anchor(const char *name, size_t length) {
+  static const char *const tail[3] = {"patch_embed.proj.weight",
+                                      "embeddings.patch_embeddings.projection.weight",
+                                      "embeddings.patch_embedding.weight"};
+  static const char *const family[5] = {"vit.", "deit.", "dinov2.", "dinov2_with_registers.",
+                                        "vision_model."};
+  size_t left;
+  int i, k;
+  for (i = 0; i < 3; i++) {
+    if (!checkpoint_ends(name, length, tail[i])) continue;
+    left = length - strlen(tail[i]);
+    if (left > CHECKPOINT_PREFIX || (left > 0 && name[left - 1] != '.')) continue;
+    for (k = 0; i && k < 5; k++) {
+      if (checkpoint_ends(name, left, family[k]) &&
+          (left == strlen(family[k]) || name[left - strlen(family[k]) - 1] == '.')) {
+        left -= strlen(family[k]);
+        break;
+      }
+    }
+    if (left == 0 || name[left - 1] == '.') return (int)left;
+  }
+  return -1;
+}
+
+/* "model" + "module." is "model.module"; nothing at all is ".". */
+static void checkpoint_network_name(const checkpoint_work *c, checkpoint_network *n) {
+  char shown[72];
+  n->name[0] = 0;
+  if (c->is_pth) pth_path(&c->pth, n->dict, n->name, sizeof n->name - 72);
+  if (n->name[0] && n->length) pth_append(n->name, sizeof n->name, ".");
+  if (n->length) pth_append(n->name, sizeof n->name, pth_show(n->prefix, n->length - 1, shown));
+  if (!n->name[0]) pth_append(n->name, sizeof n->name, ".");
+  n->rank = checkpoint_rank(n->name);
+}
+
+static bdpt_status checkpoint_networks(checkpoint_work *c) {
+  size_t i;
+  int k;
+  for (i = 0; i < c->items; i++) {
+    const pth_item *item = &c->item[i];
+    int before = item->tensor ? checkpoint_anchor(item->name, item->length) : -1;
+    checkpoint_network *n;
+    if (before < 0) continue;
+    for (k = 0; k < c->networks; k++) { /* an anchor of each family in one place is one network */
+      if (c->network[k].dict == item->dict && c->network[k].length == (size_t)before &&
+          memcmp(c->network[k].prefix, item->name, (size_t)before) == 0) break;
+    }
+    if (k < c->networks) continue;
+    if (k == CHECKPOINT_NETWORKS) {
+      return checkpoint_fail(c, BDPT_E_FORMAT, "it holds more than %d networks",
+                             CHECKPOINT_NETWORKS);
+    }
+    n = &c->network[k];
+    n->dict = item->dict;
+    n->prefix = item->name;
+    n->length = (size_t)before;
+    checkpoint_network_name(c, n);
+    c->networks++;
+  }
+  return BDPT_OK;
+}
+
+int checkpoint_owner(const checkpoint_work *c, const pth_item *item) {
+  int i, best = -1;
+  for (i = 0; i < c->networks; i++) {
+    const checkpoint_network *n = &c->network[i];
+    if (n->dict != item->dict || n->length > item->length) continue;
+    if (n->length && memcmp(n->prefix, item->name, n->length) != 0) continue;
+    if (best < 0 || n->length > c->network[best].length) best = i;
+  }
+  return best;
+}
+
+/* What the file holds at its top, when no network was found in it. */
+static bdpt_status checkpoint_no_network(const checkpoint_work *c) {
+  char text[220] = "";
+  checkpoint_list l = {text, sizeof text, 0, 0, 0};
+  size_t i, n;
+  for (i = 0; i < c->items; i++) {
+    if (c->item[i].dict == 0) checkpoint_list_add(&l, c->item[i].name, c->item[i].length);
+  }
+  for (i = 1; c->is_pth && i < c->pth.dicts; i++) {
+    const char *key = pth_text(&c->pth.pickle, c->pth.dict[i].key, &n);
+    if (c->pth.dict[i].parent == 0 && key) checkpoint_list_add(&l, key, n);
+  }
+  checkpoint_list_text(&l);
+  return checkpoint_fail(c, BDPT_E_FORMAT, "no vision transformer in it (no patch_embed.proj.weight"
+                         ", no embeddings.patch_embeddings.projection.weight); it holds %s",
+                         text[0] ? text : "nothing");
+}
+
+/* What stands at the top of the file beside the networks and is not read. */
+static void checkpoint_tell_rest(checkpoint_work *c) {
+  char text[300] = "";
+  checkpoint_list l = {text, sizeof text, 0, 0, 0};
+  size_t i, n;
+  if (!c->is_pth || c->network[c->chosen].dict == 0) return;
+  for (i = 0; i < c->items; i++) {
+    if (c->item[i].dict == 0) checkpoint_list_add(&l, c->item[i].name, c->item[i].length);
+  }
+  for (i = 1; i < c->pth.dicts; i++) {
+    const char *key = pth_text(&c->pth.pickle, c->pth.dict[i].key, &n);
+    int k = 0, used = 0;
+    for (; k < c->networks; k++) {
+      uint32_t d = c->network[k].dict;
+      while (d != i && d != 0) d = c->pth.dict[d].parent;
+      used |= d == i;
+    }
+    if (c->pth.dict[i].parent == 0 && key && !used) checkpoint_list_add(&l, key, n);
+  }
+  if (l.count) checkpoint_note(c, "not read: %s", checkpoint_list_text(&l));
+}
+
+static bdpt_status checkpoint_choose(checkpoint_work *c, const char *key) {
+  char text[240] = "";
+  checkpoint_list l = {text, sizeof text, 0, 0, 0};
+  int i, best = -1;
+  bdpt_status s = checkpoint_networks(c);
+  if (s) return s;
+  if (c->networks == 0) return checkpoint_no_network(c);
+  for (i = 0; i < c->networks; i++) {
+    const checkpoint_network *n = &c->network[i];
+    checkpoint_list_add(&l, n->name, strlen(n->name));
+    if (key ? strcmp(n->name, key) == 0 : best < 0 || n->rank < c->network[best].rank) best = i;
+  }
+  checkpoint_list_text(&l);
+  if (best < 0) {
+    return checkpoint_fail(c, BDPT_E_ARGUMENT, "it holds no network '%.60s'; there %s %s", key,
+                           c->networks > 1 ? "are" : "is", text);
+  }
+  c->chosen = best;
+  snprintf(c->report->network, sizeof c->report->network, "%s", c->network[best].name);
+  if (c->networks > 1 && !key) {
+    checkpoint_note(c, "it holds %d networks, %s; '%s' was taken (--key chooses)", c->networks,
+                    text, c->network[best].name);
+  }
+  checkpoint_tell_rest(c);
+  return BDPT_OK;
+}
+
+/* =================================================================================================
+ * 5  ASSEMBLING                                                                          >>assemble
+ * =================================================================================================
+ */
+/* The tensor of an item, from either form, with at most the library's number of axes. */
+static bdpt_status checkpoint_tensor(const checkpoint_work *c, uint32_t item, pth_tensor *t) {
+  const pth_item *it = &c->item[item];
+  const bdpt_file_tensor *f;
+  char shown[72];
+  bdpt_status s = BDPT_OK;
+  pth_show(it->name, it->length, shown);
+  if (c->is_pth) s = pth_find(&c->pth, it->value, shown, t);
+  else {
+    f = &c->st.tensor[it->value];
+    memset(t, 0, sizeof *t);
+    if (f->dtype == BDPT_OTHER) {
+      return checkpoint_fail(c, BDPT_E_FORMAT, "'%s': numbers of dtype %s cannot be read", shown,
+                             f->dtype_name);
+    }
+    t->dtype = f->dtype;
+    t->ndim = f->ndim;
+    t->count = f->count;
+    t->bytes = f->bytes;
+    t->width = t->wide = f->count ? f->size / f->count : 1;
+    t->packed = 1;
+    if (f->ndim <= BDPT_MAX_DIMS && f->ndim) {
+      memcpy(t->shape, f->shape, (size_t)f->ndim * sizeof *f->shape);
+    }
+  }
+  if (!s && t->ndim > BDPT_MAX_DIMS) {
+    s = checkpoint_fail(c, BDPT_E_SHAPE, "'%s': %d axes, more than any tensor of the network",
+                        shown, t->ndim);
+  }
+  return s;
+}
+
+/* Several parts of a network, or one that is not packed, are gathered in a block of memory whose
+ * size is measured by a first walk; in that walk, without the block, nothing is copied. */
+static unsigned char *checkpoint_room(checkpoint_work *c, size_t bytes) {
+  unsigned char *p = c->room ? c->room + c->room_used : NULL;
+  c->room_used += bytes;
+  return p;
+}
+
+/* 1 for the bias of a projection that has none (CLIP): zeros stand for it. */
+static int checkpoint_is_zero(const checkpoint_work *c, int slot) {
+  return slot == BDPT_SLOT_HEAD_B && c->is_hf && !checkpoint_there(c, slot);
+}
+
+/* Positions of a network whose registers have none: rows of zeros stand behind the first row. */
+static bdpt_status checkpoint_put_positions(checkpoint_work *c, const pth_tensor *t,
+                                            bdpt_write_tensor *w) {
+  size_t row = w->shape[2] * t->wide, extra, whole = t->count * t->wide;
+  unsigned char *p;
+  pth_tensor reg;
+  bdpt_status s = checkpoint_tensor(c, c->pick[BDPT_SLOT_REG][0], &reg);
+  if (s) return s;
+  if (reg.ndim != 3 || reg.shape[2] != w->shape[2] || whole < row || reg.shape[1] > 1024) {
+    return checkpoint_fail(c, BDPT_E_SHAPE, "the registers and the positions differ in width");
+  }
+  extra = reg.shape[1] * row;
+  c->total += whole + extra;
+  w->shape[1] += reg.shape[1];
+  w->data = p = checkpoint_room(c, whole + extra);
+  if (!p) return BDPT_OK;
+  if (t->packed) memcpy(p + extra, t->bytes, whole);
+  else pth_copy(t, p + extra);
+  memcpy(p, p + extra, row);
+  memset(p + row, 0, extra);
+  return BDPT_OK;
+}
+
+/* One tensor under timm's name. The sizes cannot overflow: pth_find and the library's reader have
+ * bounded each tensor by bytes of the file, and there are at most three parts. */
+static bdpt_status checkpoint_put(checkpoint_work *c, int slot, char name[48],
+                                  bdpt_write_tensor *w) {
+  int i, zero = checkpoint_is_zero(c, slot), from = zero ? slot - 1 : slot; /* its weight */
+  int parts = c->pick[from][1] != PTH_NOTHING ? 3 : 1;
+  bdpt_status status = BDPT_OK;
+  pth_tensor t[3];
+  unsigned char *p;
+  size_t bytes;
+  char shown[72];
+  for (i = 0; i < parts && !status; i++) status = checkpoint_tensor(c, c->pick[from][i], &t[i]);
+  if (status) return status;
+  for (i = 1; i < parts; i++) {
+    const pth_item *item = &c->item[c->pick[from][0]];
+    if (t[i].dtype == t[0].dtype && t[i].ndim == t[0].ndim && t[0].ndim > 0 &&
+        memcmp(t[i].shape, t[0].shape, sizeof t[0].shape) == 0) continue;
+    return checkpoint_fail(c, BDPT_E_SHAPE, "'%s' and the two that belong to it differ in shape or "
+                           "type", pth_show(item->name, item->length, shown));
+  }
+  checkpoint_timm_name(slot, name);
+  memset(w, 0, sizeof *w);
+  w->name = name;
+  w->dtype = t[0].dtype;
+  w->ndim = zero && t[0].ndim ? 1 : t[0].ndim;
+  memcpy(w->shape, t[0].shape, sizeof w->shape);
+  if (parts == 3) w->shape[0] *= 3;
+  if (slot <= BDPT_SLOT_POS || slot == BDPT_SLOT_REG) {
+    for (; w->ndim > 0 && w->ndim < 3; w->ndim++) { /* [D] and [N,D] become [1,N,D] */
+      memmove(w->shape + 1, w->shape, (size_t)w->ndim * sizeof *w->shape);
+      w->shape[0] = 1;
+    }
+  }
+  w->raw = 1;
+  w->data = t[0].bytes;
+  bytes = t[0].count * t[0].wide;
+  if (zero && t[0].ndim) bytes = t[0].count ? t[0].shape[0] * t[0].wide : 0;
+  if (slot == BDPT_SLOT_POS && c->is_hf && checkpoint_there(c, BDPT_SLOT_REG) &&
+      !c->register_rows && w->ndim == 3) {
+    return checkpoint_put_positions(c, &t[0], w);
+  }
+  c->total += bytes * (size_t)parts;
+  if (parts == 1 && t[0].packed && !zero) return BDPT_OK;
+  w->data = p = checkpoint_room(c, bytes * (size_t)parts);
+  for (i = 0; i < parts && p; i++, p += bytes) {
+    if (zero) memset(p, 0, bytes);
+    else if (t[i].packed) memcpy(p, t[i].bytes, bytes);
+    else pth_copy(&t[i], p);
+  }
+  return BDPT_OK;
+}
+
+/* LayerScale under timm's name, for the library to fold: `at` counts both halves of the blocks. */
+static bdpt_status checkpoint_put_scale(checkpoint_work *c, int at, char name[48],
+                                        bdpt_write_tensor *w) {
+  pth_tensor t;
+  unsigned char *p;
+  bdpt_status s = checkpoint_tensor(c, c->scale[at], &t);
+  if (s) return s;
+  snprintf(name, 48, "blocks.%d.ls%d.gamma", at / 2, at % 2 + 1);
+  memset(w, 0, sizeof *w);
+  w->name = name;
+  w->dtype = t.dtype;
+  w->ndim = t.ndim;
+  memcpy(w->shape, t.shape, sizeof w->shape);
+  w->raw = 1;
+  w->data = t.bytes;
+  c->total += t.count * t.wide;
+  if (t.packed) return BDPT_OK;
+  w->data = p = checkpoint_room(c, t.count * t.wide);
+  if (p) pth_copy(&t, p);
+  return BDPT_OK;
+}
+
+/* All tensors of the network as a safetensors file in memory. */
+static bdpt_status checkpoint_assemble(checkpoint_work *c) {
+  int turn, slot, slots = BDPT_SLOT(c->depth, 0), most = slots + 2 * c->depth;
+  bdpt_write_tensor *list = (bdpt_write_tensor *)checkpoint_alloc(c, (size_t)most, sizeof *list);
+  char (*name)[48] = (char (*)[48])checkpoint_alloc(c, (size_t)most, sizeof *name);
+  size_t count = 0;
+  bdpt_status s = list && name ? BDPT_OK : BDPT_E_MEMORY;
+  for (turn = 0; turn < 2 && !s; turn++) {
+    for (slot = 0, count = 0, c->room_used = c->total = 0; slot < slots && !s; slot++) {
+      if (!checkpoint_needs(c, slot)) continue;
+      s = checkpoint_put(c, slot, name[count], &list[count]);
+      count++;
+    }
+    for (slot = 0; slot < 2 * c->depth && !s; slot++) {
+      if (c->scale[slot] == PTH_NOTHING) continue;
+      s = checkpoint_put_scale(c, slot, name[count], &list[count]);
+      count++;
+    }
+    if (s || turn == 1) continue;
+    /* Names may share a storage, and Int becomes twice as wide; more than that is an attack. */
+    if (c->total / 2 > c->file_bytes) {
+      s = checkpoint_fail(c, BDPT_E_FORMAT, "its tensors overlap: together they are %zu bytes of a "
+                          "file of %zu", c->total, c->file_bytes);
+    } else if ((c->room = (unsigned char *)checkpoint_alloc(c, c->room_used, 1)) == NULL) {
+      s = BDPT_E_MEMORY;
+    }
+  }
+  if (!s) {
+    s = bdpt_safetensors_build(c->ctx, list, count, NULL, NULL, 0, &c->image, &c->image_size);
+  }
+  free(list);
+  free(name);
+  return s;
+}
+
+/* =================================================================================================
+ * 6  LOADING                                                                                 >>load
+ * =================================================================================================
+ */
+/* Lists the items of the file. */
+static bdpt_status checkpoint_open(checkpoint_work *c, const void *bytes, size_t size) {
+  size_t i;
+  bdpt_status s;
+  c->is_pth = pth_sniff(bytes, size) != 0;
+  if (c->is_pth) s = pth_open(c->ctx, bytes, size, c->name, &c->pth);
+  else s = bdpt_safetensors_parse(c->ctx, bytes, size, c->name, &c->st);
+  if (s) return s;
+  snprintf(c->report->form, sizeof c->report->form, "%s", !c->is_pth ? "safetensors"
+           : c->pth.legacy ? "PyTorch legacy" : "PyTorch zip");
+  c->items = c->is_pth ? pth_items(&c->pth, NULL) : c->st.count;
+  c->item = (pth_item *)checkpoint_alloc(c, c->items, sizeof *c->item);
+  if (!c->item) return BDPT_E_MEMORY;
+  if (c->is_pth) pth_items(&c->pth, c->item);
+  for (i = 0; i < c->items && !c->is_pth; i++) {
+    c->item[i].name = c->st.tensor[i].name;
+    c->item[i].length = strlen(c->st.tensor[i].name);
+    c->item[i].value = (uint32_t)i; /* a header of 100 MB has no more than 32 bits of tensors */
+    c->item[i].tensor = 1;
+  }
+  return BDPT_OK;
+}
+
+/* Which of the two families the names are of, and which generation of the second. */
+static void checkpoint_dialect(checkpoint_work *c) {
+  const checkpoint_network *n = &c->network[c->chosen];
+  const char *dialect = "timm";
+  size_t i;
+  for (i = 0; i < c->items; i++) {
+    const pth_item *item = &c->item[i];
+    if (item->dict != n->dict || checkpoint_owner(c, item) != c->chosen) continue;
+    if (checkpoint_ends(item->name, item->length,
+                        "embeddings.patch_embeddings.projection.weight") ||
+        checkpoint_ends(item->name, item->length, "embeddings.patch_embedding.weight")) {
+      c->is_hf = 1;
+    }
+  }
+  if (c->is_hf) dialect = "transformers 4";
+  for (i = 0; i < c->items && c->is_hf; i++) {
+    const pth_item *item = &c->item[i];
+    if (item->dict != n->dict || checkpoint_owner(c, item) != c->chosen) continue;
+    if (checkpoint_ends(item->name, item->length, ".attention.q_proj.weight")) {
+      dialect = "transformers 5";
+    }
+  }
+  snprintf(c->report->dialect, sizeof c->report->dialect, "%s", dialect);
+}
+
+/* The heads: as the caller says, as config.json says, or 64 features each. */
+static bdpt_status checkpoint_heads(checkpoint_work *c, int heads, size_t width) {
+  c->hint.heads = heads ? heads : c->config.heads;
+  if (c->hint.heads) return BDPT_OK;
+  if (width % 64 != 0) {
+    return checkpoint_fail(c, BDPT_E_ARGUMENT, "nothing tells the number of attention heads (width "
+                           "%zu is no multiple of 64, and no config.json says it); name it: "
+                           "--heads N", width);
+  }
+  if (width != 192 && width != 384 && width != 768) { /* DeiT's own sizes need no word */
+    checkpoint_note(c, "%zu attention heads of 64 features assumed; --heads names another number",
+                    width / 64);
+  }
+  return BDPT_OK;
+}
+
+/* From the list of items to c->image. */
+static bdpt_status checkpoint_convert(checkpoint_work *c, checkpoint_side config,
+                                      checkpoint_side images, const checkpoint_options *o) {
+  checkpoint_config *k = &c->config;
+  size_t width = 0;
+  pth_tensor patch;
+  bdpt_status s = checkpoint_choose(c, o->key);
+  if (s) return s;
+  checkpoint_dialect(c);
+  c->pick = (uint32_t (*)[3])checkpoint_alloc(c, BDPT_MAX_SLOTS, sizeof *c->pick);
+  if (!c->pick) return BDPT_E_MEMORY;
+  memset(c->pick, 0xff, BDPT_MAX_SLOTS * sizeof *c->pick);
+  memset(c->scale, 0xff, sizeof c->scale);
+  s = checkpoint_sort(c);
+  if (!s) s = checkpoint_tensor(c, c->pick[BDPT_SLOT_PATCH_W][0], &patch); /* it is the anchor */
+  if (!s && patch.ndim) width = patch.shape[0];
+  if (!s) s = checkpoint_config_use(c, config, images, width);
+  if (!s) s = checkpoint_forms(c);
+  if (!s) s = checkpoint_complete(c);
+  if (!s) s = checkpoint_heads(c, o->heads, width);
+  if (s) return s;
+  c->hint.eps = k->eps;
+  if (k->eps == 0 && c->is_hf) {
+    c->hint.eps = 1e-12;
+    checkpoint_note(c, "no config.json says the eps of the layer norms; 1e-12 was taken, which is "
+                    "transformers' default (timm trains with 1e-6)");
+  }
+  if (k->std[0] > 0 && k->std[1] > 0 && k->std[2] > 0) {
+    memcpy(c->hint.mean, k->mean, sizeof k->mean);
+    memcpy(c->hint.std, k->std, sizeof k->std);
+  }
+  return checkpoint_assemble(c);
+}
+
+/* The first half: reads what is needed of the bytes. A file of our own needs no translation. */
+static bdpt_status checkpoint_begin(checkpoint_work *c, const void *bytes, size_t size,
+                                    checkpoint_side config, checkpoint_side images,
+                                    const checkpoint_options *options) {
+  static const checkpoint_options none = {NULL, 0};
+  const checkpoint_options *o = options ? options : &none;
+  bdpt_status s;
+  memset(c->report, 0, sizeof *c->report);
+  c->file_bytes = size;
+  s = checkpoint_open(c, bytes, size);
+  if (s || c->is_pth || !bdpt_safetensors_get(&c->st, "boundarydpt")) {
+    return s ? s : checkpoint_convert(c, config, images, o);
+  }
+  snprintf(c->report->dialect, sizeof c->report->dialect, "boundarydpt");
+  if (o->key) s = checkpoint_choose(c, o->key);
+  c->hint.heads = o->heads;
+  if (!s) c->model = bdpt_model_parse(c->ctx, bytes, size, c->name, &c->hint);
+  return c->ctx->status;
+}
+
+bdpt_model *checkpoint_end(checkpoint_work *c, bdpt_status s) {
+  bdpt_model *m = c->model;
+  bdpt_safetensors_close(&c->st);
+  pth_close(&c->pth);
+  free(c->item);
+  free(c->pick);
+  free(c->room);
+  if (!s && c->image) m = bdpt_model_parse(c->ctx, c->image, c->image_size, c->name, &c->hint);
+  if (m && c->image && checkpoint_config_compare(c, &m->config) != BDPT_OK) {
+    bdpt_model_free(m);
+    m = NULL;
+  }
+  if (m && c->image) {
+    snprintf(m->preprocessing, sizeof m->preprocessing, "%s", c->report->pictures);
+  }
+  bdpt_release(c->ctx, c->image, c->image_size);
+  free(c);
+  return m;
+}
+
+checkpoint_work *checkpoint_new(bdpt_context *ctx, const char *name,
+                                checkpoint_report *report) {
+  checkpoint_work fresh, *c = (checkpoint_work *)calloc(1, sizeof *c);
+  memset(&fresh, 0, sizeof fresh);
+  fresh.ctx = ctx;
+  fresh.name = name;
+  fresh.report = report;
+  if (!c) checkpoint_fail(&fresh, BDPT_E_MEMORY, "out of memory");
+  else *c = fresh;
+  return c;
+}
+
+bdpt_model *checkpoint_parse(bdpt_context *ctx, const void *bytes, size_t size,
+                             const char *name, checkpoint_side config,
+                             checkpoint_side images, const checkpoint_options *options,
+                             checkpoint_report *report) {
+  checkpoint_work *c = checkpoint_new(ctx, name, report);
+  return c ? checkpoint_end(c, checkpoint_begin(c, bytes, size, config, images, options)) : NULL;
+}
+
+/* The text of `file` in the folder of `path`; {NULL, 0} if there is no such file. */
+static bdpt_status checkpoint_beside(const checkpoint_work *c, const char *file,
+                                     unsigned char **text, size_t *size) {
+  const char *slash = strrchr(c->name, '/');
+  size_t folder = slash ? (size_t)(slash - c->name) + 1 : 0, n = strlen(file);
+  char *name = (char *)checkpoint_alloc(c, folder + n + 1, 1);
+  bdpt_status s = BDPT_OK;
+  FILE *f;
+  *text = NULL;
+  *size = 0;
+  if (!name) return BDPT_E_MEMORY;
+  memcpy(name, c->name, folder);
+  memcpy(name + folder, file, n);
+  f = fopen(name, "rb");
+  if (f) {
+    fclose(f);
+    s = bdpt_file_read(c->ctx, name, text, size);
+  }
+  free(name);
+  return s;
+}
+
+bdpt_model *checkpoint_load(bdpt_context *ctx, const char *path,
+                            const checkpoint_options *options, checkpoint_report *report) {
+  unsigned char *bytes = NULL, *text[2] = {NULL, NULL};
+  size_t size = 0, length[2] = {0, 0};
+  checkpoint_side side[2];
+  checkpoint_work *c = checkpoint_new(ctx, path, report);
+  bdpt_status s;
+  int i;
+  if (!c) return NULL;
+  memset(report, 0, sizeof *report);
+  s = bdpt_file_read(ctx, path, &bytes, &size);
+  if (!s) s = checkpoint_beside(c, "config.json", &text[0], &length[0]);
+  if (!s) s = checkpoint_beside(c, "preprocessor_config.json", &text[1], &length[1]);
+  for (i = 0; i < 2; i++) {
+    side[i].text = (const char *)text[i];
+    side[i].size = length[i];
+  }
+  if (!s) s = checkpoint_begin(c, bytes, size, side[0], side[1], options);
+  for (i = 0; i < 2; i++) bdpt_release(ctx, text[i], length[i] + 1);
+  bdpt_release(ctx, bytes, size + 1);
+  return checkpoint_end(c, s);
+}

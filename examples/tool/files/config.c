@@ -1,0 +1,324 @@
+/* config.c: what config.json says, and whether the file agrees */
+#include "../../../boundarydpt.h"
+#include "checkpoint_parts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* =================================================================================================
+ * 2  CONFIG.JSON                                                                           >>config
+ * =================================================================================================
+ * Both tools call it so: transformers describes the architecture in it, timm names the architecture
+ * and the image statistics (pretrained_cfg). Keys that are not in the table are other matters.
+ */
+static int checkpoint_config_int(checkpoint_work *c, const char *file, const char *key, double v,
+                                 int *to) {
+  if (v >= 0 && v <= 1e6 && v == (double)(int)v) { *to = (int)v; return 1; }
+  checkpoint_fail(c, BDPT_E_FORMAT, "%s: '%s' is %g, no whole number from 0 to 1000000", file, key,
+                  v);
+  return 0;
+}
+
+/* One thing that the file says: "size.height" for {"size": {"height": 224}}; `i` counts the numbers
+ * of an array. 0 after an error. */
+typedef struct checkpoint_said {
+  const char *file, *path;
+  bdpt_json_event e;
+  double v;           /* a number, or 0 and 1 for false and true */
+  char text[64];
+  int i;
+} checkpoint_said;
+
+static int checkpoint_say_number(checkpoint_work *c, const checkpoint_said *s, int *known) {
+  checkpoint_config *k = &c->config;
+  const struct { const char *path; int *to; } whole[] = {
+    {"hidden_size", &k->width}, {"num_hidden_layers", &k->depth},
+    {"num_attention_heads", &k->heads}, {"intermediate_size", &k->mlp}, {"image_size", &k->image},
+    {"patch_size", &k->patch}, {"num_channels", &k->channels}, {"num_labels", &k->classes},
+    {"num_classes", &k->classes}, {"model_args.num_heads", &k->heads},
+    {"model_args.img_size", &k->image}, {"model_args.patch_size", &k->patch},
+    {"model_args.embed_dim", &k->width}, {"model_args.depth", &k->depth},
+    {"model_args.num_classes", &k->classes}, {"size", &k->shortest}, {"resample", &k->filter},
+    {"size.height", &k->resize_h}, {"size.width", &k->resize_w},
+    {"size.shortest_edge", &k->shortest}, {"crop_size.height", &k->crop_h},
+    {"crop_size.width", &k->crop_w}, {"crop_size", &k->crop_h}};
+  const struct { const char *path; double *to; double most; } real[] = {
+    {"layer_norm_eps", &k->eps, 1}, {"pretrained_cfg.crop_pct", &k->crop_pct, 4},
+    {"rescale_factor", &k->rescale, 1e6}};
+  const struct { const char *path; double *to; } triple[] = {
+    {"pretrained_cfg.mean", k->mean}, {"pretrained_cfg.std", k->std}, {"image_mean", k->mean},
+    {"image_std", k->std}};
+  size_t n;
+  *known = 1;
+  for (n = 0; n < sizeof triple / sizeof *triple; n++) {
+    if (strcmp(s->path, triple[n].path) != 0 || s->i < 0 || s->i > 2) continue;
+    triple[n].to[s->i] = s->v;
+    if (s->v >= 0 && s->v <= 1e3) return 1;
+    checkpoint_fail(c, BDPT_E_FORMAT, "%s: '%s' holds %g", s->file, s->path, s->v);
+    return 0;
+  }
+  if (strcmp(s->path, "pretrained_cfg.input_size") == 0 && s->i >= 0 && s->i < 3) {
+    return checkpoint_config_int(c, s->file, s->path, s->v, &k->input[s->i]);
+  }
+  for (n = 0; n < sizeof whole / sizeof *whole; n++) {
+    if (strcmp(s->path, whole[n].path) != 0) continue;
+    if (s->i > 0 && s->v != (double)*whole[n].to) { /* [224, 224] is 224 */
+      checkpoint_fail(c, BDPT_E_FORMAT, "%s: '%s' has two values; images are square here", s->file,
+                      s->path);
+      return 0;
+    }
+    return checkpoint_config_int(c, s->file, s->path, s->v, whole[n].to);
+  }
+  for (n = 0; n < sizeof real / sizeof *real; n++) {
+    if (strcmp(s->path, real[n].path) != 0) continue;
+    *real[n].to = s->v;
+    if (s->v > 0 && s->v < real[n].most) return 1;
+    checkpoint_fail(c, BDPT_E_FORMAT, "%s: '%s' is %g, not between 0 and %g", s->file, s->path,
+                    s->v, real[n].most);
+    return 0;
+  }
+  *known = 0;
+  return 1;
+}
+
+/* A switch or a text; 1 if it is known. */
+static int checkpoint_say_word(checkpoint_work *c, const checkpoint_said *s) {
+  checkpoint_config *k = &c->config;
+  const struct { const char *path; int *to; } sw[] = {
+    {"qkv_bias", &k->qkv_bias}, {"model_args.qkv_bias", &k->qkv_bias},
+    {"do_resize", &k->do_resize}, {"do_center_crop", &k->do_crop}, {"do_rescale", &k->do_rescale},
+    {"do_normalize", &k->do_normalize}, {"use_swiglu_ffn", &k->swiglu}};
+  const struct { const char *path; char *to; size_t room; } text[] = {
+    {"hidden_act", k->act, sizeof k->act}, {"model_args.act_layer", k->act, sizeof k->act},
+    {"architecture", k->architecture, sizeof k->architecture},
+    {"global_pool", k->pool, sizeof k->pool}, {"model_args.global_pool", k->pool, sizeof k->pool},
+    {"model_type", k->model_type, sizeof k->model_type},
+    {"pretrained_cfg.interpolation", k->interpolation, sizeof k->interpolation},
+    {"pretrained_cfg.crop_mode", k->crop_mode, sizeof k->crop_mode},
+    {"image_processor_type", k->processor, sizeof k->processor},
+    {"feature_extractor_type", k->processor, sizeof k->processor}};
+  size_t n;
+  for (n = 0; n < sizeof sw / sizeof *sw && s->e != BDPT_JSON_STRING; n++) {
+    if (strcmp(s->path, sw[n].path) != 0) continue;
+    *sw[n].to = s->v != 0;
+    return 1;
+  }
+  for (n = 0; n < sizeof text / sizeof *text && s->e == BDPT_JSON_STRING; n++) {
+    if (strcmp(s->path, text[n].path) != 0) continue;
+    snprintf(text[n].to, text[n].room, "%.39s", s->text);
+    return 1;
+  }
+  return 0;
+}
+
+/* Keys that change nothing that is computed here: the network's sizes and names are in its tensors,
+ * training's settings and other programs' notes are of no use afterwards. */
+static int checkpoint_irrelevant(const char *path) {
+  static const char *const key[] = {
+    "architectures", "attention_probs_dropout_prob", "hidden_dropout_prob", "attention_dropout",
+    "dropout", "drop_path_rate", "initializer_range", "initializer_factor", "dtype", "torch_dtype",
+    "encoder_stride", "id2label", "label2id", "label_names", "label_descriptions",
+    "transformers_version", "_name_or_path", "pooler_act", "pooler_output_size", "num_features",
+    "problem_type", "return_dict", "finetuning_task", "out_features", "out_indices",
+    "stage_names", "apply_layernorm", "reshape_hidden_states", "layerscale_value", "mlp_ratio",
+    "use_mask_token", "num_register_tokens", "projection_dim", "vision_use_head", "do_convert_rgb",
+    "default_to_square", "data_format", "input_data_format", "device", "return_tensors",
+    "processor_class", "pretrained_cfg", "model_args", "size", "crop_size", "norm",
+    "output_attentions", "output_hidden_states", "pad_size", "do_pad", "disable_grouping",
+    "image_mean", "image_std", "resample", "size_divisor"};
+  size_t n, length = strcspn(path, ".");
+  for (n = 0; n < sizeof key / sizeof *key; n++) {
+    if (strlen(key[n]) == length && strncmp(path, key[n], length) == 0) return 1;
+  }
+  return 0;
+}
+
+static int checkpoint_say(checkpoint_work *c, const checkpoint_said *s) {
+  int known = 0, good = 1;
+  if (s->e == BDPT_JSON_NULL) return 1;
+  if (s->e == BDPT_JSON_NUMBER) good = checkpoint_say_number(c, s, &known);
+  else known = checkpoint_say_word(c, s);
+  if (!known && !checkpoint_irrelevant(s->path) && s->i < 1) {
+    checkpoint_note(c, "%s: '%s' is not known here and was left aside", s->file, s->path);
+  }
+  return good;
+}
+
+/* Reads one of the two files: every value with the path of keys that leads to it. */
+static bdpt_status checkpoint_config_read(checkpoint_work *c, const char *file,
+                                          checkpoint_side side) {
+  char key[2][40] = {"", ""}, path[84];
+  int count[4] = {0, 0, 0, 0}; /* of the array that is open at this depth */
+  bdpt_json j;
+  bdpt_json_event e;
+  checkpoint_said said;
+  bdpt_json_init(&j, side.text, side.size);
+  e = bdpt_json_next(&j);
+  if (e != BDPT_JSON_OBJECT && e != BDPT_JSON_ERROR) {
+    return checkpoint_fail(c, BDPT_E_FORMAT, "%s: no JSON object", file);
+  }
+  while (e != BDPT_JSON_END && e != BDPT_JSON_ERROR) {
+    int depth = j.depth, array = depth > 0 && depth < 5 && j.stack[depth - 1] == '[';
+    int keys = array ? depth - 1 : depth; /* how many keys lead here */
+    if (e == BDPT_JSON_ARRAY && depth <= 4) count[depth - 1] = 0;
+    if (e == BDPT_JSON_KEY && depth <= 2) {
+      bdpt_json_copy(&j, key[depth - 1], sizeof key[0]);
+      c->config.labels += depth == 2 && strcmp(key[0], "id2label") == 0;
+    }
+    if (e >= BDPT_JSON_STRING && keys >= 1 && keys <= 2 && (keys == 1 || j.stack[1] == '{')) {
+      snprintf(path, sizeof path, keys == 1 ? "%s" : "%s.%s", key[0], key[1]);
+      memset(&said, 0, sizeof said);
+      said.file = file, said.path = path, said.e = e;
+      said.i = array ? count[depth - 1]++ : -1;
+      if (e == BDPT_JSON_NUMBER) said.v = bdpt_json_number(&j);
+      else said.v = e == BDPT_JSON_TRUE;
+      if (e == BDPT_JSON_STRING) bdpt_json_copy(&j, said.text, sizeof said.text);
+      if (!checkpoint_say(c, &said)) return c->ctx->status;
+    }
+    e = bdpt_json_next(&j);
+  }
+  if (e == BDPT_JSON_END) return BDPT_OK;
+  return checkpoint_fail(c, BDPT_E_FORMAT, "%s: not valid JSON: %s, at byte %zu", file, j.error,
+                         j.at);
+}
+
+/* Before anything was said. */
+static void checkpoint_config_clear(checkpoint_config *k) {
+  memset(k, 0, sizeof *k);
+  k->qkv_bias = k->filter = k->do_resize = k->do_crop = k->do_rescale = k->do_normalize = -1;
+}
+
+/* The activation by its name in either tool, or by timm's name of the architecture. */
+static bdpt_status checkpoint_act(checkpoint_work *c) {
+  static const struct { const char *name; int act; } known[] = {
+    {"gelu", BDPT_GELU}, {"gelu_python", BDPT_GELU}, {"gelu_new", BDPT_GELU_TANH},
+    {"gelu_pytorch_tanh", BDPT_GELU_TANH}, {"gelu_tanh", BDPT_GELU_TANH},
+    {"gelu_fast", BDPT_GELU_TANH}, {"quick_gelu", BDPT_QUICK_GELU}, {"relu", BDPT_RELU}};
+  const char *act = c->config.act, *name = c->config.architecture;
+  size_t n;
+  if (!act[0] && strstr(name, "quickgelu")) act = "quick_gelu";
+  if (!act[0] && (strstr(name, "siglip2") || strstr(name, "so400m"))) act = "gelu_tanh";
+  for (n = 0; n < sizeof known / sizeof *known && act[0]; n++) {
+    if (strcmp(act, known[n].name) != 0) continue;
+    c->hint.act = known[n].act;
+    return BDPT_OK;
+  }
+  if (!act[0]) return BDPT_OK;
+  return checkpoint_fail(c, BDPT_E_ARGUMENT, "config.json: the activation '%s' cannot be computed, "
+                         "only gelu, its tanh form, quick_gelu and relu", act);
+}
+
+/* What the picture settings come to (>>pictures): a text for model->preprocessing. The two switches
+ * and the factor of transformers go into mean and deviation: (f x - m) / s of a byte x is what the
+ * library makes of it with m / (255 f) and s / (255 f). */
+static bdpt_status checkpoint_pictures(checkpoint_work *c) {
+  static const char *const filter[6] = {"nearest", "lanczos", "bilinear", "bicubic", "box",
+                                        "hamming"};
+  checkpoint_config *k = &c->config;
+  const char *name = k->interpolation;
+  double f = 255 * (k->do_rescale == 0 ? 1 : k->rescale > 0 ? k->rescale : 1 / 255.0);
+  int i, square = k->input[1], squash = strcmp(k->crop_mode, "squash") == 0;
+  for (i = 0; i < 3 && (k->std[i] > 0 || k->do_normalize == 0); i++) {
+    k->mean[i] = k->do_normalize == 0 ? 0 : k->mean[i] / f;
+    k->std[i] = (k->do_normalize == 0 ? 1 : k->std[i]) / f;
+  }
+  if (k->resize_w == 0) k->resize_w = k->resize_h;
+  if (k->input[1] != k->input[2] || k->resize_h != k->resize_w ||
+      (k->crop_w && k->crop_h != k->crop_w)) {
+    return checkpoint_fail(c, BDPT_E_ARGUMENT, "its pictures are no squares (%d x %d); only square "
+                           "ones can be computed", k->input[1] ? k->input[1] : k->resize_h,
+                           k->input[1] ? k->input[2] : k->resize_w);
+  }
+  if (k->crop_mode[0] && !squash && strcmp(k->crop_mode, "center") != 0) {
+    return checkpoint_fail(c, BDPT_E_ARGUMENT, "config.json: crop_mode '%s' cannot be computed, "
+                           "only 'center' and 'squash'", k->crop_mode);
+  }
+  if (k->filter > 5) {
+    return checkpoint_fail(c, BDPT_E_ARGUMENT, "preprocessor_config.json: resample %d is no filter "
+                           "of Pillow's", k->filter);
+  }
+  if (square && (k->crop_pct > 0 || name[0])) { /* timm */
+    if (!name[0]) name = "bicubic";
+    for (i = 0; i < 6 && strcmp(filter[i], name) != 0; i++) { }
+    if (i == 6) {
+      return checkpoint_fail(c, BDPT_E_ARGUMENT, "config.json: interpolation '%s' cannot be "
+                             "computed, only Pillow's filters", name);
+    }
+    snprintf(c->report->pictures, sizeof c->report->pictures, "pictures: %s %d %s crop %d",
+             squash ? "squash" : "shortest",
+             (int)floor(square / (k->crop_pct > 0 ? k->crop_pct : 0.875)), name, square);
+    return BDPT_OK;
+  }
+  if (k->filter < 0 && !k->resize_h && !k->shortest && k->do_resize < 0) return BDPT_OK;
+  if (k->do_resize == 0) {
+    snprintf(c->report->pictures, sizeof c->report->pictures, "pictures: as is");
+  } else {
+    int whole = k->resize_h > 0 || strstr(k->processor, "ViT") || strstr(k->processor, "DeiT");
+    int size = k->resize_h ? k->resize_h : k->shortest ? k->shortest : 224;
+    int crop = k->do_crop == 1 && k->crop_h ? k->crop_h : 0;
+    if (k->do_crop < 0 && k->crop_h && !strstr(k->processor, "ViTI")) crop = k->crop_h;
+    snprintf(c->report->pictures, sizeof c->report->pictures, "pictures: %s %d %s crop %d",
+             whole ? "squash" : "shortest", size, filter[k->filter < 0 ? 2 : k->filter],
+             crop ? crop : whole ? size : k->image);
+  }
+  return BDPT_OK;
+}
+
+bdpt_status checkpoint_config_compare(checkpoint_work *c, const bdpt_config *m) {
+  const checkpoint_config *k = &c->config;
+  const struct { const char *key; int says, is; } row[] = {
+    {"hidden_size", k->width, m->width}, {"num_hidden_layers", k->depth, m->depth},
+    {"num_attention_heads", k->heads, m->heads}, {"intermediate_size", k->mlp, m->block[0].mlp},
+    {"image_size", k->image, m->image}, {"patch_size", k->patch, m->patch},
+    {"num_channels", k->channels, m->channels},
+    {"num_labels", k->classes ? k->classes : k->labels, m->classes}};
+  size_t i;
+  for (i = 0; i < sizeof row / sizeof *row; i++) {
+    if (row[i].says == 0 || row[i].says == row[i].is) continue;
+    if (m->headless && strcmp(row[i].key, "num_labels") == 0) continue;
+    if (!c->is_hf || strcmp(row[i].key, "num_attention_heads") == 0) { /* --heads has its way */
+      checkpoint_note(c, "config.json says %s %d; the network was read with %d", row[i].key,
+                      row[i].says, row[i].is);
+      continue;
+    }
+    return checkpoint_fail(c, BDPT_E_SHAPE, "config.json says %s %d, but the tensors are those of "
+                           "a network with %d", row[i].key, row[i].says, row[i].is);
+  }
+  return BDPT_OK;
+}
+
+/* Whether it describes the network at hand, for a file that need not have come with it. */
+static int checkpoint_config_fits(const checkpoint_work *c, size_t width) {
+  const checkpoint_config *k = &c->config;
+  if (k->width) return (size_t)k->width == width && (k->depth == 0 || k->depth == c->depth);
+  return strncmp(k->architecture, "deit", 4) == 0 || strncmp(k->architecture, "vit_", 4) == 0;
+}
+
+bdpt_status checkpoint_config_use(checkpoint_work *c, checkpoint_side config,
+                                  checkpoint_side images, size_t width) {
+  checkpoint_config *k = &c->config;
+  bdpt_status s = BDPT_OK;
+  char why[sizeof c->ctx->message] = "it describes another network";
+  checkpoint_config_clear(k);
+  if (config.text) s = checkpoint_config_read(c, "config.json", config);
+  if (!s && images.text) s = checkpoint_config_read(c, "preprocessor_config.json", images);
+  if (c->is_hf) {
+    if (!s && k->swiglu == 1) {
+      s = checkpoint_fail(c, BDPT_E_ARGUMENT, "config.json: use_swiglu_ffn: SwiGLU cannot be "
+                          "computed");
+    }
+    if (!s) s = checkpoint_act(c);
+    return s ? s : checkpoint_pictures(c);
+  }
+  if (!s && !config.text) return s;
+  if (!s && checkpoint_config_fits(c, width)) {
+    s = checkpoint_act(c);
+    return s ? s : checkpoint_pictures(c);
+  }
+  if (s) snprintf(why, sizeof why, "%s", c->ctx->message);
+  if (s) bdpt_clear_error(c->ctx);
+  checkpoint_config_clear(k);
+  checkpoint_note(c, "the config.json beside it was not used: %s", why);
+  return BDPT_OK;
+}

@@ -1,0 +1,121 @@
+/* =================================================================================================
+ * record.c: what a long run has measured so far, as JSON lines
+ * =================================================================================================
+ * A run is a row of parts. When a part is finished, its lines are added to the record and the whole
+ * file is written anew under a temporary name and renamed. So the file never holds half a line or
+ * half a part, even after kill -9, and "has this part been done?" is "does the record have a line
+ * of that kind?". What is told to the reader is always read back from the record: a resumed run
+ * tells the same story as one that was never stopped.
+ *
+ * A file of this size (some hundred lines) is searched from the front each time; no index needed.
+ */
+#include "../../boundarydpt.h"
+#include "cli/json.h"
+#include "cli/system.h"
+#include "record.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bdpt_json_event record_find(record_line line, const char *key, bdpt_json *j) {
+  char name[64];
+  bdpt_json_event e;
+  if (!line.text) return BDPT_JSON_END;
+  bdpt_json_init(j, line.text, line.size);
+  while ((e = bdpt_json_next(j)) != BDPT_JSON_END && e != BDPT_JSON_ERROR) {
+    if (e != BDPT_JSON_KEY || j->depth != 1) continue;
+    if (bdpt_json_copy(j, name, sizeof name) < sizeof name && strcmp(name, key) == 0)
+      return bdpt_json_next(j);
+  }
+  return BDPT_JSON_END;
+}
+
+double record_real(record_line line, const char *key, double otherwise) {
+  bdpt_json j;
+  bdpt_json_event e = record_find(line, key, &j);
+  if (e == BDPT_JSON_NULL) return NAN;
+  return e == BDPT_JSON_NUMBER ? bdpt_json_number(&j) : otherwise;
+}
+
+int record_int(record_line line, const char *key, int otherwise) {
+  return (int)record_real(line, key, (double)otherwise);
+}
+
+int record_reals(record_line line, const char *key, double *out, int room) {
+  bdpt_json j;
+  bdpt_json_event e;
+  int n = 0, depth = 1;
+  if (record_find(line, key, &j) != BDPT_JSON_ARRAY) return 0;
+  while (depth > 0 && n < room) {
+    e = bdpt_json_next(&j);
+    if (e == BDPT_JSON_END || e == BDPT_JSON_ERROR) break;
+    if (e == BDPT_JSON_ARRAY) depth++;
+    if (e == BDPT_JSON_ARRAY_END) depth--;
+    if (e == BDPT_JSON_NUMBER) out[n++] = bdpt_json_number(&j);
+    if (e == BDPT_JSON_NULL) out[n++] = NAN;
+  }
+  return n;
+}
+
+void record_text(record_line line, const char *key, char *out, size_t room) {
+  bdpt_json j;
+  out[0] = 0;
+  if (record_find(line, key, &j) == BDPT_JSON_STRING) bdpt_json_copy(&j, out, room);
+}
+
+int record_is(record_line line, const char *key, const char *value) {
+  char text[64];
+  record_text(line, key, text, sizeof text);
+  return strcmp(text, value) == 0;
+}
+
+record_line record_get(const record *r, const char *kind, int nth) {
+  record_line line;
+  size_t at = 0;
+  while (at < r->text.used) {
+    const char *end = (const char *)memchr(r->text.text + at, '\n', r->text.used - at);
+    line.text = r->text.text + at;
+    line.size = end ? (size_t)(end - line.text) : r->text.used - at;
+    at += line.size + 1;
+    if (record_is(line, "kind", kind) && nth-- == 0) return line;
+  }
+  line.text = NULL;
+  line.size = 0;
+  return line;
+}
+
+int record_has(const record *r, const char *kind) {
+  return record_get(r, kind, 0).text != NULL;
+}
+
+int record_count(const record *r, const char *kind) {
+  int n = 0;
+  while (record_get(r, kind, n).text) n++;
+  return n;
+}
+
+bdpt_status record_load(record *r, bdpt_context *ctx, const char *path) {
+  unsigned char *bytes;
+  size_t size;
+  bdpt_status s;
+  memset(r, 0, sizeof *r);
+  r->ctx = ctx;
+  r->path = path;
+  if (!cli_file_exists(path)) return BDPT_OK;
+  s = bdpt_file_read(ctx, path, &bytes, &size);
+  if (s != BDPT_OK) return s;
+  cli_json_raw(&r->text, (const char *)bytes, size);
+  bdpt_release(ctx, bytes, size + 1);
+  return r->text.failed ? BDPT_E_MEMORY : BDPT_OK;
+}
+
+bdpt_status record_save(record *r) {
+  if (r->text.failed) return BDPT_E_MEMORY;
+  return bdpt_file_write(r->ctx, r->path, r->text.text, r->text.used);
+}
+
+void record_free(record *r) {
+  free(r->text.text);
+  memset(&r->text, 0, sizeof r->text);
+}

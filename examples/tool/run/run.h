@@ -1,0 +1,22 @@
+/* run.h: the whole method on one page (the `run` command) */
+#ifndef TOOL_RUN_RUN_H
+#define TOOL_RUN_RUN_H
+
+#include "../../../boundarydpt.h"
+#include "../cli/options.h"
+
+/* The knobs. Zero (for dense_epochs -1) is resolved by run_defaults. */
+typedef struct run_options {
+  cli_common common;
+  const char *data, *model, *out, *report, *start, *choose;
+  int holdout;            /* pictures of each class to test on; -1: not said */
+  int image, budget, least, most, dense_epochs, tune_epochs, batch, short_batch, repeats;
+  size_t held, test, dense_images, probe_steps, recovery_images, map_images, search_images;
+  size_t tune_images;
+  double dense_lr, short_lr, tune_lr;
+} run_options;
+
+/* Does the whole of it; returns the exit status. */
+int run_command(bdpt_context *ctx, const run_options *options);
+
+#endif /* TOOL_RUN_RUN_H */

@@ -1,0 +1,288 @@
+/* networks.c: the jobs of the study: networks pruned and trained */
+#include "../../../boundarydpt.h"
+#include "../cli/json.h"
+#include "../cli/options.h"
+#include "../cli/progress.h"
+#include "../cli/system.h"
+#include "../record.h"
+#include "../session.h"
+#include "reproduce.h"
+#include "study.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+/* =================================================================================================
+ * 3  NETWORKS
+ * =================================================================================================
+ * A job: the dense network without some layers, trained for a while.
+ */
+const char *const study_teachers[] = {"none", "soft", "hard", "own"};
+
+const study_place study_starts[] = {
+  {"paper", BDPT_ATTN_NORM, BDPT_START_PAPER}, {"skip", BDPT_ATTN_SKIP, BDPT_START_SKIP},
+  {"skip-fit", BDPT_ATTN_SKIP, BDPT_START_SKIP_FIT}, {"fit", BDPT_ATTN_NORM, BDPT_START_FIT}};
+
+int study_start(const char *name) {
+  int i = STUDY_STARTS - 1;
+  while (i >= 0 && strcmp(study_starts[i].name, name) != 0) i--;
+  return i;
+}
+
+study_spec study_spec_of(const study *s, int start, const cli_layers *marks, int seed) {
+  study_spec spec;
+  memset(&spec, 0, sizeof spec);
+  spec.start = start;
+  spec.form = study_starts[start].form;
+  spec.marks = marks;
+  spec.seed = s->o.common.seed + (size_t)seed;
+  return spec;
+}
+
+void study_first(const study *s, int attention, int activation, study_spec *spec) {
+  int i;
+  memset(spec->which, 0, sizeof spec->which);
+  for (i = 0; i < attention; i++) spec->which[0][s->order[0][i]] = 1;
+  for (i = 0; i < activation; i++) spec->which[1][s->order[1][i]] = 1;
+}
+
+int study_layers(const int *which, int depth, int *out) {
+  int l, n = 0;
+  for (l = 0; l < depth; l++)
+    if (which[l]) out[n++] = l;
+  return n;
+}
+
+void study_name(const study *s, const study_spec *p, char out[STUDY_NAME]) {
+  char list[2][150], marks[60];
+  int layer[BDPT_MAX_DEPTH], t;
+  for (t = 0; t < 2; t++)
+    study_list(layer, study_layers(p->which[t], s->base.depth, layer), list[t], sizeof list[t]);
+  study_list(p->marks->layer, p->marks->count, marks, sizeof marks);
+  snprintf(out, STUDY_NAME, "attention %s activation %s start %s form %d gelu %d epochs %s seed "
+           "%zu teacher %s", list[0], list[1], study_starts[p->start].name, p->form, p->gelu, marks,
+           p->seed, study_teachers[p->teacher]);
+  if (p->macs > 0)
+    snprintf(out + strlen(out), STUDY_NAME - strlen(out), " macs %.0f images %zu multiple %d",
+             p->macs, s->recipe.plus_images, s->recipe.plus_multiple);
+  if (p->lr > 0 || p->features > 0)
+    snprintf(out + strlen(out), STUDY_NAME - strlen(out), " lr %g features %g", p->lr,
+             p->features);
+}
+
+/* A file name that belongs to this job of this study. */
+static void study_checkpoint(const study *s, const char *name, char *out, size_t room) {
+  uint64_t h = UINT64_C(0xcbf29ce484222325);
+  const char *text[3];
+  int i;
+  text[0] = name;
+  text[1] = s->base.setup;
+  text[2] = s->hash;
+  for (i = 0; i < 3; i++) {
+    const char *c = text[i];
+    while (*c) h = (h ^ (unsigned char)*c++) * UINT64_C(0x100000001b3);
+  }
+  snprintf(out, room, "%s/job-%016llx.ckpt", s->o.out, (unsigned long long)h);
+}
+
+bdpt_recipe study_training(const study *s, int epochs, size_t seed) {
+  const study_recipe *r = &s->recipe;
+  bdpt_recipe p;
+  memset(&p, 0, sizeof p);
+  p.epochs = epochs;
+  p.batch = r->batch;
+  p.epoch_images = r->epoch < s->base.in.rest.count ? r->epoch : 0;
+  p.lr = r->lr;
+  p.warmup = r->warmup;
+  p.weight_decay = r->weight_decay;
+  p.smoothing = r->smoothing;
+  p.crop = r->crop;
+  p.flip = r->flip;
+  p.clip = r->clip;
+  p.seed = 1000 * (uint64_t)seed;
+  return p;
+}
+
+bdpt_model *study_pruned(study *s, const study_spec *p) {
+  bdpt_model *m = bdpt_model_clone(s->dense);
+  int t, l;
+  bdpt_layers gone = {{0, 0}};
+  bdpt_status status = m ? BDPT_OK : s->base.ctx->status;
+  if (m) m->config.attn_form = p->form;
+  if (m) m->config.extra_gelu = p->gelu;
+  for (t = 0; t < 2; t++)
+    for (l = 0; l < s->base.depth; l++)
+      if (p->which[t][l]) bdpt_layers_add(&gone, (bdpt_type)t, l);
+  if (status == BDPT_OK)
+    status = bdpt_remove(m, &gone, study_starts[p->start].start, &s->base.in.rest);
+  if (status == BDPT_OK && p->macs > 0) status = study_narrow(s, m, p->macs);
+  if (status == BDPT_OK) return m;
+  bdpt_model_free(m);
+  return NULL;
+}
+
+bdpt_status study_steps(study *s, bdpt_trainer *t, size_t until, size_t total,
+                        const char *detail, const char *checkpoint) {
+  size_t per_epoch = bdpt_trainer_steps_per_epoch(t), images = s->recipe.epoch, saved = 0, done;
+  bdpt_progress now;
+  bdpt_status status = BDPT_OK;
+  memset(&now, 0, sizeof now);
+  now.phase = "train";
+  now.detail = detail;
+  now.unit = "images";
+  now.accuracy = NAN;
+  while (status == BDPT_OK && (done = bdpt_trainer_steps_done(t)) < until) {
+    int stop;
+    status = bdpt_trainer_step(t, &now.loss);
+    now.done = (done + 1) * images / per_epoch;
+    now.total = total * images / per_epoch;
+    stop = cli_progress_hook(&now, &s->base.progress);
+    saved += images / per_epoch;
+    if (status != BDPT_OK || !checkpoint || (!stop && saved < 20000)) {
+      if (stop && status == BDPT_OK) status = BDPT_CANCELLED;
+      continue;
+    }
+    status = bdpt_trainer_save(t, checkpoint);
+    saved = 0;
+    if (stop && status == BDPT_OK) status = BDPT_CANCELLED;
+  }
+  return status;
+}
+
+/* Measures and records a mark, unless the record has it. */
+static bdpt_status study_mark(study *s, bdpt_model *m, const char *name, int epoch) {
+  cli_json *j = &s->base.record.text;
+  bdpt_accuracy a;
+  bdpt_status status;
+  if (study_find(s, "mark", "name", name, "epoch", epoch).text) return BDPT_OK;
+  status = bdpt_evaluate(m, &s->base.in.held, &a);
+  if (status != BDPT_OK) return status;
+  cli_json_open(j, "mark");
+  cli_json_text(j, "name", name);
+  cli_json_real(j, "epoch", epoch);
+  cli_json_real(j, "accuracy", a.top1);
+  cli_json_real(j, "loss", a.loss);
+  cli_json_close(j);
+  return record_save(&s->base.record);
+}
+
+/* The last line of a network: what it costs once it is fused, and how it does on the test images,
+ * which it meets here for the only time. */
+static bdpt_status study_finish_network(study *s, bdpt_model *m, const char *name) {
+  cli_json *j = &s->base.record.text;
+  bdpt_model *fused = bdpt_model_clone(m);
+  bdpt_cost_report cost;
+  bdpt_accuracy a;
+  bdpt_status status = fused ? bdpt_fuse_all(fused) : s->base.ctx->status;
+  if (status == BDPT_OK) status = bdpt_cost(s->base.ctx, &fused->config, &cost);
+  if (status == BDPT_OK) status = bdpt_evaluate(m, &s->base.in.tested, &a);
+  bdpt_model_free(fused);
+  if (status != BDPT_OK) return status;
+  cli_json_open(j, "network");
+  cli_json_text(j, "name", name);
+  cli_json_text(j, "dense", s->hash);
+  cli_json_real(j, "params", (double)cost.params);
+  cli_json_real(j, "macs", cost.macs);
+  cli_json_real(j, "test", a.top1);
+  cli_json_real(j, "test_images", (double)a.count);
+  cli_json_close(j);
+  return record_save(&s->base.record);
+}
+
+void study_teacher_path(const study *s, char *out, size_t room) {
+  snprintf(out, room, "%s/teacher.safetensors", s->o.out);
+}
+
+/* The training of a job, mark by mark. */
+static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, const study_spec *p,
+                               const char *name) {
+  bdpt_recipe r = study_training(s, p->marks->layer[p->marks->count - 1], p->seed);
+  char checkpoint[800], detail[60];
+  bdpt_trainer *t;
+  size_t each;
+  int i;
+  bdpt_status status;
+  if (teacher) r.distill = p->teacher == STUDY_HARD ? BDPT_DISTILL_HARD : BDPT_DISTILL_SOFT;
+  if (p->lr > 0) r.lr = p->lr;
+  r.distill_features = p->features;
+  r.distill_alpha = s->recipe.distill_alpha;
+  r.distill_tau = s->recipe.distill_tau;
+  status = study_mark(s, m, name, 0);
+  t = status == BDPT_OK ? bdpt_trainer_create(m, teacher, &s->base.in.rest, &r) : NULL;
+  if (!t) return s->base.ctx->status;
+  study_checkpoint(s, name, checkpoint, sizeof checkpoint);
+  if (cli_file_exists(checkpoint)) status = bdpt_trainer_load(t, checkpoint);
+  each = bdpt_trainer_steps_per_epoch(t);
+  snprintf(detail, sizeof detail, "%d+%d removed, %s, seed %zu", bdpt_removed(&m->config, 0),
+           bdpt_removed(&m->config, 1), study_starts[p->start].name, p->seed);
+  for (i = 0; i < p->marks->count && status == BDPT_OK; i++) {
+    status = study_steps(s, t, each * (size_t)p->marks->layer[i], each * (size_t)r.epochs, detail,
+                         checkpoint);
+    if (status == BDPT_OK) status = study_mark(s, m, name, p->marks->layer[i]);
+  }
+  bdpt_trainer_free(t);
+  return status;
+}
+
+bdpt_status study_network(study *s, const study_spec *p) {
+  char name[STUDY_NAME], path[800], checkpoint[800];
+  bdpt_model *m, *teacher = NULL;
+  bdpt_status status = BDPT_OK;
+  int known, kept;
+  study_name(s, p, name);
+  study_teacher_path(s, path, sizeof path);
+  known = study_find(s, "network", "name", name, NULL, 0).text != NULL;
+  kept = strcmp(name, s->keep) == 0;
+  if (known && (!kept || cli_file_exists(path))) return BDPT_OK;
+  m = study_pruned(s, p);
+  if (!m) return s->base.ctx->status;
+  if (p->teacher == STUDY_OWN) {
+    teacher = bdpt_model_load(s->base.ctx, path, NULL);
+    if (!teacher) status = s->base.ctx->status;
+  }
+  if (status == BDPT_OK)
+    status = study_train(s, m, p->teacher == STUDY_ALONE ? NULL : teacher ? teacher : s->dense, p,
+                         name);
+  if (status == BDPT_OK && kept) status = bdpt_model_save(m, path, BDPT_F32);
+  if (status == BDPT_OK && !known) status = study_finish_network(s, m, name);
+  study_checkpoint(s, name, checkpoint, sizeof checkpoint);
+  if (status == BDPT_OK) remove(checkpoint);
+  bdpt_model_free(teacher);
+  bdpt_model_free(m);
+  return status;
+}
+
+double study_tail(study *s, const study_spec *p) {
+  cli_json *j = &s->base.record.text;
+  double mark[BDPT_MAX_MARKS + 1], accuracy[BDPT_MAX_MARKS + 1];
+  char name[STUDY_NAME];
+  int layer[BDPT_MAX_DEPTH], i, n = p->marks->count, t;
+  record_line network;
+  study_name(s, p, name);
+  network = study_find(s, "network", "name", name, NULL, 0);
+  for (i = 0; i <= n; i++) {
+    mark[i] = i ? p->marks->layer[i - 1] : 0;
+    accuracy[i] = record_real(study_find(s, "mark", "name", name, "epoch", mark[i]), "accuracy",
+                              NAN);
+  }
+  cli_json_real(j, "seed", (double)p->seed);
+  for (t = 0; t < 2; t++)
+    cli_json_ints(j, bdpt_type_name((bdpt_type)t), layer, study_layers(p->which[t], s->base.depth,
+                                                                       layer));
+  cli_json_reals(j, "marks", mark, n + 1);
+  cli_json_reals(j, "accuracy", accuracy, n + 1);
+  cli_json_real(j, "test", record_real(network, "test", NAN));
+  cli_json_real(j, "params", record_real(network, "params", NAN));
+  cli_json_real(j, "macs", record_real(network, "macs", NAN));
+  cli_json_close(j);
+  return accuracy[n];
+}
+
+void study_say_curve(study *s, record_line line) {
+  double a[BDPT_MAX_MARKS + 1];
+  int n = record_reals(line, "accuracy", a, BDPT_MAX_MARKS + 1), i;
+  for (i = 0; i < n; i++) session_say(&s->base, " %6.2f", a[i]);
+  session_say(&s->base, "   test %.2f\n", record_real(line, "test", NAN));
+}

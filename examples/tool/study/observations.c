@@ -1,0 +1,337 @@
+/* observations.c: parts 1 to 4 of the study */
+#include "../../../boundarydpt.h"
+#include "../cli/json.h"
+#include "../cli/messages.h"
+#include "../cli/options.h"
+#include "../cli/system.h"
+#include "../input.h"
+#include "../numbers.h"
+#include "../record.h"
+#include "../report/report.h"
+#include "../session.h"
+#include "baselines.h"
+#include "study.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* =================================================================================================
+ * 4  PARTS 1 TO 4: THE DENSE NETWORK AND THE TWO OBSERVATIONS
+ * ============================================================================================== */
+
+/* ---- 1  The dense network ---- */
+
+static bdpt_recipe study_dense_recipe(const study *s) {
+  const study_recipe *r = &s->recipe;
+  bdpt_recipe p = study_training(s, r->dense_epochs, s->o.common.seed);
+  p.batch = r->dense_batch;
+  p.epoch_images = r->dense_images < s->base.in.rest.count ? r->dense_images : 0;
+  p.lr = r->dense_lr;
+  p.warmup = r->dense_warmup;
+  p.mixup = r->dense_mixup;
+  p.cutmix = r->dense_cutmix;
+  p.mix_prob = r->dense_mix_prob;
+  p.erase = r->dense_erase;
+  p.drop_path = r->dense_drop_path;
+  return p;
+}
+
+static bdpt_status study_dense_train(study *s) {
+  bdpt_recipe p = study_dense_recipe(s);
+  bdpt_epoch *log = (bdpt_epoch *)calloc((size_t)p.epochs + 1, sizeof *log);
+  bdpt_hooks hooks = session_hooks(&s->base, "dense");
+  bdpt_status status = log ? BDPT_OK : BDPT_E_MEMORY;
+  hooks.checkpoint_images = 20000;
+  if (status == BDPT_OK && s->recipe.dense_epochs > 0)
+    status = bdpt_train(s->dense, NULL, &s->base.in.rest, &s->base.in.held, &p, &hooks, log);
+  if (status == BDPT_OK) bdpt_model_hash(s->dense, s->hash);
+  if (status == BDPT_OK)
+    status = bdpt_model_save(s->dense, session_path(&s->base, "dense.safetensors"), BDPT_F32);
+  if (status == BDPT_OK && !study_find(s, "dense", NULL, NULL, NULL, 0).text)
+    session_record_epochs(&s->base, "dense", log, s->recipe.dense_epochs);
+  free(log);
+  return status;
+}
+
+bdpt_status study_dense(study *s) {
+  record_line line = study_find(s, "dense", NULL, NULL, NULL, 0);
+  cli_json *j = &s->base.record.text;
+  const char *path = session_path(&s->base, "dense.safetensors");
+  bdpt_accuracy held, test;
+  bdpt_cost_report cost;
+  char before[20];
+  bdpt_status status = BDPT_OK;
+  record_text(line, "hash", before, sizeof before);
+  if (line.text && cli_file_exists(path)) {
+    bdpt_model_free(s->dense);
+    s->dense = bdpt_model_load(s->base.ctx, path, NULL);
+    if (!s->dense) return s->base.ctx->status;
+    bdpt_model_hash(s->dense, s->hash);
+  } else {
+    status = study_dense_train(s);
+  }
+  if (status == BDPT_OK && line.text && strcmp(before, s->hash) != 0)
+    return cli_fail(s->base.ctx, BDPT_E_FORMAT, "the dense network has the hash %s, the one of "
+                    "the record had %s: another compiler or processor, or another file; --fresh "
+                    "starts again", s->hash, before);
+  if (status != BDPT_OK || line.text) return status;
+  status = bdpt_evaluate(s->dense, &s->base.in.held, &held);
+  if (status == BDPT_OK) status = bdpt_evaluate(s->dense, &s->base.in.tested, &test);
+  if (status == BDPT_OK) status = bdpt_cost(s->base.ctx, &s->dense->config, &cost);
+  if (status != BDPT_OK) return status;
+  cli_json_open(j, "dense");
+  cli_json_text(j, "hash", s->hash);
+  cli_json_real(j, "epochs", s->recipe.dense_epochs);
+  cli_json_real(j, "accuracy", held.top1);
+  cli_json_real(j, "top5", held.top5);
+  cli_json_real(j, "loss", held.loss);
+  cli_json_real(j, "images", (double)held.count);
+  cli_json_real(j, "test", test.top1);
+  cli_json_real(j, "test_top5", test.top5);
+  cli_json_real(j, "test_images", (double)test.count);
+  cli_json_real(j, "params", (double)cost.params);
+  cli_json_real(j, "macs", cost.macs);
+  cli_json_close(j);
+  return session_save(&s->base, "dense");
+}
+
+double study_dense_accuracy(const study *s, const char *key) {
+  return record_real(study_find(s, "dense", NULL, NULL, NULL, 0), key, NAN);
+}
+
+void study_tell_dense(study *s) {
+  session_say(&s->base, "   %d epochs; held-out %.2f %%, test %.2f %% (top 5: %.2f %%), hash %s\n",
+              record_int(study_find(s, "dense", NULL, NULL, NULL, 0), "epochs", 0),
+              study_dense_accuracy(s, "accuracy"), study_dense_accuracy(s, "test"),
+              study_dense_accuracy(s, "test_top5"), s->hash);
+}
+
+/* ---- 2  Gradient disparity ---- */
+
+/* Geometric mean; values that are not positive are left out. */
+static double study_middle(const double *v, int n) {
+  double sum = 0;
+  int i, used = 0;
+  for (i = 0; i < n; i++)
+    if (v[i] > 0) sum += log(v[i]), used++;
+  return used ? exp(sum / used) : NAN;
+}
+
+/* Trains a copy with the scalars on; a line per window, and the scalars at the end. */
+static bdpt_status study_gradient_rows(study *s, double importance[2][BDPT_MAX_DEPTH]) {
+  bdpt_recipe p = study_training(s, s->recipe.gradient_epochs, s->o.common.seed);
+  bdpt_model *m = bdpt_model_clone(s->dense);
+  cli_json *j = &s->base.record.text;
+  bdpt_trainer *t = NULL;
+  size_t step, end = 0, window = (size_t)s->recipe.gradient_window;
+  bdpt_status status = BDPT_OK;
+  int i;
+  p.importance = 1;
+  if (m) t = bdpt_trainer_create(m, NULL, &s->base.in.rest, &p);
+  if (t) end = bdpt_trainer_steps_per_epoch(t) * (size_t)p.epochs;
+  else status = s->base.ctx->status;
+  for (step = window; step <= end && status == BDPT_OK; step += window) {
+    double g[2][BDPT_MAX_DEPTH];
+    status = study_steps(s, t, step, end, "gradients", NULL);
+    if (status != BDPT_OK) break;
+    bdpt_trainer_importance(t, g);
+    cli_json_open(j, "disparity");
+    cli_json_real(j, "step", (double)step);
+    for (i = 0; i < 2; i++) cli_json_reals(j, bdpt_type_name((bdpt_type)i), g[i], s->base.depth);
+    cli_json_close(j);
+  }
+  for (i = 0; i < 2 * s->base.depth && status == BDPT_OK; i++)
+    importance[i % 2][i / 2] = (double)*m->importance[i % 2][i / 2].data;
+  bdpt_trainer_free(t);
+  bdpt_model_free(m);
+  return status;
+}
+
+/* The gap between the types and what it is made of: root of F/D (theorem 4: the activation sums
+ * over F numbers a token, attention over D), the root of the ratio of E[(f - r)^2], and the rest,
+ * which is how strongly the loss reaches each. `adam` is what is left of the gap in the learned
+ * scalars. */
+static void study_record_gap(study *s, const baseline_walk *walk,
+                             double importance[2][BDPT_MAX_DEPTH]) {
+  cli_json *j = &s->base.record.text;
+  const bdpt_block *b = &s->dense->config.block[0];
+  double g[2][BDPT_MAX_DEPTH], mean[2], change[2], raw, size, variance, learned[2] = {0, 0};
+  int t, l;
+  session_mean_gradients(&s->base, g);
+  for (t = 0; t < 2; t++) {
+    mean[t] = study_middle(g[t], s->base.depth);
+    change[t] = study_middle(walk->change[t], s->base.depth);
+    for (l = 0; l < s->base.depth; l++) learned[t] += fabs(importance[t][l]) / s->base.depth;
+  }
+  raw = mean[1] / mean[0];
+  size = sqrt((double)b->mlp / s->dense->config.width);
+  variance = sqrt(change[1] / change[0]);
+  cli_json_open(j, "learned");
+  for (t = 0; t < 2; t++) cli_json_reals(j, bdpt_type_name((bdpt_type)t), importance[t],
+                                         s->base.depth);
+  cli_json_close(j);
+  cli_json_open(j, "change");
+  for (t = 0; t < 2; t++) cli_json_reals(j, bdpt_type_name((bdpt_type)t), walk->change[t],
+                                         s->base.depth);
+  cli_json_close(j);
+  cli_json_open(j, "similarity");
+  for (t = 0; t < 2; t++) cli_json_reals(j, bdpt_type_name((bdpt_type)t), walk->cosine[t],
+                                         s->base.depth);
+  cli_json_close(j);
+  cli_json_open(j, "gap");
+  cli_json_real(j, "raw", raw);
+  cli_json_real(j, "size", size);
+  cli_json_real(j, "variance", variance);
+  cli_json_real(j, "rest", raw / size / variance);
+  cli_json_real(j, "adam", learned[1] / learned[0]);
+  cli_json_close(j);
+}
+
+bdpt_status study_sample(study *s, size_t count, bdpt_subset *out) {
+  if (count == 0 || count > s->base.in.rest.count) count = s->base.in.rest.count;
+  return bdpt_sample(s->base.ctx, &s->base.in.rest, count, INPUT_SPLIT_SEED, out);
+}
+
+bdpt_status study_gradients(study *s) {
+  double importance[2][BDPT_MAX_DEPTH];
+  size_t before = s->base.record.text.used;
+  baseline_walk walk;
+  bdpt_subset some;
+  bdpt_status status;
+  memset(&some, 0, sizeof some);
+  status = study_gradient_rows(s, importance);
+  if (status == BDPT_OK) status = study_sample(s, s->recipe.gradient_images, &some);
+  if (status == BDPT_OK) status = baseline_look(s->dense, &some, &walk);
+  bdpt_subset_free(s->base.ctx, &some);
+  if (status == BDPT_OK) study_record_gap(s, &walk, importance);
+  else s->base.record.text.used = before;
+  return status;
+}
+
+void study_tell_gradients(study *s) {
+  record_line l = study_find(s, "gap", NULL, NULL, NULL, 0);
+  double published[2], g[2][BDPT_MAX_DEPTH], raw = record_real(l, "raw", NAN);
+  int t;
+  session_mean_gradients(&s->base, g);
+  session_say_numbers(&s->base);
+  for (t = 0; t < 2; t++) {
+    session_say_layers(&s->base, bdpt_type_name((bdpt_type)t), g[t], " %5.2g");
+    published[t] = study_middle(report_paper_gradient[t], 12);
+  }
+  session_say(&s->base,
+      "   Activation over attention: %.2f (published %.0f). Of that, the number of "
+      "features\n   makes %.2f, the variance of f - r %.2f, the reach of the loss %.2f. AdamW "
+      "leaves %.2f\n   in the learned scalars.\n", raw, published[1] / published[0],
+      record_real(l, "size", NAN), record_real(l, "variance", NAN), record_real(l, "rest", NAN),
+      record_real(l, "adam", NAN));
+}
+
+/* ---- 3  Recovery asymmetry ---- */
+
+bdpt_status study_recovery(study *s) {
+  bdpt_recovery_row row[2 * BDPT_MAX_DEPTH];
+  const cli_layers *marks = &s->recipe.recovery_marks;
+  cli_json *j = &s->base.record.text;
+  bdpt_recovery_options o;
+  bdpt_hooks hooks = session_hooks(&s->base, "recovery");
+  bdpt_status status;
+  double mark[BDPT_MAX_MARKS];
+  int i;
+  memset(&o, 0, sizeof o);
+  o.recipe = study_training(s, 1, s->o.common.seed);
+  for (o.marks = 0; o.marks < marks->count; o.marks++)
+    mark[o.marks] = o.mark[o.marks] = marks->layer[o.marks];
+  status = bdpt_recovery(s->dense, &s->base.in.rest, &s->base.in.held, &o, &hooks, row);
+  for (i = 0; i < 2 * s->base.depth && status == BDPT_OK; i++) {
+    cli_json_open(j, "recovery");
+    cli_json_text(j, "type", bdpt_type_name(row[i].layer.type));
+    cli_json_real(j, "layer", row[i].layer.block);
+    cli_json_real(j, "before", row[i].before);
+    cli_json_real(j, "at_once", row[i].at_once);
+    cli_json_reals(j, "marks", mark, o.marks);
+    cli_json_reals(j, "after", row[i].after, o.marks);
+    cli_json_real(j, "images", (double)s->recipe.epoch);
+    cli_json_close(j);
+  }
+  return status == BDPT_OK ? session_save(&s->base, "recovery") : status;
+}
+
+int study_rows(study *s, bdpt_recovery_row *row) {
+  int i, t, mark = s->recipe.recovery_marks.count - 1;
+  memset(row, 0, 2 * (size_t)s->base.depth * sizeof row[0]);
+  for (i = 0; i < 2 * s->base.depth; i++) {
+    record_line l = record_get(&s->base.record, "recovery", i);
+    row[i].layer.type = record_is(l, "type", bdpt_type_name(BDPT_ACTIVATION)) ? BDPT_ACTIVATION
+        : BDPT_ATTENTION;
+    row[i].layer.block = record_int(l, "layer", 0);
+    row[i].before = record_real(l, "before", NAN);
+    row[i].at_once = record_real(l, "at_once", NAN);
+    record_reals(l, "after", row[i].after, BDPT_MAX_MARKS);
+  }
+  for (t = 0; t < 2; t++) bdpt_recovery_order(row, s->base.depth, mark, t, s->order[t]);
+  return mark;
+}
+
+void study_tell_recovery(study *s) {
+  bdpt_recovery_row row[2 * BDPT_MAX_DEPTH];
+  double value[BDPT_MAX_DEPTH], once[BDPT_MAX_DEPTH];
+  int last = study_rows(s, row), depth = s->base.depth, t, k, l;
+  session_say_numbers(&s->base);
+  for (t = 0; t < 2; t++) {
+    for (k = -1; k <= last; k++) {
+      char label[40];
+      for (l = 0; l < depth; l++) {
+        const bdpt_recovery_row *r = &row[t * depth + l];
+        value[l] = k < 0 ? r->at_once : r->after[k];
+        if (k < 0) once[l] = value[l];
+      }
+      if (k < 0) snprintf(label, sizeof label, "no %s, at once", t ? "GELU" : "attention");
+      else snprintf(label, sizeof label, "  after %d", s->recipe.recovery_marks.layer[k]);
+      session_say_layers(&s->base, label, value, "%6.1f");
+    }
+    session_say(&s->base, "   rank correlation of the first and the last line: %.2f\n",
+                numbers_rank_correlation(once, value, depth));
+  }
+}
+
+/* ---- 4  Dimension mismatch ---- */
+
+bdpt_status study_mismatch(study *s) {
+  cli_json *j = &s->base.record.text;
+  bdpt_model *m = bdpt_model_clone(s->dense);
+  int i, refused = 0;
+  char first[2][400];
+  if (!m) return s->base.ctx->status;
+  for (i = 0; i < 2 * s->base.depth; i++) {
+    refused += bdpt_prune_linear(m, i / 2, 1 + i % 2) == BDPT_E_SHAPE;
+    if (i < 2) snprintf(first[i], sizeof first[i], "%s", s->base.ctx->message);
+    bdpt_clear_error(s->base.ctx);
+  }
+  bdpt_model_free(m);
+  for (i = 0; i < 2; i++) {
+    cli_json_open(j, "mismatch");
+    cli_json_text(j, "linear", i ? "fc2" : "fc1");
+    cli_json_text(j, "message", first[i]);
+    cli_json_real(j, "width", s->dense->config.width);
+    cli_json_real(j, "hidden", s->dense->config.block[0].mlp);
+    cli_json_real(j, "asked", 2 * s->base.depth);
+    cli_json_real(j, "refused", refused);
+    cli_json_close(j);
+  }
+  return BDPT_OK;
+}
+
+void study_tell_mismatch(study *s) {
+  char text[400];
+  int i;
+  for (i = 0; i < 2; i++) {
+    record_line l = study_find(s, "mismatch", "linear", i ? "fc2" : "fc1", NULL, 0);
+    record_text(l, "message", text, sizeof text);
+    session_say(&s->base, "   %s: %s\n", i ? "fc2" : "fc1", text);
+    if (i == 0) continue;
+    session_say(&s->base, "   %d of %d single linears are refused.\n", record_int(l, "refused", 0),
+                record_int(l, "asked", 0));
+  }
+}

@@ -1,0 +1,185 @@
+/* speed.c: parts 7 and 8 of the study: accuracy against speed */
+#include "../../../boundarydpt.h"
+#include "../cli/json.h"
+#include "../cli/options.h"
+#include "../record.h"
+#include "../session.h"
+#include "../timing.h"
+#include "study.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* =================================================================================================
+ * 6  PARTS 7 AND 8: ACCURACY AGAINST SPEED
+ * ============================================================================================== */
+
+bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, int repeats) {
+  cli_json *j = &s->base.record.text;
+  bdpt_cost_report cost[2];
+  bdpt_model *pair[2];
+  timing time[2];
+  bdpt_status status = bdpt_fuse_all(pruned);
+  pair[0] = dense;
+  pair[1] = pruned;
+  if (status == BDPT_OK) status = bdpt_cost(s->base.ctx, &dense->config, &cost[0]);
+  if (status == BDPT_OK) status = bdpt_cost(s->base.ctx, &pruned->config, &cost[1]);
+  s->base.ctx->bf16 = 0; /* times are those of floats, whatever the accuracies are made with */
+  if (status == BDPT_OK) status = timing_measure(&s->base.in.held, pair, 2, repeats, time);
+  s->base.ctx->bf16 = s->recipe.bf16 || s->o.common.bf16;
+  if (status != BDPT_OK) return status;
+  cli_json_real(j, "attention", bdpt_removed(&pruned->config, 0));
+  cli_json_real(j, "activation", bdpt_removed(&pruned->config, 1));
+  cli_json_real(j, "speedup", time[0].ms / time[1].ms);
+  cli_json_real(j, "speedup_low", time[0].low / time[1].high);
+  cli_json_real(j, "speedup_high", time[0].high / time[1].low);
+  cli_json_real(j, "dense_ms", time[0].ms);
+  cli_json_real(j, "ms", time[1].ms);
+  cli_json_real(j, "ms_low", time[1].low);
+  cli_json_real(j, "ms_high", time[1].high);
+  cli_json_real(j, "batch", TIMING_BATCH);
+  cli_json_real(j, "dense_macs", cost[0].macs);
+  cli_json_real(j, "macs", cost[1].macs);
+  cli_json_real(j, "params", (double)cost[1].params);
+  cli_json_close(j);
+  return BDPT_OK;
+}
+
+/* ---- 7  One type or both ---- */
+
+static const char *const study_mix[3] = {"attention", "activation", "joint"};
+
+static study_spec study_types_spec(const study *s, int mix, int layers) {
+  study_spec p = study_spec_of(s, STUDY_PAPER, &s->recipe.types_marks, 0);
+  study_first(s, mix == 0 ? layers : mix == 1 ? 0 : layers / 2,
+              mix == 1 ? layers : mix == 0 ? 0 : layers - layers / 2, &p);
+  return p;
+}
+
+bdpt_status study_types(study *s) {
+  const cli_layers *layers = &s->recipe.types_layers;
+  cli_json *j = &s->base.record.text;
+  study_spec control = study_types_spec(s, 0, 0);
+  bdpt_status status = study_network(s, &control);
+  size_t before;
+  int i;
+  for (i = 0; i < 3 * layers->count && status == BDPT_OK; i++) {
+    study_spec p = study_types_spec(s, i % 3, layers->layer[i / 3]);
+    status = study_network(s, &p);
+  }
+  before = j->used;
+  cli_json_open(j, "control");
+  study_tail(s, &control);
+  for (i = 0; i < 3 * layers->count && status == BDPT_OK; i++) {
+    study_spec p = study_types_spec(s, i % 3, layers->layer[i / 3]);
+    bdpt_model *m = study_pruned(s, &p);
+    if (!m) status = s->base.ctx->status;
+    cli_json_open(j, "types");
+    cli_json_text(j, "type", study_mix[i % 3]);
+    cli_json_real(j, "layers", layers->layer[i / 3]);
+    study_tail(s, &p);
+    cli_json_open(j, "timing");
+    cli_json_text(j, "model", study_mix[i % 3]);
+    cli_json_real(j, "image", s->dense->config.image);
+    if (m) status = study_time(s, s->dense, m, s->recipe.types_repeats);
+    bdpt_model_free(m);
+  }
+  if (status != BDPT_OK) j->used = before;
+  return status;
+}
+
+void study_tell_types(study *s) {
+  int i, t;
+  session_say(&s->base, "   Measured speed-up; held-out accuracy at once and at the marks:\n"
+              "   dense, trained on    ");
+  study_say_curve(s, study_find(s, "control", NULL, NULL, NULL, 0));
+  for (t = 0; t < 3; t++)
+    for (i = 0; i < s->recipe.types_layers.count; i++) {
+      int n = s->recipe.types_layers.layer[i];
+      study_spec p = study_types_spec(s, t, n);
+      record_line line = study_find(s, "types", "type", study_mix[t], "layers", n), time;
+      int layer[BDPT_MAX_DEPTH];
+      size_t at = 0;
+      while ((time = study_next(s, &at)).text)
+        if (record_is(time, "kind", "timing") && record_is(time, "model", study_mix[t]) &&
+            record_int(time, "attention", -1) == study_layers(p.which[0], s->base.depth, layer) &&
+            record_int(time, "activation", -1) == study_layers(p.which[1], s->base.depth, layer))
+          break;
+      session_say(&s->base, "   %-10s %2d  %5.2fx ", study_mix[t], n,
+                  record_real(time, "speedup", NAN));
+      study_say_curve(s, line);
+    }
+}
+
+/* ---- 8  Speed ---- */
+
+const char *const study_sizes[3] = {"tiny", "small", "base"};
+static const int study_published[2][5] = {{0, 3, 7, 8, 11}, {2, 7, 8, 10, 11}}; /* DeiT-B, 5+5 */
+
+bdpt_status study_speed_prune(bdpt_model *m, const cli_layers *count) {
+  bdpt_status status = BDPT_OK;
+  int t, i, l;
+  for (t = 0; t < 2; t++) {
+    for (i = 0; i < 5 && i < count->layer[t] && status == BDPT_OK; i++)
+      status = bdpt_prune(m, t, study_published[t][i]);
+    for (l = 0; l < m->config.depth && bdpt_removed(&m->config, t) < count->layer[t] &&
+         status == BDPT_OK; l++) {
+      const bdpt_block *b = &m->config.block[l];
+      int gone = t ? b->mlp_state != BDPT_MLP_KEPT : b->attention != BDPT_ATTENTION_KEPT;
+      if (!gone) status = bdpt_prune(m, (bdpt_type)t, l);
+    }
+  }
+  return status;
+}
+
+static bdpt_status study_speed_of(study *s, int size) {
+  cli_json *j = &s->base.record.text;
+  const cli_layers *count = &s->recipe.speed[size];
+  char name[60];
+  bdpt_config c;
+  bdpt_model *dense = NULL, *pruned = NULL;
+  size_t before = j->used;
+  bdpt_status status;
+  snprintf(name, sizeof name, "deit_%s_patch16_224", study_sizes[size]);
+  if (count->count != 2 || study_find(s, "timing", "model", name, NULL, 0).text) return BDPT_OK;
+  status = bdpt_config_named(s->base.ctx, name, &c);
+  c.image = s->recipe.speed_image;
+  if (status == BDPT_OK) dense = bdpt_model_create(s->base.ctx, &c, 1);
+  if (dense) pruned = bdpt_model_clone(dense);
+  if (!dense || !pruned) status = s->base.ctx->status;
+  if (status == BDPT_OK) status = study_speed_prune(pruned, count);
+  cli_json_open(j, "timing");
+  cli_json_text(j, "model", name);
+  cli_json_real(j, "image", c.image);
+  if (status == BDPT_OK) status = study_time(s, dense, pruned, s->recipe.speed_repeats);
+  bdpt_model_free(dense);
+  bdpt_model_free(pruned);
+  if (status != BDPT_OK) j->used = before;
+  return status == BDPT_OK ? record_save(&s->base.record) : status;
+}
+
+bdpt_status study_speed(study *s) {
+  bdpt_status status = BDPT_OK;
+  int size;
+  for (size = 0; size < 3 && status == BDPT_OK; size++) status = study_speed_of(s, size);
+  return status;
+}
+
+void study_tell_speed(study *s) {
+  static const char *const published[3] = {"", " (published 1.39)", " (published 1.58)"};
+  int size;
+  for (size = 0; size < 3; size++) {
+    char name[60];
+    record_line l;
+    snprintf(name, sizeof name, "deit_%s_patch16_224", study_sizes[size]);
+    l = study_find(s, "timing", "model", name, NULL, 0);
+    if (!l.text) continue;
+    session_say(&s->base,
+                "   %-22s %d+%d removed: %.1f -> %.1f ms for %d images, %.2f times as fast "
+                "(%.2f-%.2f)%s\n", name, record_int(l, "attention", 0), record_int(l, "activation",
+                                                                                   0),
+                record_real(l, "dense_ms", NAN), record_real(l, "ms", NAN), TIMING_BATCH,
+                record_real(l, "speedup", NAN), record_real(l, "speedup_low", NAN),
+                record_real(l, "speedup_high", NAN), published[size]);
+  }
+}

@@ -1,0 +1,306 @@
+/* study.h: what the parts of the study share */
+#ifndef TOOL_STUDY_STUDY_H
+#define TOOL_STUDY_STUDY_H
+
+#include "../../../boundarydpt.h"
+#include "../cli/options.h"
+#include "../record.h"
+#include "../session.h"
+#include "reproduce.h"
+
+struct study;
+
+/* A part of the study: its name, its question, the parts that it needs (bit n: part n), and how it
+ * is done and told. */
+typedef struct study_row {
+  const char *name, *question;
+  int needs;
+  bdpt_status (*work)(struct study *s);
+  void (*tell)(struct study *s);
+} study_row;
+
+/* What stands where a layer was when training begins, by name. */
+typedef struct study_place { const char *name; int form; bdpt_start start; } study_place;
+
+typedef struct study_recipe {
+  int image, seeds, bf16, batch, crop, flip, dense_epochs, dense_batch, gradient_epochs;
+  int gradient_window, plus_multiple;
+  int map_epochs, map_most, map_rounds, map_fit, map_trials, which_stage, types_repeats;
+  int speed_image, speed_repeats, start_extra, distill_budget;
+  size_t held, test, epoch, dense_images, gradient_images, which_images, plus_images;
+  double lr, warmup, weight_decay, smoothing, clip, dense_lr, dense_warmup, dense_mixup;
+  double dense_cutmix, dense_mix_prob, dense_erase, dense_drop_path, map_noise, map_clip;
+  double distill_alpha, distill_tau;
+  cli_layers recovery_marks, map_budgets, which_remove, which_marks, types_layers, types_marks;
+  cli_layers speed[3], text_remove, text_marks, start_budgets, start_marks, distill_marks;
+  cli_layers plus_depth, plus_both, plus_marks, tokens_merge, tokens_speed, tokens_remove;
+  int headline_layers;
+  size_t headline_images;
+  double headline_lr, headline_features;
+  cli_layers headline_marks, headline_long;
+  const char *start_best, *distill_start; /* into the file's text */
+} study_recipe;
+
+typedef struct study {
+  session base;                  /* images, record, progress */
+  study_options o;
+  study_recipe recipe;
+  char *text;                    /* of the recipe file, cut into words */
+  size_t text_size;
+  bdpt_model *dense;
+  char hash[17];                 /* of the dense network */
+  char keep[STUDY_NAME];         /* the network that is saved, to teach itself in part 11 */
+  int order[2][BDPT_MAX_DEPTH];  /* layers by recovery (part 3), the best first */
+  double train_speed, eval_speed; /* images per second, measured */
+  double deadline;               /* 0: none */
+} study;
+
+#define STUDY_KEYS 78
+
+/* The table of names. Returns how many there are. */
+int study_keys(study_recipe *r, cli_option *out);
+
+/* Reads the file; every name must be there once. The text stays, because values point into it. */
+bdpt_status study_read(study *s, bdpt_context *ctx, const char *path);
+
+/* "3,7,11"; "-" for none. */
+void study_list(const int *layer, int count, char *out, size_t room);
+
+/* 1 for what may change within a study: more seeds belong to it, and parts 12 to 15 name what they
+ * were made with. */
+int study_free_value(const char *name);
+
+/* All values as one text, for the record and for telling one recipe from another. */
+void study_values(study_recipe *r, char *out, size_t room);
+
+/* Walks over the lines; text NULL at the end. */
+record_line study_next(const study *s, size_t *at);
+
+/* The first line of a kind whose `key` is this text and, if `number` is given, whose number is that
+ * much. Keys may be NULL. */
+record_line study_find(const study *s, const char *kind, const char *key, const char *text,
+                       const char *number, double value);
+
+/* 1 if the record says that a part is finished. */
+int study_part_done(const study *s, int part);
+
+/* Every kind that there is, when its first line is met. */
+bdpt_status study_csv(study *s);
+
+enum { STUDY_ALONE, STUDY_SOFT, STUDY_HARD, STUDY_OWN }; /* who teaches */
+
+extern const char *const study_teachers[];
+
+/* What stands where a layer was when training begins. */
+extern const study_place study_starts[];
+
+enum { STUDY_PAPER, STUDY_SKIP, STUDY_SKIP_FIT, STUDY_FIT, STUDY_STARTS };
+
+/* The number of a start by its name; -1: there is none. */
+int study_start(const char *name);
+
+typedef struct study_spec {
+  int which[2][BDPT_MAX_DEPTH]; /* 1: removed */
+  int start, form, gelu, teacher;
+  const cli_layers *marks;      /* epochs; the last is the length of the training */
+  size_t seed;
+  double macs;                  /* of the fused network: its width gives the rest; 0: it stays */
+  double lr, features;          /* other than the recipe's; the weight of the teacher's streams */
+} study_spec;
+
+/* A job without a removed layer: start, marks, seed (0 the first). */
+study_spec study_spec_of(const study *s, int start, const cli_layers *marks, int seed);
+
+/* The first `count[type]` layers of the recovery order. */
+void study_first(const study *s, int attention, int activation, study_spec *spec);
+
+/* The layers that are set as a list; returns how many. */
+int study_layers(const int *which, int depth, int *out);
+
+/* Everything that decides the result, given recipe and dense network. */
+void study_name(const study *s, const study_spec *p, char out[STUDY_NAME]);
+
+/* The recipe of a job. */
+bdpt_recipe study_training(const study *s, int epochs, size_t seed);
+
+/* The dense network with the layers gone and their places taken. */
+bdpt_model *study_pruned(study *s, const study_spec *p);
+
+/* Trains until so many steps are done, saving about once a minute and when asked to stop. */
+bdpt_status study_steps(study *s, bdpt_trainer *t, size_t until, size_t total,
+                        const char *detail, const char *checkpoint);
+
+/* Where the network lies that teaches itself in part 11. */
+void study_teacher_path(const study *s, char *out, size_t room);
+
+/* Makes sure that the network's lines are in the record. */
+bdpt_status study_network(study *s, const study_spec *p);
+
+/* The end of a result's line: layers, marks with 0 for "at once", held-out accuracy at each, test
+ * accuracy, cost. Returns the accuracy at the last mark. */
+double study_tail(study *s, const study_spec *p);
+
+/* "4.2 55.1 60.0" from a result's line. */
+void study_say_curve(study *s, record_line line);
+
+/* Loads the dense network, or trains it; a network that its seed does not reproduce is an error,
+ * because every other line of the record hangs on it. */
+bdpt_status study_dense(study *s);
+
+/* A number of the dense network's line. */
+double study_dense_accuracy(const study *s, const char *key);
+
+/* Tells part 1 from the record. */
+void study_tell_dense(study *s);
+
+/* `count` training images, the same for every caller. */
+bdpt_status study_sample(study *s, size_t count, bdpt_subset *out);
+
+/* Part 2. */
+bdpt_status study_gradients(study *s);
+
+/* Tells part 2 from the record. */
+void study_tell_gradients(study *s);
+
+/* Part 3. */
+bdpt_status study_recovery(study *s);
+
+/* The rows again, from the record; and the orders of removal at the last mark. */
+int study_rows(study *s, bdpt_recovery_row *row);
+
+/* Tells part 3 from the record. */
+void study_tell_recovery(study *s);
+
+/* Part 4. */
+bdpt_status study_mismatch(study *s);
+
+/* Tells part 4 from the record. */
+void study_tell_mismatch(study *s);
+
+/* Collection k: one per seed from the paper's start, and one more from the fit. */
+int study_collections(const study *s);
+
+/* Part 5. */
+bdpt_status study_map(study *s);
+
+/* Tells part 5 from the record. */
+void study_tell_map(study *s);
+
+enum { STUDY_LEARNED, STUDY_TRANSFER, STUDY_COSINE, STUDY_AT_ONCE, STUDY_GRADIENT, STUDY_RANDOM,
+       STUDY_WAYS };
+
+/* The learned search of one seed, as a "searched" line. */
+bdpt_status study_search(study *s, size_t seed);
+
+/* The layers that a way of choosing names. */
+void study_choose(study *s, int way, size_t seed, int which[2][BDPT_MAX_DEPTH]);
+
+/* Part 6. */
+bdpt_status study_which(study *s);
+
+/* "learned    60.12 +- 0.31": the last accuracy of the lines of a kind whose key is this text. */
+void study_say_spread(study *s, const char *kind, const char *key, const char *text,
+                      const char *number, double value);
+
+/* Tells part 6 from the record. */
+void study_tell_which(study *s);
+
+/* Times the dense network beside a pruned and fused one, and writes the line's end. */
+bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, int repeats);
+
+/* Part 7. */
+bdpt_status study_types(study *s);
+
+/* Tells part 7 from the record. */
+void study_tell_types(study *s);
+
+extern const char *const study_sizes[3];
+
+/* The published sets hold five layers of a type; others are filled up from the first block on. For
+ * time only the counts matter. */
+bdpt_status study_speed_prune(bdpt_model *m, const cli_layers *count);
+
+/* Part 8. */
+bdpt_status study_speed(study *s);
+
+/* Tells part 8 from the record. */
+void study_tell_speed(study *s);
+
+enum { STUDY_VARIANTS = 5 };
+
+/* Part 9. */
+bdpt_status study_text(study *s);
+
+/* Tells part 9 from the record. */
+void study_tell_text(study *s);
+
+/* Part 10. */
+bdpt_status study_starting(study *s);
+
+/* Tells part 10 from the record. */
+void study_tell_starting(study *s);
+
+/* The job of part 11 with this teacher; the one without is kept for part 13. */
+study_spec study_distill_spec(const study *s, int teacher);
+
+/* Part 11. */
+bdpt_status study_distill(study *s);
+
+/* Tells part 11 from the record. */
+void study_tell_distill(study *s);
+
+extern const study_row study_part[STUDY_PARTS + 1];
+
+/* Images per second, trained and evaluated: a few steps on a copy. */
+bdpt_status study_pace(study *s);
+
+/* 1 if the part was asked for. */
+int study_selected(const study *s, int part);
+
+/* Seconds that the selected parts still take, by the table. */
+double study_left(study *s);
+
+/* Prints what each part costs. */
+void study_table(study *s);
+
+enum { STUDY_PLUS_JOBS = 5 };
+
+/* Makes the network narrower until, fused, it has so many multiply-accumulates: embedding, hidden
+ * units and head size in the same proportion, whole heads stay (three are too few to choose from).
+ * Scores are those of the network as it will be trained, sizes those of the fused one. */
+bdpt_status study_narrow(study *s, bdpt_model *m, double macs);
+
+/* Part 12. */
+bdpt_status study_plus(study *s);
+
+/* Tells part 12 from the record. */
+void study_tell_plus(study *s);
+
+/* Part 13. */
+bdpt_status study_tokens(study *s);
+
+/* Tells part 13 from the record. */
+void study_tell_tokens(study *s);
+
+/* An upper bound of what the trials of part 14 send through the network. */
+double study_greedy_images(const study *s);
+
+enum { STUDY_PIECES = 7, STUDY_CONTROL = 1, STUDY_WHOLE = 5 };
+enum { STUDY_PICKS = 3 };
+
+/* Part 14. */
+bdpt_status study_headline(study *s);
+
+/* Tells part 14 from the record. */
+void study_tell_headline(study *s);
+
+/* Part 15. */
+bdpt_status study_long(study *s);
+
+/* Tells part 15 from the record. */
+void study_tell_long(study *s);
+
+/* The figures of this folder's record, or, where there is none, of the record that is shipped. */
+bdpt_status study_summarise(study *s);
+
+#endif /* TOOL_STUDY_STUDY_H */
