@@ -8266,7 +8266,7 @@ BDPTI_FN bdpti_sides bdpti_width_sides(const bdpt_config *c, int slot) {
   for (i = 0; i < axes; i++) {
     s = i >= split;
     *(s ? &m.columns : &m.rows) *= shape[i];
-    if (letter[i] == 'D') m.n[s] = (size_t)c->width;
+    if (letter[i] == 'D' || letter[i] == 'E') m.n[s] = (size_t)c->width;
     if (letter[i] == 'F') m.n[s] = (size_t)b->mlp;
     if (letter[i] == 'A' || letter[i] == 'Q') m.n[s] = (size_t)(b->heads * b->head_dim);
     if (letter[i] == 'F') m.first[s] = bdpt_width_first(c, BDPT_HIDDEN, l);
@@ -8314,7 +8314,7 @@ BDPTI_FN void bdpti_width_add(const bdpt_model *m, int slot, int how, double *sc
       v = fabs((double)p->data[k]);
       if (how != BDPT_BY_L1) v *= how == BDPT_BY_L2 ? v : fabs((double)p->grad[k]);
       row += v;
-      if (s.n[1]) score[s.first[1] + j] += v;
+      if (s.n[1]) score[s.first[1] + j % s.n[1]] += v;
     }
     if (s.n[0]) score[s.first[0] + i % s.n[0]] += row;
   }
@@ -8781,7 +8781,7 @@ BDPTI_FN void bdpti_width_copy(const bdpt_config *c, int slot, const unsigned ch
   for (i = 0; i < s.rows; i++, from += s.columns) {
     if (s.n[0] && !keep[s.first[0] + i % s.n[0]]) continue;
     for (j = 0; j < s.columns; j++) {
-      if (!s.n[1] || keep[s.first[1] + j]) *to++ = from[j];
+      if (!s.n[1] || keep[s.first[1] + j % s.n[1]]) *to++ = from[j];
     }
   }
 }

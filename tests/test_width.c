@@ -453,7 +453,32 @@ TEST(the_embedding_before_the_first_norm) {
   bdpt_model_free(small);
 }
 
-/* ... and after it, if the norms can be made to agree: in a network whose tokens have mean 0, the
+/* The classifier reads the channels that stay, once or, beside a mean of tokens, twice. */
+TEST(the_classifier_reads_what_stays) {
+  bdpt_config c = make_config();
+  int both;
+  for (both = 0; both < 2; both++) {
+    bdpt_model *m, *small;
+    const bdpt_real *from, *to;
+    size_t i, kept = 0, wrong = 0;
+    c.pool = both ? BDPT_POOL_BOTH : BDPT_POOL_CLASS;
+    m = model_of(&ctx, &c, 8);
+    small = bdpt_model_clone(m);
+    memset(keep, 1, bdpt_width_units(&m->config));
+    for (i = 0; i < 16; i++) keep[i] = i % 3 != 1;
+    CHECK(bdpt_width_shrink(small, keep) == BDPT_OK);
+    from = m->param[BDPT_SLOT_HEAD_W].data;
+    to = small->param[BDPT_SLOT_HEAD_W].data;
+    for (i = 0; i < m->param[BDPT_SLOT_HEAD_W].count; i++) {
+      if (keep[i % 16]) wrong += to[kept++] != from[i];
+    }
+    CHECK(wrong == 0 && kept == small->param[BDPT_SLOT_HEAD_W].count);
+    bdpt_model_free(m);
+    bdpt_model_free(small);
+  }
+}
+
+/* The embedding behind the first norm, if the norms can be made to agree: in a network whose tokens have mean 0, the
  * full one with its other channels at zero, gamma times sqrt(p) and eps times p, is the small one.
  * Here channels 0..7 come in pairs of opposite sign, 8..15 are zero and go: p = 1/2. */
 TEST(the_embedding_where_norms_agree) {
@@ -1170,6 +1195,7 @@ int main(void) {
   RUN(images_are_spread);
   RUN(outputs_are_those_with_units_at_zero);
   RUN(the_embedding_before_the_first_norm);
+  RUN(the_classifier_reads_what_stays);
   RUN(the_embedding_where_norms_agree);
   RUN(removed_layers_can_come_back);
   RUN(targets);
