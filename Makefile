@@ -54,7 +54,8 @@ build/tool.a: $(OBJECTS)
 	@rm -f $@ && $(AR) rcs $@ $^
 $(TOOL): build/tool/boundarydpt.o build/tool.a build/library.o
 	$(CC) $(FLAGS) $^ -o $@ -lm
--include $(wildcard build/*.dep build/tool/*.dep build/tool/*/*.dep)
+-include $(wildcard build/*.dep build/tool/*.dep build/tool/*/*.dep \
+           build/sane/*.dep build/sane/*/*.dep)
 
 $(LESSONS): build/%: examples/%.c $(LESSON) boundarydpt.h | build
 	$(CC) $(FLAGS) $< -o $@ -lm
@@ -141,11 +142,16 @@ book: build/weave
 lint:
 	@sh tests/lint
 
-# The tests again with the address and undefined-behaviour sanitizers; slower.
-sanitize: | build
+# The tests again with the address and undefined-behaviour sanitizers; slower. Library and tool come
+# from one archive, of which a test that brings the library itself takes no second one.
+SANE := $(CC) -std=c99 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all $(OPENMP)
+build/sane/%.o: examples/tool/%.c
+	@mkdir -p $(@D) && $(SANE) -MMD -MP -MF $@.dep -c $< -o $@
+build/sane.a: build/sane/library.o $(MODULES:examples/tool/%.c=build/sane/%.o)
+	@rm -f $@ && $(AR) rcs $@ $^
+sanitize: build/sane.a
 	@for t in $(TESTS); do echo "  sanitize $$t"; \
-	  $(CC) -std=c99 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all $(OPENMP) \
-	    tests/$$t.c -o build/$$t.sanitized -lm || exit 1; done
+	  $(SANE) tests/$$t.c build/sane.a -o build/$$t.sanitized -lm || exit 1; done
 	@sh tests/run_tests $(addprefix build/,$(addsuffix .sanitized,$(TESTS)))
 
 # Every language, compiler and configuration that the header promises, as syntax and warnings.
