@@ -478,9 +478,10 @@ TEST(the_classifier_reads_what_stays) {
   }
 }
 
-/* The embedding behind the first norm, if the norms can be made to agree: in a network whose tokens have mean 0, the
- * full one with its other channels at zero, gamma times sqrt(p) and eps times p, is the small one.
- * Here channels 0..7 come in pairs of opposite sign, 8..15 are zero and go: p = 1/2. */
+/* The embedding behind the first norm, if the norms can be made to agree: in a network whose tokens
+ * have mean 0, the full one with its other channels at zero, gamma times sqrt(p) and eps times p,
+ * is the small one. Here channels 0..7 come in pairs of opposite sign, 8..15 are zero and go: p =
+ * 1/2. */
 TEST(the_embedding_where_norms_agree) {
   bdpt_model *m = make_model(9), *small;
   double far;
