@@ -23,7 +23,7 @@ check() { # check STATUS WHAT
 
 companion=examples/weave/companion.txt
 plus=examples/plus/boundarydpt_plus.h
-"$CC" -std=c99 -O1 -Wall -Wextra -Wpedantic -Wconversion -Wshadow \
+$CC -std=c99 -O1 -Wall -Wextra -Wpedantic -Wconversion -Wshadow \
   examples/weave.c -o "$work/weave" > "$work/said" 2>&1
 [ $? -eq 0 ] && [ ! -s "$work/said" ]
 check $? "weave.c does not compile without a warning: $(head -n 3 "$work/said")"

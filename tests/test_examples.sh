@@ -57,7 +57,7 @@ start() {
   if [ ! -x "$program" ] || [ "examples/$1.c" -nt "$program" ] || [ boundarydpt.h -nt "$program" ]
   then
     program=$work/$1
-    "$CC" -std=c99 -O2 "examples/$1.c" -o "$program" -lm > /dev/null 2>&1 || return
+    $CC -std=c99 -O2 "examples/$1.c" -o "$program" -lm > /dev/null 2>&1 || return
   fi
   "$program" > "$work/$1.out" 2>&1
   echo $? > "$work/$1.status"
@@ -96,7 +96,7 @@ trained='02_train'
 
 for name in $exact 02_train 03_disparity 04_recovery 07_two_stages 09_attention 10_greedy \
             weave; do
-  silent "$CC" -std=c99 -Wall -Wextra -Wpedantic -fsyntax-only "examples/$name.c"
+  silent $CC -std=c99 -Wall -Wextra -Wpedantic -fsyntax-only "examples/$name.c"
   check $? "examples/$name.c does not compile without a warning: $(head -n 3 "$work/said")"
 done
 for name in $exact; do start "$name"; finish "$name" exact; done
@@ -134,7 +134,7 @@ if [ ! -x "$bench" ] || [ boundarydpt.h -nt "$bench" ] ||
    [ -n "$(find tests -name 'bench*.[ch]' -newer "$bench")" ]
 then
   bench=$work/bench
-  silent "$CC" -std=c99 -O1 -Wall -Wextra -Wpedantic tests/bench.c -o "$bench" -lm -ldl
+  silent $CC -std=c99 -O1 -Wall -Wextra -Wpedantic tests/bench.c -o "$bench" -lm -ldl
   check $? "tests/bench.c does not compile without a warning: $(head -n 3 "$work/said")"
 fi
 "$bench" --quick --only matmul --threads 1 > "$work/bench.out" 2>&1
