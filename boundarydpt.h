@@ -11602,14 +11602,14 @@ static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t 
   const int turned = own && g->a_col > 1 &&
     (g->bf16 || (g->a_row == 1 && (BDPTI_BY_LANE || b->jn > BDPTI_PANEL)));
   const int lanes = BDPTI_BY_LANE && own && !turned;
-  const int copy = turned || lanes || g->bf16; /* A in place otherwise */
+  const int copy = (turned | lanes) || g->bf16; /* A in place otherwise */
   const size_t all = g->m * b->pn <= 200000 && !lanes ? tile1 - tile0 : 1;
   const size_t size = copy && !lanes ? BDPTI_COPIED : all;
   size_t low, j, i;
   BDPTI_V(tile) t;
   t.k = b->rows; /* steps of the inner loop */
   t.a_row = copy && !turned ? b->rows : g->a_row; /* own[row][p]; of a turned A 1 */
-  t.a_col = turned || lanes ? BDPTI_ROWS : g->a_col; /* own[p][row], or A itself */
+  t.a_col = (turned | lanes) ? BDPTI_ROWS : g->a_col; /* own[p][row], or A itself */
   for (low = tile0; low < tile1; low += size) {   /* one group */
     const size_t count = tile1 - low < size ? tile1 - low : size;
     if (turned) BDPTI_V(copy_tiles)(g, b, tiles, low, count, own);
