@@ -95,7 +95,7 @@ test: $(FLOATS) $(DOUBLES) $(TOOL) $(LESSONS) page-if-possible
 
 # Speed and memory against OpenBLAS, PyTorch and ONNX Runtime where they are installed. A second
 # program shows what flags are worth; a compiler without -march=native does without it.
-BENCH := tests/bench.c $(wildcard tests/bench_*.h) boundarydpt.h
+BENCH := tests/bench.c $(wildcard tests/bench_*.h examples/plus/*.h) boundarydpt.h
 build/bench: $(BENCH) | build
 	$(CC) $(FLAGS) $< -o $@ -lm -ldl
 build/bench_native: $(BENCH) | build

@@ -77,9 +77,9 @@
  *
  *   >>guide      1  how to read, letters            >>method    11  observations, the two stages
  *   >>contract   2  what the library promises       >>data      12  images, long runs, checkpoints
- *   >>api        3  the declarations                >>width     13  narrower layers, BoundaryDPT+
- *   >>memory     4  memory, errors, random          >>files     14  JSON, safetensors, models
- *   >>tape       5  tensors, differentiation        >>kernels   15  the engine room: vector kernels
+ *   >>api        3  the declarations                >>files     13  JSON, safetensors, models
+ *   >>memory     4  memory, errors, random          >>kernels   14  the engine room: vector kernels
+ *   >>tape       5  tensors, differentiation
  *   >>ops        6  operations and their gradients
  *   >>deit       7  the vision transformer
  *   >>train      8  optimiser, one step
@@ -95,7 +95,7 @@
  * 1  READING GUIDE                                                                         >>guide
  * =================================================================================================
  * Where does one begin, and what do the letters mean? Ten minutes: this page, >>prune, >>method. An
- * evening: chapters 5 to 11. The kernels of chapter 15 can be taken on trust: each has a naive twin
+ * evening: chapters 5 to 11. The kernels of chapter 14 can be taken on trust: each has a naive twin
  * in tests/test_kernels.c.
  *
  * Letters mean the same thing everywhere, in code, comments, error messages and tests:
@@ -136,10 +136,10 @@
  *   BDPT_NO_STDIO     no file access: parse and build from memory
  *   BDPT_NO_OPENMP    one thread even if the compiler has OpenMP on
  *   BDPT_NO_VECTORS   plain scalar kernels, as for compilers without vector extensions
- *   BDPT_SELF         this file's name in quotes, if it was changed and the compiler is old (15.8)
+ *   BDPT_SELF         this file's name in quotes, if it was changed and the compiler is old (14.8)
  *   BDPT_ONLY_INFERENCE  load, predict, count, save: no backward pass, no training, no fitting; for
  *                     programs that ship a pruned network
- *   BDPT_ONLY_SAFETENSORS  nothing but JSON, safetensors and whole files (14.1 to 14.6) and what
+ *   BDPT_ONLY_SAFETENSORS  nothing but JSON, safetensors and whole files (13.1 to 13.6) and what
  *                     they need: a reader and writer of the format to put into other programs
  */
 #ifndef BOUNDARYDPT_H
@@ -234,7 +234,7 @@ typedef struct bdpt_context {
   bdpt_allocator allocator; /* zero: malloc and free */
   int threads;              /* 0: as many as OpenMP offers; 1 without OpenMP */
   int isa_wanted;           /* bdpt_isa_choice; 0: the best */
-  int bf16;                 /* 1: matrix products round their factors to bf16 (15.3); 0: float */
+  int bf16;                 /* 1: matrix products round their factors to bf16 (14.3); 0: float */
   bdpt_cluster cluster;     /* zero: this process works alone */
   bdpt_status status;       /* the first error, sticky until bdpt_clear_error */
   char message[400];        /* its sentence */
@@ -527,6 +527,9 @@ BDPT_API void bdpt_model_free(bdpt_model *model); /* NULL is allowed */
  * training, assigning, and a change of the context's bf16 or instruction set drop the copies. */
 BDPT_API bdpt_status bdpt_model_pack(bdpt_model *model);
 BDPT_API void bdpt_model_unpack(bdpt_model *model);
+/* A copy under another configuration of the same depth, such as a narrower network: parameters of
+ * the same size are copied, all others are zeros for the caller to fill. NULL on failure. */
+BDPT_API bdpt_model *bdpt_model_reshape(const bdpt_model *from, const bdpt_config *config);
 /* Makes `to` the same network as `from`: structure and values. On failure `to` is unchanged. */
 BDPT_API bdpt_status bdpt_model_assign(bdpt_model *to, const bdpt_model *from);
 BDPT_API size_t bdpt_model_bytes(const bdpt_config *resolved); /* of the active parameters */
@@ -922,6 +925,8 @@ BDPT_API bdpt_status bdpt_fit_all(bdpt_model *model, const bdpt_layers *layers,
                                   const bdpt_subset *data, const bdpt_fit_options *options,
                                   bdpt_fit_report *out);
 
+/* 1 if this start fits a map in the place of a layer of the type, which takes images. */
+BDPT_API int bdpt_start_fits(bdpt_start start, bdpt_type type);
 /* Removes every layer of the set. Maps are fitted to `data` (NULL where none is wanted) in forward
  * order. After a failure the model is as before. A network has one form of removed attention, so a
  * start of another form than that of layers removed earlier is refused. */
@@ -980,93 +985,10 @@ BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_subset *tra
                                  const bdpt_subset *held, const bdpt_two_stage_options *options,
                                  const bdpt_hooks *hooks, bdpt_two_stage_result *out);
 
-/* ---- 3.10  Width, and both together ---------------------------------------------------------- */
-
-/* What can be made narrower: the embedding, one group for the whole network; the hidden units of
- * the MLPs; whole heads; the size of the heads. Units are ranked within their class only. */
-enum { BDPT_EMBEDDING = 0, BDPT_HIDDEN = 1, BDPT_HEADS = 2, BDPT_HEAD_SIZE = 3, BDPT_WIDTHS = 4 };
-enum { BDPT_BY_TAYLOR = 0, BDPT_BY_L1 = 1, BDPT_BY_L2 = 2, BDPT_BY_CHANCE = 3 }; /* importance */
-enum { BDPT_TO_RATIOS = 0, BDPT_TO_MACS = 1, BDPT_TO_PARAMS = 2, BDPT_TO_MS = 3 }; /* target */
-
-/* A zero-filled struct and one field, `ratio` or `target` with `budget`, is a whole request. */
-typedef struct bdpt_width_options {
-  double ratio[BDPT_WIDTHS]; /* share of each class that goes, 0..1; with a target: in proportion */
-  double budget;          /* of the target: MACs with all products, parameters, or ms per batch */
-  size_t images;          /* of the data, evenly spread, for Taylor; 0: 3200 */
-  uint64_t seed;          /* of BDPT_BY_CHANCE */
-  int multiple;           /* sizes are rounded to it; 0: 16 (13.3). Heads count by 1 */
-  int even;               /* 1: the same share of every layer; 0: its class is ranked as one */
-  int importance;         /* BDPT_BY_... */
-  int target;             /* BDPT_TO_...: one factor on all ratios is found that meets the budget */
-  const bdpt_real *batch; /* to time: images [batch_images,channels,H,W]; NULL: one grey image */
-  size_t batch_images;
-  double (*clock)(void *user); /* seconds; NULL: OpenMP's clock, if there is one */
-  void *user;
-} bdpt_width_options;
-typedef struct bdpt_width_report {
-  double factor;          /* that the ratios were multiplied with; 1 without a target */
-  double ms;              /* measured, per batch; 0 unless that was the target */
-  bdpt_cost_report before, after;
-} bdpt_width_report;
-
-/* All of it: scores, plan, and a smaller model. `data` (for Taylor), `hooks`, `out` may be NULL.
- * After a failure or a cancel the model is as before. */
-BDPT_API bdpt_status bdpt_width_prune(bdpt_model *model, const bdpt_subset *data,
-                                      const bdpt_width_options *options, const bdpt_hooks *hooks,
-                                      bdpt_width_report *out);
-/* The same in its parts. A configuration has so many units; those of a block's class begin at
- * bdpt_width_first: the hidden ones, or the features of attention, head after head. */
-BDPT_API size_t bdpt_width_units(const bdpt_config *resolved);
-BDPT_API size_t bdpt_width_first(const bdpt_config *resolved, int width, int block);
-/* score[units]: the importance of each. The model is not touched. */
-BDPT_API bdpt_status bdpt_width_score(const bdpt_model *model, const bdpt_subset *data,
-                                      const bdpt_width_options *options, const bdpt_hooks *hooks,
-                                      double *score);
-/* keep[units]: 1 for those that stay; the new sizes in *narrow. Needs no weights. score NULL: all
- * are worth the same. */
-BDPT_API bdpt_status bdpt_width_plan(bdpt_context *ctx, const bdpt_config *config,
-                                     const bdpt_width_options *options, const double *score,
-                                     unsigned char *keep, bdpt_config *narrow,
-                                     bdpt_width_report *out);
-BDPT_API bdpt_status bdpt_width_shrink(bdpt_model *model, const unsigned char *keep);
-
-/* BoundaryDPT+: depth and width, in either order or in turns, each step followed by recovery as in
- * stage 2, with the network as it came for a teacher. The width's target is meant for the finished
- * network, layers gone and MLPs fused. `model` becomes it; after a failure it is as before. */
-enum { BDPT_DEPTH_FIRST = 0, BDPT_WIDTH_FIRST = 1, BDPT_IN_TURNS = 2 };
-#define BDPT_MAX_STEPS 16
-typedef struct bdpt_plus_options {
-  int order;
-  int rounds;                           /* in turns: 0: 2; each takes some of both */
-  bdpt_layers layers;                   /* that go. If there are none, */
-  bdpt_two_stage_options depth;         /* .search.remove[] of each type are searched for, or, if
-                                         * those are 0, .budget of both by stage 1; 0: none goes.
-                                         * .start; .finetune is the last recovery */
-  bdpt_width_options width;             /* no ratio and no target: the width stays */
-  bdpt_recipe between;                  /* of every recovery but the last */
-} bdpt_plus_options;
-typedef struct bdpt_plus_step {
-  int removed[2];                       /* layers that this step took, by type */
-  int narrowed;                         /* 1: and units of width, */
-  bdpt_width_report width;              /* as this says */
-  bdpt_cost_report cost;                /* afterwards, fused */
-  bdpt_stage2_result recovery;          /* accuracy at once, recovered, fused */
-} bdpt_plus_step;
-typedef struct bdpt_plus_result {
-  bdpt_two_stage_result found;          /* stage 1, or its search alone */
-  int count;                            /* of layers that went: */
-  bdpt_layer layer[2 * BDPT_MAX_DEPTH];
-  int steps;
-  bdpt_plus_step step[BDPT_MAX_STEPS];
-} bdpt_plus_result;
-BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_subset *train,
-                               const bdpt_subset *held, const bdpt_plus_options *options,
-                               const bdpt_hooks *hooks, bdpt_plus_result *out);
-
 #endif /* BDPT_ONLY_INFERENCE */
 #endif /* BDPT_ONLY_SAFETENSORS */
 
-/* ---- 3.11  Files ----------------------------------------------------------------------------- */
+/* ---- 3.10  Files ----------------------------------------------------------------------------- */
 
 typedef enum bdpt_dtype {
   BDPT_F32 = 0, BDPT_F64 = 1, BDPT_F16 = 2, BDPT_BF16 = 3, BDPT_U8 = 4, BDPT_I64 = 5,
@@ -1135,7 +1057,7 @@ BDPT_API void bdpt_json_init(bdpt_json *j, const char *text, size_t size);
 BDPT_API bdpt_json_event bdpt_json_next(bdpt_json *j);
 /* Copies the last key or string, unescaped to UTF-8 and terminated; returns its full length. */
 BDPT_API size_t bdpt_json_copy(const bdpt_json *j, char *out, size_t room);
-/* The last number, whatever the locale; an overflow gives an infinity (14.2). */
+/* The last number, whatever the locale; an overflow gives an infinity (13.2). */
 BDPT_API double bdpt_json_number(const bdpt_json *j);
 
 /* What to write. `data` points to bdpt_real numbers, or to raw bytes of `dtype` if raw is 1. */
@@ -1656,7 +1578,7 @@ struct bdpt_tape {
 static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n); /* chapter 6: a case per operation */
 #endif
 static void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_real *x, bdpt_real b,
-                        const bdpt_real *y, bdpt_real *out); /* chapter 15: out = a x + b y */
+                        const bdpt_real *y, bdpt_real *out); /* chapter 14: out = a x + b y */
 
 BDPT_API bdpt_tape *bdpt_tape_create(bdpt_context *ctx, bdpt_tape_mode mode) {
   bdpt_tape *t = (bdpt_tape *)bdpti_alloc(ctx, sizeof *t); /* zeros: no node */
@@ -2021,7 +1943,7 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
  * =================================================================================================
  * What must an operation know to run forwards and backwards? Each is written the same way: what it
  * computes, its forward function that checks shapes and records a node, and right behind it the
- * backward function that undoes it. The fast arithmetic is in chapter 15; here is the calculus.
+ * backward function that undoes it. The fast arithmetic is in chapter 14; here is the calculus.
  * From one table, BDPTI_OPS, come the operation codes and the switch of the backward pass.
  *
  * Two rules give every backward pass. If y = f(x) then dx = J^T dy, where J holds the derivatives
@@ -2064,9 +1986,9 @@ BDPTI_FN void bdpti_add_to(bdpt_real *to, const bdpt_real *from, size_t n) {
  * A NULL pointer skips its step, so a zeroed struct is a plain product once its sizes and operands
  * are set. What is added may be the residual stream, or c itself to accumulate; gelu may be c.
  *
- * A weight that serves many products can be packed once (15.10) and given as `packed`. With bf16
+ * A weight that serves many products can be packed once (14.10) and given as `packed`. With bf16
  * the factors are rounded to 8 bits of precision as they are packed, and sums stay in float. Where
- * the processor multiplies them in pairs, that is half the bytes and nearly twice the speed (15.3).
+ * the processor multiplies them in pairs, that is half the bytes and nearly twice the speed (14.3).
  */
 typedef struct bdpti_gemm {
   size_t m, n, k; /* C[M,N] = A[M,K] B[K,N] */
@@ -2171,7 +2093,7 @@ typedef struct bdpti_isa {
   bdpti_partial layernorm_bwd, column_sum; /* sums over rows, in chunks */
   bdpti_reducer dot, not_finite;           /* one number from all elements */
   int pairs;                                          /* 1: bf16 numbers multiply in pairs */
-  int by_lane;                                        /* 1: every A is copied (15.3) */
+  int by_lane;                                        /* 1: every A is copied (14.3) */
 } bdpti_isa;
 
 #define BDPTI_TALLEST ((size_t)12)      /* rows of the tallest tile */
@@ -3703,6 +3625,15 @@ BDPTI_FN bdpt_status bdpti_model_become(bdpt_model *m, bdpt_model *copy) {
   return BDPT_OK;
 }
 
+BDPT_API bdpt_model *bdpt_model_reshape(const bdpt_model *from, const bdpt_config *config) {
+  bdpt_config wanted = *config;
+  if (bdpt_config_resolve(from->ctx, &wanted) != BDPT_OK) return NULL;
+  if (wanted.depth == from->config.depth) return bdpti_model_copy(from, &wanted);
+  bdpt_fail(from->ctx, BDPT_E_SHAPE, "reshape: %d blocks cannot become %d", from->config.depth,
+            wanted.depth);
+  return NULL;
+}
+
 BDPT_API bdpt_model *bdpt_model_clone(const bdpt_model *from) {
   return bdpti_model_copy(from, &from->config);
 }
@@ -3985,7 +3916,7 @@ BDPT_API bdpt_tensor *bdpt_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_ten
  * other would be clustering, which is slow and may merge half an image into one; pairs between two
  * sets take one small product and merge at most half. An average of averages must be weighted, and
  * a token that stands for c patches counts c times in the softmax of the attention after it, as its
- * patches would have (15.4). The class and the distillation token stay alone: their heads read
+ * patches would have (14.4). The class and the distillation token stay alone: their heads read
  * them.
  *
  * What is compared? Where there is attention, the keys, as published: they say what a token offers
@@ -4615,7 +4546,7 @@ BDPTI_FN bdpt_status bdpti_trainer_fit(bdpt_trainer *t) {
   return bdpt_model_train_mode(t->model);
 }
 
-/* |g|: slot after slot, each sum a fixed tree (chapter 15). The importance scalars stay outside the
+/* |g|: slot after slot, each sum a fixed tree (chapter 14). The importance scalars stay outside the
  * norm and are not clipped: their gradients are sums over whole layers, often larger than all the
  * others together, and would throttle the weights. */
 BDPTI_FN double bdpti_trainer_norm(const bdpt_trainer *t) {
@@ -5686,7 +5617,7 @@ BDPT_API bdpt_status bdpt_fit(bdpt_model *m, bdpt_type type, int block, const bd
 }
 
 /* Returns 1 if a start fits a map in the place of a layer of the type. */
-BDPTI_FN int bdpti_start_fits(bdpt_start start, bdpt_type type) {
+BDPT_API int bdpt_start_fits(bdpt_start start, bdpt_type type) {
   if (start == BDPT_START_FIT) return 1;
   if (type == BDPT_ATTENTION) return start == BDPT_START_FIT_ATTENTION;
   return start == BDPT_START_SKIP_FIT || start == BDPT_START_FIT_ACTIVATION;
@@ -5716,7 +5647,7 @@ BDPT_API bdpt_status bdpt_remove(bdpt_model *m, const bdpt_layers *layers, bdpt_
   bdpt_status status = BDPT_OK;
   if (bdpt_layers_count(layers, BDPT_ATTENTION)) status = bdpti_start_form(m, start);
   for (i = 0; i < count && !status; i++) {
-    if (!bdpti_start_fits(start, list[i].type)) {
+    if (!bdpt_start_fits(start, list[i].type)) {
       status = bdpt_prune(m, list[i].type, list[i].block);
     } else if (bdpti_removable(m, "remove", list[i].type, list[i].block)) {
       bdpt_layers_add(&fitted, list[i].type, list[i].block);
@@ -6323,7 +6254,7 @@ BDPTI_FN void bdpti_study_copy(bdpti_study *s) {
 BDPTI_FN void bdpti_study_remove(bdpti_study *s, bdpt_type type, int layer) {
   if (s->status) return;
   bdpti_format(s->detail, sizeof s->detail, "remove %s %d", bdpt_type_name(type), layer);
-  if (bdpti_start_fits(s->start, type) && s->word[1] < s->reached) {
+  if (bdpt_start_fits(s->start, type) && s->word[1] < s->reached) {
     s->status = bdpti_fit_room(s->work, type, layer);
   } else {
     bdpt_layers one = {{0, 0}};
@@ -6906,7 +6837,7 @@ BDPTI_FN void bdpti_greedy_build(bdpti_study *s, const bdpt_layers *gone) {
 BDPTI_FN size_t bdpti_greedy_try(bdpti_study *s, bdpt_layer a, const bdpt_subset *chosen,
                                  bdpt_accuracy *out) {
   const bdpt_fit_options usual = {0, 0};
-  int fit = bdpti_start_fits(s->start, a.type);
+  int fit = bdpt_start_fits(s->start, a.type);
   bdpti_arena arena = {s->ctx, NULL, 0};
   bdpt_fit_report r = {0, 0, 0, 0, 0, 0};
   s->status = fit ? bdpti_fit_layer(s->work, a.type, a.block, s->train, &usual, &arena, &r)
@@ -8195,855 +8126,11 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
   bdpt_trainer_free(t);
   return status;
 }
-/* =================================================================================================
- * 13  WIDTH                                                                                >>width
- * =================================================================================================
- * What can be taken out of every layer instead of whole layers? Depth pruning leaves every shape
- * alone; width pruning makes each layer narrower. The two add up, because they remove different
- * things, and the paper's fastest networks have both; it calls them BoundaryDPT+ (13.5).
- *
- * What is a unit of width? A number that the network carries from one place to another. To remove
- * it, everything that writes it and everything that reads it must lose one row or column. Follow
- * that rule through a vision transformer and four classes remain:
- *
- *   embedding   one group. The residual stream ties together whatever touches it: patch embedding,
- *               tokens and positions, all norms, the columns of qkv, fc1 and the heads, the rows of
- *               proj and fc2, both sides of a fused or fitted map
- *   hidden      a group for each MLP: a row of fc1, a column of fc2
- *   heads       a group for each attention layer: a head's rows of q, k and v, its columns of proj
- *   head size   the same rows and columns one by one. All heads of a layer must keep one size, but
- *               each may keep other features: only q_i . k_i of the same head must match
- *
- * Which units go? Isomorphic Pruning says: compare only what has the same structure. A score that
- * sums over all blocks, as the embedding's does, is no smaller or larger than a score of one MLP;
- * it is another thing. So a class is ranked by itself, hidden units of all MLPs together, and never
- * against another class. That is the first rule of chapter 11 again, for widths.
- *
- * The work is divided in three: scores, a plan of one byte per unit, and a smaller model. A layer
- * that is removed, fused or fitted has nothing of its own to give, and of a pair that has lost its
- * GELU the hidden units vanish by fusing; these take part with their embedding side alone.
- *
- * The result is a model like any other. Its blocks have sizes of their own, which the configuration
- * and the file could always hold, and a softmax scale that stays the parent's: the scale belongs to
- * the trained weights of q and k, and 1/sqrt(d) of the new d would sharpen every softmax.
- */
-
-/* 13.1  Units                                                                             >>units
- *
- * The table of slots (7.2) spells every parameter's shape in letters, and the letters say what
- * depends on what: D is the embedding, F the hidden units, A the features of attention, Q the same
- * three times, for q, k and v. So scoring and shrinking are loops over slots with no case for any
- * of them. A parameter is read as a matrix of rows and columns: those of its first axis against
- * all others, or, for tokens and positions, all before the last axis against the last.
- */
-BDPT_API size_t bdpt_width_first(const bdpt_config *c, int width, int block) {
-  size_t at = (size_t)c->width; /* behind the embedding */
-  int l;
-  if (width == BDPT_EMBEDDING) return 0;
-  for (l = 0; l < block; l++) {
-    at += (size_t)(c->block[l].mlp + c->block[l].heads * c->block[l].head_dim);
-  }
-  return at + (width == BDPT_HIDDEN ? 0 : (size_t)c->block[block].mlp);
-}
-
-BDPT_API size_t bdpt_width_units(const bdpt_config *c) {
-  return bdpt_width_first(c, BDPT_HIDDEN, c->depth); /* where one block more would begin */
-}
-
-/* A parameter as a matrix. n[0] is the period of the units along the rows, n[1] along the columns,
- * 0 where that side has none; first[] are their first units. */
-typedef struct bdpti_sides { size_t rows, columns, n[2], first[2]; } bdpti_sides;
-
-BDPTI_FN bdpti_sides bdpti_width_sides(const bdpt_config *c, int slot) {
-  const char *letter = bdpti_slot_rule(slot)->shape;
-  const bdpt_block *b = bdpti_slot_block(c, slot);
-  int l = slot < BDPT_SLOTS_FIXED ? 0 : (slot - BDPT_SLOTS_FIXED) / BDPT_SLOTS_BLOCK, i, s;
-  size_t shape[BDPT_MAX_DIMS];
-  int axes = bdpti_slot_shape(c, slot, shape), split = axes == 3 ? 2 : 1; /* rows end there */
-  bdpti_sides m;
-  memset(&m, 0, sizeof m);
-  m.rows = m.columns = 1;
-  for (i = 0; i < axes; i++) {
-    s = i >= split;
-    *(s ? &m.columns : &m.rows) *= shape[i];
-    if (letter[i] == 'D' || letter[i] == 'E') m.n[s] = (size_t)c->width;
-    if (letter[i] == 'F') m.n[s] = (size_t)b->mlp;
-    if (letter[i] == 'A' || letter[i] == 'Q') m.n[s] = (size_t)(b->heads * b->head_dim);
-    if (letter[i] == 'F') m.first[s] = bdpt_width_first(c, BDPT_HIDDEN, l);
-    if (letter[i] == 'A' || letter[i] == 'Q') m.first[s] = bdpt_width_first(c, BDPT_HEADS, l);
-  }
-  return m;
-}
-
-/* Returns 1 if the block has units of this class to give. */
-BDPTI_FN int bdpti_width_open(const bdpt_config *c, int width, int l) {
-  if (width == BDPT_EMBEDDING) return l == 0;
-  return bdpti_kept(c, width == BDPT_HIDDEN ? BDPT_ACTIVATION : BDPT_ATTENTION, l);
-}
-
-/* 13.2  Scores                                                                            >>score
- *
- *   math      s_u = sum over the weights w of unit u of |w dL/dw|, or |w|, or w^2;
- *             score_u = s_u / mean_v s_v, v the units of its group
- *   source    Fang et al. 2024, "Isomorphic pruning for vision models", section 3, and its code:
- *             gradients of plain cross-entropy summed over 50 batches of 64, the network as in
- *             evaluation; group Taylor of Torch-Pruning (a row where a layer writes the unit, a
- *             column where one reads it; a norm's gamma; no biases)
- *   check     tests/test_width.c: against differences of the loss; against PyTorch
- *
- * If a weight became zero, the loss would move by about -w dL/dw. Summed over all the weights of a
- * unit, and without the sign, so that nothing cancels, this tells what the unit takes part in. The
- * source averages over the layers that a unit couples, and divides by the mean over its group. The
- * number of layers is the same for all units of a group, so the division removes it, and the sum
- * does for the average. What the division is for: it makes the groups of a class comparable. An MLP
- * whose gradients are large as a whole is not therefore more important than the next; its weakest
- * units may be as idle.
- *
- * Tokens and positions are no layers and are not counted, as in the source. q, k and v are three
- * layers in one tensor, which a sum cannot tell from one. Every image has the same weight in the
- * sum of gradients, so our batches may be smaller than the source's: with 16, Base at 224 pixels
- * needs 2.1 GB, its weights, their copy and their gradients included.
- */
-BDPTI_FN void bdpti_width_add(const bdpt_model *m, int slot, int how, double *score) {
-  const bdpt_tensor *p = &m->param[slot];
-  bdpti_sides s = bdpti_width_sides(&m->config, slot);
-  size_t i, j, k = 0; /* k: of the element */
-  for (i = 0; i < s.rows; i++) {
-    double row = 0, v;
-    for (j = 0; j < s.columns; j++, k++) {
-      v = fabs((double)p->data[k]);
-      if (how != BDPT_BY_L1) v *= how == BDPT_BY_L2 ? v : fabs((double)p->grad[k]);
-      row += v;
-      if (s.n[1]) score[s.first[1] + j % s.n[1]] += v;
-    }
-    if (s.n[0]) score[s.first[0] + i % s.n[0]] += row;
-  }
-}
-
-BDPTI_FN void bdpti_width_normalise(double *score, size_t count) {
-  double sum = 0;
-  size_t i;
-  for (i = 0; i < count; i++) sum += score[i];
-  for (i = 0; i < count && sum > 0; i++) score[i] *= (double)count / sum;
-}
-
-#define BDPTI_SCORE_BATCH 16 /* images */
-
-/* Adds one batch's gradients to those in the model. A shorter batch counts for less. */
-BDPTI_FN bdpt_status bdpti_width_batch(bdpt_model *m, bdpt_tape *t, const bdpt_subset *chosen,
-                                       size_t at, size_t n, bdpt_real *images, bdpt_real *targets,
-                                       int *labels) {
-  size_t shape[4] = {0, 3, 0, 0}, k;
-  bdpt_tensor *loss;
-  bdpt_status s = bdpt_load_batch(m->ctx, &m->config, chosen, at, n, images, labels);
-  if (s) return s;
-  shape[0] = n, shape[2] = shape[3] = (size_t)m->config.image;
-  bdpti_mix_targets(labels, n, m->config.classes, 1, 0, targets); /* a one at the label ... */
-  for (k = 0; k < n * (size_t)m->config.classes; k++) {
-    targets[k] *= (bdpt_real)n / BDPTI_SCORE_BATCH; /* ... times the batch's weight */
-  }
-  bdpt_tape_reset(t);
-  loss = bdpt_forward(m, t, bdpti_lend(t, shape, images), NULL, NULL);
-  loss = bdpt_cross_entropy(t, loss, targets);
-  if (!loss || bdpt_backward(t, loss) != BDPT_OK) return m->ctx->status;
-  if (loss->data[0] - loss->data[0] == 0) return BDPT_OK;
-  return bdpti_fail(m->ctx, BDPT_E_NUMERIC, "width: the loss of images %zu to %zu is not finite",
-                    at, at + n - 1);
-}
-
-/* Sums the gradients of the cross-entropy over `wanted` images. */
-BDPTI_FN bdpt_status bdpti_width_gradients(bdpt_model *m, const bdpt_subset *data, size_t wanted,
-                                           const bdpt_hooks *hooks) {
-  size_t n = wanted < data->count ? wanted : data->count, side = (size_t)m->config.image, i, at;
-  bdpti_arena a = {m->ctx, NULL, 0};
-  bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_RECOMPUTE);
-  bdpt_subset chosen = *data;
-  size_t batch = BDPTI_SCORE_BATCH, classes = (size_t)m->config.classes;
-  bdpt_real *images = (bdpt_real *)bdpti_array(&a, batch * 3 * side, side * sizeof *images);
-  bdpt_real *targets = (bdpt_real *)bdpti_array(&a, batch * classes, sizeof *targets);
-  int *labels = (int *)bdpti_array(&a, batch, sizeof *labels);
-  bdpt_status s = t && images && targets && labels ? bdpt_model_train_mode(m) : m->ctx->status;
-  chosen.count = n;
-  chosen.index = (size_t *)bdpti_array(&a, n, sizeof *chosen.index);
-  if (!s && !chosen.index) s = m->ctx->status;
-  for (i = 0; i < n && !s; i++) { /* evenly spread */
-    chosen.index[i] = data->index[i * (data->count / n) + i * (data->count % n) / n];
-  }
-  for (at = 0; at < n && !s; at += i) {
-    i = n - at < batch ? n - at : batch;
-    s = bdpti_width_batch(m, t, &chosen, at, i, images, targets, labels);
-    if (!s) s = bdpti_tell(hooks, "width", at + i, n, (double)NAN, (double)NAN);
-  }
-  bdpt_tape_free(t);
-  bdpti_arena_free(&a);
-  return s;
-}
-
-BDPT_API bdpt_status bdpt_width_score(const bdpt_model *model, const bdpt_subset *data,
-                                      const bdpt_width_options *o, const bdpt_hooks *hooks,
-                                      double *score) {
-  const bdpt_config *c = &model->config;
-  size_t units = bdpt_width_units(c), i;
-  bdpt_model *m = NULL; /* a copy, which has gradients */
-  bdpt_status s = BDPT_OK;
-  int slot, l;
-  if (o->importance < BDPT_BY_TAYLOR || o->importance > BDPT_BY_CHANCE) {
-    return bdpti_fail(model->ctx, BDPT_E_ARGUMENT, "width: importance %d is not 0 (Taylor), 1 "
-                      "(L1), 2 (L2) or 3 (chance)", o->importance);
-  }
-  if (o->importance == BDPT_BY_TAYLOR && (!data || !data->count)) {
-    return bdpti_fail(model->ctx, BDPT_E_ARGUMENT, "width: Taylor scores need images; L1, L2 and "
-                      "chance need none");
-  }
-  for (i = 0; i < units; i++) { /* chance stays; anything else starts from 0 */
-    score[i] = o->importance < BDPT_BY_CHANCE ? 0 : (double)(bdpti_hash(o->seed, 78, i) >> 11);
-  }
-  if (o->importance == BDPT_BY_TAYLOR) {
-    m = bdpt_model_clone(model);
-    s = m ? BDPT_OK : model->ctx->status;
-    if (!s) s = bdpti_width_gradients(m, data, o->images ? o->images : 3200, hooks);
-  }
-  for (slot = BDPT_SLOT_POS + 1; slot < model->slots && !s; slot++) {
-    if (o->importance == BDPT_BY_CHANCE || !bdpt_model_active(model, slot)) continue;
-    if (strstr(model->name[slot], "bias")) continue;
-    bdpti_width_add(m ? m : model, slot, o->importance, score);
-  }
-  bdpti_width_normalise(score, (size_t)c->width);
-  for (l = 0; l < c->depth; l++) {
-    size_t at = bdpt_width_first(c, BDPT_HIDDEN, l), end = at + (size_t)c->block[l].mlp;
-    bdpti_width_normalise(score + at, (size_t)c->block[l].mlp);
-    bdpti_width_normalise(score + end, (size_t)(c->block[l].heads * c->block[l].head_dim));
-  }
-  bdpt_model_free(m);
-  return s;
-}
-
-/* 13.3  The plan                                                                           >>plan
- *
- *   math      of a class with n units and ratio r: the round(r n) smallest scores go; each layer
- *             loses what it has among them, its size rounded to the multiple, at least one;
- *             a head scores the mean over its features, a head size the mean over the heads
- *   even      each layer loses the share r of its own units
- *   source    Isomorphic Pruning as above; the rounding is ours
- *   check     tests/test_width.c: four published sizes; a plan by hand; every target and error
- *
- * How many features its heads keep is decided for the layer, from means; which ones, by each head.
- *
- * What rounding leaves over is handed to the next layer. So the total is what was asked for even
- * where a layer's share is no whole number: 60 per cent of 12 heads is 7.2 to go, and twelve such
- * layers keep 5 heads ten times and 4 twice, not 5 everywhere. A layer that is no wider than one
- * multiple stays whole.
- *
- * The default multiple is 16, one vector of the kernels. A product computes its columns in panels
- * of two vectors, and a last panel may be half (15.3, 15.10); embedding, hidden units and head
- * sizes are all columns of some product. Measured: 193 channels cost 6 per cent more than 192, and
- * 208 no more than 193; heads of 49 cost 3 per cent more than heads of 48; hidden units show no
- * step. PAPER_NOTES.md has the times. Published networks are rounded to 2.
- *
- * With a target, one factor t scales all ratios, up to the t that makes the largest of them 1, and
- * bisection finds the smallest t that meets the budget. MACs and parameters fall in steps as t
- * grows, and never rise. Milliseconds are measured: a network of the planned shape with fresh
- * weights, not packed, classifies the caller's batch once to warm up and five times more; the
- * median counts. Noise can make one measurement contradict another, so bisection stops after
- * twelve, and equal shapes are not timed twice. The time reported is that of the chosen shape.
- */
-typedef struct bdpti_unit { double score; size_t at; int group; } bdpti_unit;
-
-typedef struct bdpti_planner {
-  bdpt_context *ctx;
-  bdpt_config c;               /* resolved, of the network as it is */
-  const bdpt_config *as;       /* of the network to be measured: states of the layers; or NULL */
-  const bdpt_width_options *o;
-  const double *score;         /* [units], or NULL */
-  unsigned char *keep;         /* [units] */
-  bdpt_config *narrow;
-  bdpti_unit *list;            /* [units] */
-  int rounds;                  /* that will follow; the way to the target is shared with them */
-  int quota[BDPT_MAX_DEPTH];   /* how many each layer must give up */
-} bdpti_planner;
-
-BDPTI_FN void bdpti_sort(void *table, size_t n, size_t row, /* chapter 14 */
-                         int (*by)(const void *, const void *));
-
-/* Orders units by rising score; among equal scores the later unit is removed first. */
-BDPTI_FN int bdpti_by_score(const void *a, const void *b) {
-  const bdpti_unit *x = (const bdpti_unit *)a, *y = (const bdpti_unit *)b;
-  if (x->score < y->score || x->score > y->score) return x->score < y->score ? -1 : 1;
-  if (x->group != y->group) return x->group > y->group ? -1 : 1;
-  return x->at > y->at ? -1 : x->at < y->at;
-}
-
-/* Returns the mean of `count` scores that are `step` apart. */
-BDPTI_FN double bdpti_width_mean(const bdpti_planner *p, size_t at, int count, int step) {
-  double sum = 0;
-  int i;
-  for (i = 0; i < count && p->score; i++) sum += p->score[at + (size_t)i * (size_t)step];
-  return sum / count;
-}
-
-/* Returns how many units of a class the layer has. */
-BDPTI_FN int bdpti_width_full(const bdpt_config *c, int width, int l) {
-  const bdpt_block *b = &c->block[l];
-  const int full[BDPT_WIDTHS] = {c->width, b->mlp, b->heads, b->head_dim};
-  return full[width];
-}
-
-/* Lists what of a class is ranked, with its layer and the first unit that it stands for. */
-BDPTI_FN size_t bdpti_width_list(const bdpti_planner *p, int width) {
-  size_t n = 0;
-  int l, i;
-  for (l = 0; l < p->c.depth; l++) {
-    size_t at = bdpt_width_first(&p->c, width, l);
-    int count = bdpti_width_full(&p->c, width, l), size = p->c.block[l].head_dim;
-    int whole = width == BDPT_HEADS, each = whole ? size : 1, step = whole ? 1 : size;
-    int over = whole ? size : width == BDPT_HEAD_SIZE ? p->c.block[l].heads : 1; /* to average */
-    for (i = 0; i < count && bdpti_width_open(&p->c, width, l); i++, n++) {
-      bdpti_unit *u = &p->list[n];
-      u->at = at + (size_t)i * (size_t)each;
-      u->group = l;
-      u->score = bdpti_width_mean(p, u->at, over, step);
-    }
-  }
-  return n;
-}
-
-/* Returns the size that a layer of `full` units gets if it should keep `want`. */
-BDPTI_FN int bdpti_width_round(double want, int full, int multiple) {
-  double n = floor(want / multiple + 0.5) * multiple;
-  if (n < multiple) n = multiple;
-  return n > full || full - want <= fabs(n - want) ? full : (int)n;
-}
-
-/* Fills quota[block] from the list, which it sorts: how many units of each layer go. */
-BDPTI_FN void bdpti_width_quota(bdpti_planner *p, int width, double ratio, size_t n) {
-  double left = 0, want; /* what rounding left over; units to keep */
-  int multiple = width == BDPT_HEADS ? 1 : p->o->multiple ? p->o->multiple : 16, l;
-  size_t i, go = (size_t)floor(ratio * (double)n + 0.5);
-  memset(p->quota, 0, sizeof p->quota);
-  bdpti_sort(p->list, n, sizeof *p->list, bdpti_by_score);
-  for (i = 0; i < go; i++) p->quota[p->list[i].group]++;
-  for (l = 0; l < p->c.depth; l++) {
-    int full = bdpti_width_full(&p->c, width, l), size;
-    if (!bdpti_width_open(&p->c, width, l)) continue;
-    want = full - (p->o->even ? ratio * full : (double)p->quota[l]) + left;
-    size = bdpti_width_round(want, full, multiple);
-    left = fmax(fmin(want - size, 0.5 * multiple), -0.5 * multiple);
-    p->quota[l] = full - size;
-  }
-}
-
-/* Removes the first of the sorted list, as many as their groups give, `each` units at a time. */
-BDPTI_FN void bdpti_width_drop(bdpti_planner *p, int whole, size_t n) {
-  size_t i;
-  for (i = 0; i < n; i++) {
-    const bdpti_unit *u = &p->list[i];
-    if (p->quota[u->group]-- > 0) {
-      memset(p->keep + u->at, 0, whole ? (size_t)p->c.block[u->group].head_dim : 1);
-    }
-  }
-}
-
-/* Removes features: a layer's quota is that of each head, and each head ranks its own. */
-BDPTI_FN void bdpti_width_drop_features(bdpti_planner *p) {
-  int l, h, d;
-  for (l = 0; l < p->c.depth; l++) {
-    int size = p->c.block[l].head_dim;
-    for (h = 0; h < p->c.block[l].heads && p->quota[l] > 0; h++) {
-      size_t at = bdpt_width_first(&p->c, BDPT_HEADS, l) + (size_t)h * (size_t)size;
-      for (d = 0; d < size; d++) {
-        p->list[d].at = at + (size_t)d, p->list[d].group = 0;
-        p->list[d].score = p->score ? p->score[at + (size_t)d] : 0;
-      }
-      bdpti_sort(p->list, (size_t)size, sizeof *p->list, bdpti_by_score);
-      for (d = 0; d < p->quota[l]; d++) p->keep[p->list[d].at] = 0;
-    }
-  }
-}
-
-/* Checks a plan, which may come from the caller, and computes the sizes that it leaves. */
-BDPTI_FN bdpt_status bdpti_width_sizes(bdpt_context *ctx, const bdpt_config *c,
-                                       const unsigned char *keep, bdpt_config *out) {
-  int l, h, i, stay, whole = 1;
-  *out = *c;
-  for (i = out->width = 0; i < c->width; i++) out->width += keep[i] != 0;
-  for (l = 0; l < c->depth; l++) {
-    const bdpt_block *from = &c->block[l];
-    bdpt_block *b = &out->block[l];
-    const unsigned char *k = keep + bdpt_width_first(c, BDPT_HIDDEN, l);
-    for (i = b->mlp = 0; i < from->mlp; i++) b->mlp += *k++ != 0;
-    for (h = b->heads = b->head_dim = 0; h < from->heads; h++) {
-      for (i = stay = 0; i < from->head_dim; i++) stay += *k++ != 0;
-      b->heads += stay > 0;
-      if (stay && b->head_dim && stay != b->head_dim) {
-        return bdpti_fail(ctx, BDPT_E_SHAPE, "width: block %d would have heads of %d and of %d "
-                          "features; a layer's heads are of one size", l, b->head_dim, stay);
-      }
-      if (stay) b->head_dim = stay;
-    }
-    whole = whole && (bdpti_width_open(c, BDPT_HIDDEN, l) || b->mlp == from->mlp) &&
-            (bdpti_width_open(c, BDPT_HEADS, l) ||
-             (b->heads == from->heads && b->head_dim == from->head_dim));
-    if (!b->mlp || !b->heads || !whole) {
-      return bdpti_fail(ctx, BDPT_E_ARGUMENT, "width: the plan takes %s of block %d", whole
-                        ? "the last unit" : "units of a removed layer", l);
-    }
-  }
-  if (!out->width) return bdpti_fail(ctx, BDPT_E_ARGUMENT, "width: the plan keeps no embedding");
-  out->heads = out->block[0].heads; /* of a block that names none; here all do */
-  out->mlp = 4 * out->width;
-  return BDPT_OK;
-}
-
-/* Fills keep and narrow for the ratios times `factor`. */
-BDPTI_FN bdpt_status bdpti_width_at(bdpti_planner *p, double factor) {
-  size_t n;
-  int width;
-  memset(p->keep, 1, bdpt_width_units(&p->c));
-  for (width = 0; width < BDPT_WIDTHS; width++) {
-    double ratio = fmin(1, factor * p->o->ratio[width]);
-    if (ratio <= 0) continue;
-    n = bdpti_width_list(p, width);
-    bdpti_width_quota(p, width, ratio, n);
-    if (width == BDPT_HEAD_SIZE) bdpti_width_drop_features(p);
-    else bdpti_width_drop(p, width == BDPT_HEADS, n);
-  }
-  return bdpti_width_sizes(p->ctx, &p->c, p->keep, p->narrow);
-}
-
-BDPTI_FN double bdpti_width_clock(const bdpt_width_options *o) {
-#if BDPTI_THREADS
-  if (!o->clock) return omp_get_wtime();
-#endif
-  return o->clock(o->user);
-}
-
-/* Measures the median of five predictions of the batch, in milliseconds. */
-BDPTI_FN bdpt_status bdpti_width_time(const bdpti_planner *p, const bdpt_config *c, double *ms) {
-  size_t n = p->o->batch ? p->o->batch_images : 1, side = (size_t)c->image, i, k;
-  bdpti_arena a = {p->ctx, NULL, 0};
-  bdpt_model *m = bdpt_model_create(p->ctx, c, 1); /* any weights take the same time */
-  bdpt_tape *t = bdpt_tape_create(p->ctx, BDPT_TAPE_COMPUTE);
-  bdpt_real *grey = (bdpt_real *)bdpti_array(&a, (size_t)c->channels * side, side * sizeof *grey);
-  bdpt_real *logits = (bdpt_real *)bdpti_array(&a, n, (size_t)c->classes * sizeof *logits);
-  bdpt_status s = m && t && grey && logits ? BDPT_OK : p->ctx->status;
-  double taken[5], began, last;
-  for (i = 0; i < 6 && !s; i++) { /* the first warms up */
-    began = bdpti_width_clock(p->o);
-    s = bdpt_predict(m, t, n, p->o->batch ? p->o->batch : grey, logits);
-    last = bdpti_width_clock(p->o) - began;
-    for (k = i; k > 1 && taken[k - 2] > last; k--) taken[k - 1] = taken[k - 2];
-    if (i > 0) taken[k - 1] = last; /* sorted as they come */
-  }
-  if (!s) *ms = 1000 * taken[2];
-  bdpt_tape_free(t);
-  bdpt_model_free(m);
-  bdpti_arena_free(&a);
-  return s;
-}
-
-/* Returns what the target counts, for the network that the plan leaves. */
-BDPTI_FN bdpt_status bdpti_width_value(const bdpti_planner *p, double *value) {
-  bdpt_config c = *p->narrow;
-  bdpt_cost_report cost;
-  int l;
-  for (l = 0; l < c.depth && p->as; l++) {
-    c.block[l].attention = p->as->block[l].attention;
-    c.block[l].mlp_state = p->as->block[l].mlp_state;
-  }
-  if (p->o->target == BDPT_TO_MS) return bdpti_width_time(p, &c, value);
-  if (bdpt_cost(p->ctx, &c, &cost) != BDPT_OK) return p->ctx->status;
-  *value = p->o->target == BDPT_TO_MACS ? cost.macs : (double)cost.params;
-  return BDPT_OK;
-}
-
-/* Finds the factor for the target; *value is what it gives. */
-BDPTI_FN bdpt_status bdpti_width_find(bdpti_planner *p, const bdpt_hooks *hooks, double *factor,
-                                      double *value) {
-  static const char *const unit[4] = {"", "MACs", "parameters", "ms"};
-  double low = 0, high = 0, middle, got = 0, most = 0, budget = p->o->budget;
-  int i, steps = p->o->target == BDPT_TO_MS ? 12 : 60;
-  bdpt_config shape;
-  for (i = 0; i < BDPT_WIDTHS; i++) most = fmax(most, p->o->ratio[i]);
-  for (i = 0; i < steps + 2; i++) { /* as it is, as narrow as can be, then what is between */
-    middle = i == 0 ? 0 : i == 1 ? 1 / most : (low + high) / 2;
-    if (bdpti_tell(hooks, "width", (size_t)i, (size_t)steps + 2, (double)NAN, (double)NAN)) {
-      return BDPT_CANCELLED;
-    }
-    if (bdpti_width_at(p, middle) != BDPT_OK) return p->ctx->status;
-    if (i < 2 || memcmp(&shape, p->narrow, sizeof shape) != 0) { /* equal: what it was */
-      if (bdpti_width_value(p, &got) != BDPT_OK) return p->ctx->status;
-    }
-    shape = *p->narrow;
-    if (i == 1 && got > p->o->budget) {
-      return bdpti_fail(p->ctx, BDPT_E_ARGUMENT, "width: %g %s cannot be reached: as narrow as "
-                        "these ratios can make it, the network has %g", p->o->budget,
-                        unit[p->o->target], got);
-    }
-    if (i == 0) budget *= pow(fmax(1, got / budget), 1 - 1.0 / (1 + p->rounds));
-    if (got <= budget) high = middle, *value = got;
-    else low = middle;
-    if (i == 0 && got <= budget) break; /* it meets the budget as it is */
-  }
-  *factor = high;
-  return bdpti_width_at(p, high);
-}
-
-/* Copies the request and fills its zeros. */
-BDPTI_FN bdpt_status bdpti_width_check(bdpt_context *ctx, bdpt_width_options *o) {
-  static const double usual[BDPT_WIDTHS] = {0.5, 0.5, 0.5, 0.25}; /* of the published 4.2 G */
-  static const char *const name[BDPT_WIDTHS] = {"the embedding", "the hidden units", "the heads",
-                                                "the head sizes"};
-  int i, any = 0;
-  for (i = 0; i < BDPT_WIDTHS; i++) {
-    any |= o->ratio[i] > 0;
-    if (o->ratio[i] >= 0 && o->ratio[i] <= 1) continue;
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "width: a share of %g of %s is not in [0,1]",
-                      o->ratio[i], name[i]);
-  }
-  if (o->multiple < 0 || o->multiple > 4096 || o->target < BDPT_TO_RATIOS ||
-      o->target > BDPT_TO_MS || (o->target && !(o->budget > 0 && o->budget < 1e300))) {
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "width: the multiple %d is not between 0 and 4096, the "
-                      "target %d not between 0 and 3, or its budget %g not positive", o->multiple,
-                      o->target, o->budget);
-  }
-  if (!o->target && !any) {
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "width: every ratio is 0 and there is no target");
-  }
-  if (o->target == BDPT_TO_MS && ((o->batch && !o->batch_images) || !(o->clock || BDPTI_THREADS))) {
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "width: milliseconds need a clock, and a batch images");
-  }
-  if (!any) memcpy(o->ratio, usual, sizeof usual);
-  return BDPT_OK;
-}
-
-/* The plan; `as` are the states of the layers when the target is counted, NULL: as they are; so
- * many rounds will follow. If known[0] >= 0 that is the factor, known[1] its value; else found. */
-BDPTI_FN bdpt_status bdpti_width_plan(bdpt_context *ctx, const bdpt_config *config,
-                                      const bdpt_config *as, int rounds,
-                                      const bdpt_width_options *options,
-                                      const double *score, const bdpt_hooks *hooks,
-                                      double known[2], unsigned char *keep, bdpt_config *narrow,
-                                      bdpt_width_report *out) {
-  bdpt_width_options o = *options;
-  bdpt_width_report r;
-  bdpti_planner p;
-  size_t bytes;
-  bdpt_status s = bdpti_width_check(ctx, &o);
-  memset(&r, 0, sizeof r);
-  memset(&p, 0, sizeof p);
-  p.ctx = ctx, p.c = *config, p.as = as, p.rounds = rounds, p.o = &o, p.score = score;
-  p.keep = keep, p.narrow = narrow;
-  if (!s) s = bdpt_config_resolve(ctx, &p.c);
-  if (s) return s;
-  bytes = bdpt_width_units(&p.c) * sizeof *p.list;
-  p.list = (bdpti_unit *)bdpti_alloc(ctx, bytes);
-  if (!p.list) return ctx->status;
-  if (!o.target) known[0] = 1;
-  s = known[0] >= 0 ? bdpti_width_at(&p, known[0])
-                    : bdpti_width_find(&p, hooks, &known[0], &known[1]);
-  bdpti_free(ctx, p.list, bytes);
-  r.factor = known[0];
-  if (o.target == BDPT_TO_MS) r.ms = known[1];
-  if (!s) s = bdpt_cost(ctx, &p.c, &r.before);
-  if (!s) s = bdpt_cost(ctx, narrow, &r.after);
-  if (!s && out) *out = r;
-  return s;
-}
-
-BDPT_API bdpt_status bdpt_width_plan(bdpt_context *ctx, const bdpt_config *config,
-                                     const bdpt_width_options *options, const double *score,
-                                     unsigned char *keep, bdpt_config *narrow,
-                                     bdpt_width_report *out) {
-  double known[2] = {-1, 0};
-  return bdpti_width_plan(ctx, config, NULL, 0, options, score, NULL, known, keep, narrow, out);
-}
-
-/* 13.4  Shrinking                                                                         >>shrink
- *
- *   check     tests/test_width.c: outputs of the shrunk network against those of the full one with
- *             the same units at zero
- *
- * What stays is copied, in its order, into tensors of the new shapes. Is the small network the
- * large one with the same units at zero? For hidden units, features and heads it is, up to the
- * order of sums: a unit that is zero adds nothing to whoever reads it, and q_i . k_i of a feature
- * that is zero in both adds nothing to the logits of attention, whose scale stays.
- *
- * For the embedding it is not, and that is the norms' doing. A norm of the large network takes mean
- * and variance over all D numbers of a token, zeros included, one of the small network over the D'
- * that stay. Where those have mean 0 the variance of the large one is smaller by p = D'/D, and both
- * agree if its gamma is multiplied by sqrt(p) and its eps by p. Tokens do not have mean 0, so
- * something remains for training to mend. Everything between two norms is exact.
- */
-BDPTI_FN void bdpti_width_copy(const bdpt_config *c, int slot, const unsigned char *keep,
-                               const bdpt_real *from, bdpt_real *to) {
-  bdpti_sides s = bdpti_width_sides(c, slot); /* of the parameter before */
-  size_t i, j;
-  for (i = 0; i < s.rows; i++, from += s.columns) {
-    if (s.n[0] && !keep[s.first[0] + i % s.n[0]]) continue;
-    for (j = 0; j < s.columns; j++) {
-      if (!s.n[1] || keep[s.first[1] + j % s.n[1]]) *to++ = from[j];
-    }
-  }
-}
-
-BDPT_API bdpt_status bdpt_width_shrink(bdpt_model *m, const unsigned char *keep) {
-  bdpt_config narrow;
-  bdpt_model *result;
-  int slot;
-  if (bdpti_width_sizes(m->ctx, &m->config, keep, &narrow) != BDPT_OK) return m->ctx->status;
-  result = bdpti_model_copy(m, &narrow);
-  if (!result) return m->ctx->status;
-  for (slot = 0; slot < m->slots; slot++) {
-    if (!m->param[slot].data) continue;
-    bdpti_width_copy(&m->config, slot, keep, m->param[slot].data, result->param[slot].data);
-  }
-  return bdpti_model_become(m, result);
-}
-
-/* Scores, plans and shrinks. */
-BDPTI_FN bdpt_status bdpti_width_step(bdpt_model *m, const bdpt_config *as, int rounds,
-                                      const bdpt_subset *data, const bdpt_width_options *options,
-                                      const bdpt_hooks *hooks, double known[2],
-                                      bdpt_width_report *out) {
-  size_t units = bdpt_width_units(&m->config), bytes = units * (sizeof(double) + 1);
-  double *score = (double *)bdpti_alloc(m->ctx, bytes);
-  unsigned char *keep = (unsigned char *)(score + units);
-  bdpt_width_options o = *options;
-  bdpt_config narrow;
-  bdpt_status s = score ? bdpti_width_check(m->ctx, &o) : m->ctx->status;
-  if (!s) s = bdpt_width_score(m, data, &o, hooks, score);
-  if (!s) {
-    s = bdpti_width_plan(m->ctx, &m->config, as, rounds, &o, score, hooks, known, keep, &narrow,
-                         out);
-  }
-  if (!s) s = bdpt_width_shrink(m, keep);
-  bdpti_free(m->ctx, score, bytes);
-  return s;
-}
-
-BDPT_API bdpt_status bdpt_width_prune(bdpt_model *m, const bdpt_subset *data,
-                                      const bdpt_width_options *options, const bdpt_hooks *hooks,
-                                      bdpt_width_report *out) {
-  double known[2] = {-1, 0};
-  return bdpti_width_step(m, NULL, 0, data, options, hooks, known, out);
-}
-
-/* 13.5  Depth and width together                                                           >>plus
- *
- *   source    the paper's BoundaryDPT+ (HetDPT+), of which only results are public
- *   check     tests/test_width.c: against the same calls one by one; every order; resumed
- *
- * A block without attention, its MLP fused, is a single D x D map and cannot become narrower but by
- * its embedding; an embedding of half the width makes the same map a quarter. So depth and width
- * multiply. Which order is best is not known, and all three are here:
- *
- *   depth first   remove, recover, narrow, recover. The scores are taken in the network that stays
- *   width first   narrow, recover, remove, recover
- *   in turns      R rounds of both, one recovery each. Each round goes the same part of the way: it
- *                 keeps q^(1/R) where q should be left in the end, of a class or of the target
- *
- * Which layers go is settled first, in the network as it came, whatever the order: by the caller,
- * by the search, or by both parts of stage 1. So the finished structure is known before anything is
- * narrowed, and a target for it can be planned: MACs and times are counted as if those layers were
- * gone and fused already. DEVIATION: the authors' order, ratios and layers are not public.
- *
- * Resuming repeats the plan, as in chapter 11: trainings that are over answer from their files, and
- * scores and plans come out the same. One thing does not, a measured time. So what it decided, the
- * factor on the ratios, is kept in a file of three words: a key, the factor, the time.
- */
-typedef struct bdpti_plus {
-  bdpt_context *ctx;
-  const bdpt_plus_options *o;
-  bdpt_model *dense, *work;             /* the caller's; a copy */
-  const bdpt_subset *train, *held;
-  bdpt_hooks hooks;
-  bdpt_config as;                       /* the states of the finished network's layers */
-  bdpt_plus_result *out;
-  int narrows;                          /* 1: there is width to take */
-} bdpti_plus;
-
-/* known[] is the factor, what it gives, and a key: of the network at hand and the request. Reads
- * them from the file, if there is one, or writes them. */
-BDPTI_FN bdpt_status bdpti_plus_known(const bdpti_plus *p, const char *path, double known[3],
-                                      int save) {
-#ifdef BDPT_NO_STDIO
-  (void)p, (void)path, (void)known, (void)save;
-  return BDPT_OK;
-#else
-  int found;
-  unsigned char words[24], *file = NULL;
-  double was[3] = {0, 0, 0};
-  size_t size = 0;
-  bdpt_status s;
-  bdpti_words_copy(words, known, 3);
-  if (save) return bdpt_file_write(p->ctx, path, words, sizeof words);
-  found = bdpti_checkpoint_exists(p->ctx, path);
-  if (found <= 0) return found == 0 ? BDPT_OK : p->ctx->status;
-  s = bdpt_file_read(p->ctx, path, &file, &size);
-  if (!s && size == sizeof words) bdpti_words_copy(was, file, 3);
-  bdpt_release(p->ctx, file, size + 1);
-  if (s) return s;
-  if (size != sizeof words || memcmp(&was[2], &known[2], sizeof *was) != 0) {
-    return bdpti_fail(p->ctx, BDPT_E_STATE, "%s was saved by a run with another network or another "
-                      "target; delete it or name another checkpoint", path);
-  }
-  known[0] = was[0], known[1] = was[1];
-  return BDPT_OK;
-#endif
-}
-
-/* Narrows the copy in step i of n. In turns, the round takes its share of the way that is left. */
-BDPTI_FN bdpt_status bdpti_plus_narrow(bdpti_plus *p, int i, int n, bdpt_width_report *report) {
-  bdpt_width_options o = p->o->width;
-  int keeps = o.target == BDPT_TO_MS && p->hooks.checkpoint, left = n - 1 - i, c;
-  char path[BDPTI_PATH], hash[17];
-  double known[3] = {-1, 0, 0};
-  uint64_t key;
-  bdpt_status s = BDPT_OK;
-  if (p->o->order != BDPT_IN_TURNS) left = 0;
-  for (c = 0; c < BDPT_WIDTHS && p->o->order == BDPT_IN_TURNS && !o.target; c++) {
-    o.ratio[c] = 1 - pow(1 - fmin(1, o.ratio[c]), 1.0 / n);
-  }
-  bdpt_model_hash(p->work, hash);
-  key = bdpti_hash_bytes(bdpti_hash_bytes(0, hash, sizeof hash), &o,
-                         BDPTI_THROUGH(bdpt_width_options, ratio, target));
-  memcpy(&known[2], &key, sizeof key);
-  if (keeps) bdpti_format(path, sizeof path, "%s.width%d", p->hooks.checkpoint, i + 1);
-  if (keeps) s = bdpti_plus_known(p, path, known, 0);
-  if (!s) s = bdpti_width_step(p->work, &p->as, left, p->train, &o, &p->hooks, known, report);
-  return s || !keeps ? s : bdpti_plus_known(p, path, known, 1);
-}
-
-/* Lists the layers that go, in their order, and the states that they leave. */
-BDPTI_FN bdpt_status bdpti_plus_layers(bdpti_plus *p) {
-  bdpt_plus_result *out = p->out;
-  bdpt_two_stage_options d = p->o->depth;
-  bdpt_search_result *found = &out->found.search;
-  bdpt_model *student;
-  bdpt_status s = BDPT_OK;
-  int i;
-  out->count = bdpti_layers_list(&p->o->layers, out->layer);
-  for (i = 0; i < out->count; i++) {
-    if (!bdpti_removable(p->dense, "plus", out->layer[i].type, out->layer[i].block)) {
-      return p->ctx->status;
-    }
-  }
-  if (out->count == 0 && d.search.remove[0] + d.search.remove[1] > 0) {
-    student = bdpt_model_clone(p->dense);
-    d.search.start = d.start;
-    s = student ? BDPT_OK : p->ctx->status;
-    if (!s) s = bdpt_search(student, p->train, p->held, &d.search, &p->hooks, found);
-    bdpt_model_free(student);
-  } else if (out->count == 0 && d.budget > 0) {
-    s = bdpt_stage1(p->dense, p->train, p->held, &d, &p->hooks, &out->found);
-  }
-  for (i = 0; i < found->removed && !s; i++) {
-    out->layer[out->count++] = found->layer[i];
-  }
-  p->as = p->dense->config;
-  for (i = 0; i < out->count; i++) {
-    bdpt_block *b = &p->as.block[out->layer[i].block];
-    int fitted = bdpti_start_fits(d.start, out->layer[i].type);
-    if (out->layer[i].type == BDPT_ACTIVATION) {
-      b->mlp_state = fitted ? BDPT_MLP_FITTED : BDPT_MLP_FUSED;
-    } else {
-      b->attention = fitted ? BDPT_ATTENTION_FITTED : BDPT_ATTENTION_REMOVED;
-      if (d.start == BDPT_START_SKIP_FIT || d.start == BDPT_START_SKIP) {
-        p->as.attn_form = BDPT_ATTN_SKIP;
-      }
-    }
-  }
-  for (i = 0; i < p->as.depth; i++) { /* what waits to be fused will be */
-    bdpt_block *b = &p->as.block[i];
-    if (b->mlp_state == BDPT_MLP_LINEAR) b->mlp_state = BDPT_MLP_FUSED;
-  }
-  return s;
-}
-
-/* Fails now, rather than after the first training, if the target is out of reach. */
-BDPTI_FN bdpt_status bdpti_plus_reach(const bdpti_plus *p) {
-  size_t units = bdpt_width_units(&p->as);
-  unsigned char *keep = (unsigned char *)bdpti_alloc(p->ctx, units);
-  double known[2] = {-1, 0};
-  bdpt_config narrow;
-  bdpt_status s = keep ? BDPT_OK : p->ctx->status;
-  if (!s) {
-    s = bdpti_width_plan(p->ctx, &p->as, NULL, 0, &p->o->width, NULL, &p->hooks, known, keep,
-                         &narrow, NULL);
-  }
-  bdpti_free(p->ctx, keep, units);
-  return s;
-}
-
-/* Does step i of n: width before depth, since a network that just lost layers scores at random. */
-BDPTI_FN bdpt_status bdpti_plus_step(bdpti_plus *p, int i, int n) {
-  bdpt_plus_result *out = p->out;
-  bdpt_plus_step *step = &out->step[i];
-  int turns = p->o->order == BDPT_IN_TURNS, count = out->count, j;
-  int deep = turns || (count > 0 && i == (p->o->order == BDPT_DEPTH_FIRST ? 0 : n - 1));
-  int from = turns ? i * count / n : 0, to = turns ? (i + 1) * count / n : deep ? count : 0;
-  char path[BDPTI_PATH];
-  bdpt_hooks inner = p->hooks;
-  bdpt_layers now = {{0, 0}};
-  bdpt_status s = BDPT_OK;
-  step->narrowed = p->narrows && (turns || !deep);
-  if (step->narrowed) s = bdpti_plus_narrow(p, i, n, &step->width);
-  for (j = from; j < to; j++) {
-    bdpt_layers_add(&now, out->layer[j].type, out->layer[j].block);
-    step->removed[out->layer[j].type]++;
-  }
-  if (!s) s = bdpt_remove(p->work, &now, p->o->depth.start, p->train);
-  if (inner.checkpoint) {
-    bdpti_format(path, sizeof path, "%s.plus%d", inner.checkpoint, i + 1);
-    inner.checkpoint = path;
-  }
-  if (!s) {
-    s = bdpt_stage2(p->work, p->dense, p->train, p->held,
-                    i == n - 1 ? &p->o->depth.finetune : &p->o->between, &inner, NULL,
-                    &step->recovery);
-  }
-  return s ? s : bdpt_cost(p->ctx, &p->work->config, &step->cost);
-}
-
-BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_subset *train,
-                               const bdpt_subset *held, const bdpt_plus_options *options,
-                               const bdpt_hooks *hooks, bdpt_plus_result *out) {
-  int rounds = options->rounds ? options->rounds : 2, i, steps;
-  bdpti_plus p;
-  bdpt_status s;
-  memset(out, 0, sizeof *out);
-  memset(&p, 0, sizeof p);
-  p.ctx = model->ctx, p.o = options, p.dense = model;
-  p.train = train, p.held = held, p.out = out;
-  if (hooks) p.hooks = *hooks;
-  p.narrows = options->width.target != BDPT_TO_RATIOS;
-  for (i = 0; i < BDPT_WIDTHS; i++) p.narrows |= options->width.ratio[i] > 0;
-  if (options->order < BDPT_DEPTH_FIRST || options->order > BDPT_IN_TURNS || rounds < 1 ||
-      rounds > BDPT_MAX_STEPS) {
-    return bdpti_fail(p.ctx, BDPT_E_ARGUMENT, "plus: order %d is not 0 (depth first), 1 (width "
-                      "first) or 2 (in turns), or %d rounds are not between 1 and %d",
-                      options->order, rounds, BDPT_MAX_STEPS);
-  }
-  s = bdpti_plus_layers(&p);
-  if (!s && out->count == 0 && !p.narrows) {
-    s = bdpti_fail(p.ctx, BDPT_E_ARGUMENT, "plus: neither layers nor width to remove");
-  }
-  if (!s && options->width.target) s = bdpti_plus_reach(&p);
-  if (!s && (p.work = bdpt_model_clone(model)) == NULL) s = p.ctx->status;
-  steps = options->order == BDPT_IN_TURNS ? rounds : (out->count > 0) + p.narrows;
-  for (i = 0; i < steps && !s; i++) {
-    s = bdpti_plus_step(&p, i, steps);
-    out->steps += !s;
-  }
-  if (!s) s = bdpt_model_assign(model, p.work);
-  bdpt_model_free(p.work);
-  return s;
-}
 #endif /* BDPT_ONLY_INFERENCE */
 #endif /* BDPT_ONLY_SAFETENSORS */
 
 /* =================================================================================================
- * 14  FILES                                                                                >>files
+ * 13  FILES                                                                                >>files
  * =================================================================================================
  * How can a program read a file from anywhere without trusting it? A network lives in a safetensors
  * file: a table of names, types and shapes in JSON, then the numbers. The format executes nothing
@@ -9058,12 +8145,12 @@ BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_subset *train,
  *     x.safetensors: 'head.bias': data_offsets [0, 4000] reach past the end of the file, which
  *     holds 3072 bytes of data; was it cut off?
  *
- * The chapter goes from the bottom up: JSON (14.1), decimal numbers (14.2), small floating point
- * formats (14.3), the reader (14.4), the writer (14.5), whole files (14.6), and last the models
- * (14.7). All but the last section know nothing of networks.
+ * The chapter goes from the bottom up: JSON (13.1), decimal numbers (13.2), small floating point
+ * formats (13.3), the reader (13.4), the writer (13.5), whole files (13.6), and last the models
+ * (13.7). All but the last section know nothing of networks.
  */
 
-/* 14.1  A pull reader for JSON                                                             >>json
+/* 13.1  A pull reader for JSON                                                             >>json
  *
  *   source    RFC 8259 (the grammar), RFC 3629 (UTF-8)
  *   check     tests/test_files.c json
@@ -9271,7 +8358,7 @@ BDPTI_FN int bdpti_json_size(const bdpt_json *j, size_t *out) {
   return 1;
 }
 
-/* 14.2  Decimal numbers                                                                 >>decimal
+/* 13.2  Decimal numbers                                                                 >>decimal
  *
  *   math      digits * 10^e, the digits a whole number
  *   check     tests/test_files.c decimal: random numbers of all magnitudes come back bit by bit
@@ -9297,7 +8384,7 @@ BDPTI_FN double bdpti_decimal(const char *digits, int e) { /* digits * 10^e */
   return strtod(text, NULL);
 }
 
-/* The text has passed the grammar of 14.1. Beyond 9999 an exponent means infinity or zero. */
+/* The text has passed the grammar of 13.1. Beyond 9999 an exponent means infinity or zero. */
 BDPTI_FN double bdpti_read_double(const char *s, size_t n) {
   char digit[42] = "0"; /* the first 40 that count, and the zero at the end */
   int used = 0, point = 0, down; /* point: 1 after it; down: the exponent is negative */
@@ -9349,7 +8436,7 @@ BDPTI_FN void bdpti_put_double(bdpti_text *t, double v) {
   bdpti_put_size(t, (size_t)(point <= 0 ? 1 - point : point - 1));
 }
 
-/* 14.3  Numbers as bytes                                                                   >>half
+/* 13.3  Numbers as bytes                                                                   >>half
  *
  *             sign  exponent  fraction   largest    smallest > 0
  *   F64         1      11        52      1.8e308      4.9e-324
@@ -9452,7 +8539,7 @@ BDPTI_FN const bdpti_dtype *bdpti_dtype_row(int dtype) {
   return i < BDPTI_COUNT(bdpti_dtypes) && dtype != BDPT_OTHER ? &bdpti_dtypes[i] : NULL;
 }
 
-/* 14.4  Reading safetensors                                                         >>safetensors
+/* 13.4  Reading safetensors                                                         >>safetensors
  *
  *   byte 0         8                             8 + N                          end of file
  *        +---------+-----------------------------+------------------------------+
@@ -9519,7 +8606,7 @@ typedef struct bdpti_reader {
 BDPTI_FN void bdpti_reader_init(bdpti_reader *r, bdpt_context *ctx, const char *name) {
   memset(r, 0, sizeof *r);
   r->ctx = ctx, r->name = name ? name : "memory";
-  r->kind = BDPT_E_FORMAT; /* until a tensor's shape is at fault (14.7.4) */
+  r->kind = BDPT_E_FORMAT; /* until a tensor's shape is at fault (13.7.4) */
 }
 
 /* A name from a file may hold anything, escape sequences of a terminal included, and be longer than
@@ -9872,7 +8959,7 @@ BDPT_API bdpt_status bdpt_safetensors_read(bdpt_context *ctx, const bdpt_file_te
   return BDPT_OK;
 }
 
-/* 14.5  Writing safetensors                                                               >>write
+/* 13.5  Writing safetensors                                                               >>write
  *
  * Files come out byte for byte as the reference writes them: the widest dtype first, then names in
  * the order of their bytes, no blanks in the JSON, spaces at its end until the numbers start at a
@@ -10024,7 +9111,7 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
   return BDPT_OK;
 }
 
-/* 14.6  Whole files                                                                          >>io
+/* 13.6  Whole files                                                                          >>io
  *
  * A file under its final name is always whole. Writing goes to NAME.bdpt-tmp-PROCESS-0 in the same
  * folder; the bytes are flushed to the disk; then the temporary file takes the name, replacing the
@@ -10266,7 +9353,7 @@ BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
 #endif /* BDPT_NO_STDIO */
 
 #ifndef BDPT_ONLY_SAFETENSORS
-/* 14.7  Models                                                                       >>model-files
+/* 13.7  Models                                                                       >>model-files
  *
  * A checkpoint is the network's parameters under timm's names and, in the metadata, what shapes
  * cannot tell. A pruned network is plain data like any other: removed attention has no qkv and no
@@ -10281,7 +9368,7 @@ BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
  *   num_heads head_dim mlp_dim attn_scale
  *                    one number for each block, [3,3,2], or one for all
  *   layer_norm_eps image_mean image_std
- *                    real numbers, written so that they read back to the same bits (14.2)
+ *                    real numbers, written so that they read back to the same bits (13.2)
  *   drop_attn_list drop_act_list fused_mlp_list fitted_attn_list fitted_mlp_list
  *                    0-based blocks, [3,7]; a fused block is also in drop_act_list
  *   attn_form        ln, skip or double: what a removed attention leaves
@@ -10440,7 +9527,7 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, int dtype, unsigned c
   return s;
 }
 
-/* 14.7.1  From names and shapes to a configuration
+/* 13.7.1  From names and shapes to a configuration
  *
  * The table of slots (>>slots) is read backwards: what stands in a file under a slot's name tells
  * the sizes that its letters stand for, and by standing there, what is kept, fitted or fused. The
@@ -10481,12 +9568,12 @@ BDPTI_FN void bdpti_guess(bdpt_model *m, const bdpt_safetensors *file, const bdp
   c->image = c->patch < 1 << 15 ? side * c->patch : c->patch; /* no overflow */
 }
 
-/* 14.7.2  What the metadata say
+/* 13.7.2  What the metadata say
  *
  * They may say little. A key that is missing leaves what names and shapes have told, so a file
  * made by hand needs only what differs; but num_heads and head_dim go together. A file without the
  * key boundarydpt is not asked at all, because its `depth` might mean something else. A value is a
- * small piece of JSON, read as in 14.1. No number may be beyond a million, which every int holds;
+ * small piece of JSON, read as in 13.1. No number may be beyond a million, which every int holds;
  * the limits of 7.1 are stricter and come later. The table's order matters once: depth stands
  * before the keys that have a number for each block.
  */
@@ -10568,7 +9655,7 @@ BDPTI_FN bdpt_status bdpti_meta_read(bdpti_reader *r, bdpt_model *m) {
   return r->status;
 }
 
-/* 14.7.3  The caller's hint, and the heads
+/* 13.7.3  The caller's hint, and the heads
  *
  * What has the last word about heads is the hint: for one block, or for all. Else it is the
  * metadata. Else there is one for every 64 features of the block's attention, that is, of proj's
@@ -10605,7 +9692,7 @@ BDPTI_FN bdpt_status bdpti_hint(bdpti_reader *r, bdpt_config *c, const bdpt_conf
   return BDPT_OK;
 }
 
-/* 14.7.4  What is there and what must be there
+/* 13.7.4  What is there and what must be there
  *
  * Both directions count. A tensor that is missing would be zeros in the network; one that is
  * unknown belongs to a layer that the network has not, so the file is another network's. Three
@@ -10752,7 +9839,7 @@ BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path, int 
 #endif /* BDPT_ONLY_SAFETENSORS */
 
 /* =================================================================================================
- * 15  THE ENGINE ROOM: VECTOR KERNELS                                                    >>kernels
+ * 14  THE ENGINE ROOM: VECTOR KERNELS                                                    >>kernels
  * =================================================================================================
  * Why does plain C reach the speed of the processor? All that takes time happens in this chapter:
  * products, attention, and walks over rows or elements. These kernels are pure functions on raw
@@ -10783,7 +9870,7 @@ BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path, int 
 
 #ifdef BDPTI_ISA_PASS /* from here to its #endif: once per instruction set */
 
-/* 15.1  Vectors
+/* 14.1  Vectors
  *
  * The tile of the matrix product needs ROWS x 2 accumulators, two vectors of B and one of A in
  * registers: 12 x 2 fit into 32 registers (AVX-512, aarch64), 6 x 2 into 16 (AVX2, SSE). aarch64
@@ -10989,7 +10076,7 @@ BDPTI_INLINE bdpt_real BDPTI_V(largest)(BDPTI_VEC v) {
   return BDPTI_LANE(v, 0);
 }
 
-/* 15.2  exp, square root, normal distribution
+/* 14.2  exp, square root, normal distribution
  *
  *   math      exp x = 2^n e^r,  n = round(x / ln 2),  r = x - n ln 2 in [-0.35, 0.35]
  *             e^r = 1 + r + r^2 p(r),  p of degree 4
@@ -11135,7 +10222,7 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(gate_slope)(BDPTI_VEC z, bdpt_real p, bdpt_real q
   return slope;
 }
 
-/* 15.3  The matrix product                                                               >>matmul
+/* 14.3  The matrix product                                                               >>matmul
  *
  *   math      c[i,j] = sum_p a[i,p] b[p,j], then the epilogue of 6.1
  *   shape     a[M,K] b[K,N] -> c[M,N], any strides on a and b, rows of c contiguous
@@ -11628,7 +10715,7 @@ static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t 
   }
 }
 
-/* 15.4  Attention in blocks of queries
+/* 14.4  Attention in blocks of queries
  *
  *   math      bdpti_attention_plain and its backward form; lse_i = log sum_j exp S_ij
  *   shape     qkv[B,N,3,h,d] -> out[B,N,h,d], lse[B,h,N]
@@ -11640,7 +10727,7 @@ static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t 
  * where the qkv product left them, as strided operands; nothing is permuted. A block of queries at
  * a time gives rows of S, their softmax and rows of O, so the N x N matrix never exists. P is not
  * normalised: its row sums divide the rows of O, which are N / d times fewer numbers. The products
- * are those of 15.3 with their factors in float, whatever the context says of bf16. A key that c_j
+ * are those of 14.3 with their factors in float, whatever the context says of bf16. A key that c_j
  * others were merged into (7.6) counts c_j times: P_ij is multiplied by it, as if log c_j had been
  * added to S_ij, and neither a logarithm nor another maximum is needed.
  *
@@ -11873,7 +10960,7 @@ static void BDPTI_V(match)(const bdpti_pairing *m, size_t image, bdpt_real *work
   }
 }
 
-/* 15.5  Layer normalisation
+/* 14.5  Layer normalisation
  *
  *   math      bdpti_layernorm_plain and its backward form (>>layernorm), for rows begin .. end
  *   shape     x[R,D] gamma[D] beta[D] -> y[R,D]; keeps mean[R] rstd[R]
@@ -11944,7 +11031,7 @@ static void BDPTI_V(layernorm_bwd)(const void *args, size_t begin, size_t end, b
   }
 }
 
-/* 15.6  Softmax and log-sum-exp
+/* 14.6  Softmax and log-sum-exp
  *
  *   math      bdpti_softmax_plain and its backward form (>>softmax), for rows begin .. end
  *   shape     x[R,D] -> y[R,D] and lse[R], either may be absent; y may be x
@@ -11985,7 +11072,7 @@ static void BDPTI_V(softmax_bwd)(const void *args, size_t begin, size_t end) {
   }
 }
 
-/* 15.7  The smaller kernels
+/* 14.7  The smaller kernels
  *
  * Functions of one element: out = expression of x and y, or out += expression. Sums, scalings,
  * mixtures and moving averages are all a x + b y.
@@ -12128,7 +11215,7 @@ static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf
 #define BDPTI_IMPLEMENTED_2
 #ifndef BDPT_ONLY_SAFETENSORS
 
-/* 15.8  The passes and the choice among them
+/* 14.8  The passes and the choice among them
  *
  * The quoted form of #include looks beside this file first, so the file finds itself. Newer
  * compilers tell its name; for older ones BDPT_SELF must say a changed one.
@@ -12221,7 +11308,7 @@ static int bdpti_isa_sound(const bdpti_isa *isa) {
   return isa->not_finite(&of_x, 0, 2) != 0;
 }
 
-/* 15.9  Sharing out
+/* 14.9  Sharing out
  *
  * Work is cut into items and each thread takes one run of adjacent items, as equal as whole grains
  * allow. Starting threads takes some microseconds, so each thread must have ten microseconds of
@@ -12297,7 +11384,7 @@ BDPTI_FN bdpt_status bdpti_reduce_rows(bdpt_context *ctx, bdpti_partial kernel, 
   return BDPT_OK;
 }
 
-/* 15.10  The matrix product on several threads
+/* 14.10  The matrix product on several threads
  *
  * The specification first. The library never calls it; the tests compare everything with it.
  */
@@ -12458,7 +11545,7 @@ BDPTI_FN size_t bdpti_prepack(const bdpt_context *ctx, const bdpti_gemm *given, 
   return before * wide; /* how many numbers that is */
 }
 
-/* 15.11  Attention on several threads
+/* 14.11  Attention on several threads
  *
  * The bytes of work that one thread needs, forward or backward; SIZE_MAX if they overflow. Linear
  * in N: K^T, V^T and K in panels, and for 72 queries S, dP and the packed rows of Q or dO; 12 rows
@@ -12531,7 +11618,7 @@ BDPTI_FN bdpt_status bdpti_attention_bwd(bdpt_context *ctx, size_t images, size_
   return bdpti_attention_run(ctx, ctx->isa->attention_bwd, &h, tasks, work / 10); /* 5 products */
 }
 
-/* 15.12  Rows and elements on several threads
+/* 14.12  Rows and elements on several threads
  *
  * Thin covers: they name the arguments, estimate the cost and share out. Sizes are trusted here;
  * the operations that call them have checked their shapes. Any output may be an input, in place.

@@ -44,6 +44,8 @@
 #define _POSIX_C_SOURCE 200809L
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
+#define BOUNDARYDPT_PLUS_IMPLEMENTATION
+#include "../examples/plus/boundarydpt_plus.h"
 #include <signal.h>
 #include "bench_measure.h"
 #include "bench_peak.h"

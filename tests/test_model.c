@@ -413,7 +413,7 @@ TEST(position_embeddings) {
 
 TEST(copies_and_heads) {
   bdpt_config c = odd_config();
-  bdpt_model *a = odd_model(&ctx, &c), *b, *d;
+  bdpt_model *a = odd_model(&ctx, &c), *b, *d, *e;
   char ha[17], hb[17];
   b = bdpt_model_clone(a);
   bdpt_model_hash(a, ha);
@@ -433,6 +433,19 @@ TEST(copies_and_heads) {
   c.distilled = 0;
   d = bdpt_model_create(&ctx, &c, 9);
   CHECK(bdpt_model_new_head(d, 3, 5) == BDPT_OK && !d->param[BDPT_SLOT_HEAD2_W].data);
+  c = d->config; /* reshaped: what has the same size is there, what has not is zero */
+  c.block[0].mlp -= 3;
+  e = bdpt_model_reshape(d, &c);
+  if (CHECK(e != NULL)) {
+    const bdpt_tensor *w = &e->param[BDPT_SLOT(0, BDPT_SLOT_FC1_W)];
+    CHECK(w->shape[0] == (size_t)c.block[0].mlp && w->data[0] == 0 && w->data[w->count - 1] == 0);
+    CHECK(e->param[BDPT_SLOT_HEAD_W].data[1] == d->param[BDPT_SLOT_HEAD_W].data[1]);
+  }
+  c.depth--;
+  CHECK(bdpt_model_reshape(d, &c) == NULL && ctx.status == BDPT_E_SHAPE);
+  CHECK_HAS(ctx.message, "blocks cannot become");
+  bdpt_clear_error(&ctx);
+  bdpt_model_free(e);
   bdpt_model_free(a);
   bdpt_model_free(b);
   bdpt_model_free(d);

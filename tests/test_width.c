@@ -5,6 +5,8 @@
  * resumed. */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
+#define BOUNDARYDPT_PLUS_IMPLEMENTATION
+#include "../examples/plus/boundarydpt_plus.h"
 #include "test.h"
 #include "networks.h"
 
@@ -453,35 +455,9 @@ TEST(the_embedding_before_the_first_norm) {
   bdpt_model_free(small);
 }
 
-/* The classifier reads the channels that stay, once or, beside a mean of tokens, twice. */
-TEST(the_classifier_reads_what_stays) {
-  bdpt_config c = make_config();
-  int both;
-  for (both = 0; both < 2; both++) {
-    bdpt_model *m, *small;
-    const bdpt_real *from, *to;
-    size_t i, kept = 0, wrong = 0;
-    c.pool = both ? BDPT_POOL_BOTH : BDPT_POOL_CLASS;
-    m = model_of(&ctx, &c, 8);
-    small = bdpt_model_clone(m);
-    memset(keep, 1, bdpt_width_units(&m->config));
-    for (i = 0; i < 16; i++) keep[i] = i % 3 != 1;
-    CHECK(bdpt_width_shrink(small, keep) == BDPT_OK);
-    from = m->param[BDPT_SLOT_HEAD_W].data;
-    to = small->param[BDPT_SLOT_HEAD_W].data;
-    for (i = 0; i < m->param[BDPT_SLOT_HEAD_W].count; i++) {
-      if (keep[i % 16]) wrong += to[kept++] != from[i];
-    }
-    CHECK(wrong == 0 && kept == small->param[BDPT_SLOT_HEAD_W].count);
-    bdpt_model_free(m);
-    bdpt_model_free(small);
-  }
-}
-
-/* The embedding behind the first norm, if the norms can be made to agree: in a network whose tokens
- * have mean 0, the full one with its other channels at zero, gamma times sqrt(p) and eps times p,
- * is the small one. Here channels 0..7 come in pairs of opposite sign, 8..15 are zero and go: p =
- * 1/2. */
+/* ... and after it, if the norms can be made to agree: in a network whose tokens have mean 0, the
+ * full one with its other channels at zero, gamma times sqrt(p) and eps times p, is the small one.
+ * Here channels 0..7 come in pairs of opposite sign, 8..15 are zero and go: p = 1/2. */
 TEST(the_embedding_where_norms_agree) {
   bdpt_model *m = make_model(9), *small;
   double far;
@@ -539,6 +515,47 @@ TEST(removed_layers_can_come_back) {
   CHECK(apart(m, n) == 0);
   bdpt_model_free(m);
   bdpt_model_free(n);
+}
+
+/* Networks of other forms: registers, a norm before the blocks, a head that reads two vectors, the
+ * class token and the mean of the patches. What stays stands in its place in both. */
+TEST(other_forms) {
+  bdpt_config c = make_config();
+  bdpt_width_options o = make_options(0.5, 0.5, 0, 0);
+  const bdpt_tensor *was, *is;
+  bdpt_model *m, *n;
+  size_t k, j, at, kept[16], count = 0;
+  c.pool = BDPT_POOL_BOTH, c.registers = 2, c.pre_norm = 1;
+  m = model_of(&ctx, &c, 12);
+  n = bdpt_model_clone(m);
+  CHECK(bdpt_width_score(m, &train, &o, NULL, score) == BDPT_OK); /* registers are no layers */
+  memset(keep, 1, bdpt_width_units(&m->config));
+  for (j = 0; j < 16; j++) {
+    keep[j] = j % 3 != 1;
+    if (keep[j]) kept[count++] = j;
+  }
+  CHECK(bdpt_width_shrink(n, keep) == BDPT_OK && n->config.width == 11 && count == 11);
+  was = &m->param[BDPT_SLOT_HEAD_W], is = &n->param[BDPT_SLOT_HEAD_W];
+  CHECK(was->shape[1] == 32 && is->shape[1] == 22);
+  for (k = 0; k < 5 && is->shape[1] == 22; k++) {
+    for (j = 0; j < 22; j++) {
+      at = 32 * k + j / 11 * 16 + kept[j % 11];
+      CHECK(is->data[22 * k + j] == was->data[at]);
+    }
+  }
+  for (k = 0; k < 2; k++) {
+    for (j = 0; j < 11; j++) {
+      CHECK(n->param[BDPT_SLOT_REG].data[11 * k + j] ==
+            m->param[BDPT_SLOT_REG].data[16 * k + kept[j]]);
+    }
+  }
+  bdpt_model_free(n);
+  n = bdpt_model_clone(m);
+  CHECK(bdpt_width_prune(n, &train, &o, NULL, NULL) == BDPT_OK && n->config.width == 8);
+  CHECK(apart(m, m) == 0);
+  logits_of(n, (bdpt_real *)score); /* and it runs */
+  bdpt_model_free(n);
+  bdpt_model_free(m);
 }
 
 /* ---- Targets --------------------------------------------------------------------------------- */
@@ -1196,9 +1213,9 @@ int main(void) {
   RUN(images_are_spread);
   RUN(outputs_are_those_with_units_at_zero);
   RUN(the_embedding_before_the_first_norm);
-  RUN(the_classifier_reads_what_stays);
   RUN(the_embedding_where_norms_agree);
   RUN(removed_layers_can_come_back);
+  RUN(other_forms);
   RUN(targets);
 #if BDPTI_THREADS
   RUN(measured_milliseconds);

@@ -14,6 +14,7 @@
  * at the end, by the dense network and the finished one.
  */
 #include "../../../boundarydpt.h"
+#include "../../plus/boundarydpt_plus.h"
 #include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"

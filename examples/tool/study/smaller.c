@@ -7,6 +7,7 @@
  * else depends on it, and their lines and jobs name what they were made with.
  */
 #include "../../../boundarydpt.h"
+#include "../../plus/boundarydpt_plus.h"
 #include "../cli/json.h"
 #include "../cli/options.h"
 #include "../cli/system.h"
