@@ -180,7 +180,7 @@ install: $(TOOL)
 
 help:
 	@echo "make            the tool (build/boundarydpt) and the lessons"
-	@echo "make run        the whole method on one page, under four minutes, no download"
+	@echo "make run        the whole method on one page, no download"
 	@echo "                DATA=dir MODEL=file.safetensors: the same on CIFAR-100 with a real DeiT"
 	@echo "make reproduce  the study: every claim measured, resumable, six hours on two cores"
 	@echo "                DATA=dir MODEL=file.safetensors ARGS=--list"

@@ -2472,7 +2472,7 @@ BDPTI_FN void bdpti_layernorm_back(bdpt_tape *t, bdpti_node *n) {
  *             ReLU: y = max(0, z);  dy/dz = 1 for z > 0, else 0
  *   source    Hendrycks and Gimpel 2016, section 2, with tanh(u) = 2 sigmoid(2 u) - 1; the product
  *             rule, since Phi' = phi and sigmoid' = sigmoid (1 - sigmoid)
- *   check     tests/test_kernels.c; tests/test_ops.c torch_linear_norm_gelu_softmax; test_forms.c
+ *   check     tests/test_kernels.c; tests/test_ops.c torch_linear_norm_gelu_softmax
  */
 BDPTI_FN double bdpti_gelu_plain(double z) { return 0.5 * z * erfc(z * -0.70710678118654752440); }
 
@@ -2802,7 +2802,7 @@ BDPTI_FN void bdpti_token_back(bdpt_tape *t, bdpti_node *n) {
  *   math      y[b] = mean_i x[b,i] over i >= first, behind x[b,0] where `token` is set
  *   shape     x[B,N,D] -> y[B,D] or y[B,2D]
  *   backward  dx[b,i] += dy[b] / (N - first) for i >= first;  dx[b,0] += its half of dy[b]
- *   check     tests/test_ops.c gradients_structured; tests/test_forms.c
+ *   check     tests/test_ops.c gradients_structured; tests/check_forms.py
  */
 BDPT_API bdpt_tensor *bdpt_pool(bdpt_tape *t, bdpt_tensor *x, size_t first, int token) {
   size_t shape[2], d, b, i, j;
