@@ -486,7 +486,7 @@ TEST(threads) {
     bdpt_accuracy a;
     bdpt_config c = tiny();
     bdpt_model *m;
-    input_source from = {WORK "/set", 0, -1, 1};
+    input_source from = {WORK "/set", 0, -1, 1, 0};
     input in;
     memset(&own, 0, sizeof own);
     memset(&r, 0, sizeof r);

@@ -36,6 +36,23 @@ fi
 
 study 0 --out "$work/a" --list
 says out "11  distil"; says out "left to do: about"
+study 0 --out "$work/a" --list --json
+says out '^{"kind":"plan","part":11,"name":"distil","images_trained":[0-9]'
+says out '^{"kind":"left","seconds":[0-9]'
+# What only tells writes nothing, not even the images that it draws.
+mkdir -p "$work/clean/data"
+cp data/quick.recipe data/dense.safetensors "$work/clean/data"
+here=$PWD
+(cd "$work/clean" && "$here/$tool" reproduce --quick --list --part 8 > "$work/out" 2> "$work/err")
+says out "left to do: about"
+(cd "$work/clean" && "$here/$tool" reproduce --quick --print-held > "$work/out" 2> "$work/err")
+if [ "$(find "$work/clean" | sort | tr '\n' ' ')" = "$work/clean $work/clean/data \
+$work/clean/data/dense.safetensors $work/clean/data/quick.recipe " ] && [ ! -e "$work/a" ]; then ok
+else bad "--list wrote $(find "$work/clean" "$work/a" 2> /dev/null | tr '\n' ' ')"; fi
+# The network that data/fetch stores is the one that is read.
+stored=$(sed -n 's|^deit_url=.*/\(deit.*pth\)}$|\1|p' data/fetch)
+"$tool" reproduce --help > "$work/out"
+says out "--model FILE .*(data/$stored)"
 study 1 --out "$work/a" --part 7
 says err "part 7 needs part 1 (dense), which is not done"
 study 0 --out "$work/a"
@@ -129,6 +146,8 @@ study 1 --out "$work/c" --recipe "$work/nothing"
 study 2 --out "$work/c" --part 16
 study 2 --out "$work/c" --seeds 1000
 study 0 --out "$work/a" --fresh --part 4,8 --list
+if [ -f "$work/a/previous.jsonl" ]; then bad "--list moved the record"; else ok; fi
+study 0 --out "$work/a" --fresh --part 8
 if [ -f "$work/a/previous.jsonl" ]; then ok; else bad "--fresh left nothing behind"; fi
 
 # The shipped list: 5000 rising numbers below 50000.

@@ -82,10 +82,25 @@ bdpt_status input_fail(input *in, const char *format, const char *what) {
   return in->ctx->status = BDPT_E_IO;
 }
 
+/* The same images without a file. */
+static bdpt_status input_draw_here(input *in, const char *name, int test, bdpt_dataset *out) {
+  long count = test ? INPUT_GENERATED_TEST : INPUT_GENERATED_TRAIN;
+  size_t size = (size_t)count * GEN_RECORD;
+  unsigned char *bytes = (unsigned char *)malloc(size);
+  bdpt_status s;
+  if (!bytes) return input_fail(in, "%.250s: out of memory", name);
+  gen_images(INPUT_DATA_SEED, test ? 100000000u : 0u, count, bytes);
+  s = bdpt_cifar100_parse(in->ctx, bytes, size, name, out);
+  free(bytes);
+  return s;
+}
+
 static bdpt_status input_read(input *in, const char *file, int test, bdpt_dataset *out) {
   char path[700];
+  int ours = strcmp(in->folder, INPUT_GENERATED) == 0;
   snprintf(path, sizeof path, "%s/%s", in->folder, file);
-  if (strcmp(in->folder, INPUT_GENERATED) == 0 && !input_draw(path, test))
+  if (ours && in->dry && !cli_file_exists(path)) return input_draw_here(in, path, test, out);
+  if (ours && !in->dry && !input_draw(path, test))
     return input_fail(in, "cannot write the generated images to %.250s", path);
   return bdpt_cifar100_load(in->ctx, path, out);
 }
@@ -200,6 +215,7 @@ bdpt_status input_open(input *in, bdpt_context *ctx, const input_source *from, i
   bdpt_status s = BDPT_OK;
   memset(in, 0, sizeof *in);
   in->ctx = ctx;
+  in->dry = from->dry;
   in->name = data && !strstr(data, "generated") ? "cifar-100" : "generated";
   snprintf(in->folder, sizeof in->folder, "%s", data ? data : INPUT_GENERATED);
   snprintf(inner, sizeof inner, "%s/cifar-100-binary", in->folder);

@@ -15,12 +15,14 @@ typedef struct input_source {
   int generated;          /* asked for by name */
   int holdout;            /* pictures of each class set aside as the test part; -1: not said */
   int quiet;
+  int dry;                /* generated images that are not there are drawn, but not saved */
 } input_source;
 
 typedef struct input {
   bdpt_context *ctx;
   const char *name;       /* "generated", "cifar-100" or "folder" */
   char folder[600];
+  int dry;                /* as in input_source */
   struct folder shots[2]; /* the listings of a folder of pictures: training part, test part */
   bdpt_dataset train, test;
   bdpt_subset rest, held; /* the two sides of the training part */

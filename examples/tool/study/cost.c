@@ -1,5 +1,7 @@
 /* cost.c: what the parts of the study cost */
 #include "../../../boundarydpt.h"
+#include "../cli/json.h"
+#include "../cli/messages.h"
 #include "../cli/options.h"
 #include "../cli/progress.h"
 #include "../cli/system.h"
@@ -9,6 +11,7 @@
 #include "study.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* =================================================================================================
  * 8  THE PARTS, AND WHAT THEY COST
@@ -137,13 +140,28 @@ double study_left(study *s) {
   return seconds;
 }
 
-void study_table(study *s) {
+/* One part of the table as a JSON line. */
+static void study_plan_line(study *s, cli_json *j, int part, const study_cost *c) {
+  cli_json_open(j, "plan");
+  cli_json_real(j, "part", part);
+  cli_json_text(j, "name", study_part[part].name);
+  cli_json_real(j, "images_trained", c->train);
+  cli_json_real(j, "images_evaluated", c->eval);
+  cli_json_real(j, "seconds", c->seconds);
+  cli_json_text(j, "state", study_part_done(s, part) ? "done" : study_selected(s, part)
+                ? "to do" : "not asked for");
+  cli_json_close(j);
+}
+
+bdpt_status study_table(study *s) {
+  cli_json j = {NULL, 0, 0, 0, 0};
   char time[40];
   int part;
   session_say(&s->base, "\n   part           images trained  evaluated      time\n");
   for (part = 1; part <= STUDY_PARTS; part++) {
     study_cost c = study_cost_of(s, part);
     cli_duration(time, c.seconds);
+    study_plan_line(s, &j, part, &c);
     session_say(&s->base, "   %2d  %-10s %14.0f %10.0f %9s  %s\n", part, study_part[part].name,
                 c.train, c.eval, time, study_part_done(s, part) ? "done" : study_selected(s, part)
                 ? "" : "not asked for");
@@ -152,4 +170,15 @@ void study_table(study *s) {
   session_say(&s->base,
               "   left to do: about %s, at the %.0f images trained and %.0f evaluated in a "
               "second\n   that were measured just now\n", time, s->train_speed, s->eval_speed);
+  cli_json_open(&j, "left");
+  cli_json_real(&j, "seconds", study_left(s));
+  cli_json_real(&j, "trained_per_second", s->train_speed);
+  cli_json_real(&j, "evaluated_per_second", s->eval_speed);
+  cli_json_close(&j);
+  if (!s->base.json || !s->o.list) {
+    free(j.text);
+    return BDPT_OK;
+  }
+  return cli_json_print(&j, stdout) ? BDPT_OK
+                                    : cli_fail(s->base.ctx, BDPT_E_IO, "cannot write to stdout");
 }

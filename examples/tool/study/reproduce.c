@@ -162,7 +162,8 @@ static void study_describe(study *s, const char *weights) {
 static bdpt_status study_resume(study *s) {
   char before[1200], values[4000], aside[720];
   cli_json *j = &s->base.record.text;
-  bdpt_status status;
+  bdpt_status status = BDPT_OK;
+  if (s->o.list && s->o.common.fresh) return BDPT_OK; /* the table of an empty record */
   status = session_load(&s->base, "reproduce.jsonl");
   if (status != BDPT_OK) return status;
   if (record_has(&s->base.record, "setup") && s->o.common.fresh) {
@@ -182,6 +183,7 @@ static bdpt_status study_resume(study *s) {
     return cli_fail(s->base.ctx, BDPT_E_STATE, "%s: a study with another recipe, data, network "
                     "or version; --fresh moves it aside, --out DIR keeps both", s->o.out);
   }
+  if (s->o.list) return BDPT_OK;
   status = session_record_setup(&s->base, &s->dense->config, s->o.model, s->o.common.seed,
                                 s->base.in.tested.count, "make reproduce");
   study_values(&s->recipe, values, sizeof values);
@@ -195,11 +197,12 @@ static bdpt_status study_resume(study *s) {
 static bdpt_status study_setup(study *s) {
   session *base = &s->base;
   char weights[17];
-  const input_source from = {s->o.data, 0, -1, s->o.common.quiet};
+  const int dry = s->o.list || s->o.print_held; /* writes nothing */
+  const input_source from = {s->o.data, 0, -1, s->o.common.quiet, dry};
   bdpt_status status = study_read(s, base->ctx, s->o.recipe);
   if (s->o.seeds > 0) s->recipe.seeds = s->o.seeds;
   if (s->recipe.bf16) base->ctx->bf16 = 1;
-  if (status == BDPT_OK && !cli_make_folder(s->o.out))
+  if (status == BDPT_OK && !dry && !cli_make_folder(s->o.out))
     status = cli_fail(base->ctx, BDPT_E_IO, "cannot make the folder %s", s->o.out);
   if (status == BDPT_OK)
     status = input_open(&base->in, base->ctx, &from, INPUT_TRAIN | INPUT_TEST);
@@ -329,7 +332,7 @@ static void study_defaults(study_options *o) {
   if (!o->out) o->out = o->quick ? "build/quick" : "build/reproduce";
   if (!o->report) o->report = o->quick ? "build/quick.html" : "build/report.html";
   if (!o->model)
-    o->model = o->quick ? "data/dense.safetensors" : "data/deit_tiny_patch16_224.safetensors";
+    o->model = o->quick ? "data/dense.safetensors" : "data/deit_tiny_patch16_224-a1311bcf.pth";
   if (!o->data && !o->quick) o->data = "data/cifar-100-binary";
 }
 
@@ -346,9 +349,9 @@ int study_command(bdpt_context *ctx, const study_options *options) {
   status = s.o.summary ? study_summarise(&s) : study_setup(&s);
   if (status == BDPT_OK && !s.o.summary && !s.o.print_held) {
     status = study_check(&s);
-    if (status == BDPT_OK && study_part_done(&s, 1)) status = study_dense(&s);
+    if (status == BDPT_OK && !s.o.list && study_part_done(&s, 1)) status = study_dense(&s);
     if (status == BDPT_OK) status = study_pace(&s);
-    if (status == BDPT_OK) study_table(&s);
+    if (status == BDPT_OK) status = study_table(&s);
     if (status == BDPT_OK && !s.o.list) status = study_parts(&s);
     if (status == BDPT_OK && !s.o.list) status = study_end(&s);
   }

@@ -260,8 +260,8 @@ int study_selected(const study *s, int part);
 /* Seconds that the selected parts still take, by the table. */
 double study_left(study *s);
 
-/* Prints what each part costs. */
-void study_table(study *s);
+/* Prints what each part costs; with --list --json as lines. */
+bdpt_status study_table(study *s);
 
 enum { STUDY_PLUS_JOBS = 5 };
 
