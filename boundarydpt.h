@@ -127,6 +127,7 @@
  * Numbers   bdpt_real is float, or double with BDPT_REAL. GELU is exact (erf), eps and the image
  *           statistics belong to the model. The float kernels have their own exp and erf; losses,
  *           schedules and the predictor use libm in double.
+ * Zeros     A zeroed struct asks for the defaults. BDPT_NONE in a field asks for zero itself.
  * Files     Nothing in a file is trusted. Saving never leaves half a file under the final name.
  *
  * Macros, to be defined before the include that has BOUNDARYDPT_IMPLEMENTATION:
@@ -201,6 +202,7 @@ typedef enum bdpt_status {
   BDPT_E_NUMERIC = -7,  /* a value that is not finite, named with its tensor and step */
   BDPT_CANCELLED = -8   /* a progress callback asked to stop; a checkpoint was written if named */
 } bdpt_status;
+enum { BDPT_NONE = -1 }; /* zero, where 0 would ask for the default */
 
 /* Memory comes from one allocator with a context pointer. `free` is told the size again, so an
  * arena or a counting allocator needs no headers of its own. NULL functions: malloc and free. */
@@ -661,42 +663,42 @@ BDPT_API bdpt_status bdpt_evaluate(bdpt_model *model, const bdpt_subset *data, b
 
 enum { BDPT_DISTILL_NONE = 0, BDPT_DISTILL_HARD = 1, BDPT_DISTILL_SOFT = 2 };
 
-/* One struct holds a training recipe. Zero means the value in the comment; an augmentation at zero
- * is off. */
+/* One struct holds a training recipe. Comments tell the defaults; augmentations are off. */
 typedef struct bdpt_recipe {
   int epochs;             /* 1 */
   int batch;              /* 128 */
   size_t epoch_images;    /* images per epoch; 0: all of the training subset */
   double lr;              /* peak learning rate, 5e-4 */
-  double min_lr;          /* end of each cosine, 0: lr / 100; negative: zero */
-  double warmup_lr;       /* start of the warm-up, 0: 1e-6 */
+  double min_lr;          /* end of each cosine, lr / 100 */
+  double warmup_lr;       /* start of the warm-up, 1e-6 */
   double warmup;          /* warm-up length in epochs, 0: none */
-  double weight_decay;    /* 0: 0.05; negative: none */
+  double weight_decay;    /* 0.05 */
   double beta1, beta2, adam_eps; /* 0.9, 0.999, 1e-8 */
   double clip;            /* largest gradient norm; 0: no clipping */
   double ema;             /* decay of the averaged weights; 0: none */
   double smoothing;       /* label smoothing */
   double mixup, cutmix;   /* Beta parameters; both on: `switch_prob` decides per batch */
-  double switch_prob;     /* of cutmix when both are on, 0: 0.5 */
-  double mix_prob;        /* probability that a batch is mixed at all, 0: 1 */
+  double switch_prob;     /* of cutmix when both are on, 0.5 */
+  double mix_prob;        /* probability that a batch is mixed at all, 1 */
   int crop;               /* zero padding of the random crop, pixels of the source image */
   int flip;               /* 1: horizontal flip with probability 0.5 */
   double erase;           /* probability of erasing a random rectangle (noise, mode "pixel") */
-  int repeats;            /* repeated augmentation: each image this often per epoch, 0: 1 */
+  int repeats;            /* repeated augmentation: each image this often per epoch, 1 */
   double drop_path;       /* stochastic depth of the last block */
   int distill;            /* BDPT_DISTILL_NONE, _HARD or _SOFT; needs a teacher */
-  double distill_alpha;   /* weight of the distillation loss, 0: 0.5 */
-  double distill_tau;     /* temperature of soft distillation, 0: 1 */
+  double distill_alpha;   /* weight of the distillation loss, 0.5 */
+  double distill_tau;     /* temperature of soft distillation, 1 */
   double distill_features; /* weight of the distance between the streams (6.17); 0: none */
   int recompute;          /* 1: less memory, more time: BDPT_TAPE_RECOMPUTE */
   int importance;         /* 1: train the importance scalars too (stage 1) */
   int restarts;           /* number of learning-rate restarts, at most BDPT_MAX_RESTARTS ... */
   double restart[40];     /* ... and the epochs at which the cosine starts again */
   uint64_t seed;          /* of everything random */
+  int resolved;           /* 1: the zeros are filled in, and a zero is zero */
 } bdpt_recipe;
 #define BDPT_MAX_RESTARTS 40
 
-BDPT_API void bdpt_recipe_resolve(bdpt_recipe *recipe); /* fills the zeros */
+BDPT_API void bdpt_recipe_resolve(bdpt_recipe *recipe); /* fills the zeros, once */
 /* Learning rate at a point in time, measured in epochs from the start (fractions allowed). */
 BDPT_API double bdpt_schedule(const bdpt_recipe *resolved, double epoch);
 
@@ -888,7 +890,7 @@ typedef struct bdpt_greedy_options {
   double budget;                        /* layers go until the cost is at most this; 0: none */
   size_t images;                        /* of held, that choose; 0: 1000, or all if fewer */
   int layers;                           /* that go at most; 0: as many as the budget takes */
-  int most[2];                          /* of a type at most; 0: any number; negative: none */
+  int most[2];                          /* of a type at most; 0: any number; BDPT_NONE: none */
   bdpt_start start;
 } bdpt_greedy_options;
 typedef struct bdpt_greedy_result {
@@ -908,7 +910,7 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_subset *train,
  * not there, fewer than two images, and fewer tokens than a map has inputs; after a failure the
  * model is as before. model->certificate says what was fitted. `options`, `out` may be NULL. */
 typedef struct bdpt_fit_options {
-  double lambda;          /* ridge, in units of the inputs' mean variance; 0: 1e-3 */
+  double lambda;          /* ridge, in units of the inputs' mean variance; 0: 1e-3, BDPT_NONE: 0 */
   size_t images;          /* of the data, evenly spread; 0: 64 D tokens, but at least 256 images */
 } bdpt_fit_options;
 typedef struct bdpt_fit_report {
@@ -947,7 +949,7 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
                                          bdpt_certificate *out);
 
 /* Stage 2: fine-tunes `model` (pruned or fitted) with the dense network as `teacher`, then fuses.
- * A teacher and recipe.distill = 0: the distillation is soft. No teacher or distill < 0: none. */
+ * A teacher and recipe.distill = 0: the distillation is soft. No teacher or BDPT_NONE: none. */
 typedef struct bdpt_stage2_result {
   bdpt_accuracy at_once, recovered, fused; /* on the held-out subset */
   bdpt_certificate certificate;
@@ -1079,8 +1081,7 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
 /* Models. From and to memory; and from and to files. A load creates the model: the configuration
  * comes from the metadata, or from shapes and names when there is none (heads = width / 64).
  * `hint` (may be NULL) overrides what shapes cannot tell: heads, eps, mean, std, act, pool,
- * no_class, no_qkv_bias, headless, and which activations are removed. A failed load leaves nothing
- * allocated. */
+ * no_class, no_qkv_bias, headless, the removed activations. A failed load leaves nothing behind. */
 BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                       const char *name, const bdpt_config *hint);
 BDPT_API bdpt_status bdpt_model_build(const bdpt_model *model, int dtype, unsigned char **bytes,
@@ -3225,9 +3226,8 @@ static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
 
 /* 7.1  Configurations
  *
- * A zero in a configuration asks for the default, so a caller names only what differs. A table
- * lists the integers: their names for messages, places, bounds, and what 0 stands for (patch: 16).
- * The limits keep every product of two sizes far inside 64 bits.
+ * A table lists the integers: their names for messages, places, bounds, and what 0 stands for
+ * (patch: 16). The limits keep every product of two sizes far inside 64 bits.
  */
 BDPT_API bdpt_status bdpt_config_named(bdpt_context *ctx, const char *name, bdpt_config *out) {
   static const char *const sizes[4] = {"tiny", "small", "base", "base"}; /* by i / 2 */
@@ -3916,8 +3916,7 @@ BDPT_API bdpt_tensor *bdpt_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_ten
  * other would be clustering, which is slow and may merge half an image into one; pairs between two
  * sets take one small product and merge at most half. An average of averages must be weighted, and
  * a token that stands for c patches counts c times in the softmax of the attention after it, as its
- * patches would have (14.4). The class and the distillation token stay alone: their heads read
- * them.
+ * patches would have (14.4). The class and the distillation token stay: their heads read them.
  *
  * What is compared? Where there is attention, the keys, as published: they say what a token offers
  * to others, in d numbers. Where attention was removed there are none. Then the tokens are compared
@@ -4363,11 +4362,11 @@ typedef struct bdpti_field {
 
 static const bdpti_field bdpti_fields[BDPTI_FIELDS] = {
   BDPTI_F(epochs, 1, 1, 1e6), BDPTI_F(batch, 128, 1, 1 << 20), BDPTI_F(repeats, 1, 1, 1e6),
-  BDPTI_F(lr, 5e-4, 0, 1e9), BDPTI_F(min_lr, 0, -1e9, 1e9),           /* 0 is resolved below */
+  BDPTI_F(lr, 5e-4, 0, 1e9), BDPTI_F(min_lr, 0, 0, 1e9),              /* 0 is resolved below */
   BDPTI_F(warmup_lr, 1e-6, 0, 1e9), BDPTI_F(warmup, 0, 0, 1e9),       /* lr0 and w above */
   BDPTI_F(restarts, 0, 0, BDPT_MAX_RESTARTS),                         /* how many s there are */
   BDPTI_F(beta1, 0.9, 0, 1 - 1e-12), BDPTI_F(beta2, 0.999, 0, 1 - 1e-12), /* 1 - b^t > 0 */
-  BDPTI_F(adam_eps, 1e-8, 1e-30, 1e9), BDPTI_F(weight_decay, 0.05, -1e9, 1e9), /* below 0: none */
+  BDPTI_F(adam_eps, 1e-8, 1e-30, 1e9), BDPTI_F(weight_decay, 0.05, 0, 1e9),
   BDPTI_F(clip, 0, 0, 1e30), BDPTI_F(ema, 0, 0, 1), BDPTI_F(importance, 0, 0, 1), /* 8.3 */
   BDPTI_F(recompute, 0, 0, 1),                          /* on the way back, see >>mlp */
   BDPTI_F(crop, 0, 0, 4096), BDPTI_F(flip, 0, 0, 1), BDPTI_F(erase, 0, 0, 1),     /* 12.4 */
@@ -4378,25 +4377,28 @@ static const bdpti_field bdpti_fields[BDPTI_FIELDS] = {
   BDPTI_F(distill_tau, 1, 1e-6, 1e9),                   /* the temperature of >>distill */
   BDPTI_F(distill_features, 0, 0, 1e9)};                /* f in 8.6 */
 
-/* Reads field i of a recipe; a 0 is replaced by what it stands for. */
+/* Reads field i of a recipe; before it is resolved, 0 and BDPT_NONE get what they stand for. */
 BDPTI_FN double bdpti_field_get(bdpt_recipe *r, int i) {
   const bdpti_field *f = &bdpti_fields[i];
   double *real = (double *)(void *)((char *)r + f->at); /* only one of the two is looked at */
   int *whole = (int *)(void *)real;
-  if (f->is_double && *real == 0) *real = f->zero;
-  if (!f->is_double && *whole == 0) *whole = (int)f->zero;
-  return f->is_double ? *real : (double)*whole;
+  double v = f->is_double ? *real : (double)*whole, to = v == 0 ? f->zero : 0.0;
+  if (r->resolved || (v != 0 && v != BDPT_NONE)) return v;
+  if (f->is_double) *real = to;
+  else *whole = (int)to;
+  return to;
 }
 
 BDPT_API void bdpt_recipe_resolve(bdpt_recipe *r) {
-  int i;
+  int i, falls = !r->resolved && r->min_lr == 0; /* its default hangs on another field */
   for (i = 0; i < BDPTI_FIELDS; i++) bdpti_field_get(r, i);
-  if (r->min_lr == 0) r->min_lr = r->lr / 100.0; /* its default hangs on another field */
+  if (falls) r->min_lr = r->lr / 100.0;
+  r->resolved = 1;
 }
 
 BDPT_API double bdpt_schedule(const bdpt_recipe *r, double t) {
   const double pi = 3.14159265358979323846;
-  double least = r->min_lr > 0 ? r->min_lr : 0, begin = 0, end = r->epochs; /* min, s, e */
+  double least = r->min_lr, begin = 0, end = r->epochs; /* min, s, e */
   int i;
   if (t < r->warmup) return r->warmup_lr + (r->lr - r->warmup_lr) * t / r->warmup;
   if (t >= r->epochs) return least;
@@ -5541,7 +5543,9 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_type type, int l, const
   bdpti_gram g[2];
   double error;
   bdpt_status status = bdpti_fit_choose(m, data, o->images, a, &chosen, &out->images);
-  if (!(o->lambda >= 0 && o->lambda < 1e9)) {
+  out->lambda = o->lambda == 0 ? 1e-3 : o->lambda;
+  if (out->lambda == BDPT_NONE) out->lambda = 0;
+  if (!(out->lambda >= 0 && out->lambda < 1e9)) {
     return bdpti_fail(m->ctx, BDPT_E_ARGUMENT, "fit: a ridge of %g is not in [0,1e9)", o->lambda);
   }
   for (i = 0; i < 2 && !status; i++) {
@@ -5554,14 +5558,11 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_type type, int l, const
   if (!status) status = bdpti_fit_pass(m, type, l, &chosen, out->images, x, g);
   if (status || !bdpti_slot_alloc(m, slot) || !bdpti_slot_alloc(m, slot + 1)) return m->ctx->status;
   if (!bdpti_gram_finite(&g[0]) || !bdpti_gram_finite(&g[1])) {
-    return bdpti_fail(m->ctx, BDPT_E_NUMERIC,
-                      "fit: what the %s of block %d reads or returns is not "
-                      "finite",
-                      bdpt_type_name(type), l);
+    return bdpti_fail(m->ctx, BDPT_E_NUMERIC, "fit: what the %s of block %d reads or returns is "
+                      "not finite", bdpt_type_name(type), l);
   }
   out->held = chosen.count - out->images;
   out->tokens = (size_t)g[0].sum[0];
-  out->lambda = o->lambda == 0 ? 1e-3 : o->lambda;
   if (!bdpti_fit_solve(m->ctx, &g[0], out->lambda, w->data, bias->data)) {
     return bdpti_fail(m->ctx, BDPT_E_NUMERIC, "fit: the %s of block %d reads the same at all "
                       "%zu tokens, or a ridge of %g is too small to tell a best map",
@@ -6807,8 +6808,7 @@ BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_subset *train,
  *
  * A greedy choice never takes a layer back. It does see what went before: all maps are fitted anew
  * in forward order after each step, and the next trials start from there. The loss decides, not the
- * accuracy, which moves in steps of one image. The images that choose flatter the result; report it
- * on others. */
+ * accuracy, which moves in steps of one image. Images that choose flatter: report on others. */
 BDPTI_FN double bdpti_greedy_cost(bdpt_model *m, const bdpt_greedy_options *o) {
   bdpt_config fused = m->config;
   bdpt_cost_report cost;
@@ -7059,7 +7059,7 @@ BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const b
   if (hooks) inner = *hooks;
   if (inner.checkpoint) bdpti_format(path, BDPTI_PATH, "%s.stage2", inner.checkpoint);
   if (inner.checkpoint) inner.checkpoint = path;
-  if (r.distill == BDPT_DISTILL_NONE && teacher) r.distill = BDPT_DISTILL_SOFT;
+  if (!r.resolved && r.distill == BDPT_DISTILL_NONE && teacher) r.distill = BDPT_DISTILL_SOFT;
   if (r.distill < 0 || !teacher) r.distill = BDPT_DISTILL_NONE;
   if (!status) status = bdpt_evaluate(work, held, &out->at_once);
   if (!status) status = bdpt_train(work, teacher, train, held, &r, &inner, log);

@@ -348,7 +348,8 @@ static void refused(bdpt_model *m, bdpt_status got, bdpt_status want, const char
 TEST(errors) {
   bdpt_model *m = make_model(9);
   bdpt_subset none = {&data, NULL, 0}, one = {&data, NULL, 1};
-  bdpt_fit_options few = {0, 4}, single = {0, 1}, least = {1e-16, 0}, below = {-1, 0};
+  bdpt_fit_options few = {0, 4}, single = {0, 1}, least = {1e-16, 0}, below = {-2, 0};
+  bdpt_fit_options zero = {BDPT_NONE, 0};
   bdpt_layers which = {{0, 0}};
   one.index = train.index;
   CHECK(bdpt_prune(m, BDPT_ATTENTION, 1) == BDPT_OK);
@@ -377,9 +378,10 @@ TEST(errors) {
   bdpt_layers_add(&which, BDPT_ATTENTION, 1); /* is gone: nothing happens to the first */
   refused(m, bdpt_fit_all(m, &which, &train, NULL, NULL), BDPT_E_STATE, "attention of block 1");
   CHECK(m->config.block[0].mlp_state == BDPT_MLP_KEPT);
-  refused(m, bdpt_fit(m, 0, 0, &train, &below, NULL), BDPT_E_ARGUMENT, "ridge of -1");
+  refused(m, bdpt_fit(m, 0, 0, &train, &below, NULL), BDPT_E_ARGUMENT, "ridge of -2");
   /* What a norm makes lies in a hyperplane, so without a ridge no map is the best. */
   refused(m, bdpt_fit(m, 0, 0, &train, &least, NULL), BDPT_E_NUMERIC, "attention of block 0 reads");
+  refused(m, bdpt_fit(m, 0, 0, &train, &zero, NULL), BDPT_E_NUMERIC, "a ridge of 0 is too small");
   CHECK(m->config.block[0].attention == BDPT_ATTENTION_KEPT);
   CHECK(!m->param[BDPT_SLOT(0, BDPT_SLOT_AFIT_W)].data);
   refused(NULL, BDPT_OK, BDPT_OK, "");

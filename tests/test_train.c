@@ -203,6 +203,40 @@ TEST(recipe_defaults) {
   CHECK(memcmp(&r, &twice, sizeof r) == 0);
 }
 
+/* Where 0 asks for the default, BDPT_NONE asks for zero; resolving twice changes nothing. */
+TEST(recipe_zeros) {
+  bdpt_recipe r, twice;
+  bdpt_model *m = small_model(0, 1), *before = bdpt_model_clone(m);
+  bdpt_trainer *t;
+  int i;
+  memset(&r, 0, sizeof r);
+  r.lr = r.min_lr = r.warmup_lr = r.weight_decay = r.mix_prob = BDPT_NONE;
+  r.distill_alpha = r.switch_prob = r.clip = r.ema = BDPT_NONE;
+  r.crop = r.flip = r.distill = BDPT_NONE;
+  bdpt_recipe_resolve(&r);
+  CHECK(r.lr == 0 && r.min_lr == 0 && r.warmup_lr == 0 && r.weight_decay == 0 && r.mix_prob == 0);
+  CHECK(r.distill_alpha == 0 && r.switch_prob == 0 && r.clip == 0 && r.ema == 0);
+  CHECK(r.crop == 0 && r.flip == 0 && r.distill == 0 && r.beta1 == 0.9 && r.batch == 128);
+  twice = r;
+  bdpt_recipe_resolve(&twice);
+  CHECK(memcmp(&r, &twice, sizeof r) == 0);
+  r.lr = 1;
+  bdpt_recipe_resolve(&r);
+  CHECK(r.lr == 1 && r.min_lr == 0);
+
+  r = plain_recipe();
+  r.lr = BDPT_NONE;
+  t = bdpt_trainer_create(m, NULL, &train, &r);
+  CHECK(t && steps(t, 2));
+  for (i = 0; i < BDPT_SLOT(m->config.depth, 0); i++) {
+    size_t bytes = m->param[i].count * sizeof(bdpt_real);
+    CHECK(bytes == 0 || memcmp(m->param[i].data, before->param[i].data, bytes) == 0);
+  }
+  bdpt_trainer_free(t);
+  bdpt_model_free(before);
+  bdpt_model_free(m);
+}
+
 static void refused(bdpt_recipe r, const char *what) {
   bdpt_model *m = small_model(0, 1);
   CHECK(bdpt_trainer_create(m, NULL, &train, &r) == NULL);
@@ -216,6 +250,13 @@ TEST(recipe_refusals) {
   double zero = 0;
   r.lr = zero / zero;
   refused(r, "recipe: lr is nan");
+  r = plain_recipe();
+  r.weight_decay = -2;
+  refused(r, "recipe: weight_decay is -2, not between 0");
+  r = plain_recipe();
+  r.distill_tau = BDPT_NONE;
+  r.distill = BDPT_DISTILL_SOFT;
+  refused(r, "recipe: distill_tau is 0");
   r = plain_recipe();
   r.batch = -3;
   refused(r, "recipe: batch is -3");
@@ -1251,6 +1292,7 @@ int main(void) {
   world_make();
   RUN(schedule);
   RUN(recipe_defaults);
+  RUN(recipe_zeros);
   RUN(recipe_refusals);
   RUN(optimiser_as_pytorch);
   RUN(mixing_as_timm);
