@@ -20,6 +20,9 @@ TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 # Tests of the library run a second time in double precision, where the bounds are tight.
 TOOLED  := $(addprefix test_,checkpoint generate images masks onnx report reproduce)
 DOUBLE  := $(filter-out $(TOOLED) test_book,$(TESTS))
+# These bring the implementation with them, to look inside; the others are linked with it.
+WHOLE   := $(patsubst tests/%.c,%,$(shell grep -l 'define BOUNDARYDPT_IMPL' tests/test_*.c))
+LINKED  := $(filter-out $(WHOLE),$(TESTS))
 FLOATS  := $(addprefix build/,$(TESTS))
 DOUBLES := $(addprefix build/,$(addsuffix _double,$(DOUBLE)))
 
@@ -63,12 +66,14 @@ $(LESSONS): build/%: examples/%.c $(LESSON) boundarydpt.h | build
 build/11_cplusplus: examples/11_cplusplus.cc boundarydpt.h | build
 	$(CXX) -std=c++11 $(WARN) $(CFLAGS) $(OPENMP) $< -o $@ -lm
 
-# Tests of the tool are linked with its modules.
-$(TOOLED:%=build/%): build/tool.a build/library.o
+# Tests of the tool are linked with its modules too.
+$(TOOLED:%=build/%): build/tool.a
+$(LINKED:%=build/%): build/library.o
+$(LINKED:%=build/%_double): build/library_double.o
 $(FLOATS): build/%: tests/%.c
 	$(COMPILE) $< $(filter %.a %.o,$^) -o $@ -lm
 $(DOUBLES): build/%_double: tests/%.c
-	$(COMPILE) -DBDPT_REAL=double $< -o $@ -lm
+	$(COMPILE) -DBDPT_REAL=double $< $(filter %.o,$^) -o $@ -lm
 
 # The whole method on one page. DATA=dir (CIFAR-100 binary) and MODEL=file.safetensors choose other
 # inputs; ARGS="--budget 8" passes anything else (build/boundarydpt run --help).

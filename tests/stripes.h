@@ -17,7 +17,7 @@ static void make_stripes(bdpt_context *ctx, uint64_t seed) {
     labels[i] = (unsigned short)(i % 5);
     for (p = 0; p < STRIPES_BYTES; p++) {
       uint64_t stripe = (p / (1 + i % 5)) % 2 ? 100 : 0;
-      pixels[i * STRIPES_BYTES + p] = (unsigned char)(bdpti_hash(seed, i, p) % 120 + stripe);
+      pixels[i * STRIPES_BYTES + p] = (unsigned char)(test_hash(seed, i, p) % 120 + stripe);
     }
   }
   memset(&data, 0, sizeof data);
@@ -37,7 +37,7 @@ TEST_UNUSED static bdpt_model *model_of(bdpt_context *own, const bdpt_config *c,
   for (i = 0; m && i < m->slots; i++) {
     bdpt_tensor *p = &m->param[i];
     for (k = 0; p->data && k < p->count; k++) {
-      double u = (double)(bdpti_hash(seed, (uint64_t)i, k) % 1000) / 1000 - 0.5;
+      double u = (double)(test_hash(seed, (uint64_t)i, k) % 1000) / 1000 - 0.5;
       p->data[k] = (bdpt_real)(p->ndim > 1 ? 10 * (double)p->data[k] : (double)p->data[k] + u);
     }
   }

@@ -5,9 +5,19 @@
 #define TEST_H
 
 #include <math.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(_WIN32)
+#include <process.h>
+#define TEST_PROCESS ((unsigned long)_getpid())
+#elif defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+#define TEST_PROCESS ((unsigned long)getpid())
+#else
+#define TEST_PROCESS 0ul
+#endif
 
 #if defined(__GNUC__)
 #define TEST_UNUSED __attribute__((unused))
@@ -36,15 +46,64 @@ TEST_UNUSED static int test_close(double got, double want, double tolerance, con
   return ok;
 }
 
+/* 64 bits that depend on the three numbers alone (the finisher of splitmix64, three times). */
+TEST_UNUSED static uint64_t test_hash(uint64_t seed, uint64_t stream, uint64_t index) {
+  uint64_t z = seed + UINT64_C(0x9e3779b97f4a7c15);
+  int i;
+  for (i = 0; i < 3; i++) {
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    z ^= z >> 31;
+    if (i == 0) z ^= stream * UINT64_C(0xd1342543de82ef95) + 1;
+    if (i == 1) z += index * UINT64_C(0x9e3779b97f4a7c15);
+  }
+  return z;
+}
+
+/* The name of a temporary file that no other process uses: the same for the same `end`, also in the
+ * children of the process that asked first. */
+TEST_UNUSED static const char *temporary(const char *end) {
+  static char name[40][300];
+  static size_t used, start;
+  const char *place = getenv("TMPDIR");
+  size_t i;
+#if defined(__unix__) || defined(__APPLE__)
+  if (!place) place = "/tmp";
+#endif
+  if (!start) {
+    start = (size_t)snprintf(name[0], sizeof name[0], "%s/bdpt-test-%lu-", place ? place : ".",
+                             TEST_PROCESS);
+  }
+  for (i = 0; i < used && strcmp(name[i] + start, end) != 0; i++) { }
+  if (i == used) {
+    if (used == sizeof name / sizeof name[0]) exit(EXIT_FAILURE);
+    memcpy(name[i], name[0], start);
+    snprintf(name[i] + start, sizeof name[0] - start, "%s", end);
+    used++;
+  }
+  return name[i];
+}
+
+/* The lowest n bytes of v, least first, as files have them. */
+TEST_UNUSED static void put_bytes(unsigned char *to, int n, uint64_t v) {
+  int i;
+  for (i = 0; i < n; i++) to[i] = (unsigned char)(v >> 8 * i);
+}
+
+TEST_UNUSED static int test_has(const char *text, const char *part, const char *what,
+                                const char *file, int line) {
+  int ok = test_check(strstr(text, part) != NULL, what, file, line);
+  if (!ok) printf("  got \"%s\"\n  without \"%s\"\n", text, part);
+  return ok;
+}
+
 #define TEST(name) static void name(void)
 #define RUN(name) name()
 #define CHECK(condition) test_check((condition) ? 1 : 0, #condition, __FILE__, __LINE__)
 #define CHECK_CLOSE(got, want, tolerance) \
   test_close((double)(got), (double)(want), (double)(tolerance), #got, __FILE__, __LINE__)
 /* A string that must contain another: for error sentences. */
-#define CHECK_HAS(text, part) \
-  (test_check(strstr((text), (part)) != NULL, "\"" part "\" in " #text, __FILE__, __LINE__) \
-       ? 1 : (printf("  text: %s\n", (text)), 0))
+#define CHECK_HAS(text, part) test_has(text, part, #text, __FILE__, __LINE__)
 #define TEST_END(name) \
   (printf("%s: %d passed, %d failed\n", name, test_passed, test_failed), test_failed != 0)
 

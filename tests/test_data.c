@@ -1,7 +1,6 @@
 /* Data: the CIFAR-100 reader and its refusals, subsets, Pillow's resizing byte for byte, batches
  * and their disturbances. Bytes and choices are compared exactly; statistics of random draws within
  * five standard deviations of their expectation, with fixed seeds. */
-#define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "test.h"
 #include "fixture.h"
@@ -76,7 +75,7 @@ TEST(cifar_bad) {
 }
 
 TEST(cifar_file) {
-  const char *path = "test_data.tmp";
+  const char *path = temporary("data");
   unsigned char *bytes = records(3);
   bdpt_dataset d;
   CHECK(bdpt_file_write(&ctx, path, bytes, 3 * 3074) == BDPT_OK);
@@ -309,98 +308,6 @@ TEST(fetched) {
   bdpt_subset_free(&ctx, &all);
 }
 
-TEST(crop_and_flip) {
-  unsigned char in[3 * 2 * 3], out[3 * 2 * 3];
-  static const unsigned char right_down[6] = {0, 0, 0, 0, 1, 2}, flipped[6] = {3, 2, 1, 6, 5, 4};
-  static const unsigned char both[6] = {0, 6, 5, 0, 0, 0};
-  int i;
-  for (i = 0; i < 18; i++) in[i] = (unsigned char)(i + 1);
-    /* Offset 0 of a padding of 1 shows the border: the image moves right and down. */
-  bdpti_crop_flip(in, 2, 3, 1, 0, 0, 0, out);
-  CHECK(memcmp(out, right_down, 6) == 0);
-  bdpti_crop_flip(in, 2, 3, 1, 1, 1, 0, out);
-  CHECK(memcmp(out, in, 18) == 0);
-  bdpti_crop_flip(in, 2, 3, 0, 0, 0, 1, out);
-  CHECK(memcmp(out, flipped, 6) == 0);
-  CHECK(out[12] == 15);
-  bdpti_crop_flip(in, 2, 3, 1, 2, 2, 1, out);
-  CHECK(memcmp(out, both, 6) == 0);
-}
-
-TEST(erasing) {
-  static bdpt_real image[3 * 48 * 48];
-  const int trials = 2000;
-  double share = 0, sum = 0, square = 0, count = 0;
-  int i, k, y, x, outside = 0;
-  for (i = 0; i < trials; i++) {
-    bdpt_rng r = bdpti_draws(5, BDPTI_DRAW_IMAGE, 0, (size_t)i);
-    int top = 48, bottom = 0, left = 48, right = 0, erased = 0;
-    for (k = 0; k < 3 * 2304; k++) image[k] = 99;
-    bdpti_erase(image, 48, &r);
-    for (y = 0; y < 48; y++) {
-      for (x = 0; x < 48; x++) {
-        double v = (double)image[2304 + y * 48 + x];
-        if (v == 99) continue;
-        erased++;
-        sum += v;
-        square += v * v;
-        if (y < top) top = y;
-        if (y > bottom) bottom = y;
-        if (x < left) left = x;
-        if (x > right) right = x;
-      }
-    }
-    count += erased;
-    if (erased != (bottom - top + 1) * (right - left + 1)) outside++; /* not a full rectangle */
-    if (erased > 2304 / 3 + 48) outside++;
-    share += erased / 2304.0;
-  }
-  CHECK(outside == 0);
-    /* Uniform area in [0.02, 1/3]: mean 0.177, deviation 0.09 / sqrt(2000); sides are rounded and
-       long thin boxes are redrawn, which costs a little. */
-  CHECK_CLOSE(share / trials, 0.175, 0.012);
-  CHECK_CLOSE(sum / count, 0, 5 / sqrt(count));
-  CHECK_CLOSE(square / count, 1, 5 * sqrt(2 / count));
-}
-
-/* The disturbed batch depends on seed, epoch and position, and on nothing else. */
-TEST(same_for_all_threads) {
-  bdpt_dataset d = make_data(40);
-  bdpt_config c = tiny_config();
-  bdpt_recipe r;
-  size_t index[10], each = 3 * 48 * 48, k;
-  static bdpt_real first[10 * 3 * 48 * 48], images[10 * 3 * 48 * 48];
-  int threads, keep = ctx.threads;
-  memset(&r, 0, sizeof r);
-  r.crop = 4;
-  r.flip = 1;
-  r.erase = 0.5;
-  r.seed = 11;
-  bdpt_recipe_resolve(&r);
-  for (k = 0; k < 10; k++) index[k] = 3 * k;
-  for (threads = 1; threads <= 3; threads++) {
-    bdpti_loader l;
-    bdpt_subset chosen = {&d, index, 10};
-    ctx.threads = threads;
-    CHECK(bdpti_loader_make(&ctx, &c, &chosen, 10, &l) == BDPT_OK);
-    l.recipe = &r;
-    CHECK(bdpti_load(&l, index, 10, 2, 30, threads == 1 ? first : images, NULL) == BDPT_OK);
-    if (threads > 1) CHECK(memcmp(first, images, sizeof images) == 0);
-    if (threads == 3) {
-        /* The same positions in two batches; another position; another epoch. */
-      CHECK(bdpti_load(&l, index + 4, 3, 2, 34, images, NULL) == BDPT_OK);
-      CHECK(memcmp(first + 4 * each, images, 3 * each * sizeof *images) == 0);
-      CHECK(bdpti_load(&l, index + 4, 3, 2, 35, images, NULL) == BDPT_OK);
-      CHECK(memcmp(first + 4 * each, images, each * sizeof *images) != 0);
-      CHECK(bdpti_load(&l, index + 4, 3, 3, 34, images, NULL) == BDPT_OK);
-      CHECK(memcmp(first + 4 * each, images, 3 * each * sizeof *images) != 0);
-    }
-    bdpti_loader_free(&l);
-  }
-  ctx.threads = keep;
-  bdpt_dataset_free(&ctx, &d);
-}
-
 int main(void) {
   CHECK(bdpt_init(&ctx) == BDPT_OK);
   RUN(cifar_good);
@@ -413,9 +320,6 @@ int main(void) {
   RUN(resize_corners);
   RUN(batch_for_evaluation);
   RUN(fetched);
-  RUN(crop_and_flip);
-  RUN(erasing);
-  RUN(same_for_all_threads);
   bdpt_finish(&ctx);
   CHECK(ctx.bytes_now == 0);
   return TEST_END("test_data");

@@ -1,7 +1,6 @@
 /* Fitted maps: the least-squares problem solved a second way, a linear MLP found again, the order
  * of several layers, files, cost, errors, every allocation failing once; and the calls of the
  * method that start from a fit, interrupted and resumed. */
-#define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "test.h"
 
@@ -10,7 +9,7 @@
 
 #include <stdlib.h>
 
-#define STATE "build/test_fit_state"
+#define STATE temporary("fit")
 
 static bdpt_context ctx;
 static bdpt_config make_config(void) {
@@ -676,8 +675,8 @@ static void interrupted(bdpt_status (*study)(bdpt_start start, const bdpt_hooks 
 }
 
 TEST(studies_resume_from_the_fit) {
-  static const char *const files[] = {STATE ".recovery", STATE ".map", STATE ".search",
-                                      STATE ".stage2", NULL};
+  const char *const files[] = {temporary("fit.recovery"), temporary("fit.map"),
+                               temporary("fit.search"), temporary("fit.stage2"), NULL};
   interrupted(study_recovery, files, 1);
   interrupted(study_collect, files, 1);
   interrupted(study_search, files, 1);

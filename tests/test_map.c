@@ -1,7 +1,6 @@
 /* The model accuracy predictor: the least-squares solver, and the paper's 22-point example with the
  * values that follow from it (and the published ones that do not). Reference values come from
  * numpy.linalg.lstsq with rcond = 1e-9 on the same points. */
-#define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "test.h"
 #include "published.h"
@@ -40,57 +39,6 @@ TEST(terms) {
   map.degree = 2; map.terms = 6;
   memcpy(map.theta, published_theta, sizeof published_theta);
   CHECK_CLOSE(bdpt_map_predict(&map, 1, 1), 81.796926, 1e-9); /* the site prints 81.797 */
-}
-
-/* Solves a[cols][rows] theta = y with the library's own pseudo-inverse. */
-static int solve(const double *a, size_t rows, int cols, const double *y, double *theta) {
-  double work[400], inverse[400];
-  size_t n = (size_t)cols, k;
-  int rank;
-  for (k = 0; k < n; k++) memcpy(work + k * (rows + n), a + k * rows, rows * sizeof *a);
-  rank = bdpti_pseudo_inverse(work, rows, n, 1e-9, inverse);
-  for (k = 0; k < n; k++) theta[k] = bdpti_dot64(inverse + k * rows, y, rows);
-  return rank;
-}
-
-TEST(solver) {
-  /* columns (2,1), (1,3): inverse known. */
-  static const double square[4] = {2, 1, 1, 3}, ys[2] = {4, 7};
-  /* 4 x 3, the third column is the sum of the first two: rank 2, and the shortest of the exact
-   * solutions of y = c1 + 2 c2 is (0, 1, 1). */
-  static const double deficient[12] = {1, 1, 0, 2, 0, 1, 1, 1, 1, 2, 1, 3}, yd[4] = {1, 3, 2, 4};
-  /* one equation in three unknowns: 1*x + 2*y + 2*z = 9 -> (1, 2, 2). */
-  static const double wide[3] = {1, 2, 2}, yw[1] = {9};
-  static const double nothing[6] = {0, 0, 0, 0, 0, 0}, yn[2] = {1, 2};
-  double theta[3];
-  CHECK(solve(square, 2, 2, ys, theta) == 2);
-  CHECK_CLOSE(theta[0], 1.0, 1e-14);
-  CHECK_CLOSE(theta[1], 2.0, 1e-14);
-  CHECK(solve(deficient, 4, 3, yd, theta) == 2);
-  CHECK_CLOSE(theta[0], 0.0, 1e-13);
-  CHECK_CLOSE(theta[1], 1.0, 1e-13);
-  CHECK_CLOSE(theta[2], 1.0, 1e-13);
-  CHECK(solve(wide, 1, 3, yw, theta) == 1);
-  CHECK_CLOSE(theta[0], 1.0, 1e-14);
-  CHECK_CLOSE(theta[1], 2.0, 1e-14);
-  CHECK_CLOSE(theta[2], 2.0, 1e-14);
-  CHECK(solve(nothing, 2, 3, yn, theta) == 0);
-  CHECK(theta[0] == 0 && theta[1] == 0 && theta[2] == 0);
-}
-
-/* Hilbert's matrix, 6 x 6: condition 1.5e7. One-sided Jacobi keeps the small singular values. */
-TEST(solver_ill_conditioned) {
-  double a[36], y[6], theta[6];
-  int i, j;
-  for (i = 0; i < 6; i++) {
-    y[i] = 0;
-    for (j = 0; j < 6; j++) {
-      a[j * 6 + i] = 1.0 / (i + j + 1);
-      y[i] += a[j * 6 + i] * (j + 1);
-    }
-  }
-  CHECK(solve(a, 6, 6, y, theta) == 6);
-  for (j = 0; j < 6; j++) CHECK_CLOSE(theta[j], j + 1, 1e-8);
 }
 
 TEST(example_fit) {
@@ -293,8 +241,6 @@ int main(void) {
   bdpt_init(&ctx);
   load_points();
   RUN(terms);
-  RUN(solver);
-  RUN(solver_ill_conditioned);
   RUN(example_fit);
   RUN(example_splits);
   RUN(split_edges);

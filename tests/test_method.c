@@ -1,7 +1,6 @@
 /* The method: the two observations, collecting, searching, fusing with a certificate, both stages.
  * Everything runs on a network of three blocks and images of 8 x 8, so each call can be repeated by
  * hand from the calls beneath it, and interrupted at many places. */
-#define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "test.h"
 
@@ -9,7 +8,7 @@
 #include "stripes.h"
 
 #define DEPTH 3
-#define STATE "build/test_method_state"
+#define STATE temporary("method")
 
 static bdpt_context ctx;
 static bdpt_model *make_model(uint64_t seed) {
@@ -71,12 +70,12 @@ static int on_progress(const bdpt_progress *p, void *user) {
   reports++;
   if (strcmp(phase_seen, p->phase) != 0) {
     last_done = 0;
-    bdpti_format(phase_seen, sizeof phase_seen, "%s", p->phase);
+    snprintf(phase_seen, sizeof phase_seen, "%s", p->phase);
   }
   if ((double)p->done < last_done || p->done > p->total ||
       strcmp(p->unit, strcmp(p->phase, "greedy") ? "images" : "trials")) disorder++;
   last_done = (double)p->done;
-  if (reports == copy_at) copy_file(STATE ".search", STATE ".copy");
+  if (reports == copy_at) copy_file(temporary("method.search"), temporary("method.copy"));
   return reports == stop_at;
 }
 
@@ -93,9 +92,14 @@ static bdpt_hooks make_hooks(const char *path, int stop) {
 }
 
 static void remove_states(void) {
-  remove(STATE ".disparity"); remove(STATE ".recovery"); remove(STATE ".map");
-  remove(STATE ".search"); remove(STATE ".stage2");
-  remove(STATE ".greedy");
+  static const char *const ends[5] = {"disparity", "recovery", "map", "search", "stage2"};
+  char end[40];
+  int i;
+  for (i = 0; i < 5; i++) {
+    snprintf(end, sizeof end, "method.%s", ends[i]);
+    remove(temporary(end));
+  }
+  remove(temporary("method.greedy"));
 }
 
 /* ---- the first observation ---- */
@@ -289,36 +293,6 @@ TEST(recovery_order) {
 
 /* ---- collecting ---- */
 
-/* Depth 12, most 8, rounds 3: the published design, (attention, activation) layers kept. */
-TEST(collect_design) {
-  static const int kept[22][2] = {
-    {12, 12}, {11, 12}, {10, 12}, {9, 12}, {8, 12}, {7, 12}, {6, 12}, {5, 12}, {4, 12}, {12, 11},
-    {12, 10}, {12, 9}, {12, 8}, {12, 7}, {12, 6}, {12, 5}, {12, 4}, {11, 11}, {11, 10}, {10, 10},
-    {10, 9}, {9, 9}};
-  bdpt_map_collect_options o;
-  int now[2] = {12, 12}, k, bad = 0;
-  bdpt_type type = BDPT_ATTENTION;
-  memset(&o, 0, sizeof o);
-  CHECK(bdpt_map_collect_count(12, NULL) == 18);
-  o.most = 8;
-  o.rounds = 3;
-  CHECK(bdpt_map_collect_count(12, &o) == 22);
-  bdpti_collect_resolve(&o, 12);
-  for (k = 0; k < 22; k++) { /* training 16 repeats training 8, the first activation */
-    int from = bdpti_collect_step(&o, k, &type), point = k < 16 ? k + 1 : k == 16 ? 9 : k;
-    if (from == 0) now[0] = now[1] = 12;
-    now[type]--;
-    bad += now[0] != kept[point][0] || now[1] != kept[point][1];
-  }
-  CHECK(bad == 0);
-  o.sampling = BDPT_SAMPLE_SINGLE;
-  CHECK(bdpt_map_collect_count(12, &o) == 17);
-  o.sampling = BDPT_SAMPLE_INTERLEAVED;
-  CHECK(bdpt_map_collect_count(12, &o) == 7);
-  CHECK(bdpti_collect_step(&o, 0, &type) == 0 && type == BDPT_ACTIVATION);
-  CHECK(bdpti_collect_step(&o, 1, &type) == 1 && type == BDPT_ATTENTION);
-}
-
 static bdpt_map_collect_options collect_options(void) {
   bdpt_map_collect_options o;
   int t, l;
@@ -395,42 +369,7 @@ TEST(collect_points) {
   bdpt_model_free(m);
 }
 
-/* Without an order the smallest mean gradient of each type goes first. */
-TEST(collect_order) {
-  bdpt_model *m = make_model(1);
-  bdpti_study s;
-  bdpt_map_collect_options o;
-  bdpt_disparity_row row;
-  bdpt_recipe r = make_recipe(1);
-  size_t count;
-  int t, l;
-  memset(&o, 0, sizeof o);
-  o.recipe = r;
-  bdpti_study_open(&s, m, &train, &held, NULL, "map", NULL, 0, 2 * DEPTH);
-  bdpti_collect_order(&s, &o);
-  CHECK(bdpti_study_close(&s) == BDPT_OK);
-  CHECK(bdpt_disparity(m, &train, &r, 5, NULL, &row, 1, &count) == BDPT_OK);
-  for (t = 0; t < 2; t++) {
-    for (l = 1; l < DEPTH; l++) {
-      CHECK(row.gradient[t][o.order[t][l - 1]] <= row.gradient[t][o.order[t][l]]);
-    }
-  }
-  bdpt_model_free(m);
-}
-
 /* ---- searching ---- */
-
-TEST(search_turns) {
-  static const int remove_[5][2] = {{4, 4}, {5, 3}, {1, 3}, {0, 2}, {2, 0}};
-  static const char *const want[5] = {"gagagaga", "agagagaa", "gagg", "gg", "aa"};
-  int i, j, bad = 0;
-  for (i = 0; i < 5; i++) {
-    for (j = 0; want[i][j]; j++) {
-      bad += bdpti_search_turn(remove_[i], j) != (want[i][j] == 'g');
-    }
-  }
-  CHECK(bad == 0);
-}
 
 static bdpt_search_options search_options(void) {
   bdpt_search_options o;
@@ -477,7 +416,6 @@ TEST(search_details) {
   bdpt_model *m = make_model(1), *copy = bdpt_model_clone(m);
   bdpt_search_options o = search_options();
   bdpt_search_result out;
-  bdpt_search_options q;
   bdpt_recipe r = o.recipe;
   bdpt_trainer *t;
   int i, smallest = 0;
@@ -515,12 +453,6 @@ TEST(search_details) {
   o = search_options();
   bdpt_layers_add(&o.candidates, BDPT_ATTENTION, 2);
 
-  q = search_options();
-  memset(q.stage, 0, sizeof q.stage);
-  q.recipe.epochs = 0;
-  CHECK(bdpti_search_resolve(&q, copy) == BDPT_OK);
-  CHECK(q.stage[0] == 3 && q.stage[1] == 8 && q.stage[2] == 15 && q.recipe.epochs == 15);
-  CHECK(q.recipe.restarts == 2 && q.recipe.restart[1] == 8.0); /* none at the very end */
   o.remove[BDPT_ATTENTION] = 2;
   CHECK(bdpt_search(copy, &train, &held, &o, NULL, &out) == BDPT_E_ARGUMENT);
   CHECK_HAS(ctx.message, "2 attention layers to remove, 1 candidates");
@@ -529,9 +461,6 @@ TEST(search_details) {
   bdpt_model_free(m);
 }
 
-/* ---- fusing ---- */
-
-/* The contrast of two networks that give every image the logits a and b. */
 /* ---- the choice without training ---- */
 
 static bdpt_greedy_options greedy_options(int layers) {
@@ -576,7 +505,7 @@ TEST(greedy_by_hand) {
       bdpt_layer best = {BDPT_ATTENTION, -1};
       double least = 1e300;
       for (i = 0; i < 2 * DEPTH; i++) {
-        bdpt_layer at = bdpti_layer_at(i);
+        bdpt_layer at = {i % 2 ? BDPT_ACTIVATION : BDPT_ATTENTION, i / 2};
         double loss;
         if (bdpt_layers_has(&gone, at.type, at.block)) continue;
         loss = loss_without(dense, gone, at, o.start);
@@ -658,29 +587,11 @@ TEST(greedy_budgets) {
   bdpt_model_free(dense);
 }
 
-static bdpt_certificate contrast_of(const double *a, const double *b) {
-  bdpt_model *m = make_model(1), *n = bdpt_model_clone(m);
-  bdpt_tensor *w = &m->param[BDPT_SLOT_HEAD_W], *v = &n->param[BDPT_SLOT_HEAD_W];
-  bdpt_certificate c;
-  int k;
-  memset(&c, 0, sizeof c);
-  memset(w->data, 0, w->count * sizeof *w->data);
-  memset(v->data, 0, v->count * sizeof *v->data);
-  for (k = 0; k < 5; k++) {
-    m->param[BDPT_SLOT_HEAD_B].data[k] = (bdpt_real)a[k];
-    n->param[BDPT_SLOT_HEAD_B].data[k] = (bdpt_real)b[k];
-  }
-  CHECK(bdpti_contrast(m, n, &held, &c) == BDPT_OK);
-  bdpt_model_free(n);
-  bdpt_model_free(m);
-  return c;
-}
+/* ---- fusing ---- */
 
 TEST(certificate) {
   bdpt_model *m = make_model(1), *copy;
   bdpt_certificate c;
-  static const double before[5] = {1, 2, 3, 4, 0}, after[5] = {1, 2, 4.5, 4, 0};
-  double tie[5] = {1, 1, 0, 0, 0}, turned[5] = {0.5, 1, 0, 0, 0};
   CHECK(bdpt_fuse_certified(m, &held, &c) == BDPT_OK);
   CHECK(c.fused == 0 && c.difference == 0 && c.agree == 20 && c.images == 20 && c.near_ties == 0);
   bdpt_prune(m, BDPT_ACTIVATION, 0);
@@ -688,7 +599,7 @@ TEST(certificate) {
   copy = bdpt_model_clone(m);
   CHECK(bdpt_fuse_certified(m, &held, &c) == BDPT_OK);
   CHECK(c.fused == 2 && c.images == 20 && c.agree + c.near_ties == 20);
-  CHECK(c.difference > 0 && c.difference < BDPTI_FUSE_BOUND);
+  CHECK(c.difference > 0 && c.difference < (sizeof(bdpt_real) == 8 ? 1e-12 : 1e-5));
   CHECK(m->config.block[0].mlp_state == BDPT_MLP_FUSED &&
         m->config.block[2].mlp_state == BDPT_MLP_FUSED);
   CHECK(m->config.block[1].mlp_state <= BDPT_MLP_LINEAR);
@@ -698,31 +609,7 @@ TEST(certificate) {
   CHECK(bdpt_fuse_certified(m, NULL, &c) == BDPT_E_ARGUMENT);
   bdpt_clear_error(&ctx);
 
-  /* Logits whose arg-max turns: at a distance of 1, and at one below the bound and above it. */
-  c = contrast_of(before, before);
-  CHECK(c.agree == 20 && c.near_ties == 0 && c.difference == 0);
-  c = contrast_of(before, after);
-  CHECK(c.images == 20 && c.agree == 0 && c.near_ties == 0 && c.difference == 1.5 / 4);
-  tie[1] = 1 - BDPTI_FUSE_BOUND;
-  c = contrast_of(tie, turned);
-  CHECK(c.agree == 0 && c.near_ties == 20);
-  tie[1] = 1 - 3 * BDPTI_FUSE_BOUND;
-  c = contrast_of(tie, turned);
-  CHECK(c.agree == 0 && c.near_ties == 0);
   bdpt_model_free(copy);
-  bdpt_model_free(m);
-}
-
-/* A network that differs on purpose must be found out: disagreements that are no near ties. */
-TEST(certificate_finds_faults) {
-  bdpt_model *m = make_model(1), *wrong = bdpt_model_clone(m);
-  bdpt_certificate c;
-  size_t i;
-  memset(&c, 0, sizeof c);
-  for (i = 0; i < 5; i++) wrong->param[BDPT_SLOT_HEAD_B].data[i] += (bdpt_real)(i == 3 ? 100 : 0);
-  CHECK(bdpti_contrast(m, wrong, &held, &c) == BDPT_OK);
-  CHECK(c.images == 20 && c.difference > 10 && c.agree < 20 && c.near_ties == 0);
-  bdpt_model_free(wrong);
   bdpt_model_free(m);
 }
 
@@ -1018,7 +905,7 @@ TEST(states_refused) {
   CHECK(bdpt_recovery(subject, &train, &train, &o, &h, r_rows) == BDPT_E_STATE);
   CHECK_HAS(ctx.message, "other images or other options");
   bdpt_clear_error(&ctx);
-  f = fopen(STATE ".recovery", "wb");
+  f = fopen(temporary("method.recovery"), "wb");
   if (f) { fputs("not a state", f); fclose(f); }
   CHECK(run_recovery(&h) == BDPT_E_FORMAT);
   bdpt_clear_error(&ctx);
@@ -1037,7 +924,7 @@ TEST(saves_on_the_way) {
   bdpt_model_assign(first, result);
   for (i = 0; i < 2; i++) {
     remove_states();
-    remove(STATE ".copy");
+    remove(temporary("method.copy"));
     h = make_hooks(STATE, 0);
     h.checkpoint_images = i ? 16 : 0;
     copy_at = i ? 4 : 8;
@@ -1045,12 +932,12 @@ TEST(saves_on_the_way) {
     copy_at = 0;
     CHECK(ctx.status == BDPT_OK); /* there was a file to copy */
     bdpt_clear_error(&ctx);
-    copy_file(STATE ".copy", STATE ".search");
+    copy_file(temporary("method.copy"), temporary("method.search"));
     h = make_hooks(STATE, 0);
     CHECK(run_search(&h) == BDPT_OK && reports == (i ? 18 : 15));
     CHECK(memcmp(&s, &found, sizeof s) == 0 && same_weights(first, result));
   }
-  remove(STATE ".copy");
+  remove(temporary("method.copy"));
   remove_states();
   bdpt_model_free(first);
 }
@@ -1063,7 +950,7 @@ static void tamper(const char *path, size_t at, double value) {
   if (bdpt_safetensors_open(&ctx, path, &f) != BDPT_OK) return;
   log = bdpt_safetensors_find(&f, "train.log");
   memcpy(&word, &value, 8);
-  if (log && at < log->count) bdpti_put_bytes(f.file + (log->bytes - f.file) + 8 * at, 8, word);
+  if (log && at < log->count) put_bytes(f.file + (log->bytes - f.file) + 8 * at, 8, word);
   bdpt_file_write(&ctx, path, f.file, f.file_bytes);
   bdpt_safetensors_close(&f);
 }
@@ -1073,27 +960,27 @@ TEST(states_tampered) {
   bdpt_hooks h = make_hooks(STATE, 8);
   remove_states();
   CHECK(run_recovery(&h) == BDPT_CANCELLED);
-  tamper(STATE ".recovery", 1, 50); /* a training that was never reached */
+  tamper(temporary("method.recovery"), 1, 50); /* a training that was never reached */
   h = make_hooks(STATE, 0);
   CHECK(run_recovery(&h) == BDPT_E_FORMAT);
   bdpt_clear_error(&ctx);
   h = make_hooks(STATE, 7);
   CHECK(run_search(&h) == BDPT_CANCELLED);
-  copy_file(STATE ".search", STATE ".copy");
-  tamper(STATE ".search", 4, (double)NAN); /* the first layer */
+  copy_file(temporary("method.search"), temporary("method.copy"));
+  tamper(temporary("method.search"), 4, (double)NAN); /* the first layer */
   h = make_hooks(STATE, 0);
   CHECK(run_search(&h) == BDPT_E_FORMAT);
   bdpt_clear_error(&ctx);
-  copy_file(STATE ".copy", STATE ".search");
-  tamper(STATE ".search", 1, 9);
+  copy_file(temporary("method.copy"), temporary("method.search"));
+  tamper(temporary("method.search"), 1, 9);
   CHECK(run_search(&h) == BDPT_E_FORMAT);
   bdpt_clear_error(&ctx);
   h = make_hooks(STATE, 7);
   CHECK(run_disparity(&h) == BDPT_CANCELLED);
-  tamper(STATE ".disparity", 1, 2);
+  tamper(temporary("method.disparity"), 1, 2);
   CHECK(run_disparity(&h) == BDPT_E_FORMAT);
   bdpt_clear_error(&ctx);
-  remove(STATE ".copy");
+  remove(temporary("method.copy"));
   remove_states();
 }
 
@@ -1198,16 +1085,12 @@ int main(void) {
   RUN(disparity_rows);
   RUN(recovery_rows);
   RUN(recovery_order);
-  RUN(collect_design);
   RUN(collect_points);
-  RUN(collect_order);
-  RUN(search_turns);
   RUN(search_rigged);
   RUN(search_details);
   RUN(greedy_by_hand);
   RUN(greedy_budgets);
   RUN(certificate);
-  RUN(certificate_finds_faults);
   RUN(stage2_by_hand);
   RUN(two_stages);
   RUN(resumes);

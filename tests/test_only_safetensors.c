@@ -1,11 +1,54 @@
 /* The safetensors reader and writer alone: nothing else of the library is compiled in, and a file
- * makes the whole way from numbers to the disk and back. */
+ * makes the whole way from numbers to the disk and back. The implementation is part of this
+ * program, so what lies below the reader is tested here too: decimal numbers, small floats, a disk
+ * that fails. */
+#define _XOPEN_SOURCE 700
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+#endif
+
+/* Every call of the C library that a save makes can be made to fail, one after another. */
+static int io_calls, io_fail_at; /* fail the io_fail_at-th call, counted from 1; 0: none */
+static int io_fails(void) {
+  if (++io_calls != io_fail_at) return 0;
+  errno = ENOSPC;
+  return 1;
+}
+static FILE *io_open(const char *p, const char *m) { return io_fails() ? NULL : fopen(p, m); }
+#if defined(__unix__) || defined(__APPLE__)
+static FILE *io_fdopen(int d, const char *m) { return io_fails() ? NULL : fdopen(d, m); }
+#define fdopen io_fdopen
+#endif
+static size_t io_write(const void *p, size_t s, size_t n, FILE *f) {
+  return io_fails() ? fwrite(p, s, n / 2, f) : fwrite(p, s, n, f);
+}
+static int io_flush(FILE *f) { return io_fails() ? EOF : fflush(f); }
+static int io_sync(int fd) { (void)fd; return io_fails() ? -1 : 0; }
+static int io_close(FILE *f) { int r = fclose(f); return io_fails() ? EOF : r; }
+static int io_rename(const char *a, const char *b) { return io_fails() ? -1 : rename(a, b); }
+#define fopen io_open
+#define fwrite io_write
+#define fflush io_flush
+#define fsync io_sync
+#define fclose io_close
+#define rename io_rename
 #define BDPT_ONLY_SAFETENSORS
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
+#undef fopen
+#undef fdopen
+#undef fwrite
+#undef fflush
+#undef fsync
+#undef fclose
+#undef rename
 #include "test.h"
 
-#define PLACE "test_only.out"
+#define PLACE temporary("only")
 
 TEST(there_and_back) {
   static const bdpt_real numbers[6] = {1, -2, (bdpt_real)0.5, 0, 3, 4};
@@ -42,6 +85,201 @@ TEST(there_and_back) {
   remove(PLACE);
 }
 
+/* -------------------------------------------------------------------------- decimal numbers --- */
+
+static int same(double a, double b) { return memcmp(&a, &b, sizeof a) == 0; }
+static double read_number(const char *s) { return bdpti_read_double(s, strlen(s)); }
+static const char *written(double v) {
+  static char out[64];
+  bdpti_text t;
+  t.out = out; t.room = sizeof out; t.used = 0;
+  bdpti_put_double(&t, v);
+  out[t.used] = 0;
+  return out;
+}
+
+TEST(decimal_reading) {
+  static const char *const hard[] = {
+    "0", "-0", "1", "0.1", "1e23", "9007199254740993", "9007199254740992.999", "6.02214076e23",
+    "2.2250738585072014e-308", "1.7976931348623157e308", "1.7976931348623158e308", "1e308", "1e309",
+    "1.7976931348623159e308", "-1e400", "1e-400", "1e-99999999999", "1e99999999999", "5e-324",
+    "0.000000000000000000000000000000000000000000000001e48", "1e-7", "-2.5E+2",
+        "1000000000000000000",
+    "9223372036854775807", "18446744073709551615", "123456789012345678901234567890e-20",
+    "0.0000001e-300", "0.30000000000000004", "1.00000000000000011102", "4.35",
+    "1234567890123456789012345678901234567890123456789",
+    "0.1234567890123456789012345678901234567890123", "2.675", "1e22"};
+  size_t i;
+  for (i = 0; i < sizeof hard / sizeof *hard; i++) {
+    if (!CHECK(same(read_number(hard[i]), strtod(hard[i], NULL)))) printf("  %s\n", hard[i]);
+  }
+}
+
+TEST(decimal_round_trip) {
+  int i, bad = 0, other = 0;
+  for (i = 0; i < 20000; i++) {
+    uint64_t bits = test_hash(7, 1, (uint64_t)i);
+    double v;
+    char text[40];
+    memcpy(&v, &bits, sizeof v);
+    if (v - v != 0 || fabs(v) < 2.3e-308) continue;
+    bad += !same(read_number(written(v)), v) || !same(strtod(written(v), NULL), v);
+    snprintf(text, sizeof text, "%.*e", i % 20, v);
+    other += !same(read_number(text), strtod(text, NULL));
+  }
+  CHECK(bad == 0);
+  CHECK(other == 0);
+  CHECK(strcmp(written(1e-6), "1e-6") == 0);
+  CHECK(strcmp(written(0.485), "0.485") == 0);
+  CHECK(strcmp(written(-0.125), "-0.125") == 0);
+  CHECK(strcmp(written(224), "224") == 0);
+  CHECK(strcmp(written(1e21), "1e21") == 0);
+  CHECK(strcmp(written(0.0001), "0.0001") == 0);
+  CHECK(strcmp(written(9.995), "9.995") == 0);
+  CHECK(strcmp(written(5e-324), "7e-324") == 0); /* the largest of one digit that reads back */
+  CHECK(strcmp(written(1.7976931348623157e308), "1.7976931348623158e308") == 0);
+  CHECK(strcmp(written(-0.0), "-0") == 0);
+  CHECK(strcmp(written(HUGE_VAL), "null") == 0);
+}
+
+/* -------------------------------------------------------------------------- small floats --- */
+
+static double from_bits32(uint32_t bits) {
+  float f;
+  memcpy(&f, &bits, sizeof f);
+  return (double)f;
+}
+
+TEST(half_rounding) {
+  static const struct { uint32_t f; unsigned h, b; } torch[] = {
+    {0x00000000u, 0x0000, 0x0000}, {0x80000000u, 0x8000, 0x8000}, {0x3f800000u, 0x3c00, 0x3f80},
+    {0xbfc00000u, 0xbe00, 0xbfc0}, {0x3eaaaaabu, 0x3555, 0x3eab}, {0x3dcccccdu, 0x2e66, 0x3dcd},
+    {0x477fe000u, 0x7bff, 0x4780}, {0x477fef00u, 0x7bff, 0x4780}, {0x477fefffu, 0x7bff, 0x4780},
+    {0x477ff000u, 0x7c00, 0x4780}, {0x47800000u, 0x7c00, 0x4780}, {0x3727c5acu, 0x00a8, 0x3728},
+    {0x38800000u, 0x0400, 0x3880}, {0x387fc000u, 0x03ff, 0x3880}, {0x33800000u, 0x0001, 0x3380},
+    {0x33000000u, 0x0000, 0x3300}, {0x33000001u, 0x0001, 0x3300}, {0x33c00000u, 0x0002, 0x33c0},
+    {0x34200000u, 0x0002, 0x3420}, {0x45000000u, 0x6800, 0x4500}, {0x45001000u, 0x6800, 0x4500},
+    {0x45003000u, 0x6802, 0x4500}, {0x45801000u, 0x6c00, 0x4580}, {0x7f800000u, 0x7c00, 0x7f80},
+    {0xff800000u, 0xfc00, 0xff80}, {0x7f7fffffu, 0x7c00, 0x7f80}, {0x7f7f0000u, 0x7c00, 0x7f7f},
+    {0x7f7f7fffu, 0x7c00, 0x7f7f}, {0x7f7f8000u, 0x7c00, 0x7f80}, {0x00800000u, 0x0000, 0x0080},
+    {0x007f0000u, 0x0000, 0x007f}, {0x000116c2u, 0x0000, 0x0001}, {0x00010000u, 0x0000, 0x0001},
+    {0x00008000u, 0x0000, 0x0000}, {0x00000001u, 0x0000, 0x0000}, {0x3f808000u, 0x3c04, 0x3f80},
+    {0x3f818000u, 0x3c0c, 0x3f82}, {0x43808000u, 0x5c04, 0x4380}, {0x43818000u, 0x5c0c, 0x4382},
+    {0xc77ff000u, 0xfc00, 0xc780}, {0xb3d6bf95u, 0x8002, 0xb3d7}, {0x40490fdbu, 0x4248, 0x4049}};
+  size_t i;
+  for (i = 0; i < sizeof torch / sizeof *torch; i++) {
+    double v = from_bits32(torch[i].f);
+    CHECK(bdpti_pack(v, 5, 10) == torch[i].h);
+    CHECK(bdpti_pack(v, 8, 7) == torch[i].b);
+    CHECK(bdpti_pack(v, 8, 23) == torch[i].f);
+  }
+  CHECK((bdpti_pack(from_bits32(0x7fc00000u), 5, 10) & 0x7e00) == 0x7e00);
+  CHECK((bdpti_pack(from_bits32(0xffc00000u), 8, 7) & 0xffc0) == 0xffc0);
+    /* rounding once: through float this double would become 1 + 2^-8 and then tie to 1 */
+  CHECK(bdpti_pack(1.00390625 + 1e-12, 8, 7) == 0x3f81);
+  CHECK(bdpti_pack(1e300, 8, 23) == 0x7f800000u && bdpti_pack(-1e300, 5, 10) == 0xfc00);
+  CHECK(bdpti_pack(5e-324, 8, 23) == 0 && bdpti_pack(-5e-324, 5, 10) == 0x8000);
+}
+
+/* A NaN of another width stays a quiet NaN of its sign. F16: 7e00 fe00, as PyTorch. BF16: 7fc0
+ * ffc0; PyTorch drops the sign and writes 7fc0 twice. */
+TEST(half_nan) {
+  CHECK(bdpti_pack(from_bits32(0x7f812345u), 5, 10) == 0x7e00);
+  CHECK(bdpti_pack(from_bits32(0xff812345u), 5, 10) == 0xfe00);
+  CHECK(bdpti_pack(from_bits32(0x7f812345u), 8, 7) == 0x7fc0);
+  CHECK(bdpti_pack(from_bits32(0xff812345u), 8, 7) == 0xffc0);
+}
+
+TEST(half_every_pattern) {
+  unsigned bits, wrong16 = 0, wrong_bf = 0, value16 = 0, value_bf = 0;
+  for (bits = 0; bits < 65536; bits++) {
+    double h = bdpti_unpack(bits, 5, 10), b = bdpti_unpack(bits, 8, 7);
+    int e = (int)(bits >> 10 & 31), m = (int)(bits & 1023);
+    double want = e ? ldexp(1024 + m, e - 25) : ldexp(m, -24);
+    if (e == 31) want = m ? h : HUGE_VAL;
+    value16 += !(e == 31 && m ? h != h : fabs(h) == want && (signbit(h) != 0) == (bits >> 15 != 0));
+    value_bf += memcmp(&b, &b, 1) != 0 || (b == b && !same(b, from_bits32((uint32_t)bits << 16)));
+    wrong16 += h == h && bdpti_pack(h, 5, 10) != bits;
+    wrong_bf += b == b && bdpti_pack(b, 8, 7) != bits;
+  }
+  CHECK(value16 == 0 && wrong16 == 0);
+  CHECK(value_bf == 0 && wrong_bf == 0);
+}
+
+/* -------------------------------------------------------------------------- the disk --- */
+
+static void put_file(const char *path, const char *text) {
+  FILE *f = fopen(path, "wb");
+  if (f) { fwrite(text, 1, strlen(text), f); fclose(f); }
+}
+static int holds(const char *path, const char *text) {
+  char got[64];
+  size_t n = 0;
+  FILE *f = fopen(path, "rb");
+  if (f) { n = fread(got, 1, sizeof got - 1, f); fclose(f); }
+  got[n] = 0;
+  return f && strcmp(got, text) == 0;
+}
+static int exists(const char *path) {
+  FILE *f = fopen(path, "rb");
+  if (f) fclose(f);
+  return f != NULL;
+}
+
+/* A temporary file of this process's that a save has forgotten. */
+static int left_over(const char *path) {
+  char name[200];
+  snprintf(name, sizeof name, "%s.bdpt-tmp-%lu-0", path, TEST_PROCESS);
+  return exists(name);
+}
+
+/* Each call of a save fails in turn: the old file stays, no temporary file is left. */
+TEST(failing_disk) {
+  bdpt_context ctx;
+  size_t before;
+  int k, calls;
+  memset(&ctx, 0, sizeof ctx);
+  CHECK(bdpt_init(&ctx) == BDPT_OK);
+  before = ctx.bytes_now;
+  put_file(PLACE, "the old file");
+  io_calls = io_fail_at = 0;
+  CHECK(bdpt_file_write(&ctx, PLACE, "the new file", 12) == BDPT_OK);
+  calls = io_calls;
+  CHECK(holds(PLACE, "the new file"));
+#if defined(__unix__) || defined(__APPLE__)
+  CHECK(calls == 6); /* open, write, flush, sync, close, rename */
+#endif
+  for (k = 1; k <= calls; k++) {
+    put_file(PLACE, "the old file");
+    io_calls = 0;
+    io_fail_at = k;
+    CHECK(bdpt_file_write(&ctx, PLACE, "the new file", 12) == BDPT_E_IO);
+    io_fail_at = 0;
+    CHECK_HAS(ctx.message, PLACE);
+    CHECK(strchr(ctx.message, '(') != NULL);
+    CHECK(holds(PLACE, "the old file"));
+    CHECK(!left_over(PLACE));
+    CHECK(ctx.bytes_now == before);
+    bdpt_clear_error(&ctx);
+  }
+  remove(PLACE);
+}
+
+#if defined(__unix__) || defined(__APPLE__)
+TEST(pipe_has_no_size) {
+  FILE *pipe = popen("head -c 100000 /dev/zero", "r");
+  size_t has = 0, used = 0;
+  unsigned char *block = NULL;
+  bdpt_context ctx;
+  memset(&ctx, 0, sizeof ctx);
+  bdpt_init(&ctx);
+  CHECK(pipe && bdpti_file_fill(&ctx, "pipe", pipe, &block, &has, &used) == BDPT_OK);
+  CHECK(used == 100000 && has == used + 1);
+  bdpt_release(&ctx, block, has);
+  if (pipe) pclose(pipe);
+}
+#endif
+
 /* What was left out cannot be called: its declarations are gone too. */
 TEST(nothing_else) {
 #if defined(BDPT_MAX_DEPTH) || defined(BDPT_MAX_SLOTS) || defined(BDPTI_ISA_PASS)
@@ -53,6 +291,15 @@ TEST(nothing_else) {
 
 int main(void) {
   RUN(there_and_back);
+  RUN(decimal_reading);
+  RUN(decimal_round_trip);
+  RUN(half_rounding);
+  RUN(half_nan);
+  RUN(half_every_pattern);
+  RUN(failing_disk);
+#if defined(__unix__) || defined(__APPLE__)
+  RUN(pipe_has_no_size);
+#endif
   RUN(nothing_else);
   return TEST_END("only_safetensors");
 }

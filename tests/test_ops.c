@@ -3,7 +3,6 @@
  *
  * Tolerances. Fixtures: 1e-5 in float and 1e-10 in double, relative to a tensor's largest entry.
  * Gradient check: 1e-7 in double; the measured worst over all cases is a few 1e-9. */
-#define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "test.h"
 #include "fixture.h"
@@ -305,7 +304,7 @@ static void gradient(const char *op, bdpt_graph graph, int count, size_t shapes[
   size_t k;
   bdpt_rng rng;
   if (sizeof(bdpt_real) != 8) return;
-  bdpti_rng_seed(&rng, seed, 3);
+  bdpt_rng_seed(&rng, seed, 3);
   memset(x, 0, sizeof x);
   for (i = 0; i < count; i++) {
     x[i].count = 1;
@@ -314,10 +313,10 @@ static void gradient(const char *op, bdpt_graph graph, int count, size_t shapes[
       x[i].count *= shapes[i][x[i].ndim];
     }
     x[i].data = (bdpt_real *)malloc(x[i].count * sizeof(bdpt_real));
-    for (k = 0; k < x[i].count; k++) x[i].data[k] = (bdpt_real)bdpti_normal(&rng);
+    for (k = 0; k < x[i].count; k++) x[i].data[k] = (bdpt_real)bdpt_normal(&rng);
     list[i] = &x[i];
   }
-  for (k = 0; k < 512; k++) constant[k] = (bdpt_real)bdpti_uniform(&rng);
+  for (k = 0; k < 512; k++) constant[k] = (bdpt_real)bdpt_uniform(&rng);
   for (i = 0; i < 2; i++) {
     CHECK(bdpt_gradcheck(&ctx, i ? g_twice : graph, &graph, list, count, &error) == BDPT_OK);
     snprintf(what, sizeof what, "gradient of %s%s, seed %d", op, i ? " used twice" : "",
@@ -379,12 +378,12 @@ static void mlp_case(size_t n, size_t d, size_t f) {
   bdpt_rng rng;
   size_t at[3] = {0, 0, 0}, k;
   int form, i;
-  bdpti_rng_seed(&rng, 5, 5);
+  bdpt_rng_seed(&rng, 5, 5);
   shape[0][1] = n;
   shape[0][2] = shape[1][0] = shape[2][0] = shape[3][1] = shape[5][0] = shape[6][0] = d;
   shape[3][0] = shape[4][0] = shape[5][1] = f;
-  for (i = 0; i < 7 * 33000; i++) data[i / 33000][i % 33000] = (bdpt_real)bdpti_normal(&rng);
-  for (i = 0; i < 2 * 65 * 48; i++) seed[i] = (bdpt_real)bdpti_normal(&rng);
+  for (i = 0; i < 7 * 33000; i++) data[i / 33000][i % 33000] = (bdpt_real)bdpt_normal(&rng);
+  for (i = 0; i < 2 * 65 * 48; i++) seed[i] = (bdpt_real)bdpt_normal(&rng);
   for (form = 0; form < 3; form++) {
     bdpt_tape *t = bdpt_tape_create(&ctx, form == 1 ? BDPT_TAPE_RECOMPUTE : BDPT_TAPE_RECORD);
     bdpt_tensor *x[7], *y;

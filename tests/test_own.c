@@ -3,7 +3,6 @@
  * the bits of the standard one; then errors, memory, and what a wrong gradient looks like.
  *
  * Public names only. Tolerances: 1e-7 for differences in double, as in test_ops.c. */
-#define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "test.h"
 #include "networks.h"

@@ -3,7 +3,6 @@
 #ifndef _WIN32
 #define _POSIX_C_SOURCE 200112L
 #endif
-#define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "test.h"
 
@@ -233,10 +232,10 @@ int main(void) {
   static unsigned short label[IMAGES];
   memset(&ctx, 0, sizeof ctx);
   bdpt_init(&ctx);
-  bdpti_rng_seed(&r, 3, 0);
+  bdpt_rng_seed(&r, 3, 0);
   for (i = 0; i < IMAGES; i++) label[i] = (unsigned short)(i % CLASSES);
   for (i = 0; i < sizeof pixels; i++) {
-    pixels[i] = (unsigned char)(bdpti_below(&r, 128) + 32 * label[i / 192]);
+    pixels[i] = (unsigned char)((int)(128 * bdpt_uniform(&r)) + 32 * label[i / 192]);
   }
   data.count = IMAGES, data.classes = CLASSES, data.coarse_classes = 1;
   data.height = data.width = 8, data.pixels = pixels, data.label = label;

@@ -3,9 +3,7 @@
  * a loss of the caller's. What segment/ makes of them is tested in test_masks.c.
  *
  * Tolerances as in fixture.h and test_ops.c. */
-#define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
-#define BOUNDARYDPT_PLUS_IMPLEMENTATION
 #include "../examples/plus/boundarydpt_plus.h"
 #include "test.h"
 #include "networks.h"

@@ -1,148 +1,14 @@
-/* Training: schedule, optimiser, clipping and averaging against timm and PyTorch, mixing, accuracy,
- * one step against the same step built by hand, and what a long run promises: the same bits for any
- * number of threads and after any interruption, no allocation in the loop, no step on numbers that
- * are not finite.
+/* Training: the schedule against timm, evaluation, and what a long run promises: the same bits for
+ * any number of threads and after any interruption, no step on numbers that are not finite. The
+ * parts of a step have their tests in test_inside.c.
  *
  * Bits are compared as the bytes of whole checkpoints: weights, moments, averages, counters. */
-#define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "test.h"
-#include "kernels.h"
 #include "fixture.h"
+#include "world.h"
 
-static bdpt_context ctx;
-static const char *const path = "test_train.tmp";
-
-/* An allocator that counts, and refuses when told to. */
-static long allocations, refuse_at = -1;
-static void *count_alloc(void *user, size_t bytes) {
-  (void)user;
-  if (refuse_at >= 0 && allocations >= refuse_at) return NULL;
-  allocations++;
-  return malloc(bytes);
-}
-static void count_free(void *user, void *p, size_t bytes) {
-  (void)user;
-  (void)bytes;
-  free(p);
-}
-
-/* Whether the recorded sentence contains `part`; forgets the error. */
-static int says(const char *part) {
-  int found = strstr(ctx.message, part) != NULL;
-  if (!found) printf("  sentence: %s\n  wanted:   %s\n", ctx.message, part);
-  bdpt_clear_error(&ctx);
-  return found;
-}
-
-/* ---- A small world: 60 images of 8 x 8 in 5 classes, two networks ---------------------------- */
-
-enum { IMAGES = 60, CLASSES = 5, SIDE = 8 };
-static bdpt_dataset data;
-static bdpt_subset train, held;
-
-/* A class is a bright quarter or the whole; noise on top. Learnable in a few steps. */
-static void world_make(void) {
-  size_t i, k;
-  memset(&data, 0, sizeof data);
-  data.count = IMAGES;
-  data.classes = CLASSES;
-  data.height = data.width = SIDE;
-  data.pixels = (unsigned char *)bdpti_alloc(&ctx, (size_t)IMAGES * 3 * SIDE * SIDE);
-  data.label = (unsigned short *)bdpti_alloc(&ctx, IMAGES * sizeof *data.label);
-  for (i = 0; i < IMAGES; i++) {
-    data.label[i] = (unsigned short)(i % CLASSES);
-    for (k = 0; k < 3 * SIDE * SIDE; k++) {
-      size_t y = k / SIDE % SIDE, x = k % SIDE, quarter = (y >= SIDE / 2) * 2u + (x >= SIDE / 2);
-      int bright = i % CLASSES == 4 || i % CLASSES == quarter;
-      data.pixels[i * 3 * SIDE * SIDE + k] =
-          (unsigned char)((bright ? 160 : 40) + (int)(fixture_bits("world", i * 192 + k) >> 58));
-    }
-  }
-  CHECK(bdpt_split(&ctx, &data, 2, 1, &train, &held) == BDPT_OK);
-  CHECK(train.count == 50 && held.count == 10);
-}
-
-static void world_free(void) {
-  bdpt_subset_free(&ctx, &train);
-  bdpt_subset_free(&ctx, &held);
-  bdpt_dataset_free(&ctx, &data);
-}
-
-static bdpt_config small_config(int distilled) {
-  bdpt_config c;
-  memset(&c, 0, sizeof c);
-  c.image = 12;
-  c.patch = 4;
-  c.width = 12;
-  c.depth = 3;
-  c.heads = 2;
-  c.mlp = 20;
-  c.classes = CLASSES;
-  c.distilled = distilled;
-  return c;
-}
-
-static bdpt_model *small_model(int distilled, uint64_t seed) {
-  bdpt_config c = small_config(distilled);
-  bdpt_model *m = bdpt_model_create(&ctx, &c, seed);
-  CHECK(m != NULL);
-  return m;
-}
-
-/* Everything on. */
-static bdpt_recipe full_recipe(void) {
-  bdpt_recipe r;
-  memset(&r, 0, sizeof r);
-  r.epochs = 2;
-  r.batch = 7;
-  r.lr = 3e-3;
-  r.warmup = 0.5;
-  r.clip = 1;
-  r.ema = 0.9;
-  r.smoothing = 0.1;
-  r.mixup = 0.8;
-  r.cutmix = 1;
-  r.crop = 1;
-  r.flip = 1;
-  r.erase = 0.25;
-  r.repeats = 2;
-  r.drop_path = 0.1;
-  r.importance = 1;
-  r.seed = 99;
-  return r;
-}
-
-static bdpt_recipe plain_recipe(void) {
-  bdpt_recipe r;
-  memset(&r, 0, sizeof r);
-  r.epochs = 2;
-  r.batch = 10;
-  r.lr = 1e-3;
-  r.seed = 3;
-  return r;
-}
-
-typedef struct blob { unsigned char *bytes; size_t size; } blob;
-
-static blob freeze(bdpt_trainer *t) {
-  blob b = {NULL, 0};
-  CHECK(bdpt_trainer_build(t, &b.bytes, &b.size) == BDPT_OK);
-  return b;
-}
-static int same(blob a, blob b) {
-  return a.bytes && b.bytes && a.size == b.size && memcmp(a.bytes, b.bytes, a.size) == 0;
-}
-static void drop(blob *b) {
-  bdpt_release(&ctx, b->bytes, b->size);
-  b->bytes = NULL;
-}
-
-static int steps(bdpt_trainer *t, int n) {
-  bdpt_status s = BDPT_OK;
-  while (n-- > 0 && s == BDPT_OK) s = bdpt_trainer_step(t, NULL);
-  return s == BDPT_OK;
-}
+static char path[300];
 
 /* ---- 9.7 ------------------------------------------------------------------------------------- */
 
@@ -278,216 +144,6 @@ TEST(recipe_refusals) {
   refused(r, "recipe: restarts is 41");
 }
 
-/* ---- 9.8 ------------------------------------------------------------------------------------- */
-
-/* Seven steps through the optimiser's kernel with the recipe's own constants. */
-static void seven_steps(const char *group, int decays) {
-  char name[60];
-  size_t n = 0, k;
-  int s;
-  double *lr = fixture_doubles("adamw.lr", "", NULL), *start, *grad, *wd, number[6];
-  bdpt_real p[8], g[8], m[8], v[8];
-  bdpt_recipe r;
-  memset(&r, 0, sizeof r);
-  memset(m, 0, sizeof m);
-  memset(v, 0, sizeof v);
-  bdpt_recipe_resolve(&r);
-  wd = fixture_doubles("adamw.weight_decay", "", NULL);
-  snprintf(name, sizeof name, "adamw.%s.", group);
-  start = fixture_doubles(name, "start", &n);
-  CHECK(fixture_number("adamw.eps", "") == r.adam_eps && n <= 8);
-  for (k = 0; k < n; k++) p[k] = (bdpt_real)start[k];
-  for (s = 0; s < 7; s++) {
-    snprintf(name, sizeof name, "adamw.%s.grad.%d", group, s);
-    grad = fixture_doubles(name, "", NULL);
-    for (k = 0; k < n; k++) g[k] = (bdpt_real)grad[k];
-    free(grad);
-    number[0] = lr[s], number[1] = r.beta1, number[2] = r.beta2, number[3] = r.adam_eps;
-    number[4] = decays ? wd[s] : 0.0, number[5] = s + 1;
-    run_adamw(&ctx, n, number, p, g, m, v);
-    snprintf(name, sizeof name, "adamw.%s.after.%d", group, s);
-    fixture_check(p, n, name, "");
-  }
-  snprintf(name, sizeof name, "adamw.%s.", group);
-  fixture_check(m, n, name, "m");
-  fixture_check(v, n, name, "v");
-  free(lr);
-  free(wd);
-  free(start);
-}
-
-TEST(optimiser_as_pytorch) {
-  char name[40];
-  int i, j;
-  size_t k;
-  if (!fixture_open(&ctx, "tests/fixtures/optim.safetensors")) return;
-  seven_steps("decayed", 1);
-  seven_steps("plain", 0);
-  for (i = 0; i < 3; i++) {
-    double sum = 0, limit, factor;
-    bdpt_real g[3][12];
-    size_t n[3];
-    for (j = 0; j < 3; j++) {
-      double *v;
-      snprintf(name, sizeof name, "clip.%d.grad.%d", i, j);
-      v = fixture_doubles(name, "", &n[j]);
-      for (k = 0; k < n[j]; k++) g[j][k] = (bdpt_real)v[k];
-      sum += bdpti_sum_squares(&ctx, n[j], g[j]);
-      free(v);
-    }
-    snprintf(name, sizeof name, "clip.%d.", i);
-    limit = fixture_number(name, "max_norm");
-    CHECK_CLOSE(sqrt(sum), fixture_number(name, "norm"), FIXTURE_TOLERANCE * (1 + sqrt(sum)));
-    factor = bdpti_clip_factor(sqrt(sum), limit);
-    for (j = 0; j < 3; j++) {
-      if (factor < 1) bdpti_axpby(&ctx, n[j], (bdpt_real)factor, g[j], 0, NULL, g[j]);
-      snprintf(name, sizeof name, "clip.%d.clipped.%d", i, j);
-      fixture_check(g[j], n[j], name, "");
-    }
-  }
-  CHECK(bdpti_clip_factor(5, 0) == 1 && bdpti_clip_factor(5, 10) == 1);
-  {
-    double *start = fixture_doubles("ema.start", "", NULL), decay = fixture_number("ema.decay", "");
-    bdpt_real average[6], w[6];
-    for (k = 0; k < 6; k++) average[k] = (bdpt_real)start[k];
-    for (i = 0; i < 5; i++) {
-      double *v;
-      snprintf(name, sizeof name, "ema.weight.%d", i);
-      v = fixture_doubles(name, "", NULL);
-      for (k = 0; k < 6; k++) w[k] = (bdpt_real)v[k];
-      bdpti_axpby(&ctx, 6, (bdpt_real)decay, average, (bdpt_real)(1 - decay), w, average);
-      snprintf(name, sizeof name, "ema.after.%d", i);
-      fixture_check(average, 6, name, "");
-      free(v);
-    }
-    free(start);
-  }
-  bdpt_safetensors_close(&fixture_file);
-}
-
-/* ---- 9.5 ------------------------------------------------------------------------------------- */
-
-TEST(mixing_as_timm) {
-  size_t n = 0, i, rows;
-  double *box, *in, *want, worst = 0;
-  bdpt_real images[4 * 90];
-  bdpti_mixing m;
-  int bad = 0;
-  if (!fixture_open(&ctx, "tests/fixtures/schedule.safetensors")) return;
-  box = fixture_doubles("cutmix.boxes", "", &n);
-  rows = n / 15;
-  CHECK(rows == 84);
-  for (i = 0; i < rows; i++) {
-    const double *b = box + 15 * i;
-    memset(&m, 0, sizeof m);
-    bdpti_cut_box((int)b[0], (int)b[1], b[2], (int)b[3], (int)b[4], &m);
-    bad += m.y0 != b[5] || m.y1 != b[6] || m.x0 != b[7] || m.x1 != b[8];
-    bad += fabs(m.lam - b[9]) > 1e-15;
-  }
-  CHECK(bad == 0);
-  in = fixture_doubles("mix.input", "", &n);
-  for (i = 0; i < n; i++) images[i] = (bdpt_real)in[i];
-  memset(&m, 0, sizeof m);
-  m.lam = fixture_number("mix.lam", "");
-  bdpti_mix_images(&m, 2, 4, 6, 5, images);
-  fixture_check(images, n, "mix.mixup", "");
-  for (i = 0; i < n; i++) images[i] = (bdpt_real)in[i];
-  want = fixture_doubles("mix.box", "", NULL);
-  m.cut = 1;
-  m.y0 = (int)want[0]; m.y1 = (int)want[1]; m.x0 = (int)want[2]; m.x1 = (int)want[3];
-  free(want);
-  bdpti_mix_images(&m, 2, 4, 6, 5, images);
-  want = fixture_doubles("mix.cutmix", "", NULL);
-  for (i = 0; i < n; i++) worst = fmax(worst, fabs((double)images[i] - want[i]));
-  CHECK(worst == 0);
-    /* Three images: the middle one stays. */
-  for (i = 0; i < n; i++) images[i] = (bdpt_real)in[i];
-  m.cut = 0;
-  bdpti_mix_images(&m, 1, 3, 6, 5, images);
-  CHECK((double)images[90] == in[90] && (double)images[179] == in[179]);
-  CHECK_CLOSE(images[0], in[0] * m.lam + in[180] * (1 - m.lam), 1e-6);
-  free(want);
-  free(in);
-  free(box);
-  bdpt_safetensors_close(&fixture_file);
-}
-
-TEST(mixed_targets) {
-  static const int labels[3] = {0, 2, 3};
-  bdpt_real t[12];
-  double sum = 0;
-  int i;
-  bdpti_mix_targets(labels, 3, 4, 0.75, 0.2, t);
-  CHECK_CLOSE(t[0], 0.75 * 0.85 + 0.25 * 0.05, 1e-7); /* its own class */
-  CHECK_CLOSE(t[3], 0.25 * 0.85 + 0.75 * 0.05, 1e-7); /* its partner's */
-  CHECK_CLOSE(t[1], 0.05, 1e-7);
-  CHECK_CLOSE(t[4 + 2], 0.85, 1e-7);                  /* the middle one is its own partner */
-  CHECK_CLOSE(t[8 + 3], 0.75 * 0.85 + 0.25 * 0.05, 1e-7);
-  for (i = 0; i < 12; i++) sum += (double)t[i];
-  CHECK_CLOSE(sum, 3, 1e-6);
-}
-
-TEST(mixing_draws) {
-  bdpt_recipe r = plain_recipe();
-  int i, mixed = 0, cut = 0, n = 4000, odd = 0;
-  double lam = 0, square = 0;
-  bdpt_recipe_resolve(&r);
-  for (i = 0; i < 10; i++) {
-    bdpt_rng rng = bdpti_draws(1, BDPTI_DRAW_MIX, 0, (size_t)i);
-    if (bdpti_mix_draw(&r, 12, &rng).lam != 1) odd++;
-  }
-  CHECK(odd == 0);
-  r.mixup = 0.8;
-  r.cutmix = 1;
-  r.switch_prob = 0.25;
-  r.mix_prob = 0.8;
-  for (i = 0; i < n; i++) {
-    bdpt_rng rng = bdpti_draws(1, BDPTI_DRAW_MIX, 0, (size_t)i);
-    bdpti_mixing m = bdpti_mix_draw(&r, 12, &rng);
-    if (m.lam == 1 && !m.cut) continue;
-    mixed++;
-    if (m.cut) {
-      cut++;
-      if (fabs(m.lam - (1 - (m.y1 - m.y0) * (m.x1 - m.x0) / 144.0)) > 1e-12) odd++;
-    } else {
-      lam += m.lam;
-      square += m.lam * m.lam;
-    }
-  }
-  CHECK(odd == 0);
-  CHECK_CLOSE(mixed / (double)n, 0.8, 5 * sqrt(0.16 / n));
-  CHECK_CLOSE(cut / (double)mixed, 0.25, 5 * sqrt(0.1875 / mixed));
-    /* Beta(a, a): mean 1/2, variance 1 / (4 (2a + 1)). */
-  lam /= mixed - cut;
-  square = square / (mixed - cut) - lam * lam;
-  CHECK_CLOSE(lam, 0.5, 5 * sqrt(0.0962 / (mixed - cut)));
-  CHECK_CLOSE(square, 0.25 / 2.6, 0.01);
-}
-
-/* ---- 9.6 ------------------------------------------------------------------------------------- */
-
-TEST(accuracy_by_hand) {
-  static const bdpt_real z[8] = {1, 3, 2, 3, 0, -1, 5, 3}, flat[8] = {2, 2, 2, 2, 2, 2, 2, 2};
-  bdpt_real bad[8];
-  double zero = 0, total = 0;
-  bdpt_accuracy a;
-  int k;
-  memset(&a, 0, sizeof a);
-  for (k = 0; k < 8; k++) total += exp((double)z[k]);
-  CHECK(bdpti_judge_row(z, 8, 6, &a) && a.top1 == 1 && a.top5 == 1);
-  CHECK_CLOSE(a.loss, log(total) - 5, 1e-12);
-  CHECK(bdpti_judge_row(z, 8, 1, &a) && a.top1 == 1 && a.top5 == 2); /* rank 1 */
-  CHECK(bdpti_judge_row(z, 8, 7, &a) && a.top5 == 3);                /* rank 3: ties go by index */
-  CHECK(bdpti_judge_row(z, 8, 0, &a) && a.top5 == 3);                /* rank 5 */
-  for (memset(&a, 0, sizeof a), k = 0; k < 8; k++) CHECK(bdpti_judge_row(flat, 8, k, &a));
-  CHECK(a.top1 == 1 && a.top5 == 5);
-  for (k = 0; k < 8; k++) bad[k] = z[k];
-  bad[3] = (bdpt_real)(zero / zero);
-  CHECK(!bdpti_judge_row(bad, 8, 6, &a));
-  bad[3] = (bdpt_real)(1 / zero);
-  CHECK(!bdpti_judge_row(bad, 8, 6, &a));
-}
-
 TEST(evaluation) {
   bdpt_model *m = small_model(1, 4);
   bdpt_accuracy a, b;
@@ -521,154 +177,6 @@ TEST(evaluation) {
   CHECK(says("a logit is not finite"));
   bdpt_tape_free(tape);
   bdpt_model_free(m);
-}
-
-/* ---- 9.9, 9.10 ------------------------------------------------------------------------------- */
-
-TEST(order_of_images) {
-  bdpt_model *m = small_model(0, 1);
-  bdpt_recipe r = plain_recipe();
-  bdpt_trainer *t;
-  int seen[IMAGES], i, k, bad = 0;
-  size_t first[10];
-  r.batch = 7;
-  t = bdpt_trainer_create(m, NULL, &train, &r);
-  CHECK(bdpt_trainer_steps_per_epoch(t) == 7 && bdpt_trainer_steps_done(t) == 0);
-    /* Without repeats an epoch shows no image twice, and only images of the subset. */
-  memset(seen, 0, sizeof seen);
-  for (i = 0; i < 7; i++) {
-    bdpti_trainer_pick(t, 0, (size_t)i * 7);
-    for (k = 0; k < 7; k++) bad += seen[t->picked[k]]++;
-  }
-  for (i = 0; i < (int)held.count; i++) bad += seen[held.index[i]];
-  CHECK(bad == 0);
-  bdpti_trainer_pick(t, 0, 0);
-  memcpy(first, t->picked, 7 * sizeof *first);
-  bdpti_trainer_pick(t, 1, 0);
-  CHECK(memcmp(first, t->picked, 7 * sizeof *first) != 0);
-  bdpti_trainer_pick(t, 0, 0);
-  CHECK(memcmp(first, t->picked, 7 * sizeof *first) == 0);
-  bdpt_trainer_free(t);
-    /* Three repeats: runs of three, across batch borders too. */
-  r.repeats = 3;
-  t = bdpt_trainer_create(m, NULL, &train, &r);
-  bdpti_trainer_pick(t, 0, 0);
-  CHECK(t->picked[0] == first[0] && t->picked[2] == first[0] && t->picked[3] == first[1]);
-  CHECK(t->picked[6] == first[2]);
-  bdpti_trainer_pick(t, 0, 7);
-  CHECK(t->picked[0] == first[2] && t->picked[1] == first[2] && t->picked[2] == first[3]);
-  bdpt_trainer_free(t);
-    /* A short epoch, and a batch larger than the epoch. */
-  r.epoch_images = 30;
-  t = bdpt_trainer_create(m, NULL, &train, &r);
-  CHECK(bdpt_trainer_steps_per_epoch(t) == 4);
-  bdpt_trainer_free(t);
-  r.batch = 64;
-  t = bdpt_trainer_create(m, NULL, &train, &r);
-  CHECK(bdpt_trainer_steps_per_epoch(t) == 1 && t->batch == 30);
-  bdpt_trainer_free(t);
-  bdpt_model_free(m);
-}
-
-/* One step of the trainer against the same step built from public calls and the formulas. */
-static void step_by_hand(int distilled, int distill, double features) {
-  bdpt_model *m = small_model(distilled, 21), *mine, *teacher = small_model(1, 22);
-  bdpt_recipe r = plain_recipe();
-  bdpt_forward_options o;
-  bdpt_trainer *t;
-  bdpt_tape *tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
-  bdpt_tensor *images, *logits, *second = NULL, *loss, *stream[64], *theirs[64];
-  static bdpt_real targets[10 * CLASSES];
-  double value = 0, worst = 0, norm = 0, moved = 0, lr;
-  size_t shape[4] = {10, 3, 12, 12}, k;
-  int i;
-  r.batch = 10;
-  r.smoothing = 0.1;
-  r.clip = 0.05;
-  r.weight_decay = 0.3;
-  r.lr = 0.01;
-  r.distill = distill;
-  r.distill_alpha = 0.3;
-  r.distill_tau = 2;
-  r.distill_features = features;
-  mine = bdpt_model_clone(m);
-  t = bdpt_trainer_create(m, teacher, &train, &r);
-  t->now.step = 2; /* 0.4 epochs from the start: the rate has begun to fall */
-  lr = bdpt_schedule(&t->recipe, 0.4);
-  CHECK(lr < 0.0099 && lr > 0.005);
-  CHECK(bdpt_trainer_step(t, &value) == BDPT_OK);
-  CHECK_CLOSE(bdpti_trainer_norm(t), 0.05, 1e-6); /* gradients are clipped where they are */
-    /* The trainer's images are the input here too: what loads them has tests of its own. */
-  bdpt_model_train_mode(mine);
-  memset(&o, 0, sizeof o);
-  o.training = 1;
-  o.blocks = stream;
-  images = bdpt_input(tape, 4, shape, t->images, 0);
-  logits = bdpt_forward(mine, tape, images, &o, &second);
-  CHECK((second != NULL) == distilled);
-  for (k = 0; k < 10 * CLASSES; k++) {
-    targets[k] = (bdpt_real)(t->labels[k / CLASSES] == (int)(k % CLASSES) ? 0.92 : 0.02);
-  }
-  if (distill == BDPT_DISTILL_NONE) {
-    if (distilled) logits = bdpt_scale(tape, bdpt_add(tape, logits, second), 0.5);
-    loss = bdpt_cross_entropy(tape, logits, targets);
-  } else {
-    static bdpt_real answer[10 * CLASSES];
-    bdpt_tape *quiet = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
-    bdpt_tensor *student = distilled ? second : logits;
-    CHECK(bdpt_predict(teacher, quiet, 10, t->images, answer) == BDPT_OK);
-    bdpt_tape_free(quiet);
-    loss = bdpt_scale(tape, bdpt_cross_entropy(tape, logits, targets), 0.7);
-    if (distill == BDPT_DISTILL_HARD) {
-      for (i = 0; i < 10; i++) {
-        int c, best = 0;
-        for (c = 1; c < CLASSES; c++) {
-          if (answer[i * CLASSES + c] > answer[i * CLASSES + best]) best = c;
-        }
-        for (c = 0; c < CLASSES; c++) answer[i * CLASSES + c] = (bdpt_real)(c == best);
-      }
-      student = bdpt_cross_entropy(tape, student, answer);
-    } else {
-      student = bdpt_distill_soft(tape, student, answer, 2);
-    }
-    loss = bdpt_add(tape, loss, bdpt_scale(tape, student, 0.3));
-    o.training = 0; /* the teacher's streams, here from a tape that keeps everything */
-    o.blocks = theirs;
-    if (features > 0) CHECK(bdpt_forward(teacher, tape, images, &o, NULL) != NULL);
-    for (i = 0; i < mine->config.depth && features > 0; i++) {
-      student = bdpt_match(tape, stream[i], theirs[i]);
-      loss = bdpt_add(tape, loss, bdpt_scale(tape, student, features / mine->config.depth));
-    }
-  }
-  CHECK(bdpt_backward(tape, loss) == BDPT_OK);
-  CHECK_CLOSE(value, loss->data[0], 1e-6);
-  for (i = 0; i < mine->slots; i++) {
-    for (k = 0; mine->param[i].data && k < mine->param[i].count; k++) {
-      norm += (double)mine->param[i].grad[k] * (double)mine->param[i].grad[k];
-    }
-  }
-  CHECK((norm = sqrt(norm)) > 0.05);
-  for (i = 0; i < mine->slots; i++) {
-    bdpt_tensor *p = &mine->param[i];
-    double decay = bdpt_model_decays(mine, i) ? 0.3 : 0;
-    for (k = 0; p->data && k < p->count; k++) {
-      double w = (double)p->data[k], g = (double)p->grad[k] * 0.05 / (norm + 1e-6), off;
-        /* At t = 1 both corrected moments are g and g^2. Where |g| is near eps its rounding decides
-           the step, so such weights only need to stay within lr. */
-      double want = w * (1 - lr * decay) - lr * g / (fabs(g) + 1e-8);
-      off = fabs((double)m->param[i].data[k] - want);
-      if (fabs(g) < 1e-5) off = fabs((double)m->param[i].data[k] - w) > 0.0201 ? 1 : 0;
-      if (!(off <= worst)) worst = off;
-      moved += (double)m->param[i].data[k] != w;
-    }
-  }
-  CHECK(moved > 1000);
-  CHECK_CLOSE(worst, 0, sizeof(bdpt_real) == 8 ? 1e-9 : 1e-4);
-  bdpt_tape_free(tape);
-  bdpt_trainer_free(t);
-  bdpt_model_free(m);
-  bdpt_model_free(mine);
-  bdpt_model_free(teacher);
 }
 
 TEST(teacher_refusals) {
@@ -745,29 +253,6 @@ TEST(same_bits_for_any_threads) {
   }
   drop(&first);
   ctx.threads = keep;
-}
-
-/* Hidden activations that are made again are the same ones. */
-TEST(recomputing_changes_no_bit) {
-  char digest[2][17];
-  size_t bytes[2];
-  int again;
-  for (again = 0; again < 2; again++) {
-    bdpt_model *m = small_model(1, 6);
-    bdpt_recipe r;
-    bdpt_trainer *t;
-    memset(&r, 0, sizeof r);
-    r.batch = 16;
-    r.recompute = again;
-    t = bdpt_trainer_create(m, NULL, &train, &r);
-    CHECK(steps(t, 3));
-    bdpt_model_hash(m, digest[again]);
-    bytes[again] = bdpt_tape_bytes(t->tape);
-    bdpt_trainer_free(t);
-    bdpt_model_free(m);
-  }
-  CHECK(strcmp(digest[0], digest[1]) == 0);
-  CHECK(bytes[1] < bytes[0]);
 }
 
 TEST(resume_is_exact) {
@@ -1050,27 +535,6 @@ TEST(no_step_on_nan) {
   bdpt_model_free(m);
 }
 
-TEST(names_the_gradient) {
-  bdpt_model *m = small_model(0, 8);
-  bdpt_recipe r = full_recipe();
-  bdpt_trainer *t = bdpt_trainer_create(m, NULL, &train, &r);
-  double zero = 0;
-  CHECK(steps(t, 1));
-  m->param[BDPT_SLOT(2, BDPT_SLOT_PROJ_B)].grad[1] = (bdpt_real)(1 / zero);
-  CHECK(bdpti_trainer_finish(t, 1.0) == BDPT_E_NUMERIC);
-  CHECK(says("the gradient of blocks.2.attn.proj.bias is not finite"));
-  m->param[BDPT_SLOT(2, BDPT_SLOT_PROJ_B)].grad[1] = 0;
-  *m->importance[BDPT_ACTIVATION][1].grad = (bdpt_real)(zero / zero);
-  CHECK(bdpti_trainer_finish(t, 1.0) == BDPT_E_NUMERIC);
-  CHECK(says("the gradient of blocks.1.mlp.importance is not finite"));
-  *m->importance[BDPT_ACTIVATION][1].grad = 0;
-  CHECK(bdpti_trainer_finish(t, 1 / zero) == BDPT_E_NUMERIC);
-  CHECK(says("the loss is inf"));
-  CHECK(bdpt_trainer_steps_done(t) == 1);
-  bdpt_trainer_free(t);
-  bdpt_model_free(m);
-}
-
 /* A NaN in any parameter, one after another, is called by that parameter's name; the weights stay.
  * With clean parameters it is the operation where numbers leave the range. */
 TEST(names_the_culprit) {
@@ -1113,31 +577,6 @@ TEST(names_the_culprit) {
   bdpt_model_free(m);
 }
 
-/* All that a step needs is there when the first one is over, the blocks of the tapes joined. */
-TEST(nothing_allocated_in_the_loop) {
-  bdpt_model *m = small_model(1, 8), *teacher = small_model(1, 9);
-  bdpt_recipe r = full_recipe();
-  bdpt_trainer *t;
-  long before, first;
-  size_t bytes;
-  r.distill = BDPT_DISTILL_SOFT;
-  r.distill_features = 1;
-  r.batch = 25; /* more than one block of the tape, and several epochs of two steps */
-  bdpt_finish(&ctx);
-  t = bdpt_trainer_create(m, teacher, &train, &r);
-  first = allocations;
-  CHECK(steps(t, 1));
-  before = allocations;
-  bytes = ctx.bytes_now;
-  CHECK(t->tape->arena.first->bytes > BDPTI_CHUNK_LEAST && !t->tape->arena.first->next);
-  CHECK(before - first > 4); /* workspace, the teacher's tape, blocks of the tape and their sum */
-  CHECK(steps(t, 13));
-  CHECK(allocations == before && ctx.bytes_now == bytes);
-  bdpt_trainer_free(t);
-  bdpt_model_free(m);
-  bdpt_model_free(teacher);
-}
-
 /* Refuses the k-th allocation and all later ones, for every k: an error, no leak, no crash. */
 TEST(out_of_memory) {
   bdpt_model *m = small_model(1, 8), *teacher = small_model(1, 9), *mine;
@@ -1174,65 +613,6 @@ TEST(out_of_memory) {
   bdpt_model_free(m);
   bdpt_model_free(teacher);
   remove(path);
-}
-
-TEST(layers_come_and_go) {
-  bdpt_model *m = small_model(0, 8);
-  bdpt_recipe r = full_recipe();
-  bdpt_trainer *t = bdpt_trainer_create(m, NULL, &train, &r);
-  int qkv = BDPT_SLOT(1, BDPT_SLOT_QKV_W), fc1 = BDPT_SLOT(2, BDPT_SLOT_FC1_W);
-  int fused = BDPT_SLOT(2, BDPT_SLOT_FUSED_W);
-  bdpt_real old[400], bias[12], score;
-  double longest = 0, means[2][BDPT_MAX_DEPTH];
-  size_t count = m->param[qkv].count, k;
-  CHECK(steps(t, 3));
-  CHECK(bdpt_trainer_importance(t, means) == 3 && means[0][1] > 0 && means[1][2] > 0);
-  CHECK(means[0][3] == 0 && bdpt_trainer_importance(t, means) == 0 && means[0][1] == 0);
-  CHECK(bdpt_prune(m, BDPT_ATTENTION, 1) == BDPT_OK);
-  CHECK(count > 300);
-  memcpy(old, m->param[qkv].data, 400 * sizeof *old);
-  score = *m->importance[BDPT_ATTENTION][1].data;
-  CHECK(steps(t, 2));
-  CHECK(memcmp(old, m->param[qkv].data, 400 * sizeof *old) == 0);
-  CHECK(score == *m->importance[BDPT_ATTENTION][1].data);
-  CHECK(t->now.age[qkv] == 3 && t->now.age[fc1] == 5);
-  CHECK(bdpt_trainer_importance(t, means) == 2 && means[0][1] == 0 && means[0][0] > 0);
-  CHECK(bdpt_restore(m, BDPT_ATTENTION, 1) == BDPT_OK && steps(t, 1));
-  CHECK(t->now.age[qkv] == 4 && memcmp(old, m->param[qkv].data, 400 * sizeof *old) != 0);
-  CHECK(bdpt_prune(m, BDPT_ACTIVATION, 2) == BDPT_OK && bdpt_fuse(m, 2) == BDPT_OK);
-  CHECK(m->param[fused].count == 144);
-  memcpy(old, m->param[fused].data, 144 * sizeof *old);
-  memcpy(bias, m->param[fused + 1].data, sizeof bias);
-  CHECK(steps(t, 1));
-  CHECK(t->now.age[fused] == 1 && t->now.age[fc1] == 0 && t->moments[fc1].m == NULL);
-  CHECK(memcmp(old, m->param[fused].data, 144 * sizeof *old) != 0);
-    /* The first step of a new parameter is a first step: as long as the rate at any age.
-       The schedule says what the rate was; a bias does not decay. */
-  for (k = 0; k < 12; k++) {
-    double step = fabs((double)m->param[fused + 1].data[k] - (double)bias[k]);
-    if (step > longest) longest = step;
-  }
-  CHECK_CLOSE(longest / bdpt_schedule(&t->recipe, 6 / 7.0), 1, 1e-2);
-    /* And a checkpoint of that state continues exactly. */
-  {
-    blob b = freeze(t), c;
-    bdpt_model *copy = bdpt_model_clone(m);
-    bdpt_trainer *u = bdpt_trainer_create(copy, NULL, &train, &r);
-    CHECK(bdpt_trainer_parse(u, b.bytes, b.size, "b") == BDPT_OK);
-    drop(&b);
-    CHECK(steps(t, 2) && steps(u, 2));
-    b = freeze(t);
-    c = freeze(u);
-    CHECK(same(b, c));
-    drop(&b);
-    drop(&c);
-    bdpt_trainer_free(u);
-    bdpt_model_free(copy);
-  }
-  CHECK(bdpt_model_resize(m, 24) == BDPT_OK && bdpt_trainer_step(t, NULL) == BDPT_E_STATE);
-  CHECK(says("the model changed to 24 pixels"));
-  bdpt_trainer_free(t);
-  bdpt_model_free(m);
 }
 
 /* The importance scalars move by AdamW without decay, by lr in the first step. */
@@ -1285,48 +665,26 @@ TEST(averaged_weights) {
 }
 
 int main(void) {
-  ctx.allocator.alloc = count_alloc;
-  ctx.allocator.free = count_free;
-  ctx.threads = 1; /* more where threads are the point: a team costs time on so small a network */
-  CHECK(bdpt_init(&ctx) == BDPT_OK);
-  world_make();
+  world_begin();
+  snprintf(path, sizeof path, "%s", temporary("train"));
   RUN(schedule);
   RUN(recipe_defaults);
   RUN(recipe_zeros);
   RUN(recipe_refusals);
-  RUN(optimiser_as_pytorch);
-  RUN(mixing_as_timm);
-  RUN(mixed_targets);
-  RUN(mixing_draws);
-  RUN(accuracy_by_hand);
   RUN(evaluation);
-  RUN(order_of_images);
-  step_by_hand(0, BDPT_DISTILL_NONE, 0);
-  step_by_hand(1, BDPT_DISTILL_NONE, 0);
-  step_by_hand(0, BDPT_DISTILL_HARD, 0);
-  step_by_hand(1, BDPT_DISTILL_HARD, 0);
-  step_by_hand(1, BDPT_DISTILL_SOFT, 0);
-  step_by_hand(1, BDPT_DISTILL_SOFT, 2.5);
-  step_by_hand(1, BDPT_DISTILL_HARD, 0.5);
   RUN(teacher_refusals);
   RUN(it_learns);
   RUN(same_bits_for_any_threads);
-  RUN(recomputing_changes_no_bit);
   RUN(resume_is_exact);
   RUN(run_resumes_anywhere);
   RUN(checkpoints_know_the_network);
   RUN(saves_by_images);
   RUN(foreign_checkpoints);
   RUN(no_step_on_nan);
-  RUN(names_the_gradient);
   RUN(names_the_culprit);
-  RUN(nothing_allocated_in_the_loop);
   RUN(out_of_memory);
-  RUN(layers_come_and_go);
   RUN(importance_moves);
   RUN(averaged_weights);
-  world_free();
-  bdpt_finish(&ctx);
-  CHECK(ctx.bytes_now == 0);
+  world_end();
   return TEST_END("test_train");
 }

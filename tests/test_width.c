@@ -3,9 +3,7 @@
  * every target, the error sentences, every allocation failing once, files, and what comes after:
  * training, removing, fusing, fitting. BoundaryDPT+: against the calls one by one, stopped and
  * resumed. */
-#define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
-#define BOUNDARYDPT_PLUS_IMPLEMENTATION
 #include "../examples/plus/boundarydpt_plus.h"
 #include "test.h"
 #include "networks.h"
@@ -13,7 +11,7 @@
 #define IMAGES 80
 #include "stripes.h"
 
-#define STATE "build/test_width_state"
+#define STATE temporary("width")
 #define DOUBLE (sizeof(bdpt_real) == 8)
 
 static bdpt_context ctx;
@@ -623,7 +621,7 @@ TEST(targets) {
   bdpt_model_free(dense);
 }
 
-#if BDPTI_THREADS
+#ifdef _OPENMP
 /* The real clock, on the caller's batch: a network a good deal smaller, well under the time. */
 TEST(measured_milliseconds) {
   static bdpt_real images[20 * 3 * SIDE * SIDE];
@@ -1127,7 +1125,7 @@ static void interrupted(int order, int target) {
       stops++;
       stop_at = 0;
       CHECK(same_weights(m, dense));
-      file = fopen(STATE ".width2", "rb");
+      file = fopen(temporary("width.width2"), "rb");
       if (file) usual -= 1 << 17, slower += fclose(file) == 0; /* all now seems to take longer */
       CHECK(bdpt_plus(m, &train, &held, &o, &hooks, &got) == BDPT_OK);
       CHECK(same_weights(m, whole));
@@ -1164,17 +1162,17 @@ TEST(plus_remembers_times) {
   for (stop_at = 2; !file && stop_at < 100; stop_at++) { /* until a time has been measured */
     reports = 0;
     CHECK(bdpt_plus(m, &train, &held, &o, &hooks, &r) == BDPT_CANCELLED);
-    file = fopen(STATE ".width1", "rb");
+    file = fopen(temporary("width.width1"), "rb");
   }
   CHECK(file && fclose(file) == 0);
   stop_at = 0;
   o.width.budget = 2e9; /* another request */
   CHECK(bdpt_plus(m, &train, &held, &o, &hooks, &r) == BDPT_E_STATE);
-  CHECK_HAS(ctx.message, STATE ".width1 was saved by a run with another network or another target; "
-            "delete it or name another checkpoint");
+  CHECK_HAS(ctx.message, "-width.width1 was saved by a run with another network or another target; "
+                         "delete it or name another checkpoint");
   bdpt_clear_error(&ctx);
   o.width.budget = 1e9; /* the right request, but the file was cut off */
-  CHECK(bdpt_file_write(&ctx, STATE ".width1", "cut", 3) == BDPT_OK);
+  CHECK(bdpt_file_write(&ctx, temporary("width.width1"), "cut", 3) == BDPT_OK);
   CHECK(bdpt_plus(m, &train, &held, &o, &hooks, &r) == BDPT_E_STATE);
   bdpt_clear_error(&ctx);
   forget();
@@ -1217,7 +1215,7 @@ int main(void) {
   RUN(removed_layers_can_come_back);
   RUN(other_forms);
   RUN(targets);
-#if BDPTI_THREADS
+#ifdef _OPENMP
   RUN(measured_milliseconds);
 #endif
   RUN(errors);
