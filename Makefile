@@ -60,16 +60,19 @@ $(TOOL): build/tool/boundarydpt.o build/tool.a build/library.o
 -include $(wildcard build/*.dep build/tool/*.dep build/tool/*/*.dep \
            build/sane/*.dep build/sane/*/*.dep)
 
+# Programs that bring the implementation themselves keep it static: the compiler then translates only
+# what they use.
 $(LESSONS): build/%: examples/%.c $(LESSON) boundarydpt.h | build
-	$(CC) $(FLAGS) $< -o $@ -lm
+	$(CC) $(FLAGS) -DBDPT_STATIC $< -o $@ -lm
 
 build/11_cplusplus: examples/11_cplusplus.cc boundarydpt.h | build
-	$(CXX) -std=c++11 $(WARN) $(CFLAGS) $(OPENMP) $< -o $@ -lm
+	$(CXX) -std=c++11 $(WARN) $(CFLAGS) $(OPENMP) -DBDPT_STATIC $< -o $@ -lm
 
 # Tests of the tool are linked with its modules too.
 $(TOOLED:%=build/%): build/tool.a
 $(LINKED:%=build/%): build/library.o
 $(LINKED:%=build/%_double): build/library_double.o
+$(WHOLE:%=build/%) $(WHOLE:%=build/%_double): FLAGS += -DBDPT_STATIC
 $(FLOATS): build/%: tests/%.c
 	$(COMPILE) $< $(filter %.a %.o,$^) -o $@ -lm
 $(DOUBLES): build/%_double: tests/%.c
