@@ -60,8 +60,8 @@ $(TOOL): build/tool/boundarydpt.o build/tool.a build/library.o
 -include $(wildcard build/*.dep build/tool/*.dep build/tool/*/*.dep \
            build/sane/*.dep build/sane/*/*.dep)
 
-# Programs that bring the implementation themselves keep it static: the compiler then translates only
-# what they use.
+# Programs that bring the implementation themselves keep it static: the compiler then translates
+# only what they use.
 $(LESSONS): build/%: examples/%.c $(LESSON) boundarydpt.h | build
 	$(CC) $(FLAGS) -DBDPT_STATIC $< -o $@ -lm
 
