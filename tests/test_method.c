@@ -43,7 +43,6 @@ static bdpt_recipe make_recipe(int epochs) {
   r.batch = 8;
   r.lr = 2e-3;
   r.seed = 3;
-  bdpt_recipe_resolve(&r);
   return r;
 }
 
@@ -119,7 +118,7 @@ TEST(known_gradients) {
   c.image = 8; c.patch = 4; c.width = 16; c.depth = DEPTH; c.heads = 1; c.classes = 5;
   m = bdpt_model_create(&ctx, &c, 4);
   r.lr = r.min_lr = 1e-9;
-  r.weight_decay = -1;
+  r.weight_decay = BDPT_NONE;
   w = m->param[BDPT_SLOT(1, BDPT_SLOT_QKV_W)].data;
   memset(w, 0, 3 * d * d * sizeof *w);
   for (i = 0; i < d; i++) {
@@ -643,7 +642,7 @@ TEST(stage2_by_hand) {
   /* Labels only, in both ways of saying so. */
   copy = bdpt_model_clone(dense);
   bdpt_model_assign(m, dense);
-  r.distill = -1;
+  r.distill = BDPT_NONE;
   CHECK(bdpt_stage2(m, dense, &train, &held, &r, NULL, NULL, &out) == BDPT_OK);
   r.distill = 0;
   CHECK(bdpt_stage2(copy, NULL, &train, &held, &r, NULL, NULL, &out) == BDPT_OK);
