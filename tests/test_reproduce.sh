@@ -74,8 +74,8 @@ lines recovery 25 "type,layer,before,at_once,marks,after,images"
 lines ranking 13 "way,seed,attention,activation,marks,accuracy,test,params,macs"
 lines single 25 "type,layer,skip,fit,error,images"
 lines split 7 "start,seed,budget,attention,activation,predicted,exact,one,more"
-lines distillation 5 "teacher,seed,attention,activation,marks,accuracy,test,params,macs"
-lines plus 6 "way,start,budget,width,seed,attention,activation,marks,accuracy,test,params,macs"
+lines distillation 9 "teacher,seed,attention,activation,marks,accuracy,test,params,macs"
+lines plus 11 "way,start,budget,width,seed,attention,activation,marks,accuracy,test,params,macs"
 lines tokens 5 "network,merge,accuracy,macs"
 lines tokens_timing 3 "model,image,merge,attention,activation,speedup,speedup_low,speedup_high,\
 dense_ms,ms,ms_low,ms_high,batch,dense_macs,macs,params"
@@ -119,12 +119,15 @@ if cmp -s "$work/whole" "$work/pieces"; then ok; else
   diff "$work/whole" "$work/pieces" | head -n 4 | cut -c 1-300
 fi
 
-# Parts 14 and 15 run when they are named; the summary has a line for each figure of the record.
-study 0 --out "$work/a" --part 14,15
-says out "and features: all of it"
-lines greedy 2 "layers,type,block,loss,accuracy,macs,images,processor_seconds"
-lines headline 15 "row,seed,attention,activation,marks,accuracy,test,params,macs"
+# Parts 14 to 18 run when they are named; the summary has a line for each figure of the record.
+study 0 --out "$work/a" --part 14,15,16,17,18
+says out "all of it, order of part 3"
+lines greedy 4 "parent,wanted,budget,layers,type,block,loss,accuracy,macs,images,processor_seconds"
+lines better 2 "hash,parent,epochs,batch,lr,mix_prob,drop_path,ema,accuracy,test"
+lines headline 17 "row,seed,attention,activation,marks,accuracy,test,params,macs"
 lines choice 7 "row,seed,attention,activation,marks,accuracy,test,params,macs"
+lines long 3 "row,seed,attention,activation,marks,accuracy,test,params,macs"
+lines frontier 7 "row,seed,attention,activation,marks,accuracy,test,params,macs"
 study 0 --out "$work/a" --summary
 for figure in dense_test gap_short gap_long greedy_8 learned_8 best_recovered_8 \
   depth_minus_width_1_6 seeds_min; do
@@ -143,7 +146,7 @@ sed 's/^start.extra .*/start.extra 40/' data/quick.recipe > "$work/other.recipe"
 study 1 --out "$work/c" --recipe "$work/other.recipe"
 says err "the network has 12 blocks"
 study 1 --out "$work/c" --recipe "$work/nothing"
-study 2 --out "$work/c" --part 16
+study 2 --out "$work/c" --part 19
 study 2 --out "$work/c" --seeds 1000
 study 0 --out "$work/a" --fresh --part 4,8 --list
 if [ -f "$work/a/previous.jsonl" ]; then bad "--list moved the record"; else ok; fi

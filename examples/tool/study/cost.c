@@ -74,28 +74,34 @@ static study_cost study_cost_of(study *s, int part) {
     c.eval += (double)r->seeds * n * held + layers * (double)r->which_images;
   }
   if (part == 7) {
-    study_cost_jobs(s, 3 * r->types_layers.count + 1, &r->types_marks, &c);
+    study_cost_jobs(s, (3 * r->types_layers.count + 1) * r->seeds, &r->types_marks, &c);
     c.eval += 3 * r->types_layers.count * 2.0 * (r->types_repeats + 2) * TIMING_BATCH;
   }
   if (part == 8) c.seconds = study_cost_speed(s);
   if (part == 9) study_cost_jobs(s, STUDY_VARIANTS * r->seeds, &r->text_marks, &c);
-  if (part == 10) { /* joint networks of the first seed are shared with part 7 */
-    study_cost_jobs(s, 2 * budgets * r->seeds - budgets + 2 * (r->start_extra > 0),
+  if (part == 10) { /* the joint networks of the paper's start are shared with part 7 */
+    study_cost_jobs(s, budgets * r->seeds + 2 * r->seeds * (r->start_extra > 0),
                     &r->start_marks, &c);
     c.eval += layers * 2 * held;
   }
-  if (part == 11) study_cost_jobs(s, STUDY_OWN, &r->distill_marks, &c); /* one is of part 10 */
-  if (part == 12) study_cost_jobs(s, STUDY_PLUS_JOBS * r->plus_depth.count, &r->plus_marks, &c);
+  if (part == 11) study_cost_jobs(s, STUDY_OWN * r->seeds, &r->distill_marks, &c); /* 1 of part 10 */
+  if (part == 12)
+    study_cost_jobs(s, STUDY_PLUS_JOBS * r->plus_depth.count * r->seeds, &r->plus_marks, &c);
   if (part == 13) {
     c.eval = 2 * r->tokens_merge.count * held;
     c.seconds = r->tokens_speed.count * study_cost_speed(s) / 4; /* Small is a quarter of it */
   }
-  if (part == 14) {
-    study_cost_jobs(s, STUDY_PIECES * r->seeds, &r->headline_marks, &c);
-    study_cost_jobs(s, STUDY_PICKS * r->seeds, &r->which_marks, &c);
-    c.eval += study_greedy_images(s);
+  if (part == 14) study_cost_jobs(s, STUDY_PICKS * r->seeds, &r->which_marks, &c);
+  if (part == 15) {
+    c.train = r->better_epochs * (r->dense_images ? (double)r->dense_images : rest);
+    c.eval = c.train / 3 + (double)s->base.in.tested.count; /* the teacher */
   }
-  if (part == 15) study_cost_jobs(s, r->seeds, &r->headline_long, &c);
+  if (part == 16) study_cost_jobs(s, STUDY_PIECES * r->seeds, &r->headline_marks, &c);
+  if (part == 17) study_cost_jobs(s, r->seeds, &r->headline_long, &c);
+  if (part == 18)
+    study_cost_jobs(s, STUDY_RIVALS * r->seeds * r->plus_depth.count, &r->headline_marks, &c);
+  if (part == 14 || part == 16) c.eval += study_greedy_images(s);
+  if (part == 18) c.eval += 2 * r->plus_depth.count * study_greedy_images(s);
   c.seconds += c.train / s->train_speed + c.eval / s->eval_speed;
   return c;
 }

@@ -1,14 +1,18 @@
-/* headline.c: parts 14 and 15 of the study, and the headline figures of a record (--summary)
+/* headline.c: parts 14 to 18 of the study: greedy choices, and the recovery with all its pieces
  *
- *   14 headline  layers chosen greedily (bdpt_greedy), against other choices at the same training;
- *                and the recovery piece by piece: teacher, learning rate, features
- *   15 long      the whole recovery on ten passes over the training images
+ *   14 choice    layers chosen greedily (bdpt_greedy), against other choices at the same training
+ *   15 better    the dense network, trained on with itself as teacher
+ *   16 headline  ten layers' worth of multiply-accumulates gone: the recovery piece by piece
+ *   17 long      the whole recovery on ten passes over the training images
+ *   18 frontier  depth, width and both, all with the whole recovery
  *
  * One half of the held-out images chooses layers. As in parts 12 and 13 nothing else depends on the
- * values of this recipe, and the names of the jobs hold them.
+ * values of this recipe, and the names of the jobs hold them. Parts 16 to 18 stand on the network of
+ * part 15, which their jobs name by its hash.
  */
 #include "../../../boundarydpt.h"
 #include "../cli/json.h"
+#include "../cli/messages.h"
 #include "../cli/options.h"
 #include "../cli/system.h"
 #include "../record.h"
@@ -46,25 +50,72 @@ double study_greedy_images(const study *s) {
          ((double)s->recipe.headline_images + fit / (tokens * tokens + 1));
 }
 
-/* The greedy choice, once, as a "greedy" line. */
-static bdpt_status study_greedy(study *s) {
+/* ---- Greedy choices ---- */
+
+/* A choice to be made: from which network, and where it ends, by number or by cost. */
+typedef struct study_goal {
+  int better, layers; /* of both types; 0: as many as the cost takes */
+  double macs;        /* of the fused network, at most; 0: any */
+} study_goal;
+
+/* The line of a choice. */
+static record_line study_chosen(const study *s, study_goal goal) {
+  const char *hash = goal.better ? s->better_hash : s->hash;
+  record_line line;
+  char own[20];
+  size_t at = 0;
+  while ((line = study_next(s, &at)).text) {
+    if (!record_is(line, "kind", "greedy")) continue;
+    record_text(line, "parent", own, sizeof own);
+    if (strcmp(own, hash) == 0 && record_int(line, "wanted", -1) == goal.layers &&
+        record_real(line, "budget", -1) == goal.macs)
+      break;
+  }
+  return line;
+}
+
+static bdpt_status study_record_greedy(study *s, study_goal goal, const bdpt_greedy_result *found,
+                                       double seconds) {
   cli_json *j = &s->base.record.text;
+  double list[2][2 * BDPT_MAX_DEPTH];
+  int i;
+  for (i = 0; i < found->removed; i++) {
+    list[0][i] = found->layer[i].type;
+    list[1][i] = found->layer[i].block;
+  }
+  cli_json_open(j, "greedy");
+  cli_json_text(j, "parent", goal.better ? s->better_hash : s->hash);
+  cli_json_real(j, "wanted", goal.layers);
+  cli_json_real(j, "budget", goal.macs);
+  cli_json_real(j, "layers", found->removed);
+  cli_json_reals(j, "type", list[0], found->removed);
+  cli_json_reals(j, "block", list[1], found->removed);
+  cli_json_reals(j, "loss", found->loss, found->removed);
+  cli_json_reals(j, "accuracy", found->accuracy, found->removed);
+  cli_json_reals(j, "macs", found->cost, found->removed);
+  cli_json_real(j, "images", found->images);
+  cli_json_real(j, "processor_seconds", seconds);
+  cli_json_close(j);
+  return session_save(&s->base, "greedy");
+}
+
+/* Makes a choice, once, as a "greedy" line. */
+static bdpt_status study_greedy(study *s, study_goal goal) {
   bdpt_greedy_options o;
   bdpt_greedy_result found;
   bdpt_subset half;
   bdpt_hooks hooks;
   bdpt_model *m;
   bdpt_status status;
-  double list[2][2 * BDPT_MAX_DEPTH];
   clock_t began;
-  int i;
-  if (study_find(s, "greedy", NULL, NULL, "layers", s->recipe.headline_layers).text) return BDPT_OK;
+  if (study_chosen(s, goal).text) return BDPT_OK;
   memset(&half, 0, sizeof half);
   memset(&o, 0, sizeof o);
   status = study_half(s, &half);
-  m = bdpt_model_clone(s->dense);
+  m = bdpt_model_clone(goal.better ? s->better : s->dense);
   if (status == BDPT_OK && !m) status = s->base.ctx->status;
-  o.layers = s->recipe.headline_layers;
+  o.layers = goal.layers;
+  o.budget = goal.macs;
   o.images = s->recipe.headline_images < half.count ? s->recipe.headline_images : half.count;
   hooks = session_hooks(&s->base, "greedy");
   began = clock();
@@ -72,94 +123,22 @@ static bdpt_status study_greedy(study *s) {
   bdpt_model_free(m);
   bdpt_subset_free(s->base.ctx, &half);
   if (status != BDPT_OK) return status;
-  for (i = 0; i < found.removed; i++) {
-    list[0][i] = found.layer[i].type;
-    list[1][i] = found.layer[i].block;
-  }
-  cli_json_open(j, "greedy");
-  cli_json_real(j, "layers", found.removed);
-  cli_json_reals(j, "type", list[0], found.removed);
-  cli_json_reals(j, "block", list[1], found.removed);
-  cli_json_reals(j, "loss", found.loss, found.removed);
-  cli_json_reals(j, "accuracy", found.accuracy, found.removed);
-  cli_json_reals(j, "macs", found.cost, found.removed);
-  cli_json_real(j, "images", found.images);
-  cli_json_real(j, "processor_seconds", (double)(clock() - began) / CLOCKS_PER_SEC);
-  cli_json_close(j);
-  return session_save(&s->base, "greedy");
+  return study_record_greedy(s, goal, &found, (double)(clock() - began) / CLOCKS_PER_SEC);
 }
 
-/* The first n layers of the greedy choice. */
-static void study_take(const study *s, int n, study_spec *p) {
-  record_line line = study_find(s, "greedy", NULL, NULL, "layers", s->recipe.headline_layers);
+/* The layers of a choice. */
+static void study_take(const study *s, study_goal goal, study_spec *p) {
+  record_line line = study_chosen(s, goal);
   double type[2 * BDPT_MAX_DEPTH], block[2 * BDPT_MAX_DEPTH];
   int i, have = record_reals(line, "type", type, 2 * BDPT_MAX_DEPTH);
   memset(p->which, 0, sizeof p->which);
   if (record_reals(line, "block", block, 2 * BDPT_MAX_DEPTH) != have) return;
-  for (i = 0; i < n && i < have; i++)
+  for (i = 0; i < have; i++)
     if (block[i] >= 0 && block[i] < s->base.depth) p->which[type[i] > 0][(int)block[i]] = 1;
 }
 
-/* ---- The recovery, piece by piece ---- */
-
-/* removed: 0 nothing, 1 the greedy layers, 2 as many in the order of part 3, half of each type. */
-static const struct { const char *row; int removed, teacher, rate, features; } study_pieces[] = {
-  {"dense, as before", 0, STUDY_ALONE, 0, 0}, {"dense, all of it", 0, STUDY_SOFT, 1, 1},
-  {"as before", 1, STUDY_ALONE, 0, 0},        {"and a teacher", 1, STUDY_SOFT, 0, 0},
-  {"and the rate", 1, STUDY_SOFT, 1, 0},      {"and features: all of it", 1, STUDY_SOFT, 1, 1},
-  {"all of it, order of part 3", 2, STUDY_SOFT, 1, 1}};
-
-static study_spec study_piece(const study *s, int i, int seed, const cli_layers *marks) {
-  study_spec p = study_spec_of(s, STUDY_SKIP_FIT, marks, seed);
-  int n = s->recipe.headline_layers;
-  if (study_pieces[i].removed == 1) study_take(s, n, &p);
-  if (study_pieces[i].removed == 2) study_first(s, n / 2, n - n / 2, &p);
-  p.teacher = study_pieces[i].teacher;
-  if (study_pieces[i].rate) p.lr = s->recipe.headline_lr;
-  if (study_pieces[i].features) p.features = s->recipe.headline_features;
-  return p;
-}
-
-/* ---- The choice: as many layers as part 6 removes, everything else equal ---- */
-
-static const char *const study_pick[] = {"greedy", "learned", "best recovered"};
-
-static study_spec study_picked(study *s, int i, int seed) {
-  const int *n = s->recipe.which_remove.layer;
-  study_spec p = study_spec_of(s, STUDY_SKIP_FIT, &s->recipe.which_marks, seed);
-  if (i == 0) study_take(s, n[0] + n[1], &p);
-  if (i == 1) study_choose(s, STUDY_LEARNED, p.seed, p.which);
-  if (i == 2) study_first(s, n[0], n[1], &p);
-  return p;
-}
-
-/* Job k of part 14 for a seed, and the kind and row of its line. */
-static study_spec study_job(study *s, int k, int seed, const char **kind, const char **row) {
-  *kind = k < STUDY_PIECES ? "headline" : "choice";
-  *row = k < STUDY_PIECES ? study_pieces[k].row : study_pick[k - STUDY_PIECES];
-  return k < STUDY_PIECES ? study_piece(s, k, seed, &s->recipe.headline_marks)
-                          : study_picked(s, k - STUDY_PIECES, seed);
-}
-
-bdpt_status study_headline(study *s) {
-  const int jobs = STUDY_PIECES + STUDY_PICKS;
-  const char *kind, *row;
-  bdpt_status status = study_greedy(s);
-  int i;
-  for (i = 0; i < jobs * s->recipe.seeds && status == BDPT_OK; i++) {
-    study_spec p = study_job(s, i % jobs, i / jobs, &kind, &row);
-    status = study_network(s, &p);
-    if (status != BDPT_OK || study_find(s, kind, "row", row, "seed", (double)p.seed).text) continue;
-    cli_json_open(&s->base.record.text, kind);
-    cli_json_text(&s->base.record.text, "row", row);
-    study_tail(s, &p);
-    status = record_save(&s->base.record);
-  }
-  return status;
-}
-
-void study_tell_headline(study *s) {
-  record_line line = study_find(s, "greedy", NULL, NULL, "layers", s->recipe.headline_layers);
+static void study_tell_greedy(study *s, study_goal goal) {
+  record_line line = study_chosen(s, goal);
   double type[2 * BDPT_MAX_DEPTH], block[2 * BDPT_MAX_DEPTH], loss[2 * BDPT_MAX_DEPTH];
   int n = record_reals(line, "type", type, 2 * BDPT_MAX_DEPTH), i;
   record_reals(line, "block", block, 2 * BDPT_MAX_DEPTH);
@@ -167,131 +146,263 @@ void study_tell_headline(study *s) {
   for (i = 0; i < n; i++)
     session_say(&s->base, "   %2d %-10s %2.0f   loss %.4f\n", i + 1, bdpt_type_name(type[i] > 0),
                 block[i], loss[i]);
-  for (i = 0; i < STUDY_PIECES; i++)
-    study_say_spread(s, "headline", "row", study_pieces[i].row, NULL, 0);
+}
+
+/* A job and its line, which has a kind, a row, and the numbers of the job. */
+static bdpt_status study_row_of(study *s, const char *kind, const char *row, const study_spec *p) {
+  bdpt_status status = study_network(s, p);
+  if (status != BDPT_OK || study_find(s, kind, "row", row, "seed", (double)p->seed).text)
+    return status;
+  cli_json_open(&s->base.record.text, kind);
+  cli_json_text(&s->base.record.text, "row", row);
+  study_tail(s, p);
+  return record_save(&s->base.record);
+}
+
+/* ---- 14  The choice: as many layers as part 6 removes, everything else equal ---- */
+
+const char *const study_pick[STUDY_PICKS] = {"greedy", "learned", "best recovered"};
+
+static study_goal study_goal_choice(const study *s) {
+  study_goal goal = {0, 0, 0};
+  goal.layers = s->recipe.which_remove.layer[0] + s->recipe.which_remove.layer[1];
+  return goal;
+}
+
+static study_spec study_picked(study *s, int i, int seed) {
+  const int *n = s->recipe.which_remove.layer;
+  study_spec p = study_spec_of(s, STUDY_SKIP_FIT, &s->recipe.which_marks, seed);
+  if (i == 0) study_take(s, study_goal_choice(s), &p);
+  if (i == 1) study_choose(s, STUDY_LEARNED, p.seed, p.which);
+  if (i == 2) study_first(s, n[0], n[1], &p);
+  return p;
+}
+
+bdpt_status study_choice(study *s) {
+  bdpt_status status = study_greedy(s, study_goal_choice(s));
+  int i;
+  for (i = 0; i < STUDY_PICKS * s->recipe.seeds && status == BDPT_OK; i++) {
+    study_spec p = study_picked(s, i % STUDY_PICKS, i / STUDY_PICKS);
+    status = study_row_of(s, "choice", study_pick[i % STUDY_PICKS], &p);
+  }
+  return status;
+}
+
+void study_tell_choice(study *s) {
+  int i;
+  study_tell_greedy(s, study_goal_choice(s));
   for (i = 0; i < STUDY_PICKS; i++)
     study_say_spread(s, "choice", "row", study_pick[i], NULL, 0);
 }
 
-/* ---- 15  Ten passes ---- */
+/* ---- 15  The dense network, trained on ---- */
+
+static bdpt_recipe study_better_recipe(const study *s) {
+  const study_recipe *r = &s->recipe;
+  bdpt_recipe p = study_training(s, r->better_epochs, s->o.common.seed + 1);
+  p.batch = r->better_batch;
+  p.epoch_images = r->dense_images < s->base.in.rest.count ? r->dense_images : 0;
+  p.lr = r->better_lr;
+  p.warmup = r->dense_warmup;
+  p.cutmix = 1;
+  p.mix_prob = r->better_mix_prob;
+  p.drop_path = r->better_drop_path;
+  p.ema = r->better_ema;
+  p.distill = BDPT_DISTILL_SOFT;
+  p.distill_alpha = r->distill_alpha;
+  p.distill_tau = r->distill_tau;
+  return p;
+}
+
+static bdpt_status study_better_train(study *s) {
+  bdpt_recipe p = study_better_recipe(s);
+  bdpt_epoch *log = (bdpt_epoch *)calloc((size_t)p.epochs + 1, sizeof *log);
+  bdpt_hooks hooks = session_hooks(&s->base, "better");
+  bdpt_status status = log ? BDPT_OK : BDPT_E_MEMORY;
+  s->better = bdpt_model_clone(s->dense);
+  if (!s->better) status = s->base.ctx->status;
+  hooks.checkpoint_images = 20000;
+  if (status == BDPT_OK)
+    status = bdpt_train(s->better, s->dense, &s->base.in.rest, &s->base.in.held, &p, &hooks, log);
+  if (status == BDPT_OK)
+    status = bdpt_model_save(s->better, session_path(&s->base, "better.safetensors"), BDPT_F32);
+  if (status == BDPT_OK && !study_find(s, "better", NULL, NULL, NULL, 0).text)
+    session_record_epochs(&s->base, "better", log, p.epochs);
+  free(log);
+  return status;
+}
+
+bdpt_status study_better(study *s) {
+  record_line line = study_find(s, "better", NULL, NULL, NULL, 0);
+  cli_json *j = &s->base.record.text;
+  const char *path = session_path(&s->base, "better.safetensors");
+  bdpt_accuracy held, test;
+  char before[17];
+  bdpt_status status = BDPT_OK;
+  if (s->better) return BDPT_OK;
+  if (line.text && cli_file_exists(path)) {
+    s->better = bdpt_model_load(s->base.ctx, path, NULL);
+    if (!s->better) return s->base.ctx->status;
+  } else {
+    status = study_better_train(s);
+  }
+  if (status != BDPT_OK) return status;
+  bdpt_model_hash(s->better, s->better_hash);
+  record_text(line, "hash", before, sizeof before);
+  if (line.text && strcmp(before, s->better_hash) != 0)
+    return cli_fail(s->base.ctx, BDPT_E_FORMAT, "the network of part 15 has the hash %s, the one "
+                    "of the record had %s: another compiler or processor, or another file",
+                    s->better_hash, before);
+  if (line.text) return BDPT_OK;
+  status = bdpt_evaluate(s->better, &s->base.in.held, &held);
+  if (status == BDPT_OK) status = bdpt_evaluate(s->better, &s->base.in.tested, &test);
+  if (status != BDPT_OK) return status;
+  cli_json_open(j, "better");
+  cli_json_text(j, "hash", s->better_hash);
+  cli_json_text(j, "parent", s->hash);
+  cli_json_real(j, "epochs", s->recipe.better_epochs);
+  cli_json_real(j, "batch", s->recipe.better_batch);
+  cli_json_real(j, "lr", s->recipe.better_lr);
+  cli_json_real(j, "mix_prob", s->recipe.better_mix_prob);
+  cli_json_real(j, "drop_path", s->recipe.better_drop_path);
+  cli_json_real(j, "ema", s->recipe.better_ema);
+  cli_json_real(j, "accuracy", held.top1);
+  cli_json_real(j, "test", test.top1);
+  cli_json_close(j);
+  return session_save(&s->base, "better");
+}
+
+void study_tell_better(study *s) {
+  record_line line = study_find(s, "better", NULL, NULL, NULL, 0);
+  session_say(&s->base, "   %d epochs more; held-out %.2f %%, test %.2f %%, hash %s\n",
+              record_int(line, "epochs", 0), record_real(line, "accuracy", NAN),
+              record_real(line, "test", NAN), s->better_hash);
+}
+
+/* ---- 16  The recovery, piece by piece ---- */
+
+const char *const study_whole = "all of it", *const study_control = "dense, all of it";
+
+/* removed: 0 nothing, 1 the greedy layers, 2 as many in the order of part 3, half of each type. */
+static const struct { const char *row; int removed, teacher, rate, batch, features; }
+study_pieces[STUDY_PIECES] = {
+  {"dense, all of it", 0, STUDY_SOFT, 1, 1, 1}, {"all of it", 1, STUDY_SOFT, 1, 1, 1},
+  {"dense, as before", 0, STUDY_ALONE, 0, 0, 0}, {"as before", 1, STUDY_ALONE, 0, 0, 0},
+  {"and a teacher", 1, STUDY_SOFT, 0, 0, 0}, {"and the rate", 1, STUDY_SOFT, 1, 0, 0},
+  {"and the batch", 1, STUDY_SOFT, 1, 1, 0}, {"all of it, order of part 3", 2, STUDY_SOFT, 1, 1, 1}};
+
+/* As many layers as headline.layers, half of each type, would leave so much. */
+static study_goal study_goal_headline(const study *s) {
+  study_goal goal = {1, 0, 0};
+  goal.macs = study_budget(s, s->recipe.headline_layers / 2);
+  return goal;
+}
+
+/* Everything that helps, as one recovery. */
+static void study_all_of_it(const study *s, study_spec *p) {
+  p->better = 1;
+  p->teacher = STUDY_SOFT;
+  p->lr = s->recipe.headline_lr;
+  p->batch = s->recipe.headline_batch;
+  p->alpha = s->recipe.headline_alpha;
+  p->features = s->recipe.headline_features;
+}
+
+static study_spec study_piece(const study *s, int i, int seed, const cli_layers *marks) {
+  study_spec p = study_spec_of(s, STUDY_SKIP_FIT, marks, seed);
+  int n = s->recipe.headline_layers / 2;
+  study_all_of_it(s, &p);
+  if (study_pieces[i].removed == 1) study_take(s, study_goal_headline(s), &p);
+  if (study_pieces[i].removed == 2) study_first(s, n, n, &p);
+  p.teacher = study_pieces[i].teacher;
+  if (!study_pieces[i].rate) p.lr = 0;
+  if (!study_pieces[i].batch) p.batch = 0, p.alpha = 0;
+  if (!study_pieces[i].features) p.features = 0;
+  return p;
+}
+
+bdpt_status study_headline(study *s) {
+  bdpt_status status = study_better(s);
+  int i;
+  if (status == BDPT_OK) status = study_greedy(s, study_goal_headline(s));
+  for (i = 0; i < STUDY_PIECES * s->recipe.seeds && status == BDPT_OK; i++) {
+    /* the two rows that the headline needs come first, with every seed */
+    int pairs = 2 * s->recipe.seeds, rest = STUDY_PIECES - 2;
+    int row = i < pairs ? i % 2 : 2 + (i - pairs) % rest;
+    study_spec p = study_piece(s, row, i < pairs ? i / 2 : (i - pairs) / rest,
+                               &s->recipe.headline_marks);
+    status = study_row_of(s, "headline", study_pieces[row].row, &p);
+  }
+  return status;
+}
+
+void study_tell_headline(study *s) {
+  int i;
+  record_text(study_find(s, "better", NULL, NULL, NULL, 0), "hash", s->better_hash,
+              sizeof s->better_hash);
+  study_tell_greedy(s, study_goal_headline(s));
+  for (i = 0; i < STUDY_PIECES; i++)
+    study_say_spread(s, "headline", "row", study_pieces[i].row, NULL, 0);
+}
+
+/* ---- 17  Ten passes ---- */
 
 bdpt_status study_long(study *s) {
-  bdpt_status status = study_greedy(s);
+  bdpt_status status = study_better(s);
   int k;
+  if (status == BDPT_OK) status = study_greedy(s, study_goal_headline(s));
   for (k = 0; k < s->recipe.seeds && status == BDPT_OK; k++) {
-    study_spec p = study_piece(s, STUDY_WHOLE, k, &s->recipe.headline_long);
-    status = study_network(s, &p);
-    if (status != BDPT_OK || study_find(s, "long", NULL, NULL, "seed", (double)p.seed).text)
-      continue;
-    cli_json_open(&s->base.record.text, "long");
-    cli_json_text(&s->base.record.text, "row", study_pieces[STUDY_WHOLE].row);
-    study_tail(s, &p);
-    status = record_save(&s->base.record);
+    study_spec p = study_piece(s, 1, k, &s->recipe.headline_long);
+    status = study_row_of(s, "long", study_whole, &p);
   }
   return status;
 }
 
 void study_tell_long(study *s) {
-  study_say_spread(s, "long", "row", study_pieces[STUDY_WHOLE].row, NULL, 0);
+  study_say_spread(s, "long", "row", study_whole, NULL, 0);
 }
 
-/* ---- The headline figures ---- */
+/* ---- 18  Depth, width, or both ---- */
 
-/* Mean over the lines of a kind whose `key` is this text: of the test accuracy, or of the last mark
- * of the held-out images. NAN without a line. */
-static double study_mean(const study *s, const char *kind, const char *key, const char *text,
-                         int test) {
-  record_line line;
-  char own[STUDY_NAME];
-  double sum = 0, mark[BDPT_MAX_MARKS + 1];
-  size_t at = 0;
-  int n = 0;
-  while ((line = study_next(s, &at)).text) {
-    int marks;
-    if (!record_is(line, "kind", kind)) continue;
-    record_text(line, key, own, sizeof own);
-    if (strcmp(own, text) != 0) continue;
-    marks = record_reals(line, "accuracy", mark, BDPT_MAX_MARKS + 1);
-    if (!test && marks < 1) continue;
-    sum += test ? record_real(line, "test", NAN) : mark[marks - 1];
-    n++;
-  }
-  return n ? sum / n : NAN;
-}
+static const char *const study_rival[STUDY_RIVALS] = {"depth", "width", "both"};
 
-/* Of one budget of part 12 the best depth row less the width row, test images. */
-static double study_lead(const study *s, double budget) {
-  double depth = NAN, width = NAN;
-  record_line line;
-  size_t at = 0;
-  while ((line = study_next(s, &at)).text) {
-    double test = record_real(line, "test", NAN);
-    if (!record_is(line, "kind", "plus") || record_real(line, "budget", -1) != budget) continue;
-    if (record_is(line, "way", "width")) width = test;
-    if (record_is(line, "way", "depth") && !(test < depth)) depth = test;
-  }
-  return depth - width;
-}
-
-/* 1 if two lines are results of the same cell, for whatever seeds. */
-static int study_same_cell(record_line a, record_line b) {
-  static const char *const text[] = {"kind", "way",     "row",  "label",
-                                     "start", "teacher", "type", "variant"};
-  static const char *const number[] = {"budget", "layers"};
-  char x[STUDY_NAME], y[STUDY_NAME];
-  size_t i;
-  for (i = 0; i < sizeof text / sizeof text[0]; i++) {
-    record_text(a, text[i], x, sizeof x);
-    record_text(b, text[i], y, sizeof y);
-    if (strcmp(x, y) != 0) return 0;
-  }
-  for (i = 0; i < sizeof number / sizeof number[0]; i++)
-    if (record_real(a, number[i], -1) != record_real(b, number[i], -1)) return 0;
-  return 1;
-}
-
-/* The fewest seeds of any cell of the parts that compare trained networks; 0: there is none. */
-static int study_fewest(const study *s) {
-  static const char *const kinds[] = {"ranking", "types", "semantics", "start", "distillation",
-                                      "plus", "headline", "choice", "long"};
-  record_line line, other;
-  int fewest = 0;
-  size_t at = 0, from, i;
-  while ((line = study_next(s, &at)).text) {
-    int seeds = 0;
-    for (i = 0; i < sizeof kinds / sizeof kinds[0] && !record_is(line, "kind", kinds[i]); i++) { }
-    if (i == sizeof kinds / sizeof kinds[0]) continue;
-    for (from = 0; (other = study_next(s, &from)).text;) seeds += study_same_cell(line, other);
-    if (!fewest || seeds < fewest) fewest = seeds;
-  }
-  return fewest;
-}
-
-/* One figure; a figure that the record does not have is not printed. */
-static void study_figure(const char *name, double value) {
-  if (isfinite(value)) printf("STUDY %s %.2f\n", name, value);
-}
-
-static void study_summary(study *s) {
-  double dense = record_real(study_find(s, "dense", NULL, NULL, NULL, 0), "test", NAN);
-  const char *whole = study_pieces[STUDY_WHOLE].row;
-  study_figure("dense_test", dense);
-  study_figure("gap_short",
-               study_mean(s, "headline", "row", study_pieces[STUDY_CONTROL].row, 1) -
-                   study_mean(s, "headline", "row", whole, 1));
-  study_figure("gap_long", dense - study_mean(s, "long", "row", whole, 1));
-  study_figure("greedy_8", study_mean(s, "choice", "row", study_pick[0], 0));
-  study_figure("learned_8", study_mean(s, "choice", "row", study_pick[1], 0));
-  study_figure("best_recovered_8", study_mean(s, "choice", "row", study_pick[2], 0));
-  study_figure("depth_minus_width_1_6", study_lead(s, 0));
-  study_figure("depth_minus_width_2_5", study_lead(s, 1));
-  printf("STUDY seeds_min %d\n", study_fewest(s));
-}
-
-bdpt_status study_summarise(study *s) {
-  bdpt_status status;
-  if (!cli_file_exists(session_path(&s->base, "reproduce.jsonl"))) s->base.out = "data";
-  status = session_load(&s->base, "reproduce.jsonl");
-  if (status == BDPT_OK) study_summary(s);
+/* Job i of a budget: depth alone goes to its MACs, width starts from no or fewer layers. Streams of
+ * other widths cannot be compared, so what is narrower does without the features. */
+static bdpt_status study_rival_spec(study *s, int budget, int i, int seed, study_spec *p) {
+  const study_recipe *r = &s->recipe;
+  study_goal goal = {1, 0, 0};
+  bdpt_status status = BDPT_OK;
+  *p = study_spec_of(s, STUDY_SKIP_FIT, &r->headline_marks, seed);
+  study_all_of_it(s, p);
+  goal.macs = study_budget(s, i == 0 ? r->plus_depth.layer[budget] : r->plus_both.layer[budget]);
+  if (i != 1) status = study_greedy(s, goal);
+  if (i != 1) study_take(s, goal, p);
+  if (i == 0) return status;
+  p->macs = study_budget(s, r->plus_depth.layer[budget]);
+  p->features = 0;
   return status;
+}
+
+bdpt_status study_frontier(study *s) {
+  const int each = STUDY_RIVALS * s->recipe.plus_depth.count;
+  bdpt_status status = study_better(s);
+  int i;
+  for (i = 0; i < each * s->recipe.seeds && status == BDPT_OK; i++) {
+    const int budget = i % each / STUDY_RIVALS;
+    char row[40];
+    study_spec p;
+    status = study_rival_spec(s, budget, i % STUDY_RIVALS, i / each, &p);
+    snprintf(row, sizeof row, "%s, budget %d", study_rival[i % STUDY_RIVALS], budget);
+    if (status == BDPT_OK) status = study_row_of(s, "frontier", row, &p);
+  }
+  return status;
+}
+
+void study_tell_frontier(study *s) {
+  int i;
+  for (i = 0; i < STUDY_RIVALS * s->recipe.plus_depth.count; i++) {
+    char row[40];
+    snprintf(row, sizeof row, "%s, budget %d", study_rival[i % STUDY_RIVALS], i / STUDY_RIVALS);
+    study_say_spread(s, "frontier", "row", row, NULL, 0);
+  }
 }

@@ -70,6 +70,10 @@ void study_name(const study *s, const study_spec *p, char out[STUDY_NAME]) {
   if (p->lr > 0 || p->features > 0)
     snprintf(out + strlen(out), STUDY_NAME - strlen(out), " lr %g features %g", p->lr,
              p->features);
+  if (p->batch > 0) snprintf(out + strlen(out), STUDY_NAME - strlen(out), " batch %d", p->batch);
+  if (p->alpha > 0) snprintf(out + strlen(out), STUDY_NAME - strlen(out), " alpha %g", p->alpha);
+  if (p->better)
+    snprintf(out + strlen(out), STUDY_NAME - strlen(out), " parent %s", s->better_hash);
 }
 
 /* A file name that belongs to this job of this study. */
@@ -105,8 +109,12 @@ bdpt_recipe study_training(const study *s, int epochs, size_t seed) {
   return p;
 }
 
+bdpt_model *study_parent(const study *s, const study_spec *p) {
+  return p->better ? s->better : s->dense;
+}
+
 bdpt_model *study_pruned(study *s, const study_spec *p) {
-  bdpt_model *m = bdpt_model_clone(s->dense);
+  bdpt_model *m = bdpt_model_clone(study_parent(s, p));
   int t, l;
   bdpt_layers gone = {{0, 0}};
   bdpt_status status = m ? BDPT_OK : s->base.ctx->status;
@@ -170,7 +178,8 @@ static bdpt_status study_mark(study *s, bdpt_model *m, const char *name, int epo
 
 /* The last line of a network: what it costs once it is fused, and how it does on the test images,
  * which it meets here for the only time. */
-static bdpt_status study_finish_network(study *s, bdpt_model *m, const char *name) {
+static bdpt_status study_finish_network(study *s, bdpt_model *m, const char *name,
+                                        const char *hash) {
   cli_json *j = &s->base.record.text;
   bdpt_model *fused = bdpt_model_clone(m);
   bdpt_cost_report cost;
@@ -182,7 +191,7 @@ static bdpt_status study_finish_network(study *s, bdpt_model *m, const char *nam
   if (status != BDPT_OK) return status;
   cli_json_open(j, "network");
   cli_json_text(j, "name", name);
-  cli_json_text(j, "dense", s->hash);
+  cli_json_text(j, "dense", hash);
   cli_json_real(j, "params", (double)cost.params);
   cli_json_real(j, "macs", cost.macs);
   cli_json_real(j, "test", a.top1);
@@ -206,8 +215,9 @@ static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, con
   bdpt_status status;
   if (teacher) r.distill = p->teacher == STUDY_HARD ? BDPT_DISTILL_HARD : BDPT_DISTILL_SOFT;
   if (p->lr > 0) r.lr = p->lr;
+  if (p->batch > 0) r.batch = p->batch;
   r.distill_features = p->features;
-  r.distill_alpha = s->recipe.distill_alpha;
+  r.distill_alpha = p->alpha > 0 ? p->alpha : s->recipe.distill_alpha;
   r.distill_tau = s->recipe.distill_tau;
   status = study_mark(s, m, name, 0);
   t = status == BDPT_OK ? bdpt_trainer_create(m, teacher, &s->base.in.rest, &r) : NULL;
@@ -243,10 +253,13 @@ bdpt_status study_network(study *s, const study_spec *p) {
     if (!teacher) status = s->base.ctx->status;
   }
   if (status == BDPT_OK)
-    status = study_train(s, m, p->teacher == STUDY_ALONE ? NULL : teacher ? teacher : s->dense, p,
-                         name);
+    status = study_train(s, m, p->teacher == STUDY_ALONE ? NULL
+                                : teacher                ? teacher
+                                                         : study_parent(s, p),
+                         p, name);
   if (status == BDPT_OK && kept) status = bdpt_model_save(m, path, BDPT_F32);
-  if (status == BDPT_OK && !known) status = study_finish_network(s, m, name);
+  if (status == BDPT_OK && !known)
+    status = study_finish_network(s, m, name, p->better ? s->better_hash : s->hash);
   study_checkpoint(s, name, checkpoint, sizeof checkpoint);
   if (status == BDPT_OK) remove(checkpoint);
   bdpt_model_free(teacher);

@@ -72,7 +72,15 @@ int study_keys(study_recipe *r, cli_option *out) {
     {"tokens.merge", CLI_LAYERS, &r->tokens_merge, "", ""},
     {"tokens.speed", CLI_LAYERS, &r->tokens_speed, "", ""},
     {"tokens.remove", CLI_LAYERS, &r->tokens_remove, "", ""},
+    {"better.epochs", CLI_INT, &r->better_epochs, "", ""},
+    {"better.batch", CLI_INT, &r->better_batch, "", ""},
+    {"better.lr", CLI_REAL, &r->better_lr, "", ""},
+    {"better.mix_prob", CLI_REAL, &r->better_mix_prob, "", ""},
+    {"better.drop_path", CLI_REAL, &r->better_drop_path, "", ""},
+    {"better.ema", CLI_REAL, &r->better_ema, "", ""},
     {"headline.layers", CLI_INT, &r->headline_layers, "", ""},
+    {"headline.batch", CLI_INT, &r->headline_batch, "", ""},
+    {"headline.alpha", CLI_REAL, &r->headline_alpha, "", ""},
     {"headline.images", CLI_SIZE, &r->headline_images, "", ""},
     {"headline.lr", CLI_REAL, &r->headline_lr, "", ""},
     {"headline.features", CLI_REAL, &r->headline_features, "", ""},
@@ -174,7 +182,8 @@ void study_list(const int *layer, int count, char *out, size_t room) {
 
 int study_free_value(const char *name) {
   return strcmp(name, "seeds") == 0 || strncmp(name, "plus.", 5) == 0 ||
-         strncmp(name, "tokens.", 7) == 0 || strncmp(name, "headline.", 9) == 0;
+         strncmp(name, "tokens.", 7) == 0 || strncmp(name, "better.", 7) == 0 ||
+         strncmp(name, "headline.", 9) == 0;
 }
 
 void study_values(study_recipe *r, char *out, size_t room) {

@@ -1,7 +1,7 @@
 /* =================================================================================================
  * reproduce.c: the study of the paper's claims (the `reproduce` command, `make reproduce`)
  * =================================================================================================
- * Fifteen parts, each a question of its own; the last two run only when they are named:
+ * Eighteen parts, each a question of its own; the last five run only when they are named:
  *
  *    1 dense      how good is the network before anything is removed?
  *    2 gradients  how far apart are the importance gradients of the two types, and why?
@@ -16,8 +16,11 @@
  *   11 distil     what the teacher brings
  *   12 plus       depth, width, both: accuracy at the same cost
  *   13 tokens     merging tokens: accuracy and speed
- *   14 headline   layers chosen greedily, and what each piece of the recovery brings
- *   15 long       the same recovery, ten passes long
+ *   14 choice     layers chosen greedily without training, against part 6's choices
+ *   15 better     the dense network trained on, itself its teacher: the parent of what follows
+ *   16 headline   ten layers' worth of MACs gone, and what each piece of the recovery brings
+ *   17 long       the same recovery, ten passes long
+ *   18 frontier   depth, width, or both, all with that recovery
  *
  * A part is made of jobs, mostly "remove these layers, train so long, measure at these marks". The
  * job's text is its name (study_name); a job whose lines are in the record is never done again, and
@@ -30,8 +33,8 @@
  *
  * 1 the recipe is in recipe.c, 2 the record in lines.c, 3 the networks in networks.c; parts 1 to 4
  * in observations.c, 5 and 6 in choices.c, 7 and 8 in speed.c, 9 to 11 in training.c, 12 and 13 in
- * smaller.c, 14 and 15 in headline.c; what they cost in cost.c; the table of parts and the command
- * here.
+ * smaller.c, 14 to 18 in headline.c, their figures in summary.c; what parts cost in cost.c; the
+ * table of parts and the command here.
  */
 #include "../../../boundarydpt.h"
 #include "../cli/json.h"
@@ -91,10 +94,16 @@ const study_row study_part[STUDY_PARTS + 1] = {
    study_tell_plus},
   {"tokens", "Fewer tokens: does pruning keep its worth?", 1 << 1 | 1 << 3 | 1 << 11,
    study_tokens, study_tell_tokens},
-  {"headline", "Layers chosen greedily: how near to the dense network does recovery come?",
-   1 << 1 | 1 << 3 | 1 << 6, study_headline, study_tell_headline},
-  {"long", "The same recovery, ten passes over all images", 1 << 1 | 1 << 3, study_long,
-   study_tell_long}};
+  {"choice", "Layers chosen greedily, without training: as good as part 6's choices?",
+   1 << 1 | 1 << 3 | 1 << 6, study_choice, study_tell_choice},
+  {"better", "How good does the dense network become, trained on?", 1 << 1 | 1 << 3, study_better,
+   study_tell_better},
+  {"headline", "How near to the dense network does recovery come?", 1 << 1 | 1 << 3 | 1 << 15,
+   study_headline, study_tell_headline},
+  {"long", "The same recovery, ten passes over all images", 1 << 1 | 1 << 3 | 1 << 15, study_long,
+   study_tell_long},
+  {"frontier", "Depth, width, or both, at the same cost and with that recovery",
+   1 << 1 | 1 << 3 | 1 << 15, study_frontier, study_tell_frontier}};
 
 /* =================================================================================================
  * 9  THE COMMAND
@@ -242,7 +251,7 @@ static bdpt_status study_check(study *s) {
     if ((both[1]->layer[i] + 1) / 2 > most) most = (both[1]->layer[i] + 1) / 2;
   if ((r->start_extra + 1) / 2 > most) most = (r->start_extra + 1) / 2;
   if ((r->distill_budget + 1) / 2 > most) most = (r->distill_budget + 1) / 2;
-  if (r->headline_layers > 2 * most) most = (r->headline_layers + 1) / 2;
+  if (r->headline_layers / 2 > most) most = r->headline_layers / 2;
   if (most <= depth) return BDPT_OK;
   return cli_fail(s->base.ctx, BDPT_E_ARGUMENT, "%s: %d layers of a type to remove, but the "
                   "network has %d blocks", s->o.recipe, most, depth);
@@ -272,6 +281,7 @@ static bdpt_status study_run_part(study *s, int part) {
   cli_json_open(j, "part");
   cli_json_real(j, "part", part);
   cli_json_text(j, "name", study_part[part].name);
+  cli_json_real(j, "seeds", s->recipe.seeds);
   cli_json_real(j, "seconds", floor(10 * (cli_now() - began) + 0.5) / 10);
   cli_json_close(j);
   status = record_save(&s->base.record);
@@ -291,7 +301,7 @@ static bdpt_status study_parts(study *s) {
   for (part = 1; part <= STUDY_PARTS && status == BDPT_OK; part++) {
     if (study_part_done(s, 3)) { /* there is an order of removal */
       study_rows(s, row);
-      own = study_distill_spec(s, STUDY_ALONE);
+      own = study_distill_spec(s, STUDY_ALONE, 0);
       study_name(s, &own, s->keep);
     }
     if (!study_selected(s, part)) continue;
@@ -305,13 +315,24 @@ static bdpt_status study_parts(study *s) {
   return status;
 }
 
+/* What a part took; one with seeds added later has several lines. */
+static double study_seconds(const study *s, int part) {
+  record_line line;
+  double seconds = 0;
+  size_t at = 0;
+  while ((line = study_next(s, &at)).text)
+    if (record_is(line, "kind", "part") && record_int(line, "part", 0) == part)
+      seconds += record_real(line, "seconds", 0);
+  return seconds;
+}
+
 /* After the last part the record gets its last line; the page is drawn from what there is. */
 static bdpt_status study_end(study *s) {
   double seconds = 0;
   int part;
   bdpt_status status = BDPT_OK;
   for (part = 1; part <= STUDY_PLAIN && study_part_done(s, part); part++)
-    seconds += record_real(study_find(s, "part", NULL, NULL, "part", part), "seconds", 0);
+    seconds += study_seconds(s, part);
   if (part > STUDY_PLAIN && !record_has(&s->base.record, "done")) {
     cli_json_open(&s->base.record.text, "done");
     cli_json_real(&s->base.record.text, "seconds", seconds);
@@ -355,6 +376,7 @@ int study_command(bdpt_context *ctx, const study_options *options) {
     if (status == BDPT_OK && !s.o.list) status = study_parts(&s);
     if (status == BDPT_OK && !s.o.list) status = study_end(&s);
   }
+  bdpt_model_free(s.better);
   bdpt_model_free(s.dense);
   if (s.text) bdpt_release(ctx, s.text, s.text_size + 1);
   session_close(&s.base);

@@ -5,7 +5,7 @@
 #include "../../../boundarydpt.h"
 #include "../cli/options.h"
 
-enum { STUDY_PLAIN = 13, STUDY_PARTS = 15, STUDY_NAME = 500 }; /* PLAIN: without being named */
+enum { STUDY_PLAIN = 13, STUDY_PARTS = 18, STUDY_NAME = 500 }; /* PLAIN: without being named */
 
 typedef struct study_options {
   cli_common common;

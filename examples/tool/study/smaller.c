@@ -28,28 +28,25 @@ static const char *const study_way_plus[] = {"depth", "width", "both"};
 static const struct { int way, fit; } study_plus_jobs[] = {
   {STUDY_DEPTH, 0}, {STUDY_DEPTH, 1}, {STUDY_WIDTH, 0}, {STUDY_BOTH, 0}, {STUDY_BOTH, 1}};
 
-/* Multiply-accumulates of the dense network without its first n layers of each type by recovery,
- * fused: the budget that all ways share. */
-static double study_budget(const study *s, int n) {
+double study_budget(const study *s, int n) {
   bdpt_config c = s->dense->config;
   bdpt_cost_report cost;
   int i;
   for (i = 0; i < n; i++) {
     c.block[s->order[0][i]].attention = BDPT_ATTENTION_REMOVED;
-    c.block[s->order[1][i]].mlp_state = BDPT_MLP_LINEAR;
     c.block[s->order[1][i]].mlp_state = BDPT_MLP_FUSED;
   }
   return bdpt_cost(s->base.ctx, &c, &cost) == BDPT_OK ? cost.macs : 0;
 }
 
-static study_spec study_plus_spec(const study *s, int i) {
+static study_spec study_plus_spec(const study *s, int i, int seed) {
   const study_recipe *r = &s->recipe;
   const int budget = i / STUDY_PLUS_JOBS, way = study_plus_jobs[i % STUDY_PLUS_JOBS].way;
   const int fit = study_plus_jobs[i % STUDY_PLUS_JOBS].fit;
   const int n = way == STUDY_WIDTH ? 0 : (way == STUDY_DEPTH ? &r->plus_depth : &r->plus_both)
                                            ->layer[budget];
   study_spec p = study_spec_of(s, fit ? study_start(r->start_best) : STUDY_PAPER, &r->plus_marks,
-                               0);
+                               seed);
   study_first(s, n, n, &p);
   if (way != STUDY_DEPTH) p.macs = study_budget(s, r->plus_depth.layer[budget]);
   return p;
@@ -80,37 +77,51 @@ bdpt_status study_narrow(study *s, bdpt_model *m, double macs) {
   return status;
 }
 
-bdpt_status study_plus(study *s) {
+/* The line of job i of a seed and, of the first seed, the timing of its network. */
+static bdpt_status study_plus_line(study *s, int i, int seed) {
+  const int budget = i / STUDY_PLUS_JOBS, way = study_plus_jobs[i % STUDY_PLUS_JOBS].way;
   cli_json *j = &s->base.record.text;
-  const int jobs = STUDY_PLUS_JOBS * s->recipe.plus_depth.count;
-  bdpt_status status = BDPT_OK;
-  size_t before;
-  int i;
-  for (i = 0; i < jobs && status == BDPT_OK; i++) {
-    study_spec p = study_plus_spec(s, i);
-    status = study_network(s, &p);
-  }
-  before = j->used;
-  for (i = 0; i < jobs && status == BDPT_OK; i++) {
-    const int way = study_plus_jobs[i % STUDY_PLUS_JOBS].way;
-    study_spec p = study_plus_spec(s, i);
-    bdpt_model *m = study_pruned(s, &p);
-    if (!m) status = s->base.ctx->status;
-    cli_json_open(j, "plus");
-    cli_json_text(j, "way", study_way_plus[way]);
-    cli_json_text(j, "start", way == STUDY_WIDTH ? "-" : study_starts[p.start].name);
-    cli_json_real(j, "budget", i / STUDY_PLUS_JOBS);
-    if (m) cli_json_real(j, "width", m->config.width);
-    study_tail(s, &p);
+  study_spec p = study_plus_spec(s, i, seed);
+  bdpt_model *m = study_pruned(s, &p);
+  bdpt_status status = m ? BDPT_OK : s->base.ctx->status;
+  cli_json_open(j, "plus");
+  cli_json_text(j, "way", study_way_plus[way]);
+  cli_json_text(j, "start", way == STUDY_WIDTH ? "-" : study_starts[p.start].name);
+  cli_json_real(j, "budget", budget);
+  if (m) cli_json_real(j, "width", m->config.width);
+  study_tail(s, &p);
+  if (m && seed == 0) {
     cli_json_open(j, "plus_timing");
     cli_json_text(j, "model", study_way_plus[way]);
     cli_json_text(j, "start", study_starts[p.start].name);
-    cli_json_real(j, "budget", i / STUDY_PLUS_JOBS);
+    cli_json_real(j, "budget", budget);
     cli_json_real(j, "image", s->dense->config.image);
-    if (m) status = study_time(s, s->dense, m, s->recipe.types_repeats);
-    bdpt_model_free(m);
+    status = study_time(s, s->dense, m, s->recipe.types_repeats);
   }
-  if (status != BDPT_OK) j->used = before;
+  bdpt_model_free(m);
+  return status;
+}
+
+/* 1 if the record has the lines of part 12 for a seed: it has all of them or none. */
+static int study_plus_known(const study *s, int seed) {
+  return study_has(s, "plus", NULL, NULL, NULL, 0, s->o.common.seed + (size_t)seed);
+}
+
+bdpt_status study_plus(study *s) {
+  const int jobs = STUDY_PLUS_JOBS * s->recipe.plus_depth.count;
+  bdpt_status status = BDPT_OK;
+  size_t before;
+  int i, k;
+  for (i = 0; i < jobs * s->recipe.seeds && status == BDPT_OK; i++) {
+    study_spec p = study_plus_spec(s, i % jobs, i / jobs);
+    if (!study_plus_known(s, i / jobs)) status = study_network(s, &p);
+  }
+  before = s->base.record.text.used;
+  for (k = 0; k < s->recipe.seeds && status == BDPT_OK; k++) {
+    if (study_plus_known(s, k)) continue;
+    for (i = 0; i < jobs && status == BDPT_OK; i++) status = study_plus_line(s, i, k);
+  }
+  if (status != BDPT_OK) s->base.record.text.used = before;
   return status;
 }
 

@@ -49,42 +49,66 @@ bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, int repe
 
 static const char *const study_mix[3] = {"attention", "activation", "joint"};
 
-static study_spec study_types_spec(const study *s, int mix, int layers) {
-  study_spec p = study_spec_of(s, STUDY_PAPER, &s->recipe.types_marks, 0);
+static study_spec study_types_spec(const study *s, int mix, int layers, int seed) {
+  study_spec p = study_spec_of(s, STUDY_PAPER, &s->recipe.types_marks, seed);
   study_first(s, mix == 0 ? layers : mix == 1 ? 0 : layers / 2,
               mix == 1 ? layers : mix == 0 ? 0 : layers - layers / 2, &p);
   return p;
 }
 
-bdpt_status study_types(study *s) {
+/* The timing of a pruned network beside the dense one, as a line. */
+static bdpt_status study_types_time(study *s, const char *mix, const study_spec *p) {
+  cli_json *j = &s->base.record.text;
+  bdpt_model *m = study_pruned(s, p);
+  bdpt_status status;
+  if (!m) return s->base.ctx->status;
+  cli_json_open(j, "timing");
+  cli_json_text(j, "model", mix);
+  cli_json_real(j, "image", s->dense->config.image);
+  status = study_time(s, s->dense, m, s->recipe.types_repeats);
+  bdpt_model_free(m);
+  return status;
+}
+
+/* The lines of one seed; speed has none, so the first seed's networks are timed. */
+static bdpt_status study_types_lines(study *s, int seed) {
   const cli_layers *layers = &s->recipe.types_layers;
   cli_json *j = &s->base.record.text;
-  study_spec control = study_types_spec(s, 0, 0);
-  bdpt_status status = study_network(s, &control);
-  size_t before;
+  study_spec control = study_types_spec(s, 0, 0, seed);
+  bdpt_status status = BDPT_OK;
   int i;
-  for (i = 0; i < 3 * layers->count && status == BDPT_OK; i++) {
-    study_spec p = study_types_spec(s, i % 3, layers->layer[i / 3]);
-    status = study_network(s, &p);
+  if (!study_has(s, "control", NULL, NULL, NULL, 0, control.seed)) {
+    cli_json_open(j, "control");
+    study_tail(s, &control);
   }
-  before = j->used;
-  cli_json_open(j, "control");
-  study_tail(s, &control);
   for (i = 0; i < 3 * layers->count && status == BDPT_OK; i++) {
-    study_spec p = study_types_spec(s, i % 3, layers->layer[i / 3]);
-    bdpt_model *m = study_pruned(s, &p);
-    if (!m) status = s->base.ctx->status;
+    int n = layers->layer[i / 3];
+    study_spec p = study_types_spec(s, i % 3, n, seed);
+    if (study_has(s, "types", "type", study_mix[i % 3], "layers", n, p.seed)) continue;
     cli_json_open(j, "types");
     cli_json_text(j, "type", study_mix[i % 3]);
-    cli_json_real(j, "layers", layers->layer[i / 3]);
+    cli_json_real(j, "layers", n);
     study_tail(s, &p);
-    cli_json_open(j, "timing");
-    cli_json_text(j, "model", study_mix[i % 3]);
-    cli_json_real(j, "image", s->dense->config.image);
-    if (m) status = study_time(s, s->dense, m, s->recipe.types_repeats);
-    bdpt_model_free(m);
+    if (seed == 0) status = study_types_time(s, study_mix[i % 3], &p);
   }
-  if (status != BDPT_OK) j->used = before;
+  return status;
+}
+
+bdpt_status study_types(study *s) {
+  const cli_layers *layers = &s->recipe.types_layers;
+  const int each = 3 * layers->count + 1; /* the last is the control, with nothing removed */
+  bdpt_status status = BDPT_OK;
+  size_t before;
+  int i;
+  for (i = 0; i < each * s->recipe.seeds && status == BDPT_OK; i++) {
+    int job = i % each, control = job == each - 1;
+    study_spec p = study_types_spec(s, control ? 0 : job % 3, control ? 0 : layers->layer[job / 3],
+                                    i / each);
+    status = study_network(s, &p);
+  }
+  before = s->base.record.text.used;
+  for (i = 0; i < s->recipe.seeds && status == BDPT_OK; i++) status = study_types_lines(s, i);
+  if (status != BDPT_OK) s->base.record.text.used = before;
   return status;
 }
 
@@ -96,7 +120,7 @@ void study_tell_types(study *s) {
   for (t = 0; t < 3; t++)
     for (i = 0; i < s->recipe.types_layers.count; i++) {
       int n = s->recipe.types_layers.layer[i];
-      study_spec p = study_types_spec(s, t, n);
+      study_spec p = study_types_spec(s, t, n, 0);
       record_line line = study_find(s, "types", "type", study_mix[t], "layers", n), time;
       int layer[BDPT_MAX_DEPTH];
       size_t at = 0;

@@ -34,9 +34,11 @@ typedef struct study_recipe {
   cli_layers recovery_marks, map_budgets, which_remove, which_marks, types_layers, types_marks;
   cli_layers speed[3], text_remove, text_marks, start_budgets, start_marks, distill_marks;
   cli_layers plus_depth, plus_both, plus_marks, tokens_merge, tokens_speed, tokens_remove;
-  int headline_layers;
+  int better_epochs, better_batch;
+  double better_lr, better_mix_prob, better_drop_path, better_ema;
+  int headline_layers, headline_batch;
   size_t headline_images;
-  double headline_lr, headline_features;
+  double headline_lr, headline_features, headline_alpha;
   cli_layers headline_marks, headline_long;
   const char *start_best, *distill_start; /* into the file's text */
 } study_recipe;
@@ -49,13 +51,15 @@ typedef struct study {
   size_t text_size;
   bdpt_model *dense;
   char hash[17];                 /* of the dense network */
+  bdpt_model *better;            /* part 15's, trained longer; NULL until it is wanted */
+  char better_hash[17];
   char keep[STUDY_NAME];         /* the network that is saved, to teach itself in part 11 */
   int order[2][BDPT_MAX_DEPTH];  /* layers by recovery (part 3), the best first */
   double train_speed, eval_speed; /* images per second, measured */
   double deadline;               /* 0: none */
 } study;
 
-#define STUDY_KEYS 78
+#define STUDY_KEYS 86
 
 /* The table of names. Returns how many there are. */
 int study_keys(study_recipe *r, cli_option *out);
@@ -66,7 +70,7 @@ bdpt_status study_read(study *s, bdpt_context *ctx, const char *path);
 /* "3,7,11"; "-" for none. */
 void study_list(const int *layer, int count, char *out, size_t room);
 
-/* 1 for what may change within a study: more seeds belong to it, and parts 12 to 15 name what they
+/* 1 for what may change within a study: more seeds belong to it, and parts 12 to 18 name what they
  * were made with. */
 int study_free_value(const char *name);
 
@@ -81,7 +85,11 @@ record_line study_next(const study *s, size_t *at);
 record_line study_find(const study *s, const char *kind, const char *key, const char *text,
                        const char *number, double value);
 
-/* 1 if the record says that a part is finished. */
+/* 1 if there is such a line of this seed; as study_find otherwise. */
+int study_has(const study *s, const char *kind, const char *key, const char *text,
+              const char *number, double value, size_t seed);
+
+/* 1 if the record says that a part is finished, with as many seeds as are asked for. */
 int study_part_done(const study *s, int part);
 
 /* Every kind that there is, when its first line is met. */
@@ -105,7 +113,9 @@ typedef struct study_spec {
   const cli_layers *marks;      /* epochs; the last is the length of the training */
   size_t seed;
   double macs;                  /* of the fused network: its width gives the rest; 0: it stays */
-  double lr, features;          /* other than the recipe's; the weight of the teacher's streams */
+  int better;                   /* 1: made from the network of part 15, and taught by it */
+  int batch;                    /* these four: other than the recipe's; 0: the recipe's */
+  double lr, features, alpha;   /* features: the weight of the teacher's streams */
 } study_spec;
 
 /* A job without a removed layer: start, marks, seed (0 the first). */
@@ -122,6 +132,9 @@ void study_name(const study *s, const study_spec *p, char out[STUDY_NAME]);
 
 /* The recipe of a job. */
 bdpt_recipe study_training(const study *s, int epochs, size_t seed);
+
+/* The network that a job is made from. */
+bdpt_model *study_parent(const study *s, const study_spec *p);
 
 /* The dense network with the layers gone and their places taken. */
 bdpt_model *study_pruned(study *s, const study_spec *p);
@@ -240,8 +253,9 @@ bdpt_status study_starting(study *s);
 /* Tells part 10 from the record. */
 void study_tell_starting(study *s);
 
-/* The job of part 11 with this teacher; the one without is kept for part 13. */
-study_spec study_distill_spec(const study *s, int teacher);
+/* The job of part 11 with this teacher; the one without is kept for part 13 and, of the first seed,
+ * to teach itself. */
+study_spec study_distill_spec(const study *s, int teacher, int seed);
 
 /* Part 11. */
 bdpt_status study_distill(study *s);
@@ -265,6 +279,10 @@ bdpt_status study_table(study *s);
 
 enum { STUDY_PLUS_JOBS = 5 };
 
+/* Multiply-accumulates of the dense network without its first n layers of each type by recovery,
+ * fused: a budget that several ways of pruning share. */
+double study_budget(const study *s, int n);
+
 /* Makes the network narrower until, fused, it has so many multiply-accumulates: embedding, hidden
  * units and head size in the same proportion, whole heads stay (three are too few to choose from).
  * Scores are those of the network as it will be trained, sizes those of the fused one. */
@@ -282,23 +300,46 @@ bdpt_status study_tokens(study *s);
 /* Tells part 13 from the record. */
 void study_tell_tokens(study *s);
 
-/* An upper bound of what the trials of part 14 send through the network. */
+/* An upper bound of what one greedy choice sends through the network. */
 double study_greedy_images(const study *s);
 
-enum { STUDY_PIECES = 7, STUDY_CONTROL = 1, STUDY_WHOLE = 5 };
-enum { STUDY_PICKS = 3 };
+enum { STUDY_PIECES = 8, STUDY_PICKS = 3, STUDY_RIVALS = 3 };
+
+/* The row of part 16 whose gap to its control is the headline figure, and that control. */
+extern const char *const study_whole, *const study_control;
+
+/* The ways of part 14, by number. */
+extern const char *const study_pick[STUDY_PICKS];
 
 /* Part 14. */
-bdpt_status study_headline(study *s);
+bdpt_status study_choice(study *s);
 
 /* Tells part 14 from the record. */
-void study_tell_headline(study *s);
+void study_tell_choice(study *s);
 
-/* Part 15. */
-bdpt_status study_long(study *s);
+/* Part 15: loads the network, or trains it. */
+bdpt_status study_better(study *s);
 
 /* Tells part 15 from the record. */
+void study_tell_better(study *s);
+
+/* Part 16. */
+bdpt_status study_headline(study *s);
+
+/* Tells part 16 from the record. */
+void study_tell_headline(study *s);
+
+/* Part 17. */
+bdpt_status study_long(study *s);
+
+/* Tells part 17 from the record. */
 void study_tell_long(study *s);
+
+/* Part 18. */
+bdpt_status study_frontier(study *s);
+
+/* Tells part 18 from the record. */
+void study_tell_frontier(study *s);
 
 /* The figures of this folder's record, or, where there is none, of the record that is shipped. */
 bdpt_status study_summarise(study *s);

@@ -89,18 +89,19 @@ static bdpt_status study_single(study *s, int type, int layer) {
   return record_save(&s->base.record);
 }
 
-/* Job i: budgets by seeds by two starts, then the other two starts at one budget. 0 at the end. */
+/* Job i: budgets by seeds by two starts, then the other two starts at one budget, seed after seed.
+ * 0 at the end. */
 static int study_start_spec(const study *s, int i, int *budget, study_spec *p) {
   const cli_layers *budgets = &s->recipe.start_budgets;
   int best = study_start(s->recipe.start_best), jobs = 2 * budgets->count * s->recipe.seeds;
   int start = i % 2 ? best : STUDY_PAPER, seed = i / (2 * budgets->count);
   *budget = i < jobs ? budgets->layer[i / 2 % budgets->count] : s->recipe.start_extra;
   if (i >= jobs) {
-    int other = i - jobs; /* of the starts that are neither the paper's nor the best */
+    int other = (i - jobs) % 2; /* of the starts that are neither the paper's nor the best */
     for (start = 0; start < STUDY_STARTS; start++)
       if (start != STUDY_PAPER && start != best && other-- == 0) break;
-    seed = 0;
-    if (start == STUDY_STARTS || *budget == 0) return 0;
+    seed = (i - jobs) / 2;
+    if (seed == s->recipe.seeds || start == STUDY_STARTS || *budget == 0) return 0;
   }
   *p = study_spec_of(s, start, &s->recipe.start_marks, seed);
   study_first(s, *budget / 2, *budget - *budget / 2, p);
@@ -157,23 +158,26 @@ void study_tell_starting(study *s) {
 
 /* ---- 11  Self-distillation ---- */
 
-study_spec study_distill_spec(const study *s, int teacher) {
+study_spec study_distill_spec(const study *s, int teacher, int seed) {
   int start = study_start(s->recipe.distill_start), budget = s->recipe.distill_budget;
-  study_spec p = study_spec_of(s, start, &s->recipe.distill_marks, 0);
+  study_spec p = study_spec_of(s, start, &s->recipe.distill_marks, seed);
   study_first(s, budget / 2, budget - budget / 2, &p);
   p.teacher = teacher;
   return p;
 }
 
 bdpt_status study_distill(study *s) {
+  const int jobs = (STUDY_OWN + 1) * s->recipe.seeds;
   bdpt_status status = BDPT_OK;
-  int teacher;
-  for (teacher = 0; teacher <= STUDY_OWN && status == BDPT_OK; teacher++) {
-    study_spec p = study_distill_spec(s, teacher);
+  int i;
+  for (i = 0; i < jobs && status == BDPT_OK; i++) {
+    study_spec p = study_distill_spec(s, i % (STUDY_OWN + 1), i / (STUDY_OWN + 1));
     status = study_network(s, &p);
   }
-  for (teacher = 0; teacher <= STUDY_OWN && status == BDPT_OK; teacher++) {
-    study_spec p = study_distill_spec(s, teacher);
+  for (i = 0; i < jobs && status == BDPT_OK; i++) {
+    const int teacher = i % (STUDY_OWN + 1);
+    study_spec p = study_distill_spec(s, teacher, i / (STUDY_OWN + 1));
+    if (study_has(s, "distillation", "teacher", study_teachers[teacher], NULL, 0, p.seed)) continue;
     cli_json_open(&s->base.record.text, "distillation");
     cli_json_text(&s->base.record.text, "teacher", study_teachers[teacher]);
     study_tail(s, &p);
