@@ -84,7 +84,8 @@ static study_cost study_cost_of(study *s, int part) {
                     &r->start_marks, &c);
     c.eval += layers * 2 * held;
   }
-  if (part == 11) study_cost_jobs(s, STUDY_OWN * r->seeds, &r->distill_marks, &c); /* 1 of part 10 */
+  if (part == 11) /* one of four is part 10's */
+    study_cost_jobs(s, STUDY_OWN * r->seeds, &r->distill_marks, &c);
   if (part == 12)
     study_cost_jobs(s, STUDY_PLUS_JOBS * r->plus_depth.count * r->seeds, &r->plus_marks, &c);
   if (part == 13) {

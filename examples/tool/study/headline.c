@@ -7,8 +7,8 @@
  *   18 frontier  depth, width and both, all with the whole recovery
  *
  * One half of the held-out images chooses layers. As in parts 12 and 13 nothing else depends on the
- * values of this recipe, and the names of the jobs hold them. Parts 16 to 18 stand on the network of
- * part 15, which their jobs name by its hash.
+ * values of this recipe, and the names of the jobs hold them. Parts 16 to 18 stand on the network
+ * of part 15, which their jobs name by its hash.
  */
 #include "../../../boundarydpt.h"
 #include "../cli/json.h"
@@ -289,7 +289,8 @@ study_pieces[STUDY_PIECES] = {
   {"dense, all of it", 0, STUDY_SOFT, 1, 1, 1}, {"all of it", 1, STUDY_SOFT, 1, 1, 1},
   {"dense, as before", 0, STUDY_ALONE, 0, 0, 0}, {"as before", 1, STUDY_ALONE, 0, 0, 0},
   {"and a teacher", 1, STUDY_SOFT, 0, 0, 0}, {"and the rate", 1, STUDY_SOFT, 1, 0, 0},
-  {"and the batch", 1, STUDY_SOFT, 1, 1, 0}, {"all of it, order of part 3", 2, STUDY_SOFT, 1, 1, 1}};
+  {"and the batch", 1, STUDY_SOFT, 1, 1, 0},
+  {"all of it, order of part 3", 2, STUDY_SOFT, 1, 1, 1}};
 
 /* As many layers as headline.layers, half of each type, would leave so much. */
 static study_goal study_goal_headline(const study *s) {
