@@ -35,7 +35,7 @@ int command_reproduce(int argc, char **argv) {
     {"What is done", CLI_TITLE, NULL, NULL, NULL},
     {"--list", CLI_FLAG, &o.list, NULL, "print the parts and what they cost; writes nothing"},
     {"--summary", CLI_FLAG, &o.summary, NULL, "print the record's headline figures, then end"},
-    {"--part", CLI_LAYERS, &o.parts, "LIST", "only these parts, such as 3,5 (1 to 13; 14 to 18 only so)"},
+    {"--part", CLI_LAYERS, &o.parts, "LIST", "only these parts, such as 3,5 (all to 13)"},
     {"--seeds", CLI_INT, &o.seeds, "N", "seeds, instead of the recipe's"},
     {"--minutes", CLI_REAL, &o.minutes, "X", "stop after so long, as Ctrl-C does (0: never)"},
     {"--print-held", CLI_FLAG, &o.print_held, NULL, "print the numbers of the held-out images"},
