@@ -56,8 +56,8 @@ run 2 eval m --isa sse9; says err "avx2"; one_line
 run 2 eval m --bf16 1; says err "too many"; one_line
 run 2 eval m --part middle; says err "middle"; one_line
 run 2 info m --merge many; says err "'many'"; one_line
-run 2 classify m p --merge -2; says err "tokens per block"; one_line
-run 2 eval m --merge -1; says err "0 or more tokens per block, got '-1'"; one_line
+run 2 classify m p --merge 9999999; says err "tokens per block"; one_line
+run 2 eval m --merge -1; says err "a whole number, 0 or more, got '-1'"; one_line
 run 2 eval m --data a --generated; says err "exclude"; one_line
 run 2 train; says err "out FILE"; one_line
 run 2 train --out a --distill often; one_line
@@ -68,6 +68,17 @@ run 2 prune m --out n --budget 2 --attention 1; one_line
 run 2 prune m --out n --budget 2 --start well; says err "fit-activation"; one_line
 run 2 plus m --out n; says err "how narrow"; one_line
 run 2 plus m --fewer 2; says err "out NEW"; one_line
+# An explicit zero is never "the default": it counts, or it is refused.
+for zero in "train --out a --epochs 0" "train --out a --width 0" "train --out a --image 0" \
+  "train --out a --tau 0" "train --out a --repeats 0" "train --out a --heads 0" \
+  "prune m --out a --budget 0" "plus m --out a --fewer 0" "plus m --out a --channels 0" \
+  "plus m --out a --rounds 0" "plus m --out a --score-images 0" "probe m --steps 0" \
+  "segment m --images 0" "run --budget 0" "run --repeats 0" "run --tune-epochs 0" \
+  "reproduce --seeds 0" "eval m --image 0"; do
+  # shellcheck disable=SC2086
+  run 2 $zero; says err "wants .* \(1 or more\|above 0\), got '0'"; one_line
+done
+run 2 train --out a --lr -1; says err "a number, 0 or more, got '-1'"; one_line
 run 2 plus m --out n --fewer 0.5; says err "more than 1"; one_line
 run 2 plus m --out n --fewer 2 --ms 3; says err "one target"; one_line
 run 2 plus m --out n --fewer 2 --what less; says err "both, depth or width"; one_line
@@ -116,6 +127,16 @@ absent m.safetensors.ckpt
 # shellcheck disable=SC2086
 "$tool" train --out m2.safetensors --epochs 2 --threads 1 $small > out 2> err
 same m2.safetensors m.safetensors
+
+# Rates of zero: nothing moves, the first weights and the last are the same.
+# shellcheck disable=SC2086
+run 0 train --out z.safetensors --epochs 1 --lr 0 $small --json; says out '"lr":0,'
+run 0 info z.safetensors --json; sed 's/.*"weights":"\([0-9a-f]*\)".*/\1/' out > z.hash
+# shellcheck disable=SC2086
+run 0 train --from z.safetensors --out z2.safetensors --epochs 2 --lr 0 $small
+run 0 info z2.safetensors --json; says out "$(cat z.hash)"
+# shellcheck disable=SC2086
+run 0 train --out z3.safetensors --epochs 2 --min-lr 0 $small --json; says out '"epoch":2,"lr":0,'
 
 run 0 info m.safetensors; says out "4 blocks of width 16"
 run 0 info m.safetensors --json; says out '"kind":"info"'; says out '"depth":4'

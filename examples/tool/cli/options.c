@@ -58,30 +58,38 @@ static int cli_read_layers(const char *text, cli_layers *out) {
   return out->count > 0;
 }
 
-const char *cli_store(const cli_option *o, const char *text) {
+/* A whole number from `least` to `most`; 0 if the text is none. */
+static int cli_read_whole(const char *text, unsigned long long least, unsigned long long most,
+                          unsigned long long *out) {
   char *end = NULL;
   errno = 0;
+  if (*text < '0' || *text > '9') return 0;
+  *out = strtoull(text, &end, 10);
+  return *end == 0 && errno == 0 && *out >= least && *out <= most;
+}
+
+static const char *cli_store_real(const cli_option *o, const char *text) {
+  char *end = NULL;
+  double v = strtod(text, &end);
+  if (end == text || *end || !(v >= 0 && v < 1e300)) return "a number, 0 or more";
+  if (o->kind == CLI_REAL_UP && v == 0) return "a number above 0";
+  *(double *)o->value = o->kind == CLI_SAID && v == 0 ? BDPT_NONE : v;
+  return NULL;
+}
+
+const char *cli_store(const cli_option *o, const char *text) {
+  int least = o->kind == CLI_INT_1 || o->kind == CLI_SIZE_1;
+  unsigned long long v;
   switch (o->kind) {
-    case CLI_INT: {
-      long v = strtol(text, &end, 10);
-      if (end == text || *end || errno || v < -1000000000L || v > 1000000000L)
-        return "a whole number";
-      *(int *)o->value = (int)v;
+    case CLI_INT: case CLI_INT_1: case CLI_SIZE: case CLI_SIZE_1:
+      if (!cli_read_whole(text, (unsigned long long)least,
+                          o->kind == CLI_INT || o->kind == CLI_INT_1 ? 1000000000
+                                                                     : SIZE_MAX / 2, &v))
+        return least ? "a whole number, 1 or more" : "a whole number, 0 or more";
+      if (o->kind == CLI_INT || o->kind == CLI_INT_1) *(int *)o->value = (int)v;
+      else *(size_t *)o->value = (size_t)v;
       return NULL;
-    }
-    case CLI_SIZE: {
-      unsigned long long v = strtoull(text, &end, 10);
-      if (*text < '0' || *text > '9' || *end || errno || v > (unsigned long long)(SIZE_MAX / 2))
-        return "a whole number, 0 or more";
-      *(size_t *)o->value = (size_t)v;
-      return NULL;
-    }
-    case CLI_REAL: {
-      double v = strtod(text, &end);
-      if (end == text || *end || errno || !(v > -1e300 && v < 1e300)) return "a number";
-      *(double *)o->value = v;
-      return NULL;
-    }
+    case CLI_REAL: case CLI_SAID: case CLI_REAL_UP: return cli_store_real(o, text);
     case CLI_LAYERS:
       return cli_read_layers(text, (cli_layers *)o->value) ? NULL : "layers such as 3,7,11";
     default:

@@ -17,7 +17,11 @@
 typedef struct cli_elsewhere { const char *key; int heads; } cli_elsewhere;
 extern cli_elsewhere cli_choice;
 
-enum { CLI_FLAG, CLI_INT, CLI_SIZE, CLI_REAL, CLI_TEXT, CLI_LAYERS, CLI_TITLE };
+/* What a value may be. The numbers are 0 or more; those of the next row are more than 0, so that 0
+ * can stand for "nothing was said". CLI_SAID is a real number for the library, where a zero that
+ * was said is BDPT_NONE. */
+enum { CLI_FLAG, CLI_INT, CLI_SIZE, CLI_REAL, CLI_SAID, CLI_TEXT, CLI_LAYERS, CLI_TITLE,
+       CLI_INT_1, CLI_SIZE_1, CLI_REAL_UP };
 
 /* A list of layer numbers, as in "3,7,11". */
 typedef struct cli_layers { int count, layer[64]; } cli_layers;
@@ -47,7 +51,7 @@ typedef struct cli_common {
 #define CLI_COMMON(c) \
   {"A network from elsewhere", CLI_TITLE, NULL, NULL, NULL}, \
   {"--key", CLI_TEXT, &cli_choice.key, "NAME", "which of several in a .pth file: model_ema"}, \
-  {"--heads", CLI_INT, &cli_choice.heads, "N", "attention heads, if no file tells them (2)"}, \
+  {"--heads", CLI_INT_1, &cli_choice.heads, "N", "attention heads, if no file tells them (2)"}, \
   {"Everywhere", CLI_TITLE, NULL, NULL, NULL}, \
   {"--threads", CLI_INT, &(c)->threads, "N", "threads; 0: all there are (default)"}, \
   {"--isa", CLI_TEXT, &(c)->isa, "NAME", "best (default), portable, avx2 or avx512"}, \

@@ -24,7 +24,7 @@ int command_open(const cli_command *c, const cli_common *common, bdpt_context *c
   if (common->isa && i == CLI_COUNT(name))
     return cli_usage_error(c, "--isa wants best, portable, avx2 or avx512, got '%s'", common->isa);
   ctx->isa_wanted = common->isa ? i : BDPT_ISA_BEST;
-  if (common->threads < 0 || common->threads > 1024)
+  if (common->threads > 1024)
     return cli_usage_error(c, "--threads wants 0 to 1024, got '%d'", common->threads);
   ctx->threads = common->threads;
   ctx->bf16 = common->bf16;
@@ -39,8 +39,8 @@ void command_defaults(cli_common *common) {
 }
 
 int command_check_merge(const cli_command *c, int r) {
-  if (r >= 0 && r <= 1 << 20) return CLI_GO_ON;
-  return cli_usage_error(c, "--merge wants 0 or more tokens per block, got '%d'", r);
+  if (r <= 1 << 20) return CLI_GO_ON;
+  return cli_usage_error(c, "--merge wants 0 to 1048576 tokens per block, got '%d'", r);
 }
 
 void command_no_source(input_source *s) {
@@ -52,7 +52,7 @@ int command_check_source(const cli_command *c, const cli_common *common, input_s
   s->quiet = common->quiet;
   if (s->data && s->generated)
     return cli_usage_error(c, "--data and --generated exclude each other");
-  if (s->holdout < -1 || (s->holdout >= 0 && !s->data))
+  if (s->holdout >= 0 && !s->data)
     return cli_usage_error(c, "--holdout wants 0 or more, and --data DIR");
   return CLI_GO_ON;
 }

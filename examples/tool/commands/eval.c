@@ -66,7 +66,7 @@ int command_eval(int argc, char **argv) {
     COMMAND_SOURCE(&from),
     {"--part", CLI_TEXT, &part, "NAME", "test (default), held or train"},
     {"--images", CLI_SIZE, &count, "N", "only so many, balanced by class (0: all)"},
-    {"--image", CLI_INT, &image, "N", "input size in pixels (the network's)"},
+    {"--image", CLI_INT_1, &image, "N", "input size in pixels (the network's)"},
     COMMAND_MERGE(&merge),
     CLI_COMMON(&common)
   };

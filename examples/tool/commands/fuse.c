@@ -30,7 +30,7 @@ int command_fuse(int argc, char **argv) {
     {"Options", CLI_TITLE, NULL, NULL, NULL},
     COMMAND_SOURCE(&from),
     {"--out", CLI_TEXT, &out, "NEW", "where the fused network is saved"},
-    {"--images", CLI_SIZE, &count, "N", "held-out images compared (1000)"},
+    {"--images", CLI_SIZE, &count, "N", "held-out images compared (1000; 0: all)"},
     CLI_COMMON(&common)
   };
   command_defaults(&common);

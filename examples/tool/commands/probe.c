@@ -132,14 +132,14 @@ int command_probe(int argc, char **argv) {
     {"Options", CLI_TITLE, NULL, NULL, NULL},
     COMMAND_SOURCE(&o.from),
     {"--what", CLI_TEXT, &o.what, "NAME", "disparity, recovery or both (default)"},
-    {"--steps", CLI_SIZE, &o.steps, "N", "training steps for disparity (60)"},
-    {"--window", CLI_SIZE, &o.window, "N", "steps per line of output (20)"},
-    {"--images", CLI_SIZE, &o.images, "N", "training images after each removal (1280)"},
-    {"--epochs", CLI_INT, &o.recipe.epochs, "N", "epochs of so many images (1)"},
-    {"--held", CLI_SIZE, &o.held, "N", "held-out images that measure (2000)"},
-    {"--batch", CLI_INT, &o.recipe.batch, "N", "batch size (64)"},
-    {"--lr", CLI_REAL, &o.recipe.lr, "X", "learning rate (3e-4)"},
-    {"--image", CLI_INT, &o.image, "N", "input size in pixels (the network's)"},
+    {"--steps", CLI_SIZE_1, &o.steps, "N", "training steps for disparity (60)"},
+    {"--window", CLI_SIZE_1, &o.window, "N", "steps per line of output (20)"},
+    {"--images", CLI_SIZE, &o.images, "N", "images after each removal (1280; 0: all)"},
+    {"--epochs", CLI_INT_1, &o.recipe.epochs, "N", "epochs of so many images (1)"},
+    {"--held", CLI_SIZE, &o.held, "N", "held-out images that measure (2000; 0: all)"},
+    {"--batch", CLI_INT_1, &o.recipe.batch, "N", "batch size (64)"},
+    {"--lr", CLI_SAID, &o.recipe.lr, "X", "learning rate (3e-4)"},
+    {"--image", CLI_INT_1, &o.image, "N", "input size in pixels (the network's)"},
     CLI_COMMON(&o.common)
   };
   memset(&o, 0, sizeof o);

@@ -36,7 +36,7 @@ int command_reproduce(int argc, char **argv) {
     {"--list", CLI_FLAG, &o.list, NULL, "print the parts and what they cost; writes nothing"},
     {"--summary", CLI_FLAG, &o.summary, NULL, "print the record's headline figures, then end"},
     {"--part", CLI_LAYERS, &o.parts, "LIST", "only these parts, such as 3,5 (all to 13)"},
-    {"--seeds", CLI_INT, &o.seeds, "N", "seeds, instead of the recipe's"},
+    {"--seeds", CLI_INT_1, &o.seeds, "N", "seeds, instead of the recipe's"},
     {"--minutes", CLI_REAL, &o.minutes, "X", "stop after so long, as Ctrl-C does (0: never)"},
     {"--print-held", CLI_FLAG, &o.print_held, NULL, "print the numbers of the held-out images"},
     CLI_COMMON(&o.common)

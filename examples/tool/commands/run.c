@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "common.h"
 
+#include <stdint.h>
 #include <string.h>
 
 /* -------------------------------------------------------------------------------------------------
@@ -31,12 +32,12 @@ int command_run(int argc, char **argv) {
     {"--data", CLI_TEXT, &o.data, "DIR", "train.bin, test.bin (CIFAR-100) or class folders"},
     {"--holdout", CLI_INT, &o.holdout, "N", "of DIR/CLASS/..: of each class, to test on"},
     {"--model", CLI_TEXT, &o.model, "FILE", "dense network (default data/dense.safetensors)"},
-    {"--image", CLI_INT, &o.image, "N", "input size in pixels (the network's; 64)"},
+    {"--image", CLI_INT_1, &o.image, "N", "input size in pixels (the network's; 64)"},
     {"--out", CLI_TEXT, &o.out, "DIR", "where numbers and checkpoints go (build/run)"},
     {"--report", CLI_TEXT, &o.report, "FILE", "the page of plots (build/report.html)"},
     {"--fresh", CLI_FLAG, &o.common.fresh, NULL, "start again instead of going on"},
     {"What is removed", CLI_TITLE, NULL, NULL, NULL},
-    {"--budget", CLI_INT, &o.budget, "N", "layers to remove in all (6)"},
+    {"--budget", CLI_INT_1, &o.budget, "N", "layers to remove in all (6)"},
     {"--least", CLI_INT, &o.least, "N", "at least this many of each kind (2)"},
     {"--start", CLI_TEXT, &o.start, "NAME", "their place: " INPUT_STARTS " (skip-fit)"},
     {"--choose", CLI_TEXT, &o.choose, "WAY", "which layers: " INPUT_CHOICES " (greedy; learned\n"
@@ -45,41 +46,43 @@ int command_run(int argc, char **argv) {
     {"--dense-epochs", CLI_INT, &o.dense_epochs, "N",
      "dense fine-tuning first (0; 3 if the classifier is new)"},
     {"--dense-images", CLI_SIZE, &o.dense_images, "N", "images in each of them (0: all)"},
-    {"--probe-steps", CLI_SIZE, &o.probe_steps, "N", "gradient disparity (60)"},
+    {"--probe-steps", CLI_SIZE_1, &o.probe_steps, "N", "gradient disparity (60)"},
     {"--recovery-images", CLI_SIZE, &o.recovery_images, "N",
-     "training after each single removal (1920)"},
-    {"--map-images", CLI_SIZE, &o.map_images, "N", "training before each MAP point (3200; 2560)"},
-    {"--map-most", CLI_INT, &o.most, "N", "layers of one kind removed for MAP (4: 16 points)"},
+     "training after each single removal (1920; 0: all)"},
+    {"--map-images", CLI_SIZE, &o.map_images, "N", "before each MAP point (3200; 2560; 0: all)"},
+    {"--map-most", CLI_INT_1, &o.most, "N", "layers of one kind removed for MAP (4: 16 points)"},
     {"--search-images", CLI_SIZE, &o.search_images, "N",
-     "training before each removal of the search (1920; 2560)"},
-    {"--tune-epochs", CLI_INT, &o.tune_epochs, "N", "epochs of the last fine-tuning (8; 2)"},
-    {"--tune-images", CLI_SIZE, &o.tune_images, "N", "images in each of them (6400; 30000)"},
-    {"--batch", CLI_INT, &o.batch, "N", "batch size (64; 128)"},
-    {"--short-batch", CLI_INT, &o.short_batch, "N", "batch size of every short training (64)"},
-    {"--dense-lr", CLI_REAL, &o.dense_lr, "X", "learning rate of dense fine-tuning (5e-4)"},
-    {"--short-lr", CLI_REAL, &o.short_lr, "X", "of every short training (3e-4)"},
-    {"--tune-lr", CLI_REAL, &o.tune_lr, "X", "of the last fine-tuning (5e-4; 3e-4)"},
-    {"--held", CLI_SIZE, &o.held, "N", "held-out images used for choices (2000)"},
-    {"--test", CLI_SIZE, &o.test, "N", "test images (4000; all)"},
-    {"--repeats", CLI_INT, &o.repeats, "N", "timing rounds, at most 101 (25)"},
+     "before each removal of the search (1920; 2560; 0: all)"},
+    {"--tune-epochs", CLI_INT_1, &o.tune_epochs, "N", "epochs of the last fine-tuning (8; 2)"},
+    {"--tune-images", CLI_SIZE, &o.tune_images, "N", "images in each of them (6400; 30000; 0: all)"},
+    {"--batch", CLI_INT_1, &o.batch, "N", "batch size (64; 128)"},
+    {"--short-batch", CLI_INT_1, &o.short_batch, "N", "batch size of every short training (64)"},
+    {"--dense-lr", CLI_SAID, &o.dense_lr, "X", "learning rate of dense fine-tuning (5e-4)"},
+    {"--short-lr", CLI_SAID, &o.short_lr, "X", "of every short training (3e-4)"},
+    {"--tune-lr", CLI_SAID, &o.tune_lr, "X", "of the last fine-tuning (5e-4; 3e-4)"},
+    {"--held", CLI_SIZE, &o.held, "N", "held-out images used for choices (2000; 0: all)"},
+    {"--test", CLI_SIZE, &o.test, "N", "test images (4000; all; 0: all)"},
+    {"--repeats", CLI_INT_1, &o.repeats, "N", "timing rounds, at most 101 (25)"},
     CLI_COMMON(&o.common)
   };
   memset(&o, 0, sizeof o);
   command_defaults(&o.common);
-  o.dense_epochs = o.holdout = -1;
+  o.dense_epochs = o.holdout = o.least = -1;
+  o.recovery_images = o.map_images = o.search_images = o.tune_images = SIZE_MAX;
+  o.held = o.test = SIZE_MAX;
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, plain, &n);
   if (status != CLI_GO_ON) return status;
-  if (o.budget < 0 || o.least < 0 || 2 * o.least > (o.budget ? o.budget : 6))
+  if (o.least < 0) o.least = o.budget && o.budget < 4 ? o.budget / 2 : 2;
+  if (2 * o.least > (o.budget ? o.budget : 6))
     return cli_usage_error(&c, "--budget must be at least twice --least");
-  if (o.holdout < -1 || (o.holdout >= 0 && !o.data))
+  if (o.holdout >= 0 && !o.data)
     return cli_usage_error(&c, "--holdout wants 1 or more, and --data DIR");
   if (input_start(o.start) < 0)
     return cli_usage_error(&c, "--start wants " INPUT_STARTS ", got '%s'", o.start);
   if (input_choose(o.choose, o.start) < 0)
     return cli_usage_error(&c, "--choose wants " INPUT_CHOICES ", got '%s'", o.choose);
-  if (o.batch < 0 || o.short_batch < 0 || o.tune_epochs < 0 || o.tune_epochs > 1000 ||
-      o.dense_epochs > 1000 || o.repeats < 0 || o.image < 0 || o.most < 0)
-    return cli_usage_error(&c, "a count is out of range (epochs: at most 1000)");
+  if (o.tune_epochs > 1000 || o.dense_epochs > 1000)
+    return cli_usage_error(&c, "--tune-epochs and --dense-epochs want at most 1000");
   status = command_open(&c, &o.common, &ctx);
   if (status == CLI_GO_ON) status = run_command(&ctx, &o);
   bdpt_finish(&ctx);

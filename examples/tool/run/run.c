@@ -35,6 +35,7 @@
 #include "run.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -50,22 +51,21 @@ static void run_defaults(run_options *o) {
   if (!o->start) o->start = "skip-fit"; /* DEVIATION from the paper, as greedy is: PAPER_NOTES.md */
   if (!o->image && real && !pictures) o->image = 64;
   if (!o->budget) o->budget = 6;
-  if (!o->least) o->least = 2;
   if (!o->most) o->most = 4;
   if (!o->batch) o->batch = real ? 128 : 64;
   if (!o->short_batch) o->short_batch = 64;
   if (!o->repeats) o->repeats = 25;
-  if (!o->held) o->held = 2000;
-  if (!o->test && !real) o->test = 4000;
+  if (o->held == SIZE_MAX) o->held = 2000;
+  if (o->test == SIZE_MAX) o->test = real ? 0 : 4000;
   if (!o->probe_steps) o->probe_steps = 60;
-  if (!o->recovery_images) o->recovery_images = 1920;
-  if (!o->map_images) o->map_images = real ? 2560 : 3200;
-  if (!o->search_images) o->search_images = real ? 2560 : 1920;
-  if (!o->tune_images) o->tune_images = real ? 30000 : 6400;
+  if (o->recovery_images == SIZE_MAX) o->recovery_images = 1920;
+  if (o->map_images == SIZE_MAX) o->map_images = real ? 2560 : 3200;
+  if (o->search_images == SIZE_MAX) o->search_images = real ? 2560 : 1920;
+  if (o->tune_images == SIZE_MAX) o->tune_images = real ? 30000 : 6400;
   if (!o->tune_epochs) o->tune_epochs = real ? 2 : 8;
-  if (o->dense_lr <= 0) o->dense_lr = 5e-4;
-  if (o->short_lr <= 0) o->short_lr = 3e-4;
-  if (o->tune_lr <= 0) o->tune_lr = real ? 3e-4 : 1e-3;
+  if (o->dense_lr == 0) o->dense_lr = 5e-4;
+  if (o->short_lr == 0) o->short_lr = 3e-4;
+  if (o->tune_lr == 0) o->tune_lr = real ? 3e-4 : 1e-3;
 }
 
 /* -------------------------------------------------------------------------------------------------
@@ -152,10 +152,13 @@ static bdpt_status run_resume(run *r) {
 
 /* Loads images and the network as it comes, makes the classifier fit, opens the record. */
 static bdpt_status run_setup(run *r) {
+  size_t *const images[] = {&r->o.recovery_images, &r->o.map_images, &r->o.search_images,
+                            &r->o.tune_images};
   input_source from;
   char weights[17];
   bdpt_model *m;
   bdpt_status s;
+  size_t i;
   if (!cli_make_folder(r->o.out)) {
     snprintf(r->base.ctx->message, sizeof r->base.ctx->message, "cannot make the folder %s",
              r->o.out);
@@ -173,6 +176,8 @@ static bdpt_status run_setup(run *r) {
                    "%.250s: too few images: a tenth of each class is held out, and 16 of "
                    "those are needed to measure times", r->base.in.folder);
   if (s != BDPT_OK) return s;
+  for (i = 0; i < sizeof images / sizeof images[0]; i++)
+    if (*images[i] == 0) *images[i] = r->base.in.rest.count; /* 0: all */
   m = r->model[RUN_DENSE] = input_model(r->base.ctx, r->o.model, r->o.image);
   if (!m) return r->base.ctx->status;
   input_form(r->o.start, m);

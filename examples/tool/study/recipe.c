@@ -18,18 +18,18 @@ int study_keys(study_recipe *r, cli_option *out) {
     {"test", CLI_SIZE, &r->test, "", ""}, {"seeds", CLI_INT, &r->seeds, "", ""},
     {"bf16", CLI_INT, &r->bf16, "", ""},
     {"epoch", CLI_SIZE, &r->epoch, "", ""}, {"batch", CLI_INT, &r->batch, "", ""},
-    {"lr", CLI_REAL, &r->lr, "", ""}, {"warmup", CLI_REAL, &r->warmup, "", ""},
-    {"weight_decay", CLI_REAL, &r->weight_decay, "", ""},
+    {"lr", CLI_SAID, &r->lr, "", ""}, {"warmup", CLI_REAL, &r->warmup, "", ""},
+    {"weight_decay", CLI_SAID, &r->weight_decay, "", ""},
     {"smoothing", CLI_REAL, &r->smoothing, "", ""}, {"crop", CLI_INT, &r->crop, "", ""},
     {"flip", CLI_INT, &r->flip, "", ""}, {"clip", CLI_REAL, &r->clip, "", ""},
     {"dense.epochs", CLI_INT, &r->dense_epochs, "", ""},
     {"dense.images", CLI_SIZE, &r->dense_images, "", ""},
     {"dense.batch", CLI_INT, &r->dense_batch, "", ""},
-    {"dense.lr", CLI_REAL, &r->dense_lr, "", ""},
+    {"dense.lr", CLI_SAID, &r->dense_lr, "", ""},
     {"dense.warmup", CLI_REAL, &r->dense_warmup, "", ""},
     {"dense.mixup", CLI_REAL, &r->dense_mixup, "", ""},
     {"dense.cutmix", CLI_REAL, &r->dense_cutmix, "", ""},
-    {"dense.mix_prob", CLI_REAL, &r->dense_mix_prob, "", ""},
+    {"dense.mix_prob", CLI_SAID, &r->dense_mix_prob, "", ""},
     {"dense.erase", CLI_REAL, &r->dense_erase, "", ""},
     {"dense.drop_path", CLI_REAL, &r->dense_drop_path, "", ""},
     {"gradient.epochs", CLI_INT, &r->gradient_epochs, "", ""},
@@ -61,8 +61,8 @@ int study_keys(study_recipe *r, cli_option *out) {
     {"start.marks", CLI_LAYERS, &r->start_marks, "", ""},
     {"distill.budget", CLI_INT, &r->distill_budget, "", ""},
     {"distill.start", CLI_TEXT, &r->distill_start, "", ""},
-    {"distill.alpha", CLI_REAL, &r->distill_alpha, "", ""},
-    {"distill.tau", CLI_REAL, &r->distill_tau, "", ""},
+    {"distill.alpha", CLI_SAID, &r->distill_alpha, "", ""},
+    {"distill.tau", CLI_REAL_UP, &r->distill_tau, "", ""},
     {"distill.marks", CLI_LAYERS, &r->distill_marks, "", ""},
     {"plus.depth", CLI_LAYERS, &r->plus_depth, "", ""},
     {"plus.both", CLI_LAYERS, &r->plus_both, "", ""},
@@ -82,7 +82,7 @@ int study_keys(study_recipe *r, cli_option *out) {
     {"headline.batch", CLI_INT, &r->headline_batch, "", ""},
     {"headline.alpha", CLI_REAL, &r->headline_alpha, "", ""},
     {"headline.images", CLI_SIZE, &r->headline_images, "", ""},
-    {"headline.lr", CLI_REAL, &r->headline_lr, "", ""},
+    {"headline.lr", CLI_REAL_UP, &r->headline_lr, "", ""},
     {"headline.features", CLI_REAL, &r->headline_features, "", ""},
     {"headline.marks", CLI_LAYERS, &r->headline_marks, "", ""},
     {"headline.long", CLI_LAYERS, &r->headline_long, "", ""}};
@@ -198,7 +198,13 @@ void study_values(study_recipe *r, char *out, size_t room) {
     switch (keys[k].kind) {
       case CLI_INT: snprintf(text, sizeof text, "%d", *(const int *)v); break;
       case CLI_SIZE: snprintf(text, sizeof text, "%zu", *(const size_t *)v); break;
-      case CLI_REAL: snprintf(text, sizeof text, "%g", *(const double *)v); break;
+      case CLI_SAID:
+        snprintf(text, sizeof text, "%g",
+                 *(const double *)v == BDPT_NONE ? 0.0 : *(const double *)v);
+        break;
+      case CLI_REAL: case CLI_REAL_UP:
+        snprintf(text, sizeof text, "%g", *(const double *)v);
+        break;
       case CLI_LAYERS:
         study_list(((const cli_layers *)v)->layer, ((const cli_layers *)v)->count, text,
                    sizeof text);
