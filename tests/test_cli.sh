@@ -3,6 +3,7 @@
 # input leaves files as they were. Needs build/boundarydpt. Everything happens in a temporary folder
 # with small files of its own; the longest command trains for a second.
 tool=$(cd "$(dirname "$0")/.." && pwd)/build/boundarydpt
+root=$(cd "$(dirname "$0")/.." && pwd)
 fetch=$(cd "$(dirname "$0")/.." && pwd)/data/fetch
 elsewhere=$(cd "$(dirname "$0")" && pwd)/fixtures/checkpoint
 passed=0
@@ -255,6 +256,113 @@ else bad "no Hugging Face names in the file"; fi
 run 1 export p.safetensors --safetensors out2/model.safetensors --names hf
 says err "random"; one_line
 run 1 export m.safetensors --onnx nowhere/m.onnx; says err "nowhere/m.onnx"; one_line
+
+# The input named as output, by its name, another spelling, a symbolic or a hard link: refused, and
+# every file stays as it was. So is a name that is given twice.
+mkdir own; cp p.safetensors own/n; cp m.safetensors own/dense; cp own/n own.before
+cp own/dense dense.before; ln -s n own/link; ln own/n own/hard; ln -s own elsewhere
+for same_name in own/n own/./n "$work/own/n" own/link own/hard elsewhere/n; do
+  run 1 prune own/n --out "$same_name" --activation 0; says err "same file"; one_line
+  run 1 fuse own/n --out "$same_name" --data images; says err "same file"; one_line
+  run 1 export own/n --onnx "$same_name"; says err "same file"; one_line
+  run 1 export own/n --safetensors "$same_name"; says err "same file"; one_line
+  run 1 train --from own/n --out "$same_name" --epochs 1 --data images --quiet
+  says err "same file"; one_line
+  run 1 train --teacher own/n --out "$same_name" --epochs 1 --data images --quiet
+  says err "same file"; one_line
+  run 1 plus own/n --out "$same_name" --fewer 2 --data images --quiet; says err "same file"
+  run 1 prune own/n --out "$same_name" --budget 2 --data images --quiet; says err "same file"
+  run 1 segment own/n --out "$same_name" --quiet; says err "same file"; one_line
+  run 1 segment own/n --record "$same_name" --quiet; says err "same file"; one_line
+  run 1 report own/n "$same_name"; says err "same file"; one_line
+  run 1 run --model own/n --report "$same_name" --out own/run; says err "same file"; one_line
+done
+same own/n own.before; same own/hard own.before
+cp own/dense own/dense.safetensors
+run 1 run --model own/dense.safetensors --out own; says err "same file"; one_line
+run 1 reproduce --quick --recipe "$root/data/quick.recipe" --model own/dense.safetensors \
+  --out own
+says err "same file"; same own/dense.safetensors dense.before
+run 1 train --out images/train.bin --epochs 1 --data images --quiet; says err "same file"; one_line
+run 1 export own/n --onnx x.both --safetensors x.both; says err "output twice"; absent x.both
+
+# What cannot be written is told before the first step; a read-only file stays, also under root.
+cp m.safetensors locked; chmod 444 locked; cp locked locked.before
+for where in nowhere/x images locked; do
+  run 1 train --out $where --epochs 40 --images 1000000 --data images --quiet; one_line
+  run 1 plus m.safetensors --out $where --fewer 2 --epochs 1000 --data images --quiet; one_line
+  run 1 prune m.safetensors --out $where --budget 2 --epochs 1000 --data images --quiet; one_line
+  run 1 fuse p.safetensors --out $where --data images; one_line
+  run 1 export p.safetensors --onnx $where; one_line
+done
+run 1 export p.safetensors --onnx locked; says err "read-only"; same locked locked.before
+rm -f locked
+
+# An output that is a link is followed; a file keeps its mode; no temporary file is left.
+mkdir kept; cp p.safetensors kept/f; chmod 640 kept/f; ln -s kept/f to.link
+run 0 export m.safetensors --onnx to.link; run 0 export m.safetensors --onnx plain.onnx
+if [ -L to.link ]; then ok; else bad "the link became a file"; fi
+same kept/f plain.onnx
+if [ "$(ls -l kept/f | cut -c 1-10)" = -rw-r----- ]; then ok; else bad "$(ls -l kept/f)"; fi
+# Standard output, under both names, is for the file alone.
+"$tool" export m.safetensors --onnx - > piped 2> err; same piped plain.onnx; says err "ONNX"
+"$tool" export m.safetensors --onnx /dev/stdout 2> err | cat > piped; same piped plain.onnx
+"$tool" prune m.safetensors --out - --attention 1,3 --activation 2 2> err | cat > piped
+same piped p.safetensors
+# A FIFO and a device are written to and stay what they are (a node of our own, as /dev/null is).
+mkfifo fifo; cat fifo > piped & "$tool" export m.safetensors --onnx fifo > out 2> err; wait $!
+same piped plain.onnx; if [ -p fifo ]; then ok; else bad "the FIFO was replaced"; fi
+if mknod node c 1 3 2> /dev/null; then
+  run 0 export m.safetensors --onnx node
+  # shellcheck disable=SC2086
+  run 0 train --out node --epochs 1 $small
+  if [ -c node ]; then ok; else bad "the device was replaced"; fi
+  absent node.ckpt
+fi
+# Twelve writers to one name: each succeeds, one whole file stays, and nothing beside it.
+mkdir twelve
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+  { "$tool" prune m.safetensors --out twelve/n --attention 1,3 --activation 2 > /dev/null \
+      2> twelve.err.$i; echo $? > twelve.rc.$i; } &
+done
+wait
+if [ "$(cat twelve.rc.*)" = "$(for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo 0; done)" ] &&
+   [ "$(cat twelve.err.*)" = "" ]; then ok; else bad "a writer failed: $(cat twelve.err.*)"; fi
+same twelve/n p.safetensors
+if [ "$(ls twelve)" = n ]; then ok; else bad "left over: $(ls twelve)"; fi
+# Two trainings begun at once in a fresh folder both run.
+mkdir fresh
+for i in 1 2; do
+  # shellcheck disable=SC2086
+  { "$tool" train --out fresh/$i --epochs 1 $small > /dev/null 2> fresh.err.$i
+    echo $? > fresh.rc.$i; } &
+done
+wait
+if [ "$(cat fresh.rc.1 fresh.rc.2)" = "0
+0" ]; then ok; else bad "$(cat fresh.err.1 fresh.err.2)"; fi
+same fresh/1 fresh/2
+
+# Nothing printed is no success.
+if [ -c /dev/full ]; then
+  for what in --help --version "info m.safetensors" "info m.safetensors --json" "info --help" \
+    "classify m.safetensors grey.ppm" "classify m.safetensors grey.ppm --json" \
+    "eval m.safetensors --data images --json" "prune m.safetensors --out x --attention 1 --json"; do
+    # shellcheck disable=SC2086
+    "$tool" $what > /dev/full 2> err
+    if [ $? -ne 0 ]; then ok; else bad "'$what' into a full device ended with 0"; fi
+    rm -f x
+  done
+fi
+# JSON is valid whatever a name holds: bytes that are no UTF-8 become U+FFFD.
+odd=$(printf 'g\377r\303\244y\300\257\355\240\200.ppm'); cp grey.ppm "$odd"
+run 0 classify m.safetensors "$odd" --json
+says out "$(printf '"file":"g.ufffdr\303\244y.ufffd.ufffd.ufffd.ufffd.ufffd.ppm"')"
+# What is there but cannot be read is not absent.
+mkdir beside; cp m.safetensors beside/; mkdir beside/config.json
+cp "$elsewhere/deit.hf4/model.safetensors" beside/
+run 1 info beside/model.safetensors; says err "config.json"; one_line
+mkdir beside/run; ln -s run.jsonl beside/run/run.jsonl # a link to itself: ELOOP
+run 1 run --model m.safetensors --out beside/run --report beside/page; says err "run.jsonl"
 
 # What cannot be done is refused in one sentence, and nothing is written or changed.
 cp p.safetensors p.before

@@ -15,6 +15,7 @@
 #include "../../boundarydpt.h"
 #include "cli/messages.h"
 #include "cli/options.h"
+#include "cli/outputs.h"
 #include "cli/system.h"
 #include "files/checkpoint.h"
 #include "input.h"
@@ -30,6 +31,19 @@
 enum { INPUT_GENERATED_TRAIN = 50000, INPUT_GENERATED_TEST = 10000 };
 
 static int input_is_pictures(const input *in) { return strcmp(in->name, "folder") == 0; }
+
+void input_files(const input_source *s, char room[2][700], cli_files *f) {
+  static const char *const name[2] = {"train.bin", "test.bin"};
+  char inner[700];
+  int i, k;
+  if (!s->data) return;
+  snprintf(inner, sizeof inner, "%s/cifar-100-binary", s->data);
+  for (i = 0; i < 2; i++) {
+    snprintf(room[i], 700, "%.650s/%s", cli_is_folder(inner) == 1 ? inner : s->data, name[i]);
+    for (k = 0; k < CLI_FILES && f->in[k]; k++) { }
+    if (k < CLI_FILES) f->in[k] = room[i];
+  }
+}
 
 void input_close(input *in) {
   bdpt_dataset *part[2];
@@ -99,7 +113,7 @@ static bdpt_status input_read(input *in, const char *file, int test, bdpt_datase
   char path[700];
   int ours = strcmp(in->folder, INPUT_GENERATED) == 0;
   snprintf(path, sizeof path, "%s/%s", in->folder, file);
-  if (ours && in->dry && !cli_file_exists(path)) return input_draw_here(in, path, test, out);
+  if (ours && in->dry && cli_file_exists(path) == 0) return input_draw_here(in, path, test, out);
   if (ours && !in->dry && !input_draw(path, test))
     return input_fail(in, "cannot write the generated images to %.250s", path);
   return bdpt_cifar100_load(in->ctx, path, out);
@@ -109,10 +123,10 @@ int input_has_pictures(const char *data) {
   static const char *const file[] = {"train.bin", "test.bin", "cifar-100-binary"};
   char path[700];
   size_t i;
-  if (!data || !folder_is_folder(data)) return 0;
+  if (!data || cli_is_folder(data) != 1) return 0;
   for (i = 0; i < sizeof file / sizeof file[0]; i++) {
     snprintf(path, sizeof path, "%s/%s", data, file[i]);
-    if (cli_file_exists(path)) return 0;
+    if (cli_file_exists(path) != 0) return 0;
   }
   return 1;
 }
@@ -132,7 +146,7 @@ static bdpt_status input_list_parts(input *in, int parts) {
     ok = folder_list(train, path);
     if (!ok) return input_fail(in, "%.399s", train->why);
     if (parts & INPUT_TEST) same = folder_same_classes(test, train);
-  } else if (folder_is_folder(path)) { /* the names say which class is which number */
+  } else if (cli_is_folder(path) == 1) { /* the names say which class is which number */
     struct folder names;
     memset(&names, 0, sizeof names);
     snprintf(names.root, sizeof names.root, "%s", path);
@@ -177,11 +191,14 @@ void input_fit(input *in, int image) {
 static bdpt_status input_list(input *in, const input_source *from, int parts) {
   bdpt_status s;
   char path[700], val[700];
-  int i;
+  int i, there[2];
   in->name = "folder";
   snprintf(path, sizeof path, "%s/train", in->folder);
   snprintf(val, sizeof val, "%s/val", in->folder);
-  if (!folder_is_folder(path) && !folder_is_folder(val))
+  for (i = 0; i < 2; i++) there[i] = cli_is_folder(i ? val : path);
+  if (there[0] < 0 || there[1] < 0)
+    s = input_fail(in, "%.250s/train or val cannot be looked at", in->folder);
+  else if (!there[0] && !there[1])
     s = input_list_divided(in, parts, from->holdout);
   else if (from->holdout >= 0)
     s = input_fail(in, "%.250s has a val of its own: --holdout has nothing to divide", in->folder);
@@ -219,7 +236,8 @@ bdpt_status input_open(input *in, bdpt_context *ctx, const input_source *from, i
   in->name = data && !strstr(data, "generated") ? "cifar-100" : "generated";
   snprintf(in->folder, sizeof in->folder, "%s", data ? data : INPUT_GENERATED);
   snprintf(inner, sizeof inner, "%s/cifar-100-binary", in->folder);
-  if (cli_file_exists(inner)) memcpy(in->folder, inner, sizeof in->folder - 1);
+  if (cli_is_folder(in->folder) == 1 && cli_file_exists(inner) != 0)
+    memcpy(in->folder, inner, sizeof in->folder - 1);
   if (input_has_pictures(data)) s = input_list(in, from, parts);
   else if (from->holdout >= 0)
     s = input_fail(in, "%.250s: --holdout divides a folder of class folders", in->folder);

@@ -3,6 +3,7 @@
 #define TOOL_INPUT_H
 
 #include "../../boundarydpt.h"
+#include "cli/outputs.h"
 #include "files/checkpoint.h"
 #include "pictures/folder.h"
 
@@ -28,6 +29,9 @@ typedef struct input {
   bdpt_subset rest, held; /* the two sides of the training part */
   bdpt_subset tested;     /* the test part */
 } input;
+
+/* Adds the files of a data set in CIFAR's format to what is read; `room` holds their names. */
+void input_files(const input_source *s, char room[2][700], cli_files *f);
 
 /* Frees everything. If loading a picture failed, the library's sentence gets the file's name. */
 void input_close(input *in);

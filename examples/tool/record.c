@@ -102,7 +102,7 @@ bdpt_status record_load(record *r, bdpt_context *ctx, const char *path) {
   memset(r, 0, sizeof *r);
   r->ctx = ctx;
   r->path = path;
-  if (!cli_file_exists(path)) return BDPT_OK;
+  if (cli_file_exists(path) == 0) return BDPT_OK; /* of all errors, only this is absence */
   s = bdpt_file_read(ctx, path, &bytes, &size);
   if (s != BDPT_OK) return s;
   cli_json_raw(&r->text, (const char *)bytes, size);

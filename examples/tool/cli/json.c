@@ -1,5 +1,6 @@
 /* json.c: JSON lines, written */
 #include "json.h"
+#include "messages.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,10 +26,28 @@ void cli_json_raw(cli_json *j, const char *s, size_t n) {
   j->text[j->used] = 0;
 }
 
+/* How many bytes the UTF-8 character at the front of a text has; 0 if there is none: a byte alone,
+ * a longer form than needed, half of a UTF-16 pair, or a number above 10FFFF. */
+static size_t cli_utf8(const unsigned char *s) {
+  static const unsigned long least[5] = {0, 0, 0x80, 0x800, 0x10000};
+  unsigned long v;
+  size_t n = 0, i; /* ones at the front of the first byte */
+  while (n < 5 && s[0] >> (7 - n) & 1) n++;
+  if (n == 0) return 1;
+  if (n == 1 || n == 5) return 0;
+  v = s[0] & (0x7fu >> n);
+  for (i = 1; i < n; i++) {
+    if (s[i] >> 6 != 2) return 0; /* the text's last zero too */
+    v = v << 6 | (s[i] & 0x3f);
+  }
+  return v < least[n] || v > 0x10ffff || v >> 11 == 0xd800 >> 11 ? 0 : n;
+}
+
 void cli_json_quoted(cli_json *j, const char *s) {
   char escape[8];
   cli_json_raw(j, "\"", 1);
-  for (; *s; s++) {
+  while (*s) {
+    size_t n = cli_utf8((const unsigned char *)s);
     if (*s == '"' || *s == '\\') {
       escape[0] = '\\';
       escape[1] = *s;
@@ -36,9 +55,12 @@ void cli_json_quoted(cli_json *j, const char *s) {
     } else if ((unsigned char)*s < 32) {
       snprintf(escape, sizeof escape, "\\u%04x", (unsigned)*s);
       cli_json_raw(j, escape, 6);
+    } else if (n == 0) {
+      cli_json_raw(j, "\\ufffd", 6); /* the character for what is none */
     } else {
-      cli_json_raw(j, s, 1);
+      cli_json_raw(j, s, n);
     }
+    s += n ? n : 1;
   }
   cli_json_raw(j, "\"", 1);
 }
@@ -101,9 +123,12 @@ void cli_json_ints(cli_json *j, const char *key, const int *values, int count) {
   cli_json_raw(j, "]", 1);
 }
 
-int cli_json_print(cli_json *j, FILE *f) {
-  int ok = !j->failed && j->used && fwrite(j->text, 1, j->used, f) == j->used;
+bdpt_status cli_json_print(cli_json *j, bdpt_context *ctx) {
+  bdpt_status status = BDPT_OK;
+  if (j->failed || !j->used) status = cli_fail(ctx, BDPT_E_MEMORY, "out of memory for the answer");
+  else if (fwrite(j->text, 1, j->used, stdout) != j->used || fflush(stdout) != 0)
+    status = cli_fail(ctx, BDPT_E_IO, "cannot write to stdout");
   free(j->text);
   memset(j, 0, sizeof *j);
-  return ok;
+  return status;
 }

@@ -2,7 +2,9 @@
 #ifndef TOOL_CLI_JSON_H
 #define TOOL_CLI_JSON_H
 
-#include <stdio.h>
+#include "../../../boundarydpt.h"
+
+#include <stddef.h>
 
 typedef struct cli_json {
   char *text;
@@ -13,7 +15,7 @@ typedef struct cli_json {
 /* Adds n bytes as they are. */
 void cli_json_raw(cli_json *j, const char *s, size_t n);
 
-/* Adds a text in quotes, with what JSON wants escaped. */
+/* Adds a text in quotes, with what JSON wants escaped; a byte that is no UTF-8 becomes U+FFFD. */
 void cli_json_quoted(cli_json *j, const char *s);
 
 /* Adds a key, with a comma in front unless it is the first. */
@@ -40,7 +42,8 @@ void cli_json_reals(cli_json *j, const char *key, const double *values, int coun
 /* Adds a key and a list of whole numbers. */
 void cli_json_ints(cli_json *j, const char *key, const int *values, int count);
 
-/* Prints what was built and starts again. */
-int cli_json_print(cli_json *j, FILE *f);
+/* Prints what was built to stdout and starts again. What was asked for and not printed is an error:
+ * the status must be looked at. */
+bdpt_status cli_json_print(cli_json *j, bdpt_context *ctx);
 
 #endif /* TOOL_CLI_JSON_H */

@@ -4,6 +4,7 @@
 #endif
 #include "system.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,7 +68,14 @@ int cli_make_folder(const char *path) {
 
 int cli_file_exists(const char *path) {
   struct stat s;
-  return stat(path, &s) == 0;
+  if (stat(path, &s) == 0) return 1;
+  return errno == ENOENT ? 0 : -1;
+}
+
+int cli_is_folder(const char *path) {
+  struct stat s;
+  if (stat(path, &s) == 0) return S_ISDIR(s.st_mode) != 0;
+  return errno == ENOENT ? 0 : -1;
 }
 
 double cli_file_size(const char *path) {
@@ -101,6 +109,7 @@ void cli_forget_checkpoint(const char *path) {
                                        ".greedy", ".stage2"};
   char name[1100];
   size_t i;
+  if (!path) return;
   for (i = 0; i < sizeof suffix / sizeof suffix[0]; i++) {
     snprintf(name, sizeof name, "%s%s", path, suffix[i]);
     remove(name);

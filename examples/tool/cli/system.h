@@ -21,8 +21,12 @@ int cli_wants_colour(FILE *f);
 /* Makes a folder and those above it. 1 if it is there afterwards. */
 int cli_make_folder(const char *path);
 
-/* 1 if there is a file or folder of this name. */
+/* 1 if there is a file or folder of this name, 0 if there is none, -1 if that cannot be found out;
+ * then errno says why, and nothing may be taken for absent. */
 int cli_file_exists(const char *path);
+
+/* 1 if the path is a folder, 0 if it is none or absent, -1 if that cannot be found out. */
+int cli_is_folder(const char *path);
 
 /* Bytes of a file; -1 if there is none. */
 double cli_file_size(const char *path);
@@ -41,7 +45,8 @@ void cli_catch_interrupt(void);
  * once, unless the user has decided. */
 void cli_calm_threads(char **argv);
 
-/* The library's checkpoints of one long call, and of the calls inside it, are no longer needed. */
+/* The library's checkpoints of one long call, and of the calls inside it, are no longer needed.
+ * NULL: there are none. */
 void cli_forget_checkpoint(const char *path);
 
 #endif /* TOOL_CLI_SYSTEM_H */

@@ -158,8 +158,8 @@ int classify_top(const bdpt_real *z, int classes, int top[CLASSIFY_TOP],
   return n;
 }
 
-static void classify_print_json(const classify *c, const char *path, const bdpt_real *z,
-                                const int *top, const double *share, int n) {
+static bdpt_status classify_print_json(const classify *c, const char *path, const bdpt_real *z,
+                                       const int *top, const double *share, int n) {
   cli_json j = {NULL, 0, 0, 0, 0};
   int i;
   cli_json_open(&j, "classify");
@@ -184,7 +184,7 @@ static void classify_print_json(const classify *c, const char *path, const bdpt_
     cli_json_raw(&j, "]", 1);
   }
   cli_json_close(&j);
-  cli_json_print(&j, stdout);
+  return cli_json_print(&j, c->m->ctx);
 }
 
 static bdpt_status classify_print(const classify *c, const char *path, const bdpt_real *z) {
@@ -193,10 +193,7 @@ static bdpt_status classify_print(const classify *c, const char *path, const bdp
   n = classify_top(z, c->m->config.classes, top, share);
   if (n == 0)
     return cli_fail(c->m->ctx, BDPT_E_NUMERIC, "%s: the network's answer is not finite", path);
-  if (c->json) {
-    classify_print_json(c, path, z, top, share, n);
-    return BDPT_OK;
-  }
+  if (c->json) return classify_print_json(c, path, z, top, share, n);
   printf("%s\n", path);
   for (i = 0; i < n; i++)
     if (c->label) printf("  %5.1f %%  %s (%d)\n", 100 * share[i], c->label[top[i]], top[i]);

@@ -43,7 +43,7 @@ static void print_help(FILE *f) {
              "2 wrong usage, 130 stopped by Ctrl-C after saving.\n");
 }
 
-int command_main(int argc, char **argv) {
+static int call_command(int argc, char **argv) {
   int i;
   if (argc < 2) { print_help(stderr); return CLI_USAGE; }
   if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
@@ -58,15 +58,16 @@ int command_main(int argc, char **argv) {
   cli_calm_threads(argv);
   cli_catch_interrupt();
   for (i = 0; i < CLI_COUNT(commands); i++)
-    if (strcmp(argv[1], commands[i].name) == 0) {
-      int status = commands[i].call(argc - 2, argv + 2);
-      if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "boundarydpt %s: cannot write to stdout\n", argv[1]);
-        return CLI_FAILED;
-      }
-      return status;
-    }
+    if (strcmp(argv[1], commands[i].name) == 0) return commands[i].call(argc - 2, argv + 2);
   fprintf(stderr, "boundarydpt: there is no command '%s' (boundarydpt --help lists them)\n",
           argv[1]);
   return CLI_USAGE;
+}
+
+/* What was printed must have arrived: into a full disk nothing is a success. */
+int command_main(int argc, char **argv) {
+  int status = call_command(argc, argv);
+  if (fflush(stdout) == 0 && !ferror(stdout)) return status;
+  fprintf(stderr, "boundarydpt: cannot write to stdout\n");
+  return status ? status : CLI_FAILED;
 }

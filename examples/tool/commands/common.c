@@ -3,6 +3,8 @@
 #include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
+#include "../cli/outputs.h"
+#include "../cli/system.h"
 #include "../input.h"
 #include "common.h"
 
@@ -65,19 +67,19 @@ bdpt_status command_check_classes(const bdpt_model *m, const bdpt_dataset *data,
   return m->ctx->status = BDPT_E_SHAPE;
 }
 
-void command_print_saved(const char *what, const bdpt_model *m, const char *out, int json) {
+bdpt_status command_print_saved(const char *what, const bdpt_model *m, const char *out, int json) {
   bdpt_cost_report cost;
   cli_json j = {NULL, 0, 0, 0, 0};
-  if (bdpt_cost(m->ctx, &m->config, &cost) != BDPT_OK) return;
+  if (bdpt_cost(m->ctx, &m->config, &cost) != BDPT_OK) return m->ctx->status;
   if (!json) {
-    printf("%s: %d attention layers and %d activations removed, %zu parameters, %.6g M MACs\n", out,
-           bdpt_removed(&m->config, 0), bdpt_removed(&m->config, 1), cost.params,
-           1e-6 * cost.macs);
+    printf("%s: %d attention layers and %d activations removed, %zu parameters, %.6g M MACs\n",
+           cli_out_name(out), bdpt_removed(&m->config, 0), bdpt_removed(&m->config, 1),
+           cost.params, 1e-6 * cost.macs);
     if (m->certificate[0]) printf("%s\n", m->certificate);
-    return;
+    return BDPT_OK;
   }
   cli_json_open(&j, what);
-  cli_json_text(&j, "file", out);
+  cli_json_text(&j, "file", cli_out_name(out));
   cli_json_real(&j, "attention", bdpt_removed(&m->config, 0));
   cli_json_real(&j, "activation", bdpt_removed(&m->config, 1));
   cli_json_real(&j, "params", (double)cost.params);
@@ -86,5 +88,5 @@ void command_print_saved(const char *what, const bdpt_model *m, const char *out,
   cli_json_text(&j, "parent", m->parent);
   cli_json_text(&j, "certificate", m->certificate);
   cli_json_close(&j);
-  cli_json_print(&j, stdout);
+  return cli_json_print(&j, m->ctx);
 }

@@ -39,6 +39,6 @@ int command_check_source(const cli_command *c, const cli_common *common, input_s
 bdpt_status command_check_classes(const bdpt_model *m, const bdpt_dataset *data, const char *path);
 
 /* Tells what was saved: a sentence, or a JSON line of this kind. */
-void command_print_saved(const char *what, const bdpt_model *m, const char *out, int json);
+bdpt_status command_print_saved(const char *what, const bdpt_model *m, const char *out, int json);
 
 #endif /* TOOL_COMMANDS_COMMON_H */

@@ -15,18 +15,18 @@
  * eval
  * ---------------------------------------------------------------------------------------------- */
 
-static void print_accuracy(const bdpt_model *m, const char *path, const char *part,
+static bdpt_status print_accuracy(const bdpt_model *m, const char *path, const char *part,
                            const bdpt_accuracy *a, double s, int json) {
   cli_json j = {NULL, 0, 0, 0, 0};
   bdpt_cost_report cost;
-  if (bdpt_cost(m->ctx, &m->config, &cost) != BDPT_OK) return;
+  if (bdpt_cost(m->ctx, &m->config, &cost) != BDPT_OK) return m->ctx->status;
   if (!json) {
     printf("%s on %zu %s images: %.2f %% (top 5: %.2f %%), loss %.4f, %.0f images/s", path,
            a->count, part, a->top1, a->top5, a->loss, (double)a->count / s);
     if (m->config.merge)
       printf(", %d tokens merged per block: %.3f GMACs", m->config.merge, 1e-9 * cost.macs);
     printf("\n");
-    return;
+    return BDPT_OK;
   }
   cli_json_open(&j, "eval");
   cli_json_text(&j, "file", path);
@@ -39,7 +39,7 @@ static void print_accuracy(const bdpt_model *m, const char *path, const char *pa
   cli_json_real(&j, "merge", m->config.merge);
   cli_json_real(&j, "macs", cost.macs);
   cli_json_close(&j);
-  cli_json_print(&j, stdout);
+  return cli_json_print(&j, m->ctx);
 }
 
 int command_eval(int argc, char **argv) {
@@ -90,7 +90,7 @@ int command_eval(int argc, char **argv) {
     input_fit(&in, m->config.image);
     m->config.merge = merge;
     if (input_keep(&ctx, s, count) == BDPT_OK && bdpt_evaluate(m, s, &a) == BDPT_OK)
-      print_accuracy(m, path, part, &a, cli_now() - began, common.json);
+      (void)print_accuracy(m, path, part, &a, cli_now() - began, common.json);
   }
   bdpt_model_free(m);
   input_close(&in);

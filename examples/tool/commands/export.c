@@ -3,6 +3,7 @@
 #include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
+#include "../cli/outputs.h"
 #include "../cli/system.h"
 #include "../files/export.h"
 #include "../input.h"
@@ -16,32 +17,36 @@
  * export
  * ---------------------------------------------------------------------------------------------- */
 
-static void print_export(const char *path, const char *format, int json) {
+static bdpt_status print_export(bdpt_context *ctx, const char *path, const char *format,
+                                int json) {
   cli_json j = {NULL, 0, 0, 0, 0};
   double size = cli_file_size(path);
   if (!json) {
-    printf("%s: %.4g MB, %s\n", path, 1e-6 * size, format);
-    return;
+    printf("%s: %.4g MB, %s\n", cli_out_name(path), 1e-6 * size, format);
+    return BDPT_OK;
   }
   cli_json_open(&j, "export");
-  cli_json_text(&j, "file", path);
+  cli_json_text(&j, "file", cli_out_name(path));
   cli_json_text(&j, "format", format);
   cli_json_real(&j, "bytes", size);
   cli_json_close(&j);
-  cli_json_print(&j, stdout);
+  return cli_json_print(&j, ctx);
 }
 
 static int export_network(const cli_command *c, bdpt_context *ctx, const char *path,
                           const export_options *o, int json) {
-  bdpt_model *m = input_model(ctx, path, 0);
-  bdpt_status s = m ? BDPT_OK : ctx->status;
+  cli_files files = {{path}, {o->onnx, o->safetensors}};
+  bdpt_model *m = NULL;
+  bdpt_status s = cli_check_files(ctx, &files);
+  if (s == BDPT_OK && !(m = input_model(ctx, path, 0))) s = ctx->status;
   if (s == BDPT_OK && o->safetensors) {
     s = export_safetensors(m, o);
-    if (s == BDPT_OK) print_export(o->safetensors, "safetensors, config.json beside it", json);
+    if (s == BDPT_OK)
+      s = print_export(ctx, o->safetensors, "safetensors, config.json beside it", json);
   }
   if (s == BDPT_OK && o->onnx) {
     s = export_onnx(m, o->onnx);
-    if (s == BDPT_OK) print_export(o->onnx, "ONNX, operator set 17", json);
+    if (s == BDPT_OK) s = print_export(ctx, o->onnx, "ONNX, operator set 17", json);
   }
   bdpt_model_free(m);
   return cli_finish(c->name, ctx, s, NULL);
@@ -85,8 +90,11 @@ int command_export(int argc, char **argv) {
     return cli_usage_error(&c, "--onnx FILE or --safetensors FILE is needed, or both");
   if (!o.safetensors && (dtype || names))
     return cli_usage_error(&c, "--dtype and --names are about --safetensors; ONNX is float");
+  if (o.safetensors && (strcmp(o.safetensors, "-") == 0 || cli_is_special(o.safetensors)))
+    return cli_usage_error(&c, "--safetensors wants a file: a config.json is written beside it");
   o.dtype = dtype ? dtypes[i] : BDPT_F32;
   o.names = names ? k : EXPORT_TIMM;
+  if (o.onnx) o.onnx = cli_out_path(o.onnx);
   status = command_open(&c, &common, &ctx);
   if (status != CLI_GO_ON) return status;
   status = export_network(&c, &ctx, path, &o, common.json);

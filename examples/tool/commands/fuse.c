@@ -2,6 +2,8 @@
 #include "../../../boundarydpt.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
+#include "../cli/outputs.h"
+#include "../cli/system.h"
 #include "../input.h"
 #include "commands.h"
 #include "common.h"
@@ -24,6 +26,8 @@ int command_fuse(int argc, char **argv) {
   int n, status;
   bdpt_context ctx;
   bdpt_certificate certificate;
+  cli_files files = {{NULL}, {NULL}};
+  char data[2][700];
   bdpt_model *m;
   input in;
   const cli_option options[] = {
@@ -40,9 +44,13 @@ int command_fuse(int argc, char **argv) {
   if (status == CLI_GO_ON) status = command_check_source(&c, &common, &from);
   if (status != CLI_GO_ON) return status;
   if (!out) return cli_usage_error(&c, "--out NEW is needed: where the fused network is saved");
+  if (out) out = cli_out_path(out);
   status = command_open(&c, &common, &ctx);
   if (status != CLI_GO_ON) return status;
-  m = input_model(&ctx, path, 0);
+  files.in[0] = path;
+  files.out[0] = out;
+  input_files(&from, data, &files);
+  m = cli_check_files(&ctx, &files) == BDPT_OK ? input_model(&ctx, path, 0) : NULL;
   if (m && bdpt_removed(&m->config, BDPT_ACTIVATION) == 0) {
     snprintf(ctx.message, sizeof ctx.message,
              "%s: no activation is removed, so there is nothing to fuse (a GELU stands between the "
@@ -54,7 +62,7 @@ int command_fuse(int argc, char **argv) {
   if (m && ctx.status == BDPT_OK && input_keep(&ctx, &in.held, count) == BDPT_OK &&
       bdpt_fuse_certified(m, &in.held, &certificate) == BDPT_OK &&
       bdpt_model_save(m, out, BDPT_F32) == BDPT_OK)
-    command_print_saved("fuse", m, out, common.json);
+    (void)command_print_saved("fuse", m, out, common.json);
   bdpt_model_free(m);
   input_close(&in);
   status = cli_finish(c.name, &ctx, ctx.status, NULL);

@@ -158,8 +158,9 @@ static void describe_file(const checkpoint_report *r, char text[256]) {
            own ? "timm, with boundarydpt's metadata" : r->dialect);
 }
 
-static void print_info_json(const bdpt_model *m, const char *path, const checkpoint_report *r,
-                            const bdpt_cost_report *cost, const char *hash) {
+static bdpt_status print_info_json(const bdpt_model *m, const char *path,
+                                   const checkpoint_report *r, const bdpt_cost_report *cost,
+                                   const char *hash) {
   const bdpt_config *c = &m->config;
   int list[3][BDPT_MAX_DEPTH], n[3] = {0, 0, 0}, l;
   cli_json j = {NULL, 0, 0, 0, 0};
@@ -189,7 +190,7 @@ static void print_info_json(const bdpt_model *m, const char *path, const checkpo
   cli_json_text(&j, "parent", m->parent);
   cli_json_text(&j, "certificate", m->certificate);
   cli_json_close(&j);
-  cli_json_print(&j, stdout);
+  return cli_json_print(&j, m->ctx);
 }
 
 int command_info(int argc, char **argv) {
@@ -221,7 +222,7 @@ int command_info(int argc, char **argv) {
   describe_file(&from, file);
   if (m && bdpt_cost(&ctx, &m->config, &cost) == BDPT_OK) {
     bdpt_model_hash(m, hash);
-    if (common.json) print_info_json(m, path, &from, &cost, hash);
+    if (common.json) (void)print_info_json(m, path, &from, &cost, hash);
     else info_print(m, path, &cost, hash, file, stdout);
   }
   bdpt_model_free(m);

@@ -18,6 +18,7 @@
 #include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
+#include "../cli/outputs.h"
 #include "../cli/progress.h"
 #include "../cli/system.h"
 #include "../input.h"
@@ -208,6 +209,7 @@ static void plus_forget(const char *checkpoint) {
   char path[1100];
   int i;
   cli_forget_checkpoint(checkpoint);
+  if (!checkpoint) return;
   for (i = 1; i <= BDPT_MAX_STEPS; i++) {
     snprintf(path, sizeof path, "%s.plus%d", checkpoint, i);
     cli_forget_checkpoint(path);
@@ -220,7 +222,7 @@ static void plus_forget(const char *checkpoint) {
  * Telling
  * ---------------------------------------------------------------------------------------------- */
 
-static void plus_tell_step(const plus *p, int i) {
+static bdpt_status plus_tell_step(const plus *p, int i) {
   const bdpt_plus_step *t = &p->out->step[i];
   const bdpt_stage2_result *r = &t->recovery;
   cli_json j = {NULL, 0, 0, 0, 0};
@@ -234,7 +236,7 @@ static void plus_tell_step(const plus *p, int i) {
            "         held-out %.2f %% at once, %.2f %% recovered, %.2f %% fused\n", i + 1, layers,
            width, 1e-6 * t->cost.macs, 1e-6 * (double)t->cost.params, r->at_once.top1,
            r->recovered.top1, r->fused.top1);
-    return;
+    return BDPT_OK;
   }
   cli_json_open(&j, "plus_step");
   cli_json_real(&j, "step", i + 1);
@@ -250,7 +252,7 @@ static void plus_tell_step(const plus *p, int i) {
   cli_json_real(&j, "fused", r->fused.top1);
   cli_json_real(&j, "images", (double)r->recovered.count);
   cli_json_close(&j);
-  cli_json_print(&j, stdout);
+  return cli_json_print(&j, p->ctx);
 }
 
 static bdpt_status plus_tell_row(const plus *p, const char *name, bdpt_model *m,
@@ -286,15 +288,14 @@ static bdpt_status plus_tell_row(const plus *p, const char *name, bdpt_model *m,
   cli_json_real(&j, "batch", TIMING_BATCH);
   cli_json_real(&j, "speedup", dense->ms / time->ms);
   cli_json_close(&j);
-  cli_json_print(&j, stdout);
-  return BDPT_OK;
+  return cli_json_print(&j, p->ctx);
 }
 
 /* What happened; then both networks, timed in turn and tested. */
 static bdpt_status plus_tell(plus *p) {
   bdpt_model *pair[2];
   timing time[2];
-  bdpt_status s;
+  bdpt_status s = BDPT_OK;
   int i;
   if (!p->o->common.json && p->out->count) {
     printf("layers  ");
@@ -303,9 +304,9 @@ static bdpt_status plus_tell(plus *p) {
              p->out->layer[i].block);
     printf("\n");
   }
-  for (i = 0; i < p->out->steps; i++) plus_tell_step(p, i);
+  for (i = 0; i < p->out->steps && s == BDPT_OK; i++) s = plus_tell_step(p, i);
   pair[0] = p->dense, pair[1] = p->model;
-  s = timing_measure(&p->in.held, pair, 2, p->o->repeats, time);
+  if (s == BDPT_OK) s = timing_measure(&p->in.held, pair, 2, p->o->repeats, time);
   if (s == BDPT_OK) s = plus_tell_row(p, "dense", p->dense, &time[0], &time[0]);
   if (s == BDPT_OK) s = plus_tell_row(p, "plus", p->model, &time[1], &time[0]);
   return s;
@@ -341,7 +342,9 @@ static bdpt_status plus_open(plus *p, const char *path) {
 
 static int plus_command(bdpt_context *ctx, const char *path, const plus_options *o) {
   cli_progress progress;
-  char checkpoint[1024];
+  char room[1024], data[2][700];
+  const char *checkpoint = cli_checkpoint_of(o->out, room);
+  cli_files files = {{path}, {o->out, checkpoint}};
   bdpt_hooks hooks;
   bdpt_status s;
   plus p;
@@ -349,10 +352,11 @@ static int plus_command(bdpt_context *ctx, const char *path, const plus_options 
   p.o = o, p.ctx = ctx;
   p.out = (bdpt_plus_result *)calloc(1, sizeof *p.out);
   cli_progress_open(&progress, o->common.quiet);
-  snprintf(checkpoint, sizeof checkpoint, "%s.ckpt", o->out);
-  if (o->common.fresh) plus_forget(checkpoint);
+  input_files(&o->from, data, &files);
+  s = p.out ? cli_check_files(ctx, &files) : BDPT_E_MEMORY;
+  if (s == BDPT_OK && o->common.fresh) plus_forget(checkpoint);
   hooks = cli_hooks(&progress, checkpoint);
-  s = p.out ? plus_open(&p, path) : BDPT_E_MEMORY;
+  if (s == BDPT_OK) s = plus_open(&p, path);
   if (s == BDPT_OK) s = bdpt_plus(p.model, &p.in.rest, &p.in.held, &p.work, &hooks, p.out);
   cli_progress_clear(&progress);
   if (s == BDPT_OK) s = bdpt_model_save(p.model, o->out, BDPT_F32);
@@ -434,6 +438,7 @@ int command_plus(int argc, char **argv) {
   if (status != CLI_GO_ON) return status;
   wrong = plus_check(&o);
   if (wrong) return cli_usage_error(&c, "%s", wrong);
+  if (o.out) o.out = cli_out_path(o.out);
   status = command_open(&c, &o.common, &ctx);
   if (status != CLI_GO_ON) return status;
   status = plus_command(&ctx, path, &o);

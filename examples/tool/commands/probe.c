@@ -25,11 +25,13 @@ typedef struct probe_options {
   int image;
 } probe_options;
 
-static void print_disparity(const bdpt_disparity_row *row, size_t n, int depth, int json) {
+static bdpt_status print_disparity(bdpt_context *ctx, const bdpt_disparity_row *row,
+                                   size_t n, int depth, int json) {
+  bdpt_status s = BDPT_OK;
   size_t i;
   int l;
   if (!json) printf("mean |dL/dm| over steps\n   step  block    attention   activation\n");
-  for (i = 0; i < n; i++) {
+  for (i = 0; i < n && s == BDPT_OK; i++) {
     cli_json j = {NULL, 0, 0, 0, 0};
     for (l = 0; l < depth && !json; l++)
       printf("%7zu  %5d  %11.4e  %11.4e\n", row[i].step, l, row[i].gradient[0][l],
@@ -41,8 +43,9 @@ static void print_disparity(const bdpt_disparity_row *row, size_t n, int depth, 
     cli_json_reals(&j, "attention", row[i].gradient[0], depth);
     cli_json_reals(&j, "activation", row[i].gradient[1], depth);
     cli_json_close(&j);
-    cli_json_print(&j, stdout);
+    s = cli_json_print(&j, ctx);
   }
+  return s;
 }
 
 static bdpt_status probe_disparity(bdpt_context *ctx, const bdpt_model *m, const input *in,
@@ -55,18 +58,19 @@ static bdpt_status probe_disparity(bdpt_context *ctx, const bdpt_model *m, const
   if (!row) return BDPT_E_MEMORY;
   p.epochs = 1;
   p.epoch_images = rows * o->window * (size_t)p.batch;
-  (void)ctx;
   s = bdpt_disparity(m, &in->rest, &p, o->window, &hooks, row, rows, &n);
   cli_progress_clear(progress);
-  if (s == BDPT_OK) print_disparity(row, n, m->config.depth, o->common.json);
+  if (s == BDPT_OK) s = print_disparity(ctx, row, n, m->config.depth, o->common.json);
   free(row);
   return s;
 }
 
-static void print_recovery(const bdpt_recovery_row *row, int rows, int json) {
+static bdpt_status print_recovery(bdpt_context *ctx, const bdpt_recovery_row *row, int rows,
+                                  int json) {
+  bdpt_status s = BDPT_OK;
   int i;
   if (!json) printf("type        block   before  at once    after\n");
-  for (i = 0; i < rows; i++) {
+  for (i = 0; i < rows && s == BDPT_OK; i++) {
     cli_json j = {NULL, 0, 0, 0, 0};
     if (!json) {
       printf("%-10s  %5d  %7.2f  %7.2f  %7.2f\n", bdpt_type_name(row[i].layer.type),
@@ -80,8 +84,9 @@ static void print_recovery(const bdpt_recovery_row *row, int rows, int json) {
     cli_json_real(&j, "at_once", row[i].at_once);
     cli_json_reals(&j, "after", row[i].after, 1);
     cli_json_close(&j);
-    cli_json_print(&j, stdout);
+    s = cli_json_print(&j, ctx);
   }
+  return s;
 }
 
 static bdpt_status probe_recovery(const bdpt_model *m, const input *in, const probe_options *o,
@@ -95,7 +100,7 @@ static bdpt_status probe_recovery(const bdpt_model *m, const input *in, const pr
   options.recipe.epoch_images = o->images;
   s = bdpt_recovery(m, &in->rest, &in->held, &options, &hooks, row);
   cli_progress_clear(progress);
-  if (s == BDPT_OK) print_recovery(row, 2 * m->config.depth, o->common.json);
+  if (s == BDPT_OK) s = print_recovery(m->ctx, row, 2 * m->config.depth, o->common.json);
   return s;
 }
 

@@ -2,6 +2,7 @@
 #include "../../../boundarydpt.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
+#include "../cli/outputs.h"
 #include "../cli/progress.h"
 #include "../cli/system.h"
 #include "../input.h"
@@ -117,13 +118,13 @@ static bdpt_status prune_greedy(bdpt_model *m, const input *in, const prune_opti
 static bdpt_status prune_searched(bdpt_context *ctx, bdpt_model *m, const char *path,
                                   const prune_options *o) {
   cli_progress progress;
-  char checkpoint[1024];
+  char room[1024];
+  const char *checkpoint = cli_checkpoint_of(o->out, room);
   bdpt_hooks hooks;
   input in;
   bdpt_status s = input_open(&in, ctx, &o->from, INPUT_TRAIN);
   input_fit(&in, m->config.image);
   cli_progress_open(&progress, o->common.quiet);
-  snprintf(checkpoint, sizeof checkpoint, "%s.ckpt", o->out);
   hooks = cli_hooks(&progress, checkpoint);
   if (s == BDPT_OK) s = command_check_classes(m, &in.train, path);
   if (s == BDPT_OK) s = input_keep(ctx, &in.held, o->held);
@@ -138,9 +139,13 @@ static bdpt_status prune_searched(bdpt_context *ctx, bdpt_model *m, const char *
 
 static int prune(const cli_command *c, bdpt_context *ctx, const char *path,
                  const prune_options *o) {
-  bdpt_model *m = input_model(ctx, path, o->image);
-  char parent[17];
-  bdpt_status s = m ? BDPT_OK : ctx->status;
+  char parent[17], room[1024], data[2][700];
+  cli_files files = {{path}, {o->out, o->budget ? cli_checkpoint_of(o->out, room) : NULL}};
+  bdpt_model *m = NULL;
+  bdpt_status s;
+  input_files(&o->from, data, &files);
+  s = cli_check_files(ctx, &files);
+  if (s == BDPT_OK && !(m = input_model(ctx, path, o->image))) s = ctx->status;
   if (s == BDPT_OK) {
     input_form(o->start, m);
     bdpt_model_hash(m, parent);
@@ -148,7 +153,7 @@ static int prune(const cli_command *c, bdpt_context *ctx, const char *path,
     if (!m->parent[0]) memcpy(m->parent, parent, sizeof parent);
   }
   if (s == BDPT_OK) s = bdpt_model_save(m, o->out, BDPT_F32);
-  if (s == BDPT_OK) command_print_saved("prune", m, o->out, o->common.json);
+  if (s == BDPT_OK) s = command_print_saved("prune", m, o->out, o->common.json);
   bdpt_model_free(m);
   return cli_finish(c->name, ctx, s, "the same command goes on from here");
 }
@@ -203,6 +208,7 @@ int command_prune(int argc, char **argv) {
     return cli_usage_error(&c, "--choose wants " INPUT_CHOICES ", got '%s'", o.choose);
   if ((o.budget != 0) == (o.layer[0].count + o.layer[1].count != 0))
     return cli_usage_error(&c, "name layers with --attention and --activation, or give --budget");
+  if (o.out) o.out = cli_out_path(o.out);
   status = command_open(&c, &o.common, &ctx);
   if (status != CLI_GO_ON) return status;
   status = prune(&c, &ctx, path, &o);

@@ -3,6 +3,8 @@
 #include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
+#include "../cli/outputs.h"
+#include "../cli/system.h"
 #include "../input.h"
 #include "../pictures/generate.h"
 #include "../pictures/png.h"
@@ -90,18 +92,17 @@ static bdpt_status segment_note(const bdpt_model *m, const char *path, const seg
   return status;
 }
 
-static void segment_print(const bdpt_model *m, const char *path, const segment_options *o,
+static bdpt_status segment_print(const bdpt_model *m, const char *path, const segment_options *o,
                           const segment_score *s) {
   bdpt_cost_report cost;
   cli_json j = {NULL, 0, 0, 0, 0};
   int k;
   if (o->common.json) {
     segment_line(&j, m, path, o, s, NULL);
-    cli_json_print(&j, stdout);
-    return;
+    return cli_json_print(&j, m->ctx);
   }
   bdpt_cost(m->ctx, &m->config, &cost);
-  printf("%s on %lu pictures: mean IoU %.2f %%, %.2f %% of the pixels\n", path,
+  printf("%s on %lu pictures: mean IoU %.2f %%, %.2f %% of the pixels\n", cli_out_name(path),
          (unsigned long)s->pictures, s->mean, s->accuracy);
   printf("  %.2f ms a picture of %d px on %d thread%s, and %.2f ms from patches to pixels; %.3f "
          "GMACs\n", s->ms, m->config.image, m->ctx->threads, m->ctx->threads == 1 ? "" : "s",
@@ -115,6 +116,7 @@ static void segment_print(const bdpt_model *m, const char *path, const segment_o
     else printf("     -"); /* does not occur */
     printf(k % 3 == 2 || k + 1 == m->config.classes ? "\n" : "  ");
   }
+  return BDPT_OK;
 }
 
 /* The network with a classifier for the masks; NULL: see ctx->message. */
@@ -161,11 +163,14 @@ static int segment_do(const cli_command *c, bdpt_context *ctx, segment_options *
   static segment_score score;
   segment_set set[2];
   segment_sheet sheet = {NULL, 0, 0, 0};
-  char checkpoint[1100];
+  char room[1024];
   const char *name = o->out ? o->out : path;
-  bdpt_model *m = segment_model(ctx, path, o), *beside = NULL;
-  bdpt_status s = m ? segment_open_sets(ctx, o, m->config.image, set) : ctx->status;
-  snprintf(checkpoint, sizeof checkpoint, "%.1000s.ckpt", name);
+  const char *checkpoint = o->out ? cli_checkpoint_of(o->out, room) : NULL;
+  cli_files files = {{path, o->beside}, {o->out, checkpoint, o->record}};
+  bdpt_model *m = NULL, *beside = NULL;
+  bdpt_status s = cli_check_files(ctx, &files);
+  if (s == BDPT_OK && !(m = segment_model(ctx, path, o))) s = ctx->status;
+  if (s == BDPT_OK) s = segment_open_sets(ctx, o, m->config.image, set);
   o->run.checkpoint = checkpoint;
   if (s == BDPT_OK && o->beside && !(beside = input_model(ctx, o->beside, m->config.image)))
     s = ctx->status;
@@ -177,10 +182,10 @@ static int segment_do(const cli_command *c, bdpt_context *ctx, segment_options *
     s = segment_train(m, &set[0], &o->run);
     if (s == BDPT_OK) s = bdpt_fuse_all(m); /* exact up to rounding, and faster */
     if (s == BDPT_OK) s = bdpt_model_save(m, o->out, BDPT_F32);
-    if (s == BDPT_OK) remove(checkpoint);
+    if (s == BDPT_OK) cli_forget_checkpoint(checkpoint);
   }
   if (s == BDPT_OK) s = segment_judge(m, &set[1], beside, o->common.quiet, &score);
-  if (s == BDPT_OK) segment_print(m, name, o, &score);
+  if (s == BDPT_OK) s = segment_print(m, name, o, &score);
   if (s == BDPT_OK && (o->overlays || o->record))
     s = segment_overlays(m, &set[1], o->overlays, o->overlays ? o->pictures : 4, &sheet);
   if (s == BDPT_OK && o->record) s = segment_note(m, name, o, &score, &sheet);
@@ -243,6 +248,7 @@ int command_segment(int argc, char **argv) {
   if (o.draw && o.data) return cli_usage_error(&c, "--draw writes drawn scenes, not --data");
   r->seed = o.common.seed;
   o.run.json = o.common.json, o.run.quiet = o.common.quiet;
+  if (o.out) o.out = cli_out_path(o.out);
   status = command_open(&c, &o.common, &ctx);
   if (status != CLI_GO_ON) return status;
   status = segment_do(&c, &ctx, &o, path);

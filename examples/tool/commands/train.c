@@ -3,6 +3,7 @@
 #include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
+#include "../cli/outputs.h"
 #include "../cli/progress.h"
 #include "../cli/system.h"
 #include "../input.h"
@@ -36,11 +37,13 @@ typedef struct train_log {
   int told, json;         /* epochs told; -1 before the first report */
   double loss, began;
   cli_progress *progress;
+  bdpt_context aside;     /* of the lines: the library is at work in the other one */
 } train_log;
 
-static void tell_epoch(train_log *t, int epoch, double loss, double accuracy) {
+static bdpt_status tell_epoch(train_log *t, int epoch, double loss, double accuracy) {
   double lr = bdpt_schedule(&t->recipe, epoch - 1e-9), seconds = cli_now() - t->began;
   cli_progress_clear(t->progress);
+  t->told = epoch;
   if (t->json) {
     cli_json j = {NULL, 0, 0, 0, 0};
     cli_json_open(&j, "epoch");
@@ -50,13 +53,12 @@ static void tell_epoch(train_log *t, int epoch, double loss, double accuracy) {
     cli_json_real(&j, "accuracy", accuracy);
     cli_json_real(&j, "seconds", seconds);
     cli_json_close(&j);
-    cli_json_print(&j, stdout);
-  } else {
-    printf("epoch %3d  lr %.2e  loss %.4f  held-out %.2f %%  %.0f s\n", epoch, lr, loss, accuracy,
-           seconds);
+    return cli_json_print(&j, &t->aside);
   }
+  printf("epoch %3d  lr %.2e  loss %.4f  held-out %.2f %%  %.0f s\n", epoch, lr, loss, accuracy,
+         seconds);
   fflush(stdout);
-  t->told = epoch;
+  return BDPT_OK;
 }
 
 static void train_report(const bdpt_progress *now, void *user) {
@@ -118,16 +120,25 @@ static bdpt_status train_epochs(bdpt_model *m, bdpt_model *teacher, const input 
   }
   if (epoch) s = bdpt_train(m, teacher, &in->rest, &in->held, &o->recipe, &hooks, epoch);
   cli_progress_clear(&progress);
-  if (s == BDPT_OK) tell_epoch(&log, epochs, epoch[epochs - 1].loss, epoch[epochs - 1].held.top1);
+  if (s == BDPT_OK)
+    s = tell_epoch(&log, epochs, epoch[epochs - 1].loss, epoch[epochs - 1].held.top1);
+  if (log.aside.status != BDPT_OK) s = cli_fail(m->ctx, log.aside.status, "%s", log.aside.message);
   free(epoch);
   return s;
 }
 
 static int train(const cli_command *c, bdpt_context *ctx, train_options *o) {
   input in;
-  char checkpoint[1024];
+  char room[1024], data[2][700];
+  const char *checkpoint = cli_checkpoint_of(o->out, room);
+  cli_files files = {{o->from, o->teacher}, {o->out, checkpoint}};
   bdpt_model *m = NULL, *teacher = NULL;
-  bdpt_status s = input_open(&in, ctx, &o->from_where, INPUT_TRAIN);
+  int there;
+  bdpt_status s;
+  memset(&in, 0, sizeof in);
+  input_files(&o->from_where, data, &files);
+  s = cli_check_files(ctx, &files);
+  if (s == BDPT_OK) s = input_open(&in, ctx, &o->from_where, INPUT_TRAIN);
   if (s == BDPT_OK) s = input_keep(ctx, &in.held, o->held);
   if (s == BDPT_OK && !(m = train_model(ctx, o, in.train.classes))) s = ctx->status;
   if (s == BDPT_OK) {
@@ -136,9 +147,9 @@ static int train(const cli_command *c, bdpt_context *ctx, train_options *o) {
   }
   if (s == BDPT_OK && o->teacher && !(teacher = input_model(ctx, o->teacher, m->config.image)))
     s = ctx->status;
-  snprintf(checkpoint, sizeof checkpoint, "%s.ckpt", o->out);
-  if (o->common.fresh) cli_forget_checkpoint(checkpoint);
-  if (s == BDPT_OK && cli_file_exists(checkpoint))
+  if (s == BDPT_OK && o->common.fresh) cli_forget_checkpoint(checkpoint);
+  there = s == BDPT_OK && checkpoint && cli_file_exists(checkpoint) == 1;
+  if (there)
     fprintf(stderr, "   going on from %s (--fresh would start again)\n", checkpoint);
   if (s == BDPT_OK) s = train_epochs(m, teacher, &in, o, checkpoint);
   if (s == BDPT_OK) s = bdpt_model_save(m, o->out, BDPT_F32);
@@ -221,6 +232,7 @@ int command_train(int argc, char **argv) {
   o.distill = "soft";
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, plain, &n);
   if (status == CLI_GO_ON) status = check_train(&c, &o);
+  if (status == CLI_GO_ON) o.out = cli_out_path(o.out);
   if (status == CLI_GO_ON) status = command_open(&c, &o.common, &ctx);
   if (status != CLI_GO_ON) return status;
   status = train(&c, &ctx, &o);

@@ -41,6 +41,7 @@
  * 4 names in names.c.
  */
 #include "../../../boundarydpt.h"
+#include "../cli/system.h"
 #include "checkpoint.h"
 #include "checkpoint_parts.h"
 #include "pth.h"
@@ -613,24 +614,20 @@ bdpt_model *checkpoint_parse(bdpt_context *ctx, const void *bytes, size_t size,
   return c ? checkpoint_end(c, checkpoint_begin(c, bytes, size, config, images, options)) : NULL;
 }
 
-/* The text of `file` in the folder of `path`; {NULL, 0} if there is no such file. */
+/* The text of `file` in the folder of `path`; {NULL, 0} if there is no such file. One that is there
+ * and cannot be read is an error: its settings would be guessed. */
 static bdpt_status checkpoint_beside(const checkpoint_work *c, const char *file,
                                      unsigned char **text, size_t *size) {
   const char *slash = strrchr(c->name, '/');
   size_t folder = slash ? (size_t)(slash - c->name) + 1 : 0, n = strlen(file);
   char *name = (char *)checkpoint_alloc(c, folder + n + 1, 1);
   bdpt_status s = BDPT_OK;
-  FILE *f;
   *text = NULL;
   *size = 0;
   if (!name) return BDPT_E_MEMORY;
   memcpy(name, c->name, folder);
   memcpy(name + folder, file, n);
-  f = fopen(name, "rb");
-  if (f) {
-    fclose(f);
-    s = bdpt_file_read(c->ctx, name, text, size);
-  }
+  if (cli_file_exists(name) != 0) s = bdpt_file_read(c->ctx, name, text, size);
   free(name);
   return s;
 }

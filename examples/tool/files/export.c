@@ -171,7 +171,7 @@ static bdpt_status export_config_path(bdpt_context *ctx, const char *file, char 
   *weights = slash ? slash + 1 : file;
   if (snprintf(path, 1024, "%.*sconfig.json", (int)(*weights - file), file) >= 1024)
     return cli_fail(ctx, BDPT_E_ARGUMENT, "%.200s...: the path is too long", file);
-  if (!cli_file_exists(path)) return BDPT_OK;
+  if (cli_file_exists(path) == 0) return BDPT_OK;
   if (bdpt_file_read(ctx, path, &text, &size) != BDPT_OK) return ctx->status;
   ours = export_config_is_ours(text, size, *weights);
   bdpt_release(ctx, text, size + 1);

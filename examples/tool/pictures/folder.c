@@ -15,6 +15,7 @@
 #define _POSIX_C_SOURCE 200809L
 #endif
 #include "../../../boundarydpt.h"
+#include "../cli/system.h"
 #include "folder.h"
 #include "images.h"
 
@@ -22,7 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #ifndef _WIN32
 #include <dirent.h>
 #endif
@@ -80,11 +80,6 @@ static int folder_names_sort(folder_names *n, size_t first) {
   return 1;
 }
 
-int folder_is_folder(const char *path) {
-  struct stat s;
-  return stat(path, &s) == 0 && S_ISDIR(s.st_mode);
-}
-
 int folder_is_picture(const char *name) {
   static const char *const ending[] = {".jpg", ".jpeg", ".png", ".ppm", ".pgm"};
   size_t length = strlen(name), i, k, n;
@@ -105,6 +100,14 @@ static int folder_no(folder *f, const char *path, const char *reason) {
   return 0;
 }
 
+#ifndef _WIN32
+/* The next entry; NULL with errno 0 at the end, with another one after an error. */
+static struct dirent *folder_next(DIR *dir) {
+  errno = 0;
+  return readdir(dir);
+}
+#endif
+
 int folder_scan(folder *f, const char *path, int pictures, folder_names *out) {
 #ifdef _WIN32
   (void)pictures;
@@ -116,21 +119,24 @@ int folder_scan(folder *f, const char *path, int pictures, folder_names *out) {
   DIR *dir = opendir(path);
   int ok = 1;
   if (!dir) return folder_no(f, path, strerror(errno));
-  while (ok && (entry = readdir(dir)) != NULL) {
+  while (ok && (entry = folder_next(dir)) != NULL) {
     char inner[1400];
     int wanted;
     if (entry->d_name[0] == '.') continue;
     if (snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name) >= (int)sizeof inner) {
-      closedir(dir);
-      return folder_no(f, path, "the path of a file in this folder is too long");
+      ok = folder_no(f, path, "the path of a file in this folder is too long");
+      break;
     }
-    wanted = pictures ? folder_is_picture(entry->d_name) : folder_is_folder(inner);
+    wanted = pictures ? folder_is_picture(entry->d_name) : cli_is_folder(inner);
+    if (wanted < 0) ok = folder_no(f, inner, strerror(errno));
     f->ignored += !wanted;
-    if (wanted) ok = folder_names_add(out, entry->d_name);
+    if (wanted > 0 && !folder_names_add(out, entry->d_name))
+      ok = folder_no(f, path, "out of memory");
   }
+  if (ok && errno) ok = folder_no(f, path, strerror(errno)); /* readdir stopped before the end */
   closedir(dir);
-  if (ok) ok = folder_names_sort(out, first);
-  return ok ? 1 : folder_no(f, path, "out of memory");
+  if (!ok) return 0;
+  return folder_names_sort(out, first) ? 1 : folder_no(f, path, "out of memory");
 #endif
 }
 

@@ -35,9 +35,6 @@ const char *folder_name(const folder_names *n, size_t i);
 /* Adds a copy of a name; 0 if there is no memory. */
 int folder_names_add(folder_names *n, const char *name);
 
-/* 1 if the path is a folder. */
-int folder_is_folder(const char *path);
-
 /* 1 if the name ends like a picture's. */
 int folder_is_picture(const char *name);
 

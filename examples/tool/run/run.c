@@ -24,6 +24,7 @@
 #include "../../../boundarydpt.h"
 #include "../cli/json.h"
 #include "../cli/messages.h"
+#include "../cli/outputs.h"
 #include "../cli/progress.h"
 #include "../cli/system.h"
 #include "../input.h"
@@ -150,6 +151,24 @@ static bdpt_status run_resume(run *r) {
                               r->o.data ? "make run DATA=... MODEL=..." : "make run");
 }
 
+/* Nothing that the run writes may be what it reads. */
+static bdpt_status run_check_files(run *r, const input_source *from) {
+  static const char *const name[] = {"dense", "recovered", "fused"};
+  char room[3][720], lines[720], data[2][700];
+  cli_files files = {{NULL}, {NULL}};
+  int i;
+  files.in[0] = r->o.model;
+  for (i = 0; i < 3; i++) {
+    snprintf(room[i], sizeof room[i], "%.680s/%s.safetensors", r->o.out, name[i]);
+    files.out[i] = room[i];
+  }
+  snprintf(lines, sizeof lines, "%.680s/run.jsonl", r->o.out);
+  files.out[3] = lines;
+  files.out[4] = r->o.report;
+  input_files(from, data, &files);
+  return cli_check_files(r->base.ctx, &files);
+}
+
 /* Loads images and the network as it comes, makes the classifier fit, opens the record. */
 static bdpt_status run_setup(run *r) {
   size_t *const images[] = {&r->o.recovery_images, &r->o.map_images, &r->o.search_images,
@@ -168,7 +187,8 @@ static bdpt_status run_setup(run *r) {
   from.data = r->o.data;
   from.holdout = r->o.holdout;
   from.quiet = r->o.common.quiet;
-  s = input_open(&r->base.in, r->base.ctx, &from, INPUT_TRAIN | INPUT_TEST);
+  s = run_check_files(r, &from);
+  if (s == BDPT_OK) s = input_open(&r->base.in, r->base.ctx, &from, INPUT_TRAIN | INPUT_TEST);
   if (s == BDPT_OK) s = input_keep(r->base.ctx, &r->base.in.held, r->o.held);
   if (s == BDPT_OK) s = input_keep(r->base.ctx, &r->base.in.tested, r->o.test);
   if (s == BDPT_OK && r->base.in.held.count < TIMING_BATCH)

@@ -138,20 +138,20 @@ static int segment_no_fetch(void *user, size_t index, unsigned char *planes) {
   return 1;
 }
 
-static void segment_tell(const segment_run *r, size_t epoch, double loss, double seconds) {
+static bdpt_status segment_tell(bdpt_context *ctx, const segment_run *r, size_t epoch, double loss,
+                                double seconds) {
   cli_json j = {NULL, 0, 0, 0, 0};
   if (!r->json) {
     printf("epoch %3lu  loss %.4f  %.0f s\n", (unsigned long)epoch, loss, seconds);
     fflush(stdout);
-    return;
+    return BDPT_OK;
   }
   cli_json_open(&j, "epoch");
   cli_json_real(&j, "epoch", (double)epoch);
   cli_json_real(&j, "loss", loss);
   cli_json_real(&j, "seconds", seconds);
   cli_json_close(&j);
-  cli_json_print(&j, stdout);
-  fflush(stdout);
+  return cli_json_print(&j, ctx);
 }
 
 /* The steps from where the trainer stands to the end. */
@@ -173,13 +173,17 @@ static bdpt_status segment_steps(segment_work *w, bdpt_trainer *t, const segment
     if (hooks.progress(&now, hooks.user)) status = BDPT_CANCELLED;
     if ((step + 1) % w->per_epoch == 0) {
       cli_progress_clear(&progress);
-      segment_tell(r, (step + 1) / w->per_epoch, sum / count, cli_now() - began);
+      if (status == BDPT_OK)
+        status = segment_tell(w->m->ctx, r, (step + 1) / w->per_epoch, sum / count,
+                              cli_now() - began);
       sum = count = 0;
-      if (status == BDPT_OK && step + 1 < total) status = bdpt_trainer_save(t, r->checkpoint);
+      if (status == BDPT_OK && step + 1 < total && r->checkpoint)
+        status = bdpt_trainer_save(t, r->checkpoint);
     }
   }
   cli_progress_clear(&progress);
-  if (status == BDPT_CANCELLED && bdpt_trainer_save(t, r->checkpoint) != BDPT_OK)
+  if (status == BDPT_CANCELLED && r->checkpoint &&
+      bdpt_trainer_save(t, r->checkpoint) != BDPT_OK)
     status = w->m->ctx->status;
   return status;
 }
@@ -202,7 +206,7 @@ bdpt_status segment_train(bdpt_model *m, const segment_set *train, const segment
   if (!none.label) return cli_fail(ctx, BDPT_E_MEMORY, "out of memory");
   s = bdpt_subset_all(ctx, &none, &all);
   if (s == BDPT_OK && !(t = bdpt_trainer_create(m, NULL, &all, &r->recipe))) s = ctx->status;
-  if (s == BDPT_OK && !r->fresh && cli_file_exists(r->checkpoint)) {
+  if (s == BDPT_OK && !r->fresh && r->checkpoint && cli_file_exists(r->checkpoint) != 0) {
     if (!r->quiet)
       fprintf(stderr, "   going on from %s (--fresh would start again)\n", r->checkpoint);
     s = bdpt_trainer_load(t, r->checkpoint);

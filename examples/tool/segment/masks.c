@@ -61,7 +61,7 @@ static int segment_find_mask(segment_set *s, const char *name) {
   for (i = 0; i < 3 && dot; i++) {
     snprintf(mask, sizeof mask, "%.*s%s", (int)(dot - name), name, ending[i]);
     snprintf(path, sizeof path, "%s/%s", s->folder[1], mask);
-    if (strlen(name) < sizeof mask - 8 && cli_file_exists(path))
+    if (strlen(name) < sizeof mask - 8 && cli_file_exists(path) != 0)
       return folder_names_add(&s->file[1], mask);
   }
   return 0;

@@ -1,7 +1,6 @@
 /* cost.c: what the parts of the study cost */
 #include "../../../boundarydpt.h"
 #include "../cli/json.h"
-#include "../cli/messages.h"
 #include "../cli/options.h"
 #include "../cli/progress.h"
 #include "../cli/system.h"
@@ -186,6 +185,5 @@ bdpt_status study_table(study *s) {
     free(j.text);
     return BDPT_OK;
   }
-  return cli_json_print(&j, stdout) ? BDPT_OK
-                                    : cli_fail(s->base.ctx, BDPT_E_IO, "cannot write to stdout");
+  return cli_json_print(&j, s->base.ctx);
 }

@@ -223,7 +223,7 @@ static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, con
   t = status == BDPT_OK ? bdpt_trainer_create(m, teacher, &s->base.in.rest, &r) : NULL;
   if (!t) return s->base.ctx->status;
   study_checkpoint(s, name, checkpoint, sizeof checkpoint);
-  if (cli_file_exists(checkpoint)) status = bdpt_trainer_load(t, checkpoint);
+  if (cli_file_exists(checkpoint) != 0) status = bdpt_trainer_load(t, checkpoint);
   each = bdpt_trainer_steps_per_epoch(t);
   snprintf(detail, sizeof detail, "%d+%d removed, %s, seed %zu", bdpt_removed(&m->config, 0),
            bdpt_removed(&m->config, 1), study_starts[p->start].name, p->seed);
@@ -245,7 +245,7 @@ bdpt_status study_network(study *s, const study_spec *p) {
   study_teacher_path(s, path, sizeof path);
   known = study_find(s, "network", "name", name, NULL, 0).text != NULL;
   kept = strcmp(name, s->keep) == 0;
-  if (known && (!kept || cli_file_exists(path))) return BDPT_OK;
+  if (known && (!kept || cli_file_exists(path) != 0)) return BDPT_OK;
   m = study_pruned(s, p);
   if (!m) return s->base.ctx->status;
   if (p->teacher == STUDY_OWN) {

@@ -64,7 +64,7 @@ bdpt_status study_dense(study *s) {
   char before[20];
   bdpt_status status = BDPT_OK;
   record_text(line, "hash", before, sizeof before);
-  if (line.text && cli_file_exists(path)) {
+  if (line.text && cli_file_exists(path) != 0) {
     bdpt_model_free(s->dense);
     s->dense = bdpt_model_load(s->base.ctx, path, NULL);
     if (!s->dense) return s->base.ctx->status;

@@ -40,6 +40,7 @@
 #include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
+#include "../cli/outputs.h"
 #include "../cli/progress.h"
 #include "../cli/system.h"
 #include "../input.h"
@@ -202,6 +203,21 @@ static bdpt_status study_resume(study *s) {
   return status == BDPT_OK ? record_save(&s->base.record) : status;
 }
 
+/* Nothing that the study writes may be what it reads. */
+static bdpt_status study_check_files(study *s, const input_source *from) {
+  char dense[720], lines[720], data[2][700];
+  cli_files files = {{NULL}, {NULL}};
+  files.in[0] = s->o.model;
+  files.in[1] = s->o.recipe;
+  snprintf(dense, sizeof dense, "%.680s/dense.safetensors", s->o.out);
+  snprintf(lines, sizeof lines, "%.680s/reproduce.jsonl", s->o.out);
+  files.out[0] = dense;
+  files.out[1] = lines;
+  files.out[2] = s->o.report;
+  input_files(from, data, &files);
+  return cli_check_files(s->base.ctx, &files);
+}
+
 /* Images, recipe, network, record. */
 static bdpt_status study_setup(study *s) {
   session *base = &s->base;
@@ -213,6 +229,7 @@ static bdpt_status study_setup(study *s) {
   if (s->recipe.bf16) base->ctx->bf16 = 1;
   if (status == BDPT_OK && !dry && !cli_make_folder(s->o.out))
     status = cli_fail(base->ctx, BDPT_E_IO, "cannot make the folder %s", s->o.out);
+  if (status == BDPT_OK && !dry) status = study_check_files(s, &from);
   if (status == BDPT_OK)
     status = input_open(&base->in, base->ctx, &from, INPUT_TRAIN | INPUT_TEST);
   if (status == BDPT_OK && s->o.print_held) return study_print_held(s);

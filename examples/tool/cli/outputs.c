@@ -1,0 +1,94 @@
+/* outputs.c: the files that a command writes, looked at before it begins */
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L
+#endif
+#include "messages.h"
+#include "outputs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#ifdef _WIN32
+#include <io.h>
+#define access _access
+#else
+#include <unistd.h>
+#endif
+
+int cli_same_file(const char *a, const char *b) {
+#ifdef _WIN32
+  char full[2][_MAX_PATH];
+  return _fullpath(full[0], a, _MAX_PATH) && _fullpath(full[1], b, _MAX_PATH) &&
+         _stricmp(full[0], full[1]) == 0;
+#else
+  struct stat s, t;
+  return stat(a, &s) == 0 && stat(b, &t) == 0 && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
+#endif
+}
+
+const char *cli_cannot_write(const char *path) {
+  char folder[1100];
+  const char *slash = strrchr(path, '/');
+  struct stat s;
+  snprintf(folder, sizeof folder, "%.*s", slash > path ? (int)(slash - path) : 1,
+           slash ? path : ".");
+  if (stat(path, &s) == 0) {
+    if (S_ISDIR(s.st_mode)) return "it is a folder";
+    if (!S_ISREG(s.st_mode)) return NULL; /* a device or a pipe: it is only opened */
+    if (!(s.st_mode & 0222)) return "it is read-only and stays as it is";
+  } else if (errno != ENOENT) {
+    return strerror(errno);
+  }
+  return access(folder, 2) == 0 ? NULL : strerror(errno); /* 2: to write */
+}
+
+int cli_is_special(const char *path) {
+  struct stat s;
+  return stat(path, &s) == 0 && !S_ISREG(s.st_mode);
+}
+
+static char cli_stdout[32]; /* the name of what was standard output */
+
+const char *cli_out_path(const char *path) {
+#ifndef _WIN32
+  int copy;
+  if (strcmp(path, "-") != 0 && strcmp(path, "/dev/stdout") != 0) return path;
+  if (cli_stdout[0]) return cli_stdout;
+  fflush(stdout);
+  copy = dup(1);
+  if (copy < 0 || dup2(2, 1) < 0) return "/dev/stdout";
+  snprintf(cli_stdout, sizeof cli_stdout, "/dev/fd/%d", copy);
+  return cli_stdout;
+#else
+  return path;
+#endif
+}
+
+const char *cli_out_name(const char *path) {
+  return cli_stdout[0] && strcmp(path, cli_stdout) == 0 ? "standard output" : path;
+}
+
+bdpt_status cli_check_files(bdpt_context *ctx, const cli_files *f) {
+  int i, k;
+  for (i = 0; i < CLI_FILES; i++) {
+    const char *out = f->out[i], *why = out ? cli_cannot_write(out) : NULL;
+    if (why) return cli_fail(ctx, BDPT_E_IO, "%.180s: %s", cli_out_name(out), why);
+    for (k = 0; k < CLI_FILES && out; k++) {
+      if (f->in[k] && cli_same_file(out, f->in[k]))
+        return cli_fail(ctx, BDPT_E_ARGUMENT, "%.150s is the same file as %.150s, which is read: "
+                        "give the output a name of its own", out, f->in[k]);
+      if (k < i && f->out[k] && !cli_is_special(out) &&
+          (strcmp(out, f->out[k]) == 0 || cli_same_file(out, f->out[k])))
+        return cli_fail(ctx, BDPT_E_ARGUMENT, "%.150s is named as an output twice", out);
+    }
+  }
+  return BDPT_OK;
+}
+
+const char *cli_checkpoint_of(const char *out, char room[1024]) {
+  if (cli_is_special(out)) return NULL; /* nothing can lie beside it */
+  snprintf(room, 1024, "%s.ckpt", out);
+  return room;
+}
