@@ -240,7 +240,7 @@ bdpt_status study_better(study *s) {
   char before[17];
   bdpt_status status = BDPT_OK;
   if (s->better) return BDPT_OK;
-  if (line.text && cli_file_exists(path)) {
+  if (line.text && cli_file_exists(path) != 0) {
     s->better = bdpt_model_load(s->base.ctx, path, NULL);
     if (!s->better) return s->base.ctx->status;
   } else {

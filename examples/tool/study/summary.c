@@ -97,7 +97,7 @@ static void study_summary(study *s) {
 
 bdpt_status study_summarise(study *s) {
   bdpt_status status;
-  if (!cli_file_exists(session_path(&s->base, "reproduce.jsonl"))) s->base.out = "data";
+  if (cli_file_exists(session_path(&s->base, "reproduce.jsonl")) == 0) s->base.out = "data";
   status = session_load(&s->base, "reproduce.jsonl");
   if (status == BDPT_OK) study_summary(s);
   return status;
