@@ -214,7 +214,14 @@ tail -n 1 out > second; same second first
 awk 'BEGIN { for (i = 0; i < 100; i++) print "name" i }' > names
 run 0 classify m.safetensors grey.ppm --labels names; says out "name"
 run 1 classify m.safetensors grey.ppm --labels labels; says err "1200 lines"; one_line
-run 1 classify m.safetensors grey.ppm labels; says err "labels: it is no PPM"; one_line
+run 1 classify m.safetensors labels; says err "labels: it is no PPM"; one_line
+# Good pictures are answered for beside bad ones, and the exit status tells.
+run 0 classify m.safetensors grey.ppm bright.ppm; cp out first
+run 1 classify m.safetensors grey.ppm labels bright.ppm; one_more=$(wc -l < err)
+same out first; says err "labels: it is no PPM"
+if [ "$one_more" -eq 1 ]; then ok; else bad "$one_more lines of error"; fi
+run 1 classify m.safetensors nowhere.ppm labels grey.ppm --json; says err "nowhere.ppm: it cannot"
+says out '"file":"grey.ppm"'; if [ "$(wc -l < out)" -eq 1 ]; then ok; else bad "not one line"; fi
 run 1 classify m.safetensors nowhere.ppm; says err "nowhere.ppm: it cannot be opened"; one_line
 
 # A folder of class folders: two classes, dark and bright.
@@ -237,6 +244,26 @@ says out '"kind":"recovery"'
 mkdir set/val/empty; run 1 eval s.safetensors --data set --quiet; says err "empty"; one_line
 rmdir set/val/empty; echo P6 > set/val/light/2.ppm
 run 1 eval s.safetensors --data set --quiet; says err "set/val/light/2.ppm: the PPM"; one_line
+# Bad pictures may be left out, at most so many; each is told. Files that are none are counted.
+echo P6 > set/val/dark/1.ppm; echo text > set/val/dark/notes.txt
+run 0 eval s.safetensors --data set --skip-bad 2; says out "on 6 test images"
+says err "left out: set/val/light/2.ppm: the PPM"; says err "left out: set/val/dark/1.ppm: the PPM"
+says err "set/val: 6 pictures in 2 classes, 1 files that are no pictures"
+run 0 eval s.safetensors --data set/val --holdout 0 --skip-bad 5; says out "on 6 test images"
+# shellcheck disable=SC2086
+run 0 train --out s2.safetensors --data set --skip-bad 1 --epochs 1 $pictures
+run 1 eval s.safetensors --data set --quiet --skip-bad 1; says err "2 pictures .* more than the 1"
+for i in 1 2 3 4; do echo P6 > set/val/dark/$i.ppm; done
+run 1 eval s.safetensors --data set --quiet --skip-bad 9; says err "dark: no picture .* can be read"
+# The classes of the validation part are compared before the first step.
+mkdir set/val/third; picture set/val/third/1.ppm '\100'
+# shellcheck disable=SC2086
+run 1 train --out x --data set --epochs 100000 $pictures; says err "third is in one"; absent x
+run 1 prune s.safetensors --out x --budget 1 --data set --epochs 100000 --quiet
+says err "third is in one"; one_line; absent x
+run 1 run --data set --model s.safetensors --out xr --report y --quiet; says err "third is in one"
+run 1 plus s.safetensors --out x --fewer 2 --data set --quiet; says err "third is in one"; absent x
+rm -rf xr
 
 # Out: ONNX and safetensors with a config.json that belongs to one file.
 run 0 export f.safetensors --onnx f.onnx --json; says out '"kind":"export"'; says out "ONNX"

@@ -382,19 +382,23 @@ TEST(imagenet_layout) {
   bdpt_subset all;
   bdpt_config c;
   bdpt_real images[7 * 3 * 16 * 16];
-  unsigned char planes[3 * 16 * 16];
-  int labels[7];
+  unsigned char planes[3 * 16 * 16], other[3 * 16 * 16];
+  int labels[7], turn;
   size_t i;
   picture p;
+  image_plan plan;
+  bdpt_model *m;
   CHECK(open_data(&in, WORK "/set", -1, INPUT_TRAIN | INPUT_TEST) == BDPT_OK);
   CHECK(strcmp(in.name, "folder") == 0);
   CHECK(in.train.count == 7 && in.train.classes == 3 && in.test.count == 3);
   CHECK(in.held.count == 3 && in.rest.count == 4 && in.tested.count == 3);
-  input_fit(&in, 16);
-  CHECK(in.train.width == 16 && in.test.height == 16);
   memset(&c, 0, sizeof c);
   c.image = 16, c.patch = 4, c.width = 8, c.heads = 1, c.depth = 1, c.classes = 3;
   c.std[0] = c.std[1] = c.std[2] = 1;
+  m = bdpt_model_create(&ctx, &c, 1);
+  input_adopt(&in, m); /* knows nothing of its pictures: crop, and it says so */
+  CHECK(in.train.width == 16 && in.test.height == 16);
+  CHECK(strncmp(m->preprocessing, "folder: short side", 18) == 0);
   CHECK(bdpt_subset_all(&ctx, &in.train, &all) == BDPT_OK);
   CHECK(bdpt_load_batch(&ctx, &c, &all, 0, 7, images, labels) == BDPT_OK);
   CHECK(labels[0] == 0 && labels[3] == 1 && labels[6] == 2);
@@ -403,6 +407,21 @@ TEST(imagenet_layout) {
   for (i = 0; i < sizeof planes; i++)
     if (fabs((double)images[4 * 768 + i] - planes[i] / 255.0) > 1e-6) break;
   CHECK(i == sizeof planes);
+  /* Settings that came with the network decide in training and evaluation as in classify. */
+  strcpy(m->preprocessing, "pictures: squash 20 bilinear crop 16");
+  plan = image_plan_for(m->preprocessing, 16, 0);
+  CHECK(plan.squash == 1 && plan.size == 20 && plan.filter == 2 && plan.crop == 16);
+  CHECK(image_apply(&p, &plan, other, why) && memcmp(other, planes, sizeof planes) != 0);
+  for (turn = 0; turn < 2; turn++) {
+    if (turn) input_adopt(&in, m);
+    else input_fit(&in, m);
+    CHECK(strcmp(m->preprocessing, "pictures: squash 20 bilinear crop 16") == 0);
+    CHECK(bdpt_load_batch(&ctx, &c, &all, 0, 7, images, labels) == BDPT_OK);
+    for (i = 0; i < sizeof other; i++)
+      if (fabs((double)images[4 * 768 + i] - other[i] / 255.0) > 1e-6) break;
+    CHECK(i == sizeof other);
+  }
+  bdpt_model_free(m);
   image_free(&p);
   bdpt_subset_free(&ctx, &all);
   input_close(&in);
@@ -465,6 +484,7 @@ TEST(folders_refused) {
   refuses(WORK "/half", -1, INPUT_TRAIN | INPUT_TEST, "different classes");
   draw(WORK "/half/val/a", "1.ppm", 8, 8, 1);
   refuses(WORK "/half", -1, INPUT_TEST, "c is in one of them only");
+  refuses(WORK "/half", -1, INPUT_TRAIN, "c is in one of them only"); /* before training */
 }
 
 static bdpt_config tiny(void) {
@@ -486,7 +506,7 @@ TEST(threads) {
     bdpt_accuracy a;
     bdpt_config c = tiny();
     bdpt_model *m;
-    input_source from = {WORK "/set", 0, -1, 1, 0};
+    input_source from = {WORK "/set", 0, -1, 0, 1, 0};
     input in;
     memset(&own, 0, sizeof own);
     memset(&r, 0, sizeof r);
@@ -494,14 +514,13 @@ TEST(threads) {
     bdpt_init(&own);
     r.batch = 2, r.epochs = 1, r.crop = 2, r.flip = 1, r.seed = 5;
     CHECK(input_open(&in, &own, &from, INPUT_TRAIN | INPUT_TEST) == BDPT_OK);
-    input_fit(&in, 16);
     m = bdpt_model_create(&own, &c, 1);
+    input_adopt(&in, m);
     CHECK(bdpt_train(m, NULL, &in.rest, &in.held, &r, NULL, &epoch) == BDPT_OK);
     CHECK(bdpt_evaluate(m, &in.tested, &a) == BDPT_OK && a.count == 3);
     loss[t] = a.loss;
     bdpt_model_hash(m, hash[t]);
-    input_stamp(&in, m);
-    CHECK(classify_how(m, 0).squash == 0);
+    CHECK(image_plan_for(m->preprocessing, 16, 0).squash == 0);
     bdpt_model_free(m);
     input_close(&in);
     bdpt_finish(&own);
@@ -518,7 +537,7 @@ TEST(unreadable) {
   bdpt_accuracy a;
   write_text(WORK "/set/val/a/x.ppm", "P6 14 9 255\nnot enough");
   CHECK(open_data(&in, WORK "/set", -1, INPUT_TEST) == BDPT_OK);
-  input_fit(&in, 16);
+  input_fit(&in, m);
   CHECK(bdpt_evaluate(m, &in.tested, &a) == BDPT_E_IO);
   input_close(&in);
   CHECK_HAS(ctx.message, WORK "/set/val/a/x.ppm: ");
@@ -527,7 +546,7 @@ TEST(unreadable) {
   draw(WORK "/set/val/a", "x.ppm", 14, 9, 1);
   CHECK(open_data(&in, WORK "/set", -1, INPUT_TEST) == BDPT_OK);
   CHECK(remove(WORK "/set/val/a/x.ppm") == 0); /* it goes after it was listed */
-  input_fit(&in, 16);
+  input_fit(&in, m);
   CHECK(bdpt_evaluate(m, &in.tested, &a) == BDPT_E_IO);
   input_close(&in);
   CHECK_HAS(ctx.message, "x.ppm: it cannot be opened");
@@ -593,9 +612,9 @@ TEST(labels) {
   config = tiny();
   config.image = 224, config.patch = 112;
   m = bdpt_model_create(&ctx, &config, 1);
-  CHECK(classify_how(m, 0).squash == 0);
+  CHECK(image_plan_for(m->preprocessing, 224, 0).squash == 0);
   strcpy(m->preprocessing, "cifar-100: the whole image");
-  CHECK(classify_how(m, 0).squash == 1);
+  CHECK(image_plan_for(m->preprocessing, 224, 0).squash == 1);
   bdpt_model_free(m);
 }
 

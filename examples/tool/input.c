@@ -131,34 +131,44 @@ int input_has_pictures(const char *data) {
   return 1;
 }
 
+/* Lists a folder of class folders, without the pictures that may be left out. */
+static bdpt_status input_list_folder(input *in, struct folder *f, const char *path, size_t skip) {
+  if (!folder_list(f, path)) return input_fail(in, "%.399s", f->why);
+  if (skip == 0 || folder_skip_bad(f, skip)) return BDPT_OK;
+  return input_fail(in, "%.399s", f->why);
+}
+
+/* The class folders of the part that is not read: the names say which class is which number. */
+static bdpt_status input_compare(input *in, struct folder *f, const char *path) {
+  struct folder names;
+  int same = 1, there = cli_is_folder(path);
+  if (there < 0) return input_fail(in, "%.250s cannot be looked at", path);
+  memset(&names, 0, sizeof names);
+  snprintf(names.root, sizeof names.root, "%s", path);
+  if (there && !folder_scan(&names, path, 0, &names.classes))
+    input_fail(in, "%.399s", names.why);
+  else if (there) same = folder_same_classes(f, &names);
+  folder_free(&names);
+  return same ? in->ctx->status : input_fail(in, "%.399s", f->why);
+}
+
 /* DIR/train and DIR/val, each with the same class folders. */
-static bdpt_status input_list_parts(input *in, int parts) {
-  struct folder *train = &in->shots[0], *test = &in->shots[1];
-  char path[700];
-  int ok = 1, same = 1;
-  if (parts & INPUT_TEST) {
-    snprintf(path, sizeof path, "%s/val", in->folder);
-    ok = folder_list(test, path);
-    if (!ok) return input_fail(in, "%.399s", test->why);
+static bdpt_status input_list_parts(input *in, int parts, size_t skip) {
+  char path[2][700];
+  bdpt_status s = BDPT_OK;
+  int i;
+  for (i = 0; i < 2; i++) {
+    snprintf(path[i], sizeof path[i], "%s/%s", in->folder, i ? "val" : "train");
+    if (s == BDPT_OK && parts & (i ? INPUT_TEST : INPUT_TRAIN))
+      s = input_list_folder(in, &in->shots[i], path[i], skip);
   }
-  snprintf(path, sizeof path, "%s/train", in->folder);
-  if (parts & INPUT_TRAIN) {
-    ok = folder_list(train, path);
-    if (!ok) return input_fail(in, "%.399s", train->why);
-    if (parts & INPUT_TEST) same = folder_same_classes(test, train);
-  } else if (cli_is_folder(path) == 1) { /* the names say which class is which number */
-    struct folder names;
-    memset(&names, 0, sizeof names);
-    snprintf(names.root, sizeof names.root, "%s", path);
-    same = folder_scan(&names, path, 0, &names.classes) && folder_same_classes(test, &names);
-    folder_free(&names);
-  }
-  return same ? BDPT_OK : input_fail(in, "%.399s", test->why);
+  i = parts & INPUT_TRAIN ? 0 : 1;
+  return s == BDPT_OK ? input_compare(in, &in->shots[i], path[1 - i]) : s;
 }
 
 /* DIR/CLASS/...: `holdout` pictures of each class are the test part, the others the training part;
  * 0 leaves everything in the part that is asked for. */
-static bdpt_status input_list_divided(input *in, int parts, int holdout) {
+static bdpt_status input_list_divided(input *in, int parts, int holdout, size_t skip) {
   struct folder all;
   bdpt_dataset data;
   bdpt_subset part[2];
@@ -168,8 +178,12 @@ static bdpt_status input_list_divided(input *in, int parts, int holdout) {
     return input_fail(in, "%.250s has no train and val in it: --holdout N sets N pictures of each "
                       "class aside as the test part (eval and train also take 0: no division)",
                       in->folder);
-  if (!folder_list(&all, in->folder)) return input_fail(in, "%.399s", all.why);
-  folder_dataset(&all, 1, &data);
+  s = input_list_folder(in, &all, in->folder, skip);
+  if (s != BDPT_OK) {
+    folder_free(&all);
+    return s;
+  }
+  folder_dataset(&all, &all.plan, &data);
   memset(part, 0, sizeof part);
   if (holdout) s = bdpt_split(in->ctx, &data, holdout, INPUT_SPLIT_SEED, &part[0], &part[1]);
   else for (i = 0; i < 2 && s == BDPT_OK; i++) s = bdpt_subset_all(in->ctx, &data, &part[i]);
@@ -182,13 +196,29 @@ static bdpt_status input_list_divided(input *in, int parts, int holdout) {
   return s;
 }
 
-void input_fit(input *in, int image) {
-  if (!input_is_pictures(in)) return;
-  folder_dataset(&in->shots[0], image, &in->train);
-  folder_dataset(&in->shots[1], image, &in->test);
+static void input_plan(input *in, const image_plan *plan) {
+  folder_dataset(&in->shots[0], plan, &in->train);
+  folder_dataset(&in->shots[1], plan, &in->test);
+}
+
+void input_fit(input *in, const bdpt_model *m) {
+  const image_plan plan = image_plan_for(m->preprocessing, m->config.image, 0);
+  if (input_is_pictures(in)) input_plan(in, &plan);
+}
+
+void input_adopt(input *in, bdpt_model *m) {
+  image_plan plan;
+  int told = image_plan_read(m->preprocessing, m->config.image, &plan);
+  if (!told) plan = image_plan_of(m->config.image, IMAGE_CROP);
+  if (input_is_pictures(in)) input_plan(in, &plan);
+  if (told && input_is_pictures(in)) return;
+  snprintf(m->preprocessing, sizeof m->preprocessing, "%s: %s", in->name,
+           input_is_pictures(in) ? "short side resized to image / 0.875, bicubic; centre crop"
+                                 : "the whole image resized, bicubic");
 }
 
 static bdpt_status input_list(input *in, const input_source *from, int parts) {
+  const image_plan plan = image_plan_of(224, IMAGE_CROP); /* until the network is known */
   bdpt_status s;
   char path[700], val[700];
   int i, there[2];
@@ -199,16 +229,16 @@ static bdpt_status input_list(input *in, const input_source *from, int parts) {
   if (there[0] < 0 || there[1] < 0)
     s = input_fail(in, "%.250s/train or val cannot be looked at", in->folder);
   else if (!there[0] && !there[1])
-    s = input_list_divided(in, parts, from->holdout);
+    s = input_list_divided(in, parts, from->holdout, from->skip_bad);
   else if (from->holdout >= 0)
     s = input_fail(in, "%.250s has a val of its own: --holdout has nothing to divide", in->folder);
-  else s = input_list_parts(in, parts);
+  else s = input_list_parts(in, parts, from->skip_bad);
   for (i = 0; i < 2 && s == BDPT_OK && !from->quiet; i++)
     if (in->shots[i].files.count)
-      fprintf(stderr, "   %s: %lu pictures in %lu classes%s\n", in->shots[i].root,
-              (unsigned long)in->shots[i].files.count, (unsigned long)in->shots[i].classes.count,
-              in->shots[i].ignored ? " (and files that are none)" : "");
-  input_fit(in, 224);
+      fprintf(stderr, "   %s: %lu pictures in %lu classes, %lu files that are no pictures\n",
+              in->shots[i].root, (unsigned long)in->shots[i].files.count,
+              (unsigned long)in->shots[i].classes.count, (unsigned long)in->shots[i].ignored);
+  input_plan(in, &plan);
   return s;
 }
 
@@ -253,12 +283,6 @@ bdpt_status input_open(input *in, bdpt_context *ctx, const input_source *from, i
     if (s == BDPT_OK) s = bdpt_subset_all(ctx, &in->test, &in->tested);
   }
   return s;
-}
-
-void input_stamp(const input *in, bdpt_model *m) {
-  snprintf(m->preprocessing, sizeof m->preprocessing, "%s: %s", in->name,
-           input_is_pictures(in) ? "short side resized to image / 0.875, bicubic; centre crop"
-                                 : "the whole image resized, bicubic");
 }
 
 bdpt_status input_keep(bdpt_context *ctx, bdpt_subset *subset, size_t count) {

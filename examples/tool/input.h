@@ -15,6 +15,7 @@ typedef struct input_source {
   const char *data;       /* NULL: the generated ones */
   int generated;          /* asked for by name */
   int holdout;            /* pictures of each class set aside as the test part; -1: not said */
+  size_t skip_bad;        /* so many pictures of a folder may be left out; 0: none, none is tried */
   int quiet;
   int dry;                /* generated images that are not there are drawn, but not saved */
 } input_source;
@@ -42,15 +43,17 @@ bdpt_status input_fail(input *in, const char *format, const char *what);
 /* 1 if the data are a folder of pictures: there is neither train.bin nor test.bin. */
 int input_has_pictures(const char *data);
 
-/* The network's input size, which a picture is made to fit. Images of CIFAR's format stay. */
-void input_fit(input *in, int image);
+/* Makes the pictures of a folder fit a network as its evaluation wants them, which is how classify
+ * treats them too: by the settings that came with it. Images of CIFAR's format stay. */
+void input_fit(input *in, const bdpt_model *m);
+
+/* The same for a network that will be trained on them. What it knows of its pictures counts; if it
+ * knows nothing they are cropped, and it is noted in the network how, so that classify can do the
+ * same. */
+void input_adopt(input *in, bdpt_model *m);
 
 /* `parts`: INPUT_TRAIN, INPUT_TEST or both. */
 bdpt_status input_open(input *in, bdpt_context *ctx, const input_source *from, int parts);
-
-/* Notes in a trained network how the images were made that it saw, so that classify can do the
- * same. */
-void input_stamp(const input *in, bdpt_model *m);
 
 /* Keeps `count` of a subset, as many of each class as possible; 0 or too many: all of it. */
 bdpt_status input_keep(bdpt_context *ctx, bdpt_subset *subset, size_t count);

@@ -72,25 +72,11 @@ static bdpt_status classify_choose_labels(classify *c, const char *labels) {
   return BDPT_OK;
 }
 
-image_plan classify_how(const bdpt_model *m, int how) {
-  const int crop = strncmp(m->preprocessing, "folder:", 7) == 0, side = m->config.image;
-  image_plan p;
-  if (image_plan_read(m->preprocessing, side, &p)) {
-    int filter = p.filter;
-    if (how) p = image_plan_of(side, how);
-    p.filter = filter;
-    return p;
-  }
-  if (how) return image_plan_of(side, how);
-  if (m->preprocessing[0]) return image_plan_of(side, crop ? IMAGE_CROP : IMAGE_WHOLE);
-  return image_plan_of(side, side < 128 ? IMAGE_WHOLE : IMAGE_CROP);
-}
-
 bdpt_status classify_open(classify *c, bdpt_model *m, const char *labels, int how) {
   size_t side = (size_t)m->config.image, pixels = CLASSIFY_BATCH * 3 * side * side;
   memset(c, 0, sizeof *c);
   c->m = m;
-  c->plan = classify_how(m, how);
+  c->plan = image_plan_for(m->preprocessing, m->config.image, how);
   c->tape = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
   if (!c->tape) return m->ctx->status;
   c->planes = (unsigned char *)malloc(pixels);
@@ -201,15 +187,32 @@ static bdpt_status classify_print(const classify *c, const char *path, const bdp
   return BDPT_OK;
 }
 
+/* A picture that cannot be answered for is told and left out; what is wrong with the network or the
+ * machine ends everything. */
+static bdpt_status classify_leave_out(classify *c, bdpt_status s) {
+  bdpt_context *ctx = c->m->ctx;
+  if (s != BDPT_E_FORMAT && s != BDPT_E_NUMERIC) return s;
+  cli_finish("classify", ctx, s, NULL);
+  bdpt_clear_error(ctx);
+  c->left_out++;
+  return BDPT_OK;
+}
+
 static bdpt_status classify_all(classify *c, const char *const *path, size_t count) {
-  size_t at, n = CLASSIFY_BATCH, i;
+  const char *name[CLASSIFY_BATCH];
+  size_t at = 0, n, i;
   bdpt_status s = BDPT_OK;
-  for (at = 0; at < count && s == BDPT_OK; at += n) {
-    if (n > count - at) n = count - at;
-    for (i = 0; i < n && s == BDPT_OK; i++) s = classify_load(c, path[at + i], i);
-    if (s == BDPT_OK) s = classify_run(c, n);
+  while (at < count && s == BDPT_OK) {
+    for (n = 0; n < CLASSIFY_BATCH && at < count && s == BDPT_OK; at++) {
+      name[n] = path[at];
+      s = classify_load(c, path[at], n);
+      if (s == BDPT_OK) n++;
+      else s = classify_leave_out(c, s);
+    }
+    if (s == BDPT_OK && n > 0) s = classify_run(c, n);
     for (i = 0; i < n && s == BDPT_OK; i++)
-      s = classify_print(c, path[at + i], c->out + i * (size_t)c->m->config.classes);
+      s = classify_leave_out(c, classify_print(c, name[i],
+                                               c->out + i * (size_t)c->m->config.classes));
     if (cli_stop && s == BDPT_OK) s = BDPT_CANCELLED;
   }
   return s;
@@ -230,20 +233,23 @@ static int classify_pictures(const cli_command *c, bdpt_context *ctx, const clas
   classify work;
   bdpt_model *m = input_model(ctx, plain[0], 0);
   bdpt_status s = m ? classify_open(&work, m, o->labels, o->how) : ctx->status;
+  size_t left_out = 0;
   work.json = o->common.json;
   work.logits = o->logits;
   if (m) m->config.merge = o->merge;
   if (s == BDPT_OK) s = classify_all(&work, plain + 1, (size_t)count - 1);
+  if (m) left_out = work.left_out;
   if (m) classify_close(&work);
   bdpt_model_free(m);
-  return cli_finish(c->name, ctx, s, NULL);
+  return s == BDPT_OK && left_out ? CLI_FAILED : cli_finish(c->name, ctx, s, NULL);
 }
 
 int command_classify(int argc, char **argv) {
   static const cli_command c = {"classify", "classify MODEL IMAGE... [options]",
     "Says what is in pictures: the five most likely classes of each. PPM (P6, P5, P3) can always\n"
     "be read, PNG and JPEG if stb_image.h (Debian: libstb-dev) was there when the tool was built;\n"
-    "- is standard input.\n\n"
+    "- is standard input. A picture that cannot be read is told, the others are answered for, and\n"
+    "the exit status is 1.\n\n"
     "A picture is treated as in the network's evaluation. Trained on CIFAR-100 or the generated\n"
     "images: the whole picture is resized to the input (--fit whole). Trained on a folder of\n"
     "pictures: the short side is resized to the input size / 0.875 (256 for 224), then the middle\n"

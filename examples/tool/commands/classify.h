@@ -12,6 +12,7 @@ typedef struct classify {
   bdpt_tape *tape;
   image_plan plan;        /* how a picture becomes input */
   int json, logits;
+  size_t left_out;        /* pictures without an answer */
   const char *const *label; /* [classes], or NULL: numbers */
   const char **owned;     /* the table and the text of a label file */
   unsigned char *text;
@@ -20,11 +21,7 @@ typedef struct classify {
   bdpt_real *images, *out; /* the same, normalised; [CLASSIFY_BATCH][K] */
 } classify;
 
-/* What evaluation does with this network's images: as it says itself, else by the input's size;
- * or as `how` says. */
-image_plan classify_how(const bdpt_model *m, int how);
-
-/* how 0: what the network's evaluation does. */
+/* how: IMAGE_CROP, IMAGE_WHOLE, or 0, what the network's evaluation does. */
 bdpt_status classify_open(classify *c, bdpt_model *m, const char *labels, int how);
 
 /* Frees what classify_open made. */

@@ -27,6 +27,7 @@ int command_check_merge(const cli_command *c, int r);
 #define COMMAND_SOURCE(s) \
   {"--data", CLI_TEXT, &(s)->data, "DIR", "train.bin, test.bin (CIFAR-100) or class folders"}, \
   {"--holdout", CLI_INT, &(s)->holdout, "N", "of DIR/CLASS/..: of each class, to test on"}, \
+  {"--skip-bad", CLI_SIZE, &(s)->skip_bad, "N", "leave out at most N bad pictures, listed (0)"}, \
   {"--generated", CLI_FLAG, &(s)->generated, NULL, "the generated images (default)"}
 
 /* Sets the generated images. */

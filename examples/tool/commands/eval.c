@@ -87,7 +87,7 @@ int command_eval(int argc, char **argv) {
       command_check_classes(m, which == 2 ? &in.test : &in.train, path) == BDPT_OK) {
     bdpt_subset *s = which == 2 ? &in.tested : which == 1 ? &in.held : &in.rest;
     double began = cli_now();
-    input_fit(&in, m->config.image);
+    input_fit(&in, m);
     m->config.merge = merge;
     if (input_keep(&ctx, s, count) == BDPT_OK && bdpt_evaluate(m, s, &a) == BDPT_OK)
       (void)print_accuracy(m, path, part, &a, cli_now() - began, common.json);

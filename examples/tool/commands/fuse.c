@@ -58,7 +58,7 @@ int command_fuse(int argc, char **argv) {
     ctx.status = BDPT_E_STATE;
   }
   if (m && ctx.status == BDPT_OK && input_open(&in, &ctx, &from, INPUT_TRAIN) == BDPT_OK)
-    input_fit(&in, m->config.image);
+    input_fit(&in, m);
   if (m && ctx.status == BDPT_OK && input_keep(&ctx, &in.held, count) == BDPT_OK &&
       bdpt_fuse_certified(m, &in.held, &certificate) == BDPT_OK &&
       bdpt_model_save(m, out, BDPT_F32) == BDPT_OK)

@@ -329,7 +329,7 @@ static bdpt_status plus_open(plus *p, const char *path) {
   if (s != BDPT_OK) return s;
   input_form(o->start, p->dense);
   c = &p->dense->config;
-  input_fit(&p->in, c->image);
+  input_fit(&p->in, p->dense);
   if (c->classes != p->in.train.classes) {
     snprintf(p->ctx->message, sizeof p->ctx->message, "%.150s names %d classes, the images have "
              "%d: train --from %.150s gives it a new classifier", path, c->classes,

@@ -113,7 +113,7 @@ static int probe(const cli_command *c, bdpt_context *ctx, const char *path, prob
   memset(&in, 0, sizeof in);
   m = input_model(ctx, path, o->image);
   s = m ? input_open(&in, ctx, &o->from, INPUT_TRAIN) : ctx->status;
-  if (s == BDPT_OK) input_fit(&in, m->config.image);
+  if (s == BDPT_OK) input_fit(&in, m);
   if (s == BDPT_OK) s = command_check_classes(m, &in.train, path);
   if (s == BDPT_OK) s = input_keep(ctx, &in.held, o->held);
   if (s == BDPT_OK && strcmp(o->what, "recovery") != 0)

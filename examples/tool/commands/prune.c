@@ -40,8 +40,10 @@ static bdpt_status prune_given(bdpt_model *m, const prune_options *o) {
       else s = bdpt_prune(m, (bdpt_type)t, l); /* refused, with the reason */
     }
   if (s != BDPT_OK) return s;
+  memset(&in, 0, sizeof in);
   if (!images) return bdpt_remove(m, &gone, start, NULL);
   s = input_open(&in, m->ctx, &o->from, INPUT_TRAIN);
+  if (s == BDPT_OK) input_fit(&in, m);
   if (s == BDPT_OK) s = bdpt_remove(m, &gone, start, &in.rest);
   input_close(&in);
   return s;
@@ -123,7 +125,7 @@ static bdpt_status prune_searched(bdpt_context *ctx, bdpt_model *m, const char *
   bdpt_hooks hooks;
   input in;
   bdpt_status s = input_open(&in, ctx, &o->from, INPUT_TRAIN);
-  input_fit(&in, m->config.image);
+  input_fit(&in, m);
   cli_progress_open(&progress, o->common.quiet);
   hooks = cli_hooks(&progress, checkpoint);
   if (s == BDPT_OK) s = command_check_classes(m, &in.train, path);

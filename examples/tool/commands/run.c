@@ -31,6 +31,7 @@ int command_run(int argc, char **argv) {
     {"What goes in", CLI_TITLE, NULL, NULL, NULL},
     {"--data", CLI_TEXT, &o.data, "DIR", "train.bin, test.bin (CIFAR-100) or class folders"},
     {"--holdout", CLI_INT, &o.holdout, "N", "of DIR/CLASS/..: of each class, to test on"},
+    {"--skip-bad", CLI_SIZE, &o.skip_bad, "N", "leave out at most N bad pictures, listed (0)"},
     {"--model", CLI_TEXT, &o.model, "FILE", "dense network (default data/dense.safetensors)"},
     {"--image", CLI_INT_1, &o.image, "N", "input size in pixels (the network's; 64)"},
     {"--out", CLI_TEXT, &o.out, "DIR", "where numbers and checkpoints go (build/run)"},

@@ -141,10 +141,7 @@ static int train(const cli_command *c, bdpt_context *ctx, train_options *o) {
   if (s == BDPT_OK) s = input_open(&in, ctx, &o->from_where, INPUT_TRAIN);
   if (s == BDPT_OK) s = input_keep(ctx, &in.held, o->held);
   if (s == BDPT_OK && !(m = train_model(ctx, o, in.train.classes))) s = ctx->status;
-  if (s == BDPT_OK) {
-    input_fit(&in, m->config.image);
-    input_stamp(&in, m);
-  }
+  if (s == BDPT_OK) input_adopt(&in, m);
   if (s == BDPT_OK && o->teacher && !(teacher = input_model(ctx, o->teacher, m->config.image)))
     s = ctx->status;
   if (s == BDPT_OK && o->common.fresh) cli_forget_checkpoint(checkpoint);
@@ -163,7 +160,7 @@ static int train(const cli_command *c, bdpt_context *ctx, train_options *o) {
 static int check_train(const cli_command *c, train_options *o) {
   if (!o->out) return cli_usage_error(c, "--out FILE is needed: where the network is saved");
   if (o->recipe.epochs < 1 || o->recipe.epochs > 100000)
-    return cli_usage_error(c, "--epochs wants 1 or more, got '%d'", o->recipe.epochs);
+    return cli_usage_error(c, "--epochs wants 1 to 100000, got '%d'", o->recipe.epochs);
   if (o->recipe.batch < 1) return cli_usage_error(c, "--batch wants 1 or more");
   if (strcmp(o->distill, "none") == 0) o->recipe.distill = BDPT_DISTILL_NONE;
   else if (strcmp(o->distill, "hard") == 0) o->recipe.distill = BDPT_DISTILL_HARD;

@@ -147,6 +147,7 @@ int folder_list(folder *f, const char *root) {
   memset(f, 0, sizeof *f);
   if (strlen(root) >= sizeof f->root) return folder_no(f, root, "the path is too long");
   strcpy(f->root, root);
+  f->plan = image_plan_of(224, IMAGE_CROP);
   ok = folder_scan(f, root, 0, &f->classes);
   if (ok && f->classes.count == 0)
     ok = folder_no(f, root, "no class folders in it (nor train.bin, test.bin)");
@@ -200,21 +201,76 @@ int folder_take(const folder *from, const size_t *index, size_t count, folder *o
   return ok;
 }
 
-/* One picture. On failure `why` names it, by the end of its path if that is long. */
+/* One picture; planes NULL: it is only looked at. On failure `why` names it, by the end of its path
+ * if that is long. */
 enum { FOLDER_WHY = 400, FOLDER_PATH = 180 };
 static int folder_read(const folder *f, size_t index, unsigned char *planes,
                        char why[FOLDER_WHY]) {
   char path[2200], reason[IMAGE_WHY] = "";
   const char *end = path;
   picture one;
-  int ok;
+  int ok, w, h;
   snprintf(path, sizeof path, "%s/%s/%s", f->root, folder_name(&f->classes, f->label[index]),
            folder_name(&f->files, index));
   ok = image_read(path, &one, reason);
-  if (ok) ok = image_fit(&one, f->image, IMAGE_CROP, planes, reason);
+  if (ok && !planes) ok = image_target(&one, &f->plan, &w, &h, reason);
+  if (ok && planes) ok = image_apply(&one, &f->plan, planes, reason);
   image_free(&one);
   if (strlen(path) > FOLDER_PATH) end += strlen(path) - FOLDER_PATH;
   if (!ok) snprintf(why, FOLDER_WHY, "%s%.180s: %.199s", end > path ? "..." : "", end, reason);
+  return ok;
+}
+
+/* The folder without its bad pictures, of which there are some. */
+static int folder_drop(folder *f, const char *bad) {
+  folder_names files;
+  size_t i, k = 0, *left = (size_t *)calloc(f->classes.count, sizeof *left);
+  int ok = left != NULL;
+  memset(&files, 0, sizeof files);
+  for (i = 0; i < f->files.count && ok; i++) {
+    if (bad[i]) continue;
+    ok = folder_names_add(&files, folder_name(&f->files, i));
+    left[f->label[i]]++;
+    f->label[k++] = f->label[i];
+  }
+  if (!ok) folder_no(f, f->root, "out of memory");
+  for (i = 0; i < f->classes.count && ok; i++)
+    if (left[i] == 0) {
+      snprintf(f->why, sizeof f->why, "%s/%s: no picture in this class folder can be read", f->root,
+               folder_name(&f->classes, i));
+      ok = 0;
+    }
+  free(left);
+  folder_names_free(ok ? &f->files : &files);
+  if (ok) f->files = files;
+  return ok;
+}
+
+int folder_skip_bad(folder *f, size_t most) {
+  const long count = (long)f->files.count;
+  char *bad = (char *)calloc(f->files.count + 1, 1), why[FOLDER_WHY];
+  size_t n = 0;
+  long i;
+  int ok;
+  if (!bad) return folder_no(f, f->root, "out of memory");
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic, 16)
+#endif
+  for (i = 0; i < count; i++) {
+    char unused[FOLDER_WHY];
+    bad[i] = !folder_read(f, (size_t)i, NULL, unused);
+  }
+  for (i = 0; i < count; i++) {
+    if (!bad[i] || folder_read(f, (size_t)i, NULL, why)) continue;
+    fprintf(stderr, "   left out: %s\n", why);
+    n++;
+  }
+  ok = n <= most;
+  if (!ok)
+    snprintf(f->why, sizeof f->why, "%s: %lu pictures cannot be read, more than the %lu of "
+             "--skip-bad", f->root, (unsigned long)n, (unsigned long)most);
+  if (ok && n) ok = folder_drop(f, bad);
+  free(bad);
   return ok;
 }
 
@@ -230,13 +286,13 @@ static int folder_fetch(void *user, size_t index, unsigned char *planes) {
   return 1;
 }
 
-void folder_dataset(folder *f, int image, bdpt_dataset *out) {
+void folder_dataset(folder *f, const image_plan *plan, bdpt_dataset *out) {
   memset(out, 0, sizeof *out);
-  f->image = image;
+  f->plan = *plan;
   out->count = f->files.count;
   out->classes = (int)f->classes.count;
   out->coarse_classes = 1;
-  out->height = out->width = image;
+  out->height = out->width = plan->crop;
   out->label = f->label;
   out->fetch = folder_fetch;
   out->user = f;
@@ -247,7 +303,7 @@ void folder_explain(const folder *f, char *message, size_t room) {
   unsigned char *planes;
   char why[FOLDER_WHY];
   if (!f->failed || sscanf(message, "image %zu: the data set's fetch", &index) != 1) return;
-  planes = (unsigned char *)malloc((size_t)f->image * (size_t)f->image * 3);
+  planes = (unsigned char *)malloc((size_t)f->plan.crop * (size_t)f->plan.crop * 3);
   if (planes && index < f->files.count && !folder_read(f, index, planes, why))
     snprintf(message, room, "%s", why);
   free(planes);

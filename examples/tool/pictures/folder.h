@@ -18,7 +18,7 @@ typedef struct folder {
   folder_names classes, files;
   unsigned short *label;  /* [files.count] */
   size_t ignored;         /* files that are no pictures by their names */
-  int image;              /* side of what fetch makes */
+  image_plan plan;        /* how fetch makes a picture fit */
   int failed;             /* a fetch has failed; which one, the library says */
   char why[IMAGE_WHY + 1500];
 } folder;
@@ -51,8 +51,12 @@ int folder_same_classes(folder *f, const folder *other);
 /* A folder's chosen pictures as a folder of their own. */
 int folder_take(const folder *from, const size_t *index, size_t count, folder *out);
 
-/* The folder as a data set of pictures for a network's input; it borrows the folder. */
-void folder_dataset(folder *f, int image, bdpt_dataset *out);
+/* The folder as a data set of pictures, made to fit as the plan says; it borrows the folder. */
+void folder_dataset(folder *f, const image_plan *plan, bdpt_dataset *out);
+
+/* Reads every picture and leaves those out that cannot be read, each with a line on stderr. 0:
+ * there are more than `most`, or a class has none left; f->why says so. */
+int folder_skip_bad(folder *f, size_t most);
 
 /* The library knows a picture by its number. If `message` is its sentence about a failed fetch of
  * this folder, the file is read once more, and the sentence becomes one that names it. */

@@ -442,6 +442,20 @@ int image_plan_read(const char *text, int side, image_plan *p) {
   return 1;
 }
 
+image_plan image_plan_for(const char *text, int side, int how) {
+  const int crop = strncmp(text, "folder:", 7) == 0;
+  image_plan p;
+  if (image_plan_read(text, side, &p)) {
+    int filter = p.filter;
+    if (how) p = image_plan_of(side, how);
+    p.filter = filter;
+    return p;
+  }
+  if (how) return image_plan_of(side, how);
+  if (text[0]) return image_plan_of(side, crop ? IMAGE_CROP : IMAGE_WHOLE);
+  return image_plan_of(side, side < 128 ? IMAGE_WHOLE : IMAGE_CROP);
+}
+
 /* Pillow's filters at a distance of t, and how far each reaches. */
 static double image_kernel(int filter, double t) {
   const double pi = 3.14159265358979323846;

@@ -76,6 +76,10 @@ image_plan image_plan_of(int side, int how);
  * another input size where it was resized; 0 if it says nothing of the kind. */
 int image_plan_read(const char *text, int side, image_plan *p);
 
+/* What evaluation does with the images of a network whose `preprocessing` is this text: as it says,
+ * else by the input's size; or as `how` says, unless that is 0. */
+image_plan image_plan_for(const char *text, int side, int how);
+
 /* The size before the crop; 0 if it would be too much, or too little. */
 int image_target(const picture *in, const image_plan *p, int *w, int *h,
                  char why[IMAGE_WHY]);

@@ -186,6 +186,7 @@ static bdpt_status run_setup(run *r) {
   memset(&from, 0, sizeof from);
   from.data = r->o.data;
   from.holdout = r->o.holdout;
+  from.skip_bad = r->o.skip_bad;
   from.quiet = r->o.common.quiet;
   s = run_check_files(r, &from);
   if (s == BDPT_OK) s = input_open(&r->base.in, r->base.ctx, &from, INPUT_TRAIN | INPUT_TEST);
@@ -201,8 +202,7 @@ static bdpt_status run_setup(run *r) {
   m = r->model[RUN_DENSE] = input_model(r->base.ctx, r->o.model, r->o.image);
   if (!m) return r->base.ctx->status;
   input_form(r->o.start, m);
-  input_fit(&r->base.in, m->config.image);
-  input_stamp(&r->base.in, m);
+  input_adopt(&r->base.in, m);
   bdpt_model_hash(m, weights);
   r->base.depth = m->config.depth;
   r->new_head = m->config.classes != r->base.in.train.classes;

@@ -12,7 +12,7 @@ typedef struct run_options {
   int holdout;            /* pictures of each class to test on; -1: not said */
   int image, budget, least, most, dense_epochs, tune_epochs, batch, short_batch, repeats;
   size_t held, test, dense_images, probe_steps, recovery_images, map_images, search_images;
-  size_t tune_images;
+  size_t tune_images, skip_bad;
   double dense_lr, short_lr, tune_lr;
 } run_options;
 

@@ -223,7 +223,7 @@ static bdpt_status study_setup(study *s) {
   session *base = &s->base;
   char weights[17];
   const int dry = s->o.list || s->o.print_held; /* writes nothing */
-  const input_source from = {s->o.data, 0, -1, s->o.common.quiet, dry};
+  const input_source from = {s->o.data, 0, -1, 0, s->o.common.quiet, dry};
   bdpt_status status = study_read(s, base->ctx, s->o.recipe);
   if (s->o.seeds > 0) s->recipe.seeds = s->o.seeds;
   if (s->recipe.bf16) base->ctx->bf16 = 1;
@@ -239,6 +239,7 @@ static bdpt_status study_setup(study *s) {
   if (status != BDPT_OK) return status;
   s->dense = input_model(base->ctx, s->o.model, s->recipe.image);
   if (!s->dense) return base->ctx->status;
+  input_fit(&base->in, s->dense);
   bdpt_model_hash(s->dense, weights);
   base->depth = s->dense->config.depth;
   if (s->dense->config.classes != base->in.train.classes)
