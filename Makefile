@@ -32,7 +32,7 @@ MAKEFLAGS += -j$(shell nproc 2> /dev/null || echo 2)
 endif
 
 .PHONY: all mpi run reproduce test bench report page page-if-possible book lint sanitize matrix \
-        cross fuzz coverage data install help clean
+        cross fuzz faults killtest coverage data install help clean
 .DELETE_ON_ERROR:
 
 all: $(TOOL) $(LESSONS)
@@ -57,7 +57,7 @@ build/tool.a: $(OBJECTS)
 	@rm -f $@ && $(AR) rcs $@ $^
 $(TOOL): build/tool/boundarydpt.o build/tool.a build/library.o
 	$(CC) $(FLAGS) $^ -o $@ -lm
--include $(wildcard build/*.dep build/tool/*.dep build/tool/*/*.dep \
+-include $(wildcard build/*.dep build/faults/*.dep build/tool/*.dep build/tool/*/*.dep \
            build/sane/*.dep build/sane/*/*.dep)
 
 # Programs that bring the implementation themselves keep it static: the compiler then translates
@@ -170,6 +170,28 @@ matrix:
 cross:
 	@sh tests/cross $(TARGETS)
 
+# What the tool and the library leave behind when system calls or allocations fail, and when they
+# are killed (tests/faults/inject.c). EVERY=20 tries one point in twenty; CASES names some cases.
+FAULTS   := build/faults/inject build/faults/boundarydpt build/faults/calls
+WRAP     := -static -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+EVERY    ?= 1
+KILLS    ?= 400
+build/faults/%: tests/faults/%.c
+	$(COMPILE) $< -o $@
+build/faults/%.o: tests/faults/%.c
+	$(COMPILE) -c $< -o $@
+build/faults/boundarydpt: build/tool/boundarydpt.o build/tool.a build/library.o build/faults/oom.o
+	@$(CC) $(FLAGS) $(WRAP) $^ -o $@ -lm 2> build/faults/link.log || { cat build/faults/link.log; exit 1; }
+build/faults/calls: build/faults/calls.o build/library.o build/faults/oom.o
+	@$(CC) $(FLAGS) $(WRAP) $^ -o $@ -lm 2> build/faults/link.log || { cat build/faults/link.log; exit 1; }
+faults: $(FAULTS)
+	@sh tests/faults/run io $(EVERY) $(CASES)
+	@sh tests/faults/run oom $(EVERY) $(CASES)
+killtest: $(FAULTS)
+	@sh tests/faults/run kill $(EVERY) $(CASES)
+	@sh tests/faults/run random $(KILLS) $(CASES)
+	@sh tests/faults/run beside $(KILLS) $(CASES)
+
 # The loaders of files against invented ones; and how much of each the committed corpus reaches.
 RUNS ?= 2000000
 fuzz:
@@ -202,6 +224,8 @@ help:
 	@echo "make cross      the tests on ARM, RISC-V, POWER, s390x, i686 and Windows, emulated"
 	@echo "make sanitize   the tests under the address and undefined-behaviour sanitizers"
 	@echo "make fuzz       RUNS=2000000 of each loader under libFuzzer and the sanitizers (clang)"
+	@echo "make faults     every system call and allocation of the tool fails once (Linux, x86-64)"
+	@echo "make killtest   the tool killed at every system call, at random, and two beside each other"
 	@echo "make coverage   how much of each loader the committed fuzz corpus reaches (clang)"
 	@echo "make data       downloads CIFAR-100 and DeiT-Tiny with curl, checked"
 	@echo "make mpi        the tool on several processes: build/boundarydpt-mpi (needs mpicc)"

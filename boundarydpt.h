@@ -9144,10 +9144,10 @@ ssize_t (readlink)(const char *, char *, size_t);
 #define BDPTI_REPLACE(from, to) rename(from, to)
 #define BDPTI_FSYNC(f) fsync(fileno(f))
 
-/* 0: there is no such name (or it cannot be asked); 1: a file; 2: something else; -1: read-only. */
+/* 0: no such name; 1: a file; 2: something else; 3: nobody knows; -1: read-only. */
 BDPTI_FN int bdpti_name_kind(const char *path, unsigned *mode) {
   struct stat s;
-  if (stat(path, &s) != 0) return 0;
+  if (stat(path, &s) != 0) return errno == ENOENT ? 0 : 3;
   *mode = (unsigned)s.st_mode & 07777;
   if (!S_ISREG(s.st_mode) || strncmp(path, "/dev/", 5) == 0) return 2;
   return s.st_mode & 0222 ? 1 : -1;
@@ -9163,12 +9163,14 @@ BDPTI_FN FILE *bdpti_open_new(const char *path, unsigned mode) {
   return NULL;
 }
 
-/* Puts what a link points to in its place, 1; or 0 where it is none. */
+#define BDPTI_LINKS 1
+/* Puts what a link points to in its place, 1; or 0 where it is none, -1 where nobody knows. */
 BDPTI_FN int bdpti_follow(char *path, size_t room) {
   const char *slash = strrchr(path, '/');
   size_t folder = slash ? (size_t)(slash - path) + 1 : 0;
   char to[4096];
   ssize_t n = readlink(path, to, sizeof to);
+  if (n < 0 && errno != EINVAL && errno != ENOENT) return -1;
   if (n <= 0 || (size_t)n >= sizeof to) return 0;
   if (to[0] == '/') folder = 0;
   if (folder + (size_t)n + 1 > room) return 0;
@@ -9200,12 +9202,6 @@ BDPTI_FN FILE *bdpti_open_new(const char *path, unsigned mode) {
   (void)mode;
   return file < 0 ? NULL : _fdopen(file, "wb");
 }
-
-BDPTI_FN int bdpti_follow(char *path, size_t room) {
-  (void)path;
-  (void)room;
-  return 0;
-}
 #else
 #define BDPTI_PROCESS ((size_t)0)
 #define BDPTI_FSYNC(f) 0
@@ -9219,11 +9215,9 @@ BDPTI_FN FILE *bdpti_open_new(const char *path, unsigned mode) {
   (void)mode;
   return fopen(path, "wb");
 }
-BDPTI_FN int bdpti_follow(char *path, size_t room) {
-  (void)path;
-  (void)room;
-  return 0;
-}
+#endif
+#ifndef BDPTI_LINKS
+#define bdpti_follow(path, room) 0
 #endif
 #ifdef BDPT_NO_FSYNC
 #undef BDPTI_FSYNC
@@ -9316,7 +9310,7 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
   const int silent = ctx->cluster.size > 1 && ctx->cluster.rank > 0; /* process 0 writes for all */
   char *name = silent ? NULL : (char *)bdpti_alloc(ctx, 2 * room), *temp;
   unsigned mode = 0666;
-  int kind, links = 0;
+  int kind, links = 0, more = 0; /* more: a link was followed, and may lead to another */
   bdpt_status s;
   FILE *f;
   if (!name) return silent ? BDPT_OK : BDPT_E_MEMORY;
@@ -9324,8 +9318,10 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
   memcpy(name, path, strlen(path) + 1);
   errno = 0;
   kind = bdpti_name_kind(name, &mode);
-  while (kind < 2 && links++ < 40 && bdpti_follow(name, room - 64)) { }
-  if (kind == 2) {
+  while (kind < 2 && links++ < 40 && (more = bdpti_follow(name, room - 64)) > 0) { }
+  if (kind == 3 || more < 0) {
+    s = bdpti_fail_io(ctx, path, "nobody can say what stands there");
+  } else if (kind == 2) {
     f = fopen(path, "wb");
     s = f ? bdpti_file_fill_in(ctx, path, f, bytes, size, 0)
           : bdpti_fail_io(ctx, path, "cannot be opened for writing");
