@@ -31,7 +31,7 @@ ifeq ($(filter -j% --jobs%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc 2> /dev/null || echo 2)
 endif
 
-.PHONY: all mpi run reproduce test bench report page page-if-possible book lint sanitize matrix \
+.PHONY: all mpi run reproduce test bench report page page-if-possible faults-if-possible book lint sanitize matrix \
         cross fuzz faults killtest coverage data install help clean
 .DELETE_ON_ERROR:
 
@@ -97,9 +97,10 @@ mpi: build/tool.a build/library.o
 	  -o build/boundarydpt-mpi -lm
 
 # Runs every test program; the last line counts all checks. A program that dies counts as failed.
-test: $(FLOATS) $(DOUBLES) $(TOOL) $(LESSONS) page-if-possible
+test: $(FLOATS) $(DOUBLES) $(TOOL) $(LESSONS) page-if-possible faults-if-possible
 	@sh tests/run_tests $(FLOATS) $(DOUBLES) tests/test_cli.sh tests/test_examples.sh \
-	  tests/test_book.sh tests/test_reproduce.sh tests/test_mpi.sh tests/test_page.sh
+	  tests/test_book.sh tests/test_reproduce.sh tests/test_mpi.sh tests/test_page.sh \
+	  tests/test_faults.sh
 
 # Speed and memory against OpenBLAS, PyTorch and ONNX Runtime where they are installed. A second
 # program shows what flags are worth; a compiler without -march=native does without it.
@@ -173,7 +174,8 @@ cross:
 # What the tool and the library leave behind when system calls or allocations fail, and when they
 # are killed (tests/faults/inject.c). EVERY=20 tries one point in twenty; CASES names some cases.
 FAULTS   := build/faults/inject build/faults/boundarydpt build/faults/calls
-WRAP     := -static -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+WRAP     := -static -Wl,--wrap=main,--wrap=malloc,--wrap=calloc,--wrap=realloc
+LINK      = $(CC) $(FLAGS) $(WRAP) $^ -o $@ -lm 2> $@.log || { cat $@.log; exit 1; }
 EVERY    ?= 1
 KILLS    ?= 400
 build/faults/%: tests/faults/%.c
@@ -181,9 +183,10 @@ build/faults/%: tests/faults/%.c
 build/faults/%.o: tests/faults/%.c
 	$(COMPILE) -c $< -o $@
 build/faults/boundarydpt: build/tool/boundarydpt.o build/tool.a build/library.o build/faults/oom.o
-	@$(CC) $(FLAGS) $(WRAP) $^ -o $@ -lm 2> build/faults/link.log || { cat build/faults/link.log; exit 1; }
+	@$(LINK)
 build/faults/calls: build/faults/calls.o build/library.o build/faults/oom.o
-	@$(CC) $(FLAGS) $(WRAP) $^ -o $@ -lm 2> build/faults/link.log || { cat build/faults/link.log; exit 1; }
+	@$(LINK)
+faults-if-possible: $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(FAULTS))
 faults: $(FAULTS)
 	@sh tests/faults/run io $(EVERY) $(CASES)
 	@sh tests/faults/run oom $(EVERY) $(CASES)

@@ -1,6 +1,6 @@
-/* Linked with -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc: the OOM_AT-th allocation of the
- * program fails, and with a + behind the number all that follow too. OOM_COUNT names a file that
- * gets the number of allocations. */
+/* Linked with -Wl,--wrap=main,--wrap=malloc,--wrap=calloc,--wrap=realloc: the OOM_AT-th allocation
+ * of the program fails, counted from the beginning of main, and with a + behind the number all that
+ * follow too. OOM_COUNT names a file that gets the number of allocations. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,8 +11,11 @@ void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
 
-static long calls, at = -1;
-static int on;
+int __real_main(int argc, char **argv);
+int __wrap_main(int argc, char **argv);
+
+static long calls, at;
+static int on, begun;
 
 static void tell(void) {
   long total = calls;
@@ -22,15 +25,17 @@ static void tell(void) {
 }
 
 static int fails(void) {
-  if (at < 0) {
-    const char *text = getenv("OOM_AT");
-    char *end;
-    at = 0;
-    if (text) at = strtol(text, &end, 10), on = *end == '+';
-    else if (getenv("OOM_COUNT")) atexit(tell);
-  }
-  calls++;
-  return at > 0 && (on ? calls >= at : calls == at);
+  calls += begun;
+  return begun && at > 0 && (on ? calls >= at : calls == at);
+}
+
+int __wrap_main(int argc, char **argv) {
+  const char *text = getenv("OOM_AT");
+  char *end;
+  if (text) at = strtol(text, &end, 10), on = *end == '+';
+  else if (getenv("OOM_COUNT")) atexit(tell);
+  begun = 1;
+  return __real_main(argc, argv);
 }
 
 void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
