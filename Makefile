@@ -31,8 +31,8 @@ ifeq ($(filter -j% --jobs%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc 2> /dev/null || echo 2)
 endif
 
-.PHONY: all mpi run reproduce test bench report page page-if-possible faults-if-possible book lint sanitize matrix \
-        cross fuzz faults killtest coverage data install help clean
+.PHONY: all mpi run reproduce test bench report page page-if-possible book lint sanitize matrix \
+        cross fuzz faults faults-if-possible killtest coverage data install help clean
 .DELETE_ON_ERROR:
 
 all: $(TOOL) $(LESSONS)

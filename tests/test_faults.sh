@@ -6,7 +6,10 @@ passed=0
 failed=0
 for mode in io oom kill; do
   [ -x build/faults/inject ] || { echo "test_faults.sh: skipped: no Linux on x86-64"; break; }
-  log=$(QUICK=1 sh tests/faults/run $mode 50) || { failed=$((failed + 1)); echo "$log" | grep inject; }
+  if ! log=$(QUICK=1 sh tests/faults/run $mode 50); then
+    failed=$((failed + 1))
+    echo "$log" | grep inject
+  fi
   for word in $(echo "$log" | awk -v m=$mode '$1 == m && $3 == "points" { print $4 }'); do
     passed=$((passed + word))
   done
