@@ -80,7 +80,9 @@ def pngs(image):
 def jpegs(image):
     big = image.resize((24, 17), Image.BICUBIC)
     save("rgb.jpg", encoded(big, format="JPEG", quality=95, subsampling=0))
-    save("half.jpg", encoded(big, format="JPEG", quality=80, subsampling=2))
+    half = encoded(big, format="JPEG", quality=80, subsampling=2)
+    save("half.jpg", half)
+    save("half-as-ppm.ppm", encoded(Image.open(io.BytesIO(half)).convert("RGB"), format="PPM"))
     save("progressive.jpg", encoded(big, format="JPEG", quality=80, progressive=True))
     save("grey.jpg", encoded(big.convert("L"), format="JPEG", quality=80))
     save("cmyk.jpg", encoded(big.convert("CMYK"), format="JPEG", quality=80))
