@@ -7467,9 +7467,11 @@ BDPTI_FN bdpt_status bdpti_loader_check(bdpt_context *ctx, const bdpt_config *c,
                                         const bdpt_subset *s) {
   const bdpt_dataset *d = s->data;
   if (s->count == 0) return bdpti_fail(ctx, BDPT_E_ARGUMENT, "the subset of images is empty");
-  if (c->channels != 3 || d->classes > c->classes) {
-    return bdpti_fail(ctx, BDPT_E_SHAPE, "the data set has %d classes, the network's head has %d; "
-                      "it wants %d channels of 3", d->classes, c->classes, c->channels);
+  if (c->channels != 3) return bdpti_fail(ctx, BDPT_E_SHAPE, "images have 3 channels, the network "
+                                          "reads %d", c->channels);
+  if (d->classes > c->classes) {
+    return bdpti_fail(ctx, BDPT_E_SHAPE, "the data set has %d classes, the network's head has %d",
+                      d->classes, c->classes);
   }
   if (d->pixels || d->fetch) return bdpti_subset_check(ctx, d, s->index, s->count);
   return bdpti_fail(ctx, BDPT_E_ARGUMENT, "the data set has neither pixels nor a fetch function");

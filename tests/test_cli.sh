@@ -420,13 +420,20 @@ run 1 report nowhere.jsonl page.html; says err "nowhere"; one_line; absent page.
 run 0 info "$elsewhere/train.zip.pth" --heads 3 --json
 says out '"heads":3'; says err "'model' was taken (--key chooses)"; says err "not read: epoch"
 run 0 info "$elsewhere/train.legacy.pth" --heads 3 --key model_ema; says out "2 blocks of width 12"
-run 0 info "$elsewhere/deit.hf4/model.safetensors"
+run 0 info "$elsewhere/deit.hf4/model.safetensors" --json; says out '"guessed":\["mean","std"\]'
+says err "nothing tells, so these were taken: mean and deviation"
+run 0 info "$elsewhere/train.zip.pth" --heads 3 --json; says out '"guessed":\["eps","mean","std"\]'
+cp -r "$elsewhere/deit.hf4" whole.hf
+echo '{"image_mean":[0.5,0.5,0.5],"image_std":[0.5,0.5,0.5]}' > whole.hf/preprocessor_config.json
+run 0 classify whole.hf/model.safetensors grey.ppm --json; says out '"guessed":\[\]'
+run 0 info --help; says out "refused by name: pooling"
+run 0 info whole.hf/model.safetensors
 if [ -s err ]; then bad "a complete file has nothing to tell"; else ok; fi
 run 1 info "$elsewhere/train.zip.pth" --key nobody; says err "no network 'nobody'"; one_line
 run 1 info "$elsewhere/mini.zip.pth"; says err "heads N"; one_line
 run 1 info "$elsewhere/module.zip.pth"; says err "state_dict"; one_line
 run 0 train --from "$elsewhere/vit.hf5.zip.pth" --heads 2 --out v.safetensors --epochs 1 \
-  --images 50 --data images --quiet; says err "1e-12 was taken"
+  --images 50 --data images --quiet; says err "eps of the layer norms 1e-12"
 run 0 info v.safetensors; says out "100 classes"
 
 # Ctrl-C: exit status 130, a checkpoint, and the same command ends where it would have ended.

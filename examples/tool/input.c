@@ -316,6 +316,21 @@ bdpt_model *input_model_report(bdpt_context *ctx, const char *path, int image,
   }
   return m;
 }
+
+void input_guessed(cli_json *j, const checkpoint_report *report) {
+  const char *at = report->guessed;
+  char word[16];
+  int n = 0;
+  cli_json_key(j, "guessed");
+  cli_json_raw(j, "[", 1);
+  for (; *at; at += strcspn(at, " "), at += *at == ' ') {
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(at, " "), at);
+    if (n++) cli_json_raw(j, ",", 1);
+    cli_json_quoted(j, word);
+  }
+  cli_json_raw(j, "]", 1);
+}
+
 int input_start(const char *name) {
   if (!name || strcmp(name, "paper") == 0) return BDPT_START_PAPER;
   if (strcmp(name, "skip") == 0) return BDPT_START_SKIP;

@@ -3,6 +3,7 @@
 #define TOOL_INPUT_H
 
 #include "../../boundarydpt.h"
+#include "cli/json.h"
 #include "cli/outputs.h"
 #include "files/checkpoint.h"
 #include "pictures/folder.h"
@@ -63,6 +64,9 @@ bdpt_status input_keep(bdpt_context *ctx, bdpt_subset *subset, size_t count);
  * its names are in the report. NULL: see ctx->message. */
 bdpt_model *input_model_report(bdpt_context *ctx, const char *path, int image,
                                checkpoint_report *report);
+
+/* Adds "guessed": what nothing told of a network ("heads", "eps", "mean", "std"), a list of words. */
+void input_guessed(cli_json *j, const checkpoint_report *report);
 
 /* --start NAME: what takes a removed layer's place before training. -1: no such name. With a name
  * that begins with "skip" a removed attention layer leaves x, else x + LN1(x). */

@@ -49,7 +49,7 @@ typedef struct cli_common {
 } cli_common;
 
 #define CLI_COMMON(c) \
-  {"A network from elsewhere", CLI_TITLE, NULL, NULL, NULL}, \
+  {"A network from elsewhere (info --help: what is refused)", CLI_TITLE, NULL, NULL, NULL}, \
   {"--key", CLI_TEXT, &cli_choice.key, "NAME", "which of several in a .pth file: model_ema"}, \
   {"--heads", CLI_INT_1, &cli_choice.heads, "N", "attention heads, if no file tells them (2)"}, \
   {"Everywhere", CLI_TITLE, NULL, NULL, NULL}, \

@@ -161,6 +161,7 @@ static bdpt_status classify_print_json(const classify *c, const char *path, cons
   }
   cli_json_raw(&j, "]", 1);
   cli_json_reals(&j, "probabilities", share, n);
+  if (c->from) input_guessed(&j, c->from);
   if (c->logits) {
     cli_json_key(&j, "logits");
     for (i = 0; i < c->m->config.classes; i++) {
@@ -231,11 +232,13 @@ typedef struct classify_options {
 static int classify_pictures(const cli_command *c, bdpt_context *ctx, const classify_options *o,
                              const char *const *plain, int count) {
   classify work;
-  bdpt_model *m = input_model(ctx, plain[0], 0);
+  checkpoint_report report;
+  bdpt_model *m = input_model_report(ctx, plain[0], 0, &report);
   bdpt_status s = m ? classify_open(&work, m, o->labels, o->how) : ctx->status;
   size_t left_out = 0;
   work.json = o->common.json;
   work.logits = o->logits;
+  work.from = &report;
   if (m) m->config.merge = o->merge;
   if (s == BDPT_OK) s = classify_all(&work, plain + 1, (size_t)count - 1);
   if (m) left_out = work.left_out;

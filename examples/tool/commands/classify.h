@@ -3,6 +3,7 @@
 #define TOOL_COMMANDS_CLASSIFY_H
 
 #include "../../../boundarydpt.h"
+#include "../files/checkpoint.h"
 #include "../pictures/images.h"
 
 enum { CLASSIFY_BATCH = 32, CLASSIFY_TOP = 5 };
@@ -12,6 +13,7 @@ typedef struct classify {
   bdpt_tape *tape;
   image_plan plan;        /* how a picture becomes input */
   int json, logits;
+  const checkpoint_report *from; /* what nothing told of the network, for --json; may be NULL */
   size_t left_out;        /* pictures without an answer */
   const char *const *label; /* [classes], or NULL: numbers */
   const char **owned;     /* the table and the text of a label file */

@@ -16,7 +16,8 @@
  * ---------------------------------------------------------------------------------------------- */
 
 static bdpt_status print_accuracy(const bdpt_model *m, const char *path, const char *part,
-                           const bdpt_accuracy *a, double s, int json) {
+                                  const checkpoint_report *from, const bdpt_accuracy *a, double s,
+                                  int json) {
   cli_json j = {NULL, 0, 0, 0, 0};
   bdpt_cost_report cost;
   if (bdpt_cost(m->ctx, &m->config, &cost) != BDPT_OK) return m->ctx->status;
@@ -36,6 +37,7 @@ static bdpt_status print_accuracy(const bdpt_model *m, const char *path, const c
   cli_json_real(&j, "top5", a->top5);
   cli_json_real(&j, "loss", a->loss);
   cli_json_real(&j, "images_per_second", (double)a->count / s);
+  input_guessed(&j, from);
   cli_json_real(&j, "merge", m->config.merge);
   cli_json_real(&j, "macs", cost.macs);
   cli_json_close(&j);
@@ -57,6 +59,7 @@ int command_eval(int argc, char **argv) {
   const char *path, *part = "test";
   size_t count = 0;
   int image = 0, merge = 0, n, status, which;
+  checkpoint_report report;
   bdpt_context ctx;
   bdpt_model *m;
   bdpt_accuracy a;
@@ -82,7 +85,7 @@ int command_eval(int argc, char **argv) {
     return cli_usage_error(&c, "--part wants test, held or train, got '%s'", part);
   status = command_open(&c, &common, &ctx);
   if (status != CLI_GO_ON) return status;
-  m = input_model(&ctx, path, image);
+  m = input_model_report(&ctx, path, image, &report);
   if (m && input_open(&in, &ctx, &from, which == 2 ? INPUT_TEST : INPUT_TRAIN) == BDPT_OK &&
       command_check_classes(m, which == 2 ? &in.test : &in.train, path) == BDPT_OK) {
     bdpt_subset *s = which == 2 ? &in.tested : which == 1 ? &in.held : &in.rest;
@@ -90,7 +93,7 @@ int command_eval(int argc, char **argv) {
     input_fit(&in, m);
     m->config.merge = merge;
     if (input_keep(&ctx, s, count) == BDPT_OK && bdpt_evaluate(m, s, &a) == BDPT_OK)
-      (void)print_accuracy(m, path, part, &a, cli_now() - began, common.json);
+      (void)print_accuracy(m, path, part, &report, &a, cli_now() - began, common.json);
   }
   bdpt_model_free(m);
   input_close(&in);

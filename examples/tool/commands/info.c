@@ -186,6 +186,7 @@ static bdpt_status print_info_json(const bdpt_model *m, const char *path,
   cli_json_ints(&j, "attention_removed", list[0], n[0]);
   cli_json_ints(&j, "activation_removed", list[1], n[1]);
   cli_json_ints(&j, "fused", list[2], n[2]);
+  input_guessed(&j, r);
   cli_json_text(&j, "weights", hash);
   cli_json_text(&j, "parent", m->parent);
   cli_json_text(&j, "certificate", m->certificate);
@@ -196,7 +197,17 @@ static bdpt_status print_info_json(const bdpt_model *m, const char *path,
 int command_info(int argc, char **argv) {
   static const cli_command c = {"info", "info MODEL [options]",
     "Prints what a checkpoint holds: parameters, multiply-accumulates in both conventions, parent\n"
-    "and certificate, and the blocks drawn as bars, each as long as its half of a block is work.",
+    "and certificate, and the blocks drawn as bars, each as long as its half of a block is work."
+    "\n\n"
+    "A network from elsewhere (timm, DeiT, transformers; safetensors or .pth) is read by every\n"
+    "command with the settings beside it, config.json and preprocessor_config.json. What nothing\n"
+    "tells (heads, eps, mean and deviation) is told on stderr and with --json as \"guessed\". Not\n"
+    "computed, and refused by name: pooling other than token and avg (timm's map); activations\n"
+    "other than gelu, its tanh form, quick_gelu and relu; SwiGLU; norms behind the layers or of\n"
+    "another kind (model_args block_fn, norm_layer and the like); relative positions; pictures\n"
+    "that are not square; crop_mode other than center and squash; filters other than Pillow's;\n"
+    "do_pad, do_flip_channel_order, do_thumbnail, do_align_long_axis, rescale_offset and\n"
+    "longest_edge; other families (model_type). A key that is not known here is told.",
     1, 1};
   cli_common common;
   bdpt_context ctx;

@@ -504,26 +504,51 @@ static void checkpoint_dialect(checkpoint_work *c) {
   snprintf(c->report->dialect, sizeof c->report->dialect, "%s", dialect);
 }
 
-/* The heads: as the caller says, as config.json says, or 64 features each. */
-static bdpt_status checkpoint_heads(checkpoint_work *c, int heads, size_t width) {
-  c->hint.heads = heads ? heads : c->config.heads;
-  if (c->hint.heads) return BDPT_OK;
-  if (width % 64 != 0) {
-    return checkpoint_fail(c, BDPT_E_ARGUMENT, "nothing tells the number of attention heads (width "
-                           "%zu is no multiple of 64, and no config.json says it); name it: "
-                           "--heads N", width);
+/* Heads, eps, mean and deviation: as the caller or the settings say. What nothing tells is taken
+ * from the networks that have been published with such names and sizes, and that is said. */
+static bdpt_status checkpoint_guess(checkpoint_work *c, int heads, size_t width) {
+  static const size_t wide[] = {1152, 1280, 1408, 1664}; /* all of 16 heads */
+  const int pre = checkpoint_there(c, BDPT_SLOT_PRE_W);
+  checkpoint_config *k = &c->config;
+  bdpt_config *h = &c->hint;
+  char told[3][80] = {"", "", ""}, *list = c->report->guessed;
+  size_t i;
+  h->heads = heads ? heads : k->heads;
+  h->eps = k->eps;
+  if (!h->heads) {
+    if (width % 64 != 0)
+      return checkpoint_fail(c, BDPT_E_ARGUMENT, "nothing tells the number of attention heads "
+                             "(width %zu is no multiple of 64, and no config.json says it); name "
+                             "it: --heads N", width);
+    h->heads = (int)(width / 64);
+    for (i = 0; i < 4; i++)
+      if (width == wide[i]) h->heads = 16;
+    snprintf(told[0], sizeof told[0], " heads %d (--heads N);", h->heads);
+    pth_append(list, sizeof c->report->guessed, "heads");
   }
-  if (width != 192 && width != 384 && width != 768) { /* DeiT's own sizes need no word */
-    checkpoint_note(c, "%zu attention heads of 64 features assumed; --heads names another number",
-                    width / 64);
+  if (h->eps == 0) {
+    h->eps = 1e-6;
+    if (c->is_hf) h->eps = pre ? 1e-5 : 1e-12; /* the defaults of transformers */
+    else if (pre) h->eps = 1e-5;
+    snprintf(told[1], sizeof told[1], " eps of the layer norms %g;", h->eps);
+    pth_append(list, sizeof c->report->guessed, list[0] ? " eps" : "eps");
   }
+  if (k->std[0] > 0 && k->std[1] > 0 && k->std[2] > 0) {
+    memcpy(h->mean, k->mean, sizeof k->mean);
+    memcpy(h->std, k->std, sizeof k->std);
+  } else {
+    snprintf(told[2], sizeof told[2], " mean and deviation of the images, ImageNet's;");
+    pth_append(list, sizeof c->report->guessed, list[0] ? " mean std" : "mean std");
+  }
+  if (list[0])
+    checkpoint_note(c, "nothing tells, so these were taken:%s%s%s they decide its answers", told[0],
+                    told[1], told[2]);
   return BDPT_OK;
 }
 
 /* From the list of items to c->image. */
 static bdpt_status checkpoint_convert(checkpoint_work *c, checkpoint_side config,
                                       checkpoint_side images, const checkpoint_options *o) {
-  checkpoint_config *k = &c->config;
   size_t width = 0;
   pth_tensor patch;
   bdpt_status s = checkpoint_choose(c, o->key);
@@ -539,19 +564,8 @@ static bdpt_status checkpoint_convert(checkpoint_work *c, checkpoint_side config
   if (!s) s = checkpoint_config_use(c, config, images, width);
   if (!s) s = checkpoint_forms(c);
   if (!s) s = checkpoint_complete(c);
-  if (!s) s = checkpoint_heads(c, o->heads, width);
-  if (s) return s;
-  c->hint.eps = k->eps;
-  if (k->eps == 0 && c->is_hf) {
-    c->hint.eps = 1e-12;
-    checkpoint_note(c, "no config.json says the eps of the layer norms; 1e-12 was taken, which is "
-                    "transformers' default (timm trains with 1e-6)");
-  }
-  if (k->std[0] > 0 && k->std[1] > 0 && k->std[2] > 0) {
-    memcpy(c->hint.mean, k->mean, sizeof k->mean);
-    memcpy(c->hint.std, k->std, sizeof k->std);
-  }
-  return checkpoint_assemble(c);
+  if (!s) s = checkpoint_guess(c, o->heads, width);
+  return s ? s : checkpoint_assemble(c);
 }
 
 /* The first half: reads what is needed of the bytes. A file of our own needs no translation. */

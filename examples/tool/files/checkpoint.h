@@ -14,6 +14,7 @@ typedef struct checkpoint_report {
   char dialect[40];   /* "boundarydpt", "timm", "transformers 4", "transformers 5" */
   char network[140];  /* where in the file it was: "model", "." for the top */
   char note[3000];    /* what the user should know, one sentence per line; "" when nothing */
+  char guessed[40];   /* of "heads eps mean std", what nothing told */
   char pictures[100]; /* how they become input (>>pictures); "" when nothing says it */
 } checkpoint_report;
 

@@ -22,6 +22,8 @@ typedef struct checkpoint_config {
   int do_resize, do_crop, do_rescale, do_normalize, swiglu;
   double crop_pct, rescale;
   char interpolation[40], crop_mode[40], processor[60];
+  bdpt_status wrong_status;
+  char wrong[200];              /* the first thing that cannot be honoured; "": nothing */
 } checkpoint_config;
 
 enum { CHECKPOINT_NETWORKS = 32, CHECKPOINT_PREFIX = 200 };

@@ -3,6 +3,7 @@
 #include "checkpoint_parts.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,12 +13,24 @@
  * Both tools call it so: transformers describes the architecture in it, timm names the architecture
  * and the image statistics (pretrained_cfg). Keys that are not in the table are other matters.
  */
-static int checkpoint_config_int(checkpoint_work *c, const char *file, const char *key, double v,
-                                 int *to) {
-  if (v >= 0 && v <= 1e6 && v == (double)(int)v) { *to = (int)v; return 1; }
-  checkpoint_fail(c, BDPT_E_FORMAT, "%s: '%s' is %g, no whole number from 0 to 1000000", file, key,
-                  v);
-  return 0;
+/* Remembers what is wrong with a file. Reading goes on, for whether it is about this network at all
+ * may stand further down. */
+CLI_PRINTF(3, 4)
+static void checkpoint_problem(checkpoint_work *c, bdpt_status status, const char *format, ...) {
+  va_list args;
+  if (c->config.wrong[0]) return;
+  c->config.wrong_status = status;
+  va_start(args, format);
+  vsnprintf(c->config.wrong, sizeof c->config.wrong, format, args);
+  va_end(args);
+}
+
+static void checkpoint_config_int(checkpoint_work *c, const char *file, const char *key, double v,
+                                  int *to) {
+  if (v >= 0 && v <= 1e6 && v == (double)(int)v) *to = (int)v;
+  else
+    checkpoint_problem(c, BDPT_E_FORMAT, "%s: '%s' is %g, no whole number from 0 to 1000000", file,
+                       key, v);
 }
 
 /* One thing that the file says: "size.height" for {"size": {"height": 224}}; `i` counts the numbers
@@ -30,7 +43,8 @@ typedef struct checkpoint_said {
   int i;
 } checkpoint_said;
 
-static int checkpoint_say_number(checkpoint_work *c, const checkpoint_said *s, int *known) {
+/* A number; 1 if the key is known. */
+static int checkpoint_say_number(checkpoint_work *c, const checkpoint_said *s) {
   checkpoint_config *k = &c->config;
   const struct { const char *path; int *to; } whole[] = {
     {"hidden_size", &k->width}, {"num_hidden_layers", &k->depth},
@@ -50,36 +64,35 @@ static int checkpoint_say_number(checkpoint_work *c, const checkpoint_said *s, i
     {"pretrained_cfg.mean", k->mean}, {"pretrained_cfg.std", k->std}, {"image_mean", k->mean},
     {"image_std", k->std}};
   size_t n;
-  *known = 1;
   for (n = 0; n < sizeof triple / sizeof *triple; n++) {
-    if (strcmp(s->path, triple[n].path) != 0 || s->i < 0 || s->i > 2) continue;
-    triple[n].to[s->i] = s->v;
-    if (s->v >= 0 && s->v <= 1e3) return 1;
-    checkpoint_fail(c, BDPT_E_FORMAT, "%s: '%s' holds %g", s->file, s->path, s->v);
-    return 0;
+    int i = s->i < 0 ? 0 : s->i; /* one number is all three */
+    if (strcmp(s->path, triple[n].path) != 0 || i > 2) continue;
+    if (!(s->v >= 0 && s->v <= 1e3))
+      checkpoint_problem(c, BDPT_E_FORMAT, "%s: '%s' holds %g", s->file, s->path, s->v);
+    for (; i < (s->i < 0 ? 3 : s->i + 1); i++) triple[n].to[i] = s->v;
+    return 1;
   }
   if (strcmp(s->path, "pretrained_cfg.input_size") == 0 && s->i >= 0 && s->i < 3) {
-    return checkpoint_config_int(c, s->file, s->path, s->v, &k->input[s->i]);
+    checkpoint_config_int(c, s->file, s->path, s->v, &k->input[s->i]);
+    return 1;
   }
   for (n = 0; n < sizeof whole / sizeof *whole; n++) {
     if (strcmp(s->path, whole[n].path) != 0) continue;
-    if (s->i > 0 && s->v != (double)*whole[n].to) { /* [224, 224] is 224 */
-      checkpoint_fail(c, BDPT_E_FORMAT, "%s: '%s' has two values; images are square here", s->file,
-                      s->path);
-      return 0;
-    }
-    return checkpoint_config_int(c, s->file, s->path, s->v, whole[n].to);
+    if (s->i > 0 && s->v != (double)*whole[n].to) /* [224, 224] is 224 */
+      checkpoint_problem(c, BDPT_E_FORMAT, "%s: '%s' has two values; images are square here",
+                         s->file, s->path);
+    checkpoint_config_int(c, s->file, s->path, s->v, whole[n].to);
+    return 1;
   }
   for (n = 0; n < sizeof real / sizeof *real; n++) {
     if (strcmp(s->path, real[n].path) != 0) continue;
     *real[n].to = s->v;
-    if (s->v > 0 && s->v < real[n].most) return 1;
-    checkpoint_fail(c, BDPT_E_FORMAT, "%s: '%s' is %g, not between 0 and %g", s->file, s->path,
-                    s->v, real[n].most);
-    return 0;
+    if (!(s->v > 0 && s->v < real[n].most))
+      checkpoint_problem(c, BDPT_E_FORMAT, "%s: '%s' is %g, not between 0 and %g", s->file, s->path,
+                         s->v, real[n].most);
+    return 1;
   }
-  *known = 0;
-  return 1;
+  return 0;
 }
 
 /* A switch or a text; 1 if it is known. */
@@ -112,37 +125,104 @@ static int checkpoint_say_word(checkpoint_work *c, const checkpoint_said *s) {
   return 0;
 }
 
-/* Keys that change nothing that is computed here: the network's sizes and names are in its tensors,
- * training's settings and other programs' notes are of no use afterwards. */
+/* Keys that change nothing that is computed here. The tensors tell the network's sizes and forms;
+ * settings of training, names and notes of other programs are of no use afterwards. A key that ends
+ * with a point stands for everything below it. */
 static int checkpoint_irrelevant(const char *path) {
   static const char *const key[] = {
-    "architectures", "attention_probs_dropout_prob", "hidden_dropout_prob", "attention_dropout",
-    "dropout", "drop_path_rate", "initializer_range", "initializer_factor", "dtype", "torch_dtype",
-    "encoder_stride", "id2label", "label2id", "label_names", "label_descriptions",
-    "transformers_version", "_name_or_path", "pooler_act", "pooler_output_size", "num_features",
-    "problem_type", "return_dict", "finetuning_task", "out_features", "out_indices",
-    "stage_names", "apply_layernorm", "reshape_hidden_states", "layerscale_value", "mlp_ratio",
-    "use_mask_token", "num_register_tokens", "projection_dim", "vision_use_head", "do_convert_rgb",
-    "default_to_square", "data_format", "input_data_format", "device", "return_tensors",
-    "processor_class", "pretrained_cfg", "model_args", "size", "crop_size", "norm",
-    "output_attentions", "output_hidden_states", "pad_size", "do_pad", "disable_grouping",
-    "image_mean", "image_std", "resample", "size_divisor"};
-  size_t n, length = strcspn(path, ".");
+      /* transformers: config.json */
+      "architectures", "attention_probs_dropout_prob", "hidden_dropout_prob", "attention_dropout",
+      "dropout", "drop_path_rate", "initializer_range", "initializer_factor", "dtype",
+      "torch_dtype", "encoder_stride", "id2label.", "label2id.", "transformers_version",
+      "_name_or_path", "pooler_act", "pooler_output_size", "problem_type", "return_dict",
+      "finetuning_task", "out_features", "out_indices", "stage_names", "apply_layernorm",
+      "reshape_hidden_states", "layerscale_value", "mlp_ratio", "use_mask_token",
+      "num_register_tokens", "projection_dim", "vision_use_head", "output_attentions",
+      "output_hidden_states", "tie_word_embeddings", "_attn_implementation_autoset",
+      "gradient_checkpointing", "text_config.", "logit_scale_init_value", "use_cache",
+      /* transformers: preprocessor_config.json */
+      "do_convert_rgb", "default_to_square", "data_format", "input_data_format", "device",
+      "return_tensors", "processor_class", "pad_size", "disable_grouping", "size_divisor",
+      /* timm */
+      "num_features", "label_names", "label_descriptions", "label_descriptions.",
+      "pretrained_cfg.tag", "pretrained_cfg.custom_load", "pretrained_cfg.fixed_input_size",
+      "pretrained_cfg.min_input_size", "pretrained_cfg.num_classes", "pretrained_cfg.pool_size",
+      "pretrained_cfg.first_conv", "pretrained_cfg.classifier", "pretrained_cfg.license",
+      "pretrained_cfg.url", "pretrained_cfg.file", "pretrained_cfg.source", "pretrained_cfg.notes",
+      "pretrained_cfg.hf_hub_id", "pretrained_cfg.hf_hub_filename", "pretrained_cfg.origin_url",
+      "pretrained_cfg.paper_ids", "pretrained_cfg.paper_name", "pretrained_cfg.architecture",
+      "pretrained_cfg.label_offset", "pretrained_cfg.label_names", "pretrained_cfg.state_dict.",
+      "pretrained_cfg.label_descriptions", "pretrained_cfg.test_input_size",
+      "pretrained_cfg.test_crop_pct", "model_args.in_chans", "model_args.mlp_ratio",
+      "model_args.class_token", "model_args.no_embed_class", "model_args.reg_tokens",
+      "model_args.pre_norm", "model_args.fc_norm", "model_args.init_values", "model_args.proj_bias",
+      "model_args.qk_norm", "model_args.drop_rate", "model_args.pos_drop_rate",
+      "model_args.patch_drop_rate", "model_args.proj_drop_rate", "model_args.attn_drop_rate",
+      "model_args.drop_path_rate", "model_args.weight_init", "model_args.fix_init",
+      "model_args.final_norm", "model_args.dynamic_img_size", "model_args.dynamic_img_pad",
+      "model_args.representation_size"};
+  size_t n, length;
   for (n = 0; n < sizeof key / sizeof *key; n++) {
-    if (strlen(key[n]) == length && strncmp(path, key[n], length) == 0) return 1;
+    length = strlen(key[n]);
+    if (key[n][length - 1] == '.' ? strncmp(path, key[n], length) == 0 : strcmp(path, key[n]) == 0)
+      return 1;
   }
   return 0;
 }
 
-static int checkpoint_say(checkpoint_work *c, const checkpoint_said *s) {
-  int known = 0, good = 1;
-  if (s->e == BDPT_JSON_NULL) return 1;
-  if (s->e == BDPT_JSON_NUMBER) good = checkpoint_say_number(c, s, &known);
-  else known = checkpoint_say_word(c, s);
-  if (!known && !checkpoint_irrelevant(s->path) && s->i < 1) {
-    checkpoint_note(c, "%s: '%s' is not known here and was left aside", s->file, s->path);
+/* Keys that change what is computed in a way that is not computed here, unless they have the value
+ * beside them; "" is false, 0 or an empty text. */
+static const char *checkpoint_refused(const checkpoint_said *s) {
+  static const struct { const char *path, *fine; } key[] = {
+    {"do_pad", ""}, {"do_flip_channel_order", ""}, {"do_thumbnail", ""},
+    {"do_align_long_axis", ""}, {"rescale_offset", ""}, {"crop_pct", ""}, {"patch_norm", ""},
+    {"use_mean_pooling", ""}, {"use_relative_position_bias", ""}, {"size.longest_edge", ""},
+    {"size.max_height", ""}, {"size.max_width", ""},
+    {"model_args.block_fn", ""}, {"model_args.mlp_layer", ""}, {"model_args.attn_layer", ""},
+    {"model_args.embed_layer", ""}, {"model_args.embed_norm_layer", ""},
+    {"model_args.norm_layer", "layernorm"}, {"model_args.pos_embed", "learn"},
+    {"model_args.pool_include_prefix", ""},
+    {"model_args.scale_attn_norm", ""}, {"model_args.scale_mlp_norm", ""},
+    {"model_args.patch_drop_dim", ""}};
+  size_t n;
+  for (n = 0; n < sizeof key / sizeof *key; n++) {
+    int empty = s->e == BDPT_JSON_STRING ? s->text[0] == 0 : s->v == 0;
+    if (strcmp(s->path, key[n].path) != 0) continue;
+    return empty || (s->text[0] && strcmp(s->text, key[n].fine) == 0) ? NULL : key[n].path;
   }
-  return good;
+  return NULL;
+}
+
+/* Keys that are understood, for a value of another kind: skipping it would be a guess. */
+static int checkpoint_expected(const char *path) {
+  static const char *const key[] = {
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "image_size",
+    "patch_size", "num_channels", "layer_norm_eps", "qkv_bias", "hidden_act", "size", "crop_size",
+    "resample", "rescale_factor", "image_mean", "image_std", "do_resize", "do_center_crop",
+    "do_rescale", "do_normalize", "size.height", "size.width", "size.shortest_edge",
+    "crop_size.height", "crop_size.width", "global_pool", "model_args.global_pool",
+    "model_args.act_layer", "model_args.qkv_bias", "model_args.num_heads", "model_args.img_size",
+    "model_args.patch_size", "pretrained_cfg.mean", "pretrained_cfg.std",
+    "pretrained_cfg.input_size", "pretrained_cfg.crop_pct", "pretrained_cfg.crop_mode",
+    "pretrained_cfg.interpolation"};
+  size_t n;
+  for (n = 0; n < sizeof key / sizeof *key; n++)
+    if (strcmp(path, key[n]) == 0) return 1;
+  return 0;
+}
+
+static void checkpoint_say(checkpoint_work *c, const checkpoint_said *s) {
+  const char *refused = checkpoint_refused(s);
+  int known;
+  if (s->e == BDPT_JSON_NULL) return;
+  if (refused)
+    checkpoint_problem(c, BDPT_E_ARGUMENT, "%s: '%s' cannot be computed here", s->file, refused);
+  known = s->e == BDPT_JSON_NUMBER ? checkpoint_say_number(c, s) : checkpoint_say_word(c, s);
+  if (known || refused || checkpoint_irrelevant(s->path) || s->i > 0) return;
+  if (checkpoint_expected(s->path))
+    checkpoint_problem(c, BDPT_E_FORMAT, "%s: the value of '%s' is not understood", s->file,
+                       s->path);
+  else checkpoint_note(c, "%s: '%s' is not known here and was left aside", s->file, s->path);
 }
 
 /* Reads one of the two files: every value with the path of keys that leads to it. */
@@ -168,13 +248,15 @@ static bdpt_status checkpoint_config_read(checkpoint_work *c, const char *file,
     }
     if (e >= BDPT_JSON_STRING && keys >= 1 && keys <= 2 && (keys == 1 || j.stack[1] == '{')) {
       snprintf(path, sizeof path, keys == 1 ? "%s" : "%s.%s", key[0], key[1]);
+      if (keys == 2 && strcmp(key[0], "vision_config") == 0) /* the half that is of use here */
+        snprintf(path, sizeof path, "%s", key[1]);
       memset(&said, 0, sizeof said);
       said.file = file, said.path = path, said.e = e;
       said.i = array ? count[depth - 1]++ : -1;
       if (e == BDPT_JSON_NUMBER) said.v = bdpt_json_number(&j);
       else said.v = e == BDPT_JSON_TRUE;
       if (e == BDPT_JSON_STRING) bdpt_json_copy(&j, said.text, sizeof said.text);
-      if (!checkpoint_say(c, &said)) return c->ctx->status;
+      checkpoint_say(c, &said);
     }
     e = bdpt_json_next(&j);
   }
@@ -290,9 +372,45 @@ bdpt_status checkpoint_config_compare(checkpoint_work *c, const bdpt_config *m) 
 
 /* Whether it describes the network at hand, for a file that need not have come with it. */
 static int checkpoint_config_fits(const checkpoint_work *c, size_t width) {
+  static const char *const family[] = {"deit", "vit_", "flexivit_", "test_vit"};
   const checkpoint_config *k = &c->config;
+  size_t i;
   if (k->width) return (size_t)k->width == width && (k->depth == 0 || k->depth == c->depth);
-  return strncmp(k->architecture, "deit", 4) == 0 || strncmp(k->architecture, "vit_", 4) == 0;
+  for (i = 0; i < sizeof family / sizeof *family; i++)
+    if (strncmp(k->architecture, family[i], strlen(family[i])) == 0) return 1;
+  return 0;
+}
+
+/* The family by its name: tensors of another one may have the same names and another meaning. */
+static bdpt_status checkpoint_family(checkpoint_work *c) {
+  static const char *const known[] = {"vit", "deit", "dinov2", "dinov2_with_registers", "clip",
+                                      "clip_vision_model", "siglip", "siglip_vision_model",
+                                      "vit_msn", "boundarydpt"};
+  const char *type = c->config.model_type, *name = c->config.architecture;
+  size_t i;
+  for (i = 0; i < sizeof known / sizeof *known && strcmp(type, known[i]) != 0; i++) { }
+  if (type[0] && i == sizeof known / sizeof *known)
+    return checkpoint_fail(c, BDPT_E_ARGUMENT, "config.json: model_type '%s' cannot be computed, "
+                           "only vit, deit, dinov2, and the vision parts of clip and siglip", type);
+  if (strstr(name, "_rpn_"))
+    return checkpoint_fail(c, BDPT_E_ARGUMENT, "config.json: architecture '%s': its norms stand "
+                           "behind the layers, which cannot be computed", name);
+  return BDPT_OK;
+}
+
+/* What timm's name of an architecture says besides: heads that are not of 64 features, eps. */
+static void checkpoint_architecture(checkpoint_work *c, size_t width) {
+  static const struct { const char *begins; int heads; } known[] = {
+    {"vit_huge", 16}, {"vit_giant", 16}, {"vit_gigantic", 16}, {"vit_so400m", 16},
+    {"vit_base_patch16_gap", 16}, {"test_vit3", 3}, {"test_vit4", 3}, {"test_vit", 2}};
+  checkpoint_config *k = &c->config;
+  size_t i;
+  if (!k->architecture[0]) return;
+  for (i = 0; i < sizeof known / sizeof *known && !k->heads; i++)
+    if (strncmp(k->architecture, known[i].begins, strlen(known[i].begins)) == 0)
+      k->heads = known[i].heads;
+  if (!k->heads && width % 64 == 0) k->heads = (int)(width / 64);
+  if (k->eps == 0) k->eps = strstr(k->architecture, "_clip_") ? 1e-5 : 1e-6;
 }
 
 bdpt_status checkpoint_config_use(checkpoint_work *c, checkpoint_side config,
@@ -300,22 +418,25 @@ bdpt_status checkpoint_config_use(checkpoint_work *c, checkpoint_side config,
   checkpoint_config *k = &c->config;
   bdpt_status s = BDPT_OK;
   char why[sizeof c->ctx->message] = "it describes another network";
+  int ours;
   checkpoint_config_clear(k);
   if (config.text) s = checkpoint_config_read(c, "config.json", config);
-  if (!s && images.text) s = checkpoint_config_read(c, "preprocessor_config.json", images);
-  if (c->is_hf) {
-    if (!s && k->swiglu == 1) {
-      s = checkpoint_fail(c, BDPT_E_ARGUMENT, "config.json: use_swiglu_ffn: SwiGLU cannot be "
-                          "computed");
-    }
-    if (!s) s = checkpoint_act(c);
-    return s ? s : checkpoint_pictures(c);
-  }
+  if (!s && images.text && (c->is_hf || config.text))
+    s = checkpoint_config_read(c, "preprocessor_config.json", images);
+  ours = c->is_hf || (!s && config.text && checkpoint_config_fits(c, width));
+  if (!s && ours && k->wrong[0]) s = checkpoint_fail(c, k->wrong_status, "%s", k->wrong);
+  if (!s && ours) s = checkpoint_family(c);
+  if (!s && c->is_hf && k->swiglu == 1)
+    s = checkpoint_fail(c, BDPT_E_ARGUMENT, "config.json: use_swiglu_ffn: SwiGLU cannot be "
+                        "computed");
+  if (!s && ours) s = checkpoint_act(c);
+  if (!s && ours) s = checkpoint_pictures(c);
+  if (!s && ours && !c->is_hf) checkpoint_architecture(c, width);
+  if (ours) return s;
+  if (!s && !config.text && images.text)
+    checkpoint_note(c, "the preprocessor_config.json beside it was not used: no config.json says "
+                    "that it belongs to this network");
   if (!s && !config.text) return s;
-  if (!s && checkpoint_config_fits(c, width)) {
-    s = checkpoint_act(c);
-    return s ? s : checkpoint_pictures(c);
-  }
   if (s) snprintf(why, sizeof why, "%s", c->ctx->message);
   if (s) bdpt_clear_error(c->ctx);
   checkpoint_config_clear(k);

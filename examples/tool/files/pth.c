@@ -245,6 +245,10 @@ static bdpt_status pth_dicts(pth_file *f) {
     if (pth_kind(p, p->root) != PTH_CALL) {
       return pth_fail(f, BDPT_E_FORMAT, "a PyTorch file, but no dictionary of tensors");
     }
+    if (pth_global_is(p, pth_child(p, p->root, 0), "torch._utils\n_rebuild_tensor")) {
+      return pth_fail(f, BDPT_E_FORMAT, "it holds one tensor without a name, not a network; save "
+                      "its state_dict() instead");
+    }
     return pth_fail(f, BDPT_E_FORMAT, "it holds a Python object, %s, which nothing but its own "
                     "program can read; save its state_dict() instead",
                     pth_show_global(p, pth_child(p, p->root, 0), shown));
@@ -287,6 +291,14 @@ int pth_sniff(const void *bytes, size_t size) {
   return memcmp(p, PTH_MAGIC, size < magic ? size : magic) == 0 ? 'l' : 'p';
 }
 
+/* Does the older form's magic number stand at the front, in a pickle of a later protocol? From 4 on
+ * a frame of 9 bytes begins first. */
+static int pth_has_magic(const pth_file *f) {
+  static const char magic[] = PTH_MAGIC;
+  size_t at = f->bytes[1] >= 4 ? 11 : 2;
+  return f->size >= at + 12 && memcmp(f->bytes + at, magic + 2, 12) == 0;
+}
+
 bdpt_status pth_open(bdpt_context *ctx, const void *bytes, size_t size, const char *name,
                      pth_file *out) {
   int form = pth_sniff(bytes, size);
@@ -297,7 +309,11 @@ bdpt_status pth_open(bdpt_context *ctx, const void *bytes, size_t size, const ch
   out->bytes = (const unsigned char *)bytes;
   out->size = size;
   out->legacy = form == 'l';
-  if (form == 'p') {
+  if (form == 'p' && pth_has_magic(out)) {
+    s = pth_fail(out, BDPT_E_FORMAT, "a PyTorch file in the older form, with pickles of protocol "
+                 "%d; protocol 2 can be read, which torch.save writes unless it is told otherwise",
+                 out->bytes[1]);
+  } else if (form == 'p') {
     s = pth_fail(out, BDPT_E_FORMAT, "a Python pickle (protocol %d), but not from torch.save",
                  out->bytes[1]);
   } else if (form == 0) {

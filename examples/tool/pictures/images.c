@@ -278,8 +278,8 @@ static int image_png_sound(const unsigned char *bytes, size_t size) {
 }
 
 /* Rows of halved colour made twice as wide and high, a row from the nearer one and the one behind
- * it. stb_image rounds every sum up where libjpeg, and so Pillow, alternates: a shift of a sixteenth
- * of a step that a network sees as another tint. */
+ * it. stb_image rounds every sum up where libjpeg, and so Pillow, alternates, which
+ * leaves a tint that a network sees. */
 static stbi_uc *image_jpeg_widen(stbi_uc *out, stbi_uc *near, stbi_uc *far, int w, int scale) {
   int i, at, left, right;
   (void)scale;
