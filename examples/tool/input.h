@@ -65,7 +65,7 @@ bdpt_status input_keep(bdpt_context *ctx, bdpt_subset *subset, size_t count);
 bdpt_model *input_model_report(bdpt_context *ctx, const char *path, int image,
                                checkpoint_report *report);
 
-/* Adds "guessed": what nothing told of a network ("heads", "eps", "mean", "std"), a list of words. */
+/* Adds "guessed", a list of what nothing told of a network: "heads", "eps", "mean", "std". */
 void input_guessed(cli_json *j, const checkpoint_report *report);
 
 /* --start NAME: what takes a removed layer's place before training. -1: no such name. With a name
