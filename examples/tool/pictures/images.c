@@ -525,6 +525,7 @@ static int image_pass(int filter, size_t blocks, int from, int to, size_t step,
                       const unsigned char *in, unsigned char *out) {
   static const double reach[6] = {0, 3, 1, 2, 0.5, 1};
   double scale = (double)from / to, wide = scale < 1 ? 1 : scale, radius = reach[filter] * wide;
+  double at = 0.5 * scale;
   int taps = (int)ceil(radius) * 2 + 1, o, i, *k;
   size_t b, s;
   if (from == to) memcpy(out, in, blocks * (size_t)from * step);
@@ -536,7 +537,8 @@ static int image_pass(int filter, size_t blocks, int from, int to, size_t step,
     int low = (int)(center - radius + 0.5), high = (int)(center + radius + 0.5);
     low = low < 0 ? 0 : low;
     high = (high > from ? from : high) - low;
-    if (filter == IMAGE_NEAREST) low = (int)center, high = 1;
+    if (filter == IMAGE_NEAREST) low = at < from ? (int)at : from - 1, high = 1;
+    at += scale; /* added up, as in Pillow, which decides where a sum is all but a whole number */
     for (i = 0; i < high; i++) sum += image_kernel(filter, (i + low - center + 0.5) / wide);
     for (i = 0; i < high; i++) {
       double w = image_kernel(filter, (i + low - center + 0.5) / wide) / sum * (1 << 22);
@@ -544,9 +546,9 @@ static int image_pass(int filter, size_t blocks, int from, int to, size_t step,
     }
     for (b = 0; b < blocks; b++)
       for (s = 0; s < step; s++) {
-        const unsigned char *at = in + (b * (size_t)from + (size_t)low) * step + s;
+        const unsigned char *pixel = in + (b * (size_t)from + (size_t)low) * step + s;
         int v = 1 << 21;
-        for (i = 0; i < high; i++) v += k[i] * at[(size_t)i * step];
+        for (i = 0; i < high; i++) v += k[i] * pixel[(size_t)i * step];
         v = v < 0 ? 0 : v >> 22;
         out[(b * (size_t)to + (size_t)o) * step + s] = (unsigned char)(v > 255 ? 255 : v);
       }
