@@ -2140,7 +2140,7 @@ BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost);
  *   shape     x[...,I] W[O,I] b[O] -> y[...,O]; all axes but the last are rows R; r like y, or NULL
  *   backward  dx = dy W;  dW += dy^T x;  db += sum_R dy;  dr += dy
  *   source    PyTorch nn.Linear: weights are (out, in)
- *   check     tests/test_ops.c torch_linear_norm_gelu_softmax; gradients_dense, by differences
+ *   check     tests/test_ops.c torch_linear_norm_gelu_softmax, gradients_dense
  *
  * Every branch of a transformer ends in a linear whose result is added to the residual stream r.
  * Adding r while the product is stored costs nothing; a sum of its own would read two arrays and
@@ -2281,7 +2281,7 @@ BDPTI_FN bdpti_norm_args bdpti_norm_args_of(const bdpti_node *n, bdpt_real *mean
  *   backward  dz = (dy W2) f'(z);  dW2 += dy^T s;  db2 += sum_R dy;
  *             dv = dz W1;  dW1 += dz^T v;  db1 += sum_R dz;  dx += dy + what LN makes of dv
  *   source    timm Block and Mlp; the same numbers as a norm, two linears, f and a sum
- *   check     tests/test_ops.c mlp, against those operations, and by differences
+ *   check     tests/test_ops.c mlp_is_five_operations: and by differences
  *
  * Half a block is one operation, to save memory. F is four times D, and five operations would keep
  * v, z and s and pass over z and s twice. Here GELU is applied where z is stored. The backward pass
@@ -2397,7 +2397,7 @@ BDPTI_FN void bdpti_mlp_back(bdpt_tape *t, bdpti_node *n) {
  *   backward  g = gamma dy;  dx = rstd (g - mean(g) - xh mean(g xh));
  *             dgamma += sum_R dy xh;  dbeta += sum_R dy
  *   source    Ba et al. 2016, eq. 3; timm has eps = 1e-6
- *   check     tests/test_ops.c torch_linear_norm_gelu_softmax; gradients_dense
+ *   check     tests/test_ops.c torch_linear_norm_gelu_softmax, gradients_dense
  */
 
 /* Norms one row in plain numbers; returns rstd. */
@@ -2473,7 +2473,7 @@ BDPTI_FN void bdpti_layernorm_back(bdpt_tape *t, bdpti_node *n) {
  *             ReLU: y = max(0, z);  dy/dz = 1 for z > 0, else 0
  *   source    Hendrycks and Gimpel 2016, section 2, with tanh(u) = 2 sigmoid(2 u) - 1; the product
  *             rule, since Phi' = phi and sigmoid' = sigmoid (1 - sigmoid)
- *   check     tests/test_kernels.c; tests/test_ops.c torch_linear_norm_gelu_softmax
+ *   check     tests/test_kernels.c test_gelu; tests/test_ops.c torch_linear_norm_gelu_softmax
  */
 BDPTI_FN double bdpti_gelu_plain(double z) { return 0.5 * z * erfc(z * -0.70710678118654752440); }
 
@@ -2566,7 +2566,7 @@ BDPTI_FN void bdpti_softmax_back(bdpt_tape *t, bdpti_node *n) {
  *   backward  dV = P^T dO;  dP = dO V^T;  dS = P (dP - D), D_i = sum_j dP_ij P_ij;
  *             dQ = scale dS K;  dK = scale dS^T Q
  *   source    Vaswani et al. 2017, eq. 1
- *   check     tests/test_ops.c torch_attention; gradients_structured, by differences
+ *   check     tests/test_ops.c torch_attention, gradients_structured
  *
  * Every token asks every other one how much it concerns it. The answer S_ij is the product of query
  * i and key j; the softmax turns a row of answers into shares, and the output of token i is the mix
@@ -2658,7 +2658,7 @@ BDPTI_FN void bdpti_attention_back(bdpt_tape *t, bdpti_node *n) {
  *   backward  through the copied patches: dW += dy^T patches, dbias += sum dy, and dimages when
  *             somebody wants it
  *   source    timm PatchEmbed
- *   check     tests/test_ops.c torch_images_and_tokens; gradients_structured
+ *   check     tests/test_ops.c torch_images_and_tokens, gradients_structured
  *
  * The patches are copied into rows [B n, C P P] first (im2col); patches do not overlap, so this
  * is one reading and writing of the images, and the rest is a linear. With `back` the rows are
@@ -2720,7 +2720,7 @@ BDPTI_FN void bdpti_patch_embed_back(bdpt_tape *t, bdpti_node *n) {
  *             -> y[B,N,D]
  *   backward  dpatches = the rows behind; dpos += sum_B dy; dcls, ddist, dreg += their rows of it
  *   source    timm VisionTransformer._pos_embed
- *   check     tests/test_ops.c torch_images_and_tokens; gradients_structured
+ *   check     tests/test_ops.c torch_images_and_tokens, gradients_structured
  */
 BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tensor *cls,
                                   bdpt_tensor *dist, bdpt_tensor *reg, bdpt_tensor *pos) {
@@ -2897,7 +2897,7 @@ BDPTI_FN size_t bdpti_cluster_place(const bdpt_context *ctx, size_t n, size_t k)
  *   shape     x[B,...] -> y[B,...]; saves keep[b] / (1 - rate)
  *   backward  dx[b] += dy[b] keep[b] / (1 - rate)
  *   source    Huang et al. 2016, "Deep networks with stochastic depth"; timm DropPath
- *   check     tests/test_ops.c gradients_dense; rate_zero_draws_nothing
+ *   check     tests/test_ops.c gradients_dense, rate_zero_draws_nothing
  *
  * At rate 0 the operation is its input: nothing is recorded and nothing is drawn.
  */
@@ -2946,7 +2946,7 @@ BDPTI_FN void bdpti_drop_path_back(bdpt_tape *t, bdpti_node *n) {
  *   shape     f[...] r[...] m[1] -> y[...];  importance[1] -> m[1]
  *   backward  df = m dy;  dr = (1 - m) dy;  dm = sum dy (f - r);  dimportance += dm
  *   source    PAPER_NOTES.md, "Dual parameters"; Bengio et al. 2013 for the straight-through idea
- *   check     tests/test_ops.c torch_mix, gradients_dense (m as a real number); straight_through
+ *   check     tests/test_ops.c torch_mix, straight_through, gradients_dense: m as a real number
  */
 BDPT_API bdpt_tensor *bdpt_mix(bdpt_tape *t, bdpt_tensor *f, bdpt_tensor *r, bdpt_tensor *m) {
   bdpti_node *n;
@@ -3078,7 +3078,7 @@ BDPTI_FN void bdpti_distill_soft_back(bdpt_tape *t, bdpti_node *n) {
  *   shape     x[..] y[..] -> L[1]
  *   backward  dx = dL 2 (x - y) / sum y^2;  y gets none, even if it wants one
  *   source    Romero et al. 2015, "FitNets: hints for thin deep nets", without their regressor
- *   check     tests/test_ops.c torch_losses; central differences
+ *   check     tests/test_ops.c torch_losses, gradients_dense
  *
  * Logits tell a student what the answer is; the stream inside the teacher tells it how the answer
  * is reached. A network that lost layers keeps its width, so its stream can be held against the
@@ -3713,7 +3713,7 @@ BDPT_API void bdpt_model_hash(const bdpt_model *m, char out[17]) {
  *             k(t) = (a+2)|t|^3 - (a+3)|t|^2 + 1 for |t| <= 1, a|t|^3 - 5a|t|^2 + 8a|t| - 4a to 2
  *   source    Keys 1981; timm: a = -0.5, stretched by the scale when shrinking (antialiased);
  *             DeiT's own script: a = -0.75, four taps, borders repeated (PyTorch's plain bicubic)
- *   check     tests/test_model.c against both PyTorch forms at 14 -> 4, 14 -> 24 and 5 -> 3
+ *   check     tests/test_model.c position_embeddings: both forms of PyTorch at three sizes
  *
  * A network for 224 pixels has 14 x 14 positions. For another image size the grid is resized like a
  * picture of D channels; the tokens before it (class, distillation) keep their positions.
@@ -3907,7 +3907,7 @@ BDPT_API bdpt_tensor *bdpt_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_ten
  *             group, c_j = sum c, where c counts the patches that a token stands for
  *   shape     x[B,N,D] -> [B,N-r,D], c[B,N]; r at most half of the tokens that may be merged
  *   source    Bolya et al. 2023, "Token merging: your ViT but faster", section 3
- *   check     tests/test_merge.c: against loops in double, against PyTorch, batches, threads
+ *   check     tests/test_merge.c merging_is_its_description, networks_are_pytorchs
  *
  * Depth is one thing to remove, tokens are another. Neighbouring patches of sky say the same thing
  * to the class token, and a network that was never told so still works when they become one: no
@@ -4330,7 +4330,7 @@ BDPTI_FN void bdpti_mix_targets(const int *labels, size_t n, int classes, double
  *             after it, in the segment [s, e) that holds t:
  *             lr(t) = min + (lr - min) (1 + cos(pi (t - s) / (e - s))) / 2;  lr(t) = min for t >= T
  *   source    Loshchilov and Hutter, "SGDR", 2017; timm's CosineLRScheduler with warmup_prefix off
- *   check     tests/test_train.c: equal to timm's at every whole epoch
+ *   check     tests/test_train.c schedule: equal to timm's at every whole epoch
  *
  * t is time in epochs. The warm-up covers the beginning of the cosine and does not push it back: at
  * t = w the rate has already fallen a little below the peak. timm calls this "no prefix"; with the
@@ -4432,7 +4432,7 @@ BDPTI_FN bdpt_status bdpti_recipe_check(bdpt_context *ctx, bdpt_recipe *r) {
  *             average <- d average + (1 - d) w
  *   source    Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, and PyTorch's
  *             AdamW; torch.nn.utils.clip_grad_norm_; timm's ModelEma
- *   check     tests/test_train.c: seven steps, three clippings, five averages against PyTorch
+ *   check     tests/test_inside.c optimiser_as_pytorch: steps, clippings and averages
  *
  * Every parameter has its own t, as in PyTorch. This matters when layers come and go: the fused map
  * of an MLP appears in the middle of a run with moments of zero, and its first steps need the bias
@@ -4683,7 +4683,7 @@ BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *t) {
 /* 8.4  Several processes                                                                  >>ranks
  *
  *   math      every process has B / size images of the batch; dL/dw = sum of its own / size
- *   check     tests/test_ranks.c: processes played by threads, against one; examples/mpi
+ *   check     tests/test_ranks.c many_train_as_one: processes played by threads; examples/mpi
  *
  * A cluster trains one network: the same shuffle, disjoint images, the same weights everywhere
  * after every step. What a random draw of an image depends on is its place in the epoch and not the
@@ -4885,7 +4885,7 @@ BDPT_API size_t bdpt_trainer_importance(bdpt_trainer *t, double out[2][BDPT_MAX_
  *             block l; z' the distillation head's logits, or z if there is one head
  *   shape     images[B,3,H,W] -> z[B,K] -> one number
  *   source    Touvron et al. 2021, section 4 (hard and soft distillation); the paper's stage 2
- *   check     tests/test_train.c: the same step built by hand, with and without a teacher
+ *   check     tests/test_inside.c step_by_hand: with and without a teacher
  *
  * The teacher sees the same augmented and mixed images as its student. Its answer is the mean of
  * its heads, without drop path, on a tape that records nothing.
@@ -5193,7 +5193,7 @@ BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *m, int layer, int which) {
  *   math      W = W2 W1,  b = W2 b1 + b2
  *   shape     W1[F,D] b1[F] W2[D,F] b2[D] -> W[D,D] b[D]
  *   source    PAPER_NOTES.md, "Fusion"; exact up to rounding, so the products are summed in double
- *   check     tests/test_model.c: fused and unfused logits
+ *   check     tests/test_model.c fusing: fused and unfused logits
  *
  * The four tensors give way to the two new ones, which is why a fused activation cannot come back.
  */
@@ -5261,7 +5261,7 @@ BDPT_API bdpt_status bdpt_fuse_all(bdpt_model *m) {
  *   shape     tokens x[T,D] that the layer reads, y[T,D] that it returns -> W[D,D] b[D]
  *   error     sqrt(sum |y - W x - b|^2 / sum |y - mean y|^2) over images that W has not seen
  *   source    DEVIATION: not in the paper. Hoerl and Kennard, "Ridge regression", 1970
- *   check     tests/test_fit.c: against numpy; a linear MLP found again; forward order
+ *   check     tests/test_fit.c equals_another_solver, a_linear_mlp_is_found_again
  *
  * Why does the loss of one GELU throw a network to chance? What is left, W2 W1, is a linear map,
  * and a poor one: it was trained for hidden features whose negative halves are gone. Which linear
@@ -5732,7 +5732,7 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
  *   math      P(a,t) = sum_k theta_k a^{i_k} t^{j_k},  i_k + j_k <= D: (D+1)(D+2)/2 terms
  *   source    PAPER_NOTES.md, MAP. The paper defines a degree per variable, i, j <= D, and uses the
  *             total degree in its example, as we do
- *   check     tests/test_map.c, terms
+ *   check     tests/test_map.c terms
  *
  * Why a polynomial, and why a low one? Accuracy falls slowly at first and faster later, for either
  * type, and a little faster still when both are gone: a plane with a bend in each direction and one
@@ -5774,7 +5774,7 @@ BDPT_API double bdpt_map_predict(const bdpt_map *map, double attention, double a
  *   math      A = U S V^T;  A^+ = sum_{q: s_q > cutoff |A|} (v_q u_q^T / s_q)
  *   shape     A[m,n] -> A^+[n,m]; any m, n >= 1; theta = A^+ y
  *   source    Hestenes 1958 (one-sided rotations); Golub and Van Loan, section 8.6.3
- *   check     tests/test_map.c, solver: a known inverse, a rank-one and a wide system
+ *   check     tests/test_inside.c solver: a known inverse, a rank-one and a wide system
  *
  * The textbook way, the normal equations (A^T A) theta = A^T y, is the wrong way here. Powers of
  * numbers between 0.3 and 1 are nearly parallel, so the condition of A is near a million at degree
@@ -5848,7 +5848,7 @@ BDPTI_FN int bdpti_pseudo_inverse(double *a, size_t rows, size_t cols, double cu
  *   math      for each pair {i,j} of points: fit without the pair, e = P(pair) - accuracy(pair)
  *             RMSE = sqrt(mean e^2) over all n(n-1) errors; the least RMSE wins
  *   source    PAPER_NOTES.md, MAP (leave-2-out, kappa = 1..4)
- *   check     tests/test_map.c, against numpy.linalg.lstsq
+ *   check     tests/test_map.c example_fit: against numpy.linalg.lstsq
  *
  * A surface of higher degree always passes closer to its own points, so the fit cannot judge
  * itself. Every pair of points in turn is hidden, the rest is fitted, and the errors at the hidden
@@ -6018,7 +6018,7 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
  *
  *   math      y' = y + clip(sd * N(0,1), -c, c); degree, surface and split again from y'
  *   source    PAPER_NOTES.md, MAP (500 trials, sd or variance 0.1, c = 0.5)
- *   check     tests/test_map.c, the study's rows within sampling error
+ *   check     tests/test_map.c example_noise: the study's rows within sampling error
  *
  * An accuracy measured on a few thousand held-out images carries about half a point of sampling
  * noise, and a short fine-tune adds its own. A split worth acting on should survive that. The study
@@ -6373,7 +6373,7 @@ BDPTI_FN void bdpti_study_run(bdpti_study *s, int epoch, double *out) {
  *             attention   f = MHSA(u)[B,N,D],  r = u (or 0, or x: what its removal leaves)
  *             activation  f = GELU(z)[B,N,F],  r = z
  *   source    PAPER_NOTES.md, Gradient disparity (theorem 4, corrected here)
- *   check     tests/test_method.c: attention that returns its input has no gradient
+ *   check     tests/test_method.c known_gradients: attention that returns its input has none
  *
  * How much does a layer matter? Blend it with what would stand in its place, h = m f + (1-m) r, and
  * ask how the loss moves as m leaves 1. The derivative costs one backward pass for all 2L layers.
@@ -6444,7 +6444,7 @@ BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_subset *
  *   math      before, at_once, after[e]: held-out accuracy of the network, of the network without
  *             one layer, and of that after e epochs of training; for each of the 2L layers
  *   source    PAPER_NOTES.md, Recovery asymmetry
- *   check     tests/test_method.c: every row against a removal made by hand
+ *   check     tests/test_method.c recovery_rows: every row against a removal made by hand
  *
  * Remove one attention layer from DeiT-Base and 80 to 81 of its 81.8 per cent remain. Remove one
  * activation and 0.1 to 3.5 per cent remain: chance. So attention is dispensable and activations
@@ -6536,7 +6536,7 @@ BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int 
  *                 repeat on the result. Once along attention, once along activation.
  *   algorithm 2   from the dense network: the same, the two types taking turns
  *   source        PAPER_NOTES.md, MAP (algorithms 1 and 2)
- *   check         tests/test_method.c: the published design point by point; ratios; inheritance
+ *   check         tests/test_inside.c collect_design; tests/test_method.c collect_points
  *
  * The predictor of chapter 10 needs networks with different numbers of removed layers, each at its
  * recovered accuracy. To recover each from the dense network would cost dozens of long trainings.
@@ -6668,7 +6668,7 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_subset
  *             scalar like a weight, without decay
  *   schedule  stage 1, remove one, stage 2, remove one, ...; the cosine starts again at each
  *   source    PAPER_NOTES.md, Dual parameters; Pruning order
- *   check     tests/test_method.c: the order; a rigged importance; a resumed search
+ *   check     tests/test_method.c search_rigged, search_details, resumes
  *
  * Each layer has two parameters. The mask says whether it is there; nothing learns it. The scalar
  * importance learns and is never used in the forward pass. It starts at 0, and since a step of
@@ -6799,7 +6799,7 @@ BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_subset *train,
  *   step      for every layer that is left: fit its map (9.3) to the network as it is, put it in,
  *             measure the loss on images that choose; the smallest loss goes; all maps fitted again
  *   source    DEVIATION: not in the paper, whose layers are learned (>>search) or counted (>>map)
- *   check     tests/test_method.c: each step against all trials by hand; resumed; budgets
+ *   check     tests/test_method.c greedy_by_hand, greedy_budgets, resumes
  *
  * Accuracy at once is a bad guide if the identity stands where an activation was: all activations
  * then look alike, at chance. With the best map in its place each layer shows what it is worth, and
@@ -6940,7 +6940,7 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_subset *train,
  *   math      difference = max |fused - unfused| / max |unfused| over all logits of all images
  *   bound     1e-5 in float, 1e-12 in double
  *   source    PAPER_NOTES.md, Fusion
- *   check     tests/test_method.c: nothing to fuse, exactness, a disagreement made by hand
+ *   check     tests/test_method.c certificate; tests/test_inside.c certificate_finds_faults
  *
  * On paper fusing is exact (chapter 9). In a machine it sums in another order, so logits move in
  * their last digits, and a user who is told "exact" should be able to see the digits. An arg-max
@@ -7027,7 +7027,7 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
  *
  *   math      loss = (1 - a) CE(z, label) + a D(z, teacher's z)              (chapter 8)
  *   source    PAPER_NOTES.md, Stage 2
- *   check     tests/test_method.c: against the same calls made one by one; resumed
+ *   check     tests/test_method.c stage2_by_hand: the same calls made one by one
  *
  * The search left a network that has seen several rounds of removal. Stage 2 does not continue it.
  * It removes the layers that the search found from the dense network at once, so that the weights
@@ -7077,7 +7077,7 @@ BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const b
  *   stage 1   measure points, fit the surface, split the budget; search the layers on a copy
  *   stage 2   remove them from the dense network, fine-tune, fuse
  *   source    PAPER_NOTES.md, Method
- *   check     tests/test_method.c: the same as the calls one by one; cancelled anywhere and resumed
+ *   check     tests/test_method.c two_stages, resumes: the calls one by one; cancelled anywhere
  *
  * Every step saves under its own name, so an interrupted run finds the finished steps finished. The
  * axes of the collection go at least as far as the budget, because a split that nothing near was
@@ -7154,7 +7154,7 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_subset *train,
  *   layout    record i at offset 3074 i:  coarse label, fine label, 1024 red, 1024 green, 1024 blue
  *   source    Krizhevsky, "Learning multiple layers of features from tiny images", 2009, and the
  *             page of the data set; train.bin has 50000 records, test.bin 10000
- *   check     tests/test_data.c: truncated, empty and mislabelled files; both ends of a good one
+ *   check     tests/test_data.c cifar_good, cifar_bad: truncated, empty, mislabelled files
  *
  * The format has no header and no count, so its length is the only evidence of its kind. A length
  * that is not a multiple of 3074 or one label out of range means another format (CIFAR-10's records
@@ -7343,7 +7343,7 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
  *   shape     planes[C,H,W] -> [C,H,W'] -> [C,H',W']
  *   source    the arithmetic of Pillow's Resample.c: weights with 22 fractional bits, rows first,
  *             each pass rounded and clipped to a byte, a pass that keeps its size skipped
- *   check     tests/test_data.c: bytes equal to Pillow's for seven pairs of sizes
+ *   check     tests/test_data.c resize_as_pillow: equal bytes for seven pairs of sizes
  *
  * DeiT's published weights saw images that Pillow had resized, so "bicubic" alone is not enough: a
  * resize without antialiasing, or one that keeps fractions between the two passes, differs by
@@ -7447,7 +7447,7 @@ BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, const unsigned char *i
  *   shape     planes[3,h,w] -> crop[3,h,w] -> resized[3,H,W] -> image[3,H,W], normalised
  *   source    Zhong et al., "Random erasing data augmentation", 2020; timm's RandomErasing, mode
  *             "pixel": ten attempts, sides sqrt(a HW r) and sqrt(a HW / r), strictly inside
- *   check     tests/test_data.c: same bits for 1, 2 and 3 threads; erased shares; crop and flip
+ *   check     tests/test_inside.c crop_and_flip, erasing, same_for_all_threads
  *
  * The crop and the flip happen on the bytes of the source image, before resizing, as torchvision
  * would on a CIFAR image; erasing happens last, in the normalised image, as in timm. Why should a
@@ -7614,7 +7614,7 @@ BDPT_API bdpt_status bdpt_load_batch(bdpt_context *ctx, const bdpt_config *confi
  *   source    Zhang et al., "mixup", 2018; Yun et al., "CutMix", 2019; the pairing (the batch in
  *             reverse order), one lambda for the batch, the correction of lambda for a box cut off
  *             at the border and the smoothing e inside the mixed target are timm's Mixup
- *   check     tests/test_train.c: boxes, images and targets against timm's
+ *   check     tests/test_inside.c mixing_as_timm, mixed_targets
  *
  * With K = 4 and e = 0.2 an unmixed target is 0.85 at the label and 0.05 elsewhere; mixed at lam =
  * 0.75 it is 0.65 at the image's own label and 0.25 at its partner's.
@@ -7690,7 +7690,7 @@ BDPTI_FN void bdpti_mix_targets(const int *labels, size_t n, int classes, double
  *             loss = mean of log sum_k exp(z_k) - z_y
  *   shape     logits[B,K], labels[B] -> three sums
  *   source    the metrics of timm's validate script
- *   check     tests/test_train.c: by hand, with ties
+ *   check     tests/test_inside.c accuracy_by_hand: with ties
  *
  * Equal logits count by index, so a network that answers the same for every class scores 1/K and
  * not 100 per cent. A logit that is not finite would make every comparison false and the rank 0, a
@@ -7786,7 +7786,7 @@ BDPT_API bdpt_status bdpt_evaluate(bdpt_model *model, const bdpt_subset *data, b
  *             averaged, "ema.X"; "train.state" I64: the words of bdpti_counters; "train.log" I64:
  *             words of the caller's, for bdpt_train the lines of its log
  *   source    PyTorch's names for the moments, so that a script finds them
- *   check     tests/test_train.c: interrupted anywhere, resumed, compared byte by byte
+ *   check     tests/test_train.c run_resumes_anywhere: compared byte by byte
  *
  * Numbers are stored in the type they have in memory, so that a resumed run has the same bits. The
  * random draws need no space (chapter 4.4). A removed layer's weights are saved as long as they are
@@ -8155,7 +8155,7 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
 /* 13.1  A pull reader for JSON                                                             >>json
  *
  *   source    RFC 8259 (the grammar), RFC 3629 (UTF-8)
- *   check     tests/test_files.c json
+ *   check     tests/test_files.c json_grammar, json_strings
  *
  * The caller asks for one event after another; the reader keeps its place in `at` and one byte for
  * each open bracket, and so needs neither recursion nor memory of its own. {"a":[1,true]} is
@@ -8363,7 +8363,7 @@ BDPTI_FN int bdpti_json_size(const bdpt_json *j, size_t *out) {
 /* 13.2  Decimal numbers                                                                 >>decimal
  *
  *   math      digits * 10^e, the digits a whole number
- *   check     tests/test_files.c decimal: random numbers of all magnitudes come back bit by bit
+ *   check     tests/test_only_safetensors.c decimal_round_trip: random numbers of all magnitudes
  *
  * A configuration holds a few real numbers (eps = 1e-6, image statistics) that must come back with
  * the same bits on every machine. printf and strtod follow the locale: under a German one they
@@ -8449,7 +8449,7 @@ BDPTI_FN void bdpti_put_double(bdpti_text *t, double v) {
  *   math      exponent field e, bias B: (-1)^sign 2^(e-B) 1.fraction; e = 0: 2^(1-B) 0.fraction;
  *             e all ones: infinity, or NaN when the fraction is not 0
  *   source    IEEE 754-2008, 3.4; rounding to nearest, ties to even, 4.3.1
- *   check     tests/test_files.c half: every F16 and BF16 pattern, and PyTorch's conversions
+ *   check     tests/test_only_safetensors.c half_every_pattern: of F16 and BF16
  *
  * All formats of the file are little-endian whatever the machine is, so bytes are assembled by
  * shifts, and nothing is assumed about alignment. One pair of functions serves the four formats:
@@ -8560,8 +8560,8 @@ BDPTI_FN const bdpti_dtype *bdpti_dtype_row(int dtype) {
  *     00 00 80 3f                                                  1.0
  *
  *   source    github.com/huggingface/safetensors, README and safetensors/src/tensor.rs
- *   check     tests/test_files.c: a file or more for each rule, their verdicts compared with the
- *             reference's; every file cut off after every byte and changed in every bit
+ *   check     tests/test_files.c conformance, cut_and_changed: a file or more for each rule,
+ *             verdicts as the reference's; cut off after every byte, changed in every bit
  *
  * The rules, each with an error of its own: N fits into the file and is at most 100,000,000; the
  * header is one JSON object; a tensor has exactly a known dtype, a shape of whole numbers, two
@@ -10079,7 +10079,7 @@ BDPTI_INLINE bdpt_real BDPTI_V(largest)(BDPTI_VEC v) {
  *   math      exp x = 2^n e^r,  n = round(x / ln 2),  r = x - n ln 2 in [-0.35, 0.35]
  *             e^r = 1 + r + r^2 p(r),  p of degree 4
  *   source    range reduction of Cody and Waite 1980; coefficients our own, fitted to equal ripple
- *   check     tests/test_kernels.c exp: within 1 ulp on [-87.3, 88.7]; 0 below, inf above, NaN
+ *   check     tests/test_kernels.c test_exp: within 1 ulp on [-87.3, 88.7]; 0 below, inf above, NaN
  *
  * Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the mantissa; shifted
  * into the exponent field and added to e^r, it multiplies by 2^n. ln 2 is split in two so that n
@@ -10149,8 +10149,8 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(root)(BDPTI_VEC x) {
  *   math      Phi(-a) = exp(-a^2/2) t P(t),  t = 1 / (1 + 0.27 a),  P of degree 8,  a = |z|
  *             Phi(z) = Phi(-a) if z < 0, else 1 - Phi(-a)
  *   source    form of Abramowitz and Stegun 7.1.26 with more terms; coefficients our own
- *   check     tests/test_kernels.c gelu: error 1.2e-7 max(1, |z|); the relative error in the tail
- *             grows to 4e-6 at z = -13
+ *   check     tests/test_kernels.c test_gelu: error 1.2e-7 max(1, |z|); the relative error grows in
+ *             the tail, to 4e-6 at z = -13
  *
  * erf itself never appears. 1 + erf(z / sqrt 2) cancels for negative z and leaves GELU(-6) without
  * a correct digit; the tail form stays accurate until exp underflows at z = -13.2. Its relative
@@ -10226,8 +10226,8 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(gate_slope)(BDPTI_VEC z, bdpt_real p, bdpt_real q
  *   shape     a[M,K] b[K,N] -> c[M,N], any strides on a and b, rows of c contiguous
  *   source    packing and blocking after Goto and van de Geijn 2008, tile and order our own; bf16
  *             factors under float sums after Kalamkar et al. 2019
- *   check     tests/test_kernels.c matmul: against bdpti_matmul_naive, random shapes and epilogues;
- *             packed_and_bf16: the same on factors that were rounded one by one
+ *   check     tests/test_kernels.c test_matmul, test_packed_and_bf16: against
+ *             bdpti_matmul_naive, random shapes and epilogues; on factors rounded one by one
  *
  * A multiply-add takes two operands from somewhere, and if they came from memory, memory would set
  * the pace. So a tile of C is held in registers. Each step of p reads a column of A, ROWS numbers,
@@ -10719,7 +10719,7 @@ static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t 
  *   shape     qkv[B,N,3,h,d] -> out[B,N,h,d], lse[B,h,N]
  *   backward  P = exp(S - lse) again;  D_i = sum_j dO_ij O_ij, the same sum as over dP_ij P_ij
  *   source    lse and D after Dao et al. 2022, section 3.1 and alg. 4
- *   check     tests/test_kernels.c attention: any N and d
+ *   check     tests/test_kernels.c test_attention: any N and d
  *
  * One task is one head of one image, and all it touches fits the second cache. Q, K and V are read
  * where the qkv product left them, as strided operands; nothing is permuted. A block of queries at
@@ -10962,7 +10962,7 @@ static void BDPTI_V(match)(const bdpti_pairing *m, size_t image, bdpt_real *work
  *
  *   math      bdpti_layernorm_plain and its backward form (>>layernorm), for rows begin .. end
  *   shape     x[R,D] gamma[D] beta[D] -> y[R,D]; keeps mean[R] rstd[R]
- *   check     tests/test_kernels.c layernorm: also rows with mean 1000 and deviation 1
+ *   check     tests/test_kernels.c test_layernorm: also rows with mean 1000 and deviation 1
  *
  * The variance takes a second walk over the row, which is in cache. E[x^2] - E[x]^2 in one walk
  * loses its digits when the mean is large against the deviation, as it is on residual streams. The
@@ -11033,7 +11033,7 @@ static void BDPTI_V(layernorm_bwd)(const void *args, size_t begin, size_t end, b
  *
  *   math      bdpti_softmax_plain and its backward form (>>softmax), for rows begin .. end
  *   shape     x[R,D] -> y[R,D] and lse[R], either may be absent; y may be x
- *   check     tests/test_kernels.c softmax: also logits 6000 apart
+ *   check     tests/test_kernels.c test_softmax: also logits 6000 apart
  */
 static void BDPTI_V(softmax_fwd)(const void *args, size_t begin, size_t end) {
   const bdpti_soft *s = (const bdpti_soft *)args;
@@ -11115,7 +11115,7 @@ static void BDPTI_V(sample_axpy)(const void *args, size_t begin, size_t end) {
  *   math      p *= 1 - lr wd;  m += (1 - b1)(g - m);  v = b2 v + (1 - b2) g^2;
  *             p -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)
  *   source    Loshchilov and Hutter 2019, alg. 2; order of operations as in torch.optim.AdamW
- *   check     tests/test_kernels.c adamw: against the formula in double
+ *   check     tests/test_kernels.c test_adamw: against the formula in double
  */
 static void BDPTI_V(adamw)(const void *args, size_t begin, size_t end) {
   const bdpti_adamw_args *s = (const bdpti_adamw_args *)args;

@@ -121,6 +121,18 @@ exercises=$(grep -c '^<div class=exercise' "$work/boundarydpt.html")
 [ "$chapters" -gt 12 ] && [ "$asked" -eq "$chapters" ] && [ "$exercises" -eq $((2 * chapters)) ]
 check $? "$chapters chapters, $asked questions, $exercises exercises"
 
+# The checks that a "check" line of the header names: files, and before a colon their tests.
+grep -E '^ \*   check  ' boundarydpt.h | sed 's/^ \*   check *//' | tr ';' '\n' > "$work/checks"
+missing=$(sed -n 's/^ *\(tests\/[a-z_]*\.[a-z]*\) \{0,1\}\([a-z0-9_, ]*\)\(:.*\)\{0,1\}$/\1 \2/p' \
+            "$work/checks" | tr -d ',' | while read -r file names; do
+            [ -e "$file" ] || echo "$file"
+            for name in $names; do
+              grep -qE "^(TEST\($name\)|static void $name\()" "$file" || echo "$file $name"
+            done
+          done)
+[ -z "$missing" ] && [ "$(wc -l < "$work/checks")" -gt 40 ]
+check $? "boundarydpt.h names checks that are not there: $missing"
+
 # The checks that the table of equations names.
 missing=$(sed -n \
             's/^| .* | \(tests\/[a-z_]*\.[a-z]*\) \([a-z_0-9]*\) | part .*/\1 \2/p' PAPER_NOTES.md |
