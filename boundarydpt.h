@@ -130,18 +130,18 @@
  * Zeros     A zeroed struct asks for the defaults. BDPT_NONE in a field asks for zero itself.
  * Files     Nothing in a file is trusted. Saving never leaves half a file under the final name.
  *
- * Macros, to be defined before the include that has BOUNDARYDPT_IMPLEMENTATION:
+ * Macros. Those with a star belong before every include, the others before the one that has
+ * BOUNDARYDPT_IMPLEMENTATION:
  *
- *   BDPT_REAL         float (default) or double; must be the same wherever the header is included
- *   BDPT_STATIC       every function private to this file; define it at every include
- *   BDPT_NO_STDIO     no file access: parse and build from memory
+ *   BDPT_REAL       * float (default) or double
+ *   BDPT_STATIC     * every function private to this file
+ *   BDPT_NO_STDIO   * no file access: parse and build from memory
  *   BDPT_NO_OPENMP    one thread even if the compiler has OpenMP on
  *   BDPT_NO_VECTORS   plain scalar kernels, as for compilers without vector extensions
  *   BDPT_SELF         this file's name in quotes, if it was changed and the compiler is old (14.8)
- *   BDPT_ONLY_INFERENCE  load, predict, count, save: no backward pass, no training, no fitting; for
- *                     programs that ship a pruned network
- *   BDPT_ONLY_SAFETENSORS  nothing but JSON, safetensors and whole files (13.1 to 13.6) and what
- *                     they need: a reader and writer of the format to put into other programs
+ *   BDPT_ONLY_INFERENCE  * load, predict, count, save; no backward pass, training or fitting
+ *   BDPT_ONLY_SAFETENSORS  * nothing but JSON, safetensors and whole files (13.1 to 13.6): a
+ *                     reader and writer of the format to put into other programs
  */
 #ifndef BOUNDARYDPT_H
 #define BOUNDARYDPT_H
@@ -221,7 +221,7 @@ struct bdpti_isa;
 /* Several processes that train one network together, each with a context of its own (8.4). `reduce`
  * adds count numbers up over all processes, so that each holds the sums; they are bdpt_real where
  * `bytes` is sizeof(bdpt_real) and double where it is 8. It may return before it is done; `wait`
- * returns when all that was begun is. Both return BDPT_OK, or what the call is to end with. */
+ * returns when all that was begun is. Both return BDPT_OK, or the status to end the call with. */
 typedef struct bdpt_cluster {
   int rank, size;           /* this process of so many; size 0 or 1: alone */
   int (*reduce)(void *user, void *values, size_t count, size_t bytes);
@@ -417,7 +417,7 @@ typedef enum bdpt_mlp_state {
   BDPT_MLP_KEPT = 0, BDPT_MLP_LINEAR = 1, BDPT_MLP_FUSED = 2, BDPT_MLP_FITTED = 3
 } bdpt_mlp_state;
 enum { BDPT_ATTN_NORM = 0, BDPT_ATTN_SKIP = 1, BDPT_ATTN_DOUBLE = 2 }; /* x + LN1(x), x, 2x */
-enum { BDPT_GELU_NEVER = 0, BDPT_GELU_BOTH = 1, BDPT_GELU_ALWAYS = 2 }; /* extra GELU (code) */
+enum { BDPT_GELU_NEVER = 0, BDPT_GELU_BOTH = 1, BDPT_GELU_ALWAYS = 2 }; /* a GELU more */
 enum { BDPT_POS_TIMM = 0, BDPT_POS_DEIT = 1 };           /* position embedding resize */
 
 /* What the class head reads: the class token after the last norm; the norm of the patches' mean
@@ -880,10 +880,10 @@ BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_subset *train,
                                  const bdpt_subset *held, const bdpt_search_options *options,
                                  const bdpt_hooks *hooks, bdpt_search_result *out);
 
-/* Chooses layers without training: in each step every layer that is left, of both types, is tried
- * with what `start` puts in its place, and the one without which the loss on `held` is smallest
- * goes. A zeroed struct with `layers` or `budget` is a whole request; with both, the first that is
- * reached ends it. The model becomes the pruned network; after a failure it is as before. */
+/* Chooses layers without training: each step takes out every layer that is left, on trial, with
+ * what `start` puts in its place; the one whose absence leaves the smallest loss on `held` goes. A
+ * zeroed struct with `layers` or `budget` is a whole request; with both, the first that is reached
+ * ends it. The model becomes the pruned network; after a failure it is as before. */
 typedef struct bdpt_greedy_options {
   double (*cost)(bdpt_model *model, void *user); /* of the network as it is, for instance in */
   void *user;                           /* milliseconds; NULL: MACs, pairs counted as fused */
@@ -1392,7 +1392,7 @@ BDPTI_FN void bdpti_arena_reset(bdpti_arena *a) {
   if (a->wish) bdpti_arena_take(a, 0); /* now, so that the next step allocates nothing */
 }
 
-/* Takes a zeroed array from the arena of those that live and die together. */
+/* Takes a zeroed array from an arena, whose contents live and die together. */
 BDPTI_FN void *bdpti_array(bdpti_arena *a, size_t count, size_t size) {
   size_t bytes = SIZE_MAX; /* stays after an overflow, and is refused */
   void *p;
@@ -1700,7 +1700,7 @@ BDPTI_FN bdpti_node *bdpti_record_like(bdpt_tape *t, int op, bdpt_tensor *a, bdp
 
 BDPTI_FN bdpt_tensor *bdpti_out(bdpti_node *n) { return n ? &n->out : NULL; }
 
-/* Puts the output of a sum with x in x's place if that is the stream, which nobody reads again. */
+/* Lets a sum with x write over x if x is the residual stream, which nobody reads again. */
 BDPTI_FN void bdpti_replace(bdpt_tape *t, bdpti_node *n, const bdpt_tensor *x) {
   if (n && x && x->data == t->stream) n->out.data = x->data;
 }
@@ -1738,7 +1738,7 @@ BDPT_API bdpt_tensor *bdpt_input(bdpt_tape *t, int ndim, const size_t *shape,
  *
  * A tensor gets a buffer when the first of its users has a gradient for it, and gives it back when
  * its own operation has read it. The first user writes and the others add; only for an operation
- * that can do nothing but add is it zeroed. Spare buffers must fit exactly, as blocks are alike.
+ * that can do nothing but add is it zeroed. A spare one must fit exactly; blocks are alike.
  */
 BDPTI_FN bdpti_buffer *bdpti_buffer_of(const bdpt_real *grad) {
   return (bdpti_buffer *)(uintptr_t)((const unsigned char *)grad - BDPTI_ALIGN); /* the header */
@@ -1807,8 +1807,8 @@ BDPTI_FN void bdpti_grad_pass(bdpt_tape *t, bdpt_tensor *x, bdpt_real *g) {
 /* 5.4  The walk back
  *
  * All users of a tensor were recorded after the operation that made it, so its gradient is complete
- * when the walk gets there. A tensor without one by then does not lead to `out`, and its operation
- * is skipped. Inputs are nodes without an operation; they keep their gradient for the caller.
+ * when the walk gets there. A tensor that has none by then does not lead to `out`: its operation is
+ * skipped. Inputs are nodes without an operation; they keep their gradient for the caller.
  */
 BDPT_API bdpt_status bdpt_backward_from(bdpt_tape *t, bdpt_tensor *out, const bdpt_real *seed) {
   bdpti_node *n;
@@ -1960,7 +1960,7 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
 #define BDPTI_OP_NAME(name) #name,
 typedef enum bdpti_op { BDPTI_OPS(BDPTI_OP_CODE) BDPTI_OP_COUNT } bdpti_op;
 
-/* The sentence for shapes that do not fit, and NULL for the caller to return. An operation that was
+/* Records why shapes do not fit and returns NULL for the caller to return. An operation that was
  * given NULL returns NULL without a word: the cause is in the context already. */
 BDPTI_FN bdpt_tensor *bdpti_misfit(bdpt_tape *t, const char *op, const bdpt_tensor *a,
                                    const bdpt_tensor *b, const bdpt_tensor *c, const char *why) {
@@ -1975,7 +1975,7 @@ BDPTI_FN void bdpti_add_to(bdpt_real *to, const bdpt_real *from, size_t n) {
   for (i = 0; i < n; i++) to[i] += from[i];
 }
 
-/* 6.1  What a pass provides
+/* 6.1  What the engine room provides
  *
  * C = A B with strides on both operands covers the three layouts of training: Y = X W^T reads W
  * with b_row = 1, dX = dY W reads it as it lies, dW += dY^T X reads dY with a_row = 1. What follows
@@ -2075,8 +2075,8 @@ typedef void (*bdpti_task)(const bdpti_heads *h, size_t begin, size_t end, bdpt_
 typedef void (*bdpti_matcher)(const bdpti_pairing *m, size_t image, bdpt_real *work,
                               bdpt_real *score, size_t *best);
 
-/* A row-major B of whole vectors need not be packed. Rows 4096 bytes apart would all compete for
- * the same places of the first cache, so those are. */
+/* A row-major B of whole vectors need not be packed. But rows 4096 bytes apart compete for the same
+ * places of the first cache, so such a B is. */
 #define BDPTI_AS_IT_LIES(g, lanes) \
   ((g)->b_col == 1 && (g)->n % (lanes) == 0 && (g)->b_row * sizeof(bdpt_real) % 4096 != 0)
 
@@ -2572,7 +2572,7 @@ BDPTI_FN void bdpti_softmax_back(bdpt_tape *t, bdpti_node *n) {
  * i and key j; the softmax turns a row of answers into shares, and the output of token i is the mix
  * of all values with these shares.
  *
- * With count[B,count_row], keys that each key stands for, there is no backward pass (7.6).
+ * With count[B,count_row], how many keys each key stands for (7.6), there is no backward pass.
  */
 
 /* One head of one image in plain numbers: qkv = {Q, K, V}, each [N,d]; keeps P[N,N]; o[N,d]. */
@@ -2662,7 +2662,7 @@ BDPTI_FN void bdpti_attention_back(bdpt_tape *t, bdpti_node *n) {
  *
  * The patches are copied into rows [B n, C P P] first (im2col); patches do not overlap, so this
  * is one reading and writing of the images, and the rest is a linear. With `back` the rows are
- * gradients and are added to the image gradients there.
+ * gradients, and are added to those of the images.
  */
 BDPTI_FN void bdpti_patches(bdpt_tape *t, const bdpt_tensor *images, size_t patch, bdpt_real *rows,
                             bdpt_real *back) {
@@ -2876,9 +2876,9 @@ BDPTI_FN void bdpti_scale_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_grad_axpy(t, n->in[0], (bdpt_real)n->number, n->out.grad); /* dx += s dy */
 }
 
-/* How many processes share a batch, and the place that sample k of it has in this one's part, which
- * has n samples: its first half comes from the front and its second half from the back, so that the
- * images that are mixed with each other are together (8.4). n or more: the sample is not here. */
+/* How many processes share a batch; and the place of its sample k among the n samples of this
+ * process, or n if another one has it. Half of them come from the front of the batch and half from
+ * its back, so that images that are mixed with each other are together (8.4). */
 BDPTI_FN size_t bdpti_cluster_size(const bdpt_context *ctx) {
   return ctx->cluster.size > 1 ? (size_t)ctx->cluster.size : 1;
 }
@@ -3396,8 +3396,8 @@ BDPTI_FN int bdpti_kept(const bdpt_config *c, bdpt_type type, int l) {
                                 : b->mlp_state == BDPT_MLP_KEPT;
 }
 
-/* The number under which a parameter is drawn and hashed. Slots that came later than the others
- * have numbers behind all of theirs, so that a seed goes on giving the same network. */
+/* The number under which a parameter is drawn and hashed. Slots that were added later have numbers
+ * behind all others, so that a seed goes on giving the same network. */
 BDPTI_FN uint64_t bdpti_slot_number(int slot) {
   const int first = BDPT_SLOT_HEAD2_B + 1;
   if (slot < first) return (uint64_t)slot;
@@ -3481,8 +3481,8 @@ BDPT_API void bdpt_model_unpack(bdpt_model *m) {
   m->packed = NULL;
 }
 
-/* Two rounds: add up the sizes, fill one block. What decays is what a product reads as its B: every
- * weight with two axes or more, packed as W^T. */
+/* The first round adds up the sizes, the second fills one block. Products read the weights with two
+ * axes or more as their B, packed as W^T; they are those that decay. */
 BDPT_API bdpt_status bdpt_model_pack(bdpt_model *m) {
   size_t at = 0; /* numbers so far */
   int i, fill;
@@ -3921,9 +3921,9 @@ BDPT_API bdpt_tensor *bdpt_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_ten
  * What is compared? Where there is attention, the keys, as published: they say what a token offers
  * to others, in d numbers. Where attention was removed there are none. Then the tokens are compared
  * by LN2 of the stream, whatever form the removal has (u, nothing, 2x or a fitted map): that is
- * what the MLP behind the merging reads, so where two are equal it loses nothing. LN1's output and
- * the bare stream choose as well: with five attention layers of DeiT-Tiny removed and no training,
- * each of the three leaves 88 % of the arg-maxes of 1000 images of CIFAR-100 as they were, r = 13.
+ * what the MLP behind the merging reads, so where two are equal it loses nothing. LN1's output or
+ * the bare stream do as well: with five attention layers of DeiT-Tiny removed and no training, each
+ * of the three leaves 88 % of the arg-maxes of 1000 images of CIFAR-100 as they were, r = 13.
  *
  * Within an image only its own numbers decide, of equal ones the first, and one thread does all of
  * it: the result is the same in any batch and for any number of threads. What is left of A stands
@@ -3965,7 +3965,7 @@ BDPTI_FN void bdpti_choose(const bdpti_pairing *m, const bdpt_real *score, const
   }
 }
 
-/* Returns where token j of B goes: behind what stays of A; the distillation token has its place. */
+/* Returns where token j of B goes: behind what stays of A; the distillation token stays. */
 BDPTI_FN size_t bdpti_place(const bdpti_pairing *m, size_t j) {
   return m->fixed > 1 && j == 0 ? 1 : (m->tokens + 1) / 2 - m->merge + j;
 }
@@ -4000,7 +4000,7 @@ BDPTI_FN void bdpti_join(const bdpti_pairing *m, size_t image, const size_t *to,
   }
 }
 
-/* Images one by one, each by one thread, with workspace for the kernel and for the five arrays of
+/* Merges image after image, each on one thread, in workspace for the kernel and for five arrays of
  * one number per token. The sizes cannot overflow: larger tensors than these are in memory. */
 BDPTI_FN bdpt_status bdpti_pairing_run(bdpt_context *ctx, const bdpti_pairing *m, size_t images) {
   const size_t n = m->tokens, even = (n + 1) / 2, ld = (n / 2 + 31) / 32 * 32;
@@ -4225,7 +4225,7 @@ BDPTI_FN bdpt_status bdpti_logits(bdpt_model *m, bdpt_tape *t, size_t count,
   return BDPT_OK;
 }
 
-/* Numbers that are not finite are no answer, here, in bdpt_evaluate and in certificates. */
+/* Logits that are not finite are an error here, in bdpt_evaluate and in certificates. */
 BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
                                   const bdpt_real *images, bdpt_real *logits) {
   const size_t k = (size_t)m->config.classes;
@@ -4443,8 +4443,8 @@ BDPTI_FN bdpt_status bdpti_recipe_check(bdpt_context *ctx, bdpt_recipe *r) {
  * Decay pulls weights towards zero; norms, biases and tokens are exempt (bdpt_model_decays). So are
  * the importance scalars of stage 1: decay would drown what the loss says of the small ones.
  *
- * To everything below a trainer has one list of parameters: the model's slots, then the importance
- * scalars, attention first. So the norm, the update and the file take one loop each.
+ * Everything below sees one list of parameters: the model's slots, then the importance scalars,
+ * attention first. So the norm, the update and the file take one loop each.
  */
 #define BDPTI_MAX_PARAMS (BDPT_MAX_SLOTS + 2 * BDPT_MAX_DEPTH)
 
@@ -4575,9 +4575,9 @@ BDPTI_FN const char *bdpti_node_place(const bdpti_node *n) {
   return "the images";
 }
 
-/* Says what the numbers that are not finite came from: the first parameter, the images or targets,
- * else the first operation with such an output, else, against the direction in which gradients
- * flow, the last parameter with such a gradient. */
+/* Names the origin of numbers that are not finite: the first parameter that has one, else the
+ * images or targets, else the first operation whose output has one, else, since gradients flow
+ * backwards, the last parameter whose gradient has one. */
 BDPTI_FN void bdpti_trainer_blame(const bdpt_trainer *t, char out[128]) {
   static const char *const op[] = {BDPTI_OPS(BDPTI_OP_NAME) ""};
   size_t images = t->own * (size_t)t->model->config.channels * (size_t)t->model->config.image;
@@ -4691,8 +4691,8 @@ BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *t) {
  * differs. Mixing pairs image k of a batch with image B - 1 - k, so a process gets images from the
  * front and their partners from the back. Sums of evaluations and fits are shared out likewise.
  *
- * Gradients travel in four pieces, each as soon as the walk back has made it, so that a library
- * that can sends one while the next is computed. Every process makes the pieces in the same order.
+ * Gradients travel in four pieces, each as soon as the walk back has made it, so that `reduce` may
+ * send one while the next is computed. Every process makes the pieces in the same order.
  */
 BDPTI_FN bdpt_status bdpti_cluster_failed(bdpt_context *ctx, int status) {
   return bdpti_fail(ctx, status == (int)BDPT_CANCELLED ? BDPT_CANCELLED : BDPT_E_IO,
@@ -4731,7 +4731,7 @@ BDPTI_FN bdpt_status bdpti_cluster_check(bdpt_trainer *t) {
   return t->shared ? BDPT_OK : t->ctx->status;
 }
 
-/* Gives what was copied since the last time to reduce. */
+/* Passes what was copied since the last call to `reduce`. */
 BDPTI_FN bdpt_status bdpti_cluster_send(bdpt_trainer *t) {
   const bdpt_cluster *c = &t->ctx->cluster;
   size_t from = t->sent, count = t->filled - from;
@@ -4894,9 +4894,9 @@ BDPT_API size_t bdpt_trainer_importance(bdpt_trainer *t, double out[2][BDPT_MAX_
  * of both heads, which is what the model answers with afterwards, as timm does; the original DeiT
  * code would leave the second head untouched, and average a trained head with a random one.
  *
- * With `repeats` r, positions p .. p + r - 1 of an epoch show one image in r different disturbances
- * (Hoffer et al. 2020; timm's RepeatAugSampler). An epoch keeps its length, so it visits one r-th
- * of the images; the next one shuffles again.
+ * With `repeats` r, positions p .. p + r - 1 of an epoch show one image augmented in r different
+ * ways (Hoffer et al. 2020; timm's RepeatAugSampler). An epoch keeps its length, so it visits one
+ * r-th of the images; the next one shuffles again.
  */
 BDPTI_FN void bdpti_trainer_pick(bdpt_trainer *t, size_t epoch, size_t position) {
   bdpt_rng r = bdpti_draws(t->recipe.seed, BDPTI_DRAW_ORDER, epoch, 0);
@@ -5279,9 +5279,9 @@ BDPT_API bdpt_status bdpt_fuse_all(bdpt_model *m) {
  * product of two floats exactly. The ridge is no refinement. What a norm makes lies in a plane,
  * sum_j (x_j - beta_j) / gamma_j = 0, so G never has full rank, and training leaves more directions
  * in which tokens hardly vary; along them plain least squares amplifies noise. The error on images
- * held back comes from the same sums over those, by expanding the square. It is 0 for a perfect map
- * and 1 for one that knows the mean only. Tokens are added four at a time, and a row of the sums is
- * one thread's, so the thread count changes no bit.
+ * held back comes from the same sums over those images, by expanding the square. It is 0 for a
+ * perfect map and 1 for one that knows the mean only. Tokens are added four at a time, and a row of
+ * the sums is one thread's, so the thread count changes no bit.
  */
 #define BDPTI_FIT_PANEL 64 /* tokens; a multiple of 4 */
 #define BDPTI_FIT_BATCH 16 /* images */
@@ -5671,10 +5671,9 @@ BDPT_API bdpt_status bdpt_remove(bdpt_model *m, const bdpt_layers *layers, bdpt_
  *             products of attention (Q K^T and A V); both are reported
  *
  * n = (image / P)^2 patches, N = n + 1 (+ 1 distilled, + R registers) tokens, H heads at the output
- * (a head that reads 2D numbers counts as two; none as none). Norms,
- * softmax, GELU and residual sums are not counted, as everywhere in the literature. With
- * config.merge, N is what is left of the tokens in each half of each block, and the cosines of 7.6
- * are counted among the products.
+ * (a head that reads 2D numbers counts as two; none as none). Norms, softmax, GELU and residual
+ * sums are not counted, as everywhere in the literature. With config.merge, N is what is left of
+ * the tokens in each half of each block, and the cosines of 7.6 are counted among the products.
  */
 BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
                                bdpt_cost_report *out) {
@@ -6022,7 +6021,7 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
  *
  * An accuracy measured on a few thousand held-out images carries about half a point of sampling
  * noise, and a short fine-tune adds its own. A split worth acting on should survive that. The study
- * augments the accuracies many times, repeats everything from the degree on, and counts how far
+ * adds such noise to them many times, repeats everything from the degree on, and counts how far
  * along the budget line the choice has moved. Call it with the noise of your own measurements. */
 BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
                                     const bdpt_map_options *options, int depth, int budget,
@@ -6671,10 +6670,10 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_subset
  *   check     tests/test_method.c search_rigged, search_details, resumes
  *
  * Each layer has two parameters. The mask says whether it is there; nothing learns it. The scalar
- * importance learns and is never used in the forward pass. It starts at 0, and since a step of
- * descent subtracts the gradient of section 11.2, it falls where less of the layer would lower the
- * loss. After a while the smallest scalar of a type belongs to the layer that the network misses
- * least, given the layers that are gone already.
+ * importance learns and is never used in the forward pass. It starts at 0. Where less of the layer
+ * would lower the loss, the gradient of section 11.2 is positive, and descent subtracts it: the
+ * scalar falls. After a while the smallest scalar of a type belongs to the layer that the network
+ * misses least, given the layers that are gone already.
  *
  * That last clause is why removal is progressive. Two layers can each be superfluous because the
  * other does the work. So one layer goes at a time, and the network and the scalars adapt before
@@ -6808,7 +6807,7 @@ BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_subset *train,
  *
  * A greedy choice never takes a layer back. It does see what went before: all maps are fitted anew
  * in forward order after each step, and the next trials start from there. The loss decides, not the
- * accuracy, which moves in steps of one image. Images that choose flatter: report on others. */
+ * accuracy, which moves in steps of one image. Report on other images: those flatter it. */
 BDPTI_FN double bdpti_greedy_cost(bdpt_model *m, const bdpt_greedy_options *o) {
   bdpt_config fused = m->config;
   bdpt_cost_report cost;
@@ -7080,11 +7079,11 @@ BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const b
  *   check     tests/test_method.c two_stages, resumes: the calls one by one; cancelled anywhere
  *
  * Every step saves under its own name, so an interrupted run finds the finished steps finished. The
- * axes of the collection go at least as far as the budget, because a split that nothing near was
- * measured of would be an extrapolation. What it costs, in epochs: 1 for the order of removal, a
- * fine-tune for each of the 2 most + 2 rounds points, the stages of the search (3 + 5 + 7 + ... for
- * k layers is k (k + 2)), and stage 2, the longest. The paper runs everything but stage 2 on a
- * twelfth of ImageNet.
+ * axes of the collection go at least as far as the budget, because a split with no measurement near
+ * it would be an extrapolation. What it costs, in epochs: 1 for the order of removal, a fine-tune
+ * for each of the 2 most + 2 rounds points, the stages of the search (3 + 5 + 7 + ... for k layers
+ * is k (k + 2)), and stage 2, the longest. The paper runs everything but stage 2 on a twelfth of
+ * ImageNet.
  *
  * `held` makes every choice here: the surface, the split, the certificate. An accuracy that has
  * chosen something is too good by what the choice picked up from chance, so the accuracy to
@@ -7266,8 +7265,8 @@ BDPTI_FN bdpt_status bdpti_subset_check(bdpt_context *ctx, const bdpt_dataset *d
   return BDPT_OK;
 }
 
-/* The workspace as order[n], positions shuffled; rank[n], by position; n + 1 zeros; seen[classes],
- * the size of each class. index NULL: all images. NULL on failure. */
+/* Makes the workspace: order[n], the positions shuffled; rank[n], by position; n + 1 zeros;
+ * seen[classes], the size of each class. index NULL: all images. NULL on failure. */
 BDPTI_FN size_t *bdpti_ranks(bdpt_context *ctx, const bdpt_dataset *data, const size_t *index,
                              size_t n, bdpt_rng r) {
   size_t bytes = SIZE_MAX, words, *order, i;
@@ -7930,8 +7929,8 @@ BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, unsigned char **bytes, 
   return status;
 }
 
-/* Array k against the file, or out of it. A layer that is out of the network may be missing there:
- * a saved and reloaded model has lost it. */
+/* Checks array k against the file, or reads it. A removed layer may be missing there: a model that
+ * was saved and reloaded has lost it. */
 BDPTI_FN bdpt_status bdpti_array_load(bdpt_trainer *t, const bdpt_safetensors *f, int k, int read,
                                       const char *file) {
   bdpt_write_tensor w;
@@ -8519,8 +8518,8 @@ BDPTI_FN void bdpti_real_set(bdpt_real *v, uint64_t bits) {
 }
 
 /* The dtypes of the format, in the order of their alignment, which is the reference's order of
- * tensors in a file, last first. Those without field widths are listed and sized but, U8 and I64
- * apart, not read. */
+ * tensors in a file, last first. Those without field widths are listed and sized but not read,
+ * except U8 and I64. */
 typedef struct bdpti_dtype { const char *name; int bits, dtype, exponent, fraction; } bdpti_dtype;
 #define BDPTI_LISTED(name, bits) {name, bits, BDPT_OTHER, 0, 0}
 static const bdpti_dtype bdpti_dtypes[] = {
@@ -9285,7 +9284,7 @@ BDPTI_FN bdpt_status bdpti_file_fill_in(bdpt_context *ctx, const char *name, FIL
   return s;
 }
 
-/* `name` has room for the longest temporary name behind `path`, a file's or a new one's. */
+/* `path` is a file's name or a new one; `name` has room for it and the longest temporary suffix. */
 BDPTI_FN bdpt_status bdpti_file_replace(bdpt_context *ctx, const char *path, unsigned mode,
                                         char *name, size_t room, const void *bytes, size_t size) {
   FILE *f = NULL;
@@ -9655,8 +9654,8 @@ BDPTI_FN bdpt_status bdpti_meta_read(bdpti_reader *r, bdpt_model *m) {
 
 /* 13.7.3  The caller's hint, and the heads
  *
- * What has the last word about heads is the hint: for one block, or for all. Else it is the
- * metadata. Else there is one for every 64 features of the block's attention, that is, of proj's
+ * The hint has the last word about heads: its number for the block, else for all. Next come the
+ * metadata; without them there is a head for every 64 features of attention, that is, of proj's
  * input. And a fused MLP has no activation, whatever a list says.
  */
 BDPTI_FN bdpt_status bdpti_hint(bdpti_reader *r, bdpt_config *c, const bdpt_config *h) {
@@ -10247,8 +10246,9 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(gate_slope)(BDPTI_VEC z, bdpt_real p, bdpt_real q
  *
  * A row-major A is read in place, one broadcast per row and step; copying it costs more than it
  * gains, unless it has to be rounded anyway. A transposed A (dY in dW += dY^T X) is copied, some
- * rows at a time, because its steps lie a whole row of dY apart and each touches another page. By
- * lane every A is copied, to [K][12], tile by tile: a step is then 5 loads for 24 multiply-adds.
+ * rows at a time, because its steps lie a whole row of dY apart and each touches another page.
+ * Where lanes multiply (14.1) every A is copied, to [K][12], tile by tile: a step is then 5 loads
+ * for 24 multiply-adds.
  *
  * The order of the tiles decides what memory sees. Rows go outside and panels inside: C is written
  * along its rows, page after page, A's rows stay in the first cache, and the packed block stays in
@@ -10725,8 +10725,8 @@ static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t 
  * where the qkv product left them, as strided operands; nothing is permuted. A block of queries at
  * a time gives rows of S, their softmax and rows of O, so the N x N matrix never exists. P is not
  * normalised: its row sums divide the rows of O, which are N / d times fewer numbers. The products
- * are those of 14.3 with their factors in float, whatever the context says of bf16. A key that c_j
- * others were merged into (7.6) counts c_j times: P_ij is multiplied by it, as if log c_j had been
+ * are those of 14.3 with their factors in float, whatever the context says of bf16. A key that
+ * stands for c_j patches (7.6) counts c_j times: P_ij is multiplied by it, as if log c_j had been
  * added to S_ij, and neither a logarithm nor another maximum is needed.
  *
  * The backward pass computes S again rather than keep P. That is one product of five, and spares
@@ -10928,9 +10928,9 @@ BDPTI_INLINE void BDPTI_V(unit_row)(const bdpti_pairing *m, const bdpt_real *x, 
   }
 }
 
-/* For the i-th even token of an image the odd one, best[i], with the largest cosine, score[i]; of
- * equal ones the first. The same blocks of rows as above, at `work` for one image. The distillation
- * token, odd token 0, is out of the question. */
+/* Finds for the i-th even token of an image the odd one with the largest cosine: best[i] and
+ * score[i]; of equal ones the first. Works in blocks of rows as above, in room `work` for one
+ * image. A distillation token, which would be odd token 0, is never chosen. */
 static void BDPTI_V(match)(const bdpti_pairing *m, size_t image, bdpt_real *work, bdpt_real *score,
                            size_t *best) {
   const size_t n = m->tokens, d = m->size, even = (n + 1) / 2, odd = n / 2;

@@ -444,8 +444,8 @@ TEST(dense_numbers) {
   g.k = g.a_row = 2;
   g.a = p, g.b = q, g.c = &c, g.bias = &bias, g.add = &add, g.gelu = &gelu;
   CHECK(bdpti_matmul(&ctx, &g) == BDPT_OK);
-  says("what-a-pass-provides", "c = %g is stored and GELU(1.5) = %.4f beside it.", (double)c,
-       (double)gelu);
+  says("what-the-engine-room-provides", "c = %g is stored and GELU(1.5) = %.4f beside it.",
+       (double)c, (double)gelu);
   w[0] = vector(2, one), w[1] = vector(2, zero);
   w[2] = input(3, 2, w1), w[3] = vector(3, zero);
   w[4] = input(2, 3, w2), w[5] = vector(2, zero);
