@@ -9,6 +9,9 @@ WARN    := -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 OPENMP  := $(shell printf 'int main(void){return 0;}\n' | $(CC) -fopenmp -include omp.h -x c - \
              -o /dev/null 2>/dev/null && echo -fopenmp)
 FLAGS    = -std=c99 $(WARN) $(CFLAGS) $(OPENMP)
+ifeq ($(OS),Windows_NT)
+FLAGS   += -D__USE_MINGW_ANSI_STDIO=1
+endif
 PREFIX  ?= /usr/local
 LESSON  := examples/compass.h
 TOOL    := build/boundarydpt
@@ -168,7 +171,7 @@ matrix:
 	@sh tests/matrix
 
 # The library's tests for other processors under qemu, and for Windows under wine.
-cross:
+cross: $(TOOL)
 	@sh tests/cross $(TARGETS)
 
 # What the tool and the library leave behind when system calls or allocations fail, and when they

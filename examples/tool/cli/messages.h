@@ -8,8 +8,10 @@
 
 #include "../../../boundarydpt.h"
 
-#if defined(__GNUC__) || defined(__clang__)
+#ifdef __clang__
 #define CLI_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#elif defined(__GNUC__)
+#define CLI_PRINTF(f, a) __attribute__((format(gnu_printf, f, a))) /* %zu on Windows too */
 #else
 #define CLI_PRINTF(f, a)
 #endif

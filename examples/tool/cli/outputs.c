@@ -4,6 +4,7 @@
 #endif
 #include "messages.h"
 #include "outputs.h"
+#include "system.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -30,7 +31,7 @@ int cli_same_file(const char *a, const char *b) {
 
 const char *cli_cannot_write(const char *path) {
   char folder[1100];
-  const char *slash = strrchr(path, '/');
+  const char *slash = cli_last_slash(path);
   struct stat s;
   snprintf(folder, sizeof folder, "%.*s", slash > path ? (int)(slash - path) : 1,
            slash ? path : ".");

@@ -12,7 +12,10 @@
 #include <sys/stat.h>
 #include <time.h>
 #ifdef _WIN32
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
 #include <direct.h>
+#include <fcntl.h>
 #include <io.h>
 #else
 #include <unistd.h>
@@ -25,7 +28,11 @@
  * a stream is a terminal, and making a folder.
  */
 double cli_now(void) {
-#if defined(CLOCK_MONOTONIC)
+#if defined(_WIN32)
+  LARGE_INTEGER ticks, second;
+  if (QueryPerformanceFrequency(&second) && QueryPerformanceCounter(&ticks))
+    return (double)ticks.QuadPart / (double)second.QuadPart;
+#elif defined(CLOCK_MONOTONIC)
   struct timespec t;
   if (clock_gettime(CLOCK_MONOTONIC, &t) == 0) return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 #endif
@@ -47,14 +54,31 @@ int cli_wants_colour(FILE *f) {
   return cli_is_terminal(f) && !(no && *no && strcmp(no, "0") != 0);
 }
 
+const char *cli_last_slash(const char *path) {
+  const char *slash = strrchr(path, '/');
+#ifdef _WIN32
+  const char *back = strrchr(path, '\\');
+  if (back && (!slash || back > slash)) slash = back;
+#endif
+  return slash;
+}
+
+void cli_binary_streams(void) {
+#ifdef _WIN32
+  _setmode(_fileno(stdin), _O_BINARY);
+  _setmode(_fileno(stdout), _O_BINARY);
+#endif
+}
+
 int cli_make_folder(const char *path) {
   char part[1024];
   size_t i, n = strlen(path);
   struct stat s;
   if (n == 0 || n >= sizeof part) return 0;
+  memset(part, 0, sizeof part);
   for (i = 0; i <= n; i++) {
     part[i] = path[i];
-    if (i == 0 || (path[i] != '/' && path[i] != 0)) continue;
+    if (i == 0 || (path[i] != 0 && cli_last_slash(part) != part + i)) continue;
     part[i] = 0;
 #ifdef _WIN32
     _mkdir(part);

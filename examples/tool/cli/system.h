@@ -18,6 +18,12 @@ int cli_is_terminal(FILE *f);
 /* NO_COLOR counts when it is set to anything but "" and "0" (CMake reads it the same way). */
 int cli_wants_colour(FILE *f);
 
+/* Where the last separator of a path is, '/' or on Windows also the other one; NULL: there is none. */
+const char *cli_last_slash(const char *path);
+
+/* Windows would otherwise end lines with two bytes and take a byte 26 for the end of a file. */
+void cli_binary_streams(void);
+
 /* Makes a folder and those above it. 1 if it is there afterwards. */
 int cli_make_folder(const char *path);
 

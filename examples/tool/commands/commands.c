@@ -66,7 +66,9 @@ static int call_command(int argc, char **argv) {
 
 /* What was printed must have arrived: into a full disk nothing is a success. */
 int command_main(int argc, char **argv) {
-  int status = call_command(argc, argv);
+  int status;
+  cli_binary_streams();
+  status = call_command(argc, argv);
   if (fflush(stdout) == 0 && !ferror(stdout)) return status;
   fprintf(stderr, "boundarydpt: cannot write to stdout\n");
   return status ? status : CLI_FAILED;

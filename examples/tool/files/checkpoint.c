@@ -632,7 +632,7 @@ bdpt_model *checkpoint_parse(bdpt_context *ctx, const void *bytes, size_t size,
  * and cannot be read is an error: its settings would be guessed. */
 static bdpt_status checkpoint_beside(const checkpoint_work *c, const char *file,
                                      unsigned char **text, size_t *size) {
-  const char *slash = strrchr(c->name, '/');
+  const char *slash = cli_last_slash(c->name);
   size_t folder = slash ? (size_t)(slash - c->name) + 1 : 0, n = strlen(file);
   char *name = (char *)checkpoint_alloc(c, folder + n + 1, 1);
   bdpt_status s = BDPT_OK;

@@ -164,7 +164,7 @@ int export_config_is_ours(const unsigned char *text, size_t size, const char *we
 /* DIR/config.json of DIR/NAME, and NAME. An existing one is replaced only if it is NAME's. */
 static bdpt_status export_config_path(bdpt_context *ctx, const char *file, char path[1024],
                                       const char **weights) {
-  const char *slash = strrchr(file, '/');
+  const char *slash = cli_last_slash(file);
   unsigned char *text;
   size_t size;
   int ours;

@@ -133,7 +133,7 @@ static int segment_by_size(const void *a, const void *b) {
 
 /* Seconds. One thread is timed by its own processor time, which other programs do not disturb. */
 static double segment_clock(const bdpt_context *ctx) {
-#ifdef CLOCK_THREAD_CPUTIME_ID
+#if defined(CLOCK_THREAD_CPUTIME_ID) && !defined(_WIN32)
   struct timespec t;
   if (ctx->threads == 1 && clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
