@@ -18,7 +18,7 @@ int cli_is_terminal(FILE *f);
 /* NO_COLOR counts when it is set to anything but "" and "0" (CMake reads it the same way). */
 int cli_wants_colour(FILE *f);
 
-/* Where the last separator of a path is, '/' or on Windows also the other one; NULL: there is none. */
+/* Where the last separator of a path is, '/' or on Windows also the other one; NULL: none. */
 const char *cli_last_slash(const char *path);
 
 /* Windows would otherwise end lines with two bytes and take a byte 26 for the end of a file. */
