@@ -7144,8 +7144,8 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_subset *train,
 /* =================================================================================================
  * 12  DATA AND LONG RUNS                                                                     >>data
  * =================================================================================================
- * Where do images come from, and how does a run survive being cut off? Choosing images is 12.1 and
- * 12.2, resizing and augmenting 12.3 to 12.5, judging 12.6, saving and resuming 12.7 and 12.8.
+ * Where do images come from, and how does a run survive being cut off? Images are chosen (12.1,
+ * 12.2), resized and augmented (12.3 to 12.5); answers judged (12.6), runs saved (12.7, 12.8).
  */
 
 /* 12.1  CIFAR-100                                                                         >>cifar

@@ -318,11 +318,11 @@ static void draw_map(book *b) {
                map_y(4 + a), i ? "ring" : "hit");
     snprintf(room, sizeof room, "(%d, %d): %.1f", a, 8 - a,
              surface((12 - a) / 12.0, (4 + a) / 12.0));
-    put_label(b, map_x(12 - a) + 12, map_y(4 + a) + 12, "small strong", room);
+    put_label(b, map_x(12 - a) - 10, map_y(4 + a) + 16, "small strong end", room);
   }
   put_label(b, 366, 52, "small", "dots: measured networks");
   put_label(b, 366, 72, "small", "curves: predicted accuracy,");
-  put_label(b, 366, 88, "small", "2 points apart; bold: 62, 72, 82");
+  put_label(b, 366, 88, "small", "2 apart; bold: 62, 72, 82");
   put_label(b, 366, 112, "small back", "line: eight layers removed");
   put_label(b, 366, 132, "small", "filled: the best split");
   put_label(b, 366, 148, "small", "ring: the published one");

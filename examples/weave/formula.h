@@ -26,7 +26,7 @@
  */
 typedef struct walk {
   setter *m;
-  int i, end, script;
+  int i, end, script, whole; /* whole: too short to be broken at its signs */
   size_t term, near, group, group_end;
 } walk;
 
@@ -334,7 +334,7 @@ static void set_row(walk *w, int top) {
     if (is_kind(w->m, w->i, SIGN) && *t->s == '/') {
       set_fraction(w);
     } else if (t->kind == SIGN || t->kind == COMMA || (t->kind == TEXT && *t->s != '.')) {
-      int breaks = top && !first && (strchr("=<>", *t->s) || strchr("+-", *t->s)) &&
+      int breaks = top && !first && !w->whole && (strchr("=<>", *t->s) || strchr("+-", *t->s)) &&
                    !(is_token(t, "^") || is_token(t, "_"));
       if (breaks) put(o, "</math><wbr>");
       if (breaks) put(o, math_tag(w));
@@ -383,7 +383,10 @@ static const title *referred(const setter *m, const token *t) {
   if (t->kind != NUMBER || t == m->t) return NULL;
   for (i = from; i < to && !is_token(t - 1, before[i]); i++) {
   }
-  if (i == to && !(from == 0 && t[-1].kind == OPEN && *t[-1].s == '(')) return NULL;
+  if (i == to && !(from == 0 && t[-1].kind == OPEN && *t[-1].s == '(')) {
+    int more = t[-1].kind == COMMA || is_token(t - 1, "and") || is_token(t - 1, "to");
+    if (from || !more || t - m->t < 2 || !referred(m, t - 2)) return NULL; /* (8.2, 8.3) */
+  }
   for (k = 0; k < m->b->titles; k++) {
     if (is_token(t, m->b->title[k].number)) return &m->b->title[k];
   }
@@ -453,9 +456,10 @@ static void set_text(book *b, const char *text, size_t size, int mode, int line)
         if (w.end > i && m.t[w.end - 1].breaks) break;
       }
       put(o, math_tag(&w));
+      w.whole = mode == PROSE && m.t[w.end - 1].s - t->s < 18;
       i = w.end;
       set_row(&w, 1);
-      put(o, "</math>");
+      put(o, i < m.count && !m.t[i].space ? "</math>&#8288;" : "</math>"); /* a comma stays */
     } else {
       put_plain(&m, t);
       i++;

@@ -86,11 +86,11 @@ static void put_title(book *b, const title *t) {
  * The words of a paragraph or a label are collected until it ends, because formulas and names
  * cross the ends of lines.
  */
-enum { NONE, PARAGRAPH, LABEL, FIGURE };
+enum { NONE, PARAGRAPH, LABEL, FIGURE, EQUATIONS };
 typedef struct writer {
   book *b;
   sheet words; /* of the element under way */
-  char label[24];
+  char label[32];
   int open, line, list; /* list: a <dl> is open */
   size_t hang;
 } writer;
@@ -99,7 +99,7 @@ static size_t label_length(const char *s) { /* "  word   text": the word's lengt
   size_t n = 0, blanks;
   while (is_word(s[n])) n++;
   blanks = strspn(s + n, " ");
-  return n > 2 && n < 18 && blanks > 1 && s[n + blanks] ? n : 0;
+  return n > 2 && n < 24 && blanks > 1 && s[n + blanks] ? n : 0;
 }
 
 static int label_mode(const char *label) {
@@ -171,6 +171,8 @@ static void flush(writer *w) {
     put(&b->out, "</dd>\n");
   } else if (w->open == FIGURE) {
     put(&b->out, "</pre>\n");
+  } else if (w->open == EQUATIONS) {
+    put(&b->out, "</div>\n");
   }
   w->open = NONE;
   w->words.n = 0;
@@ -188,6 +190,7 @@ static void open_element(writer *w, int what, int line) {
   w->open = what;
   w->line = line;
   if (what == FIGURE) put(&w->b->out, "<pre>");
+  if (what == EQUATIONS) put(&w->b->out, "<div class='formula lines'>");
 }
 
 static void add_words(writer *w, const char *s) {
@@ -215,6 +218,32 @@ static void put_figure_line(book *b, const char *s, int line) {
   put(&b->out, "\n");
 }
 
+/* An indented line "x1 = x + f(x)   what it says": the formula, and a remark behind three blanks. */
+static int is_equation(const char *s) {
+  return isalpha((unsigned char)*s) && strstr(s, " = ") && !strpbrk(s, "\"';{}[]|");
+}
+
+static void put_equation_line(book *b, const char *s, int line) {
+  const char *remark = strstr(s, "   ");
+  char formula[200], place[80];
+  size_t n = 0;
+  for (; *s && s != remark && n + 1 < sizeof formula; s++) {
+    if (*s != ' ' || s[1] != ' ') formula[n++] = *s; /* two blanks would end a statement */
+  }
+  formula[n] = 0;
+  b->formulas++;
+  snprintf(place, sizeof place, "%s-line-%d", b->section->tag, b->formulas);
+  put_format(&b->out, "<p id='%s'>", place);
+  set_text(b, formula, n, FORMULA, line);
+  add_mark(b, 'e', formula, place);
+  if (remark) {
+    put(&b->out, "<span class=remark>");
+    set_text(b, remark + strspn(remark, " "), strlen(remark + strspn(remark, " ")), PROSE, line);
+    put(&b->out, "</span>");
+  }
+  put(&b->out, "</p>\n");
+}
+
 /* One line that is neither blank nor a title. */
 static void put_line(writer *w, const char *s, int line) {
   size_t indent = strspn(s, " "), n = 0;
@@ -228,6 +257,10 @@ static void put_line(writer *w, const char *s, int line) {
     add_words(w, s + indent + n + strspn(s + indent + n, " "));
   } else if (w->open == LABEL && indent >= w->hang) {
     add_words(w, s + indent);
+  } else if (indent > 1 && w->open != PARAGRAPH && w->b->section &&
+             is_equation(s + indent)) {
+    if (w->open != EQUATIONS) open_element(w, EQUATIONS, line);
+    put_equation_line(w->b, s + indent, line);
   } else if (indent > 1 && w->open != PARAGRAPH) {
     if (w->open != FIGURE) open_element(w, FIGURE, line);
     put_figure_line(w->b, s, line);

@@ -172,6 +172,19 @@ static size_t flag_length(const char *start, const char *s) {
   return sort_of(s + 1, n - 1) ? 0 : n; /* -log x is none */
 }
 
+/* What is code without saying so: JSON, up to the next blank, and %zu; its length, or 0. */
+static size_t quoted_length(const char *s) {
+  size_t n = 0;
+  if (s[0] == '{' && s[1] == '"') {
+    n = strcspn(s, " \n");
+    while (s[n - 1] != '}' && n > 1) n--;
+  } else if (s[0] == '%' && (s[1] == '%' || isalpha((unsigned char)s[1]))) {
+    for (n = 2; isalpha((unsigned char)s[n]) && s[1] != '%'; n++) {
+    }
+  }
+  return n;
+}
+
 /* The kind and length of what begins at s; `start` is the beginning of the text. */
 static int next_token(const setter *m, const char *start, const char *s, size_t *n) {
   static const char *const sign[] = {
@@ -185,6 +198,7 @@ static int next_token(const setter *m, const char *start, const char *s, size_t 
   }
   if ((*n = tag_length(start, s)) != 0) return TAG;
   if (m->mode == PROSE && (*n = flag_length(start, s)) != 0) return CODE;
+  if (m->mode == PROSE && (*n = quoted_length(s)) != 0) return CODE;
   if ((s == start || !is_word(s[-1])) && (*n = path_length(s)) != 0) return PATH;
   if (isalpha((unsigned char)*s)) {
     *n = identifier(s);
@@ -199,8 +213,11 @@ static int next_token(const setter *m, const char *start, const char *s, size_t 
       for (i++; isdigit((unsigned char)s[i]); i++) {
       }
     }
-    if (s[i] == 'e' && (s[i + 1] == '-' || s[i + 1] == '+') && isdigit((unsigned char)s[i + 2])) {
-      for (i += 2; isdigit((unsigned char)s[i]); i++) {
+    if (s[i] == 'e') { /* 1e-6, 1e9 */
+      size_t sign_length = s[i + 1] == '-' || s[i + 1] == '+';
+      if (isdigit((unsigned char)s[i + 1 + sign_length])) {
+        for (i += 1 + sign_length; isdigit((unsigned char)s[i]); i++) {
+        }
       }
     }
     *n = i;
