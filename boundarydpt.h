@@ -2718,7 +2718,7 @@ BDPTI_FN void bdpti_patch_embed_back(bdpt_tape *t, bdpti_node *n) {
  *   math      y[b] = (cls, dist, reg, patches[b]) + pos
  *   shape     patches[B,n,D] cls[1,1,D] dist[1,1,D] reg[1,R,D], each of these or NULL, pos[1,N,D]
  *             -> y[B,N,D]
- *   backward  dpatches = the rows behind; dpos += sum_B dy; dcls, ddist, dreg += their rows of it
+ *   backward  dpatches = their rows of dy;  dpos += sum_B dy;  dcls, ddist, dreg += theirs
  *   source    timm VisionTransformer._pos_embed
  *   check     tests/test_ops.c torch_images_and_tokens, gradients_structured
  */
@@ -4682,7 +4682,7 @@ BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *t) {
 
 /* 8.4  Several processes                                                                  >>ranks
  *
- *   math      every process has B / size images of the batch; dL/dw = sum of its own / size
+ *   math      process r has B / size images of the batch;  dL/dw = sum_r dL_r/dw / size
  *   check     tests/test_ranks.c many_train_as_one: processes played by threads; examples/mpi
  *
  * A cluster trains one network: the same shuffle, disjoint images, the same weights everywhere
@@ -4880,9 +4880,9 @@ BDPT_API size_t bdpt_trainer_importance(bdpt_trainer *t, double out[2][BDPT_MAX_
 
 /* 8.6  One step                                                                            >>step
  *
- *   math      loss = (1 - a) CE(z, target) + a D(z', teacher) + f/L sum_l M(x_l, teacher's x_l);
- *             D hard: CE(z', argmax teacher), D soft: >>distill, M: >>match, x_l the stream behind
- *             block l; z' the distillation head's logits, or z if there is one head
+ *   math      loss = (1 - a) CE(z, target) + a D(z', teacher) + f/L sum_l M(x_l, y_l);
+ *             D hard: CE(z', argmax teacher), D soft: >>distill, M: >>match, x_l and y_l streams of
+ *             both behind block l; z' the distillation head's logits, or z if there is one head
  *   shape     images[B,3,H,W] -> z[B,K] -> one number
  *   source    Touvron et al. 2021, section 4 (hard and soft distillation); the paper's stage 2
  *   check     tests/test_inside.c step_by_hand: with and without a teacher
@@ -7024,7 +7024,7 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
 
 /* 11.8  Recovery with the dense network as teacher                                         >>stage2
  *
- *   math      loss = (1 - a) CE(z, label) + a D(z, teacher's z)              (chapter 8)
+ *   math      loss = (1 - a) CE(z, label) + a D(z, y), y the teacher's logits (chapter 8)
  *   source    PAPER_NOTES.md, Stage 2
  *   check     tests/test_method.c stage2_by_hand: the same calls made one by one
  *

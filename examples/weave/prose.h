@@ -218,7 +218,7 @@ static void put_figure_line(book *b, const char *s, int line) {
   put(&b->out, "\n");
 }
 
-/* An indented line "x1 = x + f(x)   what it says": the formula, and a remark behind three blanks. */
+/* An indented line "x1 = x + f(x)   what it says": the formula; a remark behind three blanks. */
 static int is_equation(const char *s) {
   return isalpha((unsigned char)*s) && strstr(s, " = ") && !strpbrk(s, "\"';{}[]|");
 }
