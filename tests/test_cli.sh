@@ -190,6 +190,20 @@ run 0 prune m.safetensors --out s.safetensors --attention 1 --activation 2 --sta
 run 0 info s.safetensors
 says out "removed: x  "; says out " 2  \[===.*=\] .*\[=] fitted"
 
+# The whole run in small; networks are compared image by image.
+run 0 run --data images --model m.safetensors --image 32 --out small --report small.html --quiet \
+  --budget 2 --least 1 --dense-epochs 4 --dense-lr 3e-3 --probe-steps 2 --recovery-images 50 --map-images 50 --map-most 1 \
+  --tune-epochs 1 --tune-images 50 --held 100 --repeats 1 --batch 25 --short-batch 25 --threads 1
+says small/run.jsonl '"name":"pruned".*"gained":[0-9]*,"lost":[0-9]'
+says small/run.jsonl '"name":"fused".*"gained_pruned":[0-9]*,"lost_pruned":[0-9]'
+says small.html 'interval, image by image'
+awk 'BEGIN { n = 0 } /"kind":"row"/ { for (i = split($0, w, /[:,}]/); i > 0; i--) {
+      if (w[i] == "\"accuracy\"") a[n] = w[i + 1]; if (w[i] == "\"gained\"") g[n] = w[i + 1]
+      if (w[i] == "\"lost\"") l[n] = w[i + 1] } n++ }
+    END { for (i = 1; i < 4; i++) { d = 2 * (a[i] - a[0]) - (g[i] - l[i])
+      if (d > 1e-9 || d < -1e-9) exit 1 } exit n != 4 }' small/run.jsonl
+if [ $? -eq 0 ]; then ok; else bad "gained and lost do not make up the difference"; fi
+
 # What info draws: removed, fused, and a parent.
 run 0 info m.safetensors; says out "removed      nothing"
 run 0 info f.safetensors; says out "removed: x + LN1(x)"; says out "] fused"

@@ -305,6 +305,82 @@ TEST(bad_files_are_refused_by_line) {
 }
 
 /* The terminal's table and the page's hold the same cells, and no line is wider than a terminal. */
+/* Every hollow mark is a published number, in the run's page and in the study's. */
+static void hollow_is_published(const char *html) {
+  const char *at;
+  int rings = 0;
+  for (at = html; (at = strstr(at, "class=\"ring")) != NULL; at++, rings++) {
+    const char *title = strstr(at, "<title>"), *end = strstr(at, "</circle>");
+    int key = strncmp(at, "class=\"ring q\" cx=\"6\" cy=\"6\"", 30) == 0; /* in the key */
+    CHECK(key || (title && end && title < end && strncmp(title, "<title>paper", 12) == 0));
+  }
+  CHECK(rings > 10);
+}
+
+/* The interval of a difference comes from the images that only one network has right. */
+TEST(intervals_on_the_same_images_are_paired) {
+  static const char *const rows =
+      "{\"kind\":\"row\",\"name\":\"dense\",\"accuracy\":60,\"images\":1000}\n"
+      "{\"kind\":\"row\",\"name\":\"pruned\",\"accuracy\":20,\"images\":1000,\"gained\":10,"
+      "\"lost\":"
+      "410}\n{\"kind\":\"row\",\"name\":\"recovered\",\"accuracy\":58,\"images\":1000,\"gained\":"
+      "30,"
+      "\"lost\":50,\"gained_pruned\":400,\"lost_pruned\":20}\n";
+  report_run run;
+  char *html;
+  int told;
+  CHECK(report_load(&ctx, rows, strlen(rows), "memory", &run) == BDPT_OK);
+  CHECK_CLOSE(report_difference(run.row[0], run.row[2]), 196 * sqrt(80 - 0.4) / 1000, 1e-12);
+  CHECK_CLOSE(report_lost(run.row[0], run.row[2], &told), 2, 1e-12);
+  CHECK(told == 1); /* unpaired, 4.3 points would be needed */
+  CHECK_CLOSE(report_difference(run.row[1], run.row[2]), 196 * sqrt(420 - 144.4) / 1000, 1e-12);
+  CHECK_CLOSE(report_difference(run.row[0], run.row[1]), 196 * sqrt(420 - 160) / 1000, 1e-12);
+  report_free(&run);
+  html = page_of_text(rows);
+  CHECK(html &&
+        has(html, "by &minus;2.00 &plusmn; 1.75 points (95&nbsp;% interval, image by image)"));
+  free(html);
+}
+
+/* The study that is shipped: the order by recovery stands among the ways and is the best, seed by
+ * seed; the panel without scatter says why it looks empty. */
+TEST(the_shipped_study) {
+  unsigned char *bytes = NULL;
+  size_t size = 0;
+  char *html;
+  CHECK(bdpt_file_read(&ctx, "data/reproduce.jsonl", &bytes, &size) == BDPT_OK);
+  html = page_of((const char *)bytes, size);
+  CHECK(html && well_formed(html) && !has_nan(html));
+  CHECK(has(html, "The best mean has <q>recovered accuracy</q>, 60.72&nbsp;%"));
+  CHECK(has(html, "It is ahead with 3 of 3 seeds, by 5.90 to 6.78 points"));
+  CHECK(has(html, "every dot is on the upper edge: no trial chose another"));
+  hollow_is_published(html);
+  free(html);
+  bdpt_release(&ctx, bytes, size + 1);
+  html = page_of_text("{\"kind\":\"recipe\",\"text\":\"\"}\n{\"kind\":\"plus\",\"way\":\"depth\"}\n"
+                      "{\"kind\":\"ranking\",\"way\":\"random\"}\n{\"kind\":\"timing\"}\n"
+                      "{\"kind\":\"types\"}\n{\"kind\":\"split\"}\n");
+  CHECK(html && well_formed(html) && has(html, "no network of this part has been measured yet"));
+  CHECK(html && has(html, "no published network was timed yet"));
+  CHECK(html && has(html, "no network of this part was timed yet"));
+  CHECK(html && has(html, "no split was tried with noise yet"));
+  free(html);
+}
+
+/* On a telephone a wide table scrolls inside its own box. */
+TEST(tables_scroll) {
+  char *text = sample_text(), *html = page_of_text(text);
+  const char *at;
+  int tables = 0;
+  hollow_is_published(html);
+  CHECK(has(html, ".wide{overflow-x:auto"));
+  for (at = html; (at = strstr(at, "<table")) != NULL; at++, tables++)
+    CHECK(at - html > 18 && strncmp(at - 18, "<div class=\"wide\">", 18) == 0);
+  CHECK(tables >= 2);
+  free(html);
+  free(text);
+}
+
 TEST(terminal_and_page_agree) {
   FILE *out = fopen(output, "w+b");
   char line[400], *text = sample_text(), *html = text ? page_of_text(text) : NULL;
@@ -382,6 +458,9 @@ int main(void) {
   RUN(odd_values_are_kept_out);
   RUN(later_lines_replace_earlier_ones);
   RUN(bad_files_are_refused_by_line);
+  RUN(intervals_on_the_same_images_are_paired);
+  RUN(the_shipped_study);
+  RUN(tables_scroll);
   RUN(terminal_and_page_agree);
   RUN(damage_never_breaks_the_page);
   bdpt_finish(&ctx);

@@ -80,6 +80,7 @@ static void report_gradient_steps(report_page *page, const report_run *run) {
   const report_line *line;
   double step[REPORT_WINDOWS], mid[2][REPORT_WINDOWS], low[2][REPORT_WINDOWS];
   double high[2][REPORT_WINDOWS], lo = (double)NAN, hi = (double)NAN;
+  double name[2] = {(double)NAN, (double)NAN}, gap;
   int type, i, l, count = 0;
   report_axis x, y;
   for (line = report_next(run, NULL, "disparity"); line && count < REPORT_WINDOWS;
@@ -112,10 +113,14 @@ static void report_gradient_steps(report_page *page, const report_run *run) {
     }
     report_raw(page, "\"/>");
     report_polyline(page, "line", report_type_class[type], &x, &y, step, mid[type], count);
-    if (mid[type][count - 1] > 0)
-      report_put(page, "<text class=\"s\" x=\"%d\" y=\"%.1f\">%s</text>", REPORT_W - 60,
-                 report_at(&y, mid[type][count - 1]) + 4, report_type_name[type]);
+    if (mid[type][count - 1] > 0) name[type] = report_at(&y, mid[type][count - 1]) + 4;
   }
+  gap = name[0] - name[1]; /* names that are a line apart can be read */
+  for (type = 0; type < 2; type++)
+    if (isfinite(name[type]))
+      report_put(page, "<text class=\"s\" x=\"%d\" y=\"%.1f\">%s</text>", REPORT_W - 60,
+                 name[type] + (fabs(gap) < 13 ? (type == (gap < 0) ? 0.5 : -0.5) *
+                                                (13 - fabs(gap)) : 0), report_type_name[type]);
   report_raw(page, "</svg>\n");
 }
 
@@ -202,7 +207,7 @@ static void report_recovered(const report_run *run, int type, report_shares *out
   out->lost_after = report_median(then, run->depth);
 }
 
-/* One row per layer: hollow at once, solid after recovery; the paper's pair below it, grey. */
+/* One row per layer: a stroke at once, a dot after recovery; the paper's pair below it, hollow. */
 static void report_recovery_panel(report_page *page, const report_run *run, int type) {
   report_shares own;
   int l, pitch = run->depth > 24 ? 10 : 19, bottom = 42 + run->depth * pitch;
@@ -231,8 +236,7 @@ static void report_recovery_panel(report_page *page, const report_run *run, int 
                   report_paper_after[type][l]);
     }
     report_segment(page, "line", colour, a, y, b, y);
-    report_mark(page, "ring", colour, a, y, 3.5, "layer %d at once: %.1f %% of dense", l,
-                own.at_once[l]);
+    report_segment(page, "line", colour, a, y - 5, a, y + 5);
     report_mark(page, "dot", colour, b, y, 4.5, "layer %d after recovery: %.1f %% of dense", l,
                 own.after[l]);
     if (isfinite(own.after[l])) {
@@ -262,9 +266,8 @@ void report_recovery(report_page *page, const report_run *run) {
   report_raw(page, "<div class=\"panels\">");
   report_recovery_panel(page, run, 0);
   report_recovery_panel(page, run, 1);
-  report_raw(page, "</div><p class=\"cap\">From hollow (at once) to solid (after recovery); "
-                   "numbers "
-                   "at the right are what was still missing, in points. ");
+  report_raw(page, "</div><p class=\"cap\">From the stroke (at once) to the dot (after recovery); "
+                   "numbers at the right are what was still missing, in points. ");
   if (marks && marks->count > 0)
     report_put(page, "Recovery means %.0f epoch%s of the run's recipe. ",
                marks->number[marks->count - 1], report_s((int)marks->number[marks->count - 1]));

@@ -147,6 +147,25 @@ void report_mark(report_page *page, const char *how, char colour, double x, doub
   report_raw(page, "</title></circle>\n");
 }
 
+void report_square(report_page *page, char colour, double x, double y, double half,
+                   const char *format, ...) {
+  char text[200];
+  va_list list;
+  if (!isfinite(x) || !isfinite(y)) return;
+  va_start(list, format);
+  (void)vsnprintf(text, sizeof text, format, list);
+  va_end(list);
+  report_put(page,
+             "<rect class=\"box %c\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"><title>",
+             colour, x - half, y - half, 2 * half, 2 * half);
+  report_escape(page, text);
+  report_raw(page, "</title></rect>\n");
+}
+
+void report_why_empty(report_page *page, double y, const char *why) {
+  report_put(page, "<text class=\"m\" x=\"%d\" y=\"%.1f\">%s</text>\n", REPORT_W / 2, y, why);
+}
+
 void report_segment(report_page *page, const char *how, char colour, double x1, double y1,
                     double x2, double y2) {
   if (!isfinite(x1) || !isfinite(y1) || !isfinite(x2) || !isfinite(y2)) return;

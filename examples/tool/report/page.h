@@ -54,6 +54,15 @@ CLI_PRINTF(7, 8)
 void report_mark(report_page *page, const char *how, char colour, double x, double y,
                  double r, const char *format, ...);
 
+/* The same as a filled square, for what a dot is compared with. Hollow means published and nothing
+ * else. */
+CLI_PRINTF(6, 7)
+void report_square(report_page *page, char colour, double x, double y, double half,
+                   const char *format, ...);
+
+/* A sentence in an empty panel: why nothing is drawn in it. */
+void report_why_empty(report_page *page, double y, const char *why);
+
 /* Draws a straight line. */
 void report_segment(report_page *page, const char *how, char colour, double x1, double y1,
                     double x2, double y2);

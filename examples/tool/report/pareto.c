@@ -89,7 +89,7 @@ static int report_spots(const report_run *run, report_spot *spot) {
 
 void report_faint_curve(report_page *page, const report_curve *c, const report_axis *x,
                         const report_axis *y) {
-  char colour = c->type == 2 ? 'q' : report_type_class[c->type];
+  char colour = c->type == 2 ? 'k' : report_type_class[c->type];
   double before = 0, px = 0, py = 0;
   int i;
   for (i = 0; i < c->count; i++) {
@@ -108,8 +108,6 @@ void report_faint_curve(report_page *page, const report_curve *c, const report_a
     report_mark(page, "ring faint", colour, px, py, 2.5, "paper, %s: %.2f times, %.1f %%", c->name,
                 speed, c->at[i][1]);
   }
-  report_put(page, "<text class=\"m\" x=\"%.1f\" y=\"%.1f\">%s</text>\n",
-             px < REPORT_W - 30 ? px : REPORT_W - 30.0, py > 250 ? 262.0 : py + 15, c->name);
 }
 
 static void report_speed_panel(report_page *page, const report_run *run, int base) {

@@ -127,15 +127,17 @@ void report_map_heat(report_page *page, const report_run *run, const report_map 
     at[1] = report_at(&y, report_number(p, "activation") * d);
     report_ramp((report_number(p, "accuracy") - m->lo) / (m->hi - m->lo), colour);
     if (isfinite(at[0]) && isfinite(at[1]) && isfinite(report_number(p, "accuracy")))
-      report_put(page, "<circle class=\"pt\" cx=\"%.1f\" cy=\"%.1f\" r=\"4.5\" fill=\"%s\"><title>"
-                       "measured %.2f</title></circle>\n", at[0], at[1], colour,
-                 report_number(p, "accuracy"));
+      report_put(page,
+                 "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"5\" fill=\"%s\"><title>measured %.2f"
+                 "</title></circle><circle class=\"pt\" cx=\"%.1f\" cy=\"%.1f\" r=\"1.4\"/>\n",
+                 at[0], at[1], colour, report_number(p, "accuracy"), at[0], at[1]);
   }
   if (m->split[0] >= 0 && m->split[1] >= 0)
-    report_put(page, "<circle class=\"pick\" cx=\"%.1f\" cy=\"%.1f\" r=\"10\"/><circle class=\""
-                     "pick in\" cx=\"%.1f\" cy=\"%.1f\" r=\"10\"/>\n",
-               report_at(&x, d - m->split[0]), report_at(&y, d - m->split[1]),
-               report_at(&x, d - m->split[0]), report_at(&y, d - m->split[1]));
+    report_put(page,
+               "<path class=\"pick\" d=\"M%.1f %.1fh20v20h-20z\"/><path class=\"pick in\" d=\""
+               "M%.1f %.1fh20v20h-20z\"/>\n",
+               report_at(&x, d - m->split[0]) - 10, report_at(&y, d - m->split[1]) - 10,
+               report_at(&x, d - m->split[0]) - 10, report_at(&y, d - m->split[1]) - 10);
   report_map_colours(page, m);
   report_raw(page, "</svg>\n");
 }
@@ -207,11 +209,12 @@ void report_map_section(report_page *page, const report_run *run) {
   gap = report_map_line(page, &m);
   report_raw(page, "</div>");
   report_map_table(page, &m);
-  report_put(page, "<p class=\"cap\">A polynomial of degree %d through %d measured networks. A "
-                   "ring is filled with its measured colour: one that stands out from its square "
-                   "is "
-                   "one that the surface misses. Small squares are extrapolation, where nothing "
-                   "pruned as far was measured. ",
+  report_put(page,
+             "<p class=\"cap\">A polynomial of degree %d through %d measured networks. A "
+             "white point stands where one was measured, on a disc of its colour: a disc "
+             "that can be seen is a point that the surface misses. The frame is the choice. Small "
+             "squares are extrapolation, where nothing "
+             "pruned as far was measured. ",
              report_int(m.fit, "degree", 0, 99, 0), m.points);
   if (m.split[0] >= 0 && m.split[1] >= 0 && isfinite(predicted)) {
     report_put(page, "For a budget of %d layers (dashed) it chooses %d attention and %d "

@@ -14,6 +14,10 @@ double report_median(const double *value, int count);
  * cannot be compared. `ratio` gets the speed-up and the range that the two spreads allow. */
 int report_speed(const report_run *run, int which, double ratio[3]);
 
+/* Half of the 95 % interval, in points, of the difference of two networks' accuracies on the same
+ * images: paired, from how many images only one of them has right. */
+double report_difference(const report_line *from, const report_line *to);
+
 /* Accuracy lost between two rows in points; *told is 1 if the test images can tell it from 0. */
 double report_lost(const report_line *from, const report_line *to, int *told);
 

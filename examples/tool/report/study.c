@@ -77,36 +77,36 @@ static void report_rows(report_page *page, const char *title, const char *axis,
       report_mark(page, "dot", 'k', report_at(&x, group[i].value[k]), y, 4, "%s: %.2f %%",
                   group[i].name, group[i].value[k]);
   }
+  if (count == 0) report_why_empty(page, 40, "no network of this part has been measured yet");
   report_raw(page, "</svg>\n");
 }
 
-/* The largest difference between two seeds of one group: what a difference must exceed to count. */
-static double report_spread(const report_group *group, int count) {
-  double most = 0;
-  int i, k, j;
-  for (i = 0; i < count; i++)
-    for (k = 0; k < group[i].count; k++)
-      for (j = 0; j < k; j++) most = fmax(most, fabs(group[i].value[k] - group[i].value[j]));
-  return most;
-}
-
-/* Which group is the best, by how much, and whether seeds could have made the difference. */
+/* Which group is the best and by how much; seed by seed, because two networks of one seed saw the
+ * same images in the same order and were measured on the same ones. */
 static void report_say_groups(report_page *page, const report_group *group, int count) {
-  double spread = report_spread(group, count), next = -1e9;
-  int i, best = 0;
+  double lead, low = 1e9, high = -1e9;
+  int i, best = 0, next, pairs, ahead = 0;
+  if (count < 2) return;
   for (i = 1; i < count; i++)
     if (group[i].mean > group[best].mean) best = i;
+  next = best == 0;
   for (i = 0; i < count; i++)
-    if (i != best && group[i].mean > next) next = group[i].mean;
-  if (count < 2) return;
+    if (i != best && group[i].mean > group[next].mean) next = i;
+  pairs = group[best].count < group[next].count ? group[best].count : group[next].count;
+  for (i = 0; i < pairs; i++) {
+    lead = group[best].value[i] - group[next].value[i];
+    low = fmin(low, lead), high = fmax(high, lead);
+    ahead += lead > 0;
+  }
   report_raw(page, "The best mean has <q>");
   report_escape(page, group[best].name);
-  report_put(page, "</q>, %.2f&nbsp;%%, %.2f points above the next. ", group[best].mean,
-             group[best].mean - next);
-  if (spread > 0)
-    report_put(page, "Two seeds of one kind differ by up to %.2f points, so this lead is %s. ",
-               spread, group[best].mean - next > spread ? "more than chance makes"
-                                                        : "within what chance makes");
+  report_put(page, "</q>, %.2f&nbsp;%%, %.2f points above the next, <q>", group[best].mean,
+             group[best].mean - group[next].mean);
+  report_escape(page, group[next].name);
+  if (pairs < 2) report_raw(page, "</q>; one seed does not tell whether that is chance. ");
+  else
+    report_put(page, "</q>. It is ahead with %d of %d seeds, by %.2f to %.2f points. ", ahead,
+               pairs, low, high);
 }
 
 /* ---- Where the gap between the gradients comes from ("gap") ---- */
@@ -229,6 +229,7 @@ static void report_mismatch(report_page *page, const report_run *run) {
 /* How often the noise leaves the split where it is, by budget. */
 static void report_stability(report_page *page, const report_run *run, double most) {
   const report_line *line = NULL;
+  int shown = 0, moved = 0;
   report_axis x = report_make_axis(0, most + 1, 40, REPORT_W - 8, 0);
   report_axis y = report_make_axis(0, 100, 250, 46, 0);
   report_svg(page, 288, "Trials with noise that choose the same split");
@@ -247,7 +248,12 @@ static void report_stability(report_page *page, const report_run *run, double mo
                 "start %s, seed %.0f, %.0f layers: %.1f %%", report_text(line, "start"),
                 report_number(line, "seed"), report_number(line, "budget"),
                 report_number(line, "exact"));
+    shown++;
+    moved += report_number(line, "exact") < 100;
   }
+  if (!shown) report_why_empty(page, 150, "no split was tried with noise yet");
+  else if (!moved)
+    report_why_empty(page, 150, "every dot is on the upper edge: no trial chose another");
   report_raw(page, "</svg>\n");
 }
 
@@ -333,10 +339,12 @@ static void report_surfaces(report_page *page, const report_run *run) {
     report_map_heat(page, run, &m, title[k]);
     line = NULL;
   }
-  report_raw(page, "</div><p class=\"cap\">Networks that were pruned, trained and measured, and "
-                   "the polynomial through them. A dot is filled with its measured colour: one "
-                   "that stands out from its square is one that the surface misses. Small squares "
-                   "are extrapolation. The ring is the choice for 8 layers (dashed). ");
+  report_raw(
+      page,
+      "</div><p class=\"cap\">Networks that were pruned, trained and measured, and "
+      "the polynomial through them. A white point stands where one was measured, on "
+      "a disc of its colour: a disc that can be seen is a point that the surface "
+      "misses. Small squares are extrapolation. The frame is the choice for 8 layers (dashed). ");
   for (line = NULL; (line = report_next(run, line, "surface")) != NULL;) {
     int degree = report_int(line, "degree", 1, 4, 0);
     double error = report_nth(line, "cv_rmse", degree - 1);
@@ -350,11 +358,46 @@ static void report_surfaces(report_page *page, const report_run *run) {
 
 /* ---- Ways to choose, text against code, teachers ("ranking", "semantics", "distillation") ---- */
 
+/* How many layers a line's network lost, and how long it was trained. */
+static int report_same_request(const report_line *a, const report_line *b) {
+  const char *const list[2] = {"attention", "activation"};
+  int i;
+  for (i = 0; i < 2; i++) {
+    const report_field *x = report_get(a, list[i]), *y = report_get(b, list[i]);
+    if (!x || !y || x->count != y->count) return 0;
+  }
+  return report_nth(a, "marks", -1) == report_nth(b, "marks", -1);
+}
+
+/* The order by accuracy after recovery is no way of part 6, but part 9 trained its networks: as
+ * many layers gone, as many epochs, in the paper's form. They stand beside the other ways. */
+static int report_add_recovery_order(const report_run *run, const char *what, report_group *group,
+                                     int count) {
+  static const char *const name = "recovered accuracy";
+  report_group other[REPORT_GROUPS];
+  const report_line *line = report_next(run, NULL, "semantics");
+  int n, i;
+  for (i = 0; i < count; i++)
+    if (strcmp(group[i].name, name) == 0) return count;
+  if (count == REPORT_GROUPS || !report_same_request(line, report_next(run, NULL, "ranking")))
+    return count;
+  n = report_groups(run, "semantics", "variant", what, other);
+  for (i = 0; i < n && strcmp(other[i].name, "x + LN1(x)") != 0; i++) continue;
+  if (i == n) return count;
+  group[count] = other[i];
+  group[count].name = name;
+  return count + 1;
+}
+
 static void report_one_row_figure(report_page *page, const report_run *run, const char *kind,
                                   const char *key, const char *title) {
   report_group group[REPORT_GROUPS], test[REPORT_GROUPS];
   int count = report_groups(run, kind, key, "accuracy", group);
   int tested = report_groups(run, kind, key, "test", test);
+  if (strcmp(kind, "ranking") == 0) {
+    count = report_add_recovery_order(run, "accuracy", group, count);
+    tested = report_add_recovery_order(run, "test", test, tested);
+  }
   double epochs = report_nth(report_next(run, NULL, kind), "marks", -1);
   report_raw(page, "<div class=\"panels\">");
   report_rows(page, title, "held-out accuracy, %", group, count);
@@ -366,7 +409,8 @@ static void report_one_row_figure(report_page *page, const report_run *run, cons
 }
 
 static void report_ranking(report_page *page, const report_run *run) {
-  report_one_row_figure(page, run, "ranking", "way", "The same budget, layers chosen in six ways");
+  report_one_row_figure(page, run, "ranking", "way",
+                        "The same budget, layers chosen in several ways");
 }
 
 static void report_semantics(report_page *page, const report_run *run) {
@@ -395,7 +439,7 @@ static void report_types(report_page *page, const report_run *run) {
   double dense = report_number(report_next(run, NULL, "dense"), "accuracy"), worst = 8, most = 1.7;
   const report_line *line = NULL;
   report_axis x, y;
-  int base, t, n;
+  int base, t, n, timed = 0;
   while ((line = report_next(run, line, "types")) != NULL) {
     double loss = 100 * (1 - report_nth(line, "accuracy", -1) / dense);
     if (loss * 1.1 > worst) worst = loss * 1.1;
@@ -424,10 +468,12 @@ static void report_types(report_page *page, const report_run *run) {
         report_mark(page, "dot", colour, report_at(&x, speed[n]), report_at(&y, loss[n]), 4,
                     "%s, %.0f layers: %.2f times, %.2f %%", mix[t], report_number(line, "layers"),
                     speed[n], report_nth(line, "accuracy", -1));
+        timed += isfinite(speed[n]);
         n++;
       }
       report_polyline(page, "thin", colour, &x, &y, speed, loss, n);
     }
+    if (!timed) report_why_empty(page, 200, "no network of this part was timed yet");
     report_raw(page, "</svg>\n");
   }
   report_raw(page, "</div><p class=\"cap\">Each line is one rule: attention only, activations "
@@ -474,6 +520,7 @@ static int report_speed_rows(report_page *page, const report_run *run, int promi
       report_mark(page, "ring", 'q', report_at(&x, size[i].published), y, 4,
                   "paper, %s: %.2f times", size[i].label, size[i].published);
   }
+  if (!shown) report_why_empty(page, 76, "no published network was timed yet");
   report_raw(page, "</svg>\n");
   return shown;
 }
@@ -648,6 +695,7 @@ static void report_plus_panel(report_page *page, const report_run *run, int meas
   const report_line *line = NULL, *dense = report_next(run, NULL, "dense");
   double lo = report_number(dense, "accuracy"), hi = lo, least = 1, most = 1.1;
   report_axis x, y;
+  int shown = 0;
   while ((line = report_next(run, line, "plus")) != NULL) {
     report_widen(report_nth(line, "accuracy", -1), &lo, &hi);
     report_widen(report_number(dense, "macs") / report_number(line, "macs"), &least, &most);
@@ -668,10 +716,16 @@ static void report_plus_panel(report_page *page, const report_run *run, int meas
                                : report_number(dense, "macs") / report_number(line, "macs");
     const double v = report_nth(line, "accuracy", -1);
     if (!isfinite(at + v)) continue;
-    report_mark(page, paper ? "ring" : "dot", report_way[way].colour, report_at(&x, at),
-                report_at(&y, v), 4.5, "%s, start %s: %.2f times, %.2f %%", report_way[way].name,
-                report_text(line, "start"), at, v);
+    shown++;
+    if (paper)
+      report_square(page, report_way[way].colour, report_at(&x, at), report_at(&y, v), 3.5,
+                    "%s, start paper: %.2f times, %.2f %%", report_way[way].name, at, v);
+    else
+      report_mark(page, "dot", report_way[way].colour, report_at(&x, at), report_at(&y, v), 4.5,
+                  "%s, start %s: %.2f times, %.2f %%", report_way[way].name,
+                  report_text(line, "start"), at, v);
   }
+  if (!shown) report_why_empty(page, 150, "no network of this part was timed yet");
   report_raw(page, "</svg>\n");
 }
 
@@ -680,8 +734,8 @@ static void report_plus(report_page *page, const report_run *run) {
   report_plus_panel(page, run, 0);
   report_plus_panel(page, run, 1);
   report_raw(page, "</div><p class=\"cap\">Blue: layers gone; grey: every layer narrower; black: "
-                   "both. Rings began as in the paper, dots from least squares, which width alone "
-                   "has no use for. All were trained equally long. ");
+                   "both. Squares began as in the paper, dots from least squares, which width "
+                   "alone has no use for. All were trained equally long. ");
 }
 
 /* ---- Fewer tokens ("tokens", "tokens_timing") ---- */

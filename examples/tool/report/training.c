@@ -43,7 +43,7 @@ static void report_epochs(report_page *page, const report_run *run) {
 }
 
 /* The learned scalars, one strip per type because they are never compared across types. A removed
- * layer is solid and carries the number of its turn. */
+ * layer is large and carries the number of its turn. */
 static void report_importance(report_page *page, const report_run *run) {
   const report_line *line = report_next(run, NULL, "importance");
   report_axis x = report_make_axis(-0.5, run->depth - 0.5, 52, REPORT_W - 4, 0), y;
@@ -60,7 +60,7 @@ static void report_importance(report_page *page, const report_run *run) {
       double at = report_at(&y, list->number[l]), mid = report_at(&x, l);
       int turn = run->order[type][l];
       report_segment(page, "thin", report_type_class[type], mid, report_at(&y, 0), mid, at);
-      report_mark(page, turn ? "dot" : "ring", report_type_class[type], mid, at, turn ? 5 : 4,
+      report_mark(page, "dot", report_type_class[type], mid, at, turn ? 5 : 2.5,
                   "%s %d: %.3g", report_type_name[type], l, list->number[l]);
       if (turn)
         report_put(page, "<text class=\"s m\" x=\"%.1f\" y=\"%.1f\">%d</text>\n", mid,

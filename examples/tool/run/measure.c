@@ -9,6 +9,7 @@
 #include "parts.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* -------------------------------------------------------------------------------------------------
  * 7 and 8  Fusing, measuring, testing
@@ -56,11 +57,54 @@ bdpt_status run_pareto(run *r) {
   return s == BDPT_OK ? session_save(&r->base, NULL) : s;
 }
 
-static bdpt_status run_record_row(run *r, int which, const timing *time) {
+/* Which test images a network names rightly, right[tested.count]. */
+static bdpt_status run_right(run *r, int which, unsigned char *right) {
+  enum { BATCH = 64 };
+  const bdpt_subset *set = &r->base.in.tested;
+  bdpt_model *m = r->model[which];
+  const size_t side = (size_t)m->config.image, classes = (size_t)m->config.classes;
+  bdpt_real *images = (bdpt_real *)malloc(BATCH * 3 * side * side * sizeof *images);
+  bdpt_real *z = (bdpt_real *)malloc(BATCH * classes * sizeof *z);
+  bdpt_tape *tape = bdpt_tape_create(r->base.ctx, BDPT_TAPE_COMPUTE);
+  bdpt_status s = tape && images && z ? BDPT_OK : BDPT_E_MEMORY;
+  int label[BATCH];
+  size_t at, n, i, k;
+  for (at = 0; at < set->count && s == BDPT_OK; at += n) {
+    n = set->count - at < BATCH ? set->count - at : BATCH;
+    s = bdpt_load_batch(r->base.ctx, &m->config, set, at, n, images, label);
+    if (s == BDPT_OK) s = bdpt_predict(m, tape, n, images, z);
+    for (i = 0; i < n && s == BDPT_OK; i++) {
+      const bdpt_real *row = z + i * classes;
+      size_t best = 0;
+      for (k = 1; k < classes; k++)
+        if (row[k] > row[best]) best = k;
+      right[at + i] = (int)best == label[i];
+    }
+  }
+  bdpt_tape_free(tape);
+  free(images);
+  free(z);
+  return s;
+}
+
+/* How many images one network has right and the other wrong, and the reverse: that tells how well
+ * the difference of two accuracies on the same images is known. */
+static void run_pair(run *r, const char *gained, const char *lost, const unsigned char *from,
+                     const unsigned char *to) {
+  size_t n[2] = {0, 0}, i;
+  for (i = 0; i < r->base.in.tested.count; i++)
+    if (from[i] != to[i]) n[from[i]]++;
+  cli_json_real(&r->base.record.text, gained, (double)n[0]);
+  cli_json_real(&r->base.record.text, lost, (double)n[1]);
+}
+
+static bdpt_status run_record_row(run *r, int which, const timing *time,
+                                  unsigned char *const right[RUN_NETWORKS]) {
   cli_json *j = &r->base.record.text;
   bdpt_cost_report cost;
   bdpt_accuracy a;
   bdpt_status s = bdpt_evaluate(r->model[which], &r->base.in.tested, &a);
+  if (s == BDPT_OK) s = run_right(r, which, right[which]);
   if (s == BDPT_OK) s = bdpt_cost(r->base.ctx, &r->model[which]->config, &cost);
   if (s != BDPT_OK) return s;
   cli_json_open(j, "row");
@@ -75,6 +119,9 @@ static bdpt_status run_record_row(run *r, int which, const timing *time) {
   cli_json_real(j, "ms_low", time->low);
   cli_json_real(j, "ms_high", time->high);
   cli_json_real(j, "batch", TIMING_BATCH);
+  if (which > RUN_DENSE) run_pair(r, "gained", "lost", right[RUN_DENSE], right[which]);
+  if (which > RUN_PRUNED)
+    run_pair(r, "gained_pruned", "lost_pruned", right[RUN_PRUNED], right[which]);
   cli_json_close(j);
   return BDPT_OK;
 }
@@ -84,6 +131,7 @@ bdpt_status run_final(run *r) {
   bdpt_certificate certificate;
   bdpt_model *m = bdpt_model_clone(r->model[RUN_RECOVERED]);
   size_t before = r->base.record.text.used;
+  unsigned char *right[RUN_NETWORKS] = {NULL, NULL, NULL, NULL};
   bdpt_status s;
   int i;
   if (!m) return r->base.ctx->status;
@@ -94,7 +142,10 @@ bdpt_status run_final(run *r) {
   if (s == BDPT_OK) s = timing_measure(&r->base.in.held, r->model, RUN_NETWORKS, r->o.repeats,
                                        time);
   for (i = 0; i < RUN_NETWORKS && s == BDPT_OK; i++)
-    s = cli_stop ? BDPT_CANCELLED : run_record_row(r, i, &time[i]);
+    if (!(right[i] = (unsigned char *)calloc(r->base.in.tested.count, 1))) s = BDPT_E_MEMORY;
+  for (i = 0; i < RUN_NETWORKS && s == BDPT_OK; i++)
+    s = cli_stop ? BDPT_CANCELLED : run_record_row(r, i, &time[i], right);
+  for (i = 0; i < RUN_NETWORKS; i++) free(right[i]);
   if (s != BDPT_OK) {
     r->base.record.text.used = before;
     return s;
