@@ -192,7 +192,8 @@ says out "removed: x  "; says out " 2  \[===.*=\] .*\[=] fitted"
 
 # The whole run in small; networks are compared image by image.
 run 0 run --data images --model m.safetensors --image 32 --out small --report small.html --quiet \
-  --budget 2 --least 1 --dense-epochs 4 --dense-lr 3e-3 --probe-steps 2 --recovery-images 50 --map-images 50 --map-most 1 \
+  --budget 2 --least 1 --dense-epochs 4 --dense-lr 3e-3 \
+  --probe-steps 2 --recovery-images 50 --map-images 50 --map-most 1 \
   --tune-epochs 1 --tune-images 50 --held 100 --repeats 1 --batch 25 --short-batch 25 --threads 1
 says small/run.jsonl '"name":"pruned".*"gained":[0-9]*,"lost":[0-9]'
 says small/run.jsonl '"name":"fused".*"gained_pruned":[0-9]*,"lost_pruned":[0-9]'
