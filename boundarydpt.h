@@ -1346,10 +1346,21 @@ typedef struct bdpti_mark { bdpti_chunk *chunk; size_t used; } bdpti_mark; /* wh
 #define BDPTI_CHUNK_HEAD ((sizeof(bdpti_chunk) + BDPTI_ALIGN - 1) / BDPTI_ALIGN * BDPTI_ALIGN)
 #define BDPTI_CHUNK_LEAST ((size_t)1 << 18) /* bytes: 256 KB */
 
+#ifdef __SANITIZE_ADDRESS__ /* GCC's address sanitizer then sees a step beyond the end of a piece */
+#include <sanitizer/asan_interface.h>
+#define BDPTI_FENCE BDPTI_ALIGN
+#define BDPTI_GUARD(p, bytes, all) \
+  (ASAN_UNPOISON_MEMORY_REGION(p, all), ASAN_POISON_MEMORY_REGION((p) + (bytes), (all) - (bytes)))
+#else
+#define BDPTI_FENCE ((size_t)0)
+#define BDPTI_GUARD(p, bytes, all) ((void)0)
+#endif
+
 BDPTI_FN void *bdpti_arena_take(bdpti_arena *a, size_t bytes) {
   bdpti_chunk *c = a->first;
+  unsigned char *p;
   size_t rounded, total; /* bytes: what is taken, a chunk to hold it */
-  if (!bdpti_add(bytes, BDPTI_ALIGN - 1, &rounded)) rounded = SIZE_MAX;
+  if (!bdpti_add(bytes, BDPTI_FENCE + BDPTI_ALIGN - 1, &rounded)) rounded = SIZE_MAX;
   rounded = rounded / BDPTI_ALIGN * BDPTI_ALIGN;
   if (!c || rounded > c->bytes - c->used) { /* the newest chunk has no room for it */
     if (!bdpti_add(rounded, BDPTI_CHUNK_HEAD, &total)) total = SIZE_MAX; /* will be refused */
@@ -1363,8 +1374,10 @@ BDPTI_FN void *bdpti_arena_take(bdpti_arena *a, size_t bytes) {
     a->first = c;
     a->wish = 0; /* this chunk grants it */
   }
+  p = (unsigned char *)c + c->used;
   c->used += rounded;
-  return (unsigned char *)c + c->used - rounded;
+  BDPTI_GUARD(p, bytes, rounded);
+  return p;
 }
 
 /* Forgets what was taken since the mark; with keep = 0 its chunks go back to the allocator. */

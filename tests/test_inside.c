@@ -9,6 +9,110 @@
 #include "fixture.h"
 #include "world.h"
 
+/* ---- Memory and random numbers --------------------------------------------------------------- */
+
+/* What every network and every resumed run hangs on: a changed generator changes them all. */
+TEST(the_generator_stays) {
+  bdpt_rng r;
+  CHECK(bdpti_mix64(0) == 0 && bdpti_mix64(1) == UINT64_C(0x5692161d100b05e5));
+  CHECK(bdpti_hash(0, 0, 0) == UINT64_C(0x45cec29cd9a24e4b));
+  CHECK(bdpti_hash(1, 2, 3) == UINT64_C(0x3dd75d50e0248f35));
+  CHECK(bdpti_hash(UINT64_MAX, 7, 1u << 20) == UINT64_C(0x4d2876debf6728e1));
+  bdpt_rng_seed(&r, 5, 6);
+  CHECK(bdpti_next(&r) == bdpti_mix64(bdpti_hash(5, 6, 0) + UINT64_C(0x9e3779b97f4a7c15)));
+  CHECK_CLOSE(bdpt_uniform(&r), 0.71422080819554523, 1e-15);
+  CHECK_CLOSE(bdpt_normal(&r), -0.8134795591431524, 1e-12);
+  CHECK(bdpti_below(&r, 1000) == 320 && bdpti_below(&r, 1) == 0);
+}
+
+static int rising(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* Largest distance between the distribution of n draws and `cdf`, times the root of n; above 1.63
+ * with a probability of one in a hundred (Kolmogorov and Smirnov). */
+static double distance_of(double *draw, int n, double (*cdf)(double)) {
+  double most = 0;
+  int i;
+  qsort(draw, (size_t)n, sizeof *draw, rising);
+  for (i = 0; i < n; i++) {
+    most = fmax(most, fabs(cdf(draw[i]) - (double)i / n));
+    most = fmax(most, fabs(cdf(draw[i]) - (double)(i + 1) / n));
+  }
+  return most * sqrt((double)n);
+}
+static double exponential(double x) { return 1 - exp(-x); }           /* Gamma(1) */
+static double two_steps(double x) { return 1 - exp(-x) * (1 + x); }   /* Gamma(2) */
+static double half_normal(double x) { return erf(sqrt(x)); }          /* Gamma(1/2) */
+static double even(double x) { return x; }                            /* Beta(1, 1) */
+static double normal(double x) { return 0.5 * (1 + erf(x / sqrt(2.0))); }
+
+TEST(draws_have_their_distributions) {
+  enum { N = 40000 };
+  static double x[N];
+  bdpt_rng r;
+  int i;
+  bdpt_rng_seed(&r, 11, 12);
+  for (i = 0; i < N; i++) x[i] = bdpti_gamma(&r, 1);
+  CHECK(distance_of(x, N, exponential) < 1.63);
+  for (i = 0; i < N; i++) x[i] = bdpti_gamma(&r, 2);
+  CHECK(distance_of(x, N, two_steps) < 1.63);
+  for (i = 0; i < N; i++) x[i] = bdpti_gamma(&r, 0.5);
+  CHECK(distance_of(x, N, half_normal) < 1.63);
+  for (i = 0; i < N; i++) x[i] = bdpti_beta(&r, 1, 1);
+  CHECK(distance_of(x, N, even) < 1.63);
+  for (i = 0; i < N; i++) x[i] = bdpt_normal(&r);
+  CHECK(distance_of(x, N, normal) < 1.63);
+}
+
+/* Every block and every piece of an arena begins at a multiple of 64 and is the caller's alone,
+ * whatever the allocator's pointers are. */
+static void *skewed_alloc(void *user, size_t bytes) {
+  char *raw = (char *)malloc(bytes + 128), *p = raw;
+  if (!raw) return NULL;
+  p += 64 - ((uintptr_t)p & 63) + 8 + 8 * ((*(size_t *)user)++ % 7);
+  memcpy(p - sizeof raw, &raw, sizeof raw);
+  return p;
+}
+static void skewed_free(void *user, void *p, size_t bytes) {
+  char *raw;
+  (void)user;
+  (void)bytes;
+  memcpy(&raw, (char *)p - sizeof raw, sizeof raw);
+  free(raw);
+}
+
+TEST(blocks_are_aligned) {
+  bdpt_context own;
+  size_t turn = 0, n, k;
+  bdpti_arena a;
+  unsigned char *last = NULL;
+  memset(&own, 0, sizeof own);
+  own.allocator.alloc = skewed_alloc, own.allocator.free = skewed_free, own.allocator.user = &turn;
+  for (n = 0; n < 9; n++) {
+    unsigned char *p = (unsigned char *)bdpt_alloc(&own, 100 + n);
+    CHECK(p && ((uintptr_t)p & 63) == 0);
+    for (k = 0; k < 100 + n; k++) {
+      if (p[k]) break;
+    }
+    CHECK(k == 100 + n && own.bytes_now == 100 + n);
+    memset(p, 255, 100 + n);
+    bdpt_release(&own, p, 100 + n);
+    CHECK(own.bytes_now == 0);
+  }
+  memset(&a, 0, sizeof a);
+  a.ctx = &own;
+  for (n = 1; n < 200; n += 7) {
+    unsigned char *p = (unsigned char *)bdpti_arena_take(&a, n);
+    CHECK(p && ((uintptr_t)p & 63) == 0 && (!last || p >= last));
+    last = p + n;
+  }
+  CHECK(bdpti_arena_take(&a, SIZE_MAX - 10) == NULL && own.status == BDPT_E_MEMORY);
+  bdpti_arena_free(&a);
+  CHECK(own.bytes_now == 0);
+}
+
 /* ---- Augmentation ---------------------------------------------------------------------------- */
 
 TEST(crop_and_flip) {
@@ -772,6 +876,9 @@ TEST(certificate_finds_faults) {
 
 int main(void) {
   world_begin();
+  RUN(the_generator_stays);
+  RUN(draws_have_their_distributions);
+  RUN(blocks_are_aligned);
   RUN(crop_and_flip);
   RUN(erasing);
   RUN(same_for_all_threads);

@@ -62,7 +62,7 @@ static void copy_file(const char *from, const char *to) {
   bdpt_release(&ctx, bytes, size + 1);
 }
 
-static double last_done;
+static double last_done, last_total;
 static char phase_seen[32];
 static int on_progress(const bdpt_progress *p, void *user) {
   (void)user;
@@ -74,6 +74,7 @@ static int on_progress(const bdpt_progress *p, void *user) {
   if ((double)p->done < last_done || p->done > p->total ||
       strcmp(p->unit, strcmp(p->phase, "greedy") ? "images" : "trials")) disorder++;
   last_done = (double)p->done;
+  last_total = (double)p->total;
   if (reports == copy_at) copy_file(temporary("method.search"), temporary("method.copy"));
   return reports == stop_at;
 }
@@ -241,6 +242,7 @@ TEST(recovery_rows) {
   bdpt_model_hash(m, after);
   CHECK(strcmp(before, after) == 0);
   CHECK(disorder == 0 && reports == 2 * DEPTH * (10 + 2));
+  CHECK(last_done == last_total && last_total == 2 * DEPTH * 2 * (double)train.count); /* 2 epochs */
   /* The same by hand: prune, evaluate, train one epoch of a two-epoch recipe, evaluate, again. */
   for (i = 0; i < 2 * DEPTH; i++) {
     bdpt_trainer *t;

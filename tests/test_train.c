@@ -664,8 +664,37 @@ TEST(averaged_weights) {
   bdpt_model_free(m);
 }
 
+/* The logged norm of an epoch of one step is that of the step's gradients, which stay behind. */
+TEST(logs_the_gradient_norm) {
+  bdpt_recipe r = plain_recipe();
+  bdpt_model *a = small_model(0, 1), *b = small_model(0, 1);
+  bdpt_trainer *t;
+  bdpt_epoch log;
+  double square = 0, g;
+  int i;
+  size_t k;
+  r.epochs = 1;
+  r.epoch_images = (size_t)r.batch;
+  CHECK(bdpt_train(a, NULL, &train, NULL, &r, NULL, &log) == BDPT_OK);
+  t = bdpt_trainer_create(b, NULL, &train, &r);
+  CHECK(t && bdpt_trainer_step(t, NULL) == BDPT_OK);
+  for (i = 0; i < b->slots; i++) {
+    for (k = 0; b->param[i].grad && bdpt_model_active(b, i) && k < b->param[i].count; k++) {
+      g = (double)b->param[i].grad[k];
+      square += g * g;
+    }
+  }
+  CHECK(square > 0);
+  CHECK_CLOSE(log.grad_norm, sqrt(square), 1e-5 * sqrt(square));
+  CHECK(log.epoch == 1 && log.held.count == 0);
+  bdpt_trainer_free(t);
+  bdpt_model_free(a);
+  bdpt_model_free(b);
+}
+
 int main(void) {
   world_begin();
+  RUN(logs_the_gradient_norm);
   snprintf(path, sizeof path, "%s", temporary("train"));
   RUN(schedule);
   RUN(recipe_defaults);
