@@ -156,7 +156,8 @@ lint:
 
 # The tests again with the address and undefined-behaviour sanitizers; slower. Library and tool come
 # from one archive, of which a test that brings the library itself takes no second one.
-SANE := $(CC) -std=c99 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all $(OPENMP)
+SANE := $(CC) -std=c99 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all $(OPENMP) \
+          -include tests/fences.h
 build/sane/%.o: examples/tool/%.c
 	@mkdir -p $(@D) && $(SANE) -MMD -MP -MF $@.dep -c $< -o $@
 build/sane.a: build/sane/library.o $(MODULES:examples/tool/%.c=build/sane/%.o)

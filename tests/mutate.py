@@ -3,14 +3,14 @@
     python3 tests/mutate.py [--mutants N] [--seed S] [--only 3,7-9] [--minutes M] [--reuse] [--list]
 
 Every function of every chapter offers places: a comparison, a sum, a constant, a condition, a call
-whose result nobody uses. N of them (260), spread evenly over the chapters, become mutants. All stand
+whose result nobody uses. N of them (212), spread evenly over the chapters, become mutants. All stand
 in one copy of the header as `(bdpt_mutant(K) ? mutated : original)`, so that everything is compiled
 once, and the environment variable BDPT_MUTANT chooses. First each test program runs without a mutant
 and writes down which places it comes by; then, for each mutant, those that come by its place run,
 fastest first, until one fails, crashes or takes ten times as long. Those that nothing notices are
 printed with their line. Lines of tests/mutants.txt, "FUNCTION: original => mutated  # reason", say
 which survivors mean the same as the original; they are counted apart. --only tries some, --minutes
-ends after a time, --reuse takes what was compiled the last time.
+ends after a time, --reuse takes what was compiled and killed the last time.
 
 The last lines are "TRUST name value". Needs gcc or clang, and make for the flags of neither."""
 import argparse, collections, concurrent.futures, json, os, random, re, shutil, subprocess, sys, time
@@ -292,14 +292,17 @@ def shown(chosen, k, source):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--mutants", type=int, default=260)
+    p.add_argument("--mutants", type=int, default=212)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--only", default="")
     p.add_argument("--minutes", type=float, default=0)
     p.add_argument("--reuse", action="store_true")
     p.add_argument("--list", action="store_true")
     o = p.parse_args()
-    source = open(os.path.join(here, "boundarydpt.h")).read()
+    original = os.path.join(place, "source.h")
+    if not (o.reuse and os.path.exists(original)):
+        original = os.path.join(here, "boundarydpt.h")
+    source = open(original).read()
     places = collect(source)
     chosen = choose(places, o.mutants, o.seed)
     if o.list:
@@ -317,6 +320,7 @@ def main():
         without, ways = json.load(open(kept))
     else:
         without, programs = compile_all(chosen, source)
+        open(os.path.join(place, "source.h"), "w").write(source)
         ways = reach(programs)
         json.dump([sorted(without), [(t, exe, sorted(seen)) for t, exe, seen in ways]],
                   open(kept, "w"))
@@ -326,14 +330,20 @@ def main():
     if o.only:
         ends = [part.split("-") for part in o.only.split(",")]
         wanted = [k for e in ends for k in range(int(e[0]), int(e[-1]) + 1)]
-    killed, equal, alive = [], [], []
+    killed, equal, alive, past = [], [], [], {}
+    decided_before = os.path.join(place, "decided.json")
+    if o.reuse and not o.only and os.path.exists(decided_before):
+        past = json.load(open(decided_before))
     for k in wanted:
-        if k in without or (o.minutes and time.time() - begin > 60 * o.minutes):
-            continue
         text = shown(chosen, k, source)
-        dead = None
+        dead = past.get(text)
         if text in same and not o.only:
             equal.append(k)
+            continue
+        if dead:
+            killed.append(k)
+            continue
+        if k in without or (o.minutes and time.time() - begin > 60 * o.minutes):
             continue
         for seconds, exe, seen in ways:
             if k in seen:
@@ -342,6 +352,9 @@ def main():
                     dead = os.path.basename(exe)
                     break
         (killed if dead else alive).append(k)
+        if dead:
+            past[text] = dead
+            json.dump(past, open(decided_before, "w"))
         print("%s %d %s: %s%s" % ("killed" if dead else "ALIVE ", k, chosen[k][0][2], text,
                                   "  (%s)" % dead if dead else ""), flush=True)
     decided = len(killed) + len(alive)

@@ -5,6 +5,7 @@
 tool=$(cd "$(dirname "$0")/.." && pwd)/build/boundarydpt
 root=$(cd "$(dirname "$0")/.." && pwd)
 fetch=$(cd "$(dirname "$0")/.." && pwd)/data/fetch
+golden=$(cd "$(dirname "$0")" && pwd)/golden.txt
 elsewhere=$(cd "$(dirname "$0")" && pwd)/fixtures/checkpoint
 passed=0
 failed=0
@@ -45,7 +46,7 @@ run 0 --help; says out "COMMAND"
 run 0 --version; says out "boundarydpt [0-9]"
 run 2; says err "usage"
 run 2 nonsense; says err "no command 'nonsense'"; one_line
-for command in run info train eval probe prune plus fuse classify segment export report; do
+for command in run info train eval probe prune plus fuse classify segment export report selftest; do
   run 0 $command --help; says out "usage: boundarydpt $command"
   run 2 $command --nonsense; says err "no option '--nonsense'"; one_line
 done
@@ -518,6 +519,22 @@ rm scenes/annotations/validation/00002.pgm
 run 1 segment seg.safetensors --data scenes --classes 21; says err "no mask .* for 00002.ppm"
 one_line
 run 1 segment seg.safetensors --data no --classes 21; says err "no/images/validation"; one_line
+
+# What a user's machine computes; and, for a compiler that golden.txt knows, that a short training
+# ends with the same bits as ever on each instruction set. Whoever changes what is computed on
+# purpose writes the new hashes there.
+run 0 selftest; says out "all is well"; says out "^ok   portable  resume"
+run 0 selftest --json --isa portable; says out '"check":"kernels","isa":"portable","ok":1'
+run 2 selftest file; one_line
+"$tool" selftest > out
+compiler=gcc-$(${CC:-cc} -dumpversion 2> /dev/null)
+case $(${CC:-cc} --version 2> /dev/null | head -n 1) in *clang*) compiler=clang ;; esac
+if [ "$(uname -sm)" = "Linux x86_64" ] && [ "${CFLAGS:--O2}" = -O2 ]; then
+  while read -r by isa hash; do
+    case $compiler in "$by" | "$by".*) ;; *) continue ;; esac
+    if grep -q "^ok   $isa  *determinism" out; then says out "$isa  *determinism hash $hash "; fi
+  done < "$golden"
+fi
 
 echo "test_cli.sh: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]

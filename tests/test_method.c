@@ -242,7 +242,7 @@ TEST(recovery_rows) {
   bdpt_model_hash(m, after);
   CHECK(strcmp(before, after) == 0);
   CHECK(disorder == 0 && reports == 2 * DEPTH * (10 + 2));
-  CHECK(last_done == last_total && last_total == 2 * DEPTH * 2 * (double)train.count); /* 2 epochs */
+  CHECK(last_done == last_total && last_total == 2 * 2 * DEPTH * (double)train.count);
   /* The same by hand: prune, evaluate, train one epoch of a two-epoch recipe, evaluate, again. */
   for (i = 0; i < 2 * DEPTH; i++) {
     bdpt_trainer *t;

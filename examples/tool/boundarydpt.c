@@ -13,6 +13,7 @@
  *   boundarydpt classify MODEL IMAGE... what is in a picture
  *   boundarydpt segment MODEL --out NEW what is where in a picture: masks (segment/)
  *   boundarydpt export MODEL --onnx NEW for other programs
+ *   boundarydpt selftest                whether this machine computes what it should
  *
  * Every command is a file in commands/: a table of options, a few library calls, the printing. What
  * they share is in cli/ (the terminal), input.c (images, networks), record.c (JSON lines) and

@@ -29,7 +29,8 @@ static const struct command {
   {"classify", command_classify, "what is in a picture: the five most likely classes"},
   {"segment", command_segment, "what is where in pictures: masks, with any network"},
   {"export", command_export, "ONNX or safetensors for other programs"},
-  {"report", command_report, "draw a run's page of plots again"}
+  {"report", command_report, "draw a run's page of plots again"},
+  {"selftest", command_selftest, "whether this machine computes what it should"}
 };
 
 static void print_help(FILE *f) {

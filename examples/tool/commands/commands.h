@@ -31,6 +31,8 @@ int command_export(int argc, char **argv);
 
 int command_report(int argc, char **argv);
 
+int command_selftest(int argc, char **argv);
+
 /* Calls the command that argv[1] names, with what stands behind it. Returns the exit status. */
 int command_main(int argc, char **argv);
 

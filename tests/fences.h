@@ -1,0 +1,9 @@
+/* For sanitized builds (-include tests/fences.h): behind every piece of an arena lie 64 bytes or
+ * more that the address sanitizer forbids, so a step beyond the end of a tensor is seen. */
+#ifndef FENCES_H
+#define FENCES_H
+#include <sanitizer/asan_interface.h>
+#define BDPTI_FENCE ((size_t)64)
+#define BDPTI_GUARD(p, bytes, all) \
+  (ASAN_UNPOISON_MEMORY_REGION(p, all), ASAN_POISON_MEMORY_REGION((p) + (bytes), (all) - (bytes)))
+#endif
