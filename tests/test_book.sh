@@ -133,6 +133,17 @@ missing=$(sed -n 's/^ *\(tests\/[a-z_]*\.[a-z]*\) \{0,1\}\([a-z0-9_, ]*\)\(:.*\)
 [ -z "$missing" ] && [ "$(wc -l < "$work/checks")" -gt 40 ]
 check $? "boundarydpt.h names checks that are not there: $missing"
 
+# Each lesson stands where its comment says that it belongs: "Lesson 1: a tape   (see >>tape)".
+missing=$(for file in examples/[0-9]*; do
+            n=$(sed -n '1s/^\/\* Lesson \([0-9]*\): .*(see >>[a-z]*.*/\1/p' "$file")
+            tag=$(sed -n '1s/.*see >>\([a-z-]*\).*/\1/p' "$file")
+            awk -v tag=">>$tag" -v want="lesson    $n: $file " '
+              /^>>/ { here = $0 } here == tag && index($0, want) == 1 { found = 1 }
+              END { exit !found }' "$companion" || echo "$file"
+          done)
+[ -z "$missing" ]
+check $? "examples/weave/companion.txt does not send the reader to $missing"
+
 # The checks that the table of equations names.
 missing=$(sed -n \
             's/^| .* | \(tests\/[a-z_]*\.[a-z]*\) \([a-z_0-9]*\) | part .*/\1 \2/p' PAPER_NOTES.md |

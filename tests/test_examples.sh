@@ -115,10 +115,13 @@ else
   echo "tests/test_examples.sh: examples/11_cplusplus.cc: skipped, no C++ compiler"
 fi
 
-# Every lesson ends its opening comment with what to try next.
+# Every lesson's opening comment says what one learns, how long it takes and what to try next; what
+# it prints was compared above.
 for file in examples/[0-9]*; do
-  sed '/\*\//q' "$file" | grep -q '^ \* Try next: '
-  check $? "$file does not say what to try next"
+  sed '/\*\//q' "$file" | sed 's/^ \* *//' | tr '\n' ' ' > "$work/opening"
+  grep -q ' You learn ' "$work/opening" && grep -q ' Try next: .' "$work/opening" &&
+    grep -qE 'takes no time|[A-Z][a-z]+ seconds on one core' "$work/opening"
+  check $? "$file does not say what one learns, how long it takes or what to try next"
 done
 
 # The front page holds examples/embed.c, with the include path that a user would write.

@@ -4,10 +4,10 @@
  *
  * examples/weave/companion.txt holds what belongs to a course and not into a header: for each
  * chapter what was gained and two exercises with answers, for a section an example with numbers,
- * and the terms that the section explains. A line ">>tag" begins what belongs to a title; then
- * come entries, "kind   text", continued by indented lines. The tag must exist, here or in the
- * other file (a tag of both belongs to the header that has the equations); a chapter of that header
- * must have all of it; a term must occur in the section that explains it.
+ * the lesson that goes with it, and the terms that it explains. A line ">>tag" begins what belongs
+ * to a title; then come entries, "kind   text", continued by indented lines. The tag must exist,
+ * here or in the other file (a tag of both belongs to the header that has the equations); a chapter
+ * of that header must have all of it; a term must occur in the section that explains it.
  */
 static void add_extra(book *b, const char *tag, char *line, int number, sheet *text) {
   size_t n = strcspn(line, " ");
@@ -21,7 +21,7 @@ static void add_extra(book *b, const char *tag, char *line, int number, sheet *t
   kind = (char *)take(NULL, n + 1);
   memcpy(kind, line, n);
   kind[n] = 0;
-  if (!strstr(" gained exercise answer example term ", kind) || n < 4) {
+  if (!strstr(" gained exercise answer example lesson term ", kind) || n < 4) {
     complain(b, path, number, "no such entry: ", kind);
     return;
   }

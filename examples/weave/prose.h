@@ -42,7 +42,7 @@ static void put_exercises(book *b, const char *tag) {
   }
 }
 
-/* Figures and worked examples of a section follow its first block of prose. */
+/* Figures, worked examples and the lesson of a section follow its first block of prose. */
 static void adorn_section(book *b) {
   const extra *x;
   int i;
@@ -51,6 +51,11 @@ static void adorn_section(book *b) {
   put_figures(b, b->section->tag);
   for (i = 0; (x = find_extra(b, "example", b->section->tag, i)) != NULL; i++) {
     put_extra(b, x, "example", "With numbers");
+  }
+  if ((x = find_extra(b, "lesson", b->section->tag, 0)) != NULL) {
+    put(&b->out, "<p class=back>Lesson ");
+    set_text(b, x->text, strlen(x->text), PROSE, -1);
+    put(&b->out, "</p>\n");
   }
 }
 
