@@ -5,11 +5,11 @@
  * each token is transformed alone. BoundaryDPT removes whole attention layers and whole activations
  * (the GELU inside an MLP). Without its GELU the two linears of the MLP are one linear, so the
  * network becomes shallower and faster while no shape anywhere changes. Which layers go is decided
- * by accuracy AFTER recovery, and attention is never ranked against activations, because the two
- * types fail in opposite ways: in DeiT on ImageNet, losing an activation hurts at once and heals
- * fast, losing attention hardly hurts and heals badly. This file holds all of it: tensors, reverse-
- * mode differentiation, DeiT, training, the two observations, the accuracy predictor, both stages,
- * fusing, files.
+ * by accuracy AFTER recovery: the paper finds that losing an activation hurts at once and heals
+ * fast, and losing attention hardly hurts and heals badly. Here, on CIFAR-100, both heal: of 66.8
+ * and 5.9 points, 2.1 and 0.5 are missing after ten epochs. This file holds all of it: tensors,
+ * reverse-mode differentiation, DeiT, training, the two observations, the accuracy predictor, both
+ * stages, fusing, files.
  *
  * It is NOT a framework: no GPU, no convolutions beyond patch embedding, no graph compiler, and one
  * family of networks. It needs libc and libm; with OpenMP it uses several cores.
@@ -5066,9 +5066,9 @@ BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *t, bdpt_objective lesson
  * one linear map of D x D: with F = 4D an eighth of the multiplications, and one layer of depth
  * instead of three. Removing the activation costs accuracy; fusing afterwards costs nothing.
  *
- * The paper's idea is how to choose. The two kinds fail in opposite ways: losing a GELU hurts at
- * once and heals fast in training, losing an attention layer hardly hurts and heals badly. So a
- * score taken before recovery ranks them the wrong way round, and no score compares them fairly.
+ * The paper's idea is how to choose. It finds that losing a GELU hurts at once and heals fast in
+ * training, and that losing an attention layer hardly hurts and heals badly; here both heal (11.3).
+ * Either way a score taken before recovery ranks them by what training makes good again.
  * Two questions are therefore kept apart: how many of each kind, answered by predicting the
  * accuracy AFTER recovery from the two counts (chapter 10), and which ones of a kind, answered by
  * letting the network learn it (chapter 11). Here are the operations that both build on.
@@ -5719,10 +5719,10 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
  * 10  HOW MANY LAYERS OF EACH TYPE: THE MODEL ACCURACY PREDICTOR                              >>map
  * =================================================================================================
  * Of a budget of k layers, how many should be attention and how many activations? Chapter 11 shows
- * why no score computed layer by layer can answer: the scores of the two types live on different
- * scales, and the accuracy right after a removal says little about the accuracy after recovery. The
- * only coin in which both types are counted alike is the accuracy of the pruned network after it
- * has been trained again.
+ * what the paper holds against scores computed layer by layer: those of the two types live on two
+ * scales (409 times apart there, 5 here), and the accuracy right after a removal says little about
+ * the accuracy after recovery. The coin in which both types are counted alike is the accuracy
+ * of the pruned network after it has been trained again.
  *
  * To train every split until it recovers would be the honest answer and the expensive one. The
  * paper trains a few networks a little and draws a smooth surface through what they reached,
@@ -6088,12 +6088,12 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
  * Everything so far was machinery; this chapter is the argument.
  *
  * A block has two removable layers, its attention and its activation (chapter 9). A natural plan
- * is to give every layer an importance, rank all 2L of them and remove the smallest. The first
- * observation (11.2) says why that fails: the importance of the two types differs by orders of
- * magnitude for reasons of size and scale, so a common ranking removes one type only. The second
+ * is to give every layer an importance, rank all 2L of them and remove the smallest. The paper's
+ * first observation (11.2) says why that fails: it finds gradients that differ by a factor of 409
+ * for reasons of size and scale (here 5.1), so a common ranking removes one type only. The second
  * (11.3) says that a fairer-looking measure fails too: the accuracy lost at the moment of removal
- * ranks attention far before activation, and after a short training the ranking is a different one.
- * Two rules follow. Never compare importance across types. Judge a removal by recovered accuracy.
+ * ranks attention far before activation; here its order leaves 54.3 %, that by recovery 60.7. Two
+ * rules follow: never compare importance across types; judge a removal by recovered accuracy.
  *
  * The rules leave two questions. How many of each type? Only recovered accuracy can tell, so
  * measure it on a small set of pruned networks (11.4) and interpolate (chapter 10). Which ones?
@@ -6372,7 +6372,7 @@ BDPTI_FN void bdpti_study_run(bdpti_study *s, int epoch, double *out) {
   if (!known) bdpti_study_report(s, (double)NAN, 1);
 }
 
-/* 11.2  First observation: the two types live on different scales                      >>disparity
+/* 11.2  First observation: the scales of the two types                                 >>disparity
  *
  *   math      h = m f + (1-m) r,  dL/dm = sum dL/dh (f - r)
  *             attention   f = MHSA(u)[B,N,D],  r = u (or 0, or x: what its removal leaves)
@@ -6402,8 +6402,8 @@ BDPTI_FN void bdpti_study_run(bdpti_study *s, int epoch, double *out) {
  * Two cautions. The derivative at m = 1 tells where the loss goes when the layer fades a little; a
  * removal goes all the way to m = 0. It is a way to choose whom to try first, not a prediction. And
  * AdamW divides each gradient by its own running size, so a scalar trained with it moves by about
- * the learning rate per step: it counts, with a fading memory, how often the sign was positive. The
- * gap between the types is a fact about gradients; in the learned scalars little of it is left.
+ * the learning rate per step: it counts, with a fading memory, how often the sign was positive. Of
+ * the gap in the gradients, 5.1 times here, a factor of 0.70 is left in the learned scalars.
  *
  * bdpt_disparity shows the gradients: means of |dL/dm| over windows of training steps, on a copy
  * that trains as it would in the search. */
@@ -6454,21 +6454,21 @@ BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_subset *
  * Remove one attention layer from DeiT-Base and 80 to 81 of its 81.8 per cent remain. Remove one
  * activation and 0.1 to 3.5 per cent remain: chance. So attention is dispensable and activations
  * are sacred? After ten epochs of training the same networks stand at 80.7 to 81.4 and at 78.6 to
- * 81.8, and in the last three blocks the network without the activation is ahead (published).
+ * 81.8, and in the last three blocks the one without the activation is ahead (published). Here, on
+ * CIFAR-100, 5.9 and 66.8 points go at once and 0.5 and 2.1 stay missing: attention heals too.
  *
  * Why the damage differs: an attention layer adds a correction to a residual stream that carries on
  * without it. An activation stands inside the MLP, and GELU(z) - z is close to -z for negative z
  * and to 0 for positive z. So its removal adds the negative halves of all F hidden features, which
- * training never let through, to the sum that W2 forms. Why the recovery differs: removed attention
- * leaves only the 2D weights of its norm to make good with; a removed activation leaves W1 and W2,
- * 8 D^2 weights, free to become the best linear map in the MLP's place, which is easy to learn.
+ * training never let through, to the sum that W2 forms. Removed attention leaves the 2D weights of
+ * its norm to make good with; a removed activation W1 and W2, free to become the best linear map.
  *
  * The consequence is the second rule: what counts is the accuracy after recovery. The study below
  * measures it layer by layer, after each of the epochs named by the caller. The learning rate
  * follows one schedule to the last of them, so an early mark is not a short training of its own.
  * All rows train with the same seed, hence on the same images in the same order: differences
- * between rows are differences between layers, not between draws. The published study has two
- * seeds, which differ by up to 2.2 points in one row, so closer ranks mean little. */
+ * between rows are differences between layers, not draws. The published study's two seeds differ by
+ * up to 2.2 points in one row, so closer ranks mean little. */
 BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_subset *train,
                                    const bdpt_subset *held, const bdpt_recovery_options *options,
                                    const bdpt_hooks *hooks, bdpt_recovery_row *rows) {

@@ -800,12 +800,30 @@ static void report_tokens_speed(report_page *page, const report_run *run) {
   report_raw(page, "</svg>\n");
 }
 
+/* What merging alone costs a network's accuracy. */
+static void report_say_tokens(report_page *page, const report_run *run, const char *who) {
+  const report_line *line = NULL;
+  double whole = (double)NAN;
+  int said = 0;
+  while ((line = report_next(run, line, "tokens")) != NULL) {
+    double r = report_number(line, "merge"), v = report_number(line, "accuracy");
+    if (strcmp(report_text(line, "network"), who) != 0 || !isfinite(r + v)) continue;
+    if (r == 0) whole = v;
+    if (r == 0 || !isfinite(whole)) continue;
+    if (said++ == 0) report_put(page, "Merging alone costs the %s network ", who);
+    report_put(page, "%s%.1f points at %.0f a block", said > 1 ? ", " : "", whole - v, r);
+  }
+  if (said) report_raw(page, ". ");
+}
+
 static void report_tokens(report_page *page, const report_run *run) {
   report_raw(page, "<div class=\"panels\">");
   report_tokens_accuracy(page, run);
   report_tokens_speed(page, run);
   report_raw(page, "</div><p class=\"cap\">Left, grey: the dense network; black: the pruned one. "
                    "Right, dots: measured; the line: what the multiply-accumulates promise. ");
+  report_say_tokens(page, run, "dense");
+  report_say_tokens(page, run, "pruned");
 }
 
 int report_is_study(const report_run *run) {
