@@ -19,16 +19,17 @@
 #include <string.h>
 
 bdpt_json_event record_find(record_line line, const char *key, bdpt_json *j) {
+  jsonl_walk w;
   char name[64];
-  bdpt_json_event e;
+  bdpt_json_event e = BDPT_JSON_END;
+  int found = 0;
   if (!line.text) return BDPT_JSON_END;
-  bdpt_json_init(j, line.text, line.size);
-  while ((e = bdpt_json_next(j)) != BDPT_JSON_END && e != BDPT_JSON_ERROR) {
-    if (e != BDPT_JSON_KEY || j->depth != 1) continue;
-    if (bdpt_json_copy(j, name, sizeof name) < sizeof name && strcmp(name, key) == 0)
-      return bdpt_json_next(j);
-  }
-  return BDPT_JSON_END;
+  jsonl_begin(&w, line);
+  while (!found && (e = jsonl_event(&w)) != BDPT_JSON_END && e != BDPT_JSON_ERROR)
+    found = e == BDPT_JSON_KEY && bdpt_json_copy(&w.json, name, sizeof name) < sizeof name &&
+            strcmp(name, key) == 0;
+  *j = w.json;
+  return found ? bdpt_json_next(j) : BDPT_JSON_END;
 }
 
 double record_real(record_line line, const char *key, double otherwise) {
@@ -71,17 +72,9 @@ int record_is(record_line line, const char *key, const char *value) {
 }
 
 record_line record_get(const record *r, const char *kind, int nth) {
-  record_line line;
-  size_t at = 0;
-  while (at < r->text.used) {
-    const char *end = (const char *)memchr(r->text.text + at, '\n', r->text.used - at);
-    line.text = r->text.text + at;
-    line.size = end ? (size_t)(end - line.text) : r->text.used - at;
-    at += line.size + 1;
-    if (record_is(line, "kind", kind) && nth-- == 0) return line;
-  }
-  line.text = NULL;
-  line.size = 0;
+  jsonl_reader reader = {r->text.text, r->text.used, 0, 0};
+  record_line line = jsonl_next(&reader);
+  while (line.text && !(record_is(line, "kind", kind) && nth-- == 0)) line = jsonl_next(&reader);
   return line;
 }
 

@@ -4,6 +4,7 @@
 
 #include "../../boundarydpt.h"
 #include "cli/json.h"
+#include "jsonl.h"
 
 typedef struct record {
   bdpt_context *ctx;
@@ -11,7 +12,7 @@ typedef struct record {
   cli_json text;          /* the whole file */
 } record;
 
-typedef struct record_line { const char *text; size_t size; } record_line; /* text NULL: none */
+typedef jsonl_line record_line; /* text NULL: none */
 
 /* Finds a key of a line's outermost object and stops the reader on its value. */
 bdpt_json_event record_find(record_line line, const char *key, bdpt_json *j);

@@ -257,7 +257,8 @@ int command_classify(int argc, char **argv) {
     "images: the whole picture is resized to the input (--fit whole). Trained on a folder of\n"
     "pictures: the short side is resized to the input size / 0.875 (256 for 224), then the middle\n"
     "is cut out (--fit crop). If the network's file does not say: crop from 128 px on, whole\n"
-    "below. All bicubic, as Pillow does it.",
+    "below. All bicubic, as Pillow does it. Where the settings beside a network from elsewhere\n"
+    "tell size, crop and filter, those decide.",
     2, 1 << 20};
   classify_options o;
   bdpt_context ctx;

@@ -1,5 +1,6 @@
 /* lines.c: a run's JSON lines, read back */
 #include "../../../boundarydpt.h"
+#include "../jsonl.h"
 #include "lines.h"
 
 #include <math.h>
@@ -123,27 +124,19 @@ static void report_push(report_pool *pool, report_field *field, double value) {
   field->count++;
 }
 
-/* One line. Returns NULL, or what is wrong with it. Objects inside the object are passed over. */
-static const char *report_parse(const char *text, size_t size, report_line *line,
-                                report_pool *pool, size_t *at) {
-  bdpt_json json;
+/* One line. Returns NULL, or what is wrong with it. */
+static const char *report_parse(jsonl_line text, report_line *line, report_pool *pool,
+                                size_t *at) {
+  jsonl_walk w;
   bdpt_json_event event;
   report_field *field = NULL;
-  int objects = 0;
-  *at = 0;
-  bdpt_json_init(&json, text, size);
+  jsonl_begin(&w, text);
   memset(line, 0, sizeof *line);
   line->field = pool->field;
   line->kind = "";
-  while ((event = bdpt_json_next(&json)) != BDPT_JSON_END) {
-    *at = json.at;
-    if (event == BDPT_JSON_ERROR) return json.error ? json.error : "not JSON";
-    if (event == BDPT_JSON_OBJECT) objects++;
-    else if (event == BDPT_JSON_OBJECT_END) objects--;
-    else if (objects == 0) return "a line must be one object";
-    else if (objects > 1) continue;
-    else if (event == BDPT_JSON_KEY || event == BDPT_JSON_STRING) {
-      size_t length = bdpt_json_copy(&json, pool->text, json.length + 1);
+  while ((event = jsonl_event(&w)) != BDPT_JSON_END && event != BDPT_JSON_ERROR) {
+    if (event == BDPT_JSON_KEY || event == BDPT_JSON_STRING) {
+      size_t length = bdpt_json_copy(&w.json, pool->text, w.json.length + 1);
       if (event == BDPT_JSON_KEY) {
         field = pool->field++;
         line->fields++;
@@ -152,11 +145,13 @@ static const char *report_parse(const char *text, size_t size, report_line *line
         field->text = "";
       } else if (field) field->text = pool->text;
       pool->text += length + 1;
-    } else if (event == BDPT_JSON_NUMBER) report_push(pool, field, bdpt_json_number(&json));
+    } else if (event == BDPT_JSON_NUMBER) report_push(pool, field, bdpt_json_number(&w.json));
     else if (event == BDPT_JSON_NULL) report_push(pool, field, (double)NAN);
     else if (event == BDPT_JSON_TRUE || event == BDPT_JSON_FALSE)
       report_push(pool, field, event == BDPT_JSON_TRUE ? 1 : 0);
   }
+  *at = w.json.at;
+  if (event == BDPT_JSON_ERROR) return w.error;
   line->kind = report_text(line, "kind");
   return line->kind[0] ? NULL : "the object has no \"kind\"";
 }
@@ -184,8 +179,10 @@ static void report_digest(report_run *run) {
 
 int report_load(bdpt_context *ctx, const char *bytes, size_t size, const char *name,
                 report_run *run) {
-  size_t at, end, where = 0, lines = 1;
-  int number = 0, status = BDPT_OK;
+  jsonl_reader reader = {bytes, size, 0, 0};
+  size_t at, where = 0, lines = 1;
+  int status = BDPT_OK;
+  jsonl_line text;
   report_pool pool;
   memset(run, 0, sizeof *run);
   if (size > ((size_t)1 << 26))
@@ -197,17 +194,11 @@ int report_load(bdpt_context *ctx, const char *bytes, size_t size, const char *n
   run->text = pool.text = (char *)calloc(size + 1, 1);
   if (!run->line || !run->field || !run->number || !run->text)
     status = report_fail(ctx, BDPT_E_MEMORY, "%s: no memory to hold its lines", name);
-  for (at = 0; status == BDPT_OK && at < size; at = end + 1) {
-    const char *what;
-    size_t blank = at;
-    for (end = at; end < size && bytes[end] != '\n'; end++) continue;
-    number++;
-    while (blank < end && bytes[blank] != 0 && strchr(" \t\r", bytes[blank])) blank++;
-    if (blank == end) continue;
-    what = report_parse(bytes + at, end - at, &run->line[run->lines], &pool, &where);
+  while (status == BDPT_OK && (text = jsonl_next(&reader)).text) {
+    const char *what = report_parse(text, &run->line[run->lines], &pool, &where);
     run->lines++;
     if (what)
-      status = report_fail(ctx, BDPT_E_FORMAT, "%s: line %d, byte %lu: %s", name, number,
+      status = report_fail(ctx, BDPT_E_FORMAT, "%s: line %d, byte %lu: %s", name, reader.number,
                            (unsigned long)where, what);
     else report_replace(run);
   }

@@ -7,6 +7,7 @@
 #include "study.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* =================================================================================================
@@ -18,14 +19,9 @@
  */
 
 record_line study_next(const study *s, size_t *at) {
-  const cli_json *j = &s->base.record.text;
-  record_line line = {NULL, 0};
-  const char *end;
-  if (*at >= j->used) return line;
-  line.text = j->text + *at;
-  end = (const char *)memchr(line.text, '\n', j->used - *at);
-  line.size = end ? (size_t)(end - line.text) : j->used - *at;
-  *at += line.size + 1;
+  jsonl_reader reader = {s->base.record.text.text, s->base.record.text.used, *at, 0};
+  record_line line = jsonl_next(&reader);
+  *at = reader.at;
   return line;
 }
 
@@ -68,18 +64,18 @@ int study_has(const study *s, const char *kind, const char *key, const char *tex
   return 0;
 }
 
-static void study_csv_cell(FILE *f, const char *text) {
+static void study_csv_cell(cli_json *out, const char *text) {
   int quote = strpbrk(text, "\",\n") != NULL;
-  if (quote) fputc('"', f);
+  if (quote) cli_json_raw(out, "\"", 1);
   for (; *text; text++) {
-    if (*text == '"') fputc('"', f);
-    fputc(*text, f);
+    if (*text == '"') cli_json_raw(out, "\"", 1);
+    cli_json_raw(out, text, 1);
   }
-  if (quote) fputc('"', f);
+  if (quote) cli_json_raw(out, "\"", 1);
 }
 
 /* The value of a key as one cell. */
-static void study_csv_value(FILE *f, record_line line, const char *key) {
+static void study_csv_value(cli_json *out, record_line line, const char *key) {
   bdpt_json j;
   char text[STUDY_NAME];
   int list = 0, n = 0;
@@ -89,42 +85,46 @@ static void study_csv_value(FILE *f, record_line line, const char *key) {
     else if (e == BDPT_JSON_ARRAY_END) list--;
     else if (e == BDPT_JSON_STRING) {
       bdpt_json_copy(&j, text, sizeof text);
-      study_csv_cell(f, text);
+      study_csv_cell(out, text);
     } else if (e == BDPT_JSON_NUMBER) {
-      fprintf(f, "%s%.*s", n++ ? " " : "", (int)j.length, j.text + j.start);
+      if (n++) cli_json_raw(out, " ", 1);
+      cli_json_raw(out, j.text + j.start, j.length);
     }
     if (list == 0) return;
   }
 }
 
-/* One file for a kind, whose first line is given. */
+/* One file for a kind, whose first line is given. It takes its name when it is whole. */
 static bdpt_status study_csv_kind(study *s, const char *kind, record_line first) {
+  cli_json out = {NULL, 0, 0, 0, 0};
   char key[40][64], path[800];
   int keys = 0, k;
   size_t at = 0;
-  bdpt_json j;
+  jsonl_walk w;
   bdpt_json_event e;
+  bdpt_status status;
   record_line line;
-  FILE *f;
-  bdpt_json_init(&j, first.text, first.size);
-  while ((e = bdpt_json_next(&j)) != BDPT_JSON_END && e != BDPT_JSON_ERROR && keys < 40)
-    if (e == BDPT_JSON_KEY && j.depth == 1) bdpt_json_copy(&j, key[keys++], sizeof key[0]);
-  snprintf(path, sizeof path, "%s/%s.csv", s->o.out, kind);
-  f = fopen(path, "w");
-  if (!f) return cli_fail(s->base.ctx, BDPT_E_IO, "%s: cannot be written", path);
-  for (k = 1; k < keys; k++) fprintf(f, "%s%s", k > 1 ? "," : "", key[k]);
-  fputc('\n', f);
+  jsonl_begin(&w, first);
+  while ((e = jsonl_event(&w)) != BDPT_JSON_END && e != BDPT_JSON_ERROR && keys < 40)
+    if (e == BDPT_JSON_KEY) bdpt_json_copy(&w.json, key[keys++], sizeof key[0]);
+  for (k = 1; k < keys; k++) {
+    if (k > 1) cli_json_raw(&out, ",", 1);
+    cli_json_raw(&out, key[k], strlen(key[k]));
+  }
+  cli_json_raw(&out, "\n", 1);
   while ((line = study_next(s, &at)).text) {
     if (!record_is(line, "kind", kind)) continue;
     for (k = 1; k < keys; k++) {
-      if (k > 1) fputc(',', f);
-      study_csv_value(f, line, key[k]);
+      if (k > 1) cli_json_raw(&out, ",", 1);
+      study_csv_value(&out, line, key[k]);
     }
-    fputc('\n', f);
+    cli_json_raw(&out, "\n", 1);
   }
-  k = ferror(f);
-  return fclose(f) == 0 && k == 0 ? BDPT_OK
-                                  : cli_fail(s->base.ctx, BDPT_E_IO, "%s: write failed", path);
+  snprintf(path, sizeof path, "%s/%s.csv", s->o.out, kind);
+  status = out.failed ? cli_fail(s->base.ctx, BDPT_E_MEMORY, "%s: out of memory", path)
+                      : bdpt_file_write(s->base.ctx, path, out.text, out.used);
+  free(out.text);
+  return status;
 }
 
 bdpt_status study_csv(study *s) {

@@ -179,7 +179,9 @@ static bdpt_status study_resume(study *s) {
   if (record_has(&s->base.record, "setup") && s->o.common.fresh) {
     snprintf(aside, sizeof aside, "%s/previous.jsonl", s->o.out);
     remove(aside);
-    rename(s->base.record.path, aside);
+    if (rename(s->base.record.path, aside) != 0)
+      return cli_fail(s->base.ctx, BDPT_E_IO, "%s cannot be moved to %s, and stays",
+                      s->base.record.path, aside);
     record_free(&s->base.record);
     status = session_load(&s->base, "reproduce.jsonl");
     remove(session_path(&s->base, "dense.safetensors"));

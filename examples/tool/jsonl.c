@@ -1,0 +1,44 @@
+/* jsonl.c: JSON lines, read */
+#include "jsonl.h"
+
+#include <string.h>
+
+jsonl_line jsonl_next(jsonl_reader *r) {
+  jsonl_line line = {NULL, 0};
+  while (!line.text && r->at < r->size) {
+    const char *from = r->text + r->at;
+    const char *end = (const char *)memchr(from, '\n', r->size - r->at);
+    size_t size = end ? (size_t)(end - from) : r->size - r->at, blank = 0;
+    r->at += size + 1;
+    r->number++;
+    while (blank < size && (from[blank] == ' ' || from[blank] == '\t' || from[blank] == '\r'))
+      blank++;
+    if (blank == size) continue;
+    line.text = from;
+    line.size = size;
+  }
+  return line;
+}
+
+void jsonl_begin(jsonl_walk *w, jsonl_line line) {
+  memset(w, 0, sizeof *w);
+  bdpt_json_init(&w->json, line.text, line.size);
+}
+
+/* 1 for what is passed over: braces, and everything inside of two. */
+static int jsonl_inner(const jsonl_walk *w, bdpt_json_event e) {
+  if (e == BDPT_JSON_END || e == BDPT_JSON_ERROR) return 0;
+  return e == BDPT_JSON_OBJECT || e == BDPT_JSON_OBJECT_END || w->objects > 1;
+}
+
+bdpt_json_event jsonl_event(jsonl_walk *w) {
+  bdpt_json_event e = bdpt_json_next(&w->json);
+  while (jsonl_inner(w, e)) {
+    w->objects += (e == BDPT_JSON_OBJECT) - (e == BDPT_JSON_OBJECT_END);
+    e = bdpt_json_next(&w->json);
+  }
+  if (e == BDPT_JSON_ERROR) w->error = w->json.error ? w->json.error : "not JSON";
+  if (e == BDPT_JSON_END || e == BDPT_JSON_ERROR || w->objects > 0) return e;
+  w->error = "a line must be one object";
+  return BDPT_JSON_ERROR;
+}

@@ -1,0 +1,39 @@
+/* jsonl.h: JSON lines, read: one object a line
+ *
+ * The record asks for single fields of a line, the report takes all of them; both read with this.
+ */
+#ifndef TOOL_JSONL_H
+#define TOOL_JSONL_H
+
+#include "../../boundarydpt.h"
+
+typedef struct jsonl_line {
+  const char *text;       /* NULL: none */
+  size_t size;
+} jsonl_line;
+
+/* Where in a text of lines one is. */
+typedef struct jsonl_reader {
+  const char *text;
+  size_t size, at;
+  int number;             /* of the line read last, from 1 */
+} jsonl_reader;
+
+/* The next line that is not blank; text NULL at the end. */
+jsonl_line jsonl_next(jsonl_reader *r);
+
+/* Where in a line one is. */
+typedef struct jsonl_walk {
+  bdpt_json json;         /* at the event returned last */
+  int objects;            /* braces that are open */
+  const char *error;      /* after BDPT_JSON_ERROR: what is wrong */
+} jsonl_walk;
+
+/* Begins with a line. */
+void jsonl_begin(jsonl_walk *w, jsonl_line line);
+
+/* The next key or value of the outermost object, with the brackets of lists; objects inside it are
+ * passed over. BDPT_JSON_END at the end, BDPT_JSON_ERROR if the line is not one object. */
+bdpt_json_event jsonl_event(jsonl_walk *w);
+
+#endif /* TOOL_JSONL_H */
