@@ -51,8 +51,8 @@ int command_eval(int argc, char **argv) {
     "--data takes a folder with CIFAR-100's train.bin and test.bin, or pictures in class folders:\n"
     "DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg as ImageNet has them, or DIR/CLASS/*.jpg, of\n"
     "which --holdout N sets N of each class aside as the test part (the same N, the same ones; 0:\n"
-    "all are). Classes are numbered by the sorted names of their folders. Pictures are made to fit\n"
-    "as classify does it (classify --help). One that cannot be read ends the command by name;\n"
+    "all are). Classes are numbered by the sorted names of their folders. They are made to fit as\n"
+    "classify does it (classify --help). One that cannot be read ends the command by name;\n"
     "--skip-bad N reads all of them first and leaves out up to N, each with a line on stderr.",
     1, 1};
   cli_common common;
