@@ -202,7 +202,7 @@ typedef enum bdpt_status {
   BDPT_E_NUMERIC = -7,  /* a value that is not finite, named with its tensor and step */
   BDPT_CANCELLED = -8   /* a progress callback asked to stop; a checkpoint was written if named */
 } bdpt_status;
-enum { BDPT_NONE = -1 }; /* zero, where 0 would ask for the default */
+#define BDPT_NONE (-1) /* zero, where 0 would ask for the default */
 
 /* Memory comes from one allocator with a context pointer. `free` is told the size again, so an
  * arena or a counting allocator needs no headers of its own. NULL functions: malloc and free. */
