@@ -9,6 +9,7 @@
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "../examples/tool/pictures/images.c"
+#include "../examples/tool/pictures/png.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -149,6 +149,7 @@ static int distance(const picture *want) {
 TEST(png) {
   static const char *const same[] = {"rgb.png", "filters.png", "alpha.png", "rgb16.png"};
   picture want;
+  unsigned char *bytes;
   size_t i;
   decode_file("p6.ppm");
   want = got;
@@ -159,6 +160,16 @@ TEST(png) {
   CHECK(decode_file("bits.png") && (got.planes[0] == 0 || got.planes[0] == 255));
   CHECK(decode_file("grey-alpha.png") && got.height == 7);
   CHECK(decode_file("adam7.png") && got.planes[0] == 0x10 && got.planes[3] == 0x40);
+  /* A wrong checksum: of the size, refused; of the pixels' chunk, read, as Pillow does both. */
+  bytes = corpus("rgb.png", &i);
+  bytes[8 + 8 + 13] ^= 1;
+  CHECK(!image_decode(bytes, i, &got, why));
+  CHECK_HAS(why, "wrong checksum");
+  bytes[8 + 8 + 13] ^= 1;
+  bytes[i - 12 - 1] ^= 1; /* IEND has 12 bytes */
+  CHECK(image_decode(bytes, i, &got, why) && same_as(&want));
+  image_free(&got);
+  free(bytes);
   CHECK(!decode_file("huge.png"));
   CHECK_HAS(why, "30000 x 30000");
   CHECK(!decode_file("thin.png"));

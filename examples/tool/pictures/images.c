@@ -15,6 +15,7 @@
  */
 #include "../../../boundarydpt.h"
 #include "images.h"
+#include "png.h"
 
 #include <errno.h>
 #include <math.h>
@@ -253,6 +254,23 @@ int image_png_whole(const unsigned char *bytes, size_t size) {
   return 0;
 }
 
+/* Do the checksums of the chunks before the pixels agree with them: size, colours, palette? Again
+ * stb_image does not look. The pixels have one of their own, below; their chunk's may be wrong, as
+ * in Pillow. */
+static int image_png_head_sound(const unsigned char *bytes, size_t size) {
+  size_t at = 8, length;
+  uint32_t sum;
+  int i;
+  for (; size - at >= 12 && memcmp(bytes + at + 4, "IDAT", 4) != 0; at += 12 + length) {
+    length = (size_t)bytes[at] << 24 | (size_t)bytes[at + 1] << 16 | (size_t)bytes[at + 2] << 8 |
+             bytes[at + 3]; /* the file is whole, see above */
+    for (sum = 0, i = 0; i < 4; i++) sum = sum << 8 | bytes[at + 8 + length + (size_t)i];
+    if (sum != png_crc(bytes + at + 4, length + 4)) return 0;
+    if (memcmp(bytes + at + 4, "IEND", 4) == 0) break;
+  }
+  return 1;
+}
+
 /* Does the checksum of a PNG's pixels (Adler-32, behind the zlib stream) agree with them? stb_image
  * does not look. */
 static int image_png_sound(const unsigned char *bytes, size_t size) {
@@ -334,6 +352,8 @@ static int image_stb(const unsigned char *bytes, size_t size, picture *out, char
     return image_no(why, "the JPEG file cannot be read (a Huffman table has over 256 symbols)");
   if (bytes[0] != 0xFF && !image_png_whole(bytes, size))
     return image_no(why, "the PNG file ends before its end mark: was it cut off?");
+  if (bytes[0] != 0xFF && !image_png_head_sound(bytes, size))
+    return image_no(why, "the PNG file is damaged: a part before its pixels has a wrong checksum");
   if (!stbi_info_from_memory(bytes, (int)size, &w, &h, &n)) {
     snprintf(why, IMAGE_WHY, "the %s file cannot be read (%s)", format, stbi_failure_reason());
     return 0;
