@@ -140,8 +140,7 @@
  *   BDPT_NO_VECTORS   plain scalar kernels, as for compilers without vector extensions
  *   BDPT_SELF         this file's name in quotes, if it was changed and the compiler is old (14.8)
  *   BDPT_ONLY_INFERENCE  * load, predict, count, save; no backward pass, training or fitting
- *   BDPT_ONLY_SAFETENSORS  * nothing but JSON, safetensors and whole files (13.1 to 13.6): a
- *                     reader and writer of the format to put into other programs
+ *   BDPT_ONLY_SAFETENSORS  * JSON, safetensors, whole files (13.1 to 13.6) for other programs
  */
 #ifndef BOUNDARYDPT_H
 #define BOUNDARYDPT_H

@@ -205,5 +205,28 @@ else
   echo "tests/test_book.sh: the search: skipped, no chromium"
 fi
 
+# No page is wider than a phone, a tablet or a screen, and no script complains.
+if [ -n "$browser" ] && command -v python3 > /dev/null; then
+  python3 - "$browser" "$work" > "$work/said" 2>&1 <<'END'
+import sys
+sys.path.insert(0, "tests")
+from page_browser import Chromium
+b = Chromium(sys.argv[1])
+for name in ("boundarydpt", "boundarydpt_plus", "weave"):
+    b.open(f"file://{sys.argv[2]}/{name}.html")
+    b.wait("document.readyState == 'complete'", 60)
+    for width in (390, 820, 1440):
+        b.size(width, 900)
+        wide = b.js("document.documentElement.scrollWidth")
+        if wide > width: print(f"{name}.html is {wide} pixels wide at {width}")
+for error in b.errors(): print(error)
+b.end()
+END
+  [ $? -eq 0 ] && [ ! -s "$work/said" ]
+  check $? "in a browser: $(head -n 3 "$work/said")"
+else
+  echo "tests/test_book.sh: widths: skipped, no chromium or python3"
+fi
+
 echo "book pages: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -350,7 +350,9 @@ static void set_row(walk *w, int top) {
       first = 1;
       continue;
     } else {
-      if (t->space && !first)
+      if (t->space && !first && top && w->m->mode == SHAPE)
+        put_format(o, "</math> %s", math_tag(w)); /* x[B,K] t[B,K]: may go on in the next line */
+      else if (t->space && !first)
         put(o, t->kind == WORD && t->n > 2 && !sort_of(t->s, t->n)
                    ? "<mspace width=.3em></mspace>"
                    : "<mspace width=.18em></mspace>");

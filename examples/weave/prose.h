@@ -100,9 +100,10 @@ typedef struct writer {
   size_t hang;
 } writer;
 
-static size_t label_length(const char *s) { /* "  word   text": the word's length, or 0 */
+static size_t label_length(const char *s) { /* "  word   text", "  word 1   text"; or 0 */
   size_t n = 0, blanks;
   while (is_word(s[n])) n++;
+  if (n > 2 && s[n] == ' ' && isdigit((unsigned char)s[n + 1]) && s[n + 2] == ' ') n += 2;
   blanks = strspn(s + n, " ");
   return n > 2 && n < 24 && blanks > 1 && s[n + blanks] ? n : 0;
 }

@@ -55,7 +55,7 @@ static const char *const style[] = {
   "dl{display:grid;grid-template-columns:minmax(4.4rem,max-content) 1fr;gap:.35rem .8rem;"
   "margin:0 0 .8rem;font-size:.95em}dt{color:var(--faint);font-style:italic}dt a{color:inherit}"
   "dd{margin:0;min-width:0}.f{display:inline-block;margin-right:1.1em;max-width:100%}"
-  ".formula{line-height:1.75}.formula .f{margin-bottom:.3em}.lines p{margin:.2rem 0 .2rem 1.2rem}"
+  ".formula{line-height:1.75;overflow-x:auto;overflow-y:hidden}.formula .f{margin-bottom:.3em}.lines p{margin:.2rem 0 .2rem 1.2rem}"
   ".remark{color:var(--faint);font-size:.9em}math{font-size:1.04em;"
   "font-family:'STIX Two Math','Cambria Math','Libertinus Math','Latin Modern Math',"
   "'TeX Gyre Pagella Math','DejaVu Math TeX Gyre',math}\n",
@@ -101,7 +101,8 @@ static const char *const style[] = {
   "width:auto;columns:2;break-after:page;border:0}.bar,header.top,main,footer{margin-left:0}"
   "section{display:block}section>pre{font-size:6.6pt;white-space:pre-wrap;overflow:visible}"
   ".stay>*{position:static}section.chapter{break-before:page}h2,h3,dt{break-after:avoid}figure,"
-  ".example{break-inside:avoid}a{color:inherit}}\n",
+  ".example{break-inside:avoid}a{color:inherit}details::details-content{content-visibility:visible;"
+  "display:block}}\n",
   NULL};
 
 /* 22  The script                                                                          >>script
