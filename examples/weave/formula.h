@@ -26,7 +26,7 @@
  */
 typedef struct walk {
   setter *m;
-  int i, end, script, whole; /* whole: too short to be broken at its signs */
+  int i, end, script, whole, from; /* whole: too short for a break; from: the part begins here */
   size_t term, near, group, group_end;
 } walk;
 
@@ -334,10 +334,12 @@ static void set_row(walk *w, int top) {
     if (is_kind(w->m, w->i, SIGN) && *t->s == '/') {
       set_fraction(w);
     } else if (t->kind == SIGN || t->kind == COMMA || (t->kind == TEXT && *t->s != '.')) {
-      int breaks = top && !first && !w->whole && (strchr("=<>", *t->s) || strchr("+-", *t->s)) &&
+      int breaks = top && !first && !w->whole && t->s - w->m->t[w->from].s > 5 &&
+                   (strchr("=<>", *t->s) || strchr("+-", *t->s)) &&
                    !(is_token(t, "^") || is_token(t, "_"));
       if (breaks) put(o, "</math><wbr>");
       if (breaks) put(o, math_tag(w));
+      if (breaks) w->from = w->i; /* a part has more than "y = " */
       if (t->kind == SIGN) {
         set_sign(w, first);
       } else {
@@ -434,6 +436,14 @@ static void put_plain(setter *m, const token *t) {
   }
 }
 
+/* A comma behind a formula that begins at `start` stays in the line of its last part. */
+static void put_mark(sheet *o, size_t start, char comma) {
+  const char *s, *last = o->s + start;
+  while ((s = strstr(last, "<wbr>")) != NULL) last = s + 5;
+  insert(o, (size_t)(last - o->s), "<span class=k>");
+  put_format(o, "%c</span>", comma);
+}
+
 static void set_text(book *b, const char *text, size_t size, int mode, int line) {
   static setter m;
   sheet *o = &b->out;
@@ -451,9 +461,10 @@ static void set_text(book *b, const char *text, size_t size, int mode, int line)
     }
     if (t->math) {
       walk w;
+      size_t start = o->n;
       memset(&w, 0, sizeof w);
       w.m = &m;
-      w.i = i;
+      w.i = w.from = i;
       for (w.end = i; w.end < m.count && m.t[w.end].math; w.end++) {
         if (w.end > i && m.t[w.end - 1].breaks) break;
       }
@@ -461,7 +472,11 @@ static void set_text(book *b, const char *text, size_t size, int mode, int line)
       w.whole = mode == PROSE && m.t[w.end - 1].s - t->s < 18;
       i = w.end;
       set_row(&w, 1);
-      put(o, i < m.count && !m.t[i].space ? "</math>&#8288;" : "</math>"); /* a comma stays */
+      put(o, "</math>");
+      if (mode == PROSE && i < m.count && !m.t[i].space && m.t[i].n == 1 &&
+          strchr(",.;:)", *m.t[i].s)) {
+        put_mark(o, start, *m.t[i++].s);
+      }
     } else {
       put_plain(&m, t);
       i++;

@@ -105,6 +105,7 @@ static size_t label_length(const char *s) { /* "  word   text", "  word 1   text
   while (is_word(s[n])) n++;
   if (n > 2 && s[n] == ' ' && isdigit((unsigned char)s[n + 1]) && s[n + 2] == ' ') n += 2;
   blanks = strspn(s + n, " ");
+  if (n > 2 && s[n - 2] == ' ' && !isalpha((unsigned char)s[n + blanks])) return 0;
   return n > 2 && n < 24 && blanks > 1 && s[n + blanks] ? n : 0;
 }
 

@@ -55,7 +55,8 @@ static const char *const style[] = {
   "dl{display:grid;grid-template-columns:minmax(4.4rem,max-content) 1fr;gap:.35rem .8rem;"
   "margin:0 0 .8rem;font-size:.95em}dt{color:var(--faint);font-style:italic}dt a{color:inherit}"
   "dd{margin:0;min-width:0}.f{display:inline-block;margin-right:1.1em;max-width:100%}"
-  ".formula{line-height:1.75;overflow-x:auto;overflow-y:hidden}.formula .f{margin-bottom:.3em}.lines p{margin:.2rem 0 .2rem 1.2rem}"
+  ".formula{line-height:1.75;overflow-x:auto;overflow-y:hidden}.formula .f{margin-bottom:.3em}"
+  ".lines p{margin:.2rem 0 .2rem 1.2rem}.k{white-space:nowrap}"
   ".remark{color:var(--faint);font-size:.9em}math{font-size:1.04em;"
   "font-family:'STIX Two Math','Cambria Math','Libertinus Math','Latin Modern Math',"
   "'TeX Gyre Pagella Math','DejaVu Math TeX Gyre',math}\n",

@@ -334,7 +334,9 @@ static int word_is_math(const setter *m, int i) {
   if (i > 0 && is_script(m, i - 1) && tight(m, i)) return 1;
   if (i > 1 && *t->s == 'd' && is_token(&m->t[i - 1], "/") && is_token(&m->t[i - 2], "dL"))
     return 1;
-  if (is_script(m, i + 1)) return t->n == 1 || sort || derivative(t->s, t->n) || t->n == 5;
+  if (is_script(m, i + 1) && !has_index(t->s, t->n)) {
+    return t->n == 1 || sort || derivative(t->s, t->n) || t->n == 5;
+  }
   if (has_index(t->s, t->n) || derivative(t->s, t->n)) return 1;
   if (m->mode != PROSE) return sort != 0 && !is_token(t, "at");
   if (tight(m, i + 1) && is_kind(m, i + 1, OPEN) && sort) return 1;
