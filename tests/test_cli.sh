@@ -2,7 +2,7 @@
 # The command line as a user meets it: exit statuses, error sentences, --help, --json, and that bad
 # input leaves files as they were. Needs build/boundarydpt. Everything happens in a temporary folder
 # with small files of its own; the longest command trains for a second.
-tool=$(cd "$(dirname "$0")/.." && pwd)/build/boundarydpt
+tool=${TOOL:-$(cd "$(dirname "$0")/.." && pwd)/build/boundarydpt}
 root=$(cd "$(dirname "$0")/.." && pwd)
 fetch=$(cd "$(dirname "$0")/.." && pwd)/data/fetch
 golden=$(cd "$(dirname "$0")" && pwd)/golden.txt

@@ -1,0 +1,108 @@
+"""cover.py: which lines and branches of the header and of the tool do the tests run?
+
+    python3 tests/cover.py [-v] [--reuse] [TEST...]
+
+Compiles library, tool and tests with gcc's counters at -O0 and scalar kernels, runs the tests, and
+adds up what gcov says over all programs. The header counts outside the kernels (chapter 14), each
+file of the tool alone. -v prints the lines and branches that nothing reached, --reuse only adds up
+again. The last lines are "TRUST name value": percent of lines and branches of the header, and of
+the lines of the tool's least covered file. Needs gcc, gcov and python3."""
+import collections, concurrent.futures, glob, gzip, json, os, re, shutil, subprocess, sys
+
+here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+os.chdir(here)
+place = "build/cover"
+FLAGS = [*os.environ.get("CC", "gcc").split(), "-std=c99", "-w", "-O0", "--coverage", "-fopenmp",
+         "-DBDPT_NO_VECTORS"]
+TOOL = ("checkpoint", "generate", "images", "masks", "onnx", "report", "reproduce")
+SKIP = ("kernels", "book", "only_safetensors", "only_inference")
+
+
+def run_all(jobs, what):
+    def one(job):
+        return job, subprocess.run(job, capture_output=True, text=True)
+    with concurrent.futures.ThreadPoolExecutor(int(os.environ.get("JOBS", "2"))) as pool:
+        for job, r in pool.map(one, jobs):
+            if r.returncode != 0:
+                sys.exit("cover: %s: %s\n%s" % (what, " ".join(job[-4:]), r.stderr[-1500:]))
+
+
+def build(names):
+    shutil.rmtree(place, ignore_errors=True)
+    os.makedirs(place)
+    sources = [s for s in glob.glob("examples/tool/**/*.c", recursive=True) if "/page/" not in s]
+    objects = {s: "%s/%s.o" % (place, s.replace("/", "_")[:-2]) for s in sources}
+    run_all([[*FLAGS, "-c", s, "-o", o] for s, o in objects.items()], "compiling")
+    library = objects["examples/tool/library.c"]
+    modules = [o for s, o in objects.items() if s not in ("examples/tool/library.c",
+                                                          "examples/tool/boundarydpt.c")]
+    jobs = [[*FLAGS, objects["examples/tool/boundarydpt.c"], library, *modules, "-o",
+             place + "/boundarydpt", "-lm"]]
+    for n in names:
+        source = "tests/test_%s.c" % n
+        whole = "define BOUNDARYDPT_IMPL" in open(source).read()
+        jobs.append([*FLAGS, source, *([] if whole else [library]), *(modules if n in TOOL else []),
+                     "-o", "%s/test_%s" % (place, n), "-lm", "-lpthread"])
+    run_all(jobs, "linking")
+
+
+def run(names):
+    env = dict(os.environ, OMP_NUM_THREADS="2", TOOL=os.path.abspath(place + "/boundarydpt"))
+    for n in [*["./%s/test_%s" % (place, n) for n in names], "tests/test_cli.sh"]:
+        r = subprocess.run(["sh", n] if n.endswith(".sh") else [n], env=env, capture_output=True,
+                           text=True)
+        print("  " + (r.stdout.strip().split("\n") or ["?"])[-1], flush=True)
+
+
+def add_up():
+    """{file: ({line: count}, {(line, function, index): count})} over all programs."""
+    files = collections.defaultdict(lambda: (collections.Counter(), collections.Counter()))
+    for data in glob.glob(place + "/*.gcda"):
+        r = subprocess.run(["gcov", "--json-format", "--stdout", "-b", data], capture_output=True)
+        for text in r.stdout.decode(errors="replace").splitlines():
+            for f in json.loads(text)["files"] if text.startswith("{") else []:
+                lines, branches = files[os.path.normpath(f["file"])]
+                for line in f["lines"]:
+                    n = line["line_number"]
+                    lines[n] += line["count"]
+                    for i, b in enumerate(line["branches"]):
+                        branches[n, line.get("function_name"), i] += b["count"]
+    return files
+
+
+def share(counts):
+    return 100.0 * sum(c > 0 for c in counts.values()) / max(1, len(counts))
+
+
+def main():
+    words = [w for w in sys.argv[1:] if not w.startswith("-")]
+    names = words or sorted(n for n in (f[11:-2] for f in glob.glob("tests/test_*.c"))
+                            if n not in SKIP)
+    if "--reuse" not in sys.argv:
+        build(names)
+        run(names)
+    files = add_up()
+    text = open("boundarydpt.h").read().split("\n")
+    end = next(i for i, l in enumerate(text, 1) if re.match(r" \* 14  .*>>kernels", l))
+    lines, branches = files["boundarydpt.h"]
+    lines = {n: c for n, c in lines.items() if n < end}
+    branches = {k: c for k, c in branches.items() if k[0] < end}
+    rows = []
+    for name in sorted(files):
+        if name.startswith("examples/") and name.endswith((".c", ".h")):
+            rows.append((share(files[name][0]), share(files[name][1]), name))
+    for l, b, name in rows:
+        print("%5.1f %% of lines, %5.1f %% of branches  %s" % (l, b, name))
+    if "-v" in sys.argv:
+        for name, ls, bs in [("boundarydpt.h", lines, branches)] + [(r[2], *files[r[2]]) for r in rows]:
+            source = open(name).read().split("\n")
+            missed = collections.Counter(k[0] for k, c in bs.items() if c == 0)
+            for n in sorted(set(n for n, c in ls.items() if c == 0) | set(missed)):
+                what = "line" if ls.get(n) == 0 else "%d of its branches" % missed[n]
+                print("%s:%d: %s: %s" % (name, n, what, source[n - 1].strip()))
+    print("TRUST lines %.1f\nTRUST branches %.1f" % (share(lines), share(branches)))
+    print("TRUST tool_lines_least %.1f" % min(r[0] for r in rows if "/tool/" in r[2]))
+
+
+if __name__ == "__main__":
+    main()
