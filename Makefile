@@ -35,7 +35,8 @@ MAKEFLAGS += -j$(shell nproc 2> /dev/null || echo 2)
 endif
 
 .PHONY: all mpi run reproduce test bench report page page-if-possible book lint sanitize matrix \
-        cross fuzz faults faults-if-possible killtest coverage data install help clean
+        cross fuzz faults faults-if-possible killtest mutate trust coverage \
+        data install help clean
 .DELETE_ON_ERROR:
 
 all: $(TOOL) $(LESSONS)
@@ -203,8 +204,15 @@ killtest: $(FAULTS)
 RUNS ?= 2000000
 fuzz:
 	@sh tests/fuzz $(RUNS)
+# Which lines and branches the tests run, and how much of each loader the committed corpus reaches.
 coverage:
+	@python3 tests/cover.py
 	@sh tests/coverage
+mutate:
+	@python3 tests/mutate.py $(ARGS)
+# Every figure of tests/TRUST.md anew.
+trust: $(TOOL) build/test_train
+	@sh tests/trust
 
 # Downloads CIFAR-100 and a pretrained DeiT-Tiny into data/, checked by their published digests.
 data:
@@ -233,7 +241,9 @@ help:
 	@echo "make fuzz       RUNS=2000000 of each loader under libFuzzer and the sanitizers (clang)"
 	@echo "make faults     every system call and allocation of the tool fails once (Linux, x86-64)"
 	@echo "make killtest   the tool killed at every system call, at random, and two beside each other"
-	@echo "make coverage   how much of each loader the committed fuzz corpus reaches (clang)"
+	@echo "make mutate     would the tests notice? 212 mistakes in the header, one at a time"
+	@echo "make coverage   lines and branches that the tests run; what the fuzz corpus reaches (clang)"
+	@echo "make trust      every figure of tests/TRUST.md; hours"
 	@echo "make data       downloads CIFAR-100 and DeiT-Tiny with curl, checked"
 	@echo "make mpi        the tool on several processes: build/boundarydpt-mpi (needs mpicc)"
 	@echo "make install    the tool and the headers to PREFIX ($(PREFIX))"

@@ -36,12 +36,14 @@ def build(names):
     library = objects["examples/tool/library.c"]
     modules = [o for s, o in objects.items() if s not in ("examples/tool/library.c",
                                                           "examples/tool/boundarydpt.c")]
-    jobs = [[*FLAGS, objects["examples/tool/boundarydpt.c"], library, *modules, "-o",
+    subprocess.run(["ar", "rcs", place + "/tool.a", *modules], check=True)
+    modules = [place + "/tool.a"] # of which a test that brings a module itself takes no second one
+    jobs = [[*FLAGS, objects["examples/tool/boundarydpt.c"], *modules, library, "-o",
              place + "/boundarydpt", "-lm"]]
     for n in names:
         source = "tests/test_%s.c" % n
         whole = "define BOUNDARYDPT_IMPL" in open(source).read()
-        jobs.append([*FLAGS, source, *([] if whole else [library]), *(modules if n in TOOL else []),
+        jobs.append([*FLAGS, source, *(modules if n in TOOL else []), *([] if whole else [library]),
                      "-o", "%s/test_%s" % (place, n), "-lm", "-lpthread"])
     run_all(jobs, "linking")
 

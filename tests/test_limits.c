@@ -1,0 +1,230 @@
+/* What lies at the edge: every operation of the tape with NULL for each of its inputs and with
+ * shapes that do not fit, sizes that overflow, the deepest network, every status's word. */
+#include "../boundarydpt.h"
+#include "../examples/plus/boundarydpt_plus.h"
+#include "test.h"
+
+static bdpt_context ctx;
+static bdpt_tape *tape;
+
+static bdpt_tensor *make(int ndim, size_t a, size_t b, size_t c, size_t d) {
+  const size_t shape[4] = {a, b, c, d};
+  return bdpt_input(tape, ndim, shape, NULL, 1);
+}
+
+/* One operation: it gets three tensors, of which those with a shape here matter. */
+typedef bdpt_tensor *(*operation)(bdpt_tensor *const *x);
+static bdpt_tensor *f_linear(bdpt_tensor *const *x) { return bdpt_linear(tape, x[0], x[1], x[2]); }
+static bdpt_tensor *f_linear_add(bdpt_tensor *const *x) {
+  return bdpt_linear_add(tape, x[0], x[1], x[2], x[3]);
+}
+static bdpt_tensor *f_norm(bdpt_tensor *const *x) {
+  return bdpt_layernorm(tape, x[0], x[1], x[2], 1e-6);
+}
+static bdpt_tensor *f_mlp(bdpt_tensor *const *x) {
+  return bdpt_mlp(tape, x[0], x + 1, 1e-6, BDPT_GELU);
+}
+static bdpt_tensor *f_gelu(bdpt_tensor *const *x) { return bdpt_gelu(tape, x[0]); }
+static bdpt_tensor *f_act(bdpt_tensor *const *x) { return bdpt_activate(tape, x[0], BDPT_RELU); }
+static bdpt_tensor *f_softmax(bdpt_tensor *const *x) { return bdpt_softmax(tape, x[0]); }
+static bdpt_tensor *f_attention(bdpt_tensor *const *x) {
+  return bdpt_attention(tape, x[0], 2, 0.5);
+}
+static bdpt_tensor *f_patch(bdpt_tensor *const *x) {
+  return bdpt_patch_embed(tape, x[0], x[1], x[2]);
+}
+static bdpt_tensor *f_token(bdpt_tensor *const *x) { return bdpt_token(tape, x[0], 1); }
+static bdpt_tensor *f_pool(bdpt_tensor *const *x) { return bdpt_pool(tape, x[0], 1, 1); }
+static bdpt_tensor *f_add(bdpt_tensor *const *x) { return bdpt_add(tape, x[0], x[1]); }
+static bdpt_tensor *f_scale(bdpt_tensor *const *x) { return bdpt_scale(tape, x[0], 2); }
+static bdpt_tensor *f_drop(bdpt_tensor *const *x) {
+  bdpt_rng rng = {1};
+  return bdpt_drop_path(tape, x[0], 0.5, &rng);
+}
+static bdpt_tensor *f_mix(bdpt_tensor *const *x) { return bdpt_mix(tape, x[0], x[1], x[2]); }
+static bdpt_tensor *f_through(bdpt_tensor *const *x) {
+  return bdpt_straight_through(tape, x[0], 1);
+}
+static const bdpt_real numbers[64] = {1};
+static bdpt_tensor *f_ce(bdpt_tensor *const *x) { return bdpt_cross_entropy(tape, x[0], numbers); }
+static bdpt_tensor *f_soft(bdpt_tensor *const *x) {
+  return bdpt_distill_soft(tape, x[0], numbers, 2);
+}
+static bdpt_tensor *f_match(bdpt_tensor *const *x) { return bdpt_match(tape, x[0], x[1]); }
+static bdpt_tensor *f_tail(bdpt_tensor *const *x) { return bdpt_tail(tape, x[0], 1); }
+static bdpt_tensor *f_upsample(bdpt_tensor *const *x) {
+  return bdpt_upsample(tape, x[0], 2, 3, 3);
+}
+static bdpt_tensor *f_pixels(bdpt_tensor *const *x) {
+  static const int label[64] = {0};
+  return bdpt_pixel_loss(tape, x[0], label, -1);
+}
+
+/* Shapes that fit; then, input by input, shapes that do not. A first number of 0 ends a list. */
+typedef struct row {
+  const char *name;
+  operation run;
+  size_t fits[7][5];      /* ndim, shape */
+  size_t wrong[6][6];     /* input, ndim, shape */
+} row;
+
+static const row rows[] = {
+  {"linear", f_linear, {{3, 2, 5, 8}, {2, 3, 8}, {1, 3}},
+   {{0, 3, 2, 5, 7}, {1, 2, 3, 9}, {1, 1, 8}, {1, 3, 3, 8, 1}, {2, 1, 4}, {2, 2, 3, 1}}},
+  {"linear_add", f_linear_add, {{3, 2, 5, 8}, {2, 3, 8}, {1, 3}, {3, 2, 5, 3}},
+   {{0, 3, 2, 5, 7}, {1, 2, 3, 9}, {2, 1, 4}, {3, 3, 2, 5, 4}, {3, 3, 2, 4, 3}, {3, 2, 10, 3}}},
+  {"layernorm", f_norm, {{3, 2, 5, 8}, {1, 8}, {1, 8}},
+   {{0, 3, 2, 5, 7}, {1, 1, 7}, {2, 1, 9}, {9}}},
+  {"mlp", f_mlp, {{3, 2, 5, 8}, {1, 8}, {1, 8}, {2, 12, 8}, {1, 12}, {2, 8, 12}, {1, 8}},
+   {{0, 3, 2, 5, 7}, {1, 1, 7}, {3, 2, 12, 7}, {4, 1, 11}, {5, 2, 8, 11}, {6, 1, 9}}},
+  {"gelu", f_gelu, {{3, 2, 5, 8}}, {{9}}},
+  {"activate", f_act, {{3, 2, 5, 8}}, {{9}}},
+  {"softmax", f_softmax, {{3, 2, 5, 8}}, {{9}}},
+  {"attention", f_attention, {{3, 2, 5, 24}}, {{0, 3, 2, 5, 25}, {0, 2, 5, 24}, {0, 3, 2, 5, 9},
+                                                {9}}},
+  {"patch_embed", f_patch, {{4, 2, 3, 8, 8}, {4, 6, 3, 4, 4}, {1, 6}},
+   {{0, 4, 2, 3, 8, 9}, {0, 3, 3, 8, 8}, {1, 4, 6, 2, 4, 4}, {1, 4, 6, 3, 4, 2}, {2, 1, 5}, {9}}},
+  {"token", f_token, {{3, 2, 5, 8}}, {{0, 3, 2, 1, 8}, {0, 2, 5, 8}, {9}}},
+  {"pool", f_pool, {{3, 2, 5, 8}}, {{0, 3, 2, 1, 8}, {0, 2, 5, 8}, {9}}},
+  {"add", f_add, {{3, 2, 5, 8}, {3, 2, 5, 8}}, {{1, 3, 2, 5, 7}, {1, 2, 10, 8}, {9}}},
+  {"scale", f_scale, {{3, 2, 5, 8}}, {{9}}},
+  {"drop_path", f_drop, {{3, 2, 5, 8}}, {{9}}},
+  {"mix", f_mix, {{3, 2, 5, 8}, {3, 2, 5, 8}, {1, 1}}, {{1, 3, 2, 5, 7}, {2, 1, 2}, {9}}},
+  {"straight_through", f_through, {{1, 1}}, {{0, 1, 2}, {9}}},
+  {"cross_entropy", f_ce, {{2, 2, 3}}, {{0, 3, 2, 3, 1}, {0, 1, 6}, {9}}},
+  {"distill_soft", f_soft, {{2, 2, 3}}, {{0, 3, 2, 3, 1}, {0, 1, 6}, {9}}},
+  {"match", f_match, {{3, 2, 5, 8}, {3, 2, 5, 8}}, {{1, 3, 2, 5, 7}, {1, 2, 10, 8}, {9}}},
+  {"tail", f_tail, {{3, 2, 5, 8}}, {{0, 3, 2, 1, 8}, {0, 2, 5, 8}, {9}}},
+  {"upsample", f_upsample, {{3, 2, 4, 8}}, {{0, 3, 2, 5, 8}, {0, 2, 4, 8}, {9}}},
+  {"pixel_loss", f_pixels, {{3, 2, 5, 8}}, {{9}}},
+};
+
+static int inputs_of(const row *r) {
+  int n = 0;
+  while (n < 7 && r->fits[n][0]) n++;
+  return n;
+}
+
+/* x[0..7) with the shapes that fit; input `other` (if not negative) has that shape instead. */
+static void fill(const row *r, bdpt_tensor **x, int other, const size_t *shape) {
+  int i, n = inputs_of(r);
+  bdpt_tape_reset(tape);
+  for (i = 0; i < 7; i++) {
+    const size_t *s = i == other ? shape : i < n ? r->fits[i] : NULL;
+    x[i] = s ? make((int)s[0], s[1], s[2], s[3], s[0] == 4 ? s[4] : 0) : NULL;
+  }
+}
+
+TEST(operations) {
+  bdpt_tensor *x[7];
+  size_t k;
+  int i, w;
+  for (k = 0; k < sizeof rows / sizeof *rows; k++) {
+    const row *r = &rows[k];
+    fill(r, x, -1, NULL);
+    if (!CHECK(r->run(x) != NULL && ctx.status == BDPT_OK)) {
+      printf("  %s: %s\n", r->name, ctx.message);
+    }
+    bdpt_clear_error(&ctx);
+    for (i = 0; i < inputs_of(r); i++) { /* NULL in gives NULL out, and no error of its own */
+      if (r->run == f_linear_add && i == 3) continue; /* nothing to add is allowed */
+      fill(r, x, -1, NULL);
+      x[i] = NULL;
+      if (!CHECK(r->run(x) == NULL && ctx.status == BDPT_OK)) {
+        printf("  %s without input %d: %s\n", r->name, i, ctx.message);
+      }
+      bdpt_clear_error(&ctx);
+    }
+    for (w = 0; w < 6 && r->wrong[w][0] < 9 && r->wrong[w][1]; w++) {
+      fill(r, x, (int)r->wrong[w][0], r->wrong[w] + 1);
+      CHECK(ctx.status == BDPT_OK);
+      if (!CHECK(r->run(x) == NULL && ctx.status == BDPT_E_SHAPE && strchr(ctx.message, '['))) {
+        printf("  %s, wrong shape %d: %d %s\n", r->name, w, (int)ctx.status, ctx.message);
+      }
+      bdpt_clear_error(&ctx);
+    }
+  }
+}
+
+TEST(sizes_that_overflow) {
+  const size_t half = SIZE_MAX / 2 + 1, shape[3] = {half, 2, 1}, large[2] = {half / 8, 2};
+  unsigned char *bytes = NULL;
+  size_t size = 0;
+  bdpt_write_tensor t;
+  memset(&t, 0, sizeof t);
+  CHECK(bdpt_alloc(&ctx, SIZE_MAX) == NULL && ctx.status == BDPT_E_MEMORY);
+  bdpt_clear_error(&ctx);
+  CHECK(bdpt_alloc(&ctx, SIZE_MAX - 70) == NULL && ctx.status == BDPT_E_MEMORY);
+  bdpt_clear_error(&ctx);
+  CHECK(bdpt_input(tape, 3, shape, NULL, 0) == NULL && ctx.status != BDPT_OK);
+  bdpt_clear_error(&ctx);
+  CHECK(bdpt_input(tape, 2, large, NULL, 0) == NULL && ctx.status != BDPT_OK);
+  bdpt_clear_error(&ctx);
+  t.name = "t", t.ndim = 2, t.shape[0] = half, t.shape[1] = 2, t.data = numbers;
+  CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes, &size) != BDPT_OK && !bytes);
+  bdpt_clear_error(&ctx);
+}
+
+/* All 64 blocks: removed first and last, saved, loaded, fused, predicted; one more is refused. */
+TEST(the_deepest_network) {
+  bdpt_config c;
+  bdpt_model *m, *again;
+  bdpt_layers set;
+  unsigned char *bytes = NULL;
+  size_t size = 0;
+  bdpt_real images[3 * 64] = {0}, logits[2], same[2];
+  memset(&c, 0, sizeof c), memset(&set, 0, sizeof set);
+  c.image = 8, c.patch = 4, c.width = 4, c.heads = 1, c.mlp = 4, c.classes = 2;
+  c.depth = BDPT_MAX_DEPTH + 1;
+  CHECK(bdpt_model_create(&ctx, &c, 1) == NULL && ctx.status == BDPT_E_ARGUMENT);
+  CHECK_HAS(ctx.message, "depth is 65, not between 1 and 64");
+  bdpt_clear_error(&ctx);
+  c.depth = BDPT_MAX_DEPTH;
+  m = bdpt_model_create(&ctx, &c, 1);
+  if (!CHECK(m != NULL)) return;
+  bdpt_layers_add(&set, BDPT_ATTENTION, 0), bdpt_layers_add(&set, BDPT_ATTENTION, 63);
+  bdpt_layers_add(&set, BDPT_ACTIVATION, 63);
+  CHECK(bdpt_layers_count(&set, BDPT_ATTENTION) == 2 && bdpt_layers_has(&set, BDPT_ATTENTION, 63));
+  CHECK(!bdpt_layers_has(&set, BDPT_ACTIVATION, 62));
+  CHECK(bdpt_remove(m, &set, BDPT_START_SKIP, NULL) == BDPT_OK && bdpt_fuse_all(m) == BDPT_OK);
+  CHECK(bdpt_prune(m, BDPT_ATTENTION, 64) == BDPT_E_ARGUMENT);
+  bdpt_clear_error(&ctx);
+  CHECK(m->config.block[63].mlp_state == BDPT_MLP_FUSED);
+  CHECK(bdpt_removed(&m->config, BDPT_ATTENTION) == 2);
+  CHECK(bdpt_model_build(m, sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32, &bytes, &size) ==
+        BDPT_OK);
+  again = bdpt_model_parse(&ctx, bytes, size, "deep", NULL);
+  bdpt_tape_free(tape);
+  tape = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
+  CHECK(again && bdpt_predict(m, tape, 1, images, logits) == BDPT_OK);
+  CHECK(again && bdpt_predict(again, tape, 1, images, same) == BDPT_OK);
+  CHECK(memcmp(logits, same, sizeof same) == 0);
+  bdpt_release(&ctx, bytes, size);
+  bdpt_model_free(m);
+  bdpt_model_free(again);
+}
+
+TEST(every_status_has_a_word) {
+  int i, k;
+  for (i = 0; i >= -8; i--) {
+    const char *word = bdpt_status_string((bdpt_status)i);
+    CHECK(strlen(word) > 1 && strcmp(word, "unknown status") != 0);
+    for (k = 0; k > i; k--) CHECK(strcmp(word, bdpt_status_string((bdpt_status)k)) != 0);
+  }
+  CHECK(strcmp(bdpt_status_string((bdpt_status)-9), "unknown status") == 0);
+  CHECK(strcmp(bdpt_status_string((bdpt_status)1), "unknown status") == 0);
+}
+
+int main(void) {
+  ctx.threads = 1;
+  CHECK(bdpt_init(&ctx) == BDPT_OK);
+  tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
+  RUN(operations);
+  RUN(sizes_that_overflow);
+  RUN(the_deepest_network);
+  RUN(every_status_has_a_word);
+  bdpt_tape_free(tape);
+  bdpt_finish(&ctx);
+  CHECK(ctx.bytes_now == 0);
+  return TEST_END("limits");
+}
