@@ -124,7 +124,7 @@ study 0 --out "$work/a" --part 14,15,16,17,18
 says out "all of it, order of part 3"
 lines greedy 4 "parent,wanted,budget,layers,type,block,loss,accuracy,macs,images,processor_seconds"
 lines better 2 "hash,parent,epochs,batch,lr,mix_prob,drop_path,ema,accuracy,test"
-lines headline 17 "row,seed,attention,activation,marks,accuracy,test,params,macs"
+lines headline 15 "row,seed,attention,activation,marks,accuracy,test,params,macs"
 lines choice 7 "row,seed,attention,activation,marks,accuracy,test,params,macs"
 lines long 3 "row,seed,attention,activation,marks,accuracy,test,params,macs"
 lines frontier 7 "row,seed,attention,activation,marks,accuracy,test,params,macs"

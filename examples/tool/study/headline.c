@@ -284,13 +284,12 @@ void study_tell_better(study *s) {
 const char *const study_whole = "all of it", *const study_control = "dense, all of it";
 
 /* removed: 0 nothing, 1 the greedy layers, 2 as many in the order of part 3, half of each type. */
-static const struct { const char *row; int removed, teacher, rate, batch, features; }
+static const struct { const char *row; int removed, teacher, rate, features; }
 study_pieces[STUDY_PIECES] = {
-  {"dense, all of it", 0, STUDY_SOFT, 1, 1, 1}, {"all of it", 1, STUDY_SOFT, 1, 1, 1},
-  {"dense, as before", 0, STUDY_ALONE, 0, 0, 0}, {"as before", 1, STUDY_ALONE, 0, 0, 0},
-  {"and a teacher", 1, STUDY_SOFT, 0, 0, 0}, {"and the rate", 1, STUDY_SOFT, 1, 0, 0},
-  {"and the batch", 1, STUDY_SOFT, 1, 1, 0},
-  {"all of it, order of part 3", 2, STUDY_SOFT, 1, 1, 1}};
+  {"dense, all of it", 0, STUDY_SOFT, 1, 1}, {"all of it", 1, STUDY_SOFT, 1, 1},
+  {"dense, as before", 0, STUDY_ALONE, 0, 0}, {"as before", 1, STUDY_ALONE, 0, 0},
+  {"and a teacher", 1, STUDY_SOFT, 0, 0}, {"and the rate", 1, STUDY_SOFT, 1, 0},
+  {"all of it, order of part 3", 2, STUDY_SOFT, 1, 1}};
 
 /* As many layers as headline.layers, half of each type, would leave so much. */
 static study_goal study_goal_headline(const study *s) {
@@ -304,8 +303,6 @@ static void study_all_of_it(const study *s, study_spec *p) {
   p->better = 1;
   p->teacher = STUDY_SOFT;
   p->lr = s->recipe.headline_lr;
-  p->batch = s->recipe.headline_batch;
-  p->alpha = s->recipe.headline_alpha;
   p->features = s->recipe.headline_features;
 }
 
@@ -317,7 +314,6 @@ static study_spec study_piece(const study *s, int i, int seed, const cli_layers 
   if (study_pieces[i].removed == 2) study_first(s, n, n, &p);
   p.teacher = study_pieces[i].teacher;
   if (!study_pieces[i].rate) p.lr = 0;
-  if (!study_pieces[i].batch) p.batch = 0, p.alpha = 0;
   if (!study_pieces[i].features) p.features = 0;
   return p;
 }

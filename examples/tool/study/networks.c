@@ -70,8 +70,6 @@ void study_name(const study *s, const study_spec *p, char out[STUDY_NAME]) {
   if (p->lr > 0 || p->features > 0)
     snprintf(out + strlen(out), STUDY_NAME - strlen(out), " lr %g features %g", p->lr,
              p->features);
-  if (p->batch > 0) snprintf(out + strlen(out), STUDY_NAME - strlen(out), " batch %d", p->batch);
-  if (p->alpha > 0) snprintf(out + strlen(out), STUDY_NAME - strlen(out), " alpha %g", p->alpha);
   if (p->better)
     snprintf(out + strlen(out), STUDY_NAME - strlen(out), " parent %s", s->better_hash);
 }
@@ -215,9 +213,8 @@ static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, con
   bdpt_status status;
   if (teacher) r.distill = p->teacher == STUDY_HARD ? BDPT_DISTILL_HARD : BDPT_DISTILL_SOFT;
   if (p->lr > 0) r.lr = p->lr;
-  if (p->batch > 0) r.batch = p->batch;
   r.distill_features = p->features;
-  r.distill_alpha = p->alpha > 0 ? p->alpha : s->recipe.distill_alpha;
+  r.distill_alpha = s->recipe.distill_alpha;
   r.distill_tau = s->recipe.distill_tau;
   status = study_mark(s, m, name, 0);
   t = status == BDPT_OK ? bdpt_trainer_create(m, teacher, &s->base.in.rest, &r) : NULL;

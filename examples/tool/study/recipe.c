@@ -79,8 +79,6 @@ int study_keys(study_recipe *r, cli_option *out) {
     {"better.drop_path", CLI_REAL, &r->better_drop_path, "", ""},
     {"better.ema", CLI_REAL, &r->better_ema, "", ""},
     {"headline.layers", CLI_INT, &r->headline_layers, "", ""},
-    {"headline.batch", CLI_INT, &r->headline_batch, "", ""},
-    {"headline.alpha", CLI_SAID, &r->headline_alpha, "", ""},
     {"headline.images", CLI_SIZE, &r->headline_images, "", ""},
     {"headline.lr", CLI_REAL_UP, &r->headline_lr, "", ""},
     {"headline.features", CLI_REAL, &r->headline_features, "", ""},

@@ -36,9 +36,9 @@ typedef struct study_recipe {
   cli_layers plus_depth, plus_both, plus_marks, tokens_merge, tokens_speed, tokens_remove;
   int better_epochs, better_batch;
   double better_lr, better_mix_prob, better_drop_path, better_ema;
-  int headline_layers, headline_batch;
+  int headline_layers;
   size_t headline_images;
-  double headline_lr, headline_features, headline_alpha;
+  double headline_lr, headline_features;
   cli_layers headline_marks, headline_long;
   const char *start_best, *distill_start; /* into the file's text */
 } study_recipe;
@@ -59,7 +59,7 @@ typedef struct study {
   double deadline;               /* 0: none */
 } study;
 
-#define STUDY_KEYS 86
+#define STUDY_KEYS 84
 
 /* The table of names. Returns how many there are. */
 int study_keys(study_recipe *r, cli_option *out);
@@ -114,8 +114,7 @@ typedef struct study_spec {
   size_t seed;
   double macs;                  /* of the fused network: its width gives the rest; 0: it stays */
   int better;                   /* 1: made from the network of part 15, and taught by it */
-  int batch;                    /* these four: other than the recipe's; 0: the recipe's */
-  double lr, features, alpha;   /* features: the weight of the teacher's streams */
+  double lr, features;          /* other than the recipe's; the weight of the teacher's streams */
 } study_spec;
 
 /* A job without a removed layer: start, marks, seed (0 the first). */
@@ -303,7 +302,7 @@ void study_tell_tokens(study *s);
 /* An upper bound of what one greedy choice sends through the network. */
 double study_greedy_images(const study *s);
 
-enum { STUDY_PIECES = 8, STUDY_PICKS = 3, STUDY_RIVALS = 3 };
+enum { STUDY_PIECES = 7, STUDY_PICKS = 3, STUDY_RIVALS = 3 };
 
 /* The row of part 16 whose gap to its control is the headline figure, and that control. */
 extern const char *const study_whole, *const study_control;
