@@ -421,6 +421,28 @@ static void report_distillation(report_page *page, const report_run *run) {
   report_one_row_figure(page, run, "distillation", "teacher", "Taught by");
 }
 
+/* ---- Greedy choices and the whole recovery ("choice", "headline", "long", "frontier") ---- */
+
+static void report_choice(report_page *page, const report_run *run) {
+  report_one_row_figure(page, run, "choice", "row", "As many layers, chosen in three ways");
+}
+
+static void report_headline(report_page *page, const report_run *run) {
+  const report_line *better = report_next(run, NULL, "better");
+  report_one_row_figure(page, run, "headline", "row", "The recovery, piece by piece");
+  if (better)
+    report_put(page, "The dense network had been trained on: %.2f&nbsp;%% on the test images. ",
+               report_number(better, "test"));
+}
+
+static void report_long(report_page *page, const report_run *run) {
+  report_one_row_figure(page, run, "long", "row", "Ten passes over all images");
+}
+
+static void report_frontier(report_page *page, const report_run *run) {
+  report_one_row_figure(page, run, "frontier", "row", "At the same multiply-accumulates");
+}
+
 /* ---- One type or both ("types", "timing", "control") ---- */
 
 /* The timing of a network of part 7. */
@@ -845,6 +867,10 @@ const report_part report_study_section[] = {
     {"Self-distillation", "distillation", 0, report_distillation},
     {"Depth, width, or both", "plus", 0, report_plus},
     {"Fewer tokens", "tokens", 0, report_tokens},
+    {"Layers chosen greedily", "choice", 0, report_choice},
+    {"The recovery, piece by piece", "headline", 0, report_headline},
+    {"The whole recovery, long", "long", 0, report_long},
+    {"Depth, width, or both, with the whole recovery", "frontier", 0, report_frontier},
     {NULL, NULL, 0, NULL}};
 
 void report_study_lead(report_page *page, const report_run *run) {
