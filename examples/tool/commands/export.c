@@ -21,6 +21,7 @@ static bdpt_status print_export(bdpt_context *ctx, const char *path, const char 
                                 int json) {
   cli_json j = {NULL, 0, 0, 0, 0};
   double size = cli_file_size(path);
+  if (size < 0) return cli_fail(ctx, BDPT_E_IO, "%s: its size cannot be asked", path);
   if (!json) {
     printf("%s: %.4g MB, %s\n", cli_out_name(path), 1e-6 * size, format);
     return BDPT_OK;

@@ -120,11 +120,14 @@ static void info_print(const bdpt_model *m, const char *path, const bdpt_cost_re
   const bdpt_config *c = &m->config;
   char params[32], macs[32], fewer[32];
   double size = cli_file_size(path);
+  if (size < 0) {
+    cli_fail(m->ctx, BDPT_E_IO, "%s: its size cannot be asked", path);
+    return;
+  }
   info_short((double)cost->params, params);
   info_short(cost->macs, macs);
   info_short(cost->macs_no_matmul, fewer);
-  fprintf(f, "%s", path);
-  if (size >= 0) fprintf(f, "  (%.4g MB, %s)", 1e-6 * size, dialect);
+  fprintf(f, "%s  (%.4g MB, %s)", path, 1e-6 * size, dialect);
   fprintf(f, "\n\n  network      %d blocks of width %d, %d classes%s\n", c->depth, c->width,
           c->classes, c->distilled ? ", distilled" : "");
   fprintf(f, "  parameters   %s  (%zu)\n", params, cost->params);
