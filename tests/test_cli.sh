@@ -265,6 +265,11 @@ echo P6 > set/val/dark/1.ppm; echo text > set/val/dark/notes.txt
 run 0 eval s.safetensors --data set --skip-bad 2; says out "on 6 test images"
 says err "left out: set/val/light/2.ppm: the PPM"; says err "left out: set/val/dark/1.ppm: the PPM"
 says err "set/val: 6 pictures in 2 classes, 1 files that are no pictures"
+# Left out is as if it had never been there: pictures keep their labels.
+sed 's/, [0-9]* images.s//' out > left; cp -r set clean
+rm clean/val/light/2.ppm clean/val/dark/1.ppm
+run 0 eval s.safetensors --data clean --quiet; sed 's/, [0-9]* images.s//' out > whole
+same left whole; rm -rf clean
 run 0 eval s.safetensors --data set/val --holdout 0 --skip-bad 5; says out "on 6 test images"
 # shellcheck disable=SC2086
 run 0 train --out s2.safetensors --data set --skip-bad 1 --epochs 1 $pictures

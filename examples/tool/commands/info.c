@@ -105,7 +105,7 @@ static void info_short(double v, char out[32]) {
 
 /* "2 attention layers (0, 3)" */
 static void info_list(const bdpt_config *c, int type, const char *what, FILE *f) {
-  int l, n = bdpt_removed(c, type), told = 0;
+  int l, n = bdpt_removed(c, (bdpt_type)type), told = 0;
   fprintf(f, "%d %s%s", n, what, n == 1 ? "" : "s");
   for (l = 0; l < c->depth; l++) {
     int gone = type == BDPT_ATTENTION ? c->block[l].attention != BDPT_ATTENTION_KEPT

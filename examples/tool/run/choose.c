@@ -28,7 +28,7 @@ bdpt_status run_collect(run *r) {
   o.use_order = 1;
   o.start = r->start;
   run_recovery_rows(r, row);
-  for (t = 0; t < 2; t++) bdpt_recovery_order(row, r->base.depth, 0, t, o.order[t]);
+  for (t = 0; t < 2; t++) bdpt_recovery_order(row, r->base.depth, 0, (bdpt_type)t, o.order[t]);
   hooks = session_hooks(&r->base, "map");
   s = bdpt_map_collect(r->model[RUN_DENSE], &r->base.in.rest, &r->base.in.held, &o, &hooks, point,
                        sizeof point / sizeof point[0], &n);

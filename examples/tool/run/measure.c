@@ -24,7 +24,7 @@ bdpt_status run_pareto(run *r) {
   size_t before = r->base.record.text.used;
   if (record_has(&r->base.record, "pareto")) return BDPT_OK;
   run_recovery_rows(r, row);
-  for (t = 0; t < 2; t++) bdpt_recovery_order(row, r->base.depth, 0, t, order[t]);
+  for (t = 0; t < 2; t++) bdpt_recovery_order(row, r->base.depth, 0, (bdpt_type)t, order[t]);
   for (i = 0; i < n && s == BDPT_OK; i++) {
     int gone[2];
     bdpt_layers set = {{0, 0}};

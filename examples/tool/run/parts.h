@@ -17,7 +17,8 @@ typedef struct run {
   run_options o;
   session base;                  /* images, record, progress */
   bdpt_model *model[RUN_NETWORKS];
-  int new_head, start;           /* start: bdpt_start */
+  int new_head;
+  bdpt_start start;
   int greedy;                    /* 1: part 5 tries layers, 0: it learns importance */
   int count[2], layer[2][BDPT_MAX_DEPTH]; /* what part 5 chose */
 } run;

@@ -156,9 +156,9 @@ bdpt_status baseline_transfer(const bdpt_model *m, const bdpt_subset *data,
   int i;
   if (whole) whole->config.attn_form = BDPT_ATTN_SKIP;
   for (i = 0; i < 2 * m->config.depth && s == BDPT_OK; i++) {
-    s = bdpt_prune(whole, i % 2, i / 2);
+    s = bdpt_prune(whole, (bdpt_type)(i % 2), i / 2);
     if (s == BDPT_OK) s = baseline_entropy(whole, data, &without);
-    if (s == BDPT_OK) s = bdpt_restore(whole, i % 2, i / 2);
+    if (s == BDPT_OK) s = bdpt_restore(whole, (bdpt_type)(i % 2), i / 2);
     score[i % 2][i / 2] = full - without;
   }
   bdpt_model_free(whole);

@@ -202,7 +202,7 @@ bdpt_status study_search(study *s, size_t seed) {
   bdpt_model_free(m);
   if (status != BDPT_OK) return status;
   for (i = 0; i < found.removed; i++) {
-    int type = found.layer[i].type;
+    int type = (int)found.layer[i].type;
     layer[type][n[type]++] = found.layer[i].block;
   }
   cli_json_open(j, "searched");

@@ -270,7 +270,7 @@ int study_rows(study *s, bdpt_recovery_row *row) {
     row[i].at_once = record_real(l, "at_once", NAN);
     record_reals(l, "after", row[i].after, BDPT_MAX_MARKS);
   }
-  for (t = 0; t < 2; t++) bdpt_recovery_order(row, s->base.depth, mark, t, s->order[t]);
+  for (t = 0; t < 2; t++) bdpt_recovery_order(row, s->base.depth, mark, (bdpt_type)t, s->order[t]);
   return mark;
 }
 

@@ -145,8 +145,8 @@ bdpt_status study_speed_prune(bdpt_model *m, const cli_layers *count) {
   int t, i, l;
   for (t = 0; t < 2; t++) {
     for (i = 0; i < 5 && i < count->layer[t] && status == BDPT_OK; i++)
-      status = bdpt_prune(m, t, study_published[t][i]);
-    for (l = 0; l < m->config.depth && bdpt_removed(&m->config, t) < count->layer[t] &&
+      status = bdpt_prune(m, (bdpt_type)t, study_published[t][i]);
+    for (l = 0; l < m->config.depth && bdpt_removed(&m->config, (bdpt_type)t) < count->layer[t] &&
          status == BDPT_OK; l++) {
       const bdpt_block *b = &m->config.block[l];
       int gone = t ? b->mlp_state != BDPT_MLP_KEPT : b->attention != BDPT_ATTENTION_KEPT;

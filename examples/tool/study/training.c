@@ -69,11 +69,11 @@ static bdpt_status study_single(study *s, int type, int layer) {
   skip.top1 = NAN;
   if (status == BDPT_OK) m->config.attn_form = BDPT_ATTN_SKIP;
   if (status == BDPT_OK && type == BDPT_ATTENTION) {
-    status = bdpt_prune(m, type, layer);
+    status = bdpt_prune(m, (bdpt_type)type, layer);
     if (status == BDPT_OK) status = bdpt_evaluate(m, &s->base.in.held, &skip);
-    if (status == BDPT_OK) status = bdpt_restore(m, type, layer);
+    if (status == BDPT_OK) status = bdpt_restore(m, (bdpt_type)type, layer);
   }
-  if (status == BDPT_OK) status = bdpt_fit(m, type, layer, &s->base.in.rest, NULL, &fit);
+  if (status == BDPT_OK) status = bdpt_fit(m, (bdpt_type)type, layer, &s->base.in.rest, NULL, &fit);
   if (status == BDPT_OK) status = bdpt_evaluate(m, &s->base.in.held, &a);
   bdpt_model_free(m);
   if (status == BDPT_OK && cli_stop) status = BDPT_CANCELLED;
