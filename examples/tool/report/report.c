@@ -81,14 +81,14 @@ static const char *const report_style[] = {
     "@media print{body{max-width:none;padding:0;font-size:10.5pt}section{break-inside:avoid}"
     "*{-webkit-print-color-adjust:exact;print-color-adjust:exact}}\n"};
 const report_part report_section[] = {
-    {"The result", "row", 0, report_result},
-    {"The network, before and after", "search", 1, report_network},
-    {"Gradient disparity", "disparity", 1, report_disparity},
-    {"Recovery asymmetry: every single layer removed", "recovery", 1, report_recovery},
-    {"The accuracy predictor and the split it chose", "map", 1, report_map_section},
-    {"Accuracy against measured speed-up", "row", 0, report_pareto},
-    {"Training, and the order of removal", "epoch", 1, report_training},
-    {NULL, NULL, 0, NULL}};
+    {"The result", "row", 0, report_result, 0},
+    {"The network, before and after", "search", 1, report_network, 0},
+    {"Gradient disparity", "disparity", 1, report_disparity, 0},
+    {"Recovery asymmetry: every single layer removed", "recovery", 1, report_recovery, 0},
+    {"The accuracy predictor and the split it chose", "map", 1, report_map_section, 0},
+    {"Accuracy against measured speed-up", "row", 0, report_pareto, 0},
+    {"Training, and the order of removal", "epoch", 1, report_training, 0},
+    {NULL, NULL, 0, NULL, 0}};
 
 /* The first paragraph: what was done, what it bought, what it cost, as far as the numbers carry. */
 static void report_lead(report_page *page, const report_run *run) {
@@ -177,6 +177,7 @@ static void report_body(report_page *page, const report_run *run) {
   const char *command = report_text(run->setup, "command");
   const report_part *section = report_is_study(run) ? report_study_section : report_section;
   for (; section->title && !report_only_masks(run); section++) { /* masks alone: nothing else */
+    if (section->by_name && !report_next(run, NULL, section->kind)) continue;
     report_put(page, "<section id=\"%s\"><h2>%s</h2>\n", section->kind, section->title);
     if (!report_next(run, NULL, section->kind) || (section->needs_depth && run->depth == 0)) {
       report_put(page, "<p class=\"none\">The run wrote no lines of kind <code>%s</code>%s, so "

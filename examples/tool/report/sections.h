@@ -93,11 +93,13 @@ void report_pareto(report_page *page, const report_run *run);
 /* Accuracy by epoch, and the order of removal. */
 void report_training(report_page *page, const report_run *run);
 
-/* The sections in the order of the page. A section is drawn if the run has lines of its kind. */
+/* The sections in the order of the page. A section is drawn if the run has lines of its kind; one
+ * without says so, unless its part of a study runs only when it is named (by_name). */
 typedef struct report_part {
   const char *title, *kind;
   int needs_depth;
   void (*draw)(report_page *page, const report_run *run);
+  int by_name;
 } report_part;
 
 extern const report_part report_section[];

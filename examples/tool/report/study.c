@@ -853,25 +853,25 @@ int report_is_study(const report_run *run) {
 }
 
 const report_part report_study_section[] = {
-    {"Gradient disparity", "disparity", 1, report_disparity},
-    {"Where the gap comes from", "gap", 0, report_gap},
-    {"Recovery asymmetry: every single layer removed", "recovery", 1, report_recovery},
-    {"Dimension mismatch", "mismatch", 0, report_mismatch},
-    {"The predictor: what was measured, and the surface", "surface", 0, report_surfaces},
-    {"How many of each type: the split and its stability", "split", 0, report_splits},
-    {"Which layers: learned importance and simpler ways", "ranking", 0, report_ranking},
-    {"One type or both: accuracy against measured speed-up", "types", 0, report_types},
-    {"Measured speed of the published networks", "timing", 0, report_speeds},
-    {"The paper's text against the released code", "semantics", 0, report_semantics},
-    {"What training starts from", "start", 0, report_starts},
-    {"Self-distillation", "distillation", 0, report_distillation},
-    {"Depth, width, or both", "plus", 0, report_plus},
-    {"Fewer tokens", "tokens", 0, report_tokens},
-    {"Layers chosen greedily", "choice", 0, report_choice},
-    {"The recovery, piece by piece", "headline", 0, report_headline},
-    {"The whole recovery, long", "long", 0, report_long},
-    {"Depth, width, or both, with the whole recovery", "frontier", 0, report_frontier},
-    {NULL, NULL, 0, NULL}};
+    {"Gradient disparity", "disparity", 1, report_disparity, 0},
+    {"Where the gap comes from", "gap", 0, report_gap, 0},
+    {"Recovery asymmetry: every single layer removed", "recovery", 1, report_recovery, 0},
+    {"Dimension mismatch", "mismatch", 0, report_mismatch, 0},
+    {"The predictor: what was measured, and the surface", "surface", 0, report_surfaces, 0},
+    {"How many of each type: the split and its stability", "split", 0, report_splits, 0},
+    {"Which layers: learned importance and simpler ways", "ranking", 0, report_ranking, 0},
+    {"One type or both: accuracy against measured speed-up", "types", 0, report_types, 0},
+    {"Measured speed of the published networks", "timing", 0, report_speeds, 0},
+    {"The paper's text against the released code", "semantics", 0, report_semantics, 0},
+    {"What training starts from", "start", 0, report_starts, 0},
+    {"Self-distillation", "distillation", 0, report_distillation, 0},
+    {"Depth, width, or both", "plus", 0, report_plus, 0},
+    {"Fewer tokens", "tokens", 0, report_tokens, 0},
+    {"Layers chosen greedily", "choice", 0, report_choice, 1},
+    {"The recovery, piece by piece", "headline", 0, report_headline, 1},
+    {"The whole recovery, long", "long", 0, report_long, 1},
+    {"Depth, width, or both, with the whole recovery", "frontier", 0, report_frontier, 1},
+    {NULL, NULL, 0, NULL, 0}};
 
 void report_study_lead(report_page *page, const report_run *run) {
   const report_line *dense = report_next(run, NULL, "dense"), *line = NULL;
