@@ -1411,9 +1411,10 @@ BDPTI_FN void *bdpti_array(bdpti_arena *a, size_t count, size_t size) {
  *   math      z = mix(state += golden); mix is two multiply-xorshift rounds (splitmix64, Steele,
  *             Lea and Flood, OOPSLA 2014)
  *
- * Every draw of the library is a function of (seed, stream, index): which images an epoch visits,
- * how image 17 of epoch 3 is cropped, which samples drop a path in step 512. So a resumed run needs
- * no generator state, threads can draw in any order, and two runs with one seed agree bit for bit.
+ * Seed and stream are hashed to a first state; draw number `index` mixes the state after as many
+ * steps. So every draw is a function of (seed, stream, index): which images an epoch visits, how
+ * image 17 of epoch 3 is cropped, which samples drop a path in step 512. A resumed run needs no
+ * generator state, threads draw in any order, and two runs with one seed agree bit for bit.
  */
 #define BDPTI_GOLDEN UINT64_C(0x9e3779b97f4a7c15) /* 2^64 divided by the golden ratio, made odd */
 
@@ -2993,10 +2994,10 @@ BDPTI_FN void bdpti_straight_through_back(bdpt_tape *t, bdpti_node *n) {
 
 /* 6.14  Losses                                                                             >>loss
  *
- * Both losses compare p = softmax(x/T) with what it should be. A loss is the end of the graph, so
- * its gradient is known when its value is: the forward pass leaves dL/dx in saved[0], and the
- * backward pass only multiplies it by what comes in. The double arithmetic costs nothing here and
- * keeps rare classes from drowning in rounding.
+ * The next two losses compare p = softmax(x/T), of logits x at a temperature T, with a target. A
+ * loss is the end of the graph, so its gradient is known when its value is: the forward pass leaves
+ * dL/dx in saved[0], and the backward pass multiplies it by what comes in, mostly 1. On B K numbers
+ * double arithmetic costs nothing, and a small p does not drown in rounding.
  */
 BDPTI_FN double bdpti_log_sum_exp(const bdpt_real *x, size_t n, double inverse) {
   double most = (double)x[0], sum = 0; /* inverse = 1/T */
@@ -5276,8 +5277,8 @@ BDPT_API bdpt_status bdpt_fuse_all(bdpt_model *m) {
  * another, but it can return what attention returns on average for a token like this.
  *
  * Several layers are fitted in the order of the forward pass. Each sees its inputs as the maps
- * before it make them and learns to answer what the trained layer would have answered, so it
- * corrects part of their errors. The maps are parameters like any others and train on from there.
+ * before it make them, and is fitted to what the trained layer answers to those: it is good where
+ * it will be used, but passes earlier errors on. The maps are parameters, and train on from there.
  *
  * One pass over the images is enough, because the problem is known from sums of products. With
  * z = (1, x, y) all of them are entries of sum z z^T; they are kept in double, which holds the

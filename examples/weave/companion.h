@@ -214,6 +214,7 @@ static void put_cell(book *b, const char *s, int mode) {
       if (mode == PROSE) put_format(&b->out, "</code>");
       else set_text(b, s + 1, n, mode, -1);
       s += n + 1 + (s[n + 1] == '`');
+      if (*s == ' ') put(&b->out, " ");
     } else if (*s == '[') {
       n = strcspn(s + 1, "]");
       set_text(b, s + 1, n, PROSE, -1);
