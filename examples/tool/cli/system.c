@@ -120,7 +120,7 @@ void cli_catch_interrupt(void) {
 }
 
 void cli_calm_threads(char **argv) {
-#ifndef _WIN32
+#if defined(_OPENMP) && !defined(_WIN32)
   if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT")) return;
   if (setenv("GOMP_SPINCOUNT", "5000", 1) == 0) execvp(argv[0], argv);
 #else
