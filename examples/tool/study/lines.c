@@ -77,7 +77,7 @@ static void study_csv_cell(cli_json *out, const char *text) {
 /* The value of a key as one cell. */
 static void study_csv_value(cli_json *out, record_line line, const char *key) {
   bdpt_json j;
-  char text[STUDY_NAME];
+  char text[4100]; /* the longest is the recipe */
   int list = 0, n = 0;
   bdpt_json_event e = record_find(line, key, &j);
   for (; e != BDPT_JSON_END && e != BDPT_JSON_ERROR; e = bdpt_json_next(&j)) {
