@@ -138,7 +138,7 @@
  *   BDPT_NO_STDIO   * no file access: parse and build from memory
  *   BDPT_NO_OPENMP    one thread even if the compiler has OpenMP on
  *   BDPT_NO_VECTORS   plain scalar kernels, as for compilers without vector extensions
- *   BDPT_SELF         this file's name in quotes, if it was changed and the compiler is old (14.8)
+ *   BDPT_SELF         this file's name in quotes, if it was changed and the compiler is old (14.7)
  *   BDPT_ONLY_INFERENCE  * load, predict, count, save; no backward pass, training or fitting
  *   BDPT_ONLY_SAFETENSORS  * JSON, safetensors, whole files (13.1 to 13.6) for other programs
  */
@@ -1198,9 +1198,22 @@ BDPTI_FN void bdpti_put_size(bdpti_text *t, size_t v) {
   bdpti_put(t, (char)('0' + (int)(v % 10)));
 }
 
+/* Writes 0.d1d2d3... * 10^point with n digits: in plain notation from 0.0001 on and as long as there
+ * are at most `widest` digits before the point, else as d1.d2d3...e and point - 1. */
+BDPTI_FN void bdpti_put_digits(bdpti_text *t, const char *digit, int n, int point, int widest) {
+  int i, plain = point > -4 && point <= widest;
+  for (i = plain && point <= 0 ? point - 1 : 0; i < n || (plain && i < point); i++) {
+    bdpti_put(t, i >= 0 && i < n ? digit[i] : '0');
+    if (i + 1 == (plain ? point : 1) && i + 1 < n) bdpti_put(t, '.');
+  }
+  if (plain) return;
+  bdpti_put_string(t, point <= 0 ? "e-" : "e");
+  bdpti_put_size(t, (size_t)(point <= 0 ? 1 - point : point - 1));
+}
+
 /* Writes %g: six significant digits, plain from 1e-4 to 1e9 and with an exponent outside. */
 BDPTI_FN void bdpti_put_real(bdpti_text *t, double v) {
-  int exponent, point, i, last; /* of ten; last: the last digit not zero */
+  int exponent, i, last; /* of ten; last: the last digit not zero */
   long scaled;                  /* the six digits as one integer */
   char digits[8];               /* the first digit first */
   if (v < 0) {
@@ -1219,14 +1232,7 @@ BDPTI_FN void bdpti_put_real(bdpti_text *t, double v) {
   }
   for (i = 5; i >= 0; i--, scaled /= 10) digits[i] = (char)('0' + scaled % 10);
   for (last = 5; last > 0 && digits[last] == '0'; last--) { } /* zeros at the end are not printed */
-  point = exponent >= -4 && exponent < 9 ? exponent : 0; /* the digit that the point follows */
-  for (i = point < 0 ? point : 0; i <= last || i <= point; i++) { /* i < 0: the zeros of 0.00123 */
-    bdpti_put(t, i >= 0 && i < 6 ? digits[i] : '0');
-    if (i == point && i < last) bdpti_put(t, '.');
-  }
-  if (point == exponent) return; /* plain notation ends here */
-  bdpti_put_string(t, exponent < 0 ? "e-" : "e");
-  bdpti_put_size(t, (size_t)(exponent < 0 ? -exponent : exponent));
+  bdpti_put_digits(t, digits, last + 1, exponent + 1, 9);
 }
 
 BDPTI_FN void bdpti_format_list(bdpti_text *t, const char *f, va_list args) {
@@ -1485,7 +1491,6 @@ BDPTI_FN double bdpti_beta(bdpt_rng *r, double a, double b) {
  */
 #ifndef BDPT_ONLY_SAFETENSORS
 static const struct bdpti_isa *bdpti_isa_select(int wanted);
-static const char *bdpti_isa_label(const struct bdpti_isa *isa);
 static int bdpti_isa_sound(const struct bdpti_isa *isa);
 #endif
 
@@ -1528,7 +1533,6 @@ BDPT_API const char *bdpt_status_string(bdpt_status status) {
 
 BDPT_API const char *bdpt_version(void) { return BDPT_VERSION; }
 #ifndef BDPT_ONLY_SAFETENSORS
-BDPT_API const char *bdpt_isa_name(const bdpt_context *ctx) { return bdpti_isa_label(ctx->isa); }
 
 /* =================================================================================================
  * 5  TENSORS AND THE TAPE                                                                   >>tape
@@ -1993,7 +1997,7 @@ BDPTI_FN void bdpti_add_to(bdpt_real *to, const bdpt_real *from, size_t n) {
  * A NULL pointer skips its step, so a zeroed struct is a plain product once its sizes and operands
  * are set. What is added may be the residual stream, or c itself to accumulate; gelu may be c.
  *
- * A weight that serves many products can be packed once (14.10) and given as `packed`. With bf16
+ * A weight that serves many products can be packed once (14.9) and given as `packed`. With bf16
  * the factors are rounded to 8 bits of precision as they are packed, and sums stay in float. Where
  * the processor multiplies them in pairs, that is half the bytes and nearly twice the speed (14.3).
  */
@@ -2047,13 +2051,6 @@ typedef struct bdpti_norm_args {
   const bdpt_real *dy; bdpt_real *dx; int add;
 } bdpti_norm_args;
 
-typedef struct bdpti_soft {
-  size_t width;
-  const bdpt_real *x;                                 /* [R,D] */
-  bdpt_real *y, *lse;                                 /* [R,D] [R]; backward reads y */
-  const bdpt_real *dy; bdpt_real *dx; int add;
-} bdpti_soft;
-
 typedef struct bdpti_pointwise {                      /* out = f(x,y) of one element each */
   const bdpt_real *x, *y;
   bdpt_real a, b;                                     /* of a x + b y; p, q of >>act */
@@ -2095,8 +2092,7 @@ typedef struct bdpti_isa {
   bdpti_task attention_fwd, attention_bwd;
   bdpti_matcher match;
   bdpti_kernel exp, gelu_fwd, gelu_bwd, gate_fwd, gate_bwd, axpby; /* over elements */
-  bdpti_kernel layernorm_fwd, softmax_fwd, softmax_bwd;            /* over rows */
-  bdpti_kernel sample_axpy, adamw;         /* over rows; over elements */
+  bdpti_kernel layernorm_fwd, sample_axpy, adamw; /* over rows, rows, elements */
   bdpti_partial layernorm_bwd, column_sum; /* sums over rows, in chunks */
   bdpti_reducer dot, not_finite;           /* one number from all elements */
   int pairs;                                          /* 1: bf16 numbers multiply in pairs */
@@ -2104,14 +2100,13 @@ typedef struct bdpti_isa {
 } bdpti_isa;
 
 #define BDPTI_TALLEST ((size_t)12)      /* rows of the tallest tile */
+#define BDPTI_TILES(m, rows) ((m) < (rows) / 2 ? (m) : ((m) + (rows) - 1) / (rows)) /* (14.3) */
 #define BDPTI_QUERIES ((size_t)36)      /* rows of S at once: whole tiles of 6 or 12 */
 #define BDPTI_QUERIES_BACK ((size_t)72) /* more: each block passes over dK and dV */
 
 /* What the engine room does for this chapter; each function is explained in >>kernels. */
-BDPTI_FN void bdpti_act_bwd(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_real *z,
-                            const bdpt_real *dy, bdpt_real *dz, int add);
-BDPTI_FN void bdpti_act_fwd(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_real *z,
-                            bdpt_real *y);
+BDPTI_FN void bdpti_act(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_real *z,
+                        const bdpt_real *dy, bdpt_real *out, int add);
 BDPTI_FN void bdpti_adamw(bdpt_context *ctx, size_t n, const bdpti_adamw_args *s);
 BDPTI_FN int bdpti_all_finite(bdpt_context *ctx, size_t n, const bdpt_real *x);
 BDPTI_FN bdpt_status bdpti_attention_bwd(bdpt_context *ctx, size_t images, size_t tokens,
@@ -2125,19 +2120,14 @@ BDPTI_FN bdpt_status bdpti_attention_counted(bdpt_context *ctx, size_t images, s
                                              const bdpt_real *count, size_t count_row);
 BDPTI_FN bdpt_status bdpti_column_sum(bdpt_context *ctx, size_t rows, size_t width,
                                       const bdpt_real *x, bdpt_real *out);
+BDPTI_FN double bdpti_dot(bdpt_context *ctx, size_t n, const bdpt_real *x, const bdpt_real *y,
+                          const bdpt_real *less);
 BDPTI_FN bdpt_status bdpti_layernorm_bwd(bdpt_context *ctx, size_t rows, const bdpti_norm_args *s,
                                          bdpt_real *dgamma, bdpt_real *dbeta);
 BDPTI_FN void bdpti_layernorm_fwd(bdpt_context *ctx, size_t rows, const bdpti_norm_args *s);
 BDPTI_FN bdpt_status bdpti_matmul(bdpt_context *ctx, const bdpti_gemm *given);
-BDPTI_FN double bdpti_mix_dm(bdpt_context *ctx, size_t n, const bdpt_real *dy, const bdpt_real *f,
-                             const bdpt_real *r);
-BDPTI_FN void bdpti_mix_fwd(bdpt_context *ctx, size_t n, bdpt_real m, const bdpt_real *f,
-                            const bdpt_real *r, bdpt_real *y);
 BDPTI_FN size_t bdpti_prepack(const bdpt_context *ctx, const bdpti_gemm *given, bdpt_real *out);
 BDPTI_FN void bdpti_sample_axpy(bdpt_context *ctx, size_t count, const bdpti_samples *s);
-BDPTI_FN void bdpti_softmax_bwd(bdpt_context *ctx, size_t rows, const bdpti_soft *s);
-BDPTI_FN void bdpti_softmax_fwd(bdpt_context *ctx, size_t rows, const bdpti_soft *s);
-BDPTI_FN double bdpti_sum_squares(bdpt_context *ctx, size_t n, const bdpt_real *x);
 BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost);
 
 
@@ -2311,7 +2301,7 @@ BDPTI_FN void bdpti_mlp_hidden(bdpt_tape *t, bdpti_node *n, bdpt_real *v, bdpt_r
   g.c = z;                 /* z may be s: then f(z) replaces it */
   g.gelu = act == BDPT_GELU ? s : NULL;
   if (z) bdpti_matmul(t->ctx, &g); /* NULL: v is all that is wanted */
-  if (z && s && act != BDPT_GELU) bdpti_act_fwd(t->ctx, act, rows * g.n, z, s);
+  if (z && s && act != BDPT_GELU) bdpti_act(t->ctx, act, rows * g.n, z, NULL, s, 0);
 }
 
 BDPT_API bdpt_tensor *bdpt_mlp(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *const w[6], double eps,
@@ -2375,8 +2365,8 @@ BDPTI_FN void bdpti_mlp_back(bdpt_tape *t, bdpti_node *n) {
   g.gelu = act == BDPT_GELU ? s : NULL; g.gelu_row = hidden; /* and s = GELU(z) beside it */
   bdpti_matmul(t->ctx, &g);
   if (act != BDPT_GELU) {
-    bdpti_act_bwd(t->ctx, act, rows * hidden, z, dz, dz, 0); /* dz = ds f'(z) */
-    bdpti_act_fwd(t->ctx, act, rows * hidden, z, s);
+    bdpti_act(t->ctx, act, rows * hidden, z, dz, dz, 0); /* dz = ds f'(z) */
+    bdpti_act(t->ctx, act, rows * hidden, z, NULL, s, 0);
   }
   bdpti_affine_back(t, w2, n->in[6], rows, n->out.grad, s, none); /* dW2, db2 */
   bdpti_affine_back(t, w1, n->in[4], rows, dz, v, dv);            /* dv, dW1, db1 */
@@ -2497,7 +2487,7 @@ BDPT_API bdpt_tensor *bdpt_activate(bdpt_tape *t, bdpt_tensor *x, bdpt_act act) 
   bdpti_node *n = bdpti_record_like(t, BDPTI_OP_activate, x, NULL, NULL);
   if (!n) return NULL;
   n->index = (size_t)act; /* for the way back */
-  bdpti_act_fwd(t->ctx, act, x->count, x->data, n->out.data);
+  bdpti_act(t->ctx, act, x->count, x->data, NULL, n->out.data, 0);
   return &n->out;
 }
 
@@ -2505,7 +2495,7 @@ BDPTI_FN void bdpti_activate_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_target dx = bdpti_grad(t, n->in[0]); /* dx = dy f'(x) */
   const bdpt_act act = (bdpt_act)n->index;
   const bdpt_real *z = n->in[0]->data;
-  if (dx.to) bdpti_act_bwd(t->ctx, act, n->out.count, z, n->out.grad, dx.to, dx.add);
+  if (dx.to) bdpti_act(t->ctx, act, n->out.count, z, n->out.grad, dx.to, dx.add);
 }
 
 BDPT_API bdpt_tensor *bdpt_gelu(bdpt_tape *t, bdpt_tensor *x) {
@@ -2539,31 +2529,38 @@ BDPTI_FN void bdpti_softmax_plain_back(size_t n, const double *y, const double *
   for (j = 0; j < n; j++) dx[j] += y[j] * (dy[j] - dot);
 }
 
-BDPTI_FN bdpti_soft bdpti_soft_of(const bdpt_tensor *x, bdpt_real *y, bdpt_real *lse) {
-  bdpti_soft s;
-  memset(&s, 0, sizeof s);
-  s.width = x ? bdpti_last_axis(x) : 0;
-  s.x = x ? x->data : NULL;
-  s.y = y;
-  s.lse = lse;
-  return s;
+/* A network never comes here: attention makes its softmax block by block (14.4), and a loss needs
+ * the logarithm only. So two loops of doubles do, y = exp(x - lse) and the gradient above. */
+BDPTI_FN double bdpti_log_sum_exp(const bdpt_real *x, size_t n, double inverse) {
+  double most = (double)x[0], sum = 0; /* inverse = 1/T (6.14) */
+  size_t k;
+  for (k = 1; k < n; k++) most = (double)x[k] > most ? (double)x[k] : most;
+  for (k = 0; k < n; k++) sum += exp(((double)x[k] - most) * inverse); /* exp of at most 0 */
+  return most * inverse + log(sum); /* log sum_k exp(x_k / T) */
 }
 
 BDPT_API bdpt_tensor *bdpt_softmax(bdpt_tape *t, bdpt_tensor *x) {
   bdpti_node *n = bdpti_record_like(t, BDPTI_OP_softmax, x, NULL, NULL);
-  bdpti_soft s = bdpti_soft_of(x, n ? n->out.data : NULL, NULL);
-  if (n) bdpti_softmax_fwd(t->ctx, bdpti_rows(x), &s);
+  size_t at, k, d = n ? bdpti_last_axis(x) : 0;
+  for (at = 0; n && at < x->count; at += d) { /* one row */
+    double lse = bdpti_log_sum_exp(x->data + at, d, 1);
+    for (k = at; k < at + d; k++) n->out.data[k] = (bdpt_real)exp((double)x->data[k] - lse);
+  }
   return bdpti_out(n);
 }
 
 BDPTI_FN void bdpti_softmax_back(bdpt_tape *t, bdpti_node *n) {
-  const bdpt_tensor *y = &n->out;
-  bdpti_target dx = bdpti_grad(t, n->in[0]); /* dx = y (dy - sum(dy y)) */
-  bdpti_soft s = bdpti_soft_of(y, y->data, NULL);
-  s.dy = y->grad;
-  s.dx = dx.to;
-  s.add = dx.add;
-  if (dx.to) bdpti_softmax_bwd(t->ctx, bdpti_rows(y), &s); /* else x wants no gradient */
+  const bdpt_real *y = n->out.data, *dy = n->out.grad;
+  bdpti_target dx = bdpti_grad(t, n->in[0]); /* none if x wants no gradient */
+  size_t at, k, d = bdpti_last_axis(&n->out);
+  for (at = 0; dx.to && at < n->out.count; at += d) {
+    double dot = 0;
+    for (k = at; k < at + d; k++) dot += (double)dy[k] * (double)y[k];
+    for (k = at; k < at + d; k++) { /* dx = y (dy - sum(dy y)) */
+      double g = (double)y[k] * ((double)dy[k] - dot);
+      dx.to[k] = (bdpt_real)(dx.add ? (double)dx.to[k] + g : g);
+    }
+  }
 }
 
 /* 6.7  Attention                                                                     >>attention
@@ -2960,7 +2957,9 @@ BDPT_API bdpt_tensor *bdpt_mix(bdpt_tape *t, bdpt_tensor *f, bdpt_tensor *r, bdp
   if (!bdpti_same_shape(f, r)) return bdpti_misfit(t, "mix", f, r, m, "the shapes differ");
   if (m->count != 1) return bdpti_misfit(t, "mix", f, r, m, "the mask is not one number");
   n = bdpti_record_like(t, BDPTI_OP_mix, f, r, m);
-  if (n) bdpti_mix_fwd(t->ctx, f->count, m->data[0], f->data, r->data, n->out.data);
+  if (n) { /* exactly f at m = 1 and r at m = 0 */
+    bdpti_axpby(t->ctx, f->count, m->data[0], f->data, 1 - m->data[0], r->data, n->out.data);
+  }
   return bdpti_out(n);
 }
 
@@ -2968,7 +2967,7 @@ BDPTI_FN void bdpti_mix_back(bdpt_tape *t, bdpti_node *n) {
   bdpt_tensor *f = n->in[0], *r = n->in[1], *m = n->in[2];
   bdpt_real mask = m->data[0], *dm = bdpti_grad_sum(t, m), *dy = n->out.grad;
   if (dm) { /* dm += sum dy (f - r) */
-    dm[0] = (bdpt_real)((double)dm[0] + bdpti_mix_dm(t->ctx, f->count, dy, f->data, r->data));
+    dm[0] = (bdpt_real)((double)dm[0] + bdpti_dot(t->ctx, f->count, dy, f->data, r->data));
   }
   if (mask == 1) { /* then (1 - m) dy is zero */
     bdpti_grad_pass(t, f, dy);
@@ -2999,14 +2998,6 @@ BDPTI_FN void bdpti_straight_through_back(bdpt_tape *t, bdpti_node *n) {
  * dL/dx in saved[0], and the backward pass multiplies it by what comes in, mostly 1. On B K numbers
  * double arithmetic costs nothing, and a small p does not drown in rounding.
  */
-BDPTI_FN double bdpti_log_sum_exp(const bdpt_real *x, size_t n, double inverse) {
-  double most = (double)x[0], sum = 0; /* inverse = 1/T */
-  size_t k;
-  for (k = 1; k < n; k++) most = (double)x[k] > most ? (double)x[k] : most;
-  for (k = 0; k < n; k++) sum += exp(((double)x[k] - most) * inverse); /* exp of at most 0 */
-  return most * inverse + log(sum); /* log sum_k exp(x_k / T) */
-}
-
 /* With `logits`, q = softmax(given/T) is the target and L = T^2/B sum q log(q/p); else `given` is
  * the target q itself and L = -1/B sum q log p. Either way dx = T/B (p sum_j q[j] - q). */
 BDPTI_FN bdpt_tensor *bdpti_soft_loss(bdpt_tape *t, int op, bdpt_tensor *x, const bdpt_real *given,
@@ -4563,7 +4554,7 @@ BDPTI_FN double bdpti_trainer_norm(const bdpt_trainer *t) {
   for (i = 0; i < bdpti_params(t); i++) {
     const bdpt_tensor *p = bdpti_param(t, i, &live);
     if (!live) continue;
-    own = bdpti_sum_squares(t->ctx, p->count, p->grad);
+    own = bdpti_dot(t->ctx, p->count, p->grad, p->grad, NULL);
     if (i < t->model->slots || own - own != 0) sum += own; /* NaN and infinity spoil the norm */
     if (i >= t->model->slots) sum += p->data[0] - p->data[0]; /* and so does such a scalar */
   }
@@ -8422,7 +8413,7 @@ BDPT_API double bdpt_json_number(const bdpt_json *j) {
  * that JSON has. The search starts one place above the first digit, since log10 may be rounded. */
 BDPTI_FN void bdpti_put_double(bdpti_text *t, double v) {
   char digit[20] = "0";
-  int e, n = 0, point, plain, i; /* n digits so far, times 10^e */
+  int e, n = 0; /* n digits so far, times 10^e */
   if (v - v != 0) { bdpti_put_string(t, "null"); return; }
   if (copysign(1.0, v) < 0) bdpti_put(t, '-'); /* of -0 as well */
   v = fabs(v);
@@ -8432,15 +8423,7 @@ BDPTI_FN void bdpti_put_double(bdpti_text *t, double v) {
     if (digit[0] > '0') n++; /* a leading zero is overwritten */
   }
   if (n == 0) n = 1; /* v = 0 */
-  point = n + e; /* 0.d1d2d3... * 10^point */
-  plain = point > -4 && point < 17; /* else d1.d2d3... e point - 1 */
-  for (i = plain && point <= 0 ? point - 1 : 0; i < n || (plain && i < point); i++) {
-    bdpti_put(t, i >= 0 && i < n ? digit[i] : '0');
-    if (i + 1 == (plain ? point : 1) && i + 1 < n) bdpti_put(t, '.');
-  }
-  if (plain) return;
-  bdpti_put_string(t, point <= 0 ? "e-" : "e");
-  bdpti_put_size(t, (size_t)(point <= 0 ? 1 - point : point - 1));
+  bdpti_put_digits(t, digit, n, n + e, 16);
 }
 
 /* 13.3  Numbers as bytes                                                                   >>half
@@ -8506,21 +8489,6 @@ BDPTI_FN double bdpti_unpack(uint64_t bits, int exponent_bits, int fraction_bits
   double v = e > 0 ? ldexp((double)(m + one), e - 1 + least) : ldexp((double)m, least);
   if (e == top) v = m ? (double)NAN : HUGE_VAL;
   return bits >> (exponent_bits + fraction_bits) ? -v : v;
-}
-
-/* The bits of a bdpt_real, and back. */
-BDPTI_FN uint64_t bdpti_real_bits(bdpt_real v) {
-  uint64_t wide = 0;
-  uint32_t narrow = 0;
-  if (sizeof v == sizeof wide) memcpy(&wide, &v, sizeof v);
-  else memcpy(&narrow, &v, sizeof v);
-  return sizeof v == sizeof wide ? wide : narrow;
-}
-
-BDPTI_FN void bdpti_real_set(bdpt_real *v, uint64_t bits) {
-  uint32_t narrow = (uint32_t)(bits & UINT32_MAX);
-  if (sizeof *v == sizeof bits) memcpy(v, &bits, sizeof *v);
-  else memcpy(v, &narrow, sizeof *v);
 }
 
 /* The dtypes of the format, in the order of their alignment, which is the reference's order of
@@ -8957,8 +8925,10 @@ BDPT_API bdpt_status bdpt_safetensors_read(bdpt_context *ctx, const bdpt_file_te
   }
   for (i = 0; i < count; i++) {
     uint64_t bits = bdpti_get_bytes(tensor->bytes + i * step, (int)step);
-    if (type->fraction && step == sizeof *out) bdpti_real_set(&out[i], bits);
-    else if (type->fraction) {
+    uint32_t narrow = (uint32_t)(bits & UINT32_MAX);
+    if (type->fraction && step == sizeof *out) {
+      memcpy(&out[i], step == 8 ? (void *)&bits : (void *)&narrow, step);
+    } else if (type->fraction) {
       out[i] = (bdpt_real)bdpti_unpack(bits, type->exponent, type->fraction);
     }
     else out[i] = type->dtype == BDPT_I64 ? (bdpt_real)(int64_t)bits : (bdpt_real)bits;
@@ -9103,8 +9073,10 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
       if (w->raw && plan.piece[i].bytes) memcpy(p + at, w->data, plan.piece[i].bytes);
       for (k = 0; k < end; k += step) {
         bdpt_real v = ((const bdpt_real *)w->data)[k / step];
-        bdpti_put_bytes(p + at + k, (int)step, step == sizeof v ? bdpti_real_bits(v)
-                        : bdpti_pack((double)v, type->exponent, type->fraction));
+        uint64_t wide = bdpti_pack((double)v, type->exponent, type->fraction);
+        uint32_t narrow = (uint32_t)(wide & UINT32_MAX);
+        if (step == sizeof v) memcpy(step == 8 ? (void *)&wide : (void *)&narrow, &v, step);
+        bdpti_put_bytes(p + at + k, (int)step, step == 8 ? wide : narrow);
       }
     }
     s = bdpt_safetensors_parse(ctx, p, n, "write", &check);
@@ -10041,33 +10013,35 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(keep)(BDPTI_VEC v, size_t n, BDPTI_VEC rest) {
 #endif
 
 /* The sum of the lanes and the largest lane, as a tree. Low and high of a vector with itself pair
- * every lane with the one half a vector away; after log2(LANES) rounds each lane is the result. */
-BDPTI_INLINE bdpt_real BDPTI_V(total)(BDPTI_VEC v) {
-  int n, l;
-  BDPTI_UNROLL for (n = BDPTI_LANES / 2; n > 0; n /= 2) { /* a level of the tree */
+ * every lane with the one half a vector away; after log2(LANES) rounds each lane is the result.
+ * Leaves one partner of each of the n pairs of a level in v and returns the others. */
+BDPTI_INLINE BDPTI_VEC BDPTI_V(partners)(BDPTI_VEC *v, int n) {
 #if BDPTI_SHUFFLES
-    v = __builtin_shufflevector(v, v, BDPTI_LOW) + __builtin_shufflevector(v, v, BDPTI_HIGH);
-    (void)l;
+  const BDPTI_VEC other = __builtin_shufflevector(*v, *v, BDPTI_HIGH);
+  *v = __builtin_shufflevector(*v, *v, BDPTI_LOW);
+  (void)n;
 #else
-    for (l = 0; l < n; l++) BDPTI_LANE(v, l) += BDPTI_LANE(v, l + n); /* the same pairs */
+  BDPTI_VEC other = *v;
+  int l;
+  for (l = 0; l < n; l++) BDPTI_LANE(other, l) = BDPTI_LANE(*v, l + n); /* the same by halves */
 #endif
+  return other;
+}
+
+BDPTI_INLINE bdpt_real BDPTI_V(total)(BDPTI_VEC v) {
+  int n;
+  BDPTI_UNROLL for (n = BDPTI_LANES / 2; n > 0; n /= 2) { /* a level of the tree */
+    BDPTI_VEC other = BDPTI_V(partners)(&v, n);
+    v = v + other;
   }
-  return BDPTI_LANE(v, 0); /* after shuffles all lanes hold it */
+  return BDPTI_LANE(v, 0); /* the sum in any case; after shuffles all lanes hold it */
 }
 
 BDPTI_INLINE bdpt_real BDPTI_V(largest)(BDPTI_VEC v) {
-  int n, l;
+  int n;
   BDPTI_UNROLL for (n = BDPTI_LANES / 2; n > 0; n /= 2) {
-#if BDPTI_SHUFFLES
-    BDPTI_VEC a = __builtin_shufflevector(v, v, BDPTI_LOW);
-    BDPTI_VEC b = __builtin_shufflevector(v, v, BDPTI_HIGH);
-    v = BDPTI_CHOOSE(a > b, a, b);
-    (void)l;
-#else
-    for (l = 0; l < n; l++) { /* the same by halves, as in total */
-      if (BDPTI_LANE(v, l + n) > BDPTI_LANE(v, l)) BDPTI_LANE(v, l) = BDPTI_LANE(v, l + n);
-    }
-#endif
+    BDPTI_VEC other = BDPTI_V(partners)(&v, n);
+    v = BDPTI_CHOOSE(v > other, v, other);
   }
   return BDPTI_LANE(v, 0);
 }
@@ -10077,25 +10051,22 @@ BDPTI_INLINE bdpt_real BDPTI_V(largest)(BDPTI_VEC v) {
  *   math      exp x = 2^n e^r,  n = round(x / ln 2),  r = x - n ln 2 in [-0.35, 0.35]
  *             e^r = 1 + r + r^2 p(r),  p of degree 4
  *   source    range reduction of Cody and Waite 1980; coefficients our own, fitted to equal ripple
- *   check     tests/test_kernels.c test_exp: within 1 ulp on [-87.3, 88.7]; 0 below, inf above, NaN
+ *   check     tests/test_kernels.c test_exp: within 1 ulp on [-87.3, 88.7]; 0 below
  *
  * Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the mantissa; shifted
  * into the exponent field and added to e^r, it multiplies by 2^n. ln 2 is split in two so that n
  * times its first part is exact. DEVIATION from libm: results below FLT_MIN are 0 and not denormal,
- * because arithmetic on denormals is a hundred times slower and a softmax has no use for them.
- * exp_any turns x > 88.72 into inf and NaN into NaN with one comparison; exp_low leaves that out,
- * for arguments that are not positive.
+ * because arithmetic on denormals is a hundred times slower and a softmax has no use for them. What
+ * lies above 88.72, where exp overflows, is nobody's argument here: none of them is positive.
  *
  * In double precision, which exists for checking, libm does these functions lane by lane.
  */
 #if BDPTI_DOUBLE
-BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_any)(BDPTI_VEC x) {
+BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_low)(BDPTI_VEC x) {
   int l;
   for (l = 0; l < BDPTI_LANES; l++) BDPTI_LANE(x, l) = exp(BDPTI_LANE(x, l));
   return x;
 }
-
-BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_low)(BDPTI_VEC x) { return BDPTI_V(exp_any)(x); }
 
 BDPTI_INLINE BDPTI_VEC BDPTI_V(root)(BDPTI_VEC x) {
   int l;
@@ -10105,7 +10076,7 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(root)(BDPTI_VEC x) {
 
 BDPTI_INLINE BDPTI_VEC BDPTI_V(normal)(BDPTI_VEC z, BDPTI_VEC *density) {
   int l;
-  *density = BDPTI_V(exp_any)(z * z * -0.5) * 0.39894228040143267794; /* 1 / sqrt(2 pi) */
+  *density = BDPTI_V(exp_low)(z * z * -0.5) * 0.39894228040143267794; /* 1 / sqrt(2 pi) */
   for (l = 0; l < BDPTI_LANES; l++) {
     BDPTI_LANE(z, l) = 0.5 * erfc(BDPTI_LANE(z, l) * -0.70710678118654752440); /* Phi by erfc */
   }
@@ -10125,11 +10096,6 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_low)(BDPTI_VEC x) {
   p = p + 1.0f;              /* 1 comes last: one rounding near 1 */
   p = BDPTI_FROM_BITS(BDPTI_TO_BITS(p) + (BDPTI_TO_BITS(t) << 23));    /* 2^n e^r */
   return BDPTI_CHOOSE(x < BDPTI_SPLAT(-87.33654f), BDPTI_SPLAT(0), p); /* ln FLT_MIN */
-}
-
-BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_any)(BDPTI_VEC x) {
-  const BDPTI_VEC infinite = BDPTI_SPLAT(3e38f) * 10.0f; /* inf, without its macro */
-  return BDPTI_CHOOSE(x <= BDPTI_SPLAT(88.72283f), BDPTI_V(exp_low)(x), x + infinite);
 }
 
 /* sqrt x = x / sqrt(x): the first guess of 1/sqrt(x) halves the exponent, three Newton steps refine
@@ -10188,12 +10154,6 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu_both)(BDPTI_VEC z, BDPTI_VEC *slope) {
   return z * phi;
 }
 
-BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu_slope)(BDPTI_VEC z) {
-  BDPTI_VEC slope;
-  BDPTI_V(gelu_both)(z, &slope);
-  return slope;
-}
-
 /* The other activations of >>act. With e = exp(-p z - q z^3), g is 1 / (1 + e) and 1 - g is e g,
  * which does not cancel. At 100 the gate is 1 or 0 to the last bit; z stops there, so that no z^3
  * overflows. A z that is no number stays what it is. */
@@ -10212,12 +10172,6 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(gate)(BDPTI_VEC z, bdpt_real p, bdpt_real q, BDPT
   return BDPTI_CHOOSE(z < -most, a, z) * g;
 }
 
-BDPTI_INLINE BDPTI_VEC BDPTI_V(gate_slope)(BDPTI_VEC z, bdpt_real p, bdpt_real q) {
-  BDPTI_VEC slope;
-  BDPTI_V(gate)(z, p, q, &slope);
-  return slope;
-}
-
 /* 14.3  The matrix product                                                               >>matmul
  *
  *   math      c[i,j] = sum_p a[i,p] b[p,j], then the epilogue of 6.1
@@ -10225,7 +10179,7 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(gate_slope)(BDPTI_VEC z, bdpt_real p, bdpt_real q
  *   source    packing and blocking after Goto and van de Geijn 2008, tile and order our own; bf16
  *             factors under float sums after Kalamkar et al. 2019
  *   check     tests/test_kernels.c test_matmul, test_packed_and_bf16: against
- *             bdpti_matmul_naive, random shapes and epilogues; on factors rounded one by one
+ *             three loops in double, random shapes and epilogues; on factors rounded one by one
  *
  * A multiply-add takes two operands from somewhere, and if they came from memory, memory would set
  * the pace. So a tile of C is held in registers. Each step of p reads a column of A, ROWS numbers,
@@ -10477,7 +10431,8 @@ BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, con
   }
 }
 
-/* Each number of rows, width and kind has a function, so 197 tokens are not computed as 204. */
+/* Each number of rows, width and kind has a function, so 197 tokens are not computed as 204. Spread
+ * evenly, tiles have at least half the rows there can be; fewer rows than that are tiles of one. */
 #define BDPTI_TILE_(R, W, P) \
   static void BDPTI_V(tile_##R##_##W##_##P)(const BDPTI_V(tile) *t) { \
     BDPTI_V(tile_body)(t, R, W, P); }
@@ -10490,23 +10445,28 @@ BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, con
 #define BDPTI_TILE(R) BDPTI_TILE_(R, 1, 0) BDPTI_TILE_(R, 2, 0)
 #define BDPTI_EACH_TILE(R) {BDPTI_V(tile_##R##_1_0), BDPTI_V(tile_##R##_2_0), NULL, NULL}
 #endif
-BDPTI_TILE(1) BDPTI_TILE(2) BDPTI_TILE(3) BDPTI_TILE(4) BDPTI_TILE(5) BDPTI_TILE(6)
+#define BDPTI_NO_TILE {NULL, NULL, NULL, NULL}
+BDPTI_TILE(1) BDPTI_TILE(6)
 #if BDPTI_ROWS == 12
 BDPTI_TILE(7) BDPTI_TILE(8) BDPTI_TILE(9) BDPTI_TILE(10) BDPTI_TILE(11) BDPTI_TILE(12)
+#else
+BDPTI_TILE(3) BDPTI_TILE(4) BDPTI_TILE(5)
 #endif
 static void (*const BDPTI_V(tiles)[BDPTI_ROWS][4])(const BDPTI_V(tile) *t) = {
-  BDPTI_EACH_TILE(1), BDPTI_EACH_TILE(2), BDPTI_EACH_TILE(3), BDPTI_EACH_TILE(4),
-  BDPTI_EACH_TILE(5), BDPTI_EACH_TILE(6),
+  BDPTI_EACH_TILE(1), BDPTI_NO_TILE,
 #if BDPTI_ROWS == 12
-  BDPTI_EACH_TILE(7), BDPTI_EACH_TILE(8), BDPTI_EACH_TILE(9), BDPTI_EACH_TILE(10),
-  BDPTI_EACH_TILE(11), BDPTI_EACH_TILE(12),
+  BDPTI_NO_TILE, BDPTI_NO_TILE, BDPTI_NO_TILE, BDPTI_EACH_TILE(6), BDPTI_EACH_TILE(7),
+  BDPTI_EACH_TILE(8), BDPTI_EACH_TILE(9), BDPTI_EACH_TILE(10), BDPTI_EACH_TILE(11),
+  BDPTI_EACH_TILE(12)};
+#else
+  BDPTI_EACH_TILE(3), BDPTI_EACH_TILE(4), BDPTI_EACH_TILE(5), BDPTI_EACH_TILE(6)};
 #endif
-};
 #define BDPTI_RUN(t, rows, width, pairs) \
   BDPTI_V(tiles)[(rows) - 1][(width) - 1 + ((pairs) ? 2 : 0)](t)
 #undef BDPTI_TILE_
 #undef BDPTI_TILE
 #undef BDPTI_EACH_TILE
+#undef BDPTI_NO_TILE
 #undef BDPTI_DOT2
 #else /* one lane, any compiler: two rows by two columns, whose sums have names, not indices */
 static void BDPTI_V(scalar_row)(const BDPTI_V(tile) *t, size_t row, size_t width, bdpt_real left,
@@ -10682,7 +10642,7 @@ static void BDPTI_V(look_ahead)(const bdpti_gemm *g, const bdpti_block *b, BDPTI
  * if A is so small that it stays in the second cache anyway; or as many as are copied together. */
 static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t tile0, size_t tile1,
                               bdpt_real *own) {
-  const size_t tiles = (g->m + BDPTI_ROWS - 1) / BDPTI_ROWS; /* of all of C */
+  const size_t tiles = BDPTI_TILES(g->m, BDPTI_ROWS); /* of all of C */
   const int turned = own && g->a_col > 1 &&
     (g->bf16 || (g->a_row == 1 && (BDPTI_BY_LANE || b->jn > BDPTI_PANEL)));
   const int lanes = BDPTI_BY_LANE && own && !turned;
@@ -10745,7 +10705,7 @@ BDPTI_INLINE void BDPTI_V(product)(const bdpti_gemm *g, bdpti_block *b, bdpt_rea
     b->padded = padded;
     if (b->packed) BDPTI_V(pack)(g, b);
   }
-  BDPTI_V(multiply)(g, b, 0, (g->m + BDPTI_ROWS - 1) / BDPTI_ROWS, BDPTI_BY_LANE ? own : NULL);
+  BDPTI_V(multiply)(g, b, 0, BDPTI_TILES(g->m, BDPTI_ROWS), BDPTI_BY_LANE ? own : NULL);
 }
 
 /* Fills the strides of a bdpti_gemm in one line. */
@@ -10761,31 +10721,28 @@ BDPTI_INLINE bdpti_gemm BDPTI_V(operands)(size_t m, size_t n, size_t k, const bd
   return g;
 }
 
-/* y = exp(a x - c) over a row, and its sum. y may be x, or NULL. A padded row has room for whole
- * vectors, which spares the copying of its end. With `count`, y = count exp(a x - c). */
-BDPTI_INLINE bdpt_real BDPTI_V(exp_row)(const bdpt_real *x, bdpt_real *y, size_t n, bdpt_real a,
-                                        bdpt_real c, const int padded, const bdpt_real *count) {
+/* Turns a row into exp(a x - c) and returns its sum; with `count`, into count exp(a x - c). Rows of
+ * S have room for whole vectors, which spares the copying of their ends. */
+BDPTI_INLINE bdpt_real BDPTI_V(exp_row)(bdpt_real *x, size_t n, bdpt_real a, bdpt_real c,
+                                        const bdpt_real *count) {
   BDPTI_VEC sum = BDPTI_SPLAT(0); /* one running sum per lane */
   size_t j;
   for (j = 0; j < n; j += BDPTI_LANES) {
-    const size_t room = padded ? BDPTI_WHOLE : n - j;
-    BDPTI_VEC v = BDPTI_V(exp_low)(BDPTI_LOAD(x + j, room) * a - c); /* a x - c <= 0, or nearly */
+    BDPTI_VEC v = BDPTI_V(exp_low)(BDPTI_LOAD(x + j, BDPTI_WHOLE) * a - c); /* of 0 or less */
     if (count) v = v * BDPTI_LOAD(count + j, n - j);
-    if (y) BDPTI_STORE(y + j, room, v);
+    BDPTI_STORE(x + j, BDPTI_WHOLE, v);
     sum += BDPTI_V(keep)(v, n - j, BDPTI_SPLAT(0)); /* lanes beyond the row do not count */
   }
   return BDPTI_V(total)(sum);
 }
 
-/* Returns the largest a x of a row. */
-BDPTI_INLINE bdpt_real BDPTI_V(max_row)(const bdpt_real *x, size_t n, bdpt_real a,
-                                        const int padded) {
+/* Returns the largest a x of such a row. */
+BDPTI_INLINE bdpt_real BDPTI_V(max_row)(const bdpt_real *x, size_t n, bdpt_real a) {
   const BDPTI_VEC first = BDPTI_SPLAT(x[0] * a); /* what lanes beyond the row are given */
   BDPTI_VEC top = first;
   size_t j;
   for (j = 0; j < n; j += BDPTI_LANES) {
-    BDPTI_VEC v = BDPTI_LOAD(x + j, padded ? BDPTI_WHOLE : n - j) * a;
-    v = BDPTI_V(keep)(v, n - j, first);
+    BDPTI_VEC v = BDPTI_V(keep)(BDPTI_LOAD(x + j, BDPTI_WHOLE) * a, n - j, first);
     top = BDPTI_CHOOSE(v > top, v, top);
   }
   return BDPTI_V(largest)(top);
@@ -10799,9 +10756,9 @@ static void BDPTI_V(attention_softmax)(size_t rows, size_t n, size_t ld, bdpt_re
   bdpt_real top[BDPTI_QUERIES];
   size_t r;
   for (r = 0; r < rows; r++, s += ld) {
-    top[r] = BDPTI_V(max_row)(s, n, scale, 1); /* max_j scale S_rj; below, exp(scale S_rj - top) */
-    if (count) total[r] = BDPTI_V(exp_row)(s, s, n, scale, top[r], 1, count);
-    else total[r] = BDPTI_V(exp_row)(s, s, n, scale, top[r], 1, NULL);
+    top[r] = BDPTI_V(max_row)(s, n, scale); /* max_j scale S_rj; below, exp(scale S_rj - top) */
+    if (count) total[r] = BDPTI_V(exp_row)(s, n, scale, top[r], count);
+    else total[r] = BDPTI_V(exp_row)(s, n, scale, top[r], NULL);
   }
   for (r = 0; r < rows && lse; r++) lse[r] = top[r] + (bdpt_real)log((double)total[r]);
 }
@@ -10858,7 +10815,7 @@ static void BDPTI_V(attention_ds)(const bdpti_heads *h, size_t count, const bdpt
       sum += BDPTI_LOAD(out + j, d - j) * BDPTI_LOAD(dout + j, d - j); /* dO_r O_r */
     }
     shift = BDPTI_V(total)(sum);                    /* D_r */
-    BDPTI_V(exp_row)(p, p, n, h->scale, lse[r], 1, NULL); /* P = exp(scale S - lse) */
+    BDPTI_V(exp_row)(p, n, h->scale, lse[r], NULL); /* P = exp(scale S - lse) */
     for (j = 0; j < n; j += BDPTI_LANES) {
       BDPTI_VEC x = BDPTI_LOAD(ds + j, BDPTI_WHOLE) - shift; /* dP - D */
       BDPTI_STORE(ds + j, BDPTI_WHOLE, BDPTI_LOAD(p + j, BDPTI_WHOLE) * x * h->scale);
@@ -10949,7 +10906,7 @@ static void BDPTI_V(match)(const bdpti_pairing *m, size_t image, bdpt_real *work
     for (r = 0; r < g.m; r++) {
       bdpt_real *row = s + r * ld, top;
       if (m->fixed > 1) row[0] = -2; /* less than any cosine */
-      top = BDPTI_V(max_row)(row, odd, 1, 1);
+      top = BDPTI_V(max_row)(row, odd, 1);
       for (j = m->fixed > 1; j + 1 < odd && row[j] != top; j++) {} /* a NaN ends at the last */
       score[i + r] = top;
       best[i + r] = j;
@@ -11028,71 +10985,32 @@ static void BDPTI_V(layernorm_bwd)(const void *args, size_t begin, size_t end, b
   }
 }
 
-/* 14.6  Softmax and log-sum-exp
+/* 14.6  The smaller kernels
  *
- *   math      bdpti_softmax_plain and its backward form (>>softmax), for rows begin .. end
- *   shape     x[R,D] -> y[R,D] and lse[R], either may be absent; y may be x
- *   check     tests/test_kernels.c test_softmax: also logits 6000 apart
+ * Functions of one element: out = expression of x and y, or out += expression; `first` comes before
+ * it and may set the slope there. Sums, scalings, mixtures and moving averages are a x + b y.
  */
-static void BDPTI_V(softmax_fwd)(const void *args, size_t begin, size_t end) {
-  const bdpti_soft *s = (const bdpti_soft *)args;
-  const size_t n = s->width;
-  size_t i, j;
-  for (i = begin; i < end && n > 0; i++) {
-    const bdpt_real *x = s->x + i * n;
-    bdpt_real *y = s->y ? s->y + i * n : NULL, top = BDPTI_V(max_row)(x, n, 1, 0); /* max x */
-    bdpt_real sum = BDPTI_V(exp_row)(x, y, n, 1, top, 0, NULL); /* y = exp(x - max x) */
-    for (j = 0; y && j < n; j += BDPTI_LANES) {
-      BDPTI_STORE(y + j, n - j, BDPTI_LOAD(y + j, n - j) * (1 / sum));
-    }
-    if (s->lse) s->lse[i] = top + (bdpt_real)log((double)sum); /* lse */
-  }
-}
-
-static void BDPTI_V(softmax_bwd)(const void *args, size_t begin, size_t end) {
-  const bdpti_soft *s = (const bdpti_soft *)args;
-  const size_t n = s->width;
-  size_t i, j;
-  for (i = begin; i < end; i++) {
-    const bdpt_real *y = s->y + i * n, *dy = s->dy + i * n;
-    bdpt_real *dx = s->dx + i * n, dot;
-    BDPTI_VEC sum = BDPTI_SPLAT(0);
-    for (j = 0; j < n; j += BDPTI_LANES) {
-      sum += BDPTI_LOAD(y + j, n - j) * BDPTI_LOAD(dy + j, n - j);
-    }
-    dot = BDPTI_V(total)(sum); /* sum(dy y) */
-    for (j = 0; j < n; j += BDPTI_LANES) {
-      BDPTI_VEC d = BDPTI_LOAD(y + j, n - j) * (BDPTI_LOAD(dy + j, n - j) - dot); /* y (dy - sum) */
-      if (s->add) d += BDPTI_LOAD(dx + j, n - j);
-      BDPTI_STORE(dx + j, n - j, d);
-    }
-  }
-}
-
-/* 14.7  The smaller kernels
- *
- * Functions of one element: out = expression of x and y, or out += expression. Sums, scalings,
- * mixtures and moving averages are all a x + b y.
- */
-#define BDPTI_MAP(name, expression)                                                   \
+#define BDPTI_MAP(name, first, expression)                                            \
   static void BDPTI_V(name)(const void *args, size_t begin, size_t end) {             \
     const bdpti_pointwise *s = (const bdpti_pointwise *)args;                         \
     for (; begin < end; begin += BDPTI_LANES) {                                       \
       const size_t n = end - begin;                                                   \
-      BDPTI_VEC x = BDPTI_LOAD(s->x + begin, n), r;                                   \
+      BDPTI_VEC x = BDPTI_LOAD(s->x + begin, n), r, slope = x;                        \
       BDPTI_VEC y = s->y ? BDPTI_LOAD(s->y + begin, n) : BDPTI_SPLAT(0);              \
+      first;                                                                          \
       r = (expression);                                                               \
       (void)y;                                                                        \
+      (void)slope;                                                                    \
       if (s->add) r += BDPTI_LOAD(s->out + begin, n);                                 \
       BDPTI_STORE(s->out + begin, n, r);                                              \
     }                                                                                 \
   }
-BDPTI_MAP(exp, BDPTI_V(exp_any)(x))
-BDPTI_MAP(gelu_fwd, BDPTI_V(gelu)(x))
-BDPTI_MAP(gelu_bwd, y * BDPTI_V(gelu_slope)(x))
-BDPTI_MAP(gate_fwd, BDPTI_V(gate)(x, s->a, s->b, &r))
-BDPTI_MAP(gate_bwd, y * BDPTI_V(gate_slope)(x, s->a, s->b))
-BDPTI_MAP(axpby, x * s->a + y * s->b)
+BDPTI_MAP(exp, (void)0, BDPTI_V(exp_low)(x))
+BDPTI_MAP(gelu_fwd, (void)0, BDPTI_V(gelu)(x))
+BDPTI_MAP(gelu_bwd, BDPTI_V(gelu_both)(x, &slope), y * slope)
+BDPTI_MAP(gate_fwd, (void)0, BDPTI_V(gate)(x, s->a, s->b, &slope))
+BDPTI_MAP(gate_bwd, BDPTI_V(gate)(x, s->a, s->b, &slope), y * slope)
+BDPTI_MAP(axpby, (void)0, x * s->a + y * s->b)
 #undef BDPTI_MAP
 
 /* Scales rows by one factor each: out = y + factor x, or factor x without y (drop path). */
@@ -11184,10 +11102,8 @@ static double BDPTI_V(not_finite)(const void *args, size_t begin, size_t end) {
   BDPTI_NAME, BDPTI_ROWS, BDPTI_PANEL, BDPTI_V(pack), BDPTI_V(multiply), \
   BDPTI_V(attention_fwd), BDPTI_V(attention_bwd), BDPTI_V(match), \
   BDPTI_V(exp), BDPTI_V(gelu_fwd), BDPTI_V(gelu_bwd), BDPTI_V(gate_fwd), BDPTI_V(gate_bwd), \
-  BDPTI_V(axpby), \
-  BDPTI_V(layernorm_fwd), BDPTI_V(softmax_fwd), BDPTI_V(softmax_bwd), \
-  BDPTI_V(sample_axpy), BDPTI_V(adamw), BDPTI_V(layernorm_bwd), BDPTI_V(column_sum), \
-  BDPTI_V(dot), BDPTI_V(not_finite), pairs, BDPTI_BY_LANE}
+  BDPTI_V(axpby), BDPTI_V(layernorm_fwd), BDPTI_V(sample_axpy), BDPTI_V(adamw), \
+  BDPTI_V(layernorm_bwd), BDPTI_V(column_sum), BDPTI_V(dot), BDPTI_V(not_finite), pairs, BDPTI_BY_LANE}
 static const bdpti_isa BDPTI_V(isa) = BDPTI_ISA_TABLE(0);
 #if BDPTI_ISA_PASS == 3
 static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf16 */
@@ -11212,7 +11128,7 @@ static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf
 #define BDPTI_IMPLEMENTED_2
 #ifndef BDPT_ONLY_SAFETENSORS
 
-/* 14.8  The passes and the choice among them
+/* 14.7  The passes and the choice among them
  *
  * The quoted form of #include looks beside this file first, so the file finds itself. Newer
  * compilers tell its name; for older ones BDPT_SELF must say a changed one.
@@ -11290,22 +11206,25 @@ static const bdpti_isa *bdpti_isa_select(int wanted) {
   return &bdpti_portable_isa;
 }
 
-static const char *bdpti_isa_label(const bdpti_isa *isa) { return isa ? isa->name : "none"; }
+BDPT_API const char *bdpt_isa_name(const bdpt_context *ctx) {
+  return ctx->isa ? ctx->isa->name : "none";
+}
 
 /* Some compilers leave no macro of the options that break arithmetic, so each context tries: such a
  * compiler drops the adding of 1.5 * 2^23 from exp, or takes x - x for 0 whatever x is. */
 static int bdpti_isa_sound(const bdpti_isa *isa) {
-  bdpt_real x[2] = {-3, 1000}, y[2];
+  bdpt_real x[2] = {-3, 0}, y[2];
   bdpti_pointwise s = {x, NULL, 0, 0, y, 0};
   bdpti_inner of_x = {x, NULL, NULL}, of_y = {y, NULL, NULL};
-  isa->exp(&s, 0, 2); /* y = exp(-3), inf */
-  x[0] = x[1] = y[1] - y[1]; /* NaN */
+  isa->exp(&s, 0, 2); /* y = exp(-3), 1 */
   if (!(fabs((double)y[0] - 0.0497870684) < 1e-8)) return 0;
+  memset(x, 0xFF, sizeof x);   /* NaN, in every format */
+  y[1] = (bdpt_real)HUGE_VAL;  /* inf */
   if (isa->not_finite(&of_y, 0, 2) == 0) return 0;
   return isa->not_finite(&of_x, 0, 2) != 0;
 }
 
-/* 14.9  Sharing out
+/* 14.8  Sharing out
  *
  * Work is cut into items and each thread takes one run of adjacent items, as equal as whole grains
  * allow. Starting threads takes some microseconds, so each thread must have ten microseconds of
@@ -11381,30 +11300,9 @@ BDPTI_FN bdpt_status bdpti_reduce_rows(bdpt_context *ctx, bdpti_partial kernel, 
   return BDPT_OK;
 }
 
-/* 14.10  The matrix product on several threads
+/* 14.9  The matrix product on several threads
  *
- * The specification first. The library never calls it; the tests compare everything with it.
- */
-BDPTI_FN void bdpti_matmul_naive(const bdpti_gemm *g) {
-  size_t i, j, p;
-  for (i = 0; i < g->m; i++) {   /* row of C */
-    for (j = 0; j < g->n; j++) { /* column of C */
-      bdpt_real *c = g->c + i * g->c_row + j;
-      double t = 0;
-      for (p = 0; p < g->k; p++) { /* in double */
-        t += (double)g->a[i * g->a_row + p * g->a_col] * (double)g->b[p * g->b_row + j * g->b_col];
-      }
-      if (g->bias) t += (double)g->bias[j];
-      if (g->dgelu) t *= bdpti_gelu_slope_plain((double)g->dgelu[i * g->dgelu_row + j]);
-      if (g->add) t += (double)g->add[i * g->add_row + j];
-      *c = (bdpt_real)t;
-      if (g->dgelu) t = (double)g->dgelu[i * g->dgelu_row + j];
-      if (g->gelu) g->gelu[i * g->gelu_row + j] = (bdpt_real)bdpti_gelu_plain(t);
-    }
-  }
-}
-
-/* C is cut into a grid of `down` x `across` rectangles, one per thread. Each thread packs what it
+ * C is cut into a grid of `down` x `across` rectangles, one per thread. Each thread packs what it
  * needs and nobody waits for anybody: packing a panel twice costs less than meeting at a barrier
  * and moving panels from one core's cache to another's. Packing a column of B costs about as much
  * as 25 rows of its product, copying a row of a transposed A as 20 columns; that picks the grid.
@@ -11470,7 +11368,7 @@ BDPTI_FN bdpti_plan bdpti_matmul_plan(const bdpt_context *ctx, const bdpti_gemm 
 /* Computes one rectangle of C. */
 BDPTI_FN void bdpti_matmul_part(const bdpti_isa *isa, const bdpti_gemm *g, const bdpti_plan *plan,
                                 size_t t, bdpt_real *work) {
-  const size_t tiles = (g->m + isa->rows - 1) / isa->rows, down = t % plan->down;
+  const size_t tiles = BDPTI_TILES(g->m, isa->rows), down = t % plan->down;
   const size_t panels = (g->n + isa->panel - 1) / isa->panel, across = t / plan->down;
   const size_t end = (across + 1) * panels / plan->across * isa->panel; /* whole panels */
   const size_t j1 = end < g->n ? end : g->n, /* the last panel may reach beyond C */
@@ -11542,7 +11440,7 @@ BDPTI_FN size_t bdpti_prepack(const bdpt_context *ctx, const bdpti_gemm *given, 
   return before * wide; /* how many numbers that is */
 }
 
-/* 14.11  Attention on several threads
+/* 14.10  Attention on several threads
  *
  * The bytes of work that one thread needs, forward or backward; SIZE_MAX if they overflow. Linear
  * in N: K^T, V^T and K in panels, and for 72 queries S, dP and the packed rows of Q or dO; 12 rows
@@ -11615,32 +11513,22 @@ BDPTI_FN bdpt_status bdpti_attention_bwd(bdpt_context *ctx, size_t images, size_
   return bdpti_attention_run(ctx, ctx->isa->attention_bwd, &h, tasks, work / 10); /* 5 products */
 }
 
-/* 14.12  Rows and elements on several threads
+/* 14.11  Rows and elements on several threads
  *
  * Thin covers: they name the arguments, estimate the cost and share out. Sizes are trusted here;
  * the operations that call them have checked their shapes. Any output may be an input, in place.
  */
-/* Applies an activation: its value if dy is NULL, else dy times its slope. */
-BDPTI_FN void bdpti_act_run(bdpt_context *ctx, bdpt_act act, size_t n, bdpti_pointwise *s) {
+/* Applies an activation: its value if dy is NULL, else dy times its slope; `add` as in a kernel. */
+BDPTI_FN void bdpti_act(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_real *z,
+                        const bdpt_real *dy, bdpt_real *out, int add) {
+  bdpti_pointwise s = {z, dy, 0, 0, out, add};
   const bdpti_isa *isa = ctx->isa;
   bdpti_kernel forward = act == BDPT_GELU ? isa->gelu_fwd : isa->gate_fwd;
   bdpti_kernel backward = act == BDPT_GELU ? isa->gelu_bwd : isa->gate_bwd;
   double p, q;
   bdpti_gate_constants(act, &p, &q);
-  s->a = (bdpt_real)p, s->b = (bdpt_real)q;
-  bdpti_each(ctx, s->y ? backward : forward, s, n, 1024, (double)n * 0.6); /* 0.6 ns an element */
-}
-
-BDPTI_FN void bdpti_act_fwd(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_real *z,
-                            bdpt_real *y) {
-  bdpti_pointwise s = {z, NULL, 0, 0, y, 0};
-  bdpti_act_run(ctx, act, n, &s);
-}
-
-BDPTI_FN void bdpti_act_bwd(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_real *z,
-                            const bdpt_real *dy, bdpt_real *dz, int add) {
-  bdpti_pointwise s = {z, dy, 0, 0, dz, add};
-  bdpti_act_run(ctx, act, n, &s);
+  s.a = (bdpt_real)p, s.b = (bdpt_real)q;
+  bdpti_each(ctx, dy ? backward : forward, &s, n, 1024, (double)n * 0.6); /* 0.6 ns an element */
 }
 
 /* Computes out = a x + b y, or a x without y. */
@@ -11664,14 +11552,6 @@ BDPTI_FN bdpt_status bdpti_layernorm_bwd(bdpt_context *ctx, size_t rows, const b
   return bdpti_reduce_rows(ctx, ctx->isa->layernorm_bwd, s, s->width, rows, out, 2);
 }
 
-BDPTI_FN void bdpti_softmax_fwd(bdpt_context *ctx, size_t rows, const bdpti_soft *s) {
-  bdpti_each(ctx, ctx->isa->softmax_fwd, s, rows, 1, (double)rows * (double)s->width);
-}
-
-BDPTI_FN void bdpti_softmax_bwd(bdpt_context *ctx, size_t rows, const bdpti_soft *s) {
-  bdpti_each(ctx, ctx->isa->softmax_bwd, s, rows, 1, (double)rows * (double)s->width * 0.5);
-}
-
 /* Adds the column sums of x[R,D] to out[D]. */
 BDPTI_FN bdpt_status bdpti_column_sum(bdpt_context *ctx, size_t rows, size_t width,
                                       const bdpt_real *x, bdpt_real *out) {
@@ -11683,28 +11563,17 @@ BDPTI_FN void bdpti_sample_axpy(bdpt_context *ctx, size_t count, const bdpti_sam
   bdpti_each(ctx, ctx->isa->sample_axpy, s, count, 1, (double)count * (double)s->width * 0.4);
 }
 
-/* For the norm of a gradient. Squares of numbers above 1e19 overflow to inf, and so does the norm,
- * which is what the caller checks for. */
-BDPTI_FN double bdpti_sum_squares(bdpt_context *ctx, size_t n, const bdpt_real *x) {
-  bdpti_inner s = {x, x, NULL};
+/* Sums x (y - less), or x y without `less`. As x x it gives the norm of a gradient: squares of
+ * numbers above 1e19 overflow to inf, and so does the norm, which is what the caller checks for. */
+BDPTI_FN double bdpti_dot(bdpt_context *ctx, size_t n, const bdpt_real *x, const bdpt_real *y,
+                          const bdpt_real *less) {
+  bdpti_inner s = {x, y, less};
   return bdpti_reduce(ctx, ctx->isa->dot, &s, n);
 }
 
 BDPTI_FN int bdpti_all_finite(bdpt_context *ctx, size_t n, const bdpt_real *x) {
   bdpti_inner s = {x, NULL, NULL};
   return bdpti_reduce(ctx, ctx->isa->not_finite, &s, n) == 0; /* every chunk said 0 */
-}
-
-/* Computes y = m f + (1 - m) r, exactly f at m = 1 and r at m = 0; dm = sum dy (f - r). */
-BDPTI_FN void bdpti_mix_fwd(bdpt_context *ctx, size_t n, bdpt_real m, const bdpt_real *f,
-                            const bdpt_real *r, bdpt_real *y) {
-  bdpti_axpby(ctx, n, m, f, 1 - m, r, y);
-}
-
-BDPTI_FN double bdpti_mix_dm(bdpt_context *ctx, size_t n, const bdpt_real *dy, const bdpt_real *f,
-                             const bdpt_real *r) {
-  bdpti_inner s = {dy, f, r};
-  return bdpti_reduce(ctx, ctx->isa->dot, &s, n);
 }
 
 BDPTI_FN void bdpti_adamw(bdpt_context *ctx, size_t n, const bdpti_adamw_args *s) {

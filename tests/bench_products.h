@@ -220,7 +220,7 @@ static void head_ours(const heads *h, size_t task, size_t t) {
   if (!BDPTI_AS_IT_LIES(&g, isa->panel / 2)) b.packed = work;
   b.padded = !h->values;
   if (b.packed) isa->pack(&g, &b);
-  isa->multiply(&g, &b, 0, (g.m + isa->rows - 1) / isa->rows,
+  isa->multiply(&g, &b, 0, BDPTI_TILES(g.m, isa->rows),
                 isa->by_lane ? work + wide * wide : NULL);
 }
 

@@ -25,22 +25,6 @@ static BDPTI_UNUSED bdpt_status run_layernorm_back(bdpt_context *c, size_t rows,
   return bdpti_layernorm_bwd(c, rows, &s, dgamma, dbeta);
 }
 
-static BDPTI_UNUSED void run_softmax(bdpt_context *c, size_t rows, size_t n, const bdpt_real *x,
-                                     bdpt_real *y, bdpt_real *lse) {
-  bdpti_soft s;
-  memset(&s, 0, sizeof s);
-  s.width = n, s.x = x, s.y = y, s.lse = lse;
-  bdpti_softmax_fwd(c, rows, &s);
-}
-
-static BDPTI_UNUSED void run_softmax_back(bdpt_context *c, size_t rows, size_t n, bdpt_real *y,
-                                          const bdpt_real *dy, bdpt_real *dx, int add) {
-  bdpti_soft s;
-  memset(&s, 0, sizeof s);
-  s.width = n, s.y = y, s.dy = dy, s.dx = dx, s.add = add;
-  bdpti_softmax_bwd(c, rows, &s);
-}
-
 static BDPTI_UNUSED void run_samples(bdpt_context *c, size_t rows, size_t n,
                                      const bdpt_real *factor, const bdpt_real *x,
                                      const bdpt_real *y, bdpt_real *out) {

@@ -266,7 +266,7 @@ TEST(optimiser_as_pytorch) {
       snprintf(name, sizeof name, "clip.%d.grad.%d", i, j);
       v = fixture_doubles(name, "", &n[j]);
       for (k = 0; k < n[j]; k++) g[j][k] = (bdpt_real)v[k];
-      sum += bdpti_sum_squares(&ctx, n[j], g[j]);
+      sum += bdpti_dot(&ctx, n[j], g[j], g[j], NULL);
       free(v);
     }
     snprintf(name, sizeof name, "clip.%d.", i);
