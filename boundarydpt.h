@@ -1198,8 +1198,8 @@ BDPTI_FN void bdpti_put_size(bdpti_text *t, size_t v) {
   bdpti_put(t, (char)('0' + (int)(v % 10)));
 }
 
-/* Writes 0.d1d2d3... * 10^point with n digits: in plain notation from 0.0001 on and as long as there
- * are at most `widest` digits before the point, else as d1.d2d3...e and point - 1. */
+/* Writes 0.d1d2d3... * 10^point with n digits: in plain notation from 0.0001 on, with at most
+ * `widest` digits before the point, else as d1.d2d3...e and point - 1. */
 BDPTI_FN void bdpti_put_digits(bdpti_text *t, const char *digit, int n, int point, int widest) {
   int i, plain = point > -4 && point <= widest;
   for (i = plain && point <= 0 ? point - 1 : 0; i < n || (plain && i < point); i++) {
@@ -7557,7 +7557,7 @@ BDPTI_FN int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, uns
   return 1;
 }
 
-/* n images at positions position .. position + n - 1 of an epoch -> images[n,3,H,W], labels[n].
+/* Loads the n images at positions position, ... of an epoch to images[n,3,H,W] and labels[n].
  * The threads take images in turn; the first failure in the order of the batch is reported. */
 BDPTI_FN bdpt_status bdpti_load(bdpti_loader *l, const size_t *index, size_t n, size_t epoch,
                                 size_t position, bdpt_real *images, int *labels) {
@@ -7619,7 +7619,10 @@ BDPT_API bdpt_status bdpt_load_batch(bdpt_context *ctx, const bdpt_config *confi
  * up to 0.9 halved the sides first, which made odd boxes one pixel smaller; today's does not.
  */
 
-BDPTI_FN int bdpti_clamp(int v, int high) { return v < 0 ? 0 : v > high ? high : v; } /* 0..high */
+BDPTI_FN int bdpti_clamp(int v, int high) { /* to 0 .. high */
+  if (v < 0) return 0;
+  return v > high ? high : v;
+}
 
 BDPTI_FN void bdpti_cut_box(int h, int w, double lam, int cy, int cx, bdpti_mixing *m) {
   double ratio = sqrt(1.0 - lam); /* of the sides; 1 - lam is the area's share */
@@ -7660,7 +7663,7 @@ BDPTI_FN void bdpti_mix_images(const bdpti_mixing *m, int threads, size_t n, siz
     for (at = 0; at < 3 * h * w; at++) {
       int y = (int)(at / w % h), x = (int)(at % w);
       int inside = y >= m->y0 && y < m->y1 && x >= m->x0 && x < m->x1;
-      double lam = !m->cut ? m->lam : inside ? 0.0 : 1.0; /* of this pixel */
+      double lam = m->cut ? (double)!inside : m->lam; /* of this pixel */
       bdpt_real mine = (bdpt_real)lam, other = (bdpt_real)(1.0 - lam), keep = a[at];
       a[at] = keep * mine + b[at] * other;
       b[at] = b[at] * mine + keep * other;
@@ -7819,8 +7822,9 @@ BDPTI_FN uint64_t bdpti_digest_weights(const bdpt_model *m, int importance) {
   return h;
 }
 
-/* The structure, which changes between steps when a layer is pruned; the recipe and the teacher's
- * weights; which images with which labels, in what portions (the pixels are taken on trust). */
+/* Makes three digests: of the structure, which changes between steps when a layer is pruned; of the
+ * recipe and the teacher's weights; and of which images come with which labels, in what portions
+ * (the pixels are taken on trust). */
 BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
   const bdpt_config *c = &t->model->config;
   const int whole[8] = {c->image, c->patch, c->width, c->depth, c->classes, c->distilled,
@@ -7854,8 +7858,8 @@ BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
   }
 }
 
-/* Array k of a trainer as its file knows it: of parameter k / 4, the weights, the two moments, the
- * average. NULL if there is none, or none of that kind. Saving and loading walk the same k. */
+/* Describes array k of a trainer as its file knows it: of parameter k / 4 the weights, the two
+ * moments or the average. Returns NULL if there is none. Saving and loading walk the same k. */
 BDPTI_FN bdpt_real *bdpti_stored(bdpt_trainer *t, int k, bdpt_write_tensor *w, char name[112]) {
   static const char *const prefix[4] = {"model", "exp_avg", "exp_avg_sq", "ema"};
   const bdpti_moments *s = &t->moments[k / 4];
@@ -7871,8 +7875,8 @@ BDPTI_FN bdpt_real *bdpti_stored(bdpt_trainer *t, int k, bdpt_write_tensor *w, c
   return a == 0 ? p->data : s->m + (size_t)(a - 1) * s->count;
 }
 
-/* 64-bit words between memory and the little-endian bytes of a file. Turning the bytes of a word
- * round undoes itself, so one function serves both directions. */
+/* Copies 64-bit words between memory and the little-endian bytes of a file. Turning the bytes of a
+ * word round undoes itself, so one function serves both directions. */
 BDPTI_FN void bdpti_words_copy(void *to, const void *from, size_t count) {
   uint64_t word;
   size_t i;
@@ -7952,16 +7956,16 @@ BDPTI_FN bdpt_status bdpti_trainer_take(bdpt_trainer *t, const bdpt_safetensors 
   size_t words = log && t->log ? log->count : 0; /* a trainer without a log leaves it in the file */
   bdpti_counters state;
   uint64_t own[3], start = t->now.start;
-  const char *other;
+  const char *other = NULL;
   int k, count = 4 * bdpti_params(t);
   if (!bdpti_words_read(f, "train.state", &state, BDPTI_STATE_WORDS) || words > t->room) {
     return bdpti_fail(t->ctx, BDPT_E_FORMAT, "%s: not a training checkpoint of this version", file);
   } /* the words have no version: another number of them is another version */
   bdpti_digests(t, own);
-  other = state.digest[0] != own[0] ? "a network of another structure"
-        : state.digest[1] != own[1] ? "another recipe or teacher"
-        : state.digest[2] != own[2] ? "another training subset"
-        : start && start != state.start && start != state.weights ? "other initial weights" : NULL;
+  if (start && start != state.start && start != state.weights) other = "other initial weights";
+  if (state.digest[2] != own[2]) other = "another training subset";
+  if (state.digest[1] != own[1]) other = "another recipe or teacher";
+  if (state.digest[0] != own[0]) other = "a network of another structure"; /* the first to blame */
   if (other) {
     return bdpti_fail(t->ctx, BDPT_E_STATE, "%s: this checkpoint belongs to a run with %s; remove "
                       "the file to start over", file, other);
@@ -8007,7 +8011,7 @@ BDPT_API bdpt_status bdpt_trainer_load(bdpt_trainer *t, const char *path) {
   return status;
 }
 
-/* Does the same with words of the caller's. */
+/* Saves a trainer with n words of the caller's for a log. */
 BDPTI_FN bdpt_status bdpti_trainer_write(bdpt_trainer *t, const char *path, void *log, size_t n) {
   bdpt_status status;
   t->log = log, t->words = n;
@@ -8016,8 +8020,8 @@ BDPTI_FN bdpt_status bdpti_trainer_write(bdpt_trainer *t, const char *path, void
   return status;
 }
 
-/* 1 if there is such a file, 0 if there is none, -1 after an error: a file that is there but cannot
- * be opened is no absent one, and a run that began anew would replace it. */
+/* Returns 1 if there is such a file, 0 if there is none, -1 after an error: a file that cannot be
+ * opened may be there all the same, and a run that began anew would replace it. */
 BDPTI_FN int bdpti_checkpoint_exists(bdpt_context *ctx, const char *path) {
   FILE *f;
   errno = 0;
@@ -8047,7 +8051,7 @@ BDPTI_FN int bdpti_checkpoint_exists(bdpt_context *ctx, const char *path) {
  */
 #define BDPTI_LINE_WORDS (sizeof(bdpt_epoch) / 8)
 
-/* Saves, or continues from the checkpoint if there is one. */
+/* Saves a run, or continues it from the checkpoint if there is one. */
 BDPTI_FN bdpt_status bdpti_train_file(bdpt_trainer *t, int save) {
   const char *path = t->hooks.checkpoint;
   int found;
@@ -8199,9 +8203,10 @@ BDPTI_FN size_t bdpti_json_pass(bdpt_json *j, const char *set, size_t most) {
 BDPTI_FN size_t bdpti_utf8(const char *s, size_t left) {
   static const long least[5] = {0, 0, 0x80, 0x800, 0x10000}; /* what n bytes are needed for */
   const unsigned char *u = (const unsigned char *)s;
-  size_t n = u[0] < 0x80 ? 1 : u[0] < 0xC0 ? 0 : u[0] < 0xE0 ? 2 : u[0] < 0xF0 ? 3 : 4, i;
+  size_t n = (size_t)(2 + (u[0] >= 0xE0) + (u[0] >= 0xF0)), i; /* what the first byte announces */
   long c; /* the code point */
-  if (n < 2 || n > left || u[0] > 0xF7) return n == 1;
+  if (u[0] < 0x80) return 1;
+  if (u[0] < 0xC0 || n > left || u[0] > 0xF7) return 0;
   c = u[0] & (0x7F >> n); /* the bits below the length mark */
   for (i = 1; i < n; i++) {
     if ((u[i] & 0xC0) != 0x80) return 0;
@@ -8223,8 +8228,8 @@ BDPTI_FN long bdpti_json_unit(const char *s, size_t left) {
   return digit ? v : -1;
 }
 
-/* One character of a string body, escaped or not, as UTF-8 in out; *used is what it took of the
- * text. Returns the bytes written, or 0 for what JSON does not allow. A character beyond FFFF
+/* Decodes one character of a string, escaped or not, to UTF-8; *used is what it took of the text.
+ * Returns the bytes written, or 0 for what JSON does not allow. A character beyond FFFF
  * arrives as two escapes, a high and a low surrogate; one without the other means nothing. */
 BDPTI_FN size_t bdpti_json_char(const char *s, size_t left, size_t *used, char out[4]) {
   static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
@@ -8245,7 +8250,7 @@ BDPTI_FN size_t bdpti_json_char(const char *s, size_t left, size_t *used, char o
   if (c < 0 || (c >= 0xDC00 && c < 0xE000)) return 0; /* no four digits; a low one alone */
   if (low && (low < 0xDC00 || low >= 0xE000)) return 0; /* a high one alone */
   if (low) c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00); /* ten bits of each */
-  n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+  n = (size_t)(1 + (c >= 0x80) + (c >= 0x800) + (c >= 0x10000));
   for (i = n; i-- > 1; c >>= 6) out[i] = (char)(unsigned char)(0x80 | (c & 0x3F));
   out[0] = (char)(unsigned char)(lead[n] | c);
   return n;
@@ -8265,8 +8270,9 @@ BDPTI_FN bdpt_json_event bdpti_json_string(bdpt_json *j, bdpt_json_event event) 
   return event;
 }
 
-/* A value begins at c. Of a number only the grammar is checked here; bdpt_json_number computes it
- * when somebody wants it. A digit after a leading zero is refused by the next event. */
+/* Reads the value that begins with c. Of a number only the grammar is checked here;
+ * bdpt_json_number computes it when somebody wants it. A digit after a leading zero is refused by
+ * the next event. */
 BDPTI_FN bdpt_json_event bdpti_json_value(bdpt_json *j, int c) {
   static const char *const word[3] = {"true", "false", "null"}; /* in the order of the events */
   static const char digits[] = "0123456789";
@@ -8382,7 +8388,8 @@ BDPTI_FN double bdpti_decimal(const char *digits, int e) { /* digits * 10^e */
   return strtod(text, NULL);
 }
 
-/* The text has passed the grammar of 13.1. Beyond 9999 an exponent means infinity or zero. */
+/* Reads a decimal number that has passed the grammar of 13.1. Beyond 9999 an exponent means
+ * infinity or zero. */
 BDPTI_FN double bdpti_read_double(const char *s, size_t n) {
   char digit[42] = "0"; /* the first 40 that count, and the zero at the end */
   int used = 0, point = 0, down; /* point: 1 after it; down: the exponent is negative */
@@ -8401,7 +8408,8 @@ BDPTI_FN double bdpti_read_double(const char *s, size_t n) {
     if (s[i] >= '0' && s[i] <= '9' && e < INT32_MAX) e = 10 * e + (s[i] - '0');
   }
   e = shift + (down ? -e : e);
-  v = bdpti_decimal(digit, e > 9999 ? 9999 : e < -9999 ? -9999 : (int)e);
+  if (e > 9999) e = 9999;
+  v = bdpti_decimal(digit, e < -9999 ? -9999 : (int)e);
   return s[0] == '-' ? -v : v;
 }
 
@@ -8409,8 +8417,9 @@ BDPT_API double bdpt_json_number(const bdpt_json *j) {
   return bdpti_read_double(j->text + j->start, j->length);
 }
 
-/* In plain notation where that is short, 0.0001 or 224, else 1e-6. Not finite: null, which is all
- * that JSON has. The search starts one place above the first digit, since log10 may be rounded. */
+/* Writes the shortest decimal that reads as v: plain where that is short, 0.0001 or 224, else 1e-6;
+ * null, which is all that JSON has, for what is not finite. The search starts one place above the
+ * first digit, since log10 may be rounded. */
 BDPTI_FN void bdpti_put_double(bdpti_text *t, double v) {
   char digit[20] = "0";
   int e, n = 0; /* n digits so far, times 10^e */
@@ -8465,10 +8474,10 @@ BDPTI_FN int bdpti_last_place(int exponent_bits, int fraction_bits) {
   return 2 - (1 << (exponent_bits - 1)) - fraction_bits;
 }
 
-/* |v| is q 2^at with a whole q, the only thing that is rounded. In a normal number q has one bit
- * more than the fraction, and added to the field below it this bit raises the exponent by one, to
- * where it belongs; below them it is missing and the field stays 0. A carry out of the rounding is
- * right for the same reason, and from the largest number it gives infinity. */
+/* Packs v, whose size is q 2^at with a whole q, the only thing that is rounded. In a normal number
+ * q has one bit more than the fraction, and added to the field below it this bit raises the
+ * exponent by one, to where it belongs; below them it is missing and the field stays 0. A carry out
+ * of the rounding is right for the same reason, and from the largest number it gives infinity. */
 BDPTI_FN uint64_t bdpti_pack(double v, int exponent_bits, int fraction_bits) {
   int least = bdpti_last_place(exponent_bits, fraction_bits), at;
   uint64_t sign = (uint64_t)(copysign(1.0, v) < 0) << (exponent_bits + fraction_bits), bits;
@@ -8781,8 +8790,8 @@ BDPTI_FN void bdpti_sort_names(bdpti_reader *r, void *all, size_t n, size_t row,
   }
 }
 
-/* The rules that only all entries together can break: no key and no name occurs twice; in the order
- * of their offsets, each tensor begins where the one before it ended. */
+/* Checks the rules that only all entries together can break: no key and no name occurs twice; in
+ * the order of their offsets, each tensor begins where the one before it ended. */
 BDPTI_FN void bdpti_check_all(bdpti_reader *r) {
   bdpt_file_tensor *t = r->out->tensor;
   const char *before = ""; /* the tensor that ends at `end` */
@@ -8808,7 +8817,7 @@ BDPTI_FN void bdpti_check_all(bdpti_reader *r) {
   bdpti_sort(t, n, sizeof *t, bdpti_by_name); /* for bdpt_safetensors_find */
 }
 
-/* The first eight bytes, and whether what they announce can be there at all.
+/* Reads the first eight bytes and checks whether what they announce can be there at all.
  *
  * Most reports of a broken safetensors file are about something else that bears the name: a web
  * page that a download got instead, the pointer that git-lfs leaves, a PyTorch pickle. In none of
@@ -8989,7 +8998,8 @@ BDPTI_FN void bdpti_put_json(bdpti_text *t, const char *s) {
     if (escape) bdpti_put(t, '\\');
     if (control) bdpti_put_string(t, "\\u00");
     if (control) bdpti_put(t, hex[*s >> 4]);
-    bdpti_put(t, escape ? to[escape - from] : control ? hex[*s & 15] : *s);
+    if (escape) bdpti_put(t, to[escape - from]);
+    else bdpti_put(t, control ? hex[*s & 15] : *s);
   }
   bdpti_put(t, '"');
 }
@@ -9407,12 +9417,12 @@ static const bdpti_key bdpti_keys[] = {
   {"certificate", 't', 0, 200, offsetof(bdpt_model, certificate), ""}, /* a sentence (11.7) */
   {"preprocessing", 't', 0, 100, offsetof(bdpt_model, preprocessing), ""}}; /* kept as it is */
 
-/* Where the i-th number of a key is: in block i, or in an array of real numbers. */
+/* Returns where the i-th number of a key is: in block i, or in an array of real numbers. */
 BDPTI_FN void *bdpti_key_at(const bdpti_key *k, const bdpt_model *m, int i) {
   return (unsigned char *)m + k->at + (size_t)i * (k->each ? sizeof(bdpt_block) : sizeof(double));
 }
 
-/* Its i-th word, NULL beyond the last. */
+/* Returns the i-th word of a key, NULL beyond the last. */
 BDPTI_FN const char *bdpti_key_word(const bdpti_key *k, int i) {
   const char *word = k->words;
   if (i >= k->n) return NULL;
@@ -9420,7 +9430,7 @@ BDPTI_FN const char *bdpti_key_word(const bdpti_key *k, int i) {
   return word;
 }
 
-/* Finds the value of a key as text. */
+/* Writes the value of a key as text. */
 BDPTI_FN void bdpti_key_put(bdpti_text *t, const bdpti_key *k, const bdpt_model *m) {
   int i, written = 0, n = k->each ? m->config.depth : k->n, list = k->each || n > 1; /* brackets */
   const void *at = bdpti_key_at(k, m, 0);
@@ -9433,8 +9443,8 @@ BDPTI_FN void bdpti_key_put(bdpti_text *t, const bdpti_key *k, const bdpt_model 
     if (k->kind == 'l' && *(const int *)at != k->n) continue; /* a block in another state */
     if (k->kind == 'g' && *(const int *)at < k->n) continue;
     if (written++) bdpti_put(t, ',');
-    bdpti_put_double(t, k->kind == 'l' || k->kind == 'g' ? i : k->kind == 'r' ? *(const double *)at
-                                                            : *(const int *)at);
+    if (k->kind == 'r') bdpti_put_double(t, *(const double *)at);
+    else bdpti_put_double(t, k->kind == 'l' || k->kind == 'g' ? i : *(const int *)at);
   }
   if (list) bdpti_put(t, ']');
 }
@@ -9546,8 +9556,8 @@ BDPTI_FN void bdpti_guess(bdpt_model *m, const bdpt_safetensors *file, const bdp
  * before the keys that have a number for each block.
  */
 
-/* The numbers of a value, "[3,7]" or "3": how many, or -1 after an error. Unless they may be real,
- * they must be whole. None may be beyond a million. */
+/* Reads the numbers of a value, "[3,7]" or "3". Returns how many, or -1 after an error. Unless they
+ * may be real, they must be whole; none may be beyond a million. */
 BDPTI_FN int bdpti_meta_numbers(bdpti_reader *r, const char *text, int real, double *out) {
   bdpt_json j; /* the value is itself a piece of JSON */
   bdpt_json_event e;
@@ -9644,8 +9654,7 @@ BDPTI_FN bdpt_status bdpti_hint(bdpti_reader *r, bdpt_config *c, const bdpt_conf
     int inner = b->head_dim ? b->head_dim : c->width; /* of one head, if their number is known */
     if (b->heads && b->heads < 1 << 10 && inner < 1 << 13) inner *= b->heads; /* now of all */
     if (!b->heads && inner % 64 == 0) b->heads = inner / 64; /* as in every DeiT */
-    if (!b->heads && b->attention != BDPT_ATTENTION_KEPT)
-      b->heads = 1; /* there are none to count */
+    if (!b->heads && b->attention != BDPT_ATTENTION_KEPT) b->heads = 1; /* none to count */
     if (h->heads) b->heads = h->heads;
     if (h->block[l].heads) b->heads = h->block[l].heads;
     if (b->mlp_state < h->block[l].mlp_state) b->mlp_state = h->block[l].mlp_state;
@@ -9675,7 +9684,7 @@ BDPTI_FN void bdpti_list_name(char *list, size_t n, const char *name) {
   bdpti_format(list + used, 80, "%s%s", n ? ", " : " (", n < 3 ? bdpti_show(name, shown) : "...");
 }
 
-/* LayerScale of block l's attention (0) or MLP (1), [D]; NULL where there is none. */
+/* Finds the LayerScale of block l's attention (0) or MLP (1), [D]; NULL where there is none. */
 BDPTI_FN const bdpt_file_tensor *bdpti_layer_scale(const bdpt_safetensors *file, int l, int which) {
   char name[40];
   bdpti_format(name, sizeof name, "blocks.%d.ls%d.gamma", l, which + 1);
@@ -10363,6 +10372,21 @@ typedef struct BDPTI_V(tile) {
 #endif
 
 #if BDPTI_VECTORS
+/* Fetches C, and what is added to it, while the product runs. The loops stay loops: unrolled, their
+ * addresses would fill the registers. */
+BDPTI_INLINE void BDPTI_V(fetch_tile)(const BDPTI_V(tile) *t, const int rows) {
+  const bdpt_real *line = t->c, *add = t->add;
+  int i;
+  for (i = 0; i < rows; i++, line += t->c_row) {
+    BDPTI_PREFETCH(line, 0, 1);
+    BDPTI_PREFETCH(line, BDPTI_LANES, 1);
+  }
+  for (i = 0; i < rows && add; i++, add += t->add_row) {
+    BDPTI_PREFETCH(add, 0, 0);
+    BDPTI_PREFETCH(add, BDPTI_LANES, 0);
+  }
+}
+
 BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, const int width,
                                      const int pairs) {
   const BDPTI_VEC zero = BDPTI_SPLAT(0);
@@ -10377,17 +10401,7 @@ BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, con
   size_t k;
   int i;
   BDPTI_UNROLL for (i = 0; i < rows; i++) left[i] = right[i] = zero;
-  if (t->cold) { /* fetched while the product runs; unrolled, the addresses would fill registers */
-    const bdpt_real *line = c;
-    for (i = 0; i < rows; i++, line += c_row) {
-      BDPTI_PREFETCH(line, 0, 1);
-      BDPTI_PREFETCH(line, BDPTI_LANES, 1);
-    }
-    for (i = 0, line = add; i < rows && add; i++, line += add_row) {
-      BDPTI_PREFETCH(line, 0, 0);
-      BDPTI_PREFETCH(line, BDPTI_LANES, 0);
-    }
-  }
+  if (t->cold) BDPTI_V(fetch_tile)(t, rows);
   for (k = t->k; k > 0; k--) {       /* the product itself */
     b0 = BDPTI_LOAD(b, BDPTI_WHOLE); /* row p of the panel */
     if (width > 1) b1 = BDPTI_LOAD(b + BDPTI_LANES, BDPTI_WHOLE);
@@ -10397,7 +10411,7 @@ BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, con
       }
     }
     BDPTI_UNROLL for (i = 0; i < rows; i++) {
-      const bdpt_real *row = i < 3 ? a0 : i < 6 ? a3 : i < 9 ? a6 : a9;
+      const bdpt_real *row = i < 6 ? (i < 3 ? a0 : a3) : (i < 9 ? a6 : a9);
       x = BDPTI_SPLAT(BDPTI_BY_LANE ? BDPTI_LANE(column[i / BDPTI_LANES], i % BDPTI_LANES)
                                     : row[(size_t)(i % 3) * a_row]); /* a[i,p] in every lane */
       if (pairs) {
@@ -10543,7 +10557,8 @@ static void BDPTI_V(one_tile)(const bdpti_gemm *g, const bdpti_block *b, BDPTI_V
   t->c_row = plain ? g->c_row : ld;
   t->cold = plain && !b->padded;
   t->bias = plain && first && g->bias ? g->bias + j0 : NULL; /* added once */
-  t->add = plain ? first ? g->add : g->c : NULL;             /* later blocks add to C */
+  t->add = first ? g->add : g->c; /* later blocks add to C */
+  if (!plain) t->add = NULL;
   t->add_row = first ? g->add_row : g->c_row;
   if (t->add) t->add += i0 * t->add_row + j0;
   for (i = i0; i < i0 + rows && !plain; i++) { /* what the epilogue will touch */
@@ -10608,7 +10623,7 @@ static void BDPTI_V(copy_rows)(const bdpti_gemm *g, const bdpti_block *b, size_t
   }
 }
 
-/* By lane, a tile of a row-major A becomes own[pn][ROWS], like a panel of its transpose. */
+/* Copies a tile of a row-major A to own[pn][ROWS], like a panel of its transpose, for lanes. */
 static void BDPTI_V(copy_tile)(const bdpti_gemm *g, const bdpti_block *b, size_t tiles, size_t tile,
                                bdpt_real *own) {
   const size_t i0 = BDPTI_ROW_OF(g, tiles, tile), rows = BDPTI_ROW_OF(g, tiles, tile + 1) - i0;
@@ -10636,10 +10651,11 @@ static void BDPTI_V(look_ahead)(const bdpti_gemm *g, const bdpti_block *b, BDPTI
   }
 }
 
-/* All panels of a packed block, for the rows of tiles tile0 .. tile1. Rows are spread evenly over
- * tiles, 197 as 7 tiles of 11 and 10 of 12, since a tile of 5 would leave most of the multipliers
- * idle. They go in groups, and each group meets panel after panel: one tile at a time; all of them
- * if A is so small that it stays in the second cache anyway; or as many as are copied together. */
+/* Computes all panels of a packed block for the rows of tiles tile0 .. tile1. Rows are spread
+ * evenly over tiles, 197 as 7 tiles of 11 and 10 of 12, since a tile of 5 would leave most of the
+ * multipliers idle. They go in groups, and each group meets panel after panel: one tile at a time;
+ * all of them if A is so small that it stays in the second cache anyway; or as many as are copied
+ * together. */
 static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t tile0, size_t tile1,
                               bdpt_real *own) {
   const size_t tiles = BDPTI_TILES(g->m, BDPTI_ROWS); /* of all of C */
@@ -10692,9 +10708,9 @@ static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t 
  * N numbers per token and head, which at 197 tokens would be the largest array of the tape.
  */
 
-/* One product of a task, on one thread. Its B is packed at `work` unless that is NULL, which means
- * that `b` holds it already. `own` has room for a tile of a row-major A, which by-lane products
- * copy; it is NULL for a transposed A that may be read some numbers beyond its end. */
+/* Computes one product of a task on one thread. Its B is packed at `work` unless that is NULL,
+ * which means that `b` holds it already. `own` has room for a tile of a row-major A, which by-lane
+ * products copy; it is NULL for a transposed A that may be read some numbers beyond its end. */
 BDPTI_INLINE void BDPTI_V(product)(const bdpti_gemm *g, bdpti_block *b, bdpt_real *work,
                                    int padded, bdpt_real *own) {
   if (work) {
@@ -10748,8 +10764,8 @@ BDPTI_INLINE bdpt_real BDPTI_V(max_row)(const bdpt_real *x, size_t n, bdpt_real 
   return BDPTI_V(largest)(top);
 }
 
-/* P (not normalised) from some rows of S, in place, and lse. The logarithms have a loop of their
- * own: a call in the loop above it would push all its constants out of the registers. */
+/* Makes P (not normalised) from some rows of S, in place, and lse. The logarithms have a loop of
+ * their own: a call in the loop above it would push all its constants out of the registers. */
 static void BDPTI_V(attention_softmax)(size_t rows, size_t n, size_t ld, bdpt_real scale,
                                        const bdpt_real *count, bdpt_real *s, bdpt_real *total,
                                        bdpt_real *lse) {
@@ -11103,7 +11119,8 @@ static double BDPTI_V(not_finite)(const void *args, size_t begin, size_t end) {
   BDPTI_V(attention_fwd), BDPTI_V(attention_bwd), BDPTI_V(match), \
   BDPTI_V(exp), BDPTI_V(gelu_fwd), BDPTI_V(gelu_bwd), BDPTI_V(gate_fwd), BDPTI_V(gate_bwd), \
   BDPTI_V(axpby), BDPTI_V(layernorm_fwd), BDPTI_V(sample_axpy), BDPTI_V(adamw), \
-  BDPTI_V(layernorm_bwd), BDPTI_V(column_sum), BDPTI_V(dot), BDPTI_V(not_finite), pairs, BDPTI_BY_LANE}
+  BDPTI_V(layernorm_bwd), BDPTI_V(column_sum), BDPTI_V(dot), BDPTI_V(not_finite), \
+  pairs, BDPTI_BY_LANE}
 static const bdpti_isa BDPTI_V(isa) = BDPTI_ISA_TABLE(0);
 #if BDPTI_ISA_PASS == 3
 static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf16 */
@@ -11232,7 +11249,8 @@ static int bdpti_isa_sound(const bdpti_isa *isa) {
  */
 BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost) {
   const double worth = cost / 10000.0; /* threads that it keeps busy */
-  return worth < 2 ? 1 : worth < ctx->threads ? (int)worth : ctx->threads;
+  if (worth < 2) return 1;
+  return worth < ctx->threads ? (int)worth : ctx->threads;
 }
 
 BDPTI_FN void bdpti_each(const bdpt_context *ctx, bdpti_kernel kernel, const void *args,
@@ -11320,7 +11338,7 @@ typedef struct bdpti_plan {
   int pack;                                           /* 0: B is packed already, or read in place */
 } bdpti_plan;
 
-/* Rows p0 .. p0+pn of block `cut`, and how many rows they are when packed. Blocks differ by one row
+/* Sets rows p0 .. p0+pn of block `cut`, and how many they are when packed. Blocks differ by one row
  * at most; of pairs, all but the last are multiples of 32, and up to 31 rows longer. */
 BDPTI_FN void bdpti_cut_k(const bdpti_gemm *g, size_t cut, size_t cuts, bdpti_block *b) {
   const size_t unit = g->bf16 == 2 ? 32 : 1, end = (cut + 1) * g->k / cuts;
