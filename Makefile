@@ -218,10 +218,16 @@ trust: $(TOOL) build/test_train
 data:
 	sh data/fetch
 
+# The manual page and the shell's completion come from --help.
+SHARE = $(DESTDIR)$(PREFIX)/share
 install: $(TOOL)
-	mkdir -p $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include
+	mkdir -p $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig \
+	  $(SHARE)/man/man1 $(SHARE)/bash-completion/completions
 	cp $(TOOL) $(DESTDIR)$(PREFIX)/bin/
 	cp boundarydpt.h examples/plus/boundarydpt_plus.h $(DESTDIR)$(PREFIX)/include/
+	sh examples/tool/install pc $(TOOL) $(PREFIX) > $(DESTDIR)$(PREFIX)/lib/pkgconfig/boundarydpt.pc
+	sh examples/tool/install man $(TOOL) > $(SHARE)/man/man1/boundarydpt.1
+	sh examples/tool/install bash $(TOOL) > $(SHARE)/bash-completion/completions/boundarydpt
 
 help:
 	@echo "make            the tool (build/boundarydpt) and the lessons"
@@ -246,7 +252,7 @@ help:
 	@echo "make trust      every figure of tests/TRUST.md; hours"
 	@echo "make data       downloads CIFAR-100 and DeiT-Tiny with curl, checked"
 	@echo "make mpi        the tool on several processes: build/boundarydpt-mpi (needs mpicc)"
-	@echo "make install    the tool and the headers to PREFIX ($(PREFIX))"
+	@echo "make install    tool, headers, .pc, manual, completion to PREFIX ($(PREFIX))"
 	@echo "make clean      removes build/"
 
 clean:

@@ -50,6 +50,25 @@ for command in run info train eval probe prune plus fuse classify segment export
   run 0 $command --help; says out "usage: boundarydpt $command"
   run 2 $command --nonsense; says err "no option '--nonsense'"; one_line
 done
+run 0 -V; says out "boundarydpt [0-9]"
+run 0 help prune; says out "usage: boundarydpt prune"
+run 2 help purne; says err "did you mean prune?"; one_line
+run 2 evla m; says err "did you mean eval?"; one_line
+run 2 eval m --bach 4; says err "no option '--bach'"; one_line
+run 2 eval m --treads 4; says err "did you mean --threads?"; one_line
+run 1 eval -- --absent; says err "--absent"; one_line
+run 2 prune m --out n --attention 5-3; says err "3-5"; one_line
+run 2 prune m --out n --attention 3-; says err "3-5"; one_line
+run 2 prune m --out n --attention 0-64; says err "3-5"; one_line
+# What make install writes: it comes from --help, so every command and option is in it.
+sh "$root/examples/tool/install" pc "$tool" /there > out; says out "^prefix=/there"
+says out "^Version: [0-9]"
+sh "$root/examples/tool/install" man "$tool" > out; says out "^.SH PRUNE"; says out 'budget N'
+sh "$root/examples/tool/install" bash "$tool" > completion
+if command -v bash > /dev/null; then
+  bash -c '. ./completion; COMP_WORDS=(b prune --bu); COMP_CWORD=2; _boundarydpt "$0"
+    echo "${COMPREPLY[@]}"' "$tool" > out; says out "^--budget$"
+fi
 run 2 info; says err "usage"; one_line
 run 2 info a b; says err "too many"; one_line
 run 2 eval m --threads many; says err "'many'"; one_line
@@ -65,7 +84,7 @@ run 2 train; says err "out FILE"; one_line
 run 2 train --out a --distill often; one_line
 run 2 train --out a --epochs 0; one_line
 run 2 prune m --out n; says err "budget"; one_line
-run 2 prune m --out n --attention 1,x; says err "3,7,11"; one_line
+run 2 prune m --out n --attention 1,x; says err "3,7 or 3-5"; one_line
 run 2 prune m --out n --budget 2 --attention 1; one_line
 run 2 prune m --out n --budget 2 --start well; says err "fit-activation"; one_line
 run 2 plus m --out n; says err "how narrow"; one_line
@@ -158,7 +177,13 @@ run 0 probe m.safetensors --data images --json --steps 4 --window 2 --images 50 
 says out '"kind":"disparity"'; says out '"kind":"recovery"'
 
 run 0 prune m.safetensors --out p.safetensors --attention 1,3 --activation 2 --json
-says out '"attention":2'; says out '"parent":"[0-9a-f]'
+says out '"attention":2'; says out '"parent":"[0-9a-f]'; says err "went plainly"
+run 0 prune m.safetensors --out s.safetensors --attention 1-2 --activation 3 --data images --json
+says out '"attention":2'; says out 'fitted, not exact'
+run 0 prune m.safetensors --out s.safetensors --budget 2 --data images --epochs 1 --batch 25 \
+  --json --quiet
+says out '"kind":"prune_found","version":"[0-9.]*","choose":"greedy","start":"skip-fit","seed":1'
+says out '"layers":\["a[a-z]* [0-3]","a[a-z]* [0-3]"\],"accuracies":\[[0-9.]*,[0-9.]*\]'
 run 0 fuse p.safetensors --out f.safetensors --data images; says out "f.safetensors"
 run 0 info f.safetensors; says out "fused"; says out "certificate"; says out "parent"
 run 0 eval f.safetensors --data images --part held
@@ -370,7 +395,7 @@ fi
 # Twelve writers to one name: each succeeds, one whole file stays, and nothing beside it.
 mkdir twelve
 for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
-  { "$tool" prune m.safetensors --out twelve/n --attention 1,3 --activation 2 > /dev/null \
+  { "$tool" prune m.safetensors --out twelve/n --attention 1,3 --activation 2 --quiet > /dev/null \
       2> twelve.err.$i; echo $? > twelve.rc.$i; } &
 done
 wait

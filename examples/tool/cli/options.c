@@ -42,18 +42,29 @@ static void cli_help(const cli_command *c, const cli_option *options, int count)
   }
 }
 
+/* A number of at most four digits; -1 if the text begins with none. */
+static int cli_read_layer(const char **text) {
+  char *end;
+  long v;
+  if (**text < '0' || **text > '9') return -1;
+  v = strtol(*text, &end, 10);
+  *text = end;
+  return v > 9999 ? -1 : (int)v;
+}
+
+/* "3,7" or "3-5,7": numbers and ranges of them, which must not run backwards. */
 static int cli_read_layers(const char *text, cli_layers *out) {
   out->count = 0;
   while (*text) {
-    char *end;
-    long v;
-    if (*text < '0' || *text > '9' || out->count >= 64) return 0;
-    v = strtol(text, &end, 10);
-    if (v > 9999) return 0;
-    out->layer[out->count++] = (int)v;
-    if (*end == ',' && end[1]) end++;
-    else if (*end) return 0;
-    text = end;
+    int from = cli_read_layer(&text), to = from;
+    if (*text == '-') {
+      text++;
+      to = cli_read_layer(&text);
+    }
+    if (from < 0 || to < from || to - from >= 64 - out->count) return 0;
+    while (from <= to) out->layer[out->count++] = from++;
+    if (*text == ',' && text[1]) text++;
+    else if (*text) return 0;
   }
   return out->count > 0;
 }
@@ -91,25 +102,59 @@ const char *cli_store(const cli_option *o, const char *text) {
       return NULL;
     case CLI_REAL: case CLI_SAID: case CLI_REAL_UP: return cli_store_real(o, text);
     case CLI_LAYERS:
-      return cli_read_layers(text, (cli_layers *)o->value) ? NULL : "layers such as 3,7,11";
+      return cli_read_layers(text, (cli_layers *)o->value) ? NULL : "layers such as 3,7 or 3-5";
     default:
       *(const char **)o->value = text;
       return *text ? NULL : "a text that is not empty";
   }
 }
 
+int cli_distance(const char *a, size_t n, const char *b) {
+  int row[CLI_NEAR + 1], m = (int)strlen(b), i, j;
+  if (n > CLI_NEAR || m > CLI_NEAR) return CLI_NEAR;
+  for (j = 0; j <= m; j++) row[j] = j;
+  for (i = 1; i <= (int)n; i++) {
+    int before = row[0]; /* of the row above, one column to the left */
+    row[0] = i;
+    for (j = 1; j <= m; j++) {
+      int best = before + (a[i - 1] != b[j - 1]);
+      before = row[j];
+      if (row[j] + 1 < best) best = row[j] + 1;
+      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+      row[j] = best;
+    }
+  }
+  return row[m];
+}
+
+/* The complaint about an unknown option, with the one that was perhaps meant. */
+static int cli_unknown(const cli_command *c, const cli_option *options, int count, const char *a,
+                       size_t length) {
+  int i, best = 3; /* more than two wrong letters are another word */
+  const char *meant = NULL;
+  for (i = 0; i < count; i++) {
+    int d = options[i].kind == CLI_TITLE ? best : cli_distance(a, length, options[i].name);
+    if (d >= best) continue;
+    best = d;
+    meant = options[i].name;
+  }
+  if (!meant) return cli_usage_error(c, "there is no option '%.*s'", (int)length, a);
+  return cli_usage_error(c, "there is no option '%.*s'; did you mean %s?", (int)length, a, meant);
+}
+
 int cli_parse(const cli_command *c, const cli_option *options, int count, int argc,
               char **argv, const char **plain, int *plain_count) {
-  int i, k;
+  int i, k, all_plain = 0; /* 1 behind "--" */
   *plain_count = 0;
   for (i = 0; i < argc; i++) {
     const char *a = argv[i], *equals = strchr(a, '='), *value, *wanted;
     size_t length = equals ? (size_t)(equals - a) : strlen(a);
-    if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) {
+    if (!all_plain && strcmp(a, "--") == 0) { all_plain = 1; continue; }
+    if (!all_plain && (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0)) {
       cli_help(c, options, count);
       return CLI_OK;
     }
-    if (a[0] != '-' || a[1] == 0) {
+    if (all_plain || a[0] != '-' || a[1] == 0) {
       if (*plain_count >= c->most) return cli_usage_error(c, "one argument too many: '%s'", a);
       plain[(*plain_count)++] = a;
       continue;
@@ -117,7 +162,7 @@ int cli_parse(const cli_command *c, const cli_option *options, int count, int ar
     for (k = 0; k < count; k++)
       if (options[k].kind != CLI_TITLE && strlen(options[k].name) == length &&
           strncmp(options[k].name, a, length) == 0) break;
-    if (k == count) return cli_usage_error(c, "there is no option '%.*s'", (int)length, a);
+    if (k == count) return cli_unknown(c, options, count, a, length);
     if (options[k].kind == CLI_FLAG) {
       if (equals) return cli_usage_error(c, "%s takes no value", options[k].name);
       *(int *)options[k].value = 1;

@@ -23,7 +23,7 @@ extern cli_elsewhere cli_choice;
 enum { CLI_FLAG, CLI_INT, CLI_SIZE, CLI_REAL, CLI_SAID, CLI_TEXT, CLI_LAYERS, CLI_TITLE,
        CLI_INT_1, CLI_SIZE_1, CLI_REAL_UP };
 
-/* A list of layer numbers, as in "3,7,11". */
+/* A list of layer numbers, as in "3,7,11" or "3-5". */
 typedef struct cli_layers { int count, layer[64]; } cli_layers;
 
 typedef struct cli_option {
@@ -64,11 +64,16 @@ typedef struct cli_common {
 CLI_PRINTF(2, 3)
 int cli_usage_error(const cli_command *c, const char *format, ...);
 
+/* How many letters must be put in, taken out or changed to turn a[n] into b; CLI_NEAR if one of
+ * them is longer than that. */
+enum { CLI_NEAR = 40 };
+int cli_distance(const char *a, size_t n, const char *b);
+
 /* Stores one value; returns what was expected if the text is something else, else NULL. */
 const char *cli_store(const cli_option *o, const char *text);
 
 /* Returns CLI_GO_ON, or the exit status after --help or a mistake. `plain` receives the arguments
- * that are not options. "--name value" and "--name=value" are the same. */
+ * that are not options: behind "--" all of them. "--name value" and "--name=value" are the same. */
 int cli_parse(const cli_command *c, const cli_option *options, int count, int argc,
               char **argv, const char **plain, int *plain_count);
 

@@ -40,29 +40,55 @@ static void print_help(FILE *f) {
              "linears around a removed GELU are merged. Version %s.\n\n", bdpt_version());
   for (i = 0; i < CLI_COUNT(commands); i++)
     fprintf(f, "  %-9s %s\n", commands[i].name, commands[i].help);
-  fprintf(f, "\nboundarydpt COMMAND --help explains a command. Exit status: 0 done, 1 failed,\n"
+  fprintf(f, "\nboundarydpt help COMMAND explains a command. Exit status: 0 done, 1 failed,\n"
              "2 wrong usage, 130 stopped by Ctrl-C after saving.\n");
 }
 
-static int call_command(int argc, char **argv) {
+static const struct command *find_command(const char *name) {
   int i;
+  for (i = 0; i < CLI_COUNT(commands); i++)
+    if (strcmp(name, commands[i].name) == 0) return &commands[i];
+  return NULL;
+}
+
+/* The complaint about an unknown command, with the one that was perhaps meant. */
+static int no_command(const char *name) {
+  int i, best = 3; /* more than two wrong letters are another word */
+  const char *meant = NULL;
+  for (i = 0; i < CLI_COUNT(commands); i++) {
+    int d = cli_distance(name, strlen(name), commands[i].name);
+    if (d >= best) continue;
+    best = d;
+    meant = commands[i].name;
+  }
+  fprintf(stderr, "boundarydpt: there is no command '%s'%s%s%s (boundarydpt --help lists them)\n",
+          name, meant ? "; did you mean " : "", meant ? meant : "", meant ? "?" : "");
+  return CLI_USAGE;
+}
+
+static int call_command(int argc, char **argv) {
+  static char explain[] = "--help";
+  char *help[1] = {explain};
+  const char *name = argc < 2 ? "" : argv[1];
+  const struct command *c;
   if (argc < 2) { print_help(stderr); return CLI_USAGE; }
-  if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-      strcmp(argv[1], "help") == 0) {
+  if (strcmp(name, "help") == 0 && argc > 2) {
+    c = find_command(argv[2]);
+    return c ? c->call(1, help) : no_command(argv[2]);
+  }
+  if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
     print_help(stdout);
     return CLI_OK;
   }
-  if (strcmp(argv[1], "--version") == 0) {
+  if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
     printf("boundarydpt %s\n", bdpt_version());
     return CLI_OK;
   }
+  c = find_command(name);
+  if (!c) return no_command(name);
   cli_calm_threads(argv);
   cli_catch_interrupt();
-  for (i = 0; i < CLI_COUNT(commands); i++)
-    if (strcmp(argv[1], commands[i].name) == 0) return commands[i].call(argc - 2, argv + 2);
-  fprintf(stderr, "boundarydpt: there is no command '%s' (boundarydpt --help lists them)\n",
-          argv[1]);
-  return CLI_USAGE;
+  return c->call(argc - 2, argv + 2);
 }
 
 /* What was printed must have arrived: into a full disk nothing is a success. */

@@ -1,5 +1,6 @@
 /* prune.c: `boundarydpt prune` */
 #include "../../../boundarydpt.h"
+#include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
 #include "../cli/outputs.h"
@@ -24,7 +25,7 @@ typedef struct prune_options {
   cli_layers layer[2];
   int budget, epochs, image, batch;
   size_t images, tune_images, held;
-  double lr;
+  double lr, began;
 } prune_options;
 
 static bdpt_status prune_given(bdpt_model *m, const prune_options *o) {
@@ -47,6 +48,51 @@ static bdpt_status prune_given(bdpt_model *m, const prune_options *o) {
   if (s == BDPT_OK) s = bdpt_remove(m, &gone, start, &in.rest);
   input_close(&in);
   return s;
+}
+
+/* Everything that a search found, as one line. `split` is NULL where no predictor was asked. */
+static bdpt_status json_found(bdpt_context *ctx, const prune_options *o, const char *way,
+                              const bdpt_layer *layer, const double *accuracy, int count,
+                              const bdpt_two_stage_result *split, const bdpt_stage2_result *end) {
+  cli_json j = {NULL, 0, 0, 0, 0};
+  char name[2 * BDPT_MAX_DEPTH][24];
+  double point[3][4 * BDPT_MAX_DEPTH + 1];
+  size_t points = split ? split->point_count : 0, k;
+  int i, removed[2] = {0, 0};
+  cli_json_open(&j, "prune_found");
+  cli_json_text(&j, "version", bdpt_version());
+  cli_json_text(&j, "choose", way);
+  cli_json_text(&j, "start", o->start);
+  cli_json_real(&j, "seed", (double)o->common.seed);
+  cli_json_real(&j, "budget", o->budget);
+  for (i = 0; i < count; i++) removed[layer[i].type]++;
+  cli_json_real(&j, "attention", removed[0]);
+  cli_json_real(&j, "activation", removed[1]);
+  cli_json_key(&j, "layers");
+  cli_json_raw(&j, "[", 1);
+  for (i = 0; i < count; i++) {
+    snprintf(name[i], sizeof name[i], "%s %d", bdpt_type_name(layer[i].type), layer[i].block);
+    if (i) cli_json_raw(&j, ",", 1);
+    cli_json_quoted(&j, name[i]);
+  }
+  cli_json_raw(&j, "]", 1);
+  cli_json_reals(&j, "accuracies", accuracy, count);
+  for (k = 0; k < points; k++) {
+    point[0][k] = split->points[k].attention;
+    point[1][k] = split->points[k].activation;
+    point[2][k] = split->points[k].accuracy;
+  }
+  cli_json_real(&j, "map_degree", split ? split->map.degree : 0);
+  cli_json_reals(&j, "point_attention", point[0], (int)points);
+  cli_json_reals(&j, "point_activation", point[1], (int)points);
+  cli_json_reals(&j, "point_accuracy", point[2], (int)points);
+  cli_json_real(&j, "at_once", end->at_once.top1);
+  cli_json_real(&j, "recovered", end->recovered.top1);
+  cli_json_real(&j, "fused", end->fused.top1);
+  cli_json_real(&j, "images", (double)end->recovered.count);
+  cli_json_real(&j, "seconds", cli_now() - o->began);
+  cli_json_close(&j);
+  return cli_json_print(&j, ctx);
 }
 
 static void print_found(const bdpt_layer *layer, int count, const bdpt_stage2_result *end) {
@@ -92,6 +138,9 @@ static bdpt_status prune_learned(bdpt_model *m, const input *in, const prune_opt
     printf("split    %d attention + %d activation (MAP of degree %d, %zu points)\n",
            found->attention, found->activation, found->map.degree, found->point_count);
     print_found(found->search.layer, found->search.removed, &found->stage2);
+  } else if (s == BDPT_OK) {
+    s = json_found(m->ctx, o, "learned", found->search.layer, found->search.accuracy,
+                   found->search.removed, found, &found->stage2);
   }
   free(found);
   return s;
@@ -113,6 +162,8 @@ static bdpt_status prune_greedy(bdpt_model *m, const input *in, const prune_opti
   if (s == BDPT_OK) s = bdpt_stage2(student, m, &in->rest, &in->held, &r, hooks, NULL, &end);
   if (s == BDPT_OK) s = bdpt_model_assign(m, student);
   if (s == BDPT_OK && !o->common.json) print_found(found.layer, found.removed, &end);
+  else if (s == BDPT_OK)
+    s = json_found(m->ctx, o, "greedy", found.layer, found.accuracy, found.removed, NULL, &end);
   bdpt_model_free(student);
   return s;
 }
@@ -154,6 +205,9 @@ static int prune(const cli_command *c, bdpt_context *ctx, const char *path,
     s = o->budget ? prune_searched(ctx, m, path, o) : prune_given(m, o);
     if (!m->parent[0]) memcpy(m->parent, parent, sizeof parent);
   }
+  if (s == BDPT_OK && !o->start && !o->common.quiet)
+    fprintf(stderr, "   no images named (--data, --generated): the layers went plainly, nothing "
+            "was fitted in their places\n");
   if (s == BDPT_OK) s = bdpt_model_save(m, o->out, BDPT_F32);
   if (s == BDPT_OK) s = command_print_saved("prune", m, o->out, o->common.json);
   bdpt_model_free(m);
@@ -163,10 +217,14 @@ static int prune(const cli_command *c, bdpt_context *ctx, const char *path,
 int command_prune(int argc, char **argv) {
   static const cli_command c = {"prune", "prune MODEL --out NEW [options]",
     "Removes layers and saves a new network. With --attention and --activation the named layers\n"
-    "go, nothing is trained and nothing is fused. With --budget they are found: those without\n"
-    "which the loss stays smallest, with fitted maps in their places; --start paper asks the\n"
-    "paper's two stages (how many of each kind by MAP, which ones by importance). Then the\n"
-    "network is fine-tuned with the dense one as teacher, and fused.",
+    "go, with fitted maps in their places where images are named (--data, --generated) and\n"
+    "plainly without; nothing is trained and nothing is fused. With --budget they are found:\n"
+    "those without which the loss stays smallest, with fitted maps in their places; --start\n"
+    "paper asks the paper's two stages (how many of each kind by MAP, which ones by importance).\n"
+    "Then the network is fine-tuned with the dense one as teacher, and fused. With --json all\n"
+    "that was found is one line of kind prune_found.\n\n"
+    "  boundarydpt prune m.safetensors --attention 3 --activation 5-7 --data DIR --out p.st\n"
+    "  boundarydpt prune m.safetensors --budget 6 --generated --json --out p.safetensors",
     1, 1};
   prune_options o;
   bdpt_context ctx;
@@ -174,7 +232,7 @@ int command_prune(int argc, char **argv) {
   int n, status;
   const cli_option options[] = {
     {"Named layers", CLI_TITLE, NULL, NULL, NULL},
-    {"--attention", CLI_LAYERS, &o.layer[0], "LIST", "blocks that lose attention, such as 3,7"},
+    {"--attention", CLI_LAYERS, &o.layer[0], "LIST", "blocks that lose attention, such as 3,7-9"},
     {"--activation", CLI_LAYERS, &o.layer[1], "LIST", "blocks that lose their GELU"},
     {"Layers that are found", CLI_TITLE, NULL, NULL, NULL},
     {"--budget", CLI_INT_1, &o.budget, "N", "layers to remove in all"},
@@ -189,11 +247,12 @@ int command_prune(int argc, char **argv) {
     {"Both", CLI_TITLE, NULL, NULL, NULL},
     {"--out", CLI_TEXT, &o.out, "NEW", "where the pruned network is saved"},
     {"--image", CLI_INT_1, &o.image, "N", "input size in pixels (the network's)"},
-    {"--start", CLI_TEXT, &o.start, "NAME", "their place: " INPUT_STARTS " (paper;\n"
-     "                       with --budget skip-fit)"},
+    {"--start", CLI_TEXT, &o.start, "NAME", "their place: " INPUT_STARTS "\n"
+     "                       (skip-fit; named layers without images: paper)"},
     CLI_COMMON(&o.common)
   };
   memset(&o, 0, sizeof o);
+  o.began = cli_now();
   command_defaults(&o.common);
   command_no_source(&o.from);
   o.images = 2560, o.epochs = 8, o.held = 2000, o.batch = 64, o.lr = 3e-4;
@@ -203,7 +262,7 @@ int command_prune(int argc, char **argv) {
   if (!o.out) return cli_usage_error(&c, "--out NEW is needed: where the pruned network is saved");
   if (o.budget < 0 || o.epochs < 1 || o.batch < 1)
     return cli_usage_error(&c, "--budget, --epochs and --batch want 1 or more");
-  if (o.budget && !o.start) o.start = "skip-fit";
+  if (!o.start && (o.budget || o.from.data || o.from.generated)) o.start = "skip-fit";
   if (input_start(o.start) < 0)
     return cli_usage_error(&c, "--start wants " INPUT_STARTS ", got '%s'", o.start);
   if (input_choose(o.choose, o.start) < 0)
