@@ -2,7 +2,7 @@
 
     python3 tests/cover.py [-v] [--reuse] [TEST...]
 
-Compiles library, tool and tests with gcc's counters at -O0 and scalar kernels, runs the tests, and
+Compiles library, tool and tests with gcc's counters at -O0, runs the tests, and
 adds up what gcov says over all programs. The header counts outside the kernels (chapter 14), each
 file of the tool alone. -v prints the lines and branches that nothing reached, --reuse only adds up
 again. The last lines are "TRUST name value": percent of lines and branches of the header, and of
@@ -12,8 +12,7 @@ import collections, concurrent.futures, glob, gzip, json, os, re, shutil, subpro
 here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.chdir(here)
 place = "build/cover"
-FLAGS = [*os.environ.get("CC", "gcc").split(), "-std=c99", "-w", "-O0", "--coverage", "-fopenmp",
-         "-DBDPT_NO_VECTORS"]
+FLAGS = [*os.environ.get("CC", "gcc").split(), "-std=c99", "-w", "-O0", "--coverage", "-fopenmp"]
 TOOL = ("checkpoint", "generate", "images", "masks", "onnx", "report", "reproduce")
 SKIP = ("kernels", "book", "only_safetensors", "only_inference")
 

@@ -215,6 +215,58 @@ TEST(every_status_has_a_word) {
   CHECK(strcmp(bdpt_status_string((bdpt_status)1), "unknown status") == 0);
 }
 
+/* y = x[token 0] beside the mean of the others: dy goes to the token as it is, and in equal shares
+ * to the others. */
+TEST(pooling_backwards) {
+  bdpt_tensor *x, *y;
+  bdpt_real seed[2 * 16];
+  size_t b, i, k;
+  int wrong = 0, token;
+  for (token = 0; token < 2; token++) {
+    size_t wide = token ? 16 : 8;
+    bdpt_tape_free(tape);
+    tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
+    x = make(3, 2, 5, 8, 0);
+    for (i = 0; i < 2 * wide; i++) seed[i] = (bdpt_real)(i + 1);
+    y = bdpt_pool(tape, x, 1, token);
+    if (!CHECK(y && bdpt_backward_from(tape, y, seed) == BDPT_OK && x->grad)) return;
+    for (b = 0; b < 2; b++) {
+      for (i = 0; i < 5; i++) {
+        for (k = 0; k < 8; k++) {
+          bdpt_real first = token ? seed[b * wide + k] : 0;
+          bdpt_real want = i ? seed[b * wide + wide - 8 + k] / 4 : first;
+          wrong += x->grad[(b * 5 + i) * 8 + k] != want;
+        }
+      }
+    }
+  }
+  CHECK(wrong == 0);
+}
+
+static bdpt_tensor *graph(bdpt_tape *t, bdpt_tensor *const *in, void *user) {
+  (void)user;
+  return bdpt_gelu(t, in[0]);
+}
+
+TEST(words_and_bounds) {
+  bdpt_context other;
+  bdpt_tensor *in[17];
+  double error;
+  int i;
+  memset(&other, 0, sizeof other);
+  other.threads = 1025;
+  CHECK(bdpt_init(&other) == BDPT_E_ARGUMENT);
+  CHECK_HAS(other.message, "threads: 1025 is not between 0 and 1024");
+  memset(&other, 0, sizeof other);
+  bdpt_fail(&other, BDPT_E_STATE, "%c%s %d %zu %g %%", 'a', "b", -3, (size_t)4, 0.5);
+  CHECK(strcmp(other.message, "ab -3 4 0.5 %") == 0);
+  CHECK(strcmp(bdpt_version(), BDPT_VERSION) == 0 && strlen(bdpt_isa_name(&ctx)) > 3);
+  for (i = 0; i < 17; i++) in[i] = make(1, 2, 0, 0, 0);
+  CHECK(bdpt_gradcheck(&ctx, graph, NULL, in, 17, &error) == BDPT_E_ARGUMENT);
+  CHECK_HAS(ctx.message, "gradcheck: 17 inputs, at most 16");
+  bdpt_clear_error(&ctx);
+}
+
 int main(void) {
   ctx.threads = 1;
   CHECK(bdpt_init(&ctx) == BDPT_OK);
@@ -223,6 +275,8 @@ int main(void) {
   RUN(sizes_that_overflow);
   RUN(the_deepest_network);
   RUN(every_status_has_a_word);
+  RUN(pooling_backwards);
+  RUN(words_and_bounds);
   bdpt_tape_free(tape);
   bdpt_finish(&ctx);
   CHECK(ctx.bytes_now == 0);
