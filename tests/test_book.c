@@ -322,6 +322,20 @@ TEST(data_numbers) {
        (double)target[1]);
 }
 
+TEST(pixel_numbers) {
+  static const size_t grid[3] = {1, 2, 1}, two[2] = {2, 2};
+  static const bdpt_real patches[] = {1, 3};
+  static const int label[2] = {0, 255};
+  bdpt_tensor *x = bdpt_input(tape, 3, grid, patches, 0), *y = bdpt_upsample(tape, x, 1, 1, 4);
+  bdpt_tensor *z = bdpt_input(tape, 2, two, NULL, 1), *loss = bdpt_pixel_loss(tape, z, label, 255);
+  CHECK(bdpt_backward(tape, loss) == BDPT_OK);
+  if (!CHECK(y && y->count == 4)) return;
+  says("upsample", "Over four pixels that becomes %g, %g, %g, %g:", AT(y, 0), AT(y, 1), AT(y, 2),
+       AT(y, 3));
+  says("pixel-loss", "L = log 2 = %.4f, dz = (%g, %g) for the first and %g for the second.",
+       AT(loss, 0), GRAD(z, 0), GRAD(z, 1), fabs(GRAD(z, 2)));
+}
+
 TEST(width_numbers) {
   static bdpt_config c, narrow;
   static unsigned char keep[50000];
@@ -1072,6 +1086,7 @@ int main(void) {
     RUN(predictor_numbers);
     RUN(method_numbers);
     RUN(data_numbers);
+    RUN(pixel_numbers);
     RUN(width_numbers);
     RUN(file_numbers);
     RUN(memory_numbers);

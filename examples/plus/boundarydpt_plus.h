@@ -435,8 +435,7 @@ BDPT_API bdpt_tensor *bdpt_pixel_loss(bdpt_tape *t, bdpt_tensor *z, const int *l
  * Which units go? Isomorphic Pruning says: compare only what has the same structure. A score that
  * sums over all blocks, as the embedding's does, is no smaller or larger than a score of one MLP;
  * it is another thing. So a class is ranked by itself, hidden units of all MLPs together, and never
- * against another class. So the paper treats attention and
- * activations; this is the same rule for widths.
+ * against another class. The paper treats attention and activations likewise.
  *
  * The work is divided in three: scores, a plan of one byte per unit, and a smaller model. A layer
  * that is removed, fused or fitted has nothing of its own to give, and of a pair that has lost its
@@ -1102,10 +1101,10 @@ BDPT_API bdpt_status bdpt_width_prune(bdpt_model *m, const bdpt_subset *data,
 /* =================================================================================================
  * 5  DEPTH AND WIDTH TOGETHER                                                                >>plus
  * =================================================================================================
- * A block without attention, its MLP fused, is a single D x D map and cannot become narrower but by
- * its embedding; an embedding of half the width makes the same map a quarter. So depth and width
- * multiply, and the paper's fastest networks have both; it calls them BoundaryDPT+ (HetDPT+), and
- * only their results are public. Which order is best is not known, and all three are here:
+ * How do the savings of depth and width add up? A block without attention, its MLP fused, is one
+ * map of D x D, and half the embedding makes it a quarter: they multiply. The paper's fastest
+ * networks have both; it calls them BoundaryDPT+ (HetDPT+), and only their results are public.
+ * Which order is best is not known, and all three are here:
  *
  *   depth first   remove, recover, narrow, recover. The scores are taken in the network that stays
  *   width first   narrow, recover, remove, recover
