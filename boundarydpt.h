@@ -788,12 +788,13 @@ typedef struct bdpt_recovery_row {
 } bdpt_recovery_row;
 typedef struct bdpt_recovery_options {
   bdpt_recipe recipe;                   /* epochs is set to the last mark */
+  bdpt_layers only;                     /* measures these layers; none: every layer */
   bdpt_start start;                     /* what takes the layer's place */
   int marks;                            /* 0: one mark, at recipe.epochs */
   int mark[BDPT_MAX_MARKS];             /* increasing epochs at which to measure */
 } bdpt_recovery_options;
 /* Fills rows[2 * depth]: attention 0..depth-1, then activation. Each starts from a copy. A layer
- * that is removed already has NaN for accuracies. */
+ * that is removed already, or not measured, has NaN for accuracies. */
 BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_subset *train,
                                    const bdpt_subset *held, const bdpt_recovery_options *options,
                                    const bdpt_hooks *hooks, bdpt_recovery_row *rows);
@@ -6471,17 +6472,23 @@ BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_subset *t
   if (options) o = *options;
   bdpt_recipe_resolve(&o.recipe);
   if (o.marks == 0) o.mark[o.marks++] = o.recipe.epochs;
+  if ((o.only.blocks[0] | o.only.blocks[1]) == 0) {
+    o.only.blocks[0] = o.only.blocks[1] = ~(uint64_t)0;
+  }
   for (i = 0; i < o.marks && i < BDPT_MAX_MARKS && o.mark[i] > (i ? o.mark[i - 1] : 0); i++) { }
   if (i == 0 || i != o.marks) {
     return bdpti_fail(model->ctx, BDPT_E_ARGUMENT, "recovery: marks must be 1 to %d rising numbers "
                       "of epochs", BDPT_MAX_MARKS);
   }
   o.recipe.epochs = o.mark[i - 1];
-  bdpti_study_open(&s, model, train, held, hooks, "recovery", &o.start,
-                   (2 + (size_t)i) * sizeof o.start, 1 + 2 * (size_t)depth * (1 + (size_t)i));
+  bdpti_study_open(&s, model, train, held, hooks, "recovery", &o.only,
+                   sizeof o.only + (2 + (size_t)i) * sizeof o.start,
+                   1 + 2 * (size_t)depth * (1 + (size_t)i));
   s.start = o.start;
   for (r = 0; r < 2 * depth; r++) {
-    s.total += o.recipe.epochs * bdpti_kept(&model->config, bdpti_layer_at(r).type, r / 2);
+    bdpt_layer a = bdpti_layer_at(r);
+    s.total += o.recipe.epochs * (bdpti_kept(&model->config, a.type, a.block) &&
+                                  bdpt_layers_has(&o.only, a.type, a.block));
   }
   bdpti_study_copy(&s);
   bdpti_study_measure(&s, &before);
@@ -6492,8 +6499,10 @@ BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_subset *t
     row->before = before;
     row->at_once = (double)NAN;
     for (i = 0; i < BDPT_MAX_MARKS; i++) row->after[i] = (double)NAN;
-    if (!bdpti_kept(&model->config, row->layer.type, row->layer.block))
-      continue; /* nothing to remove or to learn */
+    if (!bdpti_kept(&model->config, row->layer.type, row->layer.block) ||
+        !bdpt_layers_has(&o.only, row->layer.type, row->layer.block)) {
+      continue; /* nothing to remove or to learn, or not asked for */
+    }
     bdpti_study_copy(&s);
     bdpti_study_remove(&s, row->layer.type, row->layer.block);
     bdpti_study_measure(&s, &row->at_once);
@@ -6848,7 +6857,7 @@ BDPTI_FN size_t bdpti_greedy_try(bdpti_study *s, bdpt_layer a, const bdpt_subset
 /* Tries all that may go. best: the layer, its loss and accuracy; a negative block if none may. */
 BDPTI_FN void bdpti_greedy_step(bdpti_study *s, const bdpt_greedy_options *o,
                                 const bdpt_subset *chosen, bdpt_greedy_result *out) {
-  int i, n = out->removed, kept = bdpti_kept_count(s->model);
+  int i, n = out->removed, kept = bdpti_kept_count(s->model), stop;
   bdpt_accuracy a = {0, 0, 0, 0};
   out->layer[n].block = -1;
   s->now.done = (size_t)(n * kept - n * (n - 1) / 2); /* trials of the steps before */
@@ -6860,7 +6869,8 @@ BDPTI_FN void bdpti_greedy_step(bdpti_study *s, const bdpt_greedy_options *o,
     if (most && gone >= most) continue;
     bdpti_format(s->detail, sizeof s->detail, "removal %d: without %s %d", n + 1,
                  bdpt_type_name(at.type), at.block);
-    if (s->hooks.progress && s->hooks.progress(&s->now, s->hooks.user)) s->status = BDPT_CANCELLED;
+    stop = s->hooks.progress && s->hooks.progress(&s->now, s->hooks.user);
+    if (bdpti_cluster_any(s->ctx, stop)) s->status = BDPT_CANCELLED;
     if (s->status) return;
     out->images += (double)bdpti_greedy_try(s, at, chosen, &a);
     if (s->status || (out->layer[n].block >= 0 && !(a.loss < out->loss[n]))) continue;

@@ -94,6 +94,81 @@ else bad "a finished study changed"; fi
 if [ "$(ls "$work"/a/*.ckpt* 2> /dev/null | wc -l)" -eq 0 ]; then ok
 else bad "checkpoints are left: $(ls "$work"/a/*.ckpt*)"; fi
 
+# Two programs share the first six parts out (all thirteen: sh tests/test_reproduce.sh shares): the
+# same lines in the same order. Interrupted, a share goes on; what belongs elsewhere is refused.
+parts=1,2,3,4,5,6
+[ "$1" != shares ] || parts=1,2,3,4,5,6,7,8,9,10,11,12,13
+numbers "$work/before" > "$work/whole"
+study 0 --out "$work/s" --list --json --shard 2/2 --part $parts
+says out '^{"kind":"cell","cell":"6.2.1","part":6,"needs":."1","2","3","6.1".,"images_trained":32,'
+if [ -e "$work/s" ]; then bad "--list made a folder"; else ok; fi
+study 0 --out "$work/s" --shard 2/2 --part 1 --threads 1
+study 1 --out "$work/s" --gather --part $parts
+says err "part 2 (gradients) lacks 1 cells"
+"$tool" reproduce --quick --out "$work/s" --shard 1/2 --part $parts --threads 1 > "$work/out" 2>&1 &
+child=$!
+sleep 3
+kill -9 $child
+wait $child 2> /dev/null
+if sh examples/mpi/study.sh 2 --quick --out "$work/s" --report "$work/s.html" --part $parts \
+  > "$work/out" 2> "$work/err"; then ok; else bad "the shares did not end"; fi
+numbers "$work/s/reproduce.jsonl" > "$work/shared"
+if head -n "$(wc -l < "$work/shared")" "$work/whole" | cmp -s - "$work/shared"; then ok
+else bad "two shares have other lines than one program"; fi
+if [ "$(grep -c . "$work/shared")" -ge 90 ]; then ok; else bad "the shares left few lines"; fi
+"$tool" report "$work/s/shard-1.jsonl" "$work/s/shard-2.jsonl" --out "$work/joined.html"
+if grep -q '<svg viewBox="0 0 372' "$work/joined.html"; then ok; else bad "no joined page"; fi
+sed 's/recipe=[0-9a-f]*/recipe=0/' "$work/s/shard-2.jsonl" > "$work/o.jsonl"
+"$tool" report "$work/s/shard-1.jsonl" "$work/o.jsonl" --out "$work/o.html" 2> "$work/err"
+says err "o.jsonl: lines of another recipe, data, network or version than those in"
+sed 's/"dense":"[0-9a-f]*"/"dense":"0123456789abcdef"/' "$work/s/shard-2.jsonl" > "$work/o.jsonl"
+"$tool" report "$work/s/shard-1.jsonl" "$work/o.jsonl" --out "$work/o.html" 2> "$work/err"
+says err "o.jsonl: lines of another dense network (0123456789abcdef) than those in"
+cp "$work/o.jsonl" "$work/s/shard-9.jsonl"
+study 1 --out "$work/s" --gather --part $parts
+says err "shard-9.jsonl: lines of another dense network"
+if [ -e "$work/o.html" ]; then bad "a refused page was drawn"; else ok; fi
+cp "$work/s/shard-1.jsonl" "$work/keep.jsonl"
+if "$tool" report "$work/s/shard-2.jsonl" "$work/keep.jsonl" 2> "$work/err"; then
+  bad "a record was taken for a page"; else ok; fi
+if cmp -s "$work/s/shard-1.jsonl" "$work/keep.jsonl"; then ok; else bad "a record changed"; fi
+study 2 --shard 3/2
+study 2 --shard 1/2 --fresh
+
+# The job array, with a stand-in for sbatch that does the tasks one after the other.
+cat > "$work/sbatch" << 'END'
+#!/bin/sh
+echo "$*" >> "$SBATCH_LOG"
+array=
+while :; do
+  case $1 in
+    --parsable | --dependency=afterany:[0-9]*) shift ;;
+    --array=1-*) array=${1#--array=1-}; shift ;;
+    *) break ;;
+  esac
+done
+script=$1
+shift
+export SLURM_JOB_ID=7 SLURM_CPUS_PER_TASK=1
+if [ -n "$array" ]; then
+  for task in $(seq "$array"); do
+    SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_MAX=$array sh "$script" "$@" >> "$SBATCH_LOG" || exit 1
+  done
+else
+  sh "$script" "$@" >> "$SBATCH_LOG" || exit 1
+fi
+echo "7;cluster"
+END
+chmod +x "$work/sbatch"
+if PATH="$work:$PATH" SBATCH_LOG="$work/sbatch.log" TOOL="$tool" sh examples/mpi/study.slurm 2 \
+  --quick --out "$work/t" --report "$work/t.html" --part 1,2,3 > "$work/out" 2> "$work/err"; then ok
+else bad "the job array did not end"; fi
+if sh -n examples/mpi/study.slurm && [ "$(grep -c -- --array=1-2 "$work/sbatch.log")" -eq 5 ]; then
+  ok; else bad "there are not five arrays"; fi
+numbers "$work/t/reproduce.jsonl" > "$work/shared"
+if [ -s "$work/shared" ] && head -n "$(wc -l < "$work/shared")" "$work/whole" |
+  cmp -s - "$work/shared"; then ok; else bad "a job array has other lines than one program"; fi
+
 # Interrupted, first by a signal, then by its own clock, and resumed on one thread.
 "$tool" reproduce --quick --out "$work/b" --threads 1 > "$work/out" 2> "$work/err" &
 child=$!

@@ -103,12 +103,29 @@ bdpt_status record_load(record *r, bdpt_context *ctx, const char *path) {
   return r->text.failed ? BDPT_E_MEMORY : BDPT_OK;
 }
 
+/* The share's finished lines, and those of the cell under way. */
+static bdpt_status record_save_own(record *r) {
+  cli_json both = {NULL, 0, 0, 0, 0};
+  bdpt_status s;
+  if (r->own.used) cli_json_raw(&both, r->own.text, r->own.used);
+  if (r->from < r->text.used)
+    cli_json_raw(&both, r->text.text + r->from, r->text.used - r->from);
+  s = both.failed || r->own.failed ? BDPT_E_MEMORY
+                                   : bdpt_file_write(r->ctx, r->path, both.text, both.used);
+  free(both.text);
+  return s;
+}
+
 bdpt_status record_save(record *r) {
   if (r->text.failed) return BDPT_E_MEMORY;
+  if (r->kept == RECORD_HELD) return BDPT_OK;
+  if (r->kept == RECORD_OWN) return record_save_own(r);
   return bdpt_file_write(r->ctx, r->path, r->text.text, r->text.used);
 }
 
 void record_free(record *r) {
   free(r->text.text);
+  free(r->own.text);
   memset(&r->text, 0, sizeof r->text);
+  memset(&r->own, 0, sizeof r->own);
 }

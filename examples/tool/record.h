@@ -9,8 +9,14 @@
 typedef struct record {
   bdpt_context *ctx;
   const char *path;
-  cli_json text;          /* the whole file */
+  cli_json text;          /* the whole file; of a share of a study, all that is known */
+  int kept;               /* RECORD_WHOLE, or what stands for it while a study is shared out */
+  cli_json own;           /* RECORD_OWN: the lines of the share's file that are finished, ... */
+  size_t from;            /* ... and where in `text` those begin that are not; SIZE_MAX: none */
 } record;
+
+/* What record_save writes: everything, nothing for now, or only the lines of a share. */
+enum { RECORD_WHOLE, RECORD_HELD, RECORD_OWN };
 
 typedef jsonl_line record_line; /* text NULL: none */
 
@@ -44,7 +50,7 @@ int record_count(const record *r, const char *kind);
 /* Reads the file if there is one; a missing file is an empty record. */
 bdpt_status record_load(record *r, bdpt_context *ctx, const char *path);
 
-/* Writes the whole record under a temporary name and renames it. */
+/* Writes the record under a temporary name and renames it: what `kept` says of it. */
 bdpt_status record_save(record *r);
 
 /* Forgets the lines; the file stays. */

@@ -44,6 +44,13 @@ bdpt_status session_save(session *s, const char *name) {
   return BDPT_OK;
 }
 
+int session_stops(session *s, int stop) {
+  const bdpt_cluster *c = &s->ctx->cluster;
+  double any = stop;
+  if (c->size <= 1) return stop;
+  return c->reduce(c->user, &any, 1, sizeof any) != 0 || c->wait(c->user) != 0 || any > 0;
+}
+
 bdpt_status session_load(session *s, const char *name) {
   snprintf(s->record_path, sizeof s->record_path, "%s/%s", s->out, name);
   return record_load(&s->record, s->ctx, s->record_path);

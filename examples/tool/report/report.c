@@ -205,9 +205,20 @@ void report_render(report_page *page, const report_run *run) {
 }
 
 int report_write(bdpt_context *ctx, const char *jsonl_path, const char *html_path) {
+  unsigned char *bytes = NULL;
+  size_t size = 0;
+  int status = (int)bdpt_file_read(ctx, jsonl_path, &bytes, &size);
+  if (status != BDPT_OK) return status;
+  status = report_write_lines(ctx, (const char *)bytes, size, jsonl_path, html_path);
+  bdpt_release(ctx, bytes, size + 1);
+  return status;
+}
+
+int report_write_lines(bdpt_context *ctx, const char *lines, size_t size, const char *name,
+                       const char *html_path) {
   report_run run;
   report_page page;
-  int status = report_read(ctx, jsonl_path, &run);
+  int status = report_load(ctx, lines, size, name, &run);
   if (status != BDPT_OK) return status;
   report_render(&page, &run);
   if (page.failed)

@@ -138,10 +138,12 @@ static bdpt_status run_resume(run *r) {
   }
   if (record_has(&r->base.record, "setup")) {
     snprintf(aside, sizeof aside, "%s/previous.jsonl", r->o.out);
-    remove(aside);
-    if (rename(r->base.record.path, aside) != 0)
-      return cli_fail(r->base.ctx, BDPT_E_IO, "%s cannot be moved to %s, and stays",
-                      r->base.record.path, aside);
+    if (r->base.ctx->cluster.rank == 0) { /* of several processes, one moves */
+      remove(aside);
+      if (rename(r->base.record.path, aside) != 0)
+        return cli_fail(r->base.ctx, BDPT_E_IO, "%s cannot be moved to %s, and stays",
+                        r->base.record.path, aside);
+    }
     if (!finished && !r->o.common.fresh)
       fprintf(stderr, "   the options or inputs changed since the unfinished run in %s: starting "
               "afresh; what it had measured is now %s\n", r->o.out, aside);

@@ -33,7 +33,12 @@ static bdpt_status study_collect(study *s, const char *start, size_t seed) {
   bdpt_model *m;
   size_t n = 0, i;
   bdpt_status status;
-  if (study_find(s, "collected", "start", start, "seed", (double)seed).text) return BDPT_OK;
+  const double points = 2.0 * (s->recipe.map_most + s->recipe.map_rounds);
+  snprintf(name, sizeof name, "map-%s-%zu", start, seed);
+  if (!study_cell(s, name, study_find(s, "collected", "start", start, "seed", (double)seed).text
+                             != NULL, points * s->recipe.map_epochs * (double)s->recipe.epoch,
+                  points * (double)s->base.in.held.count))
+    return BDPT_OK;
   memset(&o, 0, sizeof o);
   o.recipe = study_training(s, s->recipe.map_epochs, seed);
   o.most = s->recipe.map_most;
@@ -44,7 +49,6 @@ static bdpt_status study_collect(study *s, const char *start, size_t seed) {
   m = bdpt_model_clone(s->dense);
   if (!m) return s->base.ctx->status;
   m->config.attn_form = study_starts[which].form;
-  snprintf(name, sizeof name, "map-%s-%zu", start, seed);
   hooks = session_hooks(&s->base, name);
   status = bdpt_map_collect(m, &s->base.in.rest, &s->base.in.held, &o, &hooks, point,
                             sizeof point / sizeof point[0], &n);
@@ -58,7 +62,8 @@ static bdpt_status study_collect(study *s, const char *start, size_t seed) {
     cli_json_real(j, "accuracy", point[i].accuracy);
     cli_json_close(j);
   }
-  return status == BDPT_OK ? session_save(&s->base, name) : status;
+  if (status == BDPT_OK) status = session_save(&s->base, name);
+  return study_cell_end(s, status);
 }
 
 static size_t study_points(const study *s, const char *start, size_t seed, bdpt_map_point *point,
@@ -138,6 +143,7 @@ bdpt_status study_map(study *s) {
     const char *start = study_collection(s, k, &seed);
     status = study_collect(s, start, seed);
   }
+  if (status == BDPT_OK && !study_completes(s)) return BDPT_OK;
   before = s->base.record.text.used;
   for (k = 0; k < study_collections(s) && status == BDPT_OK; k++) {
     const char *start = study_collection(s, k, &seed);
@@ -189,14 +195,18 @@ bdpt_status study_search(study *s, size_t seed) {
   bdpt_model *m;
   bdpt_status status;
   int i, t, layer[2][BDPT_MAX_DEPTH], n[2] = {0, 0};
-  if (study_find(s, "searched", NULL, NULL, "seed", (double)seed).text) return BDPT_OK;
+  const double stages = remove_counts[0] + remove_counts[1];
+  snprintf(name, sizeof name, "search-%zu", seed);
+  if (!study_cell(s, name, study_find(s, "searched", NULL, NULL, "seed", (double)seed).text != NULL,
+                  stages * s->recipe.which_stage * (double)s->recipe.epoch,
+                  stages * (double)s->base.in.held.count))
+    return BDPT_OK;
   memset(&o, 0, sizeof o);
   o.recipe = study_training(s, 1, seed);
   for (t = 0; t < 2; t++) o.remove[t] = remove_counts[t];
   for (i = 0; i < o.remove[0] + o.remove[1]; i++) o.stage[i] = s->recipe.which_stage;
   m = bdpt_model_clone(s->dense);
   if (!m) return s->base.ctx->status;
-  snprintf(name, sizeof name, "search-%zu", seed);
   hooks = session_hooks(&s->base, name);
   status = bdpt_search(m, &s->base.in.rest, &s->base.in.held, &o, &hooks, &found);
   bdpt_model_free(m);
@@ -209,7 +219,7 @@ bdpt_status study_search(study *s, size_t seed) {
   cli_json_real(j, "seed", (double)seed);
   for (t = 0; t < 2; t++) cli_json_ints(j, bdpt_type_name((bdpt_type)t), layer[t], n[t]);
   cli_json_close(j);
-  return session_save(&s->base, name);
+  return study_cell_end(s, session_save(&s->base, name));
 }
 
 /* Transfer entropies are measured once and kept as a line. */
@@ -218,7 +228,9 @@ static bdpt_status study_transfer(study *s) {
   bdpt_subset some;
   bdpt_status status;
   int t;
-  if (study_find(s, "transfer", NULL, NULL, NULL, 0).text) return BDPT_OK;
+  if (!study_cell(s, "transfer", study_find(s, "transfer", NULL, NULL, NULL, 0).text != NULL, 0,
+                  2.0 * s->base.depth * (double)s->recipe.which_images))
+    return BDPT_OK;
   memset(&some, 0, sizeof some);
   status = study_sample(s, s->recipe.which_images, &some);
   if (status == BDPT_OK) status = baseline_transfer(s->dense, &some, score);
@@ -228,7 +240,7 @@ static bdpt_status study_transfer(study *s) {
   for (t = 0; t < 2; t++)
     cli_json_reals(&s->base.record.text, bdpt_type_name((bdpt_type)t), score[t], s->base.depth);
   cli_json_close(&s->base.record.text);
-  return record_save(&s->base.record);
+  return study_cell_end(s, record_save(&s->base.record));
 }
 
 void study_choose(study *s, int way, size_t seed, int which[2][BDPT_MAX_DEPTH]) {
@@ -238,6 +250,7 @@ void study_choose(study *s, int way, size_t seed, int which[2][BDPT_MAX_DEPTH]) 
   int t, l, n, depth = s->base.depth;
   memset(which, 0, 2 * sizeof which[0]);
   memset(score, 0, sizeof score);
+  memset(list, 0, sizeof list);
   study_rows(s, row);
   if (way == STUDY_GRADIENT) session_mean_gradients(&s->base, score);
   if (way == STUDY_RANDOM) baseline_random(seed, score);
@@ -262,6 +275,7 @@ bdpt_status study_which(study *s) {
   int k, way, round;
   for (k = 0; k < s->recipe.seeds && status == BDPT_OK; k++)
     status = study_search(s, s->o.common.seed + (size_t)k);
+  if (status == BDPT_OK && study_waits(s)) return BDPT_OK;
   before = s->base.record.text.used;
   for (round = 0; round < 2; round++) { /* first all networks, then all lines */
     for (k = 0; k < s->recipe.seeds && status == BDPT_OK; k++)
@@ -275,6 +289,7 @@ bdpt_status study_which(study *s) {
         cli_json_text(&s->base.record.text, "way", study_way[way]);
         study_tail(s, &p);
       }
+    if (round == 0 && status == BDPT_OK && !study_completes(s)) return BDPT_OK;
     if (round == 0) before = s->base.record.text.used;
   }
   if (status != BDPT_OK) s->base.record.text.used = before;

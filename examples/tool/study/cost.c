@@ -106,6 +106,12 @@ static study_cost study_cost_of(study *s, int part) {
   return c;
 }
 
+void study_part_cost(study *s, int part, double *train, double *eval) {
+  const study_cost c = study_cost_of(s, part);
+  *train = c.train;
+  *eval = c.eval;
+}
+
 bdpt_status study_pace(study *s) {
   bdpt_recipe p = study_training(s, 1, 1);
   bdpt_model *m = bdpt_model_clone(s->dense);

@@ -96,7 +96,7 @@ static bdpt_status study_record_greedy(study *s, study_goal goal, const bdpt_gre
   cli_json_real(j, "images", found->images);
   cli_json_real(j, "processor_seconds", seconds);
   cli_json_close(j);
-  return session_save(&s->base, "greedy");
+  return record_save(&s->base.record);
 }
 
 /* Makes a choice, once, as a "greedy" line. */
@@ -108,7 +108,11 @@ static bdpt_status study_greedy(study *s, study_goal goal) {
   bdpt_model *m;
   bdpt_status status;
   clock_t began;
-  if (study_chosen(s, goal).text) return BDPT_OK;
+  char name[60], checkpoint[60];
+  snprintf(checkpoint, sizeof checkpoint, "greedy-%d-%.0f", goal.layers, goal.macs);
+  snprintf(name, sizeof name, "%s of %s", checkpoint, goal.better ? s->better_hash : s->hash);
+  if (!study_cell(s, name, study_chosen(s, goal).text != NULL, 0, study_greedy_images(s)))
+    return BDPT_OK;
   memset(&half, 0, sizeof half);
   memset(&o, 0, sizeof o);
   status = study_half(s, &half);
@@ -117,13 +121,15 @@ static bdpt_status study_greedy(study *s, study_goal goal) {
   o.layers = goal.layers;
   o.budget = goal.macs;
   o.images = s->recipe.headline_images < half.count ? s->recipe.headline_images : half.count;
-  hooks = session_hooks(&s->base, "greedy");
+  hooks = session_hooks(&s->base, checkpoint);
   began = clock();
   if (status == BDPT_OK) status = bdpt_greedy(m, &s->base.in.rest, &half, &o, &hooks, &found);
   bdpt_model_free(m);
   bdpt_subset_free(s->base.ctx, &half);
   if (status != BDPT_OK) return status;
-  return study_record_greedy(s, goal, &found, (double)(clock() - began) / CLOCKS_PER_SEC);
+  status = study_record_greedy(s, goal, &found, (double)(clock() - began) / CLOCKS_PER_SEC);
+  cli_forget_checkpoint(hooks.checkpoint);
+  return study_cell_end(s, status);
 }
 
 /* The layers of a choice. */
@@ -151,7 +157,8 @@ static void study_tell_greedy(study *s, study_goal goal) {
 /* A job and its line, which has a kind, a row, and the numbers of the job. */
 static bdpt_status study_row_of(study *s, const char *kind, const char *row, const study_spec *p) {
   bdpt_status status = study_network(s, p);
-  if (status != BDPT_OK || study_find(s, kind, "row", row, "seed", (double)p->seed).text)
+  if (status != BDPT_OK || s->share.missing > 0 || s->share.mode == STUDY_LISTS ||
+      study_find(s, kind, "row", row, "seed", (double)p->seed).text)
     return status;
   cli_json_open(&s->base.record.text, kind);
   cli_json_text(&s->base.record.text, "row", row);
@@ -181,6 +188,7 @@ static study_spec study_picked(study *s, int i, int seed) {
 bdpt_status study_choice(study *s) {
   bdpt_status status = study_greedy(s, study_goal_choice(s));
   int i;
+  if (status == BDPT_OK && study_waits(s)) return BDPT_OK;
   for (i = 0; i < STUDY_PICKS * s->recipe.seeds && status == BDPT_OK; i++) {
     study_spec p = study_picked(s, i % STUDY_PICKS, i / STUDY_PICKS);
     status = study_row_of(s, "choice", study_pick[i % STUDY_PICKS], &p);
@@ -239,7 +247,16 @@ bdpt_status study_better(study *s) {
   bdpt_accuracy held, test;
   char before[17];
   bdpt_status status = BDPT_OK;
+  const double images = s->recipe.better_epochs * (double)s->base.in.rest.count;
+  int computes;
   if (s->better) return BDPT_OK;
+  computes = study_cell(s, "better", line.text != NULL, images, images / 3);
+  if (s->share.mode == STUDY_LISTS) return BDPT_OK;
+  line = study_find(s, "better", NULL, NULL, NULL, 0); /* which another share may have left */
+  if (!line.text && !computes && s->share.mode != STUDY_ALL) return BDPT_OK;
+  if (line.text && s->share.mode != STUDY_ALL && cli_file_exists(path) == 0)
+    return cli_fail(s->base.ctx, BDPT_E_IO, "%s: the network of part 15 is not here; all shares "
+                    "need it", path);
   if (line.text && cli_file_exists(path) != 0) {
     s->better = bdpt_model_load(s->base.ctx, path, NULL);
     if (!s->better) return s->base.ctx->status;
@@ -269,7 +286,7 @@ bdpt_status study_better(study *s) {
   cli_json_real(j, "accuracy", held.top1);
   cli_json_real(j, "test", test.top1);
   cli_json_close(j);
-  return session_save(&s->base, "better");
+  return study_cell_end(s, session_save(&s->base, "better"));
 }
 
 void study_tell_better(study *s) {
@@ -322,6 +339,7 @@ bdpt_status study_headline(study *s) {
   bdpt_status status = study_better(s);
   int i;
   if (status == BDPT_OK) status = study_greedy(s, study_goal_headline(s));
+  if (status == BDPT_OK && study_waits(s)) return BDPT_OK;
   for (i = 0; i < STUDY_PIECES * s->recipe.seeds && status == BDPT_OK; i++) {
     /* the two rows that the headline needs come first, with every seed */
     int pairs = 2 * s->recipe.seeds, rest = STUDY_PIECES - 2;
@@ -348,6 +366,7 @@ bdpt_status study_long(study *s) {
   bdpt_status status = study_better(s);
   int k;
   if (status == BDPT_OK) status = study_greedy(s, study_goal_headline(s));
+  if (status == BDPT_OK && study_waits(s)) return BDPT_OK;
   for (k = 0; k < s->recipe.seeds && status == BDPT_OK; k++) {
     study_spec p = study_piece(s, 1, k, &s->recipe.headline_long);
     status = study_row_of(s, "long", study_whole, &p);
@@ -383,11 +402,14 @@ static bdpt_status study_rival_spec(study *s, int budget, int i, int seed, study
 bdpt_status study_frontier(study *s) {
   const int each = STUDY_RIVALS * s->recipe.plus_depth.count;
   bdpt_status status = study_better(s);
+  study_spec p;
   int i;
+  for (i = 0; i < each && status == BDPT_OK && s->share.mode != STUDY_ALL; i++)
+    status = study_rival_spec(s, i / STUDY_RIVALS, i % STUDY_RIVALS, 0, &p); /* the choices */
+  if (status == BDPT_OK && study_waits(s)) return BDPT_OK;
   for (i = 0; i < each * s->recipe.seeds && status == BDPT_OK; i++) {
     const int budget = i % each / STUDY_RIVALS;
     char row[40];
-    study_spec p;
     status = study_rival_spec(s, budget, i % STUDY_RIVALS, i / each, &p);
     snprintf(row, sizeof row, "%s, budget %d", study_rival[i % STUDY_RIVALS], budget);
     if (status == BDPT_OK) status = study_row_of(s, "frontier", row, &p);

@@ -6,6 +6,7 @@
 #include "reproduce.h"
 #include "study.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,7 +130,7 @@ static bdpt_status study_csv_kind(study *s, const char *kind, record_line first)
 
 bdpt_status study_csv(study *s) {
   record_line line, first;
-  size_t at = 0;
+  size_t at = s->base.ctx->cluster.rank == 0 ? 0 : SIZE_MAX; /* of several, one process writes */
   bdpt_status status = BDPT_OK;
   while (status == BDPT_OK && (line = study_next(s, &at)).text) {
     char kind[64];

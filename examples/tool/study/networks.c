@@ -144,7 +144,7 @@ bdpt_status study_steps(study *s, bdpt_trainer *t, size_t until, size_t total,
     status = bdpt_trainer_step(t, &now.loss);
     now.done = (done + 1) * images / per_epoch;
     now.total = total * images / per_epoch;
-    stop = cli_progress_hook(&now, &s->base.progress);
+    stop = session_stops(&s->base, cli_progress_hook(&now, &s->base.progress));
     saved += images / per_epoch;
     if (status != BDPT_OK || !checkpoint || (!stop && saved < 20000)) {
       if (stop && status == BDPT_OK) status = BDPT_CANCELLED;
@@ -238,11 +238,15 @@ bdpt_status study_network(study *s, const study_spec *p) {
   bdpt_model *m, *teacher = NULL;
   bdpt_status status = BDPT_OK;
   int known, kept;
+  const double epoch = (double)s->recipe.epoch, held = (double)s->base.in.held.count;
   study_name(s, p, name);
   study_teacher_path(s, path, sizeof path);
   known = study_find(s, "network", "name", name, NULL, 0).text != NULL;
   kept = strcmp(name, s->keep) == 0;
-  if (known && (!kept || cli_file_exists(path) != 0)) return BDPT_OK;
+  if (!study_cell(s, name, known, epoch * p->marks->layer[p->marks->count - 1],
+                  (p->marks->count + 1) * held + (double)s->base.in.tested.count) &&
+      (!known || !kept || s->share.mode == STUDY_LISTS || cli_file_exists(path) != 0))
+    return BDPT_OK;
   m = study_pruned(s, p);
   if (!m) return s->base.ctx->status;
   if (p->teacher == STUDY_OWN) {
@@ -258,10 +262,10 @@ bdpt_status study_network(study *s, const study_spec *p) {
   if (status == BDPT_OK && !known)
     status = study_finish_network(s, m, name, p->better ? s->better_hash : s->hash);
   study_checkpoint(s, name, checkpoint, sizeof checkpoint);
-  if (status == BDPT_OK) remove(checkpoint);
+  if (status == BDPT_OK) remove(checkpoint); /* before the next collective call: no race */
   bdpt_model_free(teacher);
   bdpt_model_free(m);
-  return status;
+  return known ? status : study_cell_end(s, status);
 }
 
 double study_tail(study *s, const study_spec *p) {

@@ -23,6 +23,11 @@
 
 /* ---- 1  The dense network ---- */
 
+/* In an epoch of its training. */
+static size_t study_dense_images(const study *s) {
+  return s->recipe.dense_images ? s->recipe.dense_images : s->base.in.rest.count;
+}
+
 static bdpt_recipe study_dense_recipe(const study *s) {
   const study_recipe *r = &s->recipe;
   bdpt_recipe p = study_training(s, r->dense_epochs, s->o.common.seed);
@@ -63,6 +68,15 @@ bdpt_status study_dense(study *s) {
   bdpt_cost_report cost;
   char before[20];
   bdpt_status status = BDPT_OK;
+  const double images = s->recipe.dense_epochs * (double)study_dense_images(s);
+  int computes = study_cell(s, "dense", line.text != NULL, images,
+                            (s->recipe.dense_epochs + 1) * (double)s->base.in.held.count);
+  if (s->share.mode == STUDY_LISTS) return BDPT_OK;
+  line = study_find(s, "dense", NULL, NULL, NULL, 0); /* which another share may have left */
+  if (!line.text && !computes && s->share.mode != STUDY_ALL) return BDPT_OK;
+  if (line.text && s->share.mode != STUDY_ALL && cli_file_exists(path) == 0)
+    return cli_fail(s->base.ctx, BDPT_E_IO, "%s: the dense network of this study is not here; "
+                    "all shares need it", path);
   record_text(line, "hash", before, sizeof before);
   if (line.text && cli_file_exists(path) != 0) {
     bdpt_model_free(s->dense);
@@ -94,7 +108,7 @@ bdpt_status study_dense(study *s) {
   cli_json_real(j, "params", (double)cost.params);
   cli_json_real(j, "macs", cost.macs);
   cli_json_close(j);
-  return session_save(&s->base, "dense");
+  return study_cell_end(s, session_save(&s->base, "dense"));
 }
 
 double study_dense_accuracy(const study *s, const char *key) {
@@ -196,10 +210,14 @@ bdpt_status study_sample(study *s, size_t count, bdpt_subset *out) {
 
 bdpt_status study_gradients(study *s) {
   double importance[2][BDPT_MAX_DEPTH];
-  size_t before = s->base.record.text.used;
   baseline_walk walk;
+  size_t before;
   bdpt_subset some;
   bdpt_status status;
+  if (!study_cell(s, "gradients", study_find(s, "gap", NULL, NULL, NULL, 0).text != NULL,
+                  s->recipe.gradient_epochs * (double)s->recipe.epoch, 0))
+    return BDPT_OK;
+  before = s->base.record.text.used;
   memset(&some, 0, sizeof some);
   status = study_gradient_rows(s, importance);
   if (status == BDPT_OK) status = study_sample(s, s->recipe.gradient_images, &some);
@@ -207,7 +225,7 @@ bdpt_status study_gradients(study *s) {
   bdpt_subset_free(s->base.ctx, &some);
   if (status == BDPT_OK) study_record_gap(s, &walk, importance);
   else s->base.record.text.used = before;
-  return status;
+  return study_cell_end(s, status);
 }
 
 void study_tell_gradients(study *s) {
@@ -230,21 +248,24 @@ void study_tell_gradients(study *s) {
 
 /* ---- 3  Recovery asymmetry ---- */
 
-bdpt_status study_recovery(study *s) {
+/* The rows of some layers, as lines; `name` is their checkpoint's. */
+static bdpt_status study_recover(study *s, const char *name, const bdpt_layers *only) {
   bdpt_recovery_row row[2 * BDPT_MAX_DEPTH];
   const cli_layers *marks = &s->recipe.recovery_marks;
   cli_json *j = &s->base.record.text;
   bdpt_recovery_options o;
-  bdpt_hooks hooks = session_hooks(&s->base, "recovery");
+  bdpt_hooks hooks = session_hooks(&s->base, name);
   bdpt_status status;
   double mark[BDPT_MAX_MARKS];
   int i;
   memset(&o, 0, sizeof o);
+  o.only = *only;
   o.recipe = study_training(s, 1, s->o.common.seed);
   for (o.marks = 0; o.marks < marks->count; o.marks++)
     mark[o.marks] = o.mark[o.marks] = marks->layer[o.marks];
   status = bdpt_recovery(s->dense, &s->base.in.rest, &s->base.in.held, &o, &hooks, row);
   for (i = 0; i < 2 * s->base.depth && status == BDPT_OK; i++) {
+    if (name[8] && !bdpt_layers_has(only, row[i].layer.type, row[i].layer.block)) continue;
     cli_json_open(j, "recovery");
     cli_json_text(j, "type", bdpt_type_name(row[i].layer.type));
     cli_json_real(j, "layer", row[i].layer.block);
@@ -255,7 +276,35 @@ bdpt_status study_recovery(study *s) {
     cli_json_real(j, "images", (double)s->recipe.epoch);
     cli_json_close(j);
   }
-  return status == BDPT_OK ? session_save(&s->base, "recovery") : status;
+  return status == BDPT_OK ? session_save(&s->base, name) : status;
+}
+
+/* One program measures all layers in one call; shares take one layer each. */
+bdpt_status study_recovery(study *s) {
+  bdpt_layers only = {{0, 0}};
+  bdpt_status status = BDPT_OK;
+  const double held = (double)s->base.in.held.count;
+  const cli_layers *marks = &s->recipe.recovery_marks;
+  int i;
+  if (s->share.mode == STUDY_ALL) return study_recover(s, "recovery", &only);
+  for (i = 0; i < 2 * s->base.depth && status == BDPT_OK; i++) {
+    const bdpt_type type = i < s->base.depth ? BDPT_ATTENTION : BDPT_ACTIVATION;
+    const int layer = i % s->base.depth;
+    char name[60];
+    int known = 0, n = 0;
+    record_line line;
+    for (; (line = record_get(&s->base.record, "recovery", n)).text; n++)
+      known |= record_is(line, "type", bdpt_type_name(type)) &&
+               record_int(line, "layer", -1) == layer;
+    snprintf(name, sizeof name, "recovery-%s-%d", bdpt_type_name(type), layer);
+    if (!study_cell(s, name, known, marks->layer[marks->count - 1] * (double)s->recipe.epoch,
+                    (marks->count + 2) * held))
+      continue;
+    memset(&only, 0, sizeof only);
+    bdpt_layers_add(&only, type, layer);
+    status = study_cell_end(s, study_recover(s, name, &only));
+  }
+  return status;
 }
 
 int study_rows(study *s, bdpt_recovery_row *row) {

@@ -34,7 +34,7 @@
  * 1 the recipe is in recipe.c, 2 the record in lines.c, 3 the networks in networks.c; parts 1 to 4
  * in observations.c, 5 and 6 in choices.c, 7 and 8 in speed.c, 9 to 11 in training.c, 12 and 13 in
  * smaller.c, 14 to 18 in headline.c, their figures in summary.c; what parts cost in cost.c; the
- * table of parts and the command here.
+ * table of parts and the command here; how a study is shared out in shares.c.
  */
 #include "../../../boundarydpt.h"
 #include "../cli/json.h"
@@ -176,14 +176,16 @@ static bdpt_status study_resume(study *s) {
   if (s->o.list && s->o.common.fresh) return BDPT_OK; /* the table of an empty record */
   status = session_load(&s->base, "reproduce.jsonl");
   if (status != BDPT_OK) return status;
+  if (s->o.shard) s->base.record.kept = RECORD_HELD; /* a share writes a file of its own */
   if (record_has(&s->base.record, "setup") && s->o.common.fresh) {
     snprintf(aside, sizeof aside, "%s/previous.jsonl", s->o.out);
-    remove(aside);
-    if (rename(s->base.record.path, aside) != 0)
-      return cli_fail(s->base.ctx, BDPT_E_IO, "%s cannot be moved to %s, and stays",
-                      s->base.record.path, aside);
+    if (s->base.ctx->cluster.rank == 0) { /* of several processes, one moves */
+      remove(aside);
+      if (rename(s->base.record.path, aside) != 0)
+        return cli_fail(s->base.ctx, BDPT_E_IO, "%s cannot be moved to %s, and stays",
+                        s->base.record.path, aside);
+    }
     record_free(&s->base.record);
-    status = session_load(&s->base, "reproduce.jsonl");
     remove(session_path(&s->base, "dense.safetensors"));
     remove(session_path(&s->base, "dense.ckpt"));
     cli_forget_checkpoint(session_path(&s->base, "recovery.ckpt"));
@@ -191,7 +193,8 @@ static bdpt_status study_resume(study *s) {
   if (status != BDPT_OK) return status;
   if (record_has(&s->base.record, "setup")) {
     record_text(record_get(&s->base.record, "setup", 0), "options", before, sizeof before);
-    if (strcmp(before, s->base.setup) == 0) return BDPT_OK;
+    if (strcmp(before, s->base.setup) == 0)
+      return s->o.shard && !s->o.list ? study_own_share(s) : BDPT_OK;
     return cli_fail(s->base.ctx, BDPT_E_STATE, "%s: a study with another recipe, data, network "
                     "or version; --fresh moves it aside, --out DIR keeps both", s->o.out);
   }
@@ -202,7 +205,8 @@ static bdpt_status study_resume(study *s) {
   cli_json_open(j, "recipe");
   cli_json_text(j, "text", values);
   cli_json_close(j);
-  return status == BDPT_OK ? record_save(&s->base.record) : status;
+  if (status == BDPT_OK) status = record_save(&s->base.record);
+  return status == BDPT_OK && s->o.shard ? study_own_share(s) : status;
 }
 
 /* Nothing that the study writes may be what it reads. */
@@ -287,7 +291,7 @@ static void study_watch(const bdpt_progress *now, void *user) {
 /* A part that is not in the record yet. */
 static bdpt_status study_run_part(study *s, int part) {
   cli_json *j = &s->base.record.text;
-  double began = cli_now();
+  double began = cli_now(), seconds;
   char time[40], left[40];
   int needed;
   bdpt_status status;
@@ -295,35 +299,30 @@ static bdpt_status study_run_part(study *s, int part) {
     if (study_part[part].needs >> needed & 1 && !study_part_done(s, needed))
       return cli_fail(s->base.ctx, BDPT_E_STATE, "part %d needs part %d (%s), which is not done",
                       part, needed, study_part[needed].name);
-  status = study_part[part].work(s);
+  status = s->share.mode == STUDY_GATHERS ? study_gather_part(s, part) : study_part[part].work(s);
   cli_progress_clear(&s->base.progress);
   if (status != BDPT_OK) return status;
+  seconds = cli_now() - began + s->share.seconds;
   cli_json_open(j, "part");
   cli_json_real(j, "part", part);
   cli_json_text(j, "name", study_part[part].name);
   cli_json_real(j, "seeds", s->recipe.seeds);
-  cli_json_real(j, "seconds", floor(10 * (cli_now() - began) + 0.5) / 10);
+  cli_json_real(j, "seconds", floor(10 * seconds + 0.5) / 10);
   cli_json_close(j);
   status = record_save(&s->base.record);
   if (status == BDPT_OK) status = study_csv(s);
-  cli_duration(time, cli_now() - began);
+  cli_duration(time, seconds);
   cli_duration(left, study_left(s));
   session_say(&s->base, "   %s for this part, about %s for the parts left\n", time, left);
   return status;
 }
 
 static bdpt_status study_parts(study *s) {
-  bdpt_recovery_row row[2 * BDPT_MAX_DEPTH];
   char title[120];
-  study_spec own;
   bdpt_status status = BDPT_OK;
   int part;
   for (part = 1; part <= STUDY_PARTS && status == BDPT_OK; part++) {
-    if (study_part_done(s, 3)) { /* there is an order of removal */
-      study_rows(s, row);
-      own = study_distill_spec(s, STUDY_ALONE, 0);
-      study_name(s, &own, s->keep);
-    }
+    study_prepare(s);
     if (!study_selected(s, part)) continue;
     snprintf(title, sizeof title, "%d  %s", part, study_part[part].question);
     session_title(&s->base, title);
@@ -380,8 +379,10 @@ static void study_defaults(study_options *o) {
 int study_command(bdpt_context *ctx, const study_options *options) {
   static study s; /* large; one per program */
   bdpt_status status;
+  const int shares = options->shard && !options->list;
   memset(&s, 0, sizeof s);
   s.o = *options;
+  if (shares || options->gather) s.share.mode = shares ? STUDY_SHARES : STUDY_GATHERS;
   study_defaults(&s.o);
   session_open(&s.base, ctx, &s.o.common, s.o.out);
   if (s.o.minutes > 0) s.deadline = cli_now() + 60 * s.o.minutes;
@@ -391,14 +392,18 @@ int study_command(bdpt_context *ctx, const study_options *options) {
   if (status == BDPT_OK && !s.o.summary && !s.o.print_held) {
     status = study_check(&s);
     if (status == BDPT_OK && !s.o.list && study_part_done(&s, 1)) status = study_dense(&s);
-    if (status == BDPT_OK) status = study_pace(&s);
-    if (status == BDPT_OK) status = study_table(&s);
-    if (status == BDPT_OK && !s.o.list) status = study_parts(&s);
-    if (status == BDPT_OK && !s.o.list) status = study_end(&s);
+    if (status == BDPT_OK && !shares) status = study_pace(&s);
+    if (status == BDPT_OK && !shares) status = study_table(&s);
+    if (status == BDPT_OK && s.o.list && s.base.json) status = study_list_cells(&s);
+    if (status == BDPT_OK && shares) status = study_do_share(&s);
+    if (status == BDPT_OK && s.o.gather) status = study_read_shares(&s);
+    if (status == BDPT_OK && !s.o.list && !shares) status = study_parts(&s);
+    if (status == BDPT_OK && !s.o.list && !shares) status = study_end(&s);
   }
   bdpt_model_free(s.better);
   bdpt_model_free(s.dense);
   if (s.text) bdpt_release(ctx, s.text, s.text_size + 1);
+  study_free_shares(&s);
   session_close(&s.base);
   return cli_finish("reproduce", ctx, status, "the same command goes on from here");
 }

@@ -6,12 +6,14 @@
 #include "../cli/options.h"
 
 enum { STUDY_PLAIN = 13, STUDY_PARTS = 18, STUDY_NAME = 500 }; /* PLAIN: without being named */
+enum { STUDY_MOST_SHARES = 256 };
 
 typedef struct study_options {
   cli_common common;
   const char *data, *model, *out, *report, *recipe;
   cli_layers parts;
   int quick, list, print_held, seeds, summary;
+  int shard, shards, gather; /* shard 1 to shards; 0 of 0: all of it */
   double minutes;
 } study_options;
 

@@ -116,6 +116,7 @@ bdpt_status study_plus(study *s) {
     study_spec p = study_plus_spec(s, i % jobs, i / jobs);
     if (!study_plus_known(s, i / jobs)) status = study_network(s, &p);
   }
+  if (status == BDPT_OK && !study_completes(s)) return BDPT_OK;
   before = s->base.record.text.used;
   for (k = 0; k < s->recipe.seeds && status == BDPT_OK; k++) {
     if (study_plus_known(s, k)) continue;

@@ -106,6 +106,7 @@ bdpt_status study_types(study *s) {
                                     i / each);
     status = study_network(s, &p);
   }
+  if (status == BDPT_OK && !study_completes(s)) return BDPT_OK;
   before = s->base.record.text.used;
   for (i = 0; i < s->recipe.seeds && status == BDPT_OK; i++) status = study_types_lines(s, i);
   if (status != BDPT_OK) s->base.record.text.used = before;

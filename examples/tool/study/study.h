@@ -8,6 +8,8 @@
 #include "../session.h"
 #include "reproduce.h"
 
+#include <stdint.h>
+
 struct study;
 
 /* A part of the study: its name, its question, the parts that it needs (bit n: part n), and how it
@@ -43,6 +45,26 @@ typedef struct study_recipe {
   const char *start_best, *distill_start; /* into the file's text */
 } study_recipe;
 
+/* How the cells of a study are shared out (shares.c). A cell is what one program computes without
+ * a break; a stage is a row of cells that need nothing of each other. */
+enum { STUDY_ALL, STUDY_LISTS, STUDY_SHARES, STUDY_GATHERS };
+typedef struct study_share {
+  int mode;                      /* STUDY_ALL: one program computes everything */
+  cli_json lines;                /* the finished cells of all shares' files */
+  cli_json listed;               /* STUDY_LISTS: what is printed */
+  uint64_t *seen;                /* [cells]: hashes of the names met in this pass ... */
+  int *owner;                    /* ... and whose they are */
+  int cells, room;
+  double load[STUDY_MOST_SHARES]; /* what each share has to do so far, in images */
+  int part, stage, number;       /* where the pass is: 7.1.12 */
+  int missing, waits, computed;  /* cells: of this part; of earlier stages of it; of this pass */
+  int parts;                     /* bit n: every cell of part n is known */
+  char name[STUDY_NAME];         /* of the cell under way */
+  double began, seconds;         /* ... since when; of the cells that were copied for this part */
+  cli_json rest;                 /* lines of the own file whose cell was not finished */
+  bdpt_status status;
+} study_share;
+
 typedef struct study {
   session base;                  /* images, record, progress */
   study_options o;
@@ -57,6 +79,7 @@ typedef struct study {
   int order[2][BDPT_MAX_DEPTH];  /* layers by recovery (part 3), the best first */
   double train_speed, eval_speed; /* images per second, measured */
   double deadline;               /* 0: none */
+  study_share share;
 } study;
 
 #define STUDY_KEYS 84
@@ -91,6 +114,50 @@ int study_has(const study *s, const char *kind, const char *key, const char *tex
 
 /* 1 if the record says that a part is finished, with as many seeds as are asked for. */
 int study_part_done(const study *s, int part);
+
+/* Meets a cell, of so many images trained and evaluated; `known`: its lines are in the record.
+ * Returns 1 if it is to be computed here and now, and then study_cell_end follows. */
+int study_cell(study *s, const char *name, int known, double train, double eval);
+
+/* Ends a cell that was computed; returns the status. */
+bdpt_status study_cell_end(study *s, bdpt_status status);
+
+/* Ends a stage of the part. Returns 1 if the part cannot go on, because cells are missing. */
+int study_waits(study *s);
+
+/* Ends the cells of the part. Returns 1 if its own lines can be written, and are wanted here. */
+int study_completes(study *s);
+
+/* Reads the files of all shares that are there; refuses lines of another recipe or network. */
+bdpt_status study_read_shares(study *s);
+
+/* Opens the file of the own share, in place of the record. */
+bdpt_status study_own_share(study *s);
+
+/* Prints every cell as a JSON line, with what it needs and costs. */
+bdpt_status study_list_cells(study *s);
+
+/* Does the own share as far as it goes. */
+bdpt_status study_do_share(study *s);
+
+/* Frees what the shares hold. */
+void study_free_shares(study *s);
+
+/* Reads the orders of removal and the name of the network that part 11 keeps, once they are known;
+ * before, the order of the blocks stands for them, in lists. */
+void study_prepare(study *s);
+
+/* Starts the cells of a part. */
+void study_begin_part(study *s, int part);
+
+/* Does a part from the shares' cells; an error if some are missing. */
+bdpt_status study_gather_part(study *s, int part);
+
+/* Images that a part trains on and evaluates, by the table. */
+void study_part_cost(study *s, int part, double *train, double *eval);
+
+/* 1 if every cell of the part is in the record or, in a share, known. */
+int study_part_known(const study *s, int part);
 
 /* Every kind that there is, when its first line is met. */
 bdpt_status study_csv(study *s);

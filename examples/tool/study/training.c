@@ -36,6 +36,7 @@ bdpt_status study_text(study *s) {
     study_spec p = study_text_spec(s, i % STUDY_VARIANTS, i / STUDY_VARIANTS);
     status = study_network(s, &p);
   }
+  if (status == BDPT_OK && !study_completes(s)) return BDPT_OK;
   for (i = 0; i < jobs && status == BDPT_OK; i++) {
     const char *name = study_variants[i % STUDY_VARIANTS].name;
     study_spec p = study_text_spec(s, i % STUDY_VARIANTS, i / STUDY_VARIANTS);
@@ -62,7 +63,11 @@ static bdpt_status study_single(study *s, int type, int layer) {
   bdpt_fit_report fit;
   bdpt_accuracy a, skip;
   bdpt_status status = m ? BDPT_OK : s->base.ctx->status;
-  if (study_find(s, "single", "type", bdpt_type_name((bdpt_type)type), "layer", layer).text) {
+  const char *kind = bdpt_type_name((bdpt_type)type);
+  char name[60];
+  snprintf(name, sizeof name, "single-%s-%d", kind, layer);
+  if (!study_cell(s, name, study_find(s, "single", "type", kind, "layer", layer).text != NULL, 0,
+                  2 * (double)s->base.in.held.count)) {
     bdpt_model_free(m);
     return BDPT_OK;
   }
@@ -79,14 +84,14 @@ static bdpt_status study_single(study *s, int type, int layer) {
   if (status == BDPT_OK && cli_stop) status = BDPT_CANCELLED;
   if (status != BDPT_OK) return status;
   cli_json_open(j, "single");
-  cli_json_text(j, "type", bdpt_type_name((bdpt_type)type));
+  cli_json_text(j, "type", kind);
   cli_json_real(j, "layer", layer);
   cli_json_real(j, "skip", skip.top1);
   cli_json_real(j, "fit", a.top1);
   cli_json_real(j, "error", fit.error);
   cli_json_real(j, "images", (double)(fit.images + fit.held));
   cli_json_close(j);
-  return record_save(&s->base.record);
+  return study_cell_end(s, record_save(&s->base.record));
 }
 
 /* Job i: budgets by seeds by two starts, then the other two starts at one budget, seed after seed.
@@ -119,8 +124,9 @@ bdpt_status study_starting(study *s) {
     char label[60];
     status = study_network(s, &p);
     snprintf(label, sizeof label, "%s, %d layers", study_starts[p.start].name, budget);
-    if (status != BDPT_OK || study_find(s, "start", "label", label, "seed", (double)p.seed).text)
-      continue;
+    if (status != BDPT_OK || s->share.missing > 0 || s->share.mode == STUDY_LISTS ||
+        study_find(s, "start", "label", label, "seed", (double)p.seed).text)
+      continue; /* this part's lines stand between its cells */
     cli_json_open(j, "start");
     cli_json_text(j, "label", label);
     cli_json_text(j, "start", study_starts[p.start].name);
@@ -170,10 +176,13 @@ bdpt_status study_distill(study *s) {
   const int jobs = (STUDY_OWN + 1) * s->recipe.seeds;
   bdpt_status status = BDPT_OK;
   int i;
-  for (i = 0; i < jobs && status == BDPT_OK; i++) {
-    study_spec p = study_distill_spec(s, i % (STUDY_OWN + 1), i / (STUDY_OWN + 1));
-    status = study_network(s, &p);
+  for (i = 0; i < 2 * jobs && status == BDPT_OK; i++) { /* first those that the others wait for */
+    const int teacher = i % (STUDY_OWN + 1);
+    study_spec p = study_distill_spec(s, teacher, i % jobs / (STUDY_OWN + 1));
+    if (i == jobs && study_waits(s)) return BDPT_OK;
+    if ((teacher == STUDY_OWN) == (i >= jobs)) status = study_network(s, &p);
   }
+  if (status == BDPT_OK && !study_completes(s)) return BDPT_OK;
   for (i = 0; i < jobs && status == BDPT_OK; i++) {
     const int teacher = i % (STUDY_OWN + 1);
     study_spec p = study_distill_spec(s, teacher, i / (STUDY_OWN + 1));
