@@ -4471,6 +4471,7 @@ struct bdpt_trainer {
   size_t batch, per_epoch;        /* images per step of all processes, steps per epoch */
   size_t own;                     /* of those images, this process's */
   bdpt_real *shared;              /* [numbers] gradients on their way through a cluster, or NULL */
+  int stopped;                    /* 1: a process could not do its share, and no weight has moved */
   size_t numbers, filled, sent;   /* of all gradients; copied so far; given to reduce so far */
   const bdpt_tensor *travels[BDPTI_MAX_PARAMS]; /* whose gradients stand in shared, in order */
   int travelling;
@@ -4690,7 +4691,9 @@ BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *t) {
  * front and their partners from the back. Sums of evaluations and fits are shared out likewise.
  *
  * Gradients travel in four pieces, each as soon as the walk back has made it, so that `reduce` may
- * send one while the next is computed. Every process makes the pieces in the same order.
+ * send one while the next is computed. Every process makes the pieces in the same order. One that
+ * cannot do its share of a step, because an image cannot be read, ends the step of all before any
+ * weight has moved: it returns its error and the others BDPT_CANCELLED, and all save together.
  */
 BDPTI_FN bdpt_status bdpti_cluster_failed(bdpt_context *ctx, int status) {
   return bdpti_fail(ctx, status == (int)BDPT_CANCELLED ? BDPT_CANCELLED : BDPT_E_IO,
@@ -5013,10 +5016,10 @@ BDPTI_FN bdpt_status bdpti_trainer_learn(bdpt_trainer *t, bdpt_tensor *graph, do
 
 BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *t, double *loss) {
   bdpt_tensor *graph;
-  if (t->ctx->status != BDPT_OK || bdpti_trainer_fit(t) != BDPT_OK ||
-      bdpti_trainer_batch(t) != BDPT_OK || bdpti_trainer_teach(t) != BDPT_OK) {
-    return t->ctx->status;
-  }
+  if (t->ctx->status == BDPT_OK && bdpti_trainer_fit(t) == BDPT_OK &&
+      bdpti_trainer_batch(t) == BDPT_OK) bdpti_trainer_teach(t);
+  t->stopped = bdpti_cluster_any(t->ctx, t->ctx->status != BDPT_OK); /* here or elsewhere */
+  if (t->stopped) return t->ctx->status != BDPT_OK ? t->ctx->status : BDPT_CANCELLED;
   bdpt_model_zero_grad(t->model);
   graph = bdpti_trainer_graph(t);
   bdpti_cluster_watch(t); /* a parameter of our own graph has one reader, so one gradient */
@@ -5373,6 +5376,7 @@ BDPTI_FN bdpt_status bdpti_fit_pass(bdpt_model *m, bdpt_type type, int l, const 
     bdpt_status sum = bdpti_cluster_sum(m->ctx, g[at].sum, (2 * g[at].d + 1) * (g[at].d + 2));
     if (!status) status = sum;
   }
+  if (bdpti_cluster_any(m->ctx, status != BDPT_OK) && !status) status = BDPT_CANCELLED;
   return status;
 }
 
@@ -8078,6 +8082,17 @@ BDPTI_FN bdpt_status bdpti_train_file(bdpt_trainer *t, int save) {
 #endif
 }
 
+/* Saves before a run ends early. All processes of a cluster save together, also the one whose error
+ * ends the run; that error is kept. */
+BDPTI_FN bdpt_status bdpti_train_leave(bdpt_trainer *t, bdpt_status status) {
+  const bdpt_context before = *t->ctx;
+  bdpt_clear_error(t->ctx);
+  if (bdpti_train_file(t, 1) != BDPT_OK && status == BDPT_CANCELLED) return t->ctx->status;
+  t->ctx->status = before.status;
+  memcpy(t->ctx->message, before.message, sizeof before.message);
+  return status;
+}
+
 /* Evaluates, writes the epoch's line and saves. */
 BDPTI_FN bdpt_status bdpti_train_epoch(bdpt_trainer *t, bdpt_epoch *line) {
   double steps = (double)t->per_epoch; /* to turn sums into means */
@@ -8086,7 +8101,8 @@ BDPTI_FN bdpt_status bdpti_train_epoch(bdpt_trainer *t, bdpt_epoch *line) {
   bdpt_trainer_swap_ema(t);
   if (t->held) status = bdpti_judge(t->model, t->held, &t->hooks, &line->held);
   bdpt_trainer_swap_ema(t);
-  if (status != BDPT_OK) return status;
+  t->stopped = status != BDPT_OK;
+  if (t->stopped) return status;
   t->words += BDPTI_LINE_WORDS; /* the log has a line more */
   line->epoch = (int)(t->words / BDPTI_LINE_WORDS);
   line->lr = bdpt_schedule(&t->recipe, ((double)t->now.step - 1.0) / steps); /* the last step's */
@@ -8133,7 +8149,9 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
     else status = bdpti_train_epoch(t, line + lines);
   }
   if (!status) bdpt_trainer_swap_ema(t); /* the averages stay in the model */
-  if (status == BDPT_CANCELLED && bdpti_train_file(t, 1) != BDPT_OK) status = model->ctx->status;
+  if (status == BDPT_CANCELLED || (t->stopped && bdpti_cluster_size(model->ctx) > 1)) {
+    status = bdpti_train_leave(t, status);
+  }
   if (log && line) memcpy(log, line, epochs * sizeof *log);
   bdpt_trainer_free(t);
   return status;

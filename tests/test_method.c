@@ -226,7 +226,7 @@ TEST(disparity_rows) {
 TEST(recovery_rows) {
   bdpt_model *m = make_model(1), *copy;
   bdpt_recovery_options o;
-  bdpt_recovery_row rows[2 * DEPTH];
+  bdpt_recovery_row rows[2 * DEPTH], part[2 * DEPTH];
   bdpt_recipe r = make_recipe(2);
   bdpt_hooks h = make_hooks(NULL, 0);
   int i, bad = 0, e;
@@ -260,6 +260,13 @@ TEST(recovery_rows) {
     bdpt_model_free(copy);
   }
   CHECK(bad == 0);
+
+  /* One layer alone has the same row; the others stay blank. */
+  bdpt_layers_add(&o.only, BDPT_ACTIVATION, 0);
+  CHECK(bdpt_recovery(m, &train, &held, &o, NULL, part) == BDPT_OK);
+  CHECK(memcmp(&part[DEPTH], &rows[DEPTH], sizeof part[0]) == 0);
+  CHECK(part[0].at_once != part[0].at_once && part[0].before == rows[0].before);
+  memset(&o.only, 0, sizeof o.only);
 
   /* A layer that is gone already stays blank. */
   bdpt_prune(m, BDPT_ACTIVATION, 1);
