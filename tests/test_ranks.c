@@ -8,7 +8,7 @@
 
 #include <pthread.h>
 
-enum { MOST = 4, STEPS = 12, IMAGES = 96, CLASSES = 4 };
+enum { MOST = 4, STEPS = 50, IMAGES = 96, CLASSES = 4 };
 
 typedef struct meeting { /* where the processes add up */
   pthread_mutex_t lock;
@@ -21,8 +21,11 @@ typedef struct meeting { /* where the processes add up */
 typedef struct process {
   meeting *place;
   int rank, stop_at, reports;
+  size_t good, fetched; /* images until one cannot be read, if good is not 0; those read so far */
   bdpt_status status;
-  double loss[STEPS], fitted, importance;
+  double loss[STEPS], fitted, importance, chosen[2], point[8];
+  int gone[2];
+  size_t points;
   bdpt_accuracy held;
   char hash[17], message[400];
   const char *checkpoint;
@@ -30,6 +33,8 @@ typedef struct process {
 
 static bdpt_dataset data;
 static bdpt_subset train, held;
+static size_t good; /* images that process `fails` can read; 0: all */
+static int fails;
 
 /* The last to come adds all up in the order of the ranks, and gives everybody the sums. */
 static void add_up(meeting *m, size_t count, size_t bytes) {
@@ -81,10 +86,17 @@ static int on_progress(const bdpt_progress *now, void *user) {
   return ++p->reports == p->stop_at;
 }
 
-static bdpt_recipe make_recipe(void) {
+/* A picture that cannot be read, in one process only. */
+static int fetch(void *user, size_t index, unsigned char *planes) {
+  process *p = (process *)user;
+  memcpy(planes, data.pixels + index * 192, 192);
+  return p->good && ++p->fetched > p->good;
+}
+
+static bdpt_recipe make_recipe(int epochs) {
   bdpt_recipe r;
   memset(&r, 0, sizeof r);
-  r.epochs = 2, r.batch = 16, r.lr = 1e-3, r.warmup = 0.5, r.clip = 1, r.ema = 0.9;
+  r.epochs = epochs, r.batch = 16, r.lr = 1e-3, r.warmup = 0.5, r.clip = 1, r.ema = 0.9;
   r.smoothing = 0.1, r.mixup = 0.8, r.cutmix = 1, r.crop = 1, r.flip = 1, r.erase = 0.25;
   r.drop_path = 0.2, r.importance = 1, r.distill = BDPT_DISTILL_SOFT, r.seed = 5;
   return r;
@@ -97,9 +109,35 @@ static bdpt_config make_config(void) {
   return c;
 }
 
+/* Layers chosen greedily, and points of the predictor's surface. */
+static bdpt_status choose(process *p, bdpt_model *m) {
+  bdpt_greedy_options g;
+  bdpt_greedy_result chosen;
+  bdpt_map_collect_options o;
+  bdpt_map_point point[8];
+  bdpt_model *copy = bdpt_model_clone(m);
+  bdpt_status s;
+  size_t i;
+  memset(&g, 0, sizeof g);
+  memset(&o, 0, sizeof o);
+  o.recipe = make_recipe(1);
+  o.recipe.distill = BDPT_DISTILL_NONE, o.recipe.importance = 0;
+  o.most = o.rounds = 1;
+  s = bdpt_map_collect(m, &train, &held, &o, NULL, point, 8, &p->points);
+  for (i = 0; i < p->points && !s; i++) p->point[i] = point[i].accuracy;
+  g.layers = 2, g.start = BDPT_START_SKIP_FIT;
+  if (!s) s = bdpt_greedy(copy, &train, &held, &g, NULL, &chosen);
+  for (i = 0; i < 2 && !s; i++) {
+    p->chosen[i] = chosen.loss[i];
+    p->gone[i] = 2 * chosen.layer[i].block + (int)chosen.layer[i].type;
+  }
+  bdpt_model_free(copy);
+  return s;
+}
+
 static bdpt_status work(process *p, bdpt_context *ctx) {
   bdpt_config c = make_config();
-  bdpt_recipe r = make_recipe();
+  bdpt_recipe r = make_recipe(13);
   bdpt_model *teacher = bdpt_model_create(ctx, &c, 2), *m = bdpt_model_create(ctx, &c, 1);
   bdpt_trainer *t = bdpt_trainer_create(m, teacher, &train, &r);
   double mean[2][BDPT_MAX_DEPTH];
@@ -111,6 +149,7 @@ static bdpt_status work(process *p, bdpt_context *ctx) {
   if (!s) p->importance = mean[1][0];
   bdpt_trainer_free(t);
   if (!s) s = bdpt_evaluate(m, &held, &p->held);
+  if (!s) s = choose(p, m);
   if (!s) s = bdpt_fit(m, BDPT_ACTIVATION, 1, &train, NULL, &fit);
   if (!s) p->fitted = fit.error;
   if (!s) bdpt_model_hash(m, p->hash);
@@ -122,15 +161,19 @@ static bdpt_status work(process *p, bdpt_context *ctx) {
 /* The same through bdpt_train, with a checkpoint and a stop. */
 static bdpt_status run(process *p, bdpt_context *ctx) {
   bdpt_config c = make_config();
-  bdpt_recipe r = make_recipe();
+  bdpt_recipe r = make_recipe(2);
   bdpt_model *m = bdpt_model_create(ctx, &c, 1);
+  bdpt_dataset pictures = data;
+  bdpt_subset own = train;
   bdpt_epoch log[2];
   bdpt_hooks hooks;
   bdpt_status s;
   memset(&hooks, 0, sizeof hooks);
   r.distill = BDPT_DISTILL_NONE;
   hooks.progress = on_progress, hooks.user = p, hooks.checkpoint = p->checkpoint;
-  s = bdpt_train(m, NULL, &train, &held, &r, &hooks, log);
+  pictures.pixels = NULL, pictures.fetch = fetch, pictures.user = p;
+  own.data = &pictures;
+  s = bdpt_train(m, NULL, &own, &held, &r, &hooks, log);
   p->loss[0] = log[1].loss, p->held = log[1].held;
   bdpt_model_hash(m, p->hash);
   bdpt_model_free(m);
@@ -162,6 +205,7 @@ static meeting together(process *p, int size, const char *checkpoint, int stop_a
   m.size = size, m.fail_at = fail_at;
   for (i = 0; i < size; i++) {
     p[i].place = &m, p[i].rank = i, p[i].checkpoint = checkpoint;
+    p[i].good = i == fails ? good : 0;
     if (i == size - 1) p[i].stop_at = stop_at; /* one of them stops all */
     pthread_create(&thread[i], NULL, begin, &p[i]);
   }
@@ -190,6 +234,12 @@ TEST(many_train_as_one) {
       CHECK_CLOSE(many[k].held.loss, one->held.loss, 10 * bound);
       CHECK_CLOSE(many[k].fitted, one->fitted, 1000 * bound);
       CHECK_CLOSE(many[k].importance, one->importance, 100 * bound * one->importance);
+      CHECK(many[k].points == one->points && one->points >= 4);
+      for (i = 0; i < (int)one->points; i++) CHECK(many[k].point[i] == one->point[i]);
+      for (i = 0; i < 2; i++) {
+        CHECK(many[k].gone[i] == one->gone[i]);
+        CHECK_CLOSE(many[k].chosen[i], one->chosen[i], 100 * bound);
+      }
     }
   }
 }
@@ -209,6 +259,29 @@ TEST(stops_and_resumes) {
     CHECK(part[0].status == BDPT_OK && part[0].reports < whole[0].reports);
     CHECK_CLOSE(part[0].loss[0], whole[0].loss[0], 10 * bound);
     CHECK(size != 2 || strcmp(part[0].hash, whole[0].hash) == 0); /* as many: the same bits */
+  }
+  remove(file);
+}
+
+/* One of two cannot read an image in the second epoch: it says so, the other is told to stop, and
+ * the checkpoint that both leave goes on to the same end. */
+TEST(one_fails) {
+  static const char file[] = "build/test_ranks.state";
+  process whole[MOST], part[MOST];
+  int bad, k;
+  remove(file);
+  together(whole, 2, file, 0, 0);
+  for (bad = 0; bad < 2; bad++) {
+    remove(file);
+    fails = bad, good = 52;
+    together(part, 2, file, 0, 0);
+    good = 0;
+    CHECK(part[bad].status == BDPT_E_IO && part[1 - bad].status == BDPT_CANCELLED);
+    CHECK_HAS(part[bad].message, "image");
+    together(part, 2, file, 0, 0);
+    for (k = 0; k < 2; k++) CHECK(part[k].status == BDPT_OK);
+    CHECK(part[0].reports < whole[0].reports - 4); /* it went on from the second epoch */
+    CHECK(strcmp(part[0].hash, whole[0].hash) == 0);
   }
   remove(file);
 }
@@ -242,6 +315,7 @@ int main(void) {
   bdpt_split(&ctx, &data, 6, 1, &train, &held);
   RUN(many_train_as_one);
   RUN(stops_and_resumes);
+  RUN(one_fails);
   RUN(errors);
   bdpt_subset_free(&ctx, &train);
   bdpt_subset_free(&ctx, &held);
