@@ -152,7 +152,8 @@ shift
 export SLURM_JOB_ID=7 SLURM_CPUS_PER_TASK=1
 if [ -n "$array" ]; then
   for task in $(seq "$array"); do
-    SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_MAX=$array sh "$script" "$@" >> "$SBATCH_LOG" || exit 1
+    SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_MAX=$array sh "$script" "$@" >> "$SBATCH_LOG" ||
+      exit 1
   done
 else
   sh "$script" "$@" >> "$SBATCH_LOG" || exit 1
