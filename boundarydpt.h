@@ -4692,8 +4692,8 @@ BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *t) {
  *
  * Gradients travel in four pieces, each as soon as the walk back has made it, so that `reduce` may
  * send one while the next is computed. Every process makes the pieces in the same order. One that
- * cannot do its share of a step, because an image cannot be read, ends the step of all before any
- * weight has moved: it returns its error and the others BDPT_CANCELLED, and all save together.
+ * cannot read an image ends the step of all before any weight has moved: it returns its error and
+ * the others BDPT_CANCELLED, and all save together.
  */
 BDPTI_FN bdpt_status bdpti_cluster_failed(bdpt_context *ctx, int status) {
   return bdpti_fail(ctx, status == (int)BDPT_CANCELLED ? BDPT_CANCELLED : BDPT_E_IO,
@@ -4751,21 +4751,15 @@ BDPTI_FN void bdpti_cluster_ready(void *user, const bdpt_tensor *p) {
   if (t->filled - t->sent >= t->numbers / 4) bdpti_cluster_send(t);
 }
 
-BDPTI_FN void bdpti_cluster_watch(bdpt_trainer *t) {
-  if (!t->shared) return;
-  t->tape->ready = bdpti_cluster_ready;
-  t->tape->user = t;
-}
-
 /* The second half of a step's exchange. A caller's own graph may read a parameter twice, so there
  * nothing has travelled yet, and all of it goes now, in the order of the parameters. */
 BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss) {
   const bdpt_cluster *c = &t->ctx->cluster;
   const bdpt_real *from = t->shared, share = (bdpt_real)1 / (bdpt_real)bdpti_cluster_size(t->ctx);
-  int i, live, status;
+  int i, live, status, waits = t->travelling == 0;
   if (!t->shared) return BDPT_OK;
   t->tape->ready = NULL;
-  for (i = 0; t->travelling == 0 && i < bdpti_params(t); i++) {
+  for (i = 0; waits && i < bdpti_params(t); i++) {
     const bdpt_tensor *p = bdpti_param(t, i, &live);
     if (live) bdpti_cluster_ready(t, p);
   }
@@ -5021,8 +5015,8 @@ BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *t, double *loss) {
   t->stopped = bdpti_cluster_any(t->ctx, t->ctx->status != BDPT_OK); /* here or elsewhere */
   if (t->stopped) return t->ctx->status != BDPT_OK ? t->ctx->status : BDPT_CANCELLED;
   bdpt_model_zero_grad(t->model);
-  graph = bdpti_trainer_graph(t);
-  bdpti_cluster_watch(t); /* a parameter of our own graph has one reader, so one gradient */
+  graph = bdpti_trainer_graph(t); /* each parameter has one reader in it, so one gradient */
+  t->tape->ready = t->shared ? bdpti_cluster_ready : NULL, t->tape->user = t;
   return bdpti_trainer_learn(t, graph, loss);
 }
 
@@ -5353,9 +5347,8 @@ BDPTI_FN bdpt_status bdpti_fit_pass(bdpt_model *m, bdpt_type type, int l, const 
                                     size_t fit, bdpt_real *x, const bdpti_gram g[2]) {
   bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
   bdpt_status status = t ? BDPT_OK : m->ctx->status;
-  size_t at, n, shape[4] = {0, 3, (size_t)m->config.image, (size_t)m->config.image};
+  size_t at, n, turn = 0, shape[4] = {0, 3, (size_t)m->config.image, (size_t)m->config.image};
   const size_t rank = bdpti_cluster_size(m->ctx) > 1 ? (size_t)m->ctx->cluster.rank : 0;
-  size_t turn = 0; /* of a batch */
   bdpt_tensor *pair[2];
   for (at = 0; at < chosen->count && !status; at += n, turn++) {
     int part = at >= fit;
@@ -6476,9 +6469,7 @@ BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_subset *t
   if (options) o = *options;
   bdpt_recipe_resolve(&o.recipe);
   if (o.marks == 0) o.mark[o.marks++] = o.recipe.epochs;
-  if ((o.only.blocks[0] | o.only.blocks[1]) == 0) {
-    o.only.blocks[0] = o.only.blocks[1] = ~(uint64_t)0;
-  }
+  if ((o.only.blocks[0] | o.only.blocks[1]) == 0) memset(&o.only, 255, sizeof o.only);
   for (i = 0; i < o.marks && i < BDPT_MAX_MARKS && o.mark[i] > (i ? o.mark[i - 1] : 0); i++) { }
   if (i == 0 || i != o.marks) {
     return bdpti_fail(model->ctx, BDPT_E_ARGUMENT, "recovery: marks must be 1 to %d rising numbers "
@@ -6504,9 +6495,7 @@ BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_subset *t
     row->at_once = (double)NAN;
     for (i = 0; i < BDPT_MAX_MARKS; i++) row->after[i] = (double)NAN;
     if (!bdpti_kept(&model->config, row->layer.type, row->layer.block) ||
-        !bdpt_layers_has(&o.only, row->layer.type, row->layer.block)) {
-      continue; /* nothing to remove or to learn, or not asked for */
-    }
+        !bdpt_layers_has(&o.only, row->layer.type, row->layer.block)) continue;
     bdpti_study_copy(&s);
     bdpti_study_remove(&s, row->layer.type, row->layer.block);
     bdpti_study_measure(&s, &row->at_once);
@@ -8006,8 +7995,7 @@ BDPT_API bdpt_status bdpt_trainer_parse(bdpt_trainer *t, const void *bytes, size
 BDPT_API bdpt_status bdpt_trainer_save(bdpt_trainer *t, const char *path) {
   unsigned char *bytes = NULL;
   size_t size = 0;
-  int first =
-      bdpti_cluster_size(t->ctx) == 1 || t->ctx->cluster.rank == 0; /* of a cluster, one saves */
+  int first = t->ctx->cluster.rank == 0; /* of a cluster, one saves */
   bdpt_status status = first ? bdpt_trainer_build(t, &bytes, &size) : BDPT_OK;
   if (first && !status) status = bdpt_file_write(t->ctx, path, bytes, size);
   bdpt_release(t->ctx, bytes, size);
@@ -8082,10 +8070,11 @@ BDPTI_FN bdpt_status bdpti_train_file(bdpt_trainer *t, int save) {
 #endif
 }
 
-/* Saves before a run ends early. All processes of a cluster save together, also the one whose error
- * ends the run; that error is kept. */
+/* Saves before a run ends early, in a cluster also with the process whose error ends it. */
 BDPTI_FN bdpt_status bdpti_train_leave(bdpt_trainer *t, bdpt_status status) {
   const bdpt_context before = *t->ctx;
+  const int joint = t->stopped && bdpti_cluster_size(t->ctx) > 1; /* not all have this error */
+  if (status != BDPT_CANCELLED && !joint) return status;
   bdpt_clear_error(t->ctx);
   if (bdpti_train_file(t, 1) != BDPT_OK && status == BDPT_CANCELLED) return t->ctx->status;
   t->ctx->status = before.status;
@@ -8149,9 +8138,7 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
     else status = bdpti_train_epoch(t, line + lines);
   }
   if (!status) bdpt_trainer_swap_ema(t); /* the averages stay in the model */
-  if (status == BDPT_CANCELLED || (t->stopped && bdpti_cluster_size(model->ctx) > 1)) {
-    status = bdpti_train_leave(t, status);
-  }
+  status = bdpti_train_leave(t, status);
   if (log && line) memcpy(log, line, epochs * sizeof *log);
   bdpt_trainer_free(t);
   return status;

@@ -108,7 +108,7 @@ static bdpt_status study_greedy(study *s, study_goal goal) {
   bdpt_model *m;
   bdpt_status status;
   clock_t began;
-  char name[60], checkpoint[60];
+  char name[120], checkpoint[60];
   snprintf(checkpoint, sizeof checkpoint, "greedy-%d-%.0f", goal.layers, goal.macs);
   snprintf(name, sizeof name, "%s of %s", checkpoint, goal.better ? s->better_hash : s->hash);
   if (!study_cell(s, name, study_chosen(s, goal).text != NULL, 0, study_greedy_images(s)))
