@@ -15,7 +15,7 @@ TEST_UNUSED static void fill_network(bdpt_model *m, const char *prefix, double b
   int i;
   size_t k;
   for (i = 0; m && i < m->slots; i++) {
-    char name[80];
+    char name[100];
     double scale = 0.25, offset = 0;
     if (!m->param[i].data) continue;
     snprintf(name, sizeof name, "%s/%s", prefix, m->name[i]);

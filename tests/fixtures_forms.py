@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Forms of a vision transformer, computed with PyTorch and timm in double for tests/test_forms.c.
+
+    python3 tests/fixtures_forms.py            writes tests/fixtures/forms.safetensors
+    python3 tests/fixtures_forms.py --check    recomputes and compares, writes nothing
+
+FORMS names each network: what timm's VisionTransformer is told beside the sizes. Its weights are the
+streams "forms/FORM/NAME" by the rule of fill_network in networks.h, with a scale of 0.25 for biases
+and 0.25 for the patch embedding; LayerScale's gamma are streams of scale 0.25 around 1. Three images
+are the stream "forms/images", [3,3,S,S] of scale 2, and have the labels 0, 1 and 2. For each form:
+`FORM.logits`, and of the mean cross-entropy `FORM.grad.NAME` of every parameter, the sum of its
+gradient times the stream "dot/NAME" of scale 1, and `FORM.d_attn`, `FORM.d_act`, the gradients of the
+importance of each layer: u + m (f(u) - u) stands for f, where u is the norm's output or the pre-activation.
+"""
+import sys
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
+
+from fixtures import Fixture, values
+
+FORMS = {
+    "plain": {}, "plain_wide": dict(embed_dim=12, num_heads=3, depth=1, patch_size=4),
+    "layerscale": dict(init_values=1.0), "layerscale_bare": dict(init_values=1.0, depth=1,
+                                                                 qkv_bias=False, num_heads=4),
+    "tanh": dict(act_layer="gelu_tanh"), "tanh_avg": dict(act_layer="gelu_tanh", global_pool="avg"),
+    "quick": dict(act_layer="quick_gelu", pre_norm=True), "quick_plain": dict(act_layer="quick_gelu",
+                                                                              depth=1),
+    "relu": dict(act_layer="relu"), "relu_regs": dict(act_layer="relu", reg_tokens=1),
+    "mean": dict(global_pool="avg"), "mean_bare": dict(global_pool="avg", class_token=False,
+                                                       embed_dim=12, num_heads=3),
+    "pooled": dict(global_pool="avg", fc_norm=False),
+    "pooled_bare": dict(global_pool="avg", fc_norm=False, class_token=False, depth=1),
+    "registers": dict(reg_tokens=3), "registers_bare": dict(reg_tokens=2, class_token=False,
+                                                            global_pool="avg", patch_size=4),
+    "no_bias": dict(qkv_bias=False), "no_bias_mean": dict(qkv_bias=False, global_pool="avg", depth=1),
+    "pre": dict(pre_norm=True), "pre_regs": dict(pre_norm=True, reg_tokens=2, depth=1),
+    "headless": dict(num_classes=0), "headless_mean": dict(num_classes=0, global_pool="avg"),
+}
+
+
+class Kept(torch.nn.Module):
+    """A layer with its importance: at m = 1 it is the layer."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.m = layer, torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, u, **options):
+        return u + self.m * (self.layer(u) - u)
+
+
+def weight(form, name, shape):
+    scale, offset = 0.25, 0.0
+    if ("norm" in name and name.endswith(".weight")) or name.endswith("gamma"):
+        offset = 1.0
+    elif name.endswith(("_embed", "_token")):
+        scale = 0.5
+    return values(f"forms/{form}/{name}", shape, scale, offset)
+
+
+def network(form, told):
+    sizes = dict(img_size=16, patch_size=8, embed_dim=8, num_heads=2, depth=2, mlp_ratio=1.5,
+                 num_classes=5)
+    sizes.update(told)
+    model = VisionTransformer(**sizes)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(weight(form, name, tuple(p.shape)))
+        for block in model.blocks:                                       # folded, as a reader does
+            for scale, layer in ((block.ls1, block.attn.proj), (block.ls2, block.mlp.fc2)):
+                if not isinstance(scale, torch.nn.Identity):
+                    layer.weight.mul_(scale.gamma[:, None])
+                    layer.bias.mul_(scale.gamma)
+                    scale.gamma.fill_(1.0)
+                    scale.gamma.requires_grad = False
+    for block in model.blocks:
+        block.attn, block.mlp.act = Kept(block.attn), Kept(block.mlp.act)
+    return model.eval()
+
+
+def main():
+    out = Fixture("forms.safetensors", "forms of a vision transformer: logits and gradients")
+    images = values("forms/images", (3, 3, 16, 16), 2.0)
+    for form, told in FORMS.items():
+        model = network(form, told)
+        logits = model(images)
+        F.cross_entropy(logits, torch.arange(3)).backward()
+        out.add(form + ".logits", logits)
+        for name, p in model.named_parameters():
+            name = name.replace("attn.layer.", "attn.")
+            if p.grad is not None and not name.endswith(".m"):
+                out.add(f"{form}.grad.{name}", (p.grad * values("dot/" + name, tuple(p.shape))).sum())
+        out.add(form + ".d_attn", torch.stack([b.attn.m.grad for b in model.blocks]))
+        out.add(form + ".d_act", torch.stack([b.mlp.act.m.grad for b in model.blocks]))
+    if "--check" in sys.argv[1:]:
+        worst = out.compare(tolerance=1e-10)
+        print(f"{out.file}: equal within {worst:.1g} of each tensor's largest entry")
+    else:
+        out.save()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,246 @@
+/* Networks of every form that the configuration knows, against timm (tests/fixtures_forms.py): the
+ * logits, the gradient of every parameter and of every layer's importance. Then each is trained,
+ * loses layers of both types, by maps and plainly, is fused with a certificate, saved, read again. */
+#include "../boundarydpt.h"
+#include "test.h"
+#include "fixture.h"
+#include "networks.h"
+
+enum { IMAGES = 24, SIDE = 16 };
+static bdpt_context ctx;
+
+typedef struct form {
+  const char *name;
+  int width, heads, depth, patch, act, pool, no_class, registers, pre_norm, no_qkv_bias, headless;
+  int scaled;                 /* its file has LayerScale */
+} form;
+
+static const form forms[] = {
+  {"plain", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 0, 0}, {"plain_wide", 12, 3, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0},
+  {"layerscale", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 0, 1},
+  {"layerscale_bare", 8, 4, 1, 8, 0, 0, 0, 0, 0, 1, 0, 1},
+  {"tanh", 8, 2, 2, 8, BDPT_GELU_TANH, 0, 0, 0, 0, 0, 0, 0},
+  {"tanh_avg", 8, 2, 2, 8, BDPT_GELU_TANH, BDPT_POOL_MEAN, 0, 0, 0, 0, 0, 0},
+  {"quick", 8, 2, 2, 8, BDPT_QUICK_GELU, 0, 0, 0, 1, 0, 0, 0},
+  {"quick_plain", 8, 2, 1, 8, BDPT_QUICK_GELU, 0, 0, 0, 0, 0, 0, 0},
+  {"relu", 8, 2, 2, 8, BDPT_RELU, 0, 0, 0, 0, 0, 0, 0},
+  {"relu_regs", 8, 2, 2, 8, BDPT_RELU, 0, 0, 1, 0, 0, 0, 0},
+  {"mean", 8, 2, 2, 8, 0, BDPT_POOL_MEAN, 0, 0, 0, 0, 0, 0},
+  {"mean_bare", 12, 3, 2, 8, 0, BDPT_POOL_MEAN, 1, 0, 0, 0, 0, 0},
+  {"pooled", 8, 2, 2, 8, 0, BDPT_POOL_NORMED, 0, 0, 0, 0, 0, 0},
+  {"pooled_bare", 8, 2, 1, 8, 0, BDPT_POOL_NORMED, 1, 0, 0, 0, 0, 0},
+  {"registers", 8, 2, 2, 8, 0, 0, 0, 3, 0, 0, 0, 0},
+  {"registers_bare", 8, 2, 2, 4, 0, BDPT_POOL_MEAN, 1, 2, 0, 0, 0, 0},
+  {"no_bias", 8, 2, 2, 8, 0, 0, 0, 0, 0, 1, 0, 0},
+  {"no_bias_mean", 8, 2, 1, 8, 0, BDPT_POOL_MEAN, 0, 0, 0, 1, 0, 0},
+  {"pre", 8, 2, 2, 8, 0, 0, 0, 0, 1, 0, 0, 0}, {"pre_regs", 8, 2, 1, 8, 0, 0, 0, 2, 1, 0, 0, 0},
+  {"headless", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 1, 0},
+  {"headless_mean", 8, 2, 2, 8, 0, BDPT_POOL_MEAN, 0, 0, 0, 0, 1, 0}};
+
+static bdpt_model *form_model(const form *f) {
+  bdpt_config c;
+  bdpt_model *m;
+  char prefix[30];
+  memset(&c, 0, sizeof c);
+  c.image = SIDE, c.patch = f->patch, c.width = f->width, c.heads = f->heads, c.depth = f->depth;
+  c.mlp = f->width * 3 / 2, c.classes = 5, c.act = f->act, c.pool = f->pool;
+  c.no_class = f->no_class, c.registers = f->registers, c.pre_norm = f->pre_norm;
+  c.no_qkv_bias = f->no_qkv_bias, c.headless = f->headless;
+  m = bdpt_model_create(&ctx, &c, 1);
+  snprintf(prefix, sizeof prefix, "forms/%.20s", f->name);
+  fill_network(m, prefix, 0.25, 0.25);
+  return m;
+}
+
+/* The same through a file that has LayerScale, for the reader to multiply into the weights. */
+static bdpt_model *form_scaled(const form *f) {
+  bdpt_model *m = form_model(f), *read;
+  bdpt_config hint;
+  bdpt_write_tensor list[64];
+  static bdpt_real gamma[4][16];
+  char name[4][40], stream[80];
+  unsigned char *bytes = NULL;
+  size_t size = 0, count = 0, k;
+  int i;
+  memset(list, 0, sizeof list);
+  memset(&hint, 0, sizeof hint);
+  hint.heads = f->heads, hint.no_qkv_bias = f->no_qkv_bias;
+  for (i = 0; i < m->slots; i++) {
+    if (!m->param[i].data) continue;
+    list[count].name = m->name[i], list[count].ndim = m->param[i].ndim;
+    list[count].dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
+    memcpy(list[count].shape, m->param[i].shape, sizeof m->param[i].shape);
+    list[count++].data = m->param[i].data;
+  }
+  for (i = 0; i < 2 * f->depth; i++) {
+    snprintf(name[i], sizeof name[i], "blocks.%d.ls%d.gamma", i / 2, i % 2 + 1);
+    snprintf(stream, sizeof stream, "forms/%.20s/%.39s", f->name, name[i]);
+    for (k = 0; k < (size_t)f->width; k++)
+      gamma[i][k] = (bdpt_real)fixture_value(stream, k, 0.25, 1);
+    list[count].name = name[i], list[count].ndim = 1, list[count].shape[0] = (size_t)f->width;
+    list[count].dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
+    list[count++].data = gamma[i];
+  }
+  CHECK(bdpt_safetensors_build(&ctx, list, count, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
+  read = bdpt_model_parse(&ctx, bytes, size, "scaled", &hint);
+  if (!CHECK(read != NULL)) printf("  %s\n", ctx.message);
+  bdpt_release(&ctx, bytes, size);
+  bdpt_model_free(m);
+  return read;
+}
+
+static bdpt_model *form_make(const form *f) { return f->scaled ? form_scaled(f) : form_model(f); }
+
+static void form_gradients(const form *f, const bdpt_model *m) {
+  char what[120], stream[80];
+  size_t k;
+  int i;
+  for (i = 0; i < m->slots; i++) {
+    const bdpt_tensor *p = &m->param[i];
+    double sum = 0, size = 1e-3, want;
+    if (!p->data) continue;
+    snprintf(what, sizeof what, "%s.grad.", f->name);
+    snprintf(stream, sizeof stream, "dot/%s", m->name[i]);
+    want = fixture_number(what, m->name[i]);
+    for (k = 0; k < p->count; k++) {
+      double term = (double)p->grad[k] * fixture_value(stream, k, 1, 0);
+      sum += term, size += fabs(term);
+    }
+    snprintf(what, sizeof what, "%s: gradient of %s", f->name, m->name[i]);
+    if (!test_check(fabs(sum - want) <= FIXTURE_TOLERANCE * size, what, __FILE__, __LINE__))
+      printf("  got %.12g, want %.12g\n", sum, want);
+  }
+}
+
+/* Of each layer of a type. Terms of both signs all but cancel, so float gets ten times the room. */
+static void form_importance(const form *f, const bdpt_real *got, const char *which) {
+  char what[60];
+  double *want, error;
+  snprintf(what, sizeof what, "%.20s.%s", f->name, which);
+  want = fixture_doubles(what, "", NULL);
+  error = want ? fixture_error(got, want, (size_t)f->depth) : INFINITY;
+  if (!test_check(error <= (sizeof *got == 8 ? 1e-10 : 1e-4), what, __FILE__, __LINE__))
+    printf("  error %.3g\n", error);
+  free(want);
+}
+
+TEST(against_timm) {
+  size_t n, i, shape[4] = {3, 3, SIDE, SIDE};
+  if (!fixture_open(&ctx, "tests/fixtures/forms.safetensors")) return;
+  for (n = 0; n < sizeof forms / sizeof *forms; n++) {
+    const form *f = &forms[n];
+    bdpt_model *m = form_make(f);
+    bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
+    bdpt_real hard[3 * 16] = {0};
+    bdpt_forward_options o;
+    bdpt_tensor *x = bdpt_input(t, 4, shape, NULL, 0), *z;
+    char prefix[60];
+    if (!CHECK(m && x)) return;
+    memset(&o, 0, sizeof o);
+    o.training = o.importance = 1;
+    for (i = 0; i < x->count; i++) x->data[i] = (bdpt_real)fixture_value("forms/images", i, 2, 0);
+    for (i = 0; i < 3; i++) hard[i * (size_t)m->config.classes + i] = 1;
+    bdpt_model_train_mode(m);
+    bdpt_model_zero_grad(m);
+    z = bdpt_forward(m, t, x, &o, NULL);
+    snprintf(prefix, sizeof prefix, "%s.", f->name);
+    fixture_check(z->data, z->count, prefix, "logits");
+    CHECK(bdpt_backward(t, bdpt_cross_entropy(t, z, hard)) == BDPT_OK);
+    form_gradients(f, m);
+    form_importance(f, m->importance_data[1][BDPT_ATTENTION], "d_attn");
+    form_importance(f, m->importance_data[1][BDPT_ACTIVATION], "d_act");
+    bdpt_tape_free(t);
+    bdpt_model_free(m);
+  }
+  bdpt_safetensors_close(&fixture_file);
+}
+
+/* Pictures of two kinds, bright at the left or at the right. */
+static void picture_set(bdpt_dataset *d) {
+  size_t i, plane = SIDE * SIDE;
+  memset(d, 0, sizeof *d);
+  d->count = IMAGES, d->classes = 2, d->coarse_classes = 1, d->height = d->width = SIDE;
+  d->pixels = (unsigned char *)bdpt_alloc(&ctx, IMAGES * 3 * plane);
+  d->label = (unsigned short *)bdpt_alloc(&ctx, IMAGES * sizeof *d->label);
+  for (i = 0; i < IMAGES * 3 * plane; i++) {
+    size_t kind = i / (3 * plane) % 2, right = i % SIDE >= SIDE / 2;
+    d->label[i / (3 * plane)] = (unsigned short)kind;
+    d->pixels[i] = (unsigned char)((kind == right ? 170 : 30) + (int)(fixture_bits("f", i) >> 58));
+  }
+}
+
+/* The answers of the model, [count,classes], malloc'd. */
+static bdpt_real *answers(bdpt_model *m, const bdpt_subset *all) {
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
+  bdpt_real *x = (bdpt_real *)malloc(all->count * 3 * SIDE * SIDE * sizeof *x);
+  bdpt_real *z = (bdpt_real *)malloc(all->count * (size_t)m->config.classes * sizeof *z);
+  CHECK(bdpt_load_batch(&ctx, &m->config, all, 0, all->count, x, NULL) == BDPT_OK);
+  CHECK(bdpt_predict(m, t, all->count, x, z) == BDPT_OK);
+  free(x);
+  bdpt_tape_free(t);
+  return z;
+}
+
+static void form_life(const form *f, const bdpt_subset *all, bdpt_start start) {
+  bdpt_model *m = form_make(f), *n;
+  bdpt_certificate c;
+  bdpt_recipe r;
+  bdpt_layers gone;
+  bdpt_epoch log[4];
+  bdpt_real *z, *again;
+  unsigned char *bytes = NULL;
+  size_t size = 0, k;
+  if (!m) return;
+  memset(&r, 0, sizeof r);
+  memset(&gone, 0, sizeof gone);
+  r.epochs = 4, r.batch = 8, r.lr = 3e-3, r.seed = 5;
+  CHECK(bdpt_train(m, NULL, all, NULL, &r, NULL, log) == BDPT_OK);
+  if (!CHECK(log[3].loss < log[0].loss)) printf("  %s: %g, %g\n", f->name, log[0].loss, log[3].loss);
+  gone.blocks[BDPT_ATTENTION] = (uint64_t)1 << (f->depth - 1);
+  gone.blocks[BDPT_ACTIVATION] = 1;
+  if (!CHECK(bdpt_remove(m, &gone, start, all) == BDPT_OK)) printf("  %s\n", ctx.message);
+  CHECK(bdpt_removed(&m->config, BDPT_ATTENTION) == 1);
+  CHECK(bdpt_removed(&m->config, BDPT_ACTIVATION) == 1);
+  z = answers(m, all);
+  CHECK(bdpt_fuse_certified(m, all, &c) == BDPT_OK && c.agree + c.near_ties == c.images);
+  CHECK(c.difference <= (sizeof(bdpt_real) == 8 ? 1e-12 : 1e-5));
+  CHECK(c.fused == (start == BDPT_START_PAPER));
+  CHECK(bdpt_model_build(m, sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32, &bytes, &size) == BDPT_OK);
+  n = bdpt_model_parse(&ctx, bytes, size, f->name, NULL);
+  if (CHECK(n != NULL)) {
+    again = answers(n, all);
+    free(z);
+    z = answers(m, all);
+    for (k = 0; k < all->count * (size_t)m->config.classes && again[k] == z[k]; k++) { }
+    CHECK(k == all->count * (size_t)m->config.classes);
+    free(again);
+  }
+  free(z);
+  bdpt_release(&ctx, bytes, size);
+  bdpt_model_free(n);
+  bdpt_model_free(m);
+}
+
+TEST(train_remove_fit_fuse_save) {
+  bdpt_dataset data;
+  bdpt_subset all;
+  size_t n;
+  memset(&all, 0, sizeof all);
+  picture_set(&data);
+  CHECK(bdpt_subset_all(&ctx, &data, &all) == BDPT_OK);
+  for (n = 0; n < sizeof forms / sizeof *forms; n++) {
+    form_life(&forms[n], &all, BDPT_START_PAPER);
+    form_life(&forms[n], &all, BDPT_START_SKIP_FIT);
+  }
+  bdpt_subset_free(&ctx, &all);
+  bdpt_dataset_free(&ctx, &data);
+}
+
+int main(void) {
+  memset(&ctx, 0, sizeof ctx);
+  if (bdpt_init(&ctx) != BDPT_OK) return EXIT_FAILURE;
+  RUN(against_timm);
+  RUN(train_remove_fit_fuse_save);
+  bdpt_finish(&ctx);
+  return TEST_END("forms");
+}
