@@ -514,6 +514,7 @@ typedef struct bdpt_model {
   char parent[65];                   /* hex digest of the dense network this one came from, or "" */
   char certificate[200];             /* what fusing cost, in one sentence, or "" */
   char preprocessing[100];           /* how its input images were made, or "" */
+  char *labels;                      /* what its classes are called (bdpt_model_label), or NULL */
   bdpt_block_forward block;          /* yours to set, in clones too but not in files; NULL: the */
   void *block_user;                  /* standard block. And what it is called with, borrowed */
 } bdpt_model;
@@ -545,6 +546,9 @@ BDPT_API void bdpt_model_zero_grad(bdpt_model *model);
 BDPT_API void bdpt_model_hash(const bdpt_model *model, char out[17]);
 /* A new classifier for `classes` classes, drawn from seed (pretrained heads rarely fit). */
 BDPT_API bdpt_status bdpt_model_new_head(bdpt_model *model, int classes, uint64_t seed);
+/* Keeps a copy of the classes' names, a JSON array of texts that is not looked at; NULL: none. They
+ * go into files, and into copies unless the number of classes changes. */
+BDPT_API bdpt_status bdpt_model_label(bdpt_model *model, const char *names);
 /* The same network at another input size: position embeddings resized as config.pos_resize says. */
 BDPT_API bdpt_status bdpt_model_resize(bdpt_model *model, int image);
 
@@ -3586,7 +3590,18 @@ BDPT_API void bdpt_model_free(bdpt_model *m) {
   if (!m) return;
   bdpt_model_unpack(m);
   for (i = 0; i < m->slots; i++) bdpti_slot_free(m, i);
+  bdpt_model_label(m, NULL);
   bdpti_free(m->ctx, m, sizeof *m);
+}
+
+BDPT_API bdpt_status bdpt_model_label(bdpt_model *m, const char *names) {
+  const size_t size = names ? strlen(names) + 1 : 0;
+  char *copy = size ? (char *)bdpti_alloc(m->ctx, size) : NULL;
+  if (size && !copy) return m->ctx->status;
+  if (size) memcpy(copy, names, size);
+  if (m->labels) bdpti_free(m->ctx, m->labels, strlen(m->labels) + 1);
+  m->labels = copy;
+  return BDPT_OK;
 }
 
 /* A copy under another resolved configuration of the same depth: parameters whose size stays are
@@ -3598,9 +3613,13 @@ BDPTI_FN bdpt_model *bdpti_model_copy(const bdpt_model *from, const bdpt_config 
   if (!m) return NULL;
   *m = *from; /* its pointers are replaced below */
   m->config = *config;
-  m->packed = NULL;
+  m->packed = NULL, m->labels = NULL;
   memset(m->param, 0, sizeof m->param); /* they are from's */
   bdpti_model_bind(m);
+  if (config->classes == from->config.classes && bdpt_model_label(m, from->labels) != BDPT_OK) {
+    bdpt_model_free(m);
+    return NULL;
+  }
   for (i = 0; i < m->slots; i++) {
     const bdpt_tensor *old = &from->param[i], *p = &m->param[i];
     if (!old->data && !bdpti_slot_used(config, i)) continue; /* a new head has no old one */
@@ -3616,6 +3635,7 @@ BDPTI_FN bdpt_model *bdpti_model_copy(const bdpt_model *from, const bdpt_config 
 BDPTI_FN bdpt_status bdpti_model_become(bdpt_model *m, bdpt_model *copy) {
   int i;
   bdpt_model_unpack(m);
+  bdpt_model_label(m, NULL);
   for (i = 0; i < m->slots; i++) bdpti_slot_free(m, i);
   *m = *copy;          /* and with it its parameters' memory */
   bdpti_model_bind(m); /* names and importance are in m again */
@@ -9368,6 +9388,7 @@ BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
  *   extra_gelu       none, both or always;   pos_resize   timm or deit
  *   parent certificate preprocessing
  *                    text, kept as it is
+ *   label_names      what the classes are called, ["cat","dog"]; left out where nothing says it
  *   act_layer        gelu, gelu_tanh, quick_gelu or relu
  *   global_pool      token, avg_fc_norm, avg or token_avg, as BDPT_POOL_...
  *   no_class_token reg_tokens pre_norm no_qkv_bias no_head
@@ -9466,7 +9487,7 @@ BDPTI_FN void bdpti_key_put(bdpti_text *t, const bdpti_key *k, const bdpt_model 
 
 typedef struct bdpti_draft { /* too large for a stack */
   bdpt_write_tensor list[BDPT_MAX_SLOTS];
-  const char *key[40], *value[40]; /* the table's 32, and two that say whose they are */
+  const char *key[40], *value[40]; /* the table's 32, names, and two that say whose they are */
   char text[10240];                /* the values; 64 blocks at their longest fill half of it */
 } bdpti_draft;
 
@@ -9515,6 +9536,7 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, int dtype, unsigned c
     bdpti_key_put(&t, k, m);
     bdpti_put(&t, 0); /* ends this value */
   }
+  if (m->labels) d->key[pairs] = "label_names", d->value[pairs++] = m->labels;
   s = bdpt_safetensors_build(m->ctx, d->list, count, d->key, d->value, pairs, bytes, size);
   bdpti_free(m->ctx, d, sizeof *d);
   return s;
@@ -9802,6 +9824,8 @@ BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size
                                       t->count); /* positions may begin behind zeros */
   }
   for (i = 0; !s && i < 2 * m->config.depth; i++) s = bdpti_fold(&r, m, i / 2, i % 2);
+  if (!s && bdpt_safetensors_get(&file, "boundarydpt"))
+    s = bdpt_model_label(m, bdpt_safetensors_get(&file, "label_names"));
   bdpt_safetensors_close(&file);
   if (!s) return m;
   bdpt_model_free(m);

@@ -4,13 +4,14 @@
     python3 tests/fixtures_forms.py            writes tests/fixtures/forms.safetensors
     python3 tests/fixtures_forms.py --check    recomputes and compares, writes nothing
 
-FORMS names each network: what timm's VisionTransformer is told beside the sizes. Its weights are the
-streams "forms/FORM/NAME" by the rule of fill_network in networks.h, with a scale of 0.25 for biases
-and 0.25 for the patch embedding; LayerScale's gamma are streams of scale 0.25 around 1. Three images
-are the stream "forms/images", [3,3,S,S] of scale 2, and have the labels 0, 1 and 2. For each form:
-`FORM.logits`, and of the mean cross-entropy `FORM.grad.NAME` of every parameter, the sum of its
-gradient times the stream "dot/NAME" of scale 1, and `FORM.d_attn`, `FORM.d_act`, the gradients of the
-importance of each layer: u + m (f(u) - u) stands for f, where u is the norm's output or the pre-activation.
+FORMS names each network: what timm's VisionTransformer is told beside the sizes. Its weights are
+the streams "forms/FORM/NAME" by the rule of fill_network in networks.h, with a scale of 0.25 for
+biases and for the patch embedding; LayerScale's gamma are streams of scale 0.25 around 1. Three
+images are the stream "forms/images", [3,3,S,S] of scale 2, and have the labels 0, 1 and 2. For each
+form: `FORM.logits`, and of the mean cross-entropy `FORM.grad.NAME` of every parameter, the sum of
+its gradient times the stream "dot/NAME" of scale 1, and `FORM.d_attn`, `FORM.d_act`, the gradients
+of the importance of each layer: u + m (f(u) - u) stands for f, where u is the norm's output or the
+pre-activation.
 """
 import sys
 
@@ -21,22 +22,28 @@ from timm.models.vision_transformer import VisionTransformer
 from fixtures import Fixture, values
 
 FORMS = {
-    "plain": {}, "plain_wide": dict(embed_dim=12, num_heads=3, depth=1, patch_size=4),
-    "layerscale": dict(init_values=1.0), "layerscale_bare": dict(init_values=1.0, depth=1,
-                                                                 qkv_bias=False, num_heads=4),
-    "tanh": dict(act_layer="gelu_tanh"), "tanh_avg": dict(act_layer="gelu_tanh", global_pool="avg"),
-    "quick": dict(act_layer="quick_gelu", pre_norm=True), "quick_plain": dict(act_layer="quick_gelu",
-                                                                              depth=1),
-    "relu": dict(act_layer="relu"), "relu_regs": dict(act_layer="relu", reg_tokens=1),
-    "mean": dict(global_pool="avg"), "mean_bare": dict(global_pool="avg", class_token=False,
-                                                       embed_dim=12, num_heads=3),
+    "plain": {},
+    "plain_wide": dict(embed_dim=12, num_heads=3, depth=1, patch_size=4),
+    "layerscale": dict(init_values=1.0),
+    "layerscale_bare": dict(init_values=1.0, depth=1, qkv_bias=False, num_heads=4),
+    "tanh": dict(act_layer="gelu_tanh"),
+    "tanh_avg": dict(act_layer="gelu_tanh", global_pool="avg"),
+    "quick": dict(act_layer="quick_gelu", pre_norm=True),
+    "quick_plain": dict(act_layer="quick_gelu", depth=1),
+    "relu": dict(act_layer="relu"),
+    "relu_regs": dict(act_layer="relu", reg_tokens=1),
+    "mean": dict(global_pool="avg"),
+    "mean_bare": dict(global_pool="avg", class_token=False, embed_dim=12, num_heads=3),
     "pooled": dict(global_pool="avg", fc_norm=False),
     "pooled_bare": dict(global_pool="avg", fc_norm=False, class_token=False, depth=1),
-    "registers": dict(reg_tokens=3), "registers_bare": dict(reg_tokens=2, class_token=False,
-                                                            global_pool="avg", patch_size=4),
-    "no_bias": dict(qkv_bias=False), "no_bias_mean": dict(qkv_bias=False, global_pool="avg", depth=1),
-    "pre": dict(pre_norm=True), "pre_regs": dict(pre_norm=True, reg_tokens=2, depth=1),
-    "headless": dict(num_classes=0), "headless_mean": dict(num_classes=0, global_pool="avg"),
+    "registers": dict(reg_tokens=3),
+    "registers_bare": dict(reg_tokens=2, class_token=False, global_pool="avg", patch_size=4),
+    "no_bias": dict(qkv_bias=False),
+    "no_bias_mean": dict(qkv_bias=False, global_pool="avg", depth=1),
+    "pre": dict(pre_norm=True),
+    "pre_regs": dict(pre_norm=True, reg_tokens=2, depth=1),
+    "headless": dict(num_classes=0),
+    "headless_mean": dict(num_classes=0, global_pool="avg"),
 }
 
 
@@ -91,7 +98,8 @@ def main():
         for name, p in model.named_parameters():
             name = name.replace("attn.layer.", "attn.")
             if p.grad is not None and not name.endswith(".m"):
-                out.add(f"{form}.grad.{name}", (p.grad * values("dot/" + name, tuple(p.shape))).sum())
+                dot = values("dot/" + name, tuple(p.shape))
+                out.add(f"{form}.grad.{name}", (p.grad * dot).sum())
         out.add(form + ".d_attn", torch.stack([b.attn.m.grad for b in model.blocks]))
         out.add(form + ".d_act", torch.stack([b.mlp.act.m.grad for b in model.blocks]))
     if "--check" in sys.argv[1:]:

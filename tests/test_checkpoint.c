@@ -366,13 +366,13 @@ TEST(missing_and_unknown) {
   edit_drop(e, "layernorm.");
   edit_wrong(&ctx, e, "{}", BDPT_E_FORMAT, "2 tensors are missing: layernorm.weight, layernorm");
   e = edit_open(&ctx, "deit.timm.safetensors");
-  edit_add(e, "blocks.0.attn.q_norm.weight", 12);
-  edit_add(e, "attn_pool.latent", 12);
+  edit_add(e, "blocks.0.attn.extra.weight", 12);
+  edit_add(e, "another.latent", 12);
   edit_add(e, "blocks.01.norm1.bias", 12);
   edit_add(e, "blocks.64.norm1.bias", 12);
   edit_add(e, "blocks.1", 12);
   edit_wrong(&ctx, e, NULL, BDPT_E_FORMAT, "5 tensors are no part of a vision transformer that can "
-             "be computed here: attn_pool.latent, blocks.0.attn.q_norm.weight, blocks.01.norm1.bias"
+             "be computed here: another.latent, blocks.0.attn.extra.weight, blocks.01.norm1.bias"
              ", blocks.1, blocks.64.norm1.bias");
   e = edit_open(&ctx, hf4);
   edit_add(e, "deit.layers.0.attention.q_proj.weight", 12);
@@ -392,6 +392,113 @@ TEST(missing_and_unknown) {
 }
 
 /* Unknown names are listed as far as a message goes, and the rest is counted. */
+/* Networks that are no plain vision transformers, by the names that timm gives their tensors. */
+TEST(strangers) {
+  static const struct { const char *tensor, *says; } v[] = {
+    {"layers.0.blocks.0.attn.qkv.weight", "a Swin transformer"},
+    {"blocks.0.attn.relative_position_bias_table", "relative positions, such as Swin or BEiT"},
+    {"patch_embed.backbone.conv.weight", "a hybrid of a convolutional network and"},
+    {"blocks_token_only.0.gamma_1", "a CaiT"}, {"blocks.0.attn.q_bias", "an EVA or a BEiT"},
+    {"blocks.0.mlp.fc1_g.weight", "an EVA, whose MLP has a gate"},
+    {"blocks.0.attn.q_norm.weight", "normalises queries and keys"},
+    {"attn_pool.latent", "a pooling head of its own (MAP)"},
+    {"blocks.0.mlp.w12.weight", "whose MLP has a gate (SwiGLU)"}};
+  bdpt_context ctx = fresh();
+  size_t i;
+  for (i = 0; i < sizeof v / sizeof *v; i++) {
+    edit *e = edit_open(&ctx, "deit.timm.safetensors");
+    edit_add(e, v[i].tensor, 12);
+    edit_wrong(&ctx, e, NULL, BDPT_E_ARGUMENT, v[i].says);
+  }
+}
+
+/* What the network's classes are called, or "". */
+static void labels_are(const char *file, const char *config, const char *want) {
+  bdpt_context ctx = fresh();
+  edit *e = edit_open(&ctx, file);
+  bdpt_model *m = edit_load(&ctx, e, config, 0);
+  if (!CHECK(m != NULL)) printf("  %s\n", ctx.message);
+  else if (!CHECK(strcmp(m->labels ? m->labels : "", want) == 0)) printf("  %s\n", m->labels);
+  bdpt_model_free(m);
+  edit_close(e);
+  CHECK(mem_blocks == 0);
+}
+
+TEST(names_of_classes) {
+  static const char hf4[] = "deit.hf4/model.safetensors", timm[] = "deit.timm.safetensors";
+#define TIMM "{\"architecture\":\"deit_tiny\",\"model_args\":{\"num_heads\":3},"
+  labels_are(hf4, DEIT_CONFIG ",\"id2label\":{\"4\":\"e\",\"1\":\"a \\\"b\\\"\",\"0\":\"x\","
+             "\"3\":\"d\",\"2\":\"\\u00e9\"}}", "[\"x\",\"a \\\"b\\\"\",\"\xc3\xa9\",\"d\",\"e\"]");
+  labels_are(hf4, DEIT_CONFIG ",\"id2label\":{\"0\":\"LABEL_0\",\"1\":\"LABEL_1\","
+             "\"2\":\"LABEL_2\",\"3\":\"LABEL_3\",\"4\":\"LABEL_4\"}}", "");
+  labels_are(timm, TIMM "\"label_names\":[\"n0\",\"n1\",\"n2\",\"n3\",\"n4\"],"
+             "\"label_descriptions\":{\"n1\":\"one\",\"n0\":\"zero\",\"n4\":\"four\"}}",
+             "[\"zero\",\"one\",\"n2\",\"n3\",\"four\"]");
+  labels_are(timm, TIMM "\"pretrained_cfg\":{\"label_names\":[\"a\",\"b\",\"c\",\"d\",\"e\"]}}",
+             "[\"a\",\"b\",\"c\",\"d\",\"e\"]");
+  labels_are(timm, TIMM "\"label_names\":[\"a\",\"b\"]}", "");
+  labels_are(timm, "{\"architecture\":\"resnet50\",\"label_names\":[\"a\",\"b\",\"c\",\"d\",\"e\"],"
+             "\"model_args\":{\"num_heads\":3}}", "");
+}
+
+/* A network cut into two files, the tensors from `cut` on in the second, and a text as index. */
+static bdpt_model *sharded(bdpt_context *ctx, const char *index) {
+  edit *e = edit_open(ctx, "deit.timm.safetensors");
+  checkpoint_options o = {NULL, 3};
+  unsigned char *bytes;
+  bdpt_model *m;
+  size_t size, half = e->count / 2, i;
+  char text[12000] = "";
+  for (i = 0; i < 2; i++) {
+    CHECK(bdpt_safetensors_build(ctx, e->list + i * half, i ? e->count - half : half, NULL, NULL, 0,
+                                 &bytes, &size) == BDPT_OK);
+    CHECK(bdpt_file_write(ctx, temporary(i ? "two" : "one"), bytes, size) == BDPT_OK);
+    bdpt_release(ctx, bytes, size);
+  }
+  strcpy(text, "{\"metadata\":{\"total_size\":1},\n\"weight_map\":{");
+  for (i = 0; i < e->count; i++) {
+    const char *file = strrchr(temporary(i < half ? "one" : "two"), '/');
+    sprintf(text + strlen(text), "%s\"%s\":\"%.100s\"", i ? "," : "", e->name[i], file + 1);
+  }
+  strcat(text, "}}");
+  if (!index) index = text;
+  CHECK(bdpt_file_write(ctx, temporary("index.json"), index, strlen(index)) == BDPT_OK);
+  m = checkpoint_load(ctx, temporary("index.json"), &o, &report);
+  edit_close(e);
+  return m;
+}
+
+TEST(shards_and_folders) {
+  static const struct { const char *index, *says; } v[] = {
+    {"{\"weight_map\":{\"cls_token\":\"../one\"}}", "a file that cannot lie beside it, '../one'"},
+    {"{\"weight_map\":{\"cls_token\":\"nowhere.saf\"}}", "nowhere.saf: No such file"},
+    {"{\"weight_map\":{}}", "it has no 'weight_map'"}, {"{\"a\":1}", "it has no 'weight_map'"},
+    {"{\"weight_map\":", "not valid JSON"}};
+  bdpt_context ctx = fresh();
+  checkpoint_options o = {NULL, 0};
+  char hash[17] = "", want[17];
+  bdpt_model *m;
+  size_t i;
+  strcpy(want, loads("deit.timm.safetensors", NULL, 3, "deit", ".logits.1e-06", NULL));
+  m = sharded(&ctx, NULL);
+  if (CHECK(m != NULL)) bdpt_model_hash(m, hash);
+  else printf("  %s\n", ctx.message);
+  CHECK(strcmp(hash, want) == 0);
+  bdpt_model_free(m);
+  for (i = 0; i < sizeof v / sizeof *v; i++) {
+    CHECK(sharded(&ctx, v[i].index) == NULL);
+    if (!CHECK(strstr(ctx.message, v[i].says) != NULL)) printf("  %s\n", ctx.message);
+    bdpt_clear_error(&ctx);
+  }
+  m = checkpoint_load(&ctx, FOLDER "deit.hf4", &o, &report);
+  if (CHECK(m != NULL)) bdpt_model_hash(m, hash);
+  CHECK(strcmp(hash, want) == 0);
+  bdpt_model_free(m);
+  CHECK(checkpoint_load(&ctx, "tests/fixtures", &o, &report) == NULL);
+  CHECK_HAS(ctx.message, "a folder without a network in it");
+  CHECK(mem_blocks == 0);
+}
+
 TEST(long_lists) {
   bdpt_context ctx = fresh();
   edit *e = edit_open(&ctx, "vit.timm.safetensors");
@@ -763,7 +870,11 @@ TEST(pickles_that_are_refused) {
     {OPS(""), "no pickle begins"}, {OPS("}."), "no pickle begins"},
     {OPS("\x80\2"), "the pickle ends after 2 bytes without a STOP"},
     {OPS("\x80\2}"), "the pickle ends after 3 bytes without a STOP"},
-    {OPS("\x80\4}."), "pickle protocol 4; torch.save writes 2"},
+    {OPS("\x80\4}."), "pickle protocol 4; 2 and 3 can be read"},
+    {OPS("\x80\3}X\1\0\0\0aC\3b\0csX\1\0\0\0bB\2\0\0\0\xff.s."),
+     "no vision transformer in it (no patch_embed.proj.weight, no embeddings.patch_embeddings.pro"
+     "jection.weight); it holds a, b"},
+    {OPS("\x80\3}X\1\0\0\0aB\xff\xff\xff\xff" "bs."), "without a STOP"},
     {OPS("\x80\2}.x"), "1 bytes follow the end of its pickle"},
     {OPS("\x80\2."), "opcode 0x2e at byte 2 does not fit"},
     {OPS("\x80\2(."), "opcode 0x2e at byte 3 does not fit"},
@@ -1505,6 +1616,9 @@ int main(int argc, char **argv) {
   RUN(preference);
   RUN(dialects);
   RUN(missing_and_unknown);
+  RUN(strangers);
+  RUN(names_of_classes);
+  RUN(shards_and_folders);
   RUN(long_lists);
   RUN(networks_with_less);
   RUN(our_own_files);

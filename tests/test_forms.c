@@ -1,6 +1,6 @@
-/* Networks of every form that the configuration knows, against timm (tests/fixtures_forms.py): the
- * logits, the gradient of every parameter and of every layer's importance. Then each is trained,
- * loses layers of both types, by maps and plainly, is fused with a certificate, saved, read again. */
+/* Networks of every form that the configuration knows, against timm (tests/fixtures_forms.py):
+ * logits, gradients of every parameter and of every layer's importance. Then each is trained, loses
+ * layers of both types, by maps and plainly, is fused with a certificate, saved, read again. */
 #include "../boundarydpt.h"
 #include "test.h"
 #include "fixture.h"
@@ -16,7 +16,8 @@ typedef struct form {
 } form;
 
 static const form forms[] = {
-  {"plain", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 0, 0}, {"plain_wide", 12, 3, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0},
+  {"plain", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 0, 0},
+  {"plain_wide", 12, 3, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0},
   {"layerscale", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 0, 1},
   {"layerscale_bare", 8, 4, 1, 8, 0, 0, 0, 0, 0, 1, 0, 1},
   {"tanh", 8, 2, 2, 8, BDPT_GELU_TANH, 0, 0, 0, 0, 0, 0, 0},
@@ -190,12 +191,14 @@ static void form_life(const form *f, const bdpt_subset *all, bdpt_start start) {
   bdpt_real *z, *again;
   unsigned char *bytes = NULL;
   size_t size = 0, k;
+  int dtype;
   if (!m) return;
   memset(&r, 0, sizeof r);
   memset(&gone, 0, sizeof gone);
   r.epochs = 4, r.batch = 8, r.lr = 3e-3, r.seed = 5;
   CHECK(bdpt_train(m, NULL, all, NULL, &r, NULL, log) == BDPT_OK);
-  if (!CHECK(log[3].loss < log[0].loss)) printf("  %s: %g, %g\n", f->name, log[0].loss, log[3].loss);
+  if (!CHECK(log[3].loss < log[0].loss))
+    printf("  %s: %g, %g\n", f->name, log[0].loss, log[3].loss);
   gone.blocks[BDPT_ATTENTION] = (uint64_t)1 << (f->depth - 1);
   gone.blocks[BDPT_ACTIVATION] = 1;
   if (!CHECK(bdpt_remove(m, &gone, start, all) == BDPT_OK)) printf("  %s\n", ctx.message);
@@ -205,9 +208,12 @@ static void form_life(const form *f, const bdpt_subset *all, bdpt_start start) {
   CHECK(bdpt_fuse_certified(m, all, &c) == BDPT_OK && c.agree + c.near_ties == c.images);
   CHECK(c.difference <= (sizeof(bdpt_real) == 8 ? 1e-12 : 1e-5));
   CHECK(c.fused == (start == BDPT_START_PAPER));
-  CHECK(bdpt_model_build(m, sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32, &bytes, &size) == BDPT_OK);
+  CHECK(bdpt_model_label(m, "[\"left\",\"right\"]") == BDPT_OK);
+  dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
+  CHECK(bdpt_model_build(m, dtype, &bytes, &size) == BDPT_OK);
   n = bdpt_model_parse(&ctx, bytes, size, f->name, NULL);
   if (CHECK(n != NULL)) {
+    CHECK(n->labels && strcmp(n->labels, m->labels) == 0);
     again = answers(n, all);
     free(z);
     z = answers(m, all);
@@ -218,6 +224,20 @@ static void form_life(const form *f, const bdpt_subset *all, bdpt_start start) {
   free(z);
   bdpt_release(&ctx, bytes, size);
   bdpt_model_free(n);
+  bdpt_model_free(m);
+}
+
+/* Names go into copies of a network and into the network it becomes, but not to other classes. */
+TEST(names_of_classes) {
+  bdpt_model *m = form_make(&forms[0]), *copy, *other = form_make(&forms[1]);
+  CHECK(bdpt_model_label(m, "[1]") == BDPT_OK && bdpt_model_label(m, "[2]") == BDPT_OK);
+  copy = bdpt_model_clone(m);
+  CHECK(copy && copy->labels != m->labels && strcmp(copy->labels, "[2]") == 0);
+  CHECK(bdpt_model_new_head(copy, 7, 1) == BDPT_OK && copy->labels == NULL);
+  CHECK(bdpt_model_assign(other, m) == BDPT_OK && strcmp(other->labels, "[2]") == 0);
+  CHECK(bdpt_model_label(m, NULL) == BDPT_OK && m->labels == NULL);
+  bdpt_model_free(copy);
+  bdpt_model_free(other);
   bdpt_model_free(m);
 }
 
@@ -240,7 +260,9 @@ int main(void) {
   memset(&ctx, 0, sizeof ctx);
   if (bdpt_init(&ctx) != BDPT_OK) return EXIT_FAILURE;
   RUN(against_timm);
+  RUN(names_of_classes);
   RUN(train_remove_fit_fuse_save);
   bdpt_finish(&ctx);
+  CHECK(ctx.bytes_now == 0);
   return TEST_END("forms");
 }

@@ -214,6 +214,59 @@ TEST(jpeg) {
   image_free(&want);
 }
 
+/* The Orientation in a JPEG or PNG file whose Exif data begin so and have `side`; 0 none. */
+static int side_of(const char *file, const char *tiff, int side, int cut) {
+  static const unsigned char intel[26] = {'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0,
+                                          0, 9, 0}, motorola[26] = {'M', 'M', 0, 42, 0, 0, 0, 8, 0,
+                                          1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, 9};
+  const int png = strstr(file, "png") != NULL;
+  const size_t at = png ? 33 : 2, extra = png ? 38 : 36;
+  unsigned char *bytes, *with;
+  size_t size;
+  int found = -1, ok;
+  bytes = corpus(file, &size);
+  with = (unsigned char *)malloc(size + 40);
+  if (!bytes || !with) return -1;
+  memset(with, 0, size + 40);
+  memcpy(with, bytes, at);
+  if (png) memcpy(with + at, "\0\0\0\x1a" "eXIf", 8);
+  else memcpy(with + at, "\xFF\xE1\0\x22" "Exif\0\0", 10);
+  memcpy(with + at + (png ? 8 : 10), tiff[0] == 'I' ? intel : motorola, 26);
+  with[at + (png ? 8 : 10) + (tiff[0] == 'I' ? 18 : 19)] = (unsigned char)side;
+  if (png) memset(with + at + 34, 0, 4);
+  memcpy(with + at + extra, bytes + at, size - at);
+  ok = cut ? 0 : image_decode(with, size + extra, &got, why);
+  found = cut ? image_exif(with, at + extra - (size_t)cut) : ok ? got.side : -1;
+  if (!cut && ok && !png) CHECK(image_exif(with, size + extra) == found);
+  free(bytes);
+  free(with);
+  return found;
+}
+
+TEST(exif) {
+  /* A picture of 3 x 2, and what Pillow's exif_transpose makes of it. */
+  static const char *const turned[9] = {"abcdef", "abcdef", "cbafed", "fedcba", "defabc", "adbecf",
+                                        "daebfc", "fcebda", "cfbead"};
+  int side, c;
+  for (side = 0; side <= 8; side++) {
+    picture p = {3, 2, NULL, 0};
+    p.side = side;
+    p.planes = (unsigned char *)malloc(18);
+    for (c = 0; c < 3; c++) memcpy(p.planes + 6 * c, "abcdef", 6);
+    CHECK(image_turn(&p, why) && p.width == (side > 4 ? 2 : 3) && p.height == (side > 4 ? 3 : 2));
+    for (c = 0; c < 3; c++) CHECK(memcmp(p.planes + 6 * c, turned[side], 6) == 0);
+    CHECK(image_turn(&p, why) && memcmp(p.planes, turned[side], 6) == 0); /* once */
+    image_free(&p);
+  }
+  CHECK(decode_file("rgb.jpg") && got.side == 0);
+  for (side = 1; side <= 8; side++) {
+    CHECK(side_of("rgb.jpg", "II", side, 0) == side);
+    CHECK(side_of("rgb.jpg", "MM", side, 0) == side);
+  }
+  CHECK(side_of("rgb.jpg", "II", 9, 0) == 0 && side_of("rgb.jpg", "MM", 0, 0) == 0);
+  for (c = 1; c < 36; c++) CHECK(side_of("rgb.jpg", "II", 6, c) <= 6); /* cut off */
+}
+
 /* GCC's sanitizer stops at shifts inside stb_image that lose bits which are lost already. */
 #if !defined(__SANITIZE_ADDRESS__) || defined(__clang__)
 TEST(png_and_jpeg_hostile) {
@@ -280,7 +333,7 @@ TEST(sizes) {
   size_t i;
   int w, h;
   image_plan plan;
-  picture p = {0, 0, NULL};
+  picture p = {0, 0, NULL, 0};
   for (i = 0; i < sizeof row / sizeof row[0]; i++) {
     p.width = row[i][0], p.height = row[i][1];
     plan = image_plan_of(row[i][2], IMAGE_CROP);
@@ -393,7 +446,7 @@ TEST(listing) {
   static const char *const file[] = {"8.PPM", "9.ppm", "8.PPM", "9.ppm", "7.PPM", "8.PPM", "9.ppm"};
   folder f;
   size_t i;
-  CHECK(folder_list(&f, WORK "/set/train"));
+  CHECK(folder_list(&f, WORK "/set/train", 0));
   CHECK(f.classes.count == 3 && f.files.count == 7 && f.ignored == 2);
   CHECK(strcmp(folder_name(&f.classes, 0), "C") == 0);
   CHECK(strcmp(folder_name(&f.classes, 2), "b") == 0);
@@ -526,7 +579,7 @@ TEST(filters) {
     {87, 144, 123, 89, 100, 107, 147, 110, 146, 100, 120, 148, 167, 133, 105, 125}};
   static unsigned char pixel[3 * 200 * 200], out[3 * 94 * 94];
   image_plan plan = {1, 4, 0, 4};
-  picture p = {9, 9, pixel};
+  picture p = {9, 9, pixel, 0};
   int i, k;
   for (i = 0; i < 81; i++)
     for (k = 0; k < 3; k++) pixel[81 * k + i] = (unsigned char)(37 * (i % 9) + 91 * (i / 9));
@@ -559,7 +612,7 @@ TEST(threads) {
     bdpt_accuracy a;
     bdpt_config c = tiny();
     bdpt_model *m;
-    input_source from = {WORK "/set", 0, -1, 0, 1, 0};
+    input_source from = {WORK "/set", 0, -1, 0, 1, 0, 0};
     input in;
     memset(&own, 0, sizeof own);
     memset(&r, 0, sizeof r);
@@ -661,6 +714,14 @@ TEST(labels) {
   strcpy(m->preprocessing, "cifar-100: the whole image");
   CHECK(classify_open(&c, m, NULL, 0) == BDPT_OK && c.label && strcmp(c.label[99], "worm") == 0);
   classify_close(&c);
+  CHECK(bdpt_model_new_head(m, 2, 1) == BDPT_OK); /* names of the network's own come first */
+  CHECK(bdpt_model_label(m, "[\"a \\\"b\\\"\",\"\\u00e9\"]") == BDPT_OK);
+  CHECK(classify_open(&c, m, NULL, 0) == BDPT_OK && c.label && strcmp(c.label[0], "a \"b\"") == 0);
+  CHECK(c.label && strcmp(c.label[1], "\xc3\xa9") == 0);
+  classify_close(&c);
+  CHECK(bdpt_model_label(m, "[\"a\"]") == BDPT_OK); /* one of two */
+  CHECK(classify_open(&c, m, NULL, 0) == BDPT_OK && !c.label);
+  classify_close(&c);
   bdpt_model_free(m);
   config = tiny();
   config.image = 224, config.patch = 112;
@@ -698,6 +759,14 @@ TEST(config_json) {
   CHECK(!export_config_is_ours((const unsigned char *)"{\"a\":{\"weights_file\":\"x\"}}", 26, "x"));
   CHECK(!export_config_is_ours((const unsigned char *)"{\"weights_file\":\"x", 17, "x"));
   CHECK(!export_is_plain(&m->config));
+  CHECK(strstr(j.text, "label_names") == NULL);
+  free(j.text);
+  memset(&j, 0, sizeof j);
+  CHECK(bdpt_model_label(m, "[\"a\",\"b\",\"c\"]") == BDPT_OK);
+  export_config(&j, m, "x", EXPORT_TIMM);
+  CHECK_HAS(j.text, "\"label_names\": [\"a\",\"b\",\"c\"],");
+  export_config(&j, m, "x", EXPORT_HF);
+  CHECK_HAS(j.text, "\"id2label\": {\"0\":\"a\",\"1\":\"b\",\"2\":\"c\"},");
   free(j.text);
   bdpt_model_free(m);
 }
@@ -733,6 +802,7 @@ int main(void) {
 #ifdef IMAGE_STB
   RUN(png);
   RUN(jpeg);
+  RUN(exif);
   RUN(stb_guards);
 #if !defined(__SANITIZE_ADDRESS__) || defined(__clang__)
   RUN(png_and_jpeg_hostile);

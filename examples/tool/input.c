@@ -13,6 +13,7 @@
  * makes no choice and is read at the end.
  */
 #include "../../boundarydpt.h"
+#include "cli/json.h"
 #include "cli/messages.h"
 #include "cli/options.h"
 #include "cli/outputs.h"
@@ -132,8 +133,9 @@ int input_has_pictures(const char *data) {
 }
 
 /* Lists a folder of class folders, without the pictures that may be left out. */
-static bdpt_status input_list_folder(input *in, struct folder *f, const char *path, size_t skip) {
-  if (!folder_list(f, path)) return input_fail(in, "%.399s", f->why);
+static bdpt_status input_list_folder(input *in, struct folder *f, const char *path, size_t skip,
+                                     int flat) {
+  if (!folder_list(f, path, flat)) return input_fail(in, "%.399s", f->why);
   if (skip == 0 || folder_skip_bad(f, skip)) return BDPT_OK;
   return input_fail(in, "%.399s", f->why);
 }
@@ -160,7 +162,7 @@ static bdpt_status input_list_parts(input *in, int parts, size_t skip) {
   for (i = 0; i < 2; i++) {
     snprintf(path[i], sizeof path[i], "%s/%s", in->folder, i ? "val" : "train");
     if (s == BDPT_OK && parts & (i ? INPUT_TEST : INPUT_TRAIN))
-      s = input_list_folder(in, &in->shots[i], path[i], skip);
+      s = input_list_folder(in, &in->shots[i], path[i], skip, 0);
   }
   i = parts & INPUT_TRAIN ? 0 : 1;
   return s == BDPT_OK ? input_compare(in, &in->shots[i], path[1 - i]) : s;
@@ -168,7 +170,8 @@ static bdpt_status input_list_parts(input *in, int parts, size_t skip) {
 
 /* DIR/CLASS/...: `holdout` pictures of each class are the test part, the others the training part;
  * 0 leaves everything in the part that is asked for. */
-static bdpt_status input_list_divided(input *in, int parts, int holdout, size_t skip) {
+static bdpt_status input_list_divided(input *in, int parts, const input_source *from) {
+  const int holdout = from->any && from->holdout < 0 ? 0 : from->holdout;
   struct folder all;
   bdpt_dataset data;
   bdpt_subset part[2];
@@ -178,7 +181,7 @@ static bdpt_status input_list_divided(input *in, int parts, int holdout, size_t 
     return input_fail(in, "%.250s has no train and val in it: --holdout N sets N pictures of each "
                       "class aside as the test part (eval and train also take 0: no division)",
                       in->folder);
-  s = input_list_folder(in, &all, in->folder, skip);
+  s = input_list_folder(in, &all, in->folder, from->skip_bad, from->any);
   if (s != BDPT_OK) {
     folder_free(&all);
     return s;
@@ -217,6 +220,23 @@ void input_adopt(input *in, bdpt_model *m) {
                                  : "the whole image resized, bicubic");
 }
 
+bdpt_status input_label(const input *in, bdpt_model *m) {
+  const folder_names *classes = &in->shots[0].classes;
+  cli_json j = {NULL, 0, 0, 0, 0};
+  bdpt_status s;
+  size_t i;
+  if (m->labels || classes->count == 0 || classes->count != (size_t)m->config.classes)
+    return BDPT_OK;
+  for (i = 0; i < classes->count; i++) {
+    cli_json_raw(&j, i ? "," : "[", 1);
+    cli_json_quoted(&j, folder_name(classes, i));
+  }
+  cli_json_raw(&j, "]", 1);
+  s = j.failed ? cli_fail(m->ctx, BDPT_E_MEMORY, "out of memory") : bdpt_model_label(m, j.text);
+  free(j.text);
+  return s;
+}
+
 static bdpt_status input_list(input *in, const input_source *from, int parts) {
   const image_plan plan = image_plan_of(224, IMAGE_CROP); /* until the network is known */
   bdpt_status s;
@@ -229,7 +249,7 @@ static bdpt_status input_list(input *in, const input_source *from, int parts) {
   if (there[0] < 0 || there[1] < 0)
     s = input_fail(in, "%.250s/train or val cannot be looked at", in->folder);
   else if (!there[0] && !there[1])
-    s = input_list_divided(in, parts, from->holdout, from->skip_bad);
+    s = input_list_divided(in, parts, from);
   else if (from->holdout >= 0)
     s = input_fail(in, "%.250s has a val of its own: --holdout has nothing to divide", in->folder);
   else s = input_list_parts(in, parts, from->skip_bad);
@@ -275,7 +295,10 @@ bdpt_status input_open(input *in, bdpt_context *ctx, const input_source *from, i
     int held = 1;
     if (!input_is_pictures(in)) s = input_read(in, "train.bin", 0, &in->train);
     if (s == BDPT_OK && (held = input_held(in)) == 0) s = ctx->status;
-    if (s == BDPT_OK)
+    if (s == BDPT_OK && from->any && in->train.classes == 1) { /* nothing to divide by */
+      s = bdpt_subset_all(ctx, &in->train, &in->rest);
+      if (s == BDPT_OK) s = bdpt_subset_all(ctx, &in->train, &in->held);
+    } else if (s == BDPT_OK)
       s = bdpt_split(ctx, &in->train, held, INPUT_SPLIT_SEED, &in->rest, &in->held);
   }
   if (s == BDPT_OK && (parts & INPUT_TEST)) {

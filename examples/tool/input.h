@@ -19,6 +19,7 @@ typedef struct input_source {
   size_t skip_bad;        /* so many pictures of a folder may be left out; 0: none, none is tried */
   int quiet;
   int dry;                /* generated images that are not there are drawn, but not saved */
+  int any;                /* 1: labels are of no use here, so pictures need no class folders */
 } input_source;
 
 typedef struct input {
@@ -52,6 +53,9 @@ void input_fit(input *in, const bdpt_model *m);
  * knows nothing they are cropped, and it is noted in the network how, so that classify can do the
  * same. */
 void input_adopt(input *in, bdpt_model *m);
+
+/* Names the network's classes after the class folders, if it has that many classes and no names. */
+bdpt_status input_label(const input *in, bdpt_model *m);
 
 /* `parts`: INPUT_TRAIN, INPUT_TEST or both. */
 bdpt_status input_open(input *in, bdpt_context *ctx, const input_source *from, int parts);

@@ -10,6 +10,7 @@
 #include "../cli/messages.h"
 #include "../cli/options.h"
 #include "../cli/system.h"
+#include "../files/labels.h"
 #include "../input.h"
 #include "../pictures/images.h"
 #include "classify.h"
@@ -60,11 +61,18 @@ static bdpt_status classify_read_labels(classify *c, const char *path) {
                   path, (unsigned long)lines, (unsigned long)classes);
 }
 
-/* `labels`: a file, "cifar-100", or NULL: CIFAR-100's if the network says it was trained on it. */
+/* `labels`: a file, "cifar-100", or NULL: those of the network's file; CIFAR-100's if it says that
+ * it was trained on it. */
 static bdpt_status classify_choose_labels(classify *c, const char *labels) {
   int known = labels ? strcmp(labels, "cifar-100") == 0
                      : strncmp(c->m->preprocessing, "cifar-100:", 10) == 0;
   if (labels && !known) return classify_read_labels(c, labels);
+  if (!labels && c->m->labels) {
+    c->label = c->owned = labels_read(c->m->labels, (size_t)c->m->config.classes);
+    if (!c->label) fprintf(stderr, "   the file's label_names are no list of %d names\n",
+                           c->m->config.classes);
+    return BDPT_OK;
+  }
   if (labels && c->m->config.classes != 100)
     return cli_fail(c->m->ctx, BDPT_E_ARGUMENT, "--labels cifar-100 names 100 classes, the "
                     "network has %d", c->m->config.classes);
@@ -101,6 +109,7 @@ static bdpt_status classify_load(classify *c, const char *path, size_t at) {
   char why[IMAGE_WHY] = "";
   picture one;
   int ok = image_read(path, &one, why);
+  if (ok && !c->no_exif) ok = image_turn(&one, why);
   if (ok) ok = image_apply(&one, &c->plan, c->planes + at * 3 * side * side, why);
   image_free(&one);
   if (ok) return BDPT_OK;
@@ -226,7 +235,7 @@ static bdpt_status classify_all(classify *c, const char *const *path, size_t cou
 typedef struct classify_options {
   cli_common common;
   const char *labels, *fit;
-  int logits, how, merge;
+  int logits, how, merge, no_exif;
 } classify_options;
 
 static int classify_pictures(const cli_command *c, bdpt_context *ctx, const classify_options *o,
@@ -238,6 +247,7 @@ static int classify_pictures(const cli_command *c, bdpt_context *ctx, const clas
   size_t left_out = 0;
   work.json = o->common.json;
   work.logits = o->logits;
+  work.no_exif = o->no_exif;
   work.from = &report;
   if (m) m->config.merge = o->merge;
   if (s == BDPT_OK) s = classify_all(&work, plain + 1, (size_t)count - 1);
@@ -267,6 +277,7 @@ int command_classify(int argc, char **argv) {
   const cli_option options[] = {
     {"Options", CLI_TITLE, NULL, NULL, NULL},
     {"--labels", CLI_TEXT, &o.labels, "FILE", "class names, one a line; cifar-100 is built in"},
+    {"--no-exif", CLI_FLAG, &o.no_exif, NULL, "take pictures as they lie in their files"},
     {"--fit", CLI_TEXT, &o.fit, "NAME", "crop or whole, instead of the rule above"},
     {"--logits", CLI_FLAG, &o.logits, NULL, "with --json: all logits too"},
     COMMAND_MERGE(&o.merge),

@@ -12,7 +12,7 @@ typedef struct classify {
   bdpt_model *m;
   bdpt_tape *tape;
   image_plan plan;        /* how a picture becomes input */
-  int json, logits;
+  int json, logits, no_exif;
   const checkpoint_report *from; /* what nothing told of the network, for --json; may be NULL */
   size_t left_out;        /* pictures without an answer */
   const char *const *label; /* [classes], or NULL: numbers */

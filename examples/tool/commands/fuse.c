@@ -18,7 +18,8 @@
 int command_fuse(int argc, char **argv) {
   static const cli_command c = {"fuse", "fuse MODEL --out NEW [options]",
     "Multiplies out the two linears of every MLP whose activation is removed, and compares the\n"
-    "network before and after on held-out images. The comparison is stored in the file.", 1, 1};
+    "network before and after on held-out images, or on any folder of pictures (--data DIR),\n"
+    "which need no labels. The comparison is stored in the file.", 1, 1};
   cli_common common;
   input_source from;
   const char *path, *out = NULL;
@@ -40,6 +41,7 @@ int command_fuse(int argc, char **argv) {
   command_defaults(&common);
   command_no_source(&from);
   memset(&in, 0, sizeof in);
+  from.any = 1;
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &path, &n);
   if (status == CLI_GO_ON) status = command_check_source(&c, &common, &from);
   if (status != CLI_GO_ON) return status;

@@ -218,8 +218,9 @@ int command_prune(int argc, char **argv) {
   static const cli_command c = {"prune", "prune MODEL --out NEW [options]",
     "Removes layers and saves a new network. With --attention and --activation the named layers\n"
     "go, with fitted maps in their places where images are named (--data, --generated) and\n"
-    "plainly without; nothing is trained and nothing is fused. With --budget they are found:\n"
-    "those without which the loss stays smallest, with fitted maps in their places; --start\n"
+    "plainly without; nothing is trained and nothing is fused. A map fits any pictures, in\n"
+    "class folders or not. With --budget they are found: those without which the loss\n"
+    "stays smallest, with fitted maps in their places; --start\n"
     "paper asks the paper's two stages (how many of each kind by MAP, which ones by importance).\n"
     "Then the network is fine-tuned with the dense one as teacher, and fused. With --json all\n"
     "that was found is one line of kind prune_found.\n\n"
@@ -257,6 +258,7 @@ int command_prune(int argc, char **argv) {
   command_no_source(&o.from);
   o.images = 2560, o.epochs = 8, o.held = 2000, o.batch = 64, o.lr = 3e-4;
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &path, &n);
+  o.from.any = !o.budget; /* a map fits any pictures; what chooses and trains needs labels */
   if (status == CLI_GO_ON) status = command_check_source(&c, &o.common, &o.from);
   if (status != CLI_GO_ON) return status;
   if (!o.out) return cli_usage_error(&c, "--out NEW is needed: where the pruned network is saved");

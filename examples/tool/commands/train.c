@@ -142,6 +142,8 @@ static int train(const cli_command *c, bdpt_context *ctx, train_options *o) {
   if (s == BDPT_OK) s = input_keep(ctx, &in.held, o->held);
   if (s == BDPT_OK && !(m = train_model(ctx, o, in.train.classes))) s = ctx->status;
   if (s == BDPT_OK) input_adopt(&in, m);
+  if (s == BDPT_OK) s = bdpt_model_label(m, NULL); /* --from may have learned other classes */
+  if (s == BDPT_OK) s = input_label(&in, m);
   if (s == BDPT_OK && o->teacher && !(teacher = input_model(ctx, o->teacher, m->config.image)))
     s = ctx->status;
   if (s == BDPT_OK && o->common.fresh) cli_forget_checkpoint(checkpoint);

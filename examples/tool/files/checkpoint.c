@@ -6,6 +6,7 @@
  *
  *     safetensors                     by the library
  *     PyTorch .pth, .pt, .bin         by pth.c, both forms, nothing executed
+ *     a folder, an index of shards    by shards.c, which makes one safetensors file of them
  *     anything else                   an error that says what the file really is
  *
  * then finds the network among what else a training program saved (an average of the weights, the
@@ -45,6 +46,7 @@
 #include "checkpoint.h"
 #include "checkpoint_parts.h"
 #include "pth.h"
+#include "shards.h"
 
 #include <stdarg.h>
 #include <stdint.h>
@@ -590,6 +592,7 @@ static bdpt_status checkpoint_begin(checkpoint_work *c, const void *bytes, size_
 
 bdpt_model *checkpoint_end(checkpoint_work *c, bdpt_status s) {
   bdpt_model *m = c->model;
+  char *names = NULL;
   bdpt_safetensors_close(&c->st);
   pth_close(&c->pth);
   free(c->item);
@@ -603,6 +606,13 @@ bdpt_model *checkpoint_end(checkpoint_work *c, bdpt_status s) {
   if (m && c->image) {
     snprintf(m->preprocessing, sizeof m->preprocessing, "%s", c->report->pictures);
   }
+  if (m && c->image) names = labels_json(&c->labels, (size_t)m->config.classes);
+  if (names && bdpt_model_label(m, names) != BDPT_OK) {
+    bdpt_model_free(m);
+    m = NULL;
+  }
+  free(names);
+  labels_free(&c->labels);
   bdpt_release(c->ctx, c->image, c->image_size);
   free(c);
   return m;
@@ -649,14 +659,24 @@ static bdpt_status checkpoint_beside(const checkpoint_work *c, const char *file,
 bdpt_model *checkpoint_load(bdpt_context *ctx, const char *path,
                             const checkpoint_options *options, checkpoint_report *report) {
   unsigned char *bytes = NULL, *text[2] = {NULL, NULL};
-  size_t size = 0, length[2] = {0, 0};
+  size_t size = 0, length[2] = {0, 0}, spare = 1; /* a file is read with a zero byte behind it */
   checkpoint_side side[2];
+  char file[1100];
   checkpoint_work *c = checkpoint_new(ctx, path, report);
   bdpt_status s;
   int i;
   if (!c) return NULL;
   memset(report, 0, sizeof *report);
-  s = bdpt_file_read(ctx, path, &bytes, &size);
+  s = shards_find(ctx, path, file);
+  c->name = file;
+  if (!s) s = bdpt_file_read(ctx, file, &bytes, &size);
+  if (!s && shards_is_index(bytes, size)) {
+    unsigned char *index = bytes;
+    size_t indexed = size;
+    s = shards_read(ctx, file, index, indexed, &bytes, &size);
+    bdpt_release(ctx, index, indexed + 1);
+    spare = 0;
+  }
   if (!s) s = checkpoint_beside(c, "config.json", &text[0], &length[0]);
   if (!s) s = checkpoint_beside(c, "preprocessor_config.json", &text[1], &length[1]);
   for (i = 0; i < 2; i++) {
@@ -665,6 +685,6 @@ bdpt_model *checkpoint_load(bdpt_context *ctx, const char *path,
   }
   if (!s) s = checkpoint_begin(c, bytes, size, side[0], side[1], options);
   for (i = 0; i < 2; i++) bdpt_release(ctx, text[i], length[i] + 1);
-  bdpt_release(ctx, bytes, size + 1);
+  bdpt_release(ctx, bytes, size + spare);
   return checkpoint_end(c, s);
 }

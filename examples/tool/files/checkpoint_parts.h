@@ -5,6 +5,7 @@
 #include "../../../boundarydpt.h"
 #include "../cli/messages.h"
 #include "checkpoint.h"
+#include "labels.h"
 #include "pth.h"
 
 #include <stdint.h>
@@ -46,6 +47,7 @@ typedef struct checkpoint_work {
   const char *name;
   checkpoint_report *report;
   checkpoint_config config;
+  label_list labels;
   size_t file_bytes;
   bdpt_safetensors st;  /* the file, one or the other */
   pth_file pth;

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* =================================================================================================
@@ -225,6 +226,20 @@ static void checkpoint_say(checkpoint_work *c, const checkpoint_said *s) {
   else checkpoint_note(c, "%s: '%s' is not known here and was left aside", s->file, s->path);
 }
 
+/* Names of classes, from either tool. */
+static void checkpoint_label(checkpoint_work *c, const checkpoint_said *s, const char *key,
+                             const bdpt_json *j) {
+  int fine = 1;
+  if (strncmp(s->path, "id2label.", 9) == 0)
+    fine = labels_put(&c->labels, j, (size_t)strtoul(key, NULL, 10));
+  else if (strcmp(s->path, "label_names") == 0 ||
+           strcmp(s->path, "pretrained_cfg.label_names") == 0)
+    fine = s->i < 0 || labels_put(&c->labels, j, (size_t)s->i);
+  else if (strncmp(s->path, "label_descriptions.", 19) == 0)
+    fine = labels_describe(&c->labels, key, j);
+  if (!fine) checkpoint_problem(c, BDPT_E_MEMORY, "%s: out of memory", s->file);
+}
+
 /* Reads one of the two files: every value with the path of keys that leads to it. */
 static bdpt_status checkpoint_config_read(checkpoint_work *c, const char *file,
                                           checkpoint_side side) {
@@ -257,6 +272,7 @@ static bdpt_status checkpoint_config_read(checkpoint_work *c, const char *file,
       else said.v = e == BDPT_JSON_TRUE;
       if (e == BDPT_JSON_STRING) bdpt_json_copy(&j, said.text, sizeof said.text);
       checkpoint_say(c, &said);
+      if (e == BDPT_JSON_STRING) checkpoint_label(c, &said, key[1], &j);
     }
     e = bdpt_json_next(&j);
   }
@@ -429,6 +445,12 @@ bdpt_status checkpoint_config_use(checkpoint_work *c, checkpoint_side config,
   if (!s && c->is_hf && k->swiglu == 1)
     s = checkpoint_fail(c, BDPT_E_ARGUMENT, "config.json: use_swiglu_ffn: SwiGLU cannot be "
                         "computed");
+  if (!s && c->is_hf && k->eps == 0) { /* transformers' own defaults */
+    if (strncmp(k->model_type, "clip", 4) == 0) k->eps = 1e-5;
+    if (strncmp(k->model_type, "siglip", 6) == 0) k->eps = 1e-6;
+    if (strncmp(k->model_type, "dinov2", 6) == 0) k->eps = 1e-6;
+    if (strncmp(k->model_type, "vit", 3) == 0 || strcmp(k->model_type, "deit") == 0) k->eps = 1e-12;
+  }
   if (!s && ours) s = checkpoint_act(c);
   if (!s && ours) s = checkpoint_pictures(c);
   if (!s && ours && !c->is_hf) checkpoint_architecture(c, width);
@@ -440,6 +462,7 @@ bdpt_status checkpoint_config_use(checkpoint_work *c, checkpoint_side config,
   if (s) snprintf(why, sizeof why, "%s", c->ctx->message);
   if (s) bdpt_clear_error(c->ctx);
   checkpoint_config_clear(k);
+  labels_free(&c->labels);
   checkpoint_note(c, "the config.json beside it was not used: %s", why);
   return BDPT_OK;
 }

@@ -15,6 +15,7 @@
 #include "../cli/messages.h"
 #include "../cli/system.h"
 #include "export.h"
+#include "labels.h"
 #include "onnx.h"
 
 #include <math.h>
@@ -117,6 +118,23 @@ static void export_common_fields(cli_json *j, const bdpt_config *c, int names) {
   cli_json_real(j, "num_labels", c->classes);
 }
 
+/* What the classes are called, as the reader of the file wants it. */
+static void export_labels(cli_json *j, const bdpt_model *m, int names) {
+  const char **name = labels_read(m->labels, (size_t)m->config.classes);
+  char number[24];
+  int i;
+  if (!name) return;
+  cli_json_key(j, names == EXPORT_HF ? "id2label" : "label_names");
+  if (names != EXPORT_HF) cli_json_raw(j, m->labels, strlen(m->labels));
+  for (i = 0; i < m->config.classes && names == EXPORT_HF; i++) {
+    snprintf(number, sizeof number, "%s\"%d\":", i ? "," : "{", i);
+    cli_json_raw(j, number, strlen(number));
+    cli_json_quoted(j, name[i]);
+  }
+  if (names == EXPORT_HF) cli_json_raw(j, "}", 1);
+  free(name);
+}
+
 void export_config(cli_json *out, const bdpt_model *m, const char *weights, int names) {
   static const char *const form[] = {"ln", "skip", "double"}, *const gelu[] = {"none", "both",
                                                                                "always"};
@@ -137,6 +155,7 @@ void export_config(cli_json *out, const bdpt_model *m, const char *weights, int 
   cli_json_text(&j, "attn_form", form[c->attn_form]);
   cli_json_text(&j, "extra_gelu", gelu[c->extra_gelu]);
   if (m->preprocessing[0]) cli_json_text(&j, "preprocessing", m->preprocessing);
+  if (m->labels) export_labels(&j, m, names);
   if (m->parent[0]) cli_json_text(&j, "parent", m->parent);
   if (m->certificate[0]) cli_json_text(&j, "certificate", m->certificate);
   cli_json_text(&j, "boundarydpt", bdpt_version());

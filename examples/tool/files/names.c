@@ -164,10 +164,37 @@ static const char *checkpoint_excuse(const checkpoint_work *c, const char *name,
   return NULL;
 }
 
+/* What kind of network has a tensor of such a name: those that are no plain vision transformer. */
+static const char *checkpoint_stranger(const char *name, size_t length) {
+  static const struct { const char *part, *kind; } known[] = {
+    {"layers.0.blocks.", "a Swin transformer"},
+    {"relative_position_bias_table", "a network with relative positions, such as Swin or BEiT"},
+    {"patch_embed.backbone.", "a hybrid of a convolutional network and a vision transformer"},
+    {"patch_embed.conv", "a network whose patches are made by several convolutions"},
+    {"blocks_token_only.", "a CaiT"}, {"attn.proj_l.", "a CaiT"},
+    {"attn.q_bias", "an EVA or a BEiT"},
+    {"attn.rope", "an EVA"}, {"rope.", "a network with rotary positions, such as EVA"},
+    {"attn.q_proj.", "an EVA"}, {"mlp.fc1_g.", "an EVA, whose MLP has a gate"},
+    {"mlp.w12.", "a network whose MLP has a gate (SwiGLU)"},
+    {"weights_in.", "a DINOv2 whose MLP has a gate (SwiGLU)"},
+    {"attn.q_norm.", "a network that normalises queries and keys"},
+    {"attn_pool.", "a network with a pooling head of its own (MAP)"},
+    {"vision_model.head.", "a SigLIP with its pooling head; without it (vision_use_head=False) it "
+                           "can be read"},
+    {"head.probe", "a SigLIP with its pooling head; without it (vision_use_head=False) it can be "
+                   "read"}};
+  size_t i, k, n;
+  for (i = 0; i < sizeof known / sizeof *known; i++)
+    for (k = 0, n = strlen(known[i].part); k + n <= length; k++)
+      if (memcmp(name + k, known[i].part, n) == 0) return known[i].kind;
+  return NULL;
+}
+
 bdpt_status checkpoint_sort(checkpoint_work *c) {
   const checkpoint_network *network = &c->network[c->chosen];
   char text[250] = "", aside[900] = "";
   checkpoint_list unknown = {text, sizeof text, 0, 0, 0}, out = {aside, sizeof aside, 0, 0, 0};
+  const char *stranger = NULL;
   size_t i;
   for (i = 0; i < c->items; i++) {
     const pth_item *item = &c->item[i];
@@ -203,7 +230,12 @@ bdpt_status checkpoint_sort(checkpoint_work *c) {
                       excuse);
     } else {
       checkpoint_list_add(&unknown, item->name, item->length);
+      if (!stranger) stranger = checkpoint_stranger(name, length);
     }
+  }
+  if (stranger) {
+    return checkpoint_fail(c, BDPT_E_ARGUMENT, "it is %s, which cannot be computed here (%zu "
+                           "tensors: %s)", stranger, unknown.count, checkpoint_list_text(&unknown));
   }
   if (unknown.count) {
     return checkpoint_fail(c, BDPT_E_FORMAT, "%zu tensors are no part of a vision transformer that "

@@ -85,6 +85,7 @@ static const pth_op *pth_find_op(unsigned char code) {
     {'J', '4', 'n', PTH_INT}, {'K', '1', 'n', PTH_INT}, {'M', '2', 'n', PTH_INT}, /* BININT, 1, 2 */
     {0x8a, 's', 'n', PTH_INT}, {'G', '8', 'n', PTH_FLOAT}, /* LONG1 BINFLOAT */
     {'X', 'l', 'n', PTH_TEXT}, {'U', 's', 'n', PTH_TEXT}, /* BINUNICODE SHORT_BINSTRING */
+    {'B', 'l', 'n', PTH_TEXT}, {'C', 's', 'n', PTH_TEXT}, /* BINBYTES SHORT_BINBYTES, protocol 3 */
     {'c', 'g', 'n', PTH_GLOBAL},
     {')', '0', 'n', PTH_TUPLE}, {']', '0', 'n', PTH_LIST}, {'}', '0', 'n', PTH_DICT},
     {0x8f, '0', 'n', PTH_SET}, {'t', '0', 'n', PTH_TUPLE}, {0x85, '0', 'n', PTH_TUPLE},
@@ -139,9 +140,9 @@ static bdpt_status pth_scan(const pth_file *f, pth_pickle *p, const unsigned cha
     if (at == 0 && op->code != 0x80) break;
     next = pth_skip(op, text, at + 1, left);
     if (!next) break;
-    if (op->code == 0x80 && text[at + 1] > 2) {
-      return pth_fail(f, BDPT_E_FORMAT, "pickle protocol %d; torch.save writes 2 unless it is told "
-                      "otherwise (pickle_protocol=2)", text[at + 1]);
+    if (op->code == 0x80 && text[at + 1] > 3) {
+      return pth_fail(f, BDPT_E_FORMAT, "pickle protocol %d; 2 and 3 can be read, and torch.save "
+                      "writes 2 unless it is told otherwise (pickle_protocol=2)", text[at + 1]);
     }
     p->nodes += op->effect == 'n';
     p->pushes += op->effect == 'n' || op->effect == 'p';
@@ -321,7 +322,7 @@ const char *pth_text(const pth_pickle *p, uint32_t node, size_t *length) {
   *length = 0;
   if (pth_kind(p, node) != PTH_TEXT) return NULL;
   at = p->node[node].at;
-  n = p->text[at - 1] == 'X' ? 4 : 1;
+  n = p->text[at - 1] == 'X' || p->text[at - 1] == 'B' ? 4 : 1;
   *length = (size_t)pth_number(p->text + at, (int)n);
   return (const char *)p->text + at + n;
 }

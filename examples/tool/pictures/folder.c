@@ -140,7 +140,7 @@ int folder_scan(folder *f, const char *path, int pictures, folder_names *out) {
 #endif
 }
 
-int folder_list(folder *f, const char *root) {
+int folder_list(folder *f, const char *root, int flat) {
   size_t k, i, first;
   char path[1400];
   int ok;
@@ -149,6 +149,10 @@ int folder_list(folder *f, const char *root) {
   strcpy(f->root, root);
   f->plan = image_plan_of(224, IMAGE_CROP);
   ok = folder_scan(f, root, 0, &f->classes);
+  if (ok && f->classes.count == 0 && flat) {
+    f->ignored = 0; /* they are looked at again, as pictures */
+    if (!folder_names_add(&f->classes, ".")) ok = folder_no(f, root, "out of memory");
+  }
   if (ok && f->classes.count == 0)
     ok = folder_no(f, root, "no class folders in it (nor train.bin, test.bin)");
   if (ok && f->classes.count > 65535) ok = folder_no(f, root, "more than 65535 class folders");
@@ -157,7 +161,7 @@ int folder_list(folder *f, const char *root) {
     snprintf(path, sizeof path, "%s/%s", root, folder_name(&f->classes, k));
     ok = folder_scan(f, path, 1, &f->files);
     if (ok && f->files.count == first)
-      ok = folder_no(f, path, "no picture in this class folder (.jpg, .jpeg, .png, .ppm, .pgm)");
+      ok = folder_no(f, path, "no picture in this folder (.jpg, .jpeg, .png, .ppm, .pgm)");
     if (ok) {
       size_t bytes = f->files.rooms * sizeof *f->label;
       unsigned short *bigger = (unsigned short *)realloc(f->label, bytes);

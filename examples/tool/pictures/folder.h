@@ -42,8 +42,9 @@ int folder_is_picture(const char *name);
  * the list. What begins with a dot is not looked at. */
 int folder_scan(folder *f, const char *path, int pictures, folder_names *out);
 
-/* Lists the pictures of all classes. 0: f->why says what is wrong, and f owns nothing. */
-int folder_list(folder *f, const char *root);
+/* Lists the pictures of all classes. 0: f->why says what is wrong, and f owns nothing. With `flat`
+ * the folder may hold pictures without class folders: one class, ".". */
+int folder_list(folder *f, const char *root, int flat);
 
 /* The same classes in another folder? Else f->why names the first difference. */
 int folder_same_classes(folder *f, const folder *other);

@@ -419,8 +419,10 @@ int image_decode(const unsigned char *bytes, size_t size, picture *out,
       (image_is_blank(bytes[2]) || bytes[2] == '#'))
     return image_ppm(bytes, size, out, why);
   if ((size > 2 && memcmp(bytes, "\xFF\xD8\xFF", 3) == 0) ||
-      (size > 7 && memcmp(bytes, "\x89PNG\r\n\x1A\n", 8) == 0))
+      (size > 7 && memcmp(bytes, "\x89PNG\r\n\x1A\n", 8) == 0)) {
+    out->side = image_exif(bytes, size);
     return image_stb(bytes, size, out, why);
+  }
   kind = image_kind(bytes, size);
   snprintf(why, IMAGE_WHY, "it is no PPM, PNG or JPEG picture%s%s", *kind ? " but " : "", kind);
   return 0;

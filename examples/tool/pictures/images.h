@@ -30,6 +30,7 @@ void *image_stb_realloc(void *p, size_t n);
 typedef struct picture {
   int width, height;
   unsigned char *planes;
+  int side;               /* Exif's Orientation, 1 to 8; 0: nothing is said */
 } picture;
 
 /* Says why and returns 0, so that a caller can write `return image_no(...)`. */
@@ -56,6 +57,12 @@ int image_decode(const unsigned char *bytes, size_t size, picture *out,
 
 /* All bytes of a stream, malloc'd; NULL with a reason. */
 unsigned char *image_slurp(FILE *f, size_t *size, char why[IMAGE_WHY]);
+
+/* Exif's Orientation in the bytes of a JPEG or PNG file, 1 to 8; 0: none. */
+int image_exif(const unsigned char *bytes, size_t size);
+
+/* Turns and mirrors a picture as its Orientation says, once. */
+int image_turn(picture *p, char why[IMAGE_WHY]);
 
 /* The picture in a file, or on standard input when the name is "-". */
 int image_read(const char *path, picture *out, char why[IMAGE_WHY]);

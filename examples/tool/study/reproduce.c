@@ -229,7 +229,7 @@ static bdpt_status study_setup(study *s) {
   session *base = &s->base;
   char weights[17];
   const int dry = s->o.list || s->o.print_held; /* writes nothing */
-  const input_source from = {s->o.data, 0, -1, 0, s->o.common.quiet, dry};
+  const input_source from = {s->o.data, 0, -1, 0, s->o.common.quiet, dry, 0};
   bdpt_status status = study_read(s, base->ctx, s->o.recipe);
   if (s->o.seeds > 0) s->recipe.seeds = s->o.seeds;
   if (s->recipe.bf16) base->ctx->bf16 = 1;
