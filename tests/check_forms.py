@@ -55,7 +55,9 @@ T('avg_fcnorm',global_pool='avg'); T('avg_normed',global_pool='avg',fc_norm=Fals
 T('avg_noclass_normed',global_pool='avg',class_token=False,fc_norm=False,embed_dim=24,num_heads=3)
 T('reg4',reg_tokens=4,no_embed_class=True); T('reg2_pos',reg_tokens=2); T('reg4_noclass',reg_tokens=4,class_token=False,no_embed_class=True,global_pool='avg',init_values=.2)
 T('noqkv',qkv_bias=False); T('noqkv_avg',qkv_bias=False,global_pool='avg',depth=1); T('prenorm',pre_norm=True); T('quick',pre_norm=True,act_layer='quick_gelu')
-T('tanh',act_layer='gelu_tanh'); T('relu',act_layer='relu'); T('headless',num_classes=0); T('headless_avg',num_classes=0,global_pool='avg'); T('patch14',size=28,patch_size=14); T('reg1_headless',reg_tokens=1,num_classes=0,patch_size=16)
+T('tanh',act_layer='gelu_tanh'); T('relu',act_layer='relu'); T('headless',num_classes=0); T('headless_avg',num_classes=0,global_pool='avg'); T('patch14',size=28,patch_size=14); T('patch14_avg',size=28,patch_size=14,global_pool='avg',depth=1); T('patch32',patch_size=32); T('patch32_regs',patch_size=32,reg_tokens=2,depth=1,embed_dim=24,num_heads=3);
+T('tanh_avg',act_layer='gelu_tanh',global_pool='avg'); T('relu_regs',act_layer='relu',reg_tokens=1); T('quick_plain',act_layer='quick_gelu',depth=1); T('prenorm_regs',pre_norm=True,reg_tokens=2);
+ T('reg1_headless',reg_tokens=1,num_classes=0,patch_size=16)
 import transformers as tr
 def H(name,cfg,cls,feat=None,size=32):
     m=rand(cls(cfg)); d=out+'/'+name; m.save_pretrained(d)
@@ -74,6 +76,9 @@ go('hf_vit_quick',tr.ViTConfig(intermediate_size=24,hidden_act='quick_gelu',qkv_
 go('hf_vit_relu',tr.ViTConfig(intermediate_size=24,hidden_act='relu',**b),tr.ViTForImageClassification)
 go('hf_vit_model',tr.ViTConfig(intermediate_size=24,**b),tr.ViTModel,lambda o:o.last_hidden_state[:,0])
 go('hf_deit',tr.DeiTConfig(intermediate_size=24,**b),tr.DeiTForImageClassification)
+go('hf_deit_deep',tr.DeiTConfig(intermediate_size=40,hidden_act='relu',qkv_bias=False,**{**b,'num_hidden_layers':3}),tr.DeiTForImageClassification)
+go('hf_dinov2_deep',tr.Dinov2Config(mlp_ratio=3,qkv_bias=False,**{**b,'num_attention_heads':4}),tr.Dinov2ForImageClassification)
+go('hf_dinov2_reg_model',tr.Dinov2WithRegistersConfig(mlp_ratio=2,num_register_tokens=1,**b),tr.Dinov2WithRegistersModel,lambda o:o.pooler_output)
 go('hf_dinov2',tr.Dinov2Config(mlp_ratio=2,**b),tr.Dinov2ForImageClassification)
 go('hf_dinov2_model',tr.Dinov2Config(mlp_ratio=2,**b),tr.Dinov2Model,lambda o:o.pooler_output)
 go('hf_dinov2_reg',tr.Dinov2WithRegistersConfig(mlp_ratio=2,num_register_tokens=3,**b),tr.Dinov2WithRegistersForImageClassification)
@@ -81,4 +86,5 @@ c=dict(hidden_size=16,intermediate_size=32,num_hidden_layers=2,num_attention_hea
 go('hf_clip',tr.CLIPVisionConfig(projection_dim=6,**c),tr.CLIPVisionModel,lambda o:o.pooler_output)
 go('hf_clip_proj',tr.CLIPVisionConfig(projection_dim=6,hidden_act='gelu',**c),tr.CLIPVisionModelWithProjection,lambda o:o.image_embeds)
 go('hf_siglip_nohead',tr.SiglipVisionConfig(vision_use_head=False,**c),tr.SiglipVisionModel,lambda o:o.last_hidden_state.mean(1))
+go('hf_siglip_nohead_relu',tr.SiglipVisionConfig(vision_use_head=False,hidden_act='relu',**{**c,'num_hidden_layers':1}),tr.SiglipVisionModel,lambda o:o.last_hidden_state.mean(1))
 go('hf_siglip',tr.SiglipVisionConfig(**c),tr.SiglipVisionModel,lambda o:o.pooler_output)
