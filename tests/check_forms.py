@@ -57,7 +57,7 @@ T('reg4',reg_tokens=4,no_embed_class=True); T('reg2_pos',reg_tokens=2); T('reg4_
 T('noqkv',qkv_bias=False); T('noqkv_avg',qkv_bias=False,global_pool='avg',depth=1); T('prenorm',pre_norm=True); T('quick',pre_norm=True,act_layer='quick_gelu')
 T('tanh',act_layer='gelu_tanh'); T('relu',act_layer='relu'); T('headless',num_classes=0); T('headless_avg',num_classes=0,global_pool='avg'); T('patch14',size=28,patch_size=14); T('patch14_avg',size=28,patch_size=14,global_pool='avg',depth=1); T('patch32',patch_size=32); T('patch32_regs',patch_size=32,reg_tokens=2,depth=1,embed_dim=24,num_heads=3);
 T('tanh_avg',act_layer='gelu_tanh',global_pool='avg'); T('relu_regs',act_layer='relu',reg_tokens=1); T('quick_plain',act_layer='quick_gelu',depth=1); T('prenorm_regs',pre_norm=True,reg_tokens=2);
- T('reg1_headless',reg_tokens=1,num_classes=0,patch_size=16)
+T('reg1_headless',reg_tokens=1,num_classes=0,patch_size=16)
 import transformers as tr
 def H(name,cfg,cls,feat=None,size=32):
     m=rand(cls(cfg)); d=out+'/'+name; m.save_pretrained(d)
