@@ -1150,15 +1150,6 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
 /* A private function: static, and silent when a configuration does not use it. */
 #define BDPTI_FN BDPTI_UNUSED static
 
-/* Former names of what is public now, until the last text that uses them has changed. */
-#define bdpti_fail bdpt_fail
-#define bdpti_alloc bdpt_alloc
-#define bdpti_free bdpt_release
-#define bdpti_rng_seed bdpt_rng_seed
-#define bdpti_uniform bdpt_uniform
-#define bdpti_normal bdpt_normal
-#define bdpti_shape bdpt_shape
-
 /* =================================================================================================
  * 4  MEMORY, ERRORS AND RANDOM NUMBERS                                                    >>memory
  * =================================================================================================
@@ -1304,13 +1295,13 @@ BDPT_API void *bdpt_alloc(bdpt_context *ctx, size_t bytes) {
                                                  : malloc(total));
   }
   if (!raw) { /* refused, or the size overflowed */
-    bdpti_fail(ctx, BDPT_E_MEMORY, "out of memory: %zu bytes wanted, %zu in use", bytes,
-               ctx->bytes_now);
+    bdpt_fail(ctx, BDPT_E_MEMORY, "out of memory: %zu bytes wanted, %zu in use", bytes,
+              ctx->bytes_now);
     return NULL;
   }
   block = raw + sizeof(void *); /* behind the place where raw is kept */
   block += (BDPTI_ALIGN - ((uintptr_t)block & (BDPTI_ALIGN - 1))) & (BDPTI_ALIGN - 1);
-  memcpy(block - sizeof(void *), &raw, sizeof raw); /* bdpti_free looks for it here */
+  memcpy(block - sizeof(void *), &raw, sizeof raw); /* bdpt_release looks for it here */
   memset(block, 0, bytes);
   ctx->bytes_now += bytes;
   if (ctx->bytes_now > ctx->bytes_peak) ctx->bytes_peak = ctx->bytes_now;
@@ -1330,8 +1321,8 @@ BDPT_API void bdpt_release(bdpt_context *ctx, void *block, size_t bytes) {
  * sums. It only grows, so a training loop soon allocates nothing. */
 BDPTI_FN void *bdpti_scratch(bdpt_context *ctx, size_t bytes) {
   if (bytes <= ctx->scratch_bytes) return ctx->scratch;
-  bdpti_free(ctx, ctx->scratch, ctx->scratch_bytes); /* nothing in it outlives a kernel */
-  ctx->scratch = bdpti_alloc(ctx, bytes);
+  bdpt_release(ctx, ctx->scratch, ctx->scratch_bytes); /* nothing in it outlives a kernel */
+  ctx->scratch = bdpt_alloc(ctx, bytes);
   ctx->scratch_bytes = ctx->scratch ? bytes : 0; /* after a failure there is none */
   return ctx->scratch;
 }
@@ -1370,7 +1361,7 @@ BDPTI_FN void *bdpti_arena_take(bdpti_arena *a, size_t bytes) {
     if (!bdpti_add(rounded, BDPTI_CHUNK_HEAD, &total)) total = SIZE_MAX; /* will be refused */
     if (total < BDPTI_CHUNK_LEAST) total = BDPTI_CHUNK_LEAST;
     if (total < a->wish) total = a->wish; /* as large as all that were freed */
-    c = (bdpti_chunk *)bdpti_alloc(a->ctx, total);
+    c = (bdpti_chunk *)bdpt_alloc(a->ctx, total);
     if (!c) return NULL;
     c->bytes = total;
     c->used = BDPTI_CHUNK_HEAD; /* its own head comes first */
@@ -1390,7 +1381,7 @@ BDPTI_FN void bdpti_arena_rewind(bdpti_arena *a, bdpti_mark m, int keep) {
     bdpti_chunk *c = a->first;
     a->first = c->next;
     a->wish += c->bytes; /* one chunk will replace them all */
-    bdpti_free(a->ctx, c, c->bytes);
+    bdpt_release(a->ctx, c, c->bytes);
   }
   if (keep) a->first->used = BDPTI_CHUNK_HEAD;
   if (m.chunk) m.chunk->used = m.used; /* what was taken before the mark stays */
@@ -1454,7 +1445,7 @@ BDPT_API double bdpt_uniform(bdpt_rng *r) {
 
 /* Draws a normal number (Box and Muller). The second one is not kept, so a draw has no memory. */
 BDPT_API double bdpt_normal(bdpt_rng *r) {
-  double u = bdpti_uniform(r), v = bdpti_uniform(r);             /* radius and angle */
+  double u = bdpt_uniform(r), v = bdpt_uniform(r);             /* radius and angle */
   return sqrt(-2.0 * log(1.0 - u)) * cos(6.283185307179586 * v); /* 1 - u is never 0 */
 }
 
@@ -1470,14 +1461,14 @@ BDPTI_FN size_t bdpti_below(bdpt_rng *r, size_t n) {
 
 /* Draws from Gamma (Marsaglia and Tsang 2000); a shape under 1 is raised by 1 and corrected. */
 BDPTI_FN double bdpti_gamma(bdpt_rng *r, double shape) {
-  double boost = shape < 1.0 ? pow(1.0 - bdpti_uniform(r), 1.0 / shape) : 1.0, d, x, v;
+  double boost = shape < 1.0 ? pow(1.0 - bdpt_uniform(r), 1.0 / shape) : 1.0, d, x, v;
   d = (shape < 1.0 ? shape + 1.0 : shape) - 1.0 / 3.0; /* their d = a - 1/3 */
   for (;;) {
-    x = bdpti_normal(r);
+    x = bdpt_normal(r);
     v = 1.0 + 1.0 / sqrt(9.0 * d) * x; /* their c = 1 / sqrt(9 d) */
     if (v <= 0) continue;              /* d v^3 must be positive */
     v = v * v * v;
-    if (log(1.0 - bdpti_uniform(r)) < 0.5 * x * x + d * (1.0 - v + log(v))) return boost * d * v;
+    if (log(1.0 - bdpt_uniform(r)) < 0.5 * x * x + d * (1.0 - v + log(v))) return boost * d * v;
   }
 }
 
@@ -1501,7 +1492,7 @@ static int bdpti_isa_sound(const struct bdpti_isa *isa);
 
 BDPT_API bdpt_status bdpt_init(bdpt_context *ctx) {
   if (ctx->threads < 0 || ctx->threads > 1024) {
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "threads: %d is not between 0 and 1024", ctx->threads);
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "threads: %d is not between 0 and 1024", ctx->threads);
   }
 #if BDPTI_THREADS
   if (ctx->threads == 0) ctx->threads = omp_get_max_threads();
@@ -1510,15 +1501,15 @@ BDPT_API bdpt_status bdpt_init(bdpt_context *ctx) {
 #ifndef BDPT_ONLY_SAFETENSORS
   ctx->isa = bdpti_isa_select(ctx->isa_wanted);
   if (!bdpti_isa_sound(ctx->isa)) {
-    return bdpti_fail(ctx, BDPT_E_STATE, "exp(-3) or the check for NaN is wrong: compile without "
-                      "options like -funsafe-math-optimizations");
+    return bdpt_fail(ctx, BDPT_E_STATE, "exp(-3) or the check for NaN is wrong: compile without "
+                     "options like -funsafe-math-optimizations");
   }
 #endif
   return BDPT_OK;
 }
 
 BDPT_API void bdpt_finish(bdpt_context *ctx) {
-  bdpti_free(ctx, ctx->scratch, ctx->scratch_bytes); /* all that a context owns */
+  bdpt_release(ctx, ctx->scratch, ctx->scratch_bytes); /* all that a context owns */
   ctx->scratch = NULL;
   ctx->scratch_bytes = 0;
 }
@@ -1597,7 +1588,7 @@ static void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_rea
                         const bdpt_real *y, bdpt_real *out); /* chapter 14: out = a x + b y */
 
 BDPT_API bdpt_tape *bdpt_tape_create(bdpt_context *ctx, bdpt_tape_mode mode) {
-  bdpt_tape *t = (bdpt_tape *)bdpti_alloc(ctx, sizeof *t); /* zeros: no node */
+  bdpt_tape *t = (bdpt_tape *)bdpt_alloc(ctx, sizeof *t); /* zeros: no node */
   if (!t) return NULL;
   t->ctx = t->arena.ctx = ctx;
   t->mode = mode;
@@ -1614,7 +1605,7 @@ BDPT_API void bdpt_tape_reset(bdpt_tape *t) {
 BDPT_API void bdpt_tape_free(bdpt_tape *t) {
   if (!t) return;
   bdpti_arena_free(&t->arena); /* and with it every tensor of the step */
-  bdpti_free(t->ctx, t, sizeof *t);
+  bdpt_release(t->ctx, t, sizeof *t);
 }
 
 BDPT_API size_t bdpt_tape_bytes(const bdpt_tape *t) { return t->most; }
@@ -1697,7 +1688,7 @@ BDPTI_FN bdpti_node *bdpti_record(bdpt_tape *t, int op, int ndim, const size_t *
   for (i = 0; i < 4; i++) bdpti_wants(t, n, n->in[i]);
   n->out.on_tape = 1; /* it goes with the step */
   if (!bdpti_set_shape(&n->out, ndim, shape)) {
-    bdpti_fail(t->ctx, BDPT_E_SHAPE, "a tensor of %d axes overflows the address space", ndim);
+    bdpt_fail(t->ctx, BDPT_E_SHAPE, "a tensor of %d axes overflows the address space", ndim);
     return NULL;
   }
   n->out.data = (bdpt_real *)bdpti_take(t, 0, n->out.count, sizeof(bdpt_real)); /* not zeroed */
@@ -1830,10 +1821,10 @@ BDPT_API bdpt_status bdpt_backward_from(bdpt_tape *t, bdpt_tensor *out, const bd
   bdpt_context *ctx = t->ctx;
   int i;
   if (ctx->status != BDPT_OK) return ctx->status; /* the graph is not whole */
-  if (!out) return bdpti_fail(ctx, BDPT_E_ARGUMENT, "backward: there is no tensor to start from");
+  if (!out) return bdpt_fail(ctx, BDPT_E_ARGUMENT, "backward: there is no tensor to start from");
   if (t->mode == BDPT_TAPE_COMPUTE || !out->wants_grad) {
-    return bdpti_fail(ctx, BDPT_E_STATE, "backward: %s",
-                      t->mode == BDPT_TAPE_COMPUTE
+    return bdpt_fail(ctx, BDPT_E_STATE, "backward: %s",
+                     t->mode == BDPT_TAPE_COMPUTE
                           ? "this tape does not record"
                           : "nothing that the loss depends on wants a gradient");
   }
@@ -1856,7 +1847,7 @@ BDPT_API bdpt_status bdpt_backward_from(bdpt_tape *t, bdpt_tensor *out, const bd
 BDPT_API bdpt_status bdpt_backward(bdpt_tape *t, bdpt_tensor *loss) {
   bdpt_real one = 1; /* dL/dL */
   if (!loss || loss->count == 1) return bdpt_backward_from(t, loss, &one);
-  return bdpti_fail(t->ctx, BDPT_E_SHAPE, "backward: %s is not one number", bdpti_shape(loss).text);
+  return bdpt_fail(t->ctx, BDPT_E_SHAPE, "backward: %s is not one number", bdpt_shape(loss).text);
 }
 
 /* 5.5  Checking gradients                                                             >>gradcheck
@@ -1898,8 +1889,8 @@ BDPTI_FN double bdpti_check_run(bdpti_check *c, int back) {
   seed = out ? (bdpt_real *)bdpti_take(c->tape, 0, out->count, sizeof *seed) : NULL;
   for (k = 0; seed && k < out->count; k++) {
     bdpt_rng r;
-    bdpti_rng_seed(&r, 4242, k); /* element k has the same weight in every run */
-    seed[k] = (bdpt_real)(2 * bdpti_uniform(&r) - 1); /* uniform in [-1, 1) */
+    bdpt_rng_seed(&r, 4242, k); /* element k has the same weight in every run */
+    seed[k] = (bdpt_real)(2 * bdpt_uniform(&r) - 1); /* uniform in [-1, 1) */
     sum += (double)seed[k] * (double)out->data[k];
   }
   if (back && seed) bdpt_backward_from(c->tape, out, seed); /* dL/dout = seed */
@@ -1911,7 +1902,7 @@ BDPTI_FN double bdpti_check_input(bdpti_check *c, int which) {
   bdpt_context *ctx = c->tape->ctx;
   bdpt_tensor *x = c->inputs[which];
   size_t i, bytes = x->count * sizeof(bdpt_real); /* of one gradient */
-  bdpt_real *analytic = (bdpt_real *)bdpti_alloc(ctx, bytes);
+  bdpt_real *analytic = (bdpt_real *)bdpt_alloc(ctx, bytes);
   double worst = 0, scale = 1e-3; /* largest miss; what it is measured by */
   bdpti_check_run(c, 1);
   if (ctx->status == BDPT_OK && c->copy[which]->grad) memcpy(analytic, c->copy[which]->grad, bytes);
@@ -1929,7 +1920,7 @@ BDPTI_FN double bdpti_check_input(bdpti_check *c, int which) {
     scale = fmax(scale, fmax(fabs(numeric), fabs(exact)));
     if (!(miss <= worst)) worst = miss; /* a NaN gets in and ends the loop */
   }
-  bdpti_free(ctx, analytic, bytes);
+  bdpt_release(ctx, analytic, bytes);
   return worst / scale;
 }
 
@@ -1940,7 +1931,7 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
   memset(&c, 0, sizeof c);
   *error = 0;
   if (count > BDPTI_CHECK_INPUTS) {
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "gradcheck: %d inputs, at most 16", count);
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "gradcheck: %d inputs, at most 16", count);
   }
   c.build = build; c.user = user; c.inputs = inputs; c.count = count;
   c.tape = bdpt_tape_create(ctx, BDPT_TAPE_RECORD); /* one that records, for all runs */
@@ -1979,9 +1970,9 @@ typedef enum bdpti_op { BDPTI_OPS(BDPTI_OP_CODE) BDPTI_OP_COUNT } bdpti_op;
  * given NULL returns NULL without a word: the cause is in the context already. */
 BDPTI_FN bdpt_tensor *bdpti_misfit(bdpt_tape *t, const char *op, const bdpt_tensor *a,
                                    const bdpt_tensor *b, const bdpt_tensor *c, const char *why) {
-  bdpti_fail(t->ctx, BDPT_E_SHAPE, "%s: x%s%s%s%s%s: %s", op, bdpti_shape(a).text,
-             b ? " and " : "", b ? bdpti_shape(b).text : "", c ? " and " : "",
-             c ? bdpti_shape(c).text : "", why);
+  bdpt_fail(t->ctx, BDPT_E_SHAPE, "%s: x%s%s%s%s%s: %s", op, bdpt_shape(a).text,
+            b ? " and " : "", b ? bdpt_shape(b).text : "", c ? " and " : "",
+            c ? bdpt_shape(c).text : "", why);
   return NULL;
 }
 
@@ -2207,9 +2198,9 @@ BDPTI_FN int bdpti_linear_fits(bdpt_tape *t, const char *op, const bdpt_tensor *
       b->shape[0] == w->shape[0]) {
     return 1;
   }
-  bdpti_fail(t->ctx, BDPT_E_SHAPE,
-             "%s: x%s, weight %s, bias %s: want x[...,I], weight [O,I], bias [O]", op,
-             bdpti_shape(x).text, bdpti_shape(w).text, bdpti_shape(b).text);
+  bdpt_fail(t->ctx, BDPT_E_SHAPE,
+            "%s: x%s, weight %s, bias %s: want x[...,I], weight [O,I], bias [O]", op,
+            bdpt_shape(x).text, bdpt_shape(w).text, bdpt_shape(b).text);
   return 0;
 }
 
@@ -2631,8 +2622,8 @@ BDPTI_FN bdpt_tensor *bdpti_attend(bdpt_tape *t, bdpt_tensor *qkv, int heads, do
   bdpti_node *n;
   if (!qkv) return NULL;
   if (heads < 1 || qkv->ndim != 3 || qkv->shape[2] % (3 * h) != 0) {
-    bdpti_fail(t->ctx, BDPT_E_SHAPE, "attention: x%s is not [B,N,3 x %d heads x d]",
-               bdpti_shape(qkv).text, heads);
+    bdpt_fail(t->ctx, BDPT_E_SHAPE, "attention: x%s is not [B,N,3 x %d heads x d]",
+              bdpt_shape(qkv).text, heads);
     return NULL;
   }
   d = qkv->shape[2] / (3 * h);
@@ -2787,7 +2778,7 @@ BDPT_API bdpt_tensor *bdpt_token(bdpt_tape *t, bdpt_tensor *x, size_t index) {
   bdpti_node *n;
   if (!x) return NULL;
   if (x->ndim != 3 || index >= x->shape[1]) {
-    bdpti_fail(t->ctx, BDPT_E_SHAPE, "token: x%s has no token %zu", bdpti_shape(x).text, index);
+    bdpt_fail(t->ctx, BDPT_E_SHAPE, "token: x%s has no token %zu", bdpt_shape(x).text, index);
     return NULL;
   }
   shape[0] = x->shape[0]; shape[1] = d = x->shape[2]; /* B, D */
@@ -2818,7 +2809,7 @@ BDPT_API bdpt_tensor *bdpt_pool(bdpt_tape *t, bdpt_tensor *x, size_t first, int 
   bdpti_node *n;
   if (!x) return NULL;
   if (x->ndim != 3 || first >= x->shape[1]) {
-    bdpti_fail(t->ctx, BDPT_E_SHAPE, "pool: x%s has no token %zu", bdpti_shape(x).text, first);
+    bdpt_fail(t->ctx, BDPT_E_SHAPE, "pool: x%s has no token %zu", bdpt_shape(x).text, first);
     return NULL;
   }
   d = x->shape[2];
@@ -2915,7 +2906,7 @@ BDPT_API bdpt_tensor *bdpt_drop_path(bdpt_tape *t, bdpt_tensor *x, double rate, 
   size_t b, batch, own;
   if (!x || rate == 0) return x;
   if (!(rate > 0 && rate < 1)) {
-    bdpti_fail(t->ctx, BDPT_E_ARGUMENT, "drop path: rate %g is not in [0,1)", rate);
+    bdpt_fail(t->ctx, BDPT_E_ARGUMENT, "drop path: rate %g is not in [0,1)", rate);
     return NULL;
   }
   batch = x->shape[0]; /* B */
@@ -2923,7 +2914,7 @@ BDPT_API bdpt_tensor *bdpt_drop_path(bdpt_tape *t, bdpt_tensor *x, double rate, 
   if (!n) return NULL;
   for (b = 0; b < batch * bdpti_cluster_size(t->ctx);
        b++) { /* one draw per sample of all processes */
-    bdpt_real keep = (bdpt_real)(bdpti_uniform(rng) < rate ? 0 : 1 / (1 - rate));
+    bdpt_real keep = (bdpt_real)(bdpt_uniform(rng) < rate ? 0 : 1 / (1 - rate));
     own = bdpti_cluster_place(t->ctx, batch, b);
     if (own < batch) n->saved[0][own] = keep;
   }
@@ -3067,7 +3058,7 @@ BDPT_API bdpt_tensor *bdpt_distill_soft(bdpt_tape *t, bdpt_tensor *x, const bdpt
   if (temperature > 0) {
     return bdpti_soft_loss(t, BDPTI_OP_distill_soft, x, teacher, temperature, 1);
   }
-  bdpti_fail(t->ctx, BDPT_E_ARGUMENT, "soft distillation: temperature %g", temperature);
+  bdpt_fail(t->ctx, BDPT_E_ARGUMENT, "soft distillation: temperature %g", temperature);
   return NULL;
 }
 
@@ -3247,9 +3238,9 @@ BDPT_API bdpt_status bdpt_config_named(bdpt_context *ctx, const char *name, bdpt
     out->distilled = i % 2;
     return bdpt_config_resolve(ctx, out); /* the rest is the defaults */
   }
-  return bdpti_fail(ctx, BDPT_E_ARGUMENT, "no configuration is called \"%s\"; known are "
-                    "deit_{tiny,small,base}_patch16_224, the same with _distilled after the size, "
-                    "and deit_base_patch16_384", name);
+  return bdpt_fail(ctx, BDPT_E_ARGUMENT, "no configuration is called \"%s\"; known are "
+                   "deit_{tiny,small,base}_patch16_224, the same with _distilled after the size, "
+                   "and deit_base_patch16_384", name);
 }
 
 typedef struct bdpti_limit { const char *what; size_t at; int low, high, otherwise; } bdpti_limit;
@@ -3264,8 +3255,8 @@ BDPTI_FN int bdpti_limits_hold(bdpt_context *ctx, const bdpti_limit *limit, int 
     int *value = (int *)(void *)((unsigned char *)data + limit->at); /* a member by its offset */
     bdpti_default(value, limit->otherwise);
     if (*value >= limit->low && *value <= limit->high) continue;
-    bdpti_fail(ctx, BDPT_E_ARGUMENT, "config: %s is %d, not between %d and %d", limit->what, *value,
-               limit->low, limit->high);
+    bdpt_fail(ctx, BDPT_E_ARGUMENT, "config: %s is %d, not between %d and %d", limit->what, *value,
+              limit->low, limit->high);
     return 0;
   }
   return 1;
@@ -3279,8 +3270,8 @@ BDPTI_FN int bdpti_block_resolve(bdpt_context *ctx, const bdpt_config *c, bdpt_b
     {"attention state", offsetof(bdpt_block, attention), 0, BDPT_ATTENTION_FITTED, 0},
     {"MLP state", offsetof(bdpt_block, mlp_state), 0, BDPT_MLP_FITTED, 0}};
   if (b->heads == 0 && b->head_dim == 0 && c->width % c->heads != 0) { /* h does not divide D */
-    bdpti_fail(ctx, BDPT_E_SHAPE, "config: %d heads do not divide width %d; give head_dim for each "
-               "block", c->heads, c->width);
+    bdpt_fail(ctx, BDPT_E_SHAPE, "config: %d heads do not divide width %d; give head_dim for each "
+              "block", c->heads, c->width);
     return 0;
   }
   bdpti_default(&b->heads, c->heads);
@@ -3322,25 +3313,25 @@ BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
     memcpy(c->std, sd, sizeof sd);
   }
   if (c->image % c->patch != 0) { /* pixels would be left over */
-    return bdpti_fail(ctx, BDPT_E_SHAPE, "config: patch %d does not divide image %d", c->patch,
-                      c->image);
+    return bdpt_fail(ctx, BDPT_E_SHAPE, "config: patch %d does not divide image %d", c->patch,
+                     c->image);
   }
   if (!(c->eps > 0 && c->eps < 1) || !(c->std[0] > 0 && c->std[1] > 0 && c->std[2] > 0)) {
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "config: eps %g must be in (0,1) and std positive",
-                      c->eps);
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "config: eps %g must be in (0,1) and std positive",
+                     c->eps);
   }
   if (c->headless) c->classes = c->pool == BDPT_POOL_BOTH ? 2 * c->width : c->width; /* E */
   if (c->no_class && c->pool % 3 == 0) { /* CLASS and BOTH */
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "config: the head reads the class token, but there is "
-                      "none; pool the patches");
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "config: the head reads the class token, but there is "
+                     "none; pool the patches");
   }
   if (c->distilled && (c->no_class || c->pool)) {
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "config: a distilled model's heads read one token each;"
-                      " it has a class token and pools nothing");
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "config: a distilled model's heads read one token each;"
+                     " it has a class token and pools nothing");
   }
   if (c->merge && (c->no_class || c->registers)) {
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "config: tokens can be merged where a class token, and "
-                      "at most a distillation token, stands before the patches");
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "config: tokens can be merged where a class token, and "
+                     "at most a distillation token, stands before the patches");
   }
   for (i = 0; i < c->depth; i++) { /* each after the model's own sizes */
     if (!bdpti_block_resolve(ctx, c, &c->block[i])) return ctx->status;
@@ -3469,17 +3460,17 @@ BDPTI_FN int bdpti_slot_alloc(bdpt_model *m, int slot) {
   size_t shape[BDPT_MAX_DIMS];
   int ndim = bdpti_slot_shape(&m->config, slot, shape);
   if (!bdpti_set_shape(p, ndim, shape)) {
-    bdpti_fail(m->ctx, BDPT_E_MEMORY, "%s: its size overflows", m->name[slot]);
+    bdpt_fail(m->ctx, BDPT_E_MEMORY, "%s: its size overflows", m->name[slot]);
     return 0;
   }
-  p->data = (bdpt_real *)bdpti_alloc(m->ctx, p->count * sizeof *p->data); /* zeros (4.2) */
+  p->data = (bdpt_real *)bdpt_alloc(m->ctx, p->count * sizeof *p->data); /* zeros (4.2) */
   return p->data != NULL;
 }
 
 BDPT_API void bdpt_model_unpack(bdpt_model *m) {
   int i;
   for (i = 0; i < m->slots; i++) m->param[i].packed = NULL; /* they point into it */
-  bdpti_free(m->ctx, m->packed, m->packed_bytes);
+  bdpt_release(m->ctx, m->packed, m->packed_bytes);
   m->packed = NULL;
 }
 
@@ -3500,7 +3491,7 @@ BDPT_API bdpt_status bdpt_model_pack(bdpt_model *m) {
     }
     if (fill) break;
     m->packed_bytes = at * sizeof *m->packed;
-    m->packed = (bdpt_real *)bdpti_alloc(m->ctx, m->packed_bytes);
+    m->packed = (bdpt_real *)bdpt_alloc(m->ctx, m->packed_bytes);
     if (!m->packed) return m->ctx->status; /* still usable, only not packed */
   }
   m->packed_isa = m->ctx->isa;   /* panels fit one instruction set */
@@ -3510,8 +3501,8 @@ BDPT_API bdpt_status bdpt_model_pack(bdpt_model *m) {
 
 BDPTI_FN void bdpti_slot_free(bdpt_model *m, int slot) {
   bdpt_tensor *p = &m->param[slot];
-  bdpti_free(m->ctx, p->data, p->count * sizeof *p->data);
-  bdpti_free(m->ctx, p->grad, p->count * sizeof *p->grad); /* NULL unless in training */
+  bdpt_release(m->ctx, p->data, p->count * sizeof *p->data);
+  bdpt_release(m->ctx, p->grad, p->count * sizeof *p->grad); /* NULL unless in training */
   p->data = p->grad = NULL;
   p->packed = NULL; /* the model's block, not the slot's */
   p->wants_grad = 0;
@@ -3533,13 +3524,13 @@ BDPTI_FN void bdpti_model_bind(bdpt_model *m) {
 
 /* Makes a model with names and slots but without memory for parameters. */
 BDPTI_FN bdpt_model *bdpti_model_shell(bdpt_context *ctx, const bdpt_config *config) {
-  bdpt_model *m = (bdpt_model *)bdpti_alloc(ctx, sizeof *m);
+  bdpt_model *m = (bdpt_model *)bdpt_alloc(ctx, sizeof *m);
   int i;
   if (!m) return NULL;
   m->ctx = ctx; /* borrowed: it outlives the model */
   m->config = *config;
   if (bdpt_config_resolve(ctx, &m->config) != BDPT_OK) { /* m's copy; the caller's stays as it is */
-    bdpti_free(ctx, m, sizeof *m);
+    bdpt_release(ctx, m, sizeof *m);
     return NULL;
   }
   m->slots = BDPT_SLOTS_FIXED + m->config.depth * BDPT_SLOTS_BLOCK;
@@ -3563,10 +3554,10 @@ BDPTI_FN void bdpti_slot_init(bdpt_model *m, int slot, uint64_t seed) {
   double one_axis = strstr(m->name[slot], "weight") ? 1 : 0; /* a norm's gamma, or a bias */
   size_t i;
   bdpt_rng r;
-  bdpti_rng_seed(&r, seed, bdpti_slot_number(slot)); /* a stream each: order does not matter */
+  bdpt_rng_seed(&r, seed, bdpti_slot_number(slot)); /* a stream each: order does not matter */
   for (i = 0; i < p->count; i++) {
-    p->data[i] = (bdpt_real)(patch ? (2 * bdpti_uniform(&r) - 1) / sqrt(fan)
-                             : p->ndim > 1 ? 0.02 * bdpti_normal(&r) : one_axis);
+    p->data[i] = (bdpt_real)(patch ? (2 * bdpt_uniform(&r) - 1) / sqrt(fan)
+                             : p->ndim > 1 ? 0.02 * bdpt_normal(&r) : one_axis);
   }
 }
 
@@ -3591,15 +3582,15 @@ BDPT_API void bdpt_model_free(bdpt_model *m) {
   bdpt_model_unpack(m);
   for (i = 0; i < m->slots; i++) bdpti_slot_free(m, i);
   bdpt_model_label(m, NULL);
-  bdpti_free(m->ctx, m, sizeof *m);
+  bdpt_release(m->ctx, m, sizeof *m);
 }
 
 BDPT_API bdpt_status bdpt_model_label(bdpt_model *m, const char *names) {
   const size_t size = names ? strlen(names) + 1 : 0;
-  char *copy = size ? (char *)bdpti_alloc(m->ctx, size) : NULL;
+  char *copy = size ? (char *)bdpt_alloc(m->ctx, size) : NULL;
   if (size && !copy) return m->ctx->status;
   if (size) memcpy(copy, names, size);
-  if (m->labels) bdpti_free(m->ctx, m->labels, strlen(m->labels) + 1);
+  if (m->labels) bdpt_release(m->ctx, m->labels, strlen(m->labels) + 1);
   m->labels = copy;
   return BDPT_OK;
 }
@@ -3608,7 +3599,7 @@ BDPT_API bdpt_status bdpt_model_label(bdpt_model *m, const char *names) {
  * copied, others are zero, gradients stay behind. Whatever changes a model's shape makes such a
  * copy beside it and then lets the model become the copy; a failure leaves the model whole. */
 BDPTI_FN bdpt_model *bdpti_model_copy(const bdpt_model *from, const bdpt_config *config) {
-  bdpt_model *m = (bdpt_model *)bdpti_alloc(from->ctx, sizeof *m);
+  bdpt_model *m = (bdpt_model *)bdpt_alloc(from->ctx, sizeof *m);
   int i;
   if (!m) return NULL;
   *m = *from; /* its pointers are replaced below */
@@ -3639,7 +3630,7 @@ BDPTI_FN bdpt_status bdpti_model_become(bdpt_model *m, bdpt_model *copy) {
   for (i = 0; i < m->slots; i++) bdpti_slot_free(m, i);
   *m = *copy;          /* and with it its parameters' memory */
   bdpti_model_bind(m); /* names and importance are in m again */
-  bdpti_free(m->ctx, copy, sizeof *copy); /* the shell alone */
+  bdpt_release(m->ctx, copy, sizeof *copy); /* the shell alone */
   return BDPT_OK;
 }
 
@@ -3691,7 +3682,7 @@ BDPT_API bdpt_status bdpt_model_train_mode(bdpt_model *m) {
   for (i = 0; i < m->slots; i++) {
     bdpt_tensor *p = &m->param[i];
     int trained = p->data && bdpti_slot_used(&m->config, i);
-    if (trained && !p->grad) p->grad = (bdpt_real *)bdpti_alloc(m->ctx, p->count * sizeof *p->grad);
+    if (trained && !p->grad) p->grad = (bdpt_real *)bdpt_alloc(m->ctx, p->count * sizeof *p->grad);
     p->wants_grad = trained && p->grad;
     if (trained && !p->grad) return m->ctx->status;
   }
@@ -3789,7 +3780,7 @@ BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int image) {
   if (bdpt_config_resolve(m->ctx, &wanted) != BDPT_OK) return m->ctx->status;
   bytes = (size_t)from * (size_t)to * sizeof *r; /* of R[to,from] */
   copy = bdpti_model_copy(m, &wanted);
-  r = copy ? (double *)bdpti_alloc(m->ctx, bytes) : NULL;
+  r = copy ? (double *)bdpt_alloc(m->ctx, bytes) : NULL;
   if (r && from != to) { /* equal: the copy has them already */
     bdpt_real *pos = copy->param[BDPT_SLOT_POS].data;
     bdpti_resize_matrix(m->config.pos_resize, from, to, r);
@@ -3798,7 +3789,7 @@ BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int image) {
   }
   if (r) bdpti_model_become(m, copy); /* nothing can fail any more */
   else bdpt_model_free(copy);         /* the model is as it was */
-  bdpti_free(m->ctx, r, bytes);
+  bdpt_release(m->ctx, r, bytes);
   return m->ctx->status;
 }
 
@@ -4108,7 +4099,7 @@ BDPTI_FN bdpt_tensor *bdpti_one_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_t
     return y;
   }
   bdpt_fail(m->ctx, BDPT_E_SHAPE, "forward: block %d made x%s of x%s: only the tokens may be fewer",
-            l, bdpti_shape(y).text, bdpti_shape(x).text);
+            l, bdpt_shape(y).text, bdpt_shape(x).text);
   return NULL;
 }
 
@@ -4191,14 +4182,14 @@ BDPT_API bdpt_tensor *bdpt_trunk(bdpt_model *m, bdpt_tape *t, bdpt_tensor *image
   if (!images) return NULL;
   if (m->packed_isa != m->ctx->isa || m->packed_bf16 != m->ctx->bf16) bdpt_model_unpack(m);
   if (c->merge && !options->training && t->mode != BDPT_TAPE_COMPUTE) {
-    bdpti_fail(m->ctx, BDPT_E_STATE, "forward: merging tokens (config.merge = %d) has no backward "
-               "pass, and this tape records", c->merge);
+    bdpt_fail(m->ctx, BDPT_E_STATE, "forward: merging tokens (config.merge = %d) has no backward "
+              "pass, and this tape records", c->merge);
     return NULL;
   }
   if (images->ndim != 4 || images->shape[1] != (size_t)c->channels ||
       images->shape[2] != (size_t)c->image || images->shape[3] != (size_t)c->image) {
-    bdpti_fail(m->ctx, BDPT_E_SHAPE, "forward: images%s, but the model wants [B,%d,%d,%d]",
-               bdpti_shape(images).text, c->channels, c->image, c->image);
+    bdpt_fail(m->ctx, BDPT_E_SHAPE, "forward: images%s, but the model wants [B,%d,%d,%d]",
+              bdpt_shape(images).text, c->channels, c->image, c->image);
     return NULL;
   }
   x = bdpti_embed(m, t, images);
@@ -4225,8 +4216,8 @@ BDPTI_FN bdpt_status bdpti_logits(bdpt_model *m, bdpt_tape *t, size_t count,
   size_t shape[4] = {32, 0, 0, 0}, at; /* 32 images a time */
   bdpt_tensor *x, *y;
   if (t->mode != BDPT_TAPE_COMPUTE) {
-    return bdpti_fail(m->ctx, BDPT_E_ARGUMENT,
-                      "predict: this tape records; make one with BDPT_TAPE_COMPUTE");
+    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT,
+                     "predict: this tape records; make one with BDPT_TAPE_COMPUTE");
   }
   shape[1] = (size_t)c->channels;
   shape[2] = shape[3] = (size_t)c->image;
@@ -4251,7 +4242,7 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
   if (bdpti_logits(m, t, count, images, logits) != BDPT_OK) return m->ctx->status;
   for (i = 0; i < count; i++) {
     if (bdpti_all_finite(m->ctx, k, logits + i * k)) continue;
-    return bdpti_fail(m->ctx, BDPT_E_NUMERIC, "predict: image %zu: a logit is not finite", i);
+    return bdpt_fail(m->ctx, BDPT_E_NUMERIC, "predict: image %zu: a logit is not finite", i);
   }
   return BDPT_OK;
 }
@@ -4287,7 +4278,7 @@ enum {
 
 BDPTI_FN bdpt_rng bdpti_draws(uint64_t seed, int kind, size_t epoch, size_t position) {
   bdpt_rng r;
-  bdpti_rng_seed(&r, bdpti_hash(seed, (uint64_t)kind, (uint64_t)epoch), (uint64_t)position);
+  bdpt_rng_seed(&r, bdpti_hash(seed, (uint64_t)kind, (uint64_t)epoch), (uint64_t)position);
   return r;
 }
 
@@ -4431,13 +4422,13 @@ BDPTI_FN bdpt_status bdpti_recipe_check(bdpt_context *ctx, bdpt_recipe *r) {
     const bdpti_field *f = &bdpti_fields[i];
     double v = bdpti_field_get(r, i);
     if (v >= f->low && v <= f->high) continue; /* false for NaN */
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "recipe: %s is %g, not between %g and %g", f->name, v,
-                      f->low, f->high);
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "recipe: %s is %g, not between %g and %g", f->name, v,
+                     f->low, f->high);
   }
   for (i = 0; i < r->restarts; i++) { /* so that no segment of the schedule is empty */
     if (r->restart[i] > (i ? r->restart[i - 1] : 0) && r->restart[i] < r->epochs) continue;
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "recipe: restart %d at epoch %g: restarts must grow "
-                      "and lie between 0 and %d", i, r->restart[i], r->epochs);
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "recipe: restart %d at epoch %g: restarts must grow "
+                     "and lie between 0 and %d", i, r->restart[i], r->epochs);
   }
   return BDPT_OK;
 }
@@ -4541,8 +4532,8 @@ BDPTI_FN bdpt_status bdpti_moments_room(bdpt_trainer *t, int i, size_t count) {
   size_t each = (t->recipe.ema > 0 ? 3 : 2) * sizeof(bdpt_real), bytes = SIZE_MAX; /* m, v, ema */
   bdpti_moments *s = &t->moments[i];
   bdpti_mul(count, each, &bytes);
-  bdpti_free(t->ctx, s->m, s->count * each);
-  s->m = count ? (bdpt_real *)bdpti_alloc(t->ctx, bytes) : NULL;
+  bdpt_release(t->ctx, s->m, s->count * each);
+  s->m = count ? (bdpt_real *)bdpt_alloc(t->ctx, bytes) : NULL;
   s->count = s->m ? count : 0;
   t->now.age[i] = 0; /* its next step is a first step */
   return s->m || !count ? BDPT_OK : t->ctx->status;
@@ -4554,7 +4545,7 @@ BDPTI_FN bdpt_status bdpti_moments_room(bdpt_trainer *t, int i, size_t count) {
 BDPTI_FN bdpt_status bdpti_trainer_fit(bdpt_trainer *t) {
   int i, live;
   if (t->swapped) {
-    return bdpti_fail(t->ctx, BDPT_E_STATE, "train: the model holds averaged weights; swap back");
+    return bdpt_fail(t->ctx, BDPT_E_STATE, "train: the model holds averaged weights; swap back");
   }
   for (i = 0; i < bdpti_params(t); i++) {
     const bdpt_tensor *p = bdpti_param(t, i, &live);
@@ -4635,9 +4626,9 @@ BDPTI_FN bdpt_status bdpti_trainer_refuse(bdpt_trainer *t, double loss, double n
   size_t step = (size_t)t->now.step; /* its number, from 0 */
   char blame[128];
   bdpti_trainer_blame(t, blame);
-  return bdpti_fail(t->ctx, BDPT_E_NUMERIC, "train: epoch %zu, step %zu: the loss is %g, the norm "
-                    "of the gradient %g; %s is not finite; the weights were not changed",
-                    step / t->per_epoch + 1, step + 1, loss, norm, blame);
+  return bdpt_fail(t->ctx, BDPT_E_NUMERIC, "train: epoch %zu, step %zu: the loss is %g, the norm "
+                   "of the gradient %g; %s is not finite; the weights were not changed",
+                   step / t->per_epoch + 1, step + 1, loss, norm, blame);
 }
 
 /* Returns the factor that brings a gradient of this norm under the limit; 0 means no limit. */
@@ -4716,9 +4707,9 @@ BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *t) {
  * the others BDPT_CANCELLED, and all save together.
  */
 BDPTI_FN bdpt_status bdpti_cluster_failed(bdpt_context *ctx, int status) {
-  return bdpti_fail(ctx, status == (int)BDPT_CANCELLED ? BDPT_CANCELLED : BDPT_E_IO,
-                    "process %d of %d: the reduction failed with %d", ctx->cluster.rank,
-                    ctx->cluster.size, status);
+  return bdpt_fail(ctx, status == (int)BDPT_CANCELLED ? BDPT_CANCELLED : BDPT_E_IO,
+                   "process %d of %d: the reduction failed with %d", ctx->cluster.rank,
+                   ctx->cluster.size, status);
 }
 
 /* Sums doubles over all processes at once. */
@@ -4742,9 +4733,9 @@ BDPTI_FN bdpt_status bdpti_cluster_check(bdpt_trainer *t) {
   if (c->size <= 1) return BDPT_OK;
   if (!c->reduce || !c->wait || c->rank < 0 || c->rank >= c->size ||
       t->batch % (2 * (size_t)c->size) != 0) {
-    return bdpti_fail(t->ctx, BDPT_E_ARGUMENT, "train: process %d of %d: a batch of %zu is no "
-                      "multiple of twice the processes, or reduce or wait is missing", c->rank,
-                      c->size, t->batch);
+    return bdpt_fail(t->ctx, BDPT_E_ARGUMENT, "train: process %d of %d: a batch of %zu is no "
+                     "multiple of twice the processes, or reduce or wait is missing", c->rank,
+                     c->size, t->batch);
   }
   t->numbers = 2 * BDPT_MAX_DEPTH; /* the importance scalars */
   for (i = 0; i < slots; i++) t->numbers += t->model->param[i].count;
@@ -4814,7 +4805,7 @@ BDPT_API void bdpt_trainer_free(bdpt_trainer *t) {
   bdpti_loader_free(&t->loader);
   bdpt_tape_free(t->tape);
   bdpt_tape_free(t->teacher_tape);
-  bdpti_free(t->ctx, t, sizeof *t);
+  bdpt_release(t->ctx, t, sizeof *t);
 }
 
 BDPTI_FN bdpt_status bdpti_trainer_check(bdpt_trainer *t) {
@@ -4823,31 +4814,31 @@ BDPTI_FN bdpt_status bdpti_trainer_check(bdpt_trainer *t) {
   int features = t->recipe.distill_features > 0;
   if (status != BDPT_OK || (t->recipe.distill == BDPT_DISTILL_NONE && !features)) return status;
   if (!t->teacher || t->teacher->ctx != t->ctx || t->recipe.distill == BDPT_DISTILL_NONE) {
-    return bdpti_fail(t->ctx, BDPT_E_ARGUMENT, "train: the recipe distills %s",
-                      t->recipe.distill ? "without a teacher that shares the model's context"
+    return bdpt_fail(t->ctx, BDPT_E_ARGUMENT, "train: the recipe distills %s",
+                     t->recipe.distill ? "without a teacher that shares the model's context"
                                         : "features, but not the answers (distill)");
   }
   d = &t->teacher->config; /* width, depth and patch may differ if only images and answers meet */
   if (features && (d->width != c->width || d->depth != c->depth || d->patch != c->patch ||
                    d->distilled != c->distilled)) {
-    return bdpti_fail(t->ctx, BDPT_E_SHAPE, "train: features of a teacher of %d blocks, %d wide, "
-                      "in patches of %d, cannot be matched by %d blocks, %d wide, in patches of %d",
-                      d->depth, d->width, d->patch, c->depth, c->width, c->patch);
+    return bdpt_fail(t->ctx, BDPT_E_SHAPE, "train: features of a teacher of %d blocks, %d wide, "
+                     "in patches of %d, cannot be matched by %d blocks, %d wide, in patches of %d",
+                     d->depth, d->width, d->patch, c->depth, c->width, c->patch);
   }
   if (d->image == c->image && d->channels == c->channels && d->classes == c->classes &&
       !memcmp(d->mean, c->mean, sizeof d->mean) && !memcmp(d->std, c->std, sizeof d->std)) {
     return BDPT_OK;
   }
-  return bdpti_fail(t->ctx, BDPT_E_SHAPE, "train: the teacher takes %d channels of %d pixels and "
-                    "knows %d classes, its images normalised with mean %g and deviation %g; the "
-                    "model must agree", d->channels, d->image, d->classes, d->mean[0], d->std[0]);
+  return bdpt_fail(t->ctx, BDPT_E_SHAPE, "train: the teacher takes %d channels of %d pixels and "
+                   "knows %d classes, its images normalised with mean %g and deviation %g; the "
+                   "model must agree", d->channels, d->image, d->classes, d->mean[0], d->std[0]);
 }
 
 BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teacher,
                                            const bdpt_subset *train, const bdpt_recipe *recipe) {
   size_t images = recipe->epoch_images ? recipe->epoch_images : train->count, b; /* per epoch */
   size_t side = (size_t)model->config.image, k = (size_t)model->config.classes;
-  bdpt_trainer *t = (bdpt_trainer *)bdpti_alloc(model->ctx, sizeof *t);
+  bdpt_trainer *t = (bdpt_trainer *)bdpt_alloc(model->ctx, sizeof *t);
   bdpti_arena *a = t ? &t->loader.arena : NULL;
   if (!t) return NULL;
   t->ctx = model->ctx, t->model = model, t->teacher = teacher, t->train = train;
@@ -4937,8 +4928,8 @@ BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
   bdpt_rng rng = bdpti_draws(r->seed, BDPTI_DRAW_MIX, epoch, position);
   bdpti_mixing mix = bdpti_mix_draw(r, c->image, &rng);
   if (c->image != t->loader.image) {
-    return bdpti_fail(t->ctx, BDPT_E_STATE, "train: the model changed to %d pixels, its trainer "
-                      "was made for %d", c->image, t->loader.image);
+    return bdpt_fail(t->ctx, BDPT_E_STATE, "train: the model changed to %d pixels, its trainer "
+                     "was made for %d", c->image, t->loader.image);
   }
   bdpti_trainer_pick(t, epoch, position);
   half = bdpti_cluster_size(t->ctx) == 1 ? t->own : t->own / 2; /* what is adjacent in the epoch */
@@ -5050,8 +5041,8 @@ BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *t, bdpt_objective lesson
   bdpt_tape_reset(t->tape);
   graph = lesson(t->model, t->tape, &options, (size_t)t->now.step, user);
   if (!graph && t->ctx->status == BDPT_OK) {
-    return bdpti_fail(t->ctx, BDPT_E_STATE, "train: step %zu: the lesson made no loss",
-                      (size_t)t->now.step);
+    return bdpt_fail(t->ctx, BDPT_E_STATE, "train: step %zu: the lesson made no loss",
+                     (size_t)t->now.step);
   }
   return bdpti_trainer_learn(t, graph, loss);
 }
@@ -5129,15 +5120,15 @@ BDPTI_FN int bdpti_layers_list(const bdpt_layers *set, bdpt_layer list[2 * BDPT_
 
 BDPTI_FN int bdpti_block_ok(bdpt_model *m, const char *what, int l) {
   if (l >= 0 && l < m->config.depth) return 1;
-  bdpti_fail(m->ctx, BDPT_E_ARGUMENT, "%s: layer %d, but the network has layers 0 to %d", what, l,
-             m->config.depth - 1);
+  bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "%s: layer %d, but the network has layers 0 to %d", what, l,
+            m->config.depth - 1);
   return 0;
 }
 
 BDPTI_FN int bdpti_layer_ok(bdpt_model *m, const char *what, bdpt_type type, int l) {
   if (type == BDPT_ATTENTION || type == BDPT_ACTIVATION) return bdpti_block_ok(m, what, l);
-  bdpti_fail(m->ctx, BDPT_E_ARGUMENT, "%s: type %d is neither attention (0) nor activation (1)",
-             what, (int)type);
+  bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "%s: type %d is neither attention (0) nor activation (1)",
+            what, (int)type);
   return 0;
 }
 
@@ -5145,8 +5136,8 @@ BDPTI_FN int bdpti_layer_ok(bdpt_model *m, const char *what, bdpt_type type, int
 BDPTI_FN int bdpti_removable(bdpt_model *m, const char *what, bdpt_type type, int l) {
   if (!bdpti_layer_ok(m, what, type, l)) return 0;
   if (bdpti_kept(&m->config, type, l)) return 1;
-  bdpti_fail(m->ctx, BDPT_E_STATE, "%s: the %s of block %d is already removed", what,
-             bdpt_type_name(type), l);
+  bdpt_fail(m->ctx, BDPT_E_STATE, "%s: the %s of block %d is already removed", what,
+            bdpt_type_name(type), l);
   return 0;
 }
 
@@ -5174,7 +5165,7 @@ BDPT_API bdpt_status bdpt_restore(bdpt_model *m, bdpt_type type, int l) {
   } else if (type == BDPT_ATTENTION && (!p[BDPT_SLOT_QKV_W].data || !p[BDPT_SLOT_NORM1_W].data)) {
     why = "has no weights in the file that this model came from";
   }
-  if (why) return bdpti_fail(m->ctx, BDPT_E_STATE, "restore: the %s of block %d %s", what, l, why);
+  if (why) return bdpt_fail(m->ctx, BDPT_E_STATE, "restore: the %s of block %d %s", what, l, why);
   if (type == BDPT_ATTENTION) b->attention = BDPT_ATTENTION_KEPT;
   else b->mlp_state = BDPT_MLP_KEPT;
   return BDPT_OK;
@@ -5192,15 +5183,15 @@ BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *m, int layer, int which) {
   if (!bdpti_block_ok(m, "prune linear", layer)) return m->ctx->status;
   f = m->config.block[layer].mlp;
   if (which == 1) {
-    return bdpti_fail(m->ctx, BDPT_E_SHAPE,
-                      "dimension mismatch: without fc1 [%d,%d] of block %d its fc2 [%d,%d] would "
-                      "get %d features instead of %d; remove the activation and fuse both instead",
-                      f, d, layer, d, f, d, f);
+    return bdpt_fail(m->ctx, BDPT_E_SHAPE,
+                     "dimension mismatch: without fc1 [%d,%d] of block %d its fc2 [%d,%d] would "
+                     "get %d features instead of %d; remove the activation and fuse both instead",
+                     f, d, layer, d, f, d, f);
   }
-  return bdpti_fail(m->ctx, BDPT_E_SHAPE,
-                    "dimension mismatch: without fc2 [%d,%d] of block %d the residual stream would "
-                    "get %d features instead of %d; remove the activation and fuse both instead",
-                    d, f, layer, f, d);
+  return bdpt_fail(m->ctx, BDPT_E_SHAPE,
+                   "dimension mismatch: without fc2 [%d,%d] of block %d the residual stream would "
+                   "get %d features instead of %d; remove the activation and fuse both instead",
+                   d, f, layer, f, d);
 }
 
 /* 9.2  Fusing                                                                              >>fuse
@@ -5234,21 +5225,21 @@ BDPT_API bdpt_status bdpt_fuse(bdpt_model *m, int layer) {
   if (!bdpti_block_ok(m, "fuse", layer)) return m->ctx->status;
   b = &m->config.block[layer];
   if (b->mlp_state >= BDPT_MLP_FUSED) {
-    return bdpti_fail(m->ctx, BDPT_E_STATE, "fuse: the MLP of block %d is one map already", layer);
+    return bdpt_fail(m->ctx, BDPT_E_STATE, "fuse: the MLP of block %d is one map already", layer);
   }
   if (b->mlp_state == BDPT_MLP_KEPT) {
-    return bdpti_fail(m->ctx, BDPT_E_SHAPE,
-                      "fuse: block %d still has its %s between fc1 [%d,%d] and fc2 [%d,%d], so "
-                      "the two are no single map, and one alone cannot go (dimension mismatch); "
-                      "remove the activation first", layer,
-                      m->config.act == BDPT_RELU ? "ReLU" : "GELU", b->mlp, m->config.width,
-                      m->config.width, b->mlp);
+    return bdpt_fail(m->ctx, BDPT_E_SHAPE,
+                     "fuse: block %d still has its %s between fc1 [%d,%d] and fc2 [%d,%d], so "
+                     "the two are no single map, and one alone cannot go (dimension mismatch); "
+                     "remove the activation first", layer,
+                     m->config.act == BDPT_RELU ? "ReLU" : "GELU", b->mlp, m->config.width,
+                     m->config.width, b->mlp);
   }
-  sum = (double *)bdpti_alloc(m->ctx, d * sizeof *sum);
+  sum = (double *)bdpt_alloc(m->ctx, d * sizeof *sum);
   ready = sum && bdpti_slot_alloc(m, BDPT_SLOT(layer, BDPT_SLOT_FUSED_W)) &&
           bdpti_slot_alloc(m, BDPT_SLOT(layer, BDPT_SLOT_FUSED_B));
   for (row = 0; ready && row < d; row++) bdpti_fuse_row(&m->param[BDPT_SLOT(layer, 0)], row, sum);
-  bdpti_free(m->ctx, sum, d * sizeof *sum);
+  bdpt_release(m->ctx, sum, d * sizeof *sum);
   for (s = BDPT_SLOT_FC1_W; s <= BDPT_SLOT_FUSED_B; s++) { /* the old go, or on failure the new */
     if (ready == (s <= BDPT_SLOT_FC2_B)) bdpti_slot_free(m, BDPT_SLOT(layer, s));
   }
@@ -5492,16 +5483,16 @@ BDPTI_FN bdpt_status bdpti_fit_choose(const bdpt_model *m, const bdpt_subset *da
   size_t n, i, held = 0;
   size_t usual = (64 * d + tokens - 1) / tokens;
   if (!data || data->count < 2 || wanted == 1) {
-    return bdpti_fail(m->ctx, BDPT_E_ARGUMENT, "fit: no images; a map needs two or more, most to "
-                      "be fitted to and some to be measured on");
+    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "fit: no images; a map needs two or more, most to "
+                     "be fitted to and some to be measured on");
   }
   n = wanted ? wanted : usual > 256 ? usual : 256;
   if (n > data->count) n = data->count;
   *fit = n - (n < 16 ? 1 : n / 8);
   if (*fit * tokens <= d) {
-    return bdpti_fail(m->ctx, BDPT_E_ARGUMENT, "fit: %zu images have %zu tokens, too few for a map "
-                      "of %zu inputs; use %zu images or more", *fit, *fit * tokens, d,
-                      (d / tokens + 2) * 8 / 7 + 1);
+    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "fit: %zu images have %zu tokens, too few for a map "
+                     "of %zu inputs; use %zu images or more", *fit, *fit * tokens, d,
+                     (d / tokens + 2) * 8 / 7 + 1);
   }
   *chosen = *data;
   chosen->count = n;
@@ -5561,7 +5552,7 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_type type, int l, const
   out->lambda = o->lambda == 0 ? 1e-3 : o->lambda;
   if (out->lambda == BDPT_NONE) out->lambda = 0;
   if (!(out->lambda >= 0 && out->lambda < 1e9)) {
-    return bdpti_fail(m->ctx, BDPT_E_ARGUMENT, "fit: a ridge of %g is not in [0,1e9)", o->lambda);
+    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "fit: a ridge of %g is not in [0,1e9)", o->lambda);
   }
   for (i = 0; i < 2 && !status; i++) {
     g[i].d = d;
@@ -5573,15 +5564,15 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_type type, int l, const
   if (!status) status = bdpti_fit_pass(m, type, l, &chosen, out->images, x, g);
   if (status || !bdpti_slot_alloc(m, slot) || !bdpti_slot_alloc(m, slot + 1)) return m->ctx->status;
   if (!bdpti_gram_finite(&g[0]) || !bdpti_gram_finite(&g[1])) {
-    return bdpti_fail(m->ctx, BDPT_E_NUMERIC, "fit: what the %s of block %d reads or returns is "
-                      "not finite", bdpt_type_name(type), l);
+    return bdpt_fail(m->ctx, BDPT_E_NUMERIC, "fit: what the %s of block %d reads or returns is "
+                     "not finite", bdpt_type_name(type), l);
   }
   out->held = chosen.count - out->images;
   out->tokens = (size_t)g[0].sum[0];
   if (!bdpti_fit_solve(m->ctx, &g[0], out->lambda, w->data, bias->data)) {
-    return bdpti_fail(m->ctx, BDPT_E_NUMERIC, "fit: the %s of block %d reads the same at all "
-                      "%zu tokens, or a ridge of %g is too small to tell a best map",
-                      bdpt_type_name(type), l, out->tokens, out->lambda);
+    return bdpt_fail(m->ctx, BDPT_E_NUMERIC, "fit: the %s of block %d reads the same at all "
+                     "%zu tokens, or a ridge of %g is too small to tell a best map",
+                     bdpt_type_name(type), l, out->tokens, out->lambda);
   }
   error = bdpti_fit_error(m->ctx, &g[1], w->data, bias->data);
   if (error > out->error) out->error = error;
@@ -5647,8 +5638,8 @@ BDPTI_FN bdpt_status bdpti_start_form(bdpt_model *m, bdpt_start start) {
     gone += m->config.block[l].attention == BDPT_ATTENTION_REMOVED;
   }
   if (gone && m->config.attn_form != BDPT_ATTN_SKIP) {
-    return bdpti_fail(m->ctx, BDPT_E_STATE, "remove: %d attention layers are gone in another form "
-                      "than the skip, and a network has one form of removed attention", gone);
+    return bdpt_fail(m->ctx, BDPT_E_STATE, "remove: %d attention layers are gone in another form "
+                     "than the skip, and a network has one form of removed attention", gone);
   }
   m->config.attn_form = BDPT_ATTN_SKIP;
   return BDPT_OK;
@@ -5952,9 +5943,9 @@ BDPTI_FN void bdpti_map_disturb(const bdpti_map_job *job, const bdpt_map_point *
   for (t = 0; t < job->trials; t++) {
     bdpt_map *m = &job->maps[t];
     bdpt_rng r;
-    bdpti_rng_seed(&r, seed, (uint64_t)t);
+    bdpt_rng_seed(&r, seed, (uint64_t)t);
     for (i = 0; i < job->count; i++) {
-      double e = t ? sd * bdpti_normal(&r) : 0.0; /* points of accuracy, per cent */
+      double e = t ? sd * bdpt_normal(&r) : 0.0; /* points of accuracy, per cent */
       if (clip > 0) e = e > clip ? clip : e < -clip ? -clip : e;
       job->y[t * job->count + i] = points[i].accuracy + e;
     }
@@ -5974,23 +5965,23 @@ BDPTI_FN bdpt_status bdpti_map_trials(bdpt_context *ctx, const bdpt_map_point *p
   size_t bytes, i;
   int d, high = o->degree ? o->degree : o->max_degree ? o->max_degree : BDPTI_MAP_DEGREE;
   if (o->degree < 0 || high < 1 || high > BDPTI_MAP_DEGREE || count < 3) {
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "map: %zu points, degree %d, max_degree %d; it takes 3 "
-                      "points to leave two out, and degrees end at %d", count, o->degree,
-                      o->max_degree, BDPTI_MAP_DEGREE);
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "map: %zu points, degree %d, max_degree %d; it takes 3 "
+                     "points to leave two out, and degrees end at %d", count, o->degree,
+                     o->max_degree, BDPTI_MAP_DEGREE);
   }
   for (i = 0; i < count; i++) { /* a ratio above 1 is a count, and NaN would win every comparison */
     double a = points[i].attention, g = points[i].activation, y = points[i].accuracy;
     int ratios = a >= 0 && a <= 1 && g >= 0 && g <= 1;
     if (ratios && fabs(y) < 1e300) continue; /* its square would overflow */
-    return bdpti_fail(ctx, ratios ? BDPT_E_NUMERIC : BDPT_E_ARGUMENT, "map: point %zu: one of the "
-                      "ratios (%g, %g) is not in 0 to 1 or the accuracy is %g", i, a, g, y);
+    return bdpt_fail(ctx, ratios ? BDPT_E_NUMERIC : BDPT_E_ARGUMENT, "map: point %zu: one of the "
+                     "ratios (%g, %g) is not in 0 to 1 or the accuracy is %g", i, a, g, y);
   }
   if (!bdpti_add(trials, 3 * most, &bytes) || !bdpti_mul(bytes, count, &bytes) ||
       !bdpti_add(bytes, most * most, &bytes) || !bdpti_mul(bytes, sizeof *job.y, &bytes)) {
     bytes = SIZE_MAX; /* refused by the allocator */
   }
   memset(&job, 0, sizeof job);
-  job.y = (double *)bdpti_alloc(ctx, bytes); /* and three arrays more in the same block */
+  job.y = (double *)bdpt_alloc(ctx, bytes); /* and three arrays more in the same block */
   if (!job.y) return ctx->status;
   job.x = job.y + trials * count;
   job.inverse = job.x + most * count;
@@ -5998,7 +5989,7 @@ BDPTI_FN bdpt_status bdpti_map_trials(bdpt_context *ctx, const bdpt_map_point *p
   job.count = count, job.trials = trials, job.maps = maps;
   bdpti_map_disturb(&job, points, sd, clip, seed);
   for (d = o->degree ? o->degree : 1; d <= high; d++) bdpti_map_try(&job, points, d);
-  bdpti_free(ctx, job.y, bytes);
+  bdpt_release(ctx, job.y, bytes);
   return BDPT_OK;
 }
 
@@ -6015,8 +6006,8 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
   int a, from = budget > depth ? budget - depth : 0; /* no more than L activations can go */
   double best = 0.0; /* P there, per cent */
   if (depth < 1 || depth > BDPT_MAX_DEPTH || budget < 0 || budget > 2 * depth) {
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "map: cannot remove %d layers of a network of %d "
-                      "blocks, which has %d", budget, depth, 2 * depth);
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "map: cannot remove %d layers of a network of %d "
+                     "blocks, which has %d", budget, depth, 2 * depth);
   }
   for (a = from; a <= depth && a <= budget; a++) {
     double p = bdpt_map_predict(map, (double)(depth - a) / depth,
@@ -6049,10 +6040,10 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
   memset(out, 0, sizeof *out);
   out->trials = trials;
   if (trials < 1 || !(sd >= 0)) {
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "map noise: %d trials, deviation %g", trials, sd);
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "map noise: %d trials, deviation %g", trials, sd);
   }
   if (!bdpti_mul((size_t)trials + 1, sizeof *maps, &bytes)) bytes = SIZE_MAX;
-  maps = (bdpt_map *)bdpti_alloc(ctx, bytes);
+  maps = (bdpt_map *)bdpt_alloc(ctx, bytes);
   if (!maps) return ctx->status;
   status = bdpti_map_trials(ctx, points, count, options, (size_t)trials + 1, sd, clip, seed, maps);
   if (status == BDPT_OK) {
@@ -6068,7 +6059,7 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
   }
   out->exact /= trials, out->one /= trials, out->more /= trials; /* to per cent */
   out->sd = sqrt(fabs(out->sd - out->mean_attention * out->mean_attention));
-  bdpti_free(ctx, maps, bytes);
+  bdpt_release(ctx, maps, bytes);
   return status;
 }
 
@@ -6165,7 +6156,7 @@ BDPTI_FN uint64_t bdpti_hash_bytes(uint64_t h, const void *bytes, size_t size) {
 /* Takes what the file holds, if there is one and its key is ours. */
 BDPTI_FN void bdpti_study_load(bdpti_study *s, uint64_t key) {
 #ifdef BDPT_NO_STDIO
-  s->status = bdpti_fail(s->ctx, BDPT_E_IO, "%s: built without files", s->path);
+  s->status = bdpt_fail(s->ctx, BDPT_E_IO, "%s: built without files", s->path);
   (void)key;
 #else
   const bdpt_file_tensor *log;
@@ -6180,11 +6171,11 @@ BDPTI_FN void bdpti_study_load(bdpti_study *s, uint64_t key) {
   log = bdpt_safetensors_find(&f, "train.log");
   if (log && log->count <= s->room) s->count = log->count;
   if (!log || !bdpti_words_read(&f, "train.log", s->word, s->count)) {
-    s->status = bdpti_fail(s->ctx, BDPT_E_FORMAT, "%s does not hold a %s", s->path, s->now.phase);
+    s->status = bdpt_fail(s->ctx, BDPT_E_FORMAT, "%s does not hold a %s", s->path, s->now.phase);
   } else if (s->count < s->next || memcmp(s->word, &key, sizeof key) != 0) {
-    s->status = bdpti_fail(s->ctx, BDPT_E_STATE, "%s was saved by a %s of another network, with "
-                           "other images or other options; delete it or name another checkpoint",
-                           s->path, s->now.phase);
+    s->status = bdpt_fail(s->ctx, BDPT_E_STATE, "%s was saved by a %s of another network, with "
+                          "other images or other options; delete it or name another checkpoint",
+                          s->path, s->now.phase);
   }
   s->reached = s->word[1];
   bdpt_safetensors_close(&f);
@@ -6220,7 +6211,7 @@ BDPTI_FN void bdpti_study_open(bdpti_study *s, const bdpt_model *model, const bd
   key = bdpti_hash_bytes(key, options, bytes);
   s->room = room + BDPTI_JOURNAL_HEAD;
   s->count = s->next = BDPTI_JOURNAL_HEAD;
-  s->word = (double *)bdpti_alloc(s->ctx, s->room * sizeof *s->word);
+  s->word = (double *)bdpt_alloc(s->ctx, s->room * sizeof *s->word);
   if (!s->word) s->status = s->ctx->status;
   else if (s->path[0]) bdpti_study_load(s, key);
   if (!s->word) return;
@@ -6231,7 +6222,7 @@ BDPTI_FN void bdpti_study_open(bdpti_study *s, const bdpt_model *model, const bd
 BDPTI_FN bdpt_status bdpti_study_close(bdpti_study *s) {
   bdpt_trainer_free(s->trainer);
   bdpt_model_free(s->work);
-  bdpti_free(s->ctx, s->word, s->room * sizeof *s->word);
+  bdpt_release(s->ctx, s->word, s->room * sizeof *s->word);
   return s->status;
 }
 
@@ -6308,7 +6299,7 @@ BDPTI_FN void bdpti_study_save(bdpti_study *s) {
 /* Saves the journal of a call that trains nothing. */
 BDPTI_FN void bdpti_study_note(bdpti_study *s) {
 #ifndef BDPT_NO_STDIO
-  void *copy = s->path[0] ? bdpti_alloc(s->ctx, s->room * 8) : NULL;
+  void *copy = s->path[0] ? bdpt_alloc(s->ctx, s->room * 8) : NULL;
   unsigned char *bytes = NULL;
   size_t size = 0;
   if (copy) {
@@ -6319,7 +6310,7 @@ BDPTI_FN void bdpti_study_note(bdpti_study *s) {
     s->status = s->ctx->status;
   }
   bdpt_release(s->ctx, bytes, size);
-  bdpti_free(s->ctx, copy, s->room * 8);
+  bdpt_release(s->ctx, copy, s->room * 8);
 #else
   (void)s;
 #endif
@@ -6349,7 +6340,7 @@ BDPTI_FN void bdpti_study_train(bdpti_study *s, size_t until) {
   double loss;
   int over = s->status || s->word[1] < s->reached;
   if (!s->status && over && !bdpti_study_knows(s)) {
-    s->status = bdpti_fail(s->ctx, BDPT_E_FORMAT, "%s: the results end before a training", s->path);
+    s->status = bdpt_fail(s->ctx, BDPT_E_FORMAT, "%s: the results end before a training", s->path);
   }
   while (!over && !s->status && bdpt_trainer_steps_done(s->trainer) < until) {
     s->status = bdpt_trainer_step(s->trainer, &loss);
@@ -6424,7 +6415,7 @@ BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_subset *
   bdpt_recipe r = *recipe;
   bdpti_study s;
   *count = 0;
-  if (window == 0) return bdpti_fail(model->ctx, BDPT_E_ARGUMENT, "disparity: a window of 0 steps");
+  if (window == 0) return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "disparity: a window of 0 steps");
   r.importance = 1;
   bdpt_recipe_resolve(&r);
   bdpti_study_open(&s, model, train, NULL, hooks, "disparity", &window, sizeof window,
@@ -6492,8 +6483,8 @@ BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_subset *t
   if ((o.only.blocks[0] | o.only.blocks[1]) == 0) memset(&o.only, 255, sizeof o.only);
   for (i = 0; i < o.marks && i < BDPT_MAX_MARKS && o.mark[i] > (i ? o.mark[i - 1] : 0); i++) { }
   if (i == 0 || i != o.marks) {
-    return bdpti_fail(model->ctx, BDPT_E_ARGUMENT, "recovery: marks must be 1 to %d rising numbers "
-                      "of epochs", BDPT_MAX_MARKS);
+    return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "recovery: marks must be 1 to %d rising numbers "
+                     "of epochs", BDPT_MAX_MARKS);
   }
   o.recipe.epochs = o.mark[i - 1];
   bdpti_study_open(&s, model, train, held, hooks, "recovery", &o.only,
@@ -6645,12 +6636,12 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_subset
   if (!o.use_order) memset(o.order, 0, sizeof o.order);
   if (bdpt_removed(&model->config, BDPT_ATTENTION) +
       bdpt_removed(&model->config, BDPT_ACTIVATION) > 0) {
-    return bdpti_fail(model->ctx, BDPT_E_STATE, "map: collecting starts from a complete network");
+    return bdpt_fail(model->ctx, BDPT_E_STATE, "map: collecting starts from a complete network");
   }
   if (!bdpti_collect_ok(&o, depth) || capacity < all) {
-    return bdpti_fail(model->ctx, BDPT_E_ARGUMENT, "map: %d layers of a type, %d rounds, sampling "
-                      "%d and room for %zu points do not suit %d blocks, or an order of layers is "
-                      "not a permutation", o.most, o.rounds, o.sampling, capacity, depth);
+    return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "map: %d layers of a type, %d rounds, sampling "
+                     "%d and room for %zu points do not suit %d blocks, or an order of layers is "
+                     "not a permutation", o.most, o.rounds, o.sampling, capacity, depth);
   }
   bdpti_study_open(&s, model, train, held, hooks, "map", &o.most,
                    BDPTI_THROUGH(bdpt_map_collect_options, most, start), all + 1 + layers);
@@ -6749,10 +6740,10 @@ BDPTI_FN bdpt_status bdpti_search_resolve(bdpt_search_options *o, const bdpt_mod
     o->stage[j] = epochs += o->stage[j];
   }
   if (!ok) {
-    return bdpti_fail(m->ctx, BDPT_E_ARGUMENT, "search: %d attention layers to remove, %d "
-                      "candidates; %d activations, %d candidates; a run removes %d, in stages of "
-                      "1 epoch to 100000", o->remove[0], kept[0], o->remove[1], kept[1],
-                      BDPT_MAX_RESTARTS);
+    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "search: %d attention layers to remove, %d "
+                     "candidates; %d activations, %d candidates; a run removes %d, in stages of "
+                     "1 epoch to 100000", o->remove[0], kept[0], o->remove[1], kept[1],
+                     BDPT_MAX_RESTARTS);
   }
   r->importance = 1;
   bdpt_recipe_resolve(r);
@@ -6772,7 +6763,7 @@ BDPTI_FN void bdpti_search_event(bdpti_study *s, const bdpt_search_options *o,
   bdpti_study_measure(s, &out->accuracy[j]);
   bdpti_study_record(s, &layer);
   if (!s->status && !(layer >= 0 && layer < BDPT_MAX_DEPTH)) {
-    s->status = bdpti_fail(s->ctx, BDPT_E_FORMAT, "%s: layer %g", s->path, layer);
+    s->status = bdpt_fail(s->ctx, BDPT_E_FORMAT, "%s: layer %g", s->path, layer);
   }
   if (s->status) return;
   bdpti_study_remove(s, type, (int)layer);
@@ -6902,8 +6893,8 @@ BDPTI_FN void bdpti_greedy_record(bdpti_study *s, bdpt_layers *gone, bdpt_greedy
   bdpti_study_record(s, &out->accuracy[n]);
   bdpti_study_record(s, &out->images);
   if (!s->status && !(layer >= 0 && layer < 2.0 * s->model->config.depth)) {
-    s->status = bdpti_fail(s->ctx, known ? BDPT_E_FORMAT : BDPT_E_ARGUMENT, "greedy: %d layers "
-                           "are gone, and no other may go", n);
+    s->status = bdpt_fail(s->ctx, known ? BDPT_E_FORMAT : BDPT_E_ARGUMENT, "greedy: %d layers "
+                          "are gone, and no other may go", n);
   }
   if (s->status) return;
   out->layer[n] = bdpti_layer_at((int)layer);
@@ -6925,8 +6916,8 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_subset *train,
   bdpti_study s;
   memset(out, 0, sizeof *out);
   if (most < 0 || most > kept || o->budget < 0 || (!o->layers && !(o->budget > 0))) {
-    return bdpti_fail(model->ctx, BDPT_E_ARGUMENT, "greedy: %d layers and a cost of %g are no "
-                      "budget for a network of %d layers", o->layers, o->budget, kept);
+    return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "greedy: %d layers and a cost of %g are no "
+                     "budget for a network of %d layers", o->layers, o->budget, kept);
   }
   key[0] = bdpti_hash_bytes(0, &o->budget, BDPTI_THROUGH(bdpt_greedy_options, budget, start));
   key[1] = bdpti_hash_bytes(0, train->index, train->count * sizeof *train->index);
@@ -6978,7 +6969,7 @@ BDPTI_FN bdpt_status bdpti_contrast(bdpt_model *model, bdpt_model *fused, const 
   bdpt_real *x, *y, *z;
   bdpt_status status;
   if (!bdpti_mul(batch * sizeof *x, image + 2 * classes, &bytes)) bytes = SIZE_MAX;
-  x = (bdpt_real *)bdpti_alloc(model->ctx, bytes);
+  x = (bdpt_real *)bdpt_alloc(model->ctx, bytes);
   status = x && tape ? BDPT_OK : model->ctx->status;
   for (; out->images < data->count && !status; out->images += n) {
     n = data->count - out->images < batch ? data->count - out->images : batch;
@@ -7000,7 +6991,7 @@ BDPTI_FN bdpt_status bdpti_contrast(bdpt_model *model, bdpt_model *fused, const 
     }
   }
   if (largest > 0) out->difference /= largest;
-  bdpti_free(model->ctx, x, bytes);
+  bdpt_release(model->ctx, x, bytes);
   bdpt_tape_free(tape);
   return status;
 }
@@ -7021,7 +7012,7 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
   int l;
   memset(out, 0, sizeof *out);
   if (!data || data->count == 0) {
-    return bdpti_fail(model->ctx, BDPT_E_ARGUMENT, "fuse: a certificate needs images");
+    return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "fuse: a certificate needs images");
   }
   fused = bdpt_model_clone(model);
   status = fused ? bdpt_fuse_all(fused) : model->ctx->status;
@@ -7186,21 +7177,21 @@ BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, s
   size_t i, n = shape.count, rest = size - n * 3074; /* rest: bytes of a record cut off */
   bdpt_status status = BDPT_OK;
   memset(out, 0, sizeof *out);
-  if (size == 0) return bdpti_fail(ctx, BDPT_E_FORMAT, "%s: the file is empty", name);
+  if (size == 0) return bdpt_fail(ctx, BDPT_E_FORMAT, "%s: the file is empty", name);
   if (rest) {
-    return bdpti_fail(ctx, BDPT_E_FORMAT, "%s: record %zu, at offset %zu, has %zu bytes instead of "
-                      "3074", name, n, n * 3074, rest);
+    return bdpt_fail(ctx, BDPT_E_FORMAT, "%s: record %zu, at offset %zu, has %zu bytes instead of "
+                     "3074", name, n, n * 3074, rest);
   }
   *out = shape;
-  out->pixels = (unsigned char *)bdpti_alloc(ctx, n * 3072); /* [n,3,32,32], the file's order */
-  out->label = (unsigned short *)bdpti_alloc(ctx, n * sizeof *out->label);
-  out->coarse = (unsigned short *)bdpti_alloc(ctx, n * sizeof *out->coarse);
+  out->pixels = (unsigned char *)bdpt_alloc(ctx, n * 3072); /* [n,3,32,32], the file's order */
+  out->label = (unsigned short *)bdpt_alloc(ctx, n * sizeof *out->label);
+  out->coarse = (unsigned short *)bdpt_alloc(ctx, n * sizeof *out->coarse);
   if (!out->pixels || !out->label || !out->coarse) status = ctx->status;
   for (i = 0; i < n && status == BDPT_OK; i++, p += 3074) {
     int fine = p[0] < 20, limit = fine ? 100 : 20; /* the label to check, and to blame */
     if (p[fine] >= limit) {
-      status = bdpti_fail(ctx, BDPT_E_FORMAT, "%s: record %zu, at offset %zu: %s label %d is not "
-                          "below %d", name, i, i * 3074, fine ? "fine" : "coarse", p[fine], limit);
+      status = bdpt_fail(ctx, BDPT_E_FORMAT, "%s: record %zu, at offset %zu: %s label %d is not "
+                         "below %d", name, i, i * 3074, fine ? "fine" : "coarse", p[fine], limit);
     }
     out->coarse[i] = p[0], out->label[i] = p[1];
     memcpy(out->pixels + i * 3072, p + 2, 3072);
@@ -7227,9 +7218,9 @@ BDPTI_FN size_t bdpti_image_bytes(const bdpt_dataset *d) {
 
 /* Frees what bdpt_cifar100_parse made. A data set with `fetch` is the caller's own to free. */
 BDPT_API void bdpt_dataset_free(bdpt_context *ctx, bdpt_dataset *d) {
-  bdpti_free(ctx, d->pixels, d->count * bdpti_image_bytes(d));
-  bdpti_free(ctx, d->label, d->count * sizeof *d->label);
-  bdpti_free(ctx, d->coarse, d->count * sizeof *d->coarse);
+  bdpt_release(ctx, d->pixels, d->count * bdpti_image_bytes(d));
+  bdpt_release(ctx, d->label, d->count * sizeof *d->label);
+  bdpt_release(ctx, d->coarse, d->count * sizeof *d->coarse);
   memset(d, 0, sizeof *d);
 }
 
@@ -7251,14 +7242,14 @@ BDPTI_FN bdpt_status bdpti_subset_make(bdpt_context *ctx, const bdpt_dataset *da
                                        bdpt_subset *out) {
   size_t bytes = SIZE_MAX; /* stays after an overflow, and is refused */
   bdpti_mul(count, sizeof *out->index, &bytes);
-  out->index = (size_t *)bdpti_alloc(ctx, bytes);
+  out->index = (size_t *)bdpt_alloc(ctx, bytes);
   out->count = out->index ? count : 0;
   out->data = data;
   return out->index ? BDPT_OK : ctx->status;
 }
 
 BDPT_API void bdpt_subset_free(bdpt_context *ctx, bdpt_subset *s) {
-  bdpti_free(ctx, s->index, s->count * sizeof *s->index);
+  bdpt_release(ctx, s->index, s->count * sizeof *s->index);
   memset(s, 0, sizeof *s);
 }
 
@@ -7276,11 +7267,11 @@ BDPTI_FN bdpt_status bdpti_subset_check(bdpt_context *ctx, const bdpt_dataset *d
   for (i = 0; i < count; i++) {
     size_t at = index ? index[i] : i;
     if (at >= data->count) {
-      return bdpti_fail(ctx, BDPT_E_ARGUMENT, "image %zu of a data set of %zu", at, data->count);
+      return bdpt_fail(ctx, BDPT_E_ARGUMENT, "image %zu of a data set of %zu", at, data->count);
     }
     if (data->label[at] < data->classes) continue;
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "image %zu: label %d is not below %d, the number of "
-                      "classes", at, (int)data->label[at], data->classes);
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "image %zu: label %d is not below %d, the number of "
+                     "classes", at, (int)data->label[at], data->classes);
   }
   return BDPT_OK;
 }
@@ -7309,13 +7300,13 @@ BDPT_API bdpt_status bdpt_split(bdpt_context *ctx, const bdpt_dataset *data, int
   size_t *order, i, n = data->count, want, r = 0, h = 0, each = (size_t)per_class;
   memset(rest, 0, sizeof *rest);
   memset(held, 0, sizeof *held);
-  if (per_class < 0) return bdpti_fail(ctx, BDPT_E_ARGUMENT, "split: %d per class", per_class);
+  if (per_class < 0) return bdpt_fail(ctx, BDPT_E_ARGUMENT, "split: %d per class", per_class);
   order = bdpti_ranks(ctx, data, NULL, n, bdpti_draws(seed, BDPTI_DRAW_SPLIT, 0, 0));
   for (i = 0; order && i < (size_t)data->classes; i++) {
     size_t seen = order[3 * n + 1 + i]; /* the images of class i */
     if (seen >= each) continue;
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "split: class %zu has %zu images, %d wanted", i, seen,
-                      per_class);
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "split: class %zu has %zu images, %d wanted", i, seen,
+                     per_class);
   }
   want = each * (size_t)data->classes; /* every class has `each`, so this is at most n */
   if (!order || bdpti_subset_make(ctx, data, n - want, rest) != BDPT_OK ||
@@ -7337,8 +7328,8 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
   size_t *order, *rank, *start, i, n = from->count;
   memset(out, 0, sizeof *out);
   if (count > n) {
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "sample: %zu images wanted, the subset has %zu",
-                      count, n);
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "sample: %zu images wanted, the subset has %zu",
+                     count, n);
   }
   order = bdpti_ranks(ctx, from->data, from->index, n, r);
   if (!order || bdpti_subset_make(ctx, from->data, count, out) != BDPT_OK) return ctx->status;
@@ -7406,8 +7397,8 @@ BDPTI_FN bdpt_status bdpti_side_make(bdpti_arena *a, int in, int out, bdpti_side
 BDPTI_FN bdpt_status bdpti_sides_make(bdpti_arena *a, int h, int w, int oh, int ow,
                                       bdpti_side side[2]) {
   if (h < 1 || w < 1 || oh < 1 || ow < 1 || (h | w | oh | ow) >= 1 << 20) {
-    return bdpti_fail(a->ctx, BDPT_E_ARGUMENT, "resize: %d x %d to %d x %d: a side is not between "
-                      "1 and 2^20", h, w, oh, ow);
+    return bdpt_fail(a->ctx, BDPT_E_ARGUMENT, "resize: %d x %d to %d x %d: a side is not between "
+                     "1 and 2^20", h, w, oh, ow);
   }
   if (bdpti_side_make(a, w, ow, &side[0]) != BDPT_OK) return a->ctx->status;
   return bdpti_side_make(a, h, oh, &side[1]);
@@ -7446,7 +7437,7 @@ BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, const unsigned char *i
   bdpti_arena a = {ctx, NULL, 0};
   bdpti_side side[2];
   unsigned char *middle = NULL; /* [C,H,W'] */
-  if (channels < 1) return bdpti_fail(ctx, BDPT_E_ARGUMENT, "resize: %d channels", channels);
+  if (channels < 1) return bdpt_fail(ctx, BDPT_E_ARGUMENT, "resize: %d channels", channels);
   if (bdpti_sides_make(&a, h, w, oh, ow, side) == BDPT_OK) {
     middle = (unsigned char *)bdpti_array(&a, (size_t)channels * (size_t)h, (size_t)ow);
   }
@@ -7485,15 +7476,15 @@ BDPTI_FN void bdpti_loader_free(bdpti_loader *l) { bdpti_arena_free(&l->arena); 
 BDPTI_FN bdpt_status bdpti_loader_check(bdpt_context *ctx, const bdpt_config *c,
                                         const bdpt_subset *s) {
   const bdpt_dataset *d = s->data;
-  if (s->count == 0) return bdpti_fail(ctx, BDPT_E_ARGUMENT, "the subset of images is empty");
-  if (c->channels != 3) return bdpti_fail(ctx, BDPT_E_SHAPE, "images have 3 channels, the network "
-                                          "reads %d", c->channels);
+  if (s->count == 0) return bdpt_fail(ctx, BDPT_E_ARGUMENT, "the subset of images is empty");
+  if (c->channels != 3) return bdpt_fail(ctx, BDPT_E_SHAPE, "images have 3 channels, the network "
+                                         "reads %d", c->channels);
   if (d->classes > c->classes) {
-    return bdpti_fail(ctx, BDPT_E_SHAPE, "the data set has %d classes, the network's head has %d",
-                      d->classes, c->classes);
+    return bdpt_fail(ctx, BDPT_E_SHAPE, "the data set has %d classes, the network's head has %d",
+                     d->classes, c->classes);
   }
   if (d->pixels || d->fetch) return bdpti_subset_check(ctx, d, s->index, s->count);
-  return bdpti_fail(ctx, BDPT_E_ARGUMENT, "the data set has neither pixels nor a fetch function");
+  return bdpt_fail(ctx, BDPT_E_ARGUMENT, "the data set has neither pixels nor a fetch function");
 }
 
 /* Makes a loader for `room` images per call. Its owner frees it, even if it could not be made. */
@@ -7539,8 +7530,8 @@ BDPTI_FN void bdpti_erase(bdpt_real *image, int size, bdpt_rng *r) {
   double area = (double)size * size, log_least = log(0.3); /* of the least aspect, 0.3 */
   int attempt, c, y, x, h = size, w = size; /* too large: nothing drawn yet */
   for (attempt = 0; attempt < 10 && (h >= size || w >= size); attempt++) {
-    double target = area * (0.02 + (1.0 / 3.0 - 0.02) * bdpti_uniform(r));
-    double aspect = exp(log_least - 2.0 * log_least * bdpti_uniform(r)); /* height to width */
+    double target = area * (0.02 + (1.0 / 3.0 - 0.02) * bdpt_uniform(r));
+    double aspect = exp(log_least - 2.0 * log_least * bdpt_uniform(r)); /* height to width */
     h = (int)floor(sqrt(target * aspect) + 0.5);
     w = (int)floor(sqrt(target / aspect) + 0.5);
   }
@@ -7550,7 +7541,7 @@ BDPTI_FN void bdpti_erase(bdpt_real *image, int size, bdpt_rng *r) {
   image += (size_t)y * (size_t)size + (size_t)x; /* the corner */
   for (c = 0; c < 3; c++, image += (size_t)size * (size_t)size) {
     for (y = 0; y < h; y++) {
-      for (x = 0; x < w; x++) image[y * size + x] = (bdpt_real)bdpti_normal(r);
+      for (x = 0; x < w; x++) image[y * size + x] = (bdpt_real)bdpt_normal(r);
     }
   }
 }
@@ -7568,13 +7559,13 @@ BDPTI_FN int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, uns
   if (recipe && (recipe->crop > 0 || recipe->flip)) {
     size_t offsets = (size_t)recipe->crop * 2 + 1; /* places of the window along one axis */
     int dy = (int)bdpti_below(&r, offsets), dx = (int)bdpti_below(&r, offsets);
-    int flip = recipe->flip && bdpti_uniform(&r) < 0.5;
+    int flip = recipe->flip && bdpt_uniform(&r) < 0.5;
     bdpti_crop_flip(bytes, d->height, d->width, recipe->crop, dy, dx, flip, cropped);
     bytes = cropped;
   }
   bdpti_resize(l->side, 3, bytes, middle, resized);
   for (i = 0; i < 3 * plane; i++) image[i] = l->level[i / plane][resized[i]];
-  if (recipe && recipe->erase > 0 && bdpti_uniform(&r) < recipe->erase) {
+  if (recipe && recipe->erase > 0 && bdpt_uniform(&r) < recipe->erase) {
     bdpti_erase(image, l->image, &r);
   }
   return 1;
@@ -7598,8 +7589,8 @@ BDPTI_FN bdpt_status bdpti_load(bdpti_loader *l, const size_t *index, size_t n, 
   for (i = 0; i < n; i++) {
     if (labels) labels[i] = (int)l->data->label[index[i]];
     if (!l->failed[i]) continue;
-    return bdpti_fail(l->arena.ctx, BDPT_E_IO, "image %zu: the data set's fetch function failed",
-                      index[i]);
+    return bdpt_fail(l->arena.ctx, BDPT_E_IO, "image %zu: the data set's fetch function failed",
+                     index[i]);
   }
   return BDPT_OK;
 }
@@ -7613,8 +7604,8 @@ BDPT_API bdpt_status bdpt_load_batch(bdpt_context *ctx, const bdpt_config *confi
   bdpt_status status = bdpt_config_resolve(ctx, &resolved);
   if (status != BDPT_OK) return status;
   if (first > subset->count || count > subset->count - first) {
-    return bdpti_fail(ctx, BDPT_E_ARGUMENT, "%zu images from %zu on of a subset of %zu", count,
-                      first, subset->count);
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "%zu images from %zu on of a subset of %zu", count,
+                     first, subset->count);
   }
   part.index += first, part.count = count; /* a view: the subset keeps its list */
   if (!labels) resolved.classes = 1 << 20; /* any pictures do where no label is asked for */
@@ -7663,8 +7654,8 @@ BDPTI_FN bdpti_mixing bdpti_mix_draw(const bdpt_recipe *recipe, int size, bdpt_r
   bdpti_mixing m = {1.0, 0, 0, 0, 0, 0};
   int cut = recipe->cutmix > 0, mix = recipe->mixup > 0, cy;
   double alpha;
-  if ((!mix && !cut) || bdpti_uniform(r) >= recipe->mix_prob) return m; /* left alone */
-  if (cut && mix) cut = bdpti_uniform(r) < recipe->switch_prob;
+  if ((!mix && !cut) || bdpt_uniform(r) >= recipe->mix_prob) return m; /* left alone */
+  if (cut && mix) cut = bdpt_uniform(r) < recipe->switch_prob;
   alpha = cut ? recipe->cutmix : recipe->mixup; /* of Beta(alpha, alpha) */
   m.lam = bdpti_beta(r, alpha, alpha);
   if (!cut) return m;
@@ -7784,8 +7775,8 @@ BDPTI_FN bdpt_status bdpti_judge(bdpt_model *m, const bdpt_subset *data, const b
     if (!status) status = bdpti_logits(m, tape, n, images, logits);
     for (i = 0; i < n && !status; i++) {
       if (bdpti_judge_row(logits + i * k, (int)k, labels[i], &sum)) continue;
-      status = bdpti_fail(m->ctx, BDPT_E_NUMERIC, "evaluate: image %zu: a logit is not finite",
-                          data->index[at + i]);
+      status = bdpt_fail(m->ctx, BDPT_E_NUMERIC, "evaluate: image %zu: a logit is not finite",
+                         data->index[at + i]);
     }
     if (status) break;
     *out = bdpti_judge_mean(&sum); /* of the images so far */
@@ -7937,8 +7928,8 @@ BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, unsigned char **bytes, 
   for (k = 0; k < arrays && status == BDPT_OK; k++) {
     const bdpt_real *data = bdpti_stored(t, k, &w[n], name[n]);
     if (data && !bdpti_all_finite(t->ctx, t->moments[k / 4].count, data)) {
-      status = bdpti_fail(t->ctx, BDPT_E_NUMERIC, "checkpoint: step %zu: %s is not finite; nothing "
-                          "was saved", (size_t)t->now.step, name[n]);
+      status = bdpt_fail(t->ctx, BDPT_E_NUMERIC, "checkpoint: step %zu: %s is not finite; nothing "
+                         "was saved", (size_t)t->now.step, name[n]);
     }
     w[n].data = data, n += data != NULL; /* what does not exist is overwritten by the next */
   }
@@ -7969,7 +7960,7 @@ BDPTI_FN bdpt_status bdpti_array_load(bdpt_trainer *t, const bdpt_safetensors *f
       !memcmp(from->shape, w.shape, (size_t)w.ndim * sizeof *w.shape)) {
     return BDPT_OK;
   }
-  return bdpti_fail(t->ctx, BDPT_E_FORMAT, "%s: no tensor %s of the model's shape", file, name);
+  return bdpt_fail(t->ctx, BDPT_E_FORMAT, "%s: no tensor %s of the model's shape", file, name);
 }
 
 /* Checks everything before it changes anything but the room for moments. */
@@ -7982,7 +7973,7 @@ BDPTI_FN bdpt_status bdpti_trainer_take(bdpt_trainer *t, const bdpt_safetensors 
   const char *other = NULL;
   int k, count = 4 * bdpti_params(t);
   if (!bdpti_words_read(f, "train.state", &state, BDPTI_STATE_WORDS) || words > t->room) {
-    return bdpti_fail(t->ctx, BDPT_E_FORMAT, "%s: not a training checkpoint of this version", file);
+    return bdpt_fail(t->ctx, BDPT_E_FORMAT, "%s: not a training checkpoint of this version", file);
   } /* the words have no version: another number of them is another version */
   bdpti_digests(t, own);
   if (start && start != state.start && start != state.weights) other = "other initial weights";
@@ -7990,8 +7981,8 @@ BDPTI_FN bdpt_status bdpti_trainer_take(bdpt_trainer *t, const bdpt_safetensors 
   if (state.digest[1] != own[1]) other = "another recipe or teacher";
   if (state.digest[0] != own[0]) other = "a network of another structure"; /* the first to blame */
   if (other) {
-    return bdpti_fail(t->ctx, BDPT_E_STATE, "%s: this checkpoint belongs to a run with %s; remove "
-                      "the file to start over", file, other);
+    return bdpt_fail(t->ctx, BDPT_E_STATE, "%s: this checkpoint belongs to a run with %s; remove "
+                     "the file to start over", file, other);
   }
   if (bdpti_trainer_fit(t) != BDPT_OK) return t->ctx->status;
   for (k = 0; k < 2 * count; k++) { /* first round: check; second round: read */
@@ -8020,7 +8011,7 @@ BDPT_API bdpt_status bdpt_trainer_save(bdpt_trainer *t, const char *path) {
   if (first && !status) status = bdpt_file_write(t->ctx, path, bytes, size);
   bdpt_release(t->ctx, bytes, size);
   if (bdpti_cluster_any(t->ctx, status != BDPT_OK) && !status) {
-    status = bdpti_fail(t->ctx, BDPT_E_IO, "%s: process 0 could not save it", path);
+    status = bdpt_fail(t->ctx, BDPT_E_IO, "%s: process 0 could not save it", path);
   }
   return status;
 }
@@ -8081,7 +8072,7 @@ BDPTI_FN bdpt_status bdpti_train_file(bdpt_trainer *t, int save) {
 #ifdef BDPT_NO_STDIO
   (void)save;
   (void)found;
-  return bdpti_fail(t->ctx, BDPT_E_IO, "%s: built without files", path);
+  return bdpt_fail(t->ctx, BDPT_E_IO, "%s: built without files", path);
 #else
   if (save) return bdpt_trainer_save(t, path);
   found = bdpti_checkpoint_exists(t->ctx, path);
@@ -8652,8 +8643,8 @@ BDPTI_FN bdpt_status bdpti_bad(bdpti_reader *r, const char *format, ...) {
   bdpti_format_list(&t, format, args);
   va_end(args);
   r->status = r->kind; /* whatever the context had before */
-  return bdpti_fail(r->ctx, r->kind, "%s: %s%s%s%s%s", r->name, quote, r->shown, quote,
-                    *quote ? ": " : "", sentence);
+  return bdpt_fail(r->ctx, r->kind, "%s: %s%s%s%s%s", r->name, quote, r->shown, quote,
+                   *quote ? ": " : "", sentence);
 }
 
 /* Returns 1 if the next event is the wanted one, 0 if it is `end`; all else is an error. */
@@ -8919,7 +8910,7 @@ BDPT_API bdpt_status bdpt_safetensors_parse(bdpt_context *ctx, const void *bytes
   keys = r.tensors * sizeof *out->tensor;
   axes = keys + r.pairs * sizeof *out->key;
   strings = axes + r.axes * sizeof *r.axis;
-  p = (unsigned char *)bdpti_alloc(ctx, strings + r.text);
+  p = (unsigned char *)bdpt_alloc(ctx, strings + r.text);
   if (!p) return BDPT_E_MEMORY;
   out->ctx = ctx; /* from here on there is something to close */
   out->memory = p, out->memory_bytes = strings + r.text;
@@ -8935,8 +8926,8 @@ BDPT_API bdpt_status bdpt_safetensors_parse(bdpt_context *ctx, const void *bytes
 
 BDPT_API void bdpt_safetensors_close(bdpt_safetensors *file) {
   if (!file->ctx) return; /* closed already, or never open */
-  bdpti_free(file->ctx, file->memory, file->memory_bytes);
-  bdpti_free(file->ctx, file->file, file->file_bytes + 1); /* NULL if parsed from memory */
+  bdpt_release(file->ctx, file->memory, file->memory_bytes);
+  bdpt_release(file->ctx, file->file, file->file_bytes + 1); /* NULL if parsed from memory */
   memset(file, 0, sizeof *file);
 }
 
@@ -8960,12 +8951,12 @@ BDPT_API bdpt_status bdpt_safetensors_read(bdpt_context *ctx, const bdpt_file_te
   size_t i, step = type ? (size_t)type->bits / 8 : 0;
   bdpti_show(tensor->name, shown);
   if (!type) {
-    return bdpti_fail(ctx, BDPT_E_FORMAT, "'%s': numbers of dtype %s cannot be read", shown,
-                      tensor->dtype_name);
+    return bdpt_fail(ctx, BDPT_E_FORMAT, "'%s': numbers of dtype %s cannot be read", shown,
+                     tensor->dtype_name);
   }
   if (count != tensor->count) {
-    return bdpti_fail(ctx, BDPT_E_SHAPE, "'%s': %zu elements, but %zu are wanted", shown,
-                      tensor->count, count);
+    return bdpt_fail(ctx, BDPT_E_SHAPE, "'%s': %zu elements, but %zu are wanted", shown,
+                     tensor->count, count);
   }
   for (i = 0; i < count; i++) {
     uint64_t bits = bdpti_get_bytes(tensor->bytes + i * step, (int)step);
@@ -9014,7 +9005,7 @@ BDPTI_FN bdpt_status bdpti_piece_init(bdpt_context *ctx, bdpti_piece *p,
   else if (!fits) why = "its shape overflows";
   else if (!t->data && p->bytes) why = "it has no data";
   if (!why) return BDPT_OK;
-  return bdpti_fail(ctx, BDPT_E_ARGUMENT, "write: '%s', dtype %d: %s", t->name, t->dtype, why);
+  return bdpt_fail(ctx, BDPT_E_ARGUMENT, "write: '%s', dtype %d: %s", t->name, t->dtype, why);
 }
 
 BDPTI_FN int bdpti_by_alignment(const void *a, const void *b) {
@@ -9093,7 +9084,7 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
   unsigned char *p = NULL;
   bdpt_status before = ctx->status, s = BDPT_OK;
   *bytes = NULL, *size = 0;
-  plan.piece = (bdpti_piece *)bdpti_alloc(ctx, room);
+  plan.piece = (bdpti_piece *)bdpt_alloc(ctx, room);
   if (!plan.piece) return BDPT_E_MEMORY;
   for (i = 0; i < count && !s; i++) {
     s = bdpti_piece_init(ctx, &plan.piece[i], &tensors[i]);
@@ -9103,7 +9094,7 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
     qsort(plan.piece, count, sizeof *plan.piece, bdpti_by_alignment); /* a caller sets no traps */
     bdpti_put_header(&t, &plan);
     if (!bdpti_add(8 + t.used, n, &n)) n = SIZE_MAX; /* n: of the whole file from now on */
-    p = (unsigned char *)bdpti_alloc(ctx, n);
+    p = (unsigned char *)bdpt_alloc(ctx, n);
     if (!p) s = BDPT_E_MEMORY;
   }
   if (!s) {
@@ -9129,8 +9120,8 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
     if (s && !before) ctx->status = s;
     bdpt_safetensors_close(&check);
   }
-  bdpti_free(ctx, plan.piece, room);
-  if (s) { bdpti_free(ctx, p, n); return s; }
+  bdpt_release(ctx, plan.piece, room);
+  if (s) { bdpt_release(ctx, p, n); return s; }
   *bytes = p, *size = n; /* the caller's from now on */
   return BDPT_OK;
 }
@@ -9243,8 +9234,8 @@ BDPTI_FN FILE *bdpti_open_new(const char *path, unsigned mode) {
 
 /* Fails with "path: what (the system's reason)". */
 BDPTI_FN bdpt_status bdpti_fail_io(bdpt_context *ctx, const char *path, const char *what) {
-  return bdpti_fail(ctx, BDPT_E_IO, "%s: %s (%s)", path, what,
-                    errno ? strerror(errno) : "no reason given");
+  return bdpt_fail(ctx, BDPT_E_IO, "%s: %s (%s)", path, what,
+                   errno ? strerror(errno) : "no reason given");
 }
 
 /* The size is asked but not trusted, since pipes cannot tell, folders lie, and a long may be too
@@ -9256,18 +9247,18 @@ BDPTI_FN bdpt_status bdpti_file_fill(bdpt_context *ctx, const char *path, FILE *
   size_t room = end >= 0 && end < LONG_MAX ? (size_t)end + 1 : (size_t)1 << 16;
   if (end >= 0 && fseek(f, 0, SEEK_SET) != 0) return bdpti_fail_io(ctx, path, "seeking failed");
   while (*has != room) { /* equal: it was not filled, and one byte is left */
-    unsigned char *p = (unsigned char *)bdpti_alloc(ctx, room);
+    unsigned char *p = (unsigned char *)bdpt_alloc(ctx, room);
     if (!p) return BDPT_E_MEMORY;
     if (*used) memcpy(p, *block, *used);
-    bdpti_free(ctx, *block, *has);
+    bdpt_release(ctx, *block, *has);
     *block = p, *has = room;
     *used += fread(p + *used, 1, room - *used, f);
     room = *used < room ? *used + 1 : 2 * room;
   }
   if (ferror(f)) return bdpti_fail_io(ctx, path, "reading failed");
   if (end < 0 || end == LONG_MAX || *used >= (size_t)end) return BDPT_OK;
-  return bdpti_fail(ctx, BDPT_E_IO, "%s: only %zu of its %zu bytes could be read", path, *used,
-                    (size_t)end);
+  return bdpt_fail(ctx, BDPT_E_IO, "%s: only %zu of its %zu bytes could be read", path, *used,
+                   (size_t)end);
 }
 
 BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, unsigned char **bytes,
@@ -9282,7 +9273,7 @@ BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, unsigne
   s = bdpti_file_fill(ctx, path, f, bytes, &has, size);
   fclose(f);
   if (!s) return BDPT_OK;
-  bdpti_free(ctx, *bytes, has);
+  bdpt_release(ctx, *bytes, has);
   *bytes = NULL, *size = 0;
   return s;
 }
@@ -9325,7 +9316,7 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
                                      size_t size) {
   const size_t room = strlen(path) + 8192; /* for links, which may be long, and a suffix */
   const int silent = ctx->cluster.size > 1 && ctx->cluster.rank > 0; /* process 0 writes for all */
-  char *name = silent ? NULL : (char *)bdpti_alloc(ctx, 2 * room), *temp;
+  char *name = silent ? NULL : (char *)bdpt_alloc(ctx, 2 * room), *temp;
   unsigned mode = 0666;
   int kind, links = 0, more = 0; /* more: a link was followed, and may lead to another */
   bdpt_status s;
@@ -9343,11 +9334,11 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
     s = f ? bdpti_file_fill_in(ctx, path, f, bytes, size, 0)
           : bdpti_fail_io(ctx, path, "cannot be opened for writing");
   } else if (kind < 0) {
-    s = bdpti_fail(ctx, BDPT_E_IO, "%s is read-only and stays as it is", path);
+    s = bdpt_fail(ctx, BDPT_E_IO, "%s is read-only and stays as it is", path);
   } else {
     s = bdpti_file_replace(ctx, name, mode, temp, room, bytes, size);
   }
-  bdpti_free(ctx, name, 2 * room);
+  bdpt_release(ctx, name, 2 * room);
   return s;
 }
 
@@ -9359,7 +9350,7 @@ BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
   memset(out, 0, sizeof *out);
   if (s) return s;
   s = bdpt_safetensors_parse(ctx, bytes, size, path, out);
-  if (s) { bdpti_free(ctx, bytes, size + 1); return s; }
+  if (s) { bdpt_release(ctx, bytes, size + 1); return s; }
   out->file = bytes, out->file_bytes = size; /* closed with the tables that point into it */
   return BDPT_OK;
 }
@@ -9496,7 +9487,7 @@ typedef struct bdpti_draft { /* too large for a stack */
  * above the largest number of the format, where rounding to nearest turns to infinity. */
 BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, int dtype, unsigned char **bytes,
                                       size_t *size) {
-  bdpti_draft *d = (bdpti_draft *)bdpti_alloc(m->ctx, sizeof *d);
+  bdpti_draft *d = (bdpti_draft *)bdpt_alloc(m->ctx, sizeof *d);
   const bdpti_dtype *type = bdpti_dtype_row(dtype);
   size_t count = 0, pairs = 2; /* tensors and metadata so far */
   bdpti_text t = {NULL, sizeof d->text, 0};
@@ -9514,15 +9505,15 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, int dtype, unsigned c
     if (!bdpt_model_active(m, i)) continue; /* what was removed is not in the file */
     while (k < p->count && (double)p->data[k] < limit && (double)p->data[k] > -limit) k++;
     if (k < p->count) {
-      s = bdpti_fail(m->ctx, BDPT_E_NUMERIC, "save: element %zu of %s is %g, not finite in this "
-                     "file's format", k, p->name, (double)p->data[k]);
+      s = bdpt_fail(m->ctx, BDPT_E_NUMERIC, "save: element %zu of %s is %g, not finite in this "
+                    "file's format", k, p->name, (double)p->data[k]);
     }
     w->name = m->name[i], w->dtype = dtype;
     w->ndim = p->ndim, w->data = p->data; /* not raw: converted while it is written */
     memcpy(w->shape, p->shape, sizeof p->shape);
     count++;
   }
-  if (s) { bdpti_free(m->ctx, d, sizeof *d); return s; }
+  if (s) { bdpt_release(m->ctx, d, sizeof *d); return s; }
   t.out = d->text;
   d->key[0] = "format", d->value[0] = "pt";
   d->key[1] = "boundarydpt", d->value[1] = "1";
@@ -9538,7 +9529,7 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, int dtype, unsigned c
   }
   if (m->labels) d->key[pairs] = "label_names", d->value[pairs++] = m->labels;
   s = bdpt_safetensors_build(m->ctx, d->list, count, d->key, d->value, pairs, bytes, size);
-  bdpti_free(m->ctx, d, sizeof *d);
+  bdpt_release(m->ctx, d, sizeof *d);
   return s;
 }
 
@@ -9738,14 +9729,14 @@ BDPTI_FN bdpt_status bdpti_fold(bdpti_reader *r, bdpt_model *m, int l, int which
   if (!t) return BDPT_OK;
   bdpti_show(t->name, r->shown);
   if (t->count != d || !in) return bdpti_bad(r, "not the factors of a linear of the network");
-  gamma = (bdpt_real *)bdpti_alloc(m->ctx, d * sizeof *gamma);
+  gamma = (bdpt_real *)bdpt_alloc(m->ctx, d * sizeof *gamma);
   if (!gamma) return m->ctx->status;
   s = bdpt_safetensors_read(m->ctx, t, gamma, d);
   for (o = 0; o < d && !s; o++) {
     for (k = 0; k < in; k++) w->data[o * in + k] *= gamma[o];
     w[1].data[o] *= gamma[o]; /* the bias stands behind its weight */
   }
-  bdpti_free(m->ctx, gamma, d * sizeof *gamma);
+  bdpt_release(m->ctx, gamma, d * sizeof *gamma);
   return s;
 }
 
@@ -9839,7 +9830,7 @@ BDPT_API bdpt_model *bdpt_model_load(bdpt_context *ctx, const char *path, const 
   bdpt_model *m;
   if (bdpt_file_read(ctx, path, &bytes, &size) != BDPT_OK) return NULL;
   m = bdpt_model_parse(ctx, bytes, size, path, hint);
-  bdpti_free(ctx, bytes, size + 1); /* the weights are copies */
+  bdpt_release(ctx, bytes, size + 1); /* the weights are copies */
   return m;
 }
 
@@ -9848,7 +9839,7 @@ BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path, int 
   size_t size;
   bdpt_status s = bdpt_model_build(m, dtype, &bytes, &size);
   if (!s) s = bdpt_file_write(m->ctx, path, bytes, size);
-  bdpti_free(m->ctx, bytes, size); /* NULL after a failure */
+  bdpt_release(m->ctx, bytes, size); /* NULL after a failure */
   return s;
 }
 #endif

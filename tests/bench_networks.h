@@ -33,9 +33,9 @@ static void network_free(network *n) {
   bdpt_tape_free(n->tape);
   bdpt_model_free(n->model);
   bdpt_subset_free(&n->ctx, &n->subset);
-  if (n->images) bdpti_free(&n->ctx, n->images, n->room * pixels * sizeof *n->images);
+  if (n->images) bdpt_release(&n->ctx, n->images, n->room * pixels * sizeof *n->images);
   if (n->logits) {
-    bdpti_free(&n->ctx, n->logits, n->room * (size_t)n->what.classes * sizeof *n->logits);
+    bdpt_release(&n->ctx, n->logits, n->room * (size_t)n->what.classes * sizeof *n->logits);
   }
   free(n->data.pixels);
   free(n->data.label);

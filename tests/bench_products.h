@@ -62,11 +62,11 @@ static void blas_set_threads(int n) {
 
 /* 1  Operands: numbers in [-0.5, 0.5), enough for every shape */
 static float *numbers(bdpt_context *ctx, size_t count) {
-  float *x = (float *)bdpti_alloc(ctx, count * sizeof *x);
+  float *x = (float *)bdpt_alloc(ctx, count * sizeof *x);
   bdpt_rng rng;
   size_t i;
-  bdpti_rng_seed(&rng, 1, count);
-  for (i = 0; x && i < count; i++) x[i] = (float)bdpti_uniform(&rng) - 0.5f;
+  bdpt_rng_seed(&rng, 1, count);
+  for (i = 0; x && i < count; i++) x[i] = (float)bdpt_uniform(&rng) - 0.5f;
   if (!x) complain("operands", ctx->message);
   return x;
 }
@@ -162,9 +162,9 @@ static void section_matmul(void) {
   for (threads = 1; a && b && p.g.c && threads <= bench.threads && threads <= 2; threads++) {
     products_at(&p, threads);
   }
-  bdpti_free(&p.ctx, a, room * sizeof *a);
-  bdpti_free(&p.ctx, b, room * sizeof *b);
-  bdpti_free(&p.ctx, p.g.c, room * sizeof *a);
+  bdpt_release(&p.ctx, a, room * sizeof *a);
+  bdpt_release(&p.ctx, b, room * sizeof *b);
+  bdpt_release(&p.ctx, p.g.c, room * sizeof *a);
   bdpt_finish(&p.ctx);
 }
 
@@ -280,10 +280,10 @@ static int heads_make(heads *h, const size_t *sizes, int threads) {
 static void heads_free(heads *h) {
   const size_t n = h->tokens, all = h->images * n * h->count * h->size;
   const size_t t = (size_t)h->ctx.threads;
-  bdpti_free(&h->ctx, (void *)(uintptr_t)h->qkv, 3 * all * sizeof *h->s);
-  bdpti_free(&h->ctx, h->out, (all + 32) * sizeof *h->s);
-  bdpti_free(&h->ctx, h->s, (t * n * padded(n) + 32) * sizeof *h->s);
-  bdpti_free(&h->ctx, h->work, t * padded(n) * (padded(n) + 64) * sizeof *h->s);
+  bdpt_release(&h->ctx, (void *)(uintptr_t)h->qkv, 3 * all * sizeof *h->s);
+  bdpt_release(&h->ctx, h->out, (all + 32) * sizeof *h->s);
+  bdpt_release(&h->ctx, h->s, (t * n * padded(n) + 32) * sizeof *h->s);
+  bdpt_release(&h->ctx, h->work, t * padded(n) * (padded(n) + 64) * sizeof *h->s);
   bdpt_finish(&h->ctx);
 }
 

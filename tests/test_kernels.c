@@ -24,7 +24,7 @@ static void use(int isa, int threads) {
 static bdpt_real *numbers(size_t n, double low, double high) {
   bdpt_real *p = (bdpt_real *)malloc(n ? n * sizeof *p : 1);
   size_t i;
-  for (i = 0; p && i < n; i++) p[i] = (bdpt_real)(low + (high - low) * bdpti_uniform(&rng));
+  for (i = 0; p && i < n; i++) p[i] = (bdpt_real)(low + (high - low) * bdpt_uniform(&rng));
   return p;
 }
 
@@ -696,7 +696,7 @@ static uint64_t everything(void) {
   bdpt_real *x, *y, *u, *v, *q, *o, *l;
   double sums[3];
   unsigned i;
-  bdpti_rng_seed(&rng, 5, 6);
+  bdpt_rng_seed(&rng, 5, 6);
   x = numbers(size, -1, 1); y = numbers(size, -1, 1); u = numbers(size, 0, 0);
   v = numbers(size, 0, 1);
   q = numbers(3 * heads_d, -1, 1); o = numbers(heads_d, 0, 0); l = numbers(4 * heads_d, 0, 0);
@@ -778,7 +778,7 @@ int main(void) {
   CHECK(bdpti_isa_select(0) == bdpti_isa_select(BDPT_ISA_AVX512));
   CHECK(strcmp(bdpti_isa_select(BDPT_ISA_PORTABLE)->name, "portable") == 0);
   for (isa = BDPT_ISA_PORTABLE; isa <= BDPT_ISA_AVX512; isa++) {
-    bdpti_rng_seed(&rng, 1, (uint64_t)isa);
+    bdpt_rng_seed(&rng, 1, (uint64_t)isa);
     use(isa, 2);
     if (ctx.isa == previous) continue; /* this processor has no more */
     previous = ctx.isa;

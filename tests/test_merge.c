@@ -15,8 +15,8 @@ static bdpt_real *normals(size_t n, uint64_t seed) {
   bdpt_real *x = (bdpt_real *)malloc((n + 1) * sizeof *x);
   bdpt_rng rng;
   size_t i;
-  bdpti_rng_seed(&rng, seed, 8);
-  for (i = 0; i < n; i++) x[i] = (bdpt_real)bdpti_normal(&rng);
+  bdpt_rng_seed(&rng, seed, 8);
+  for (i = 0; i < n; i++) x[i] = (bdpt_real)bdpt_normal(&rng);
   return x;
 }
 
