@@ -207,7 +207,7 @@ TEST(same_for_all_threads) {
       CHECK(bdpti_load(&l, index + 4, 3, 3, 34, images, NULL) == BDPT_OK);
       CHECK(memcmp(first + 4 * each, images, 3 * each * sizeof *images) != 0);
     }
-    bdpti_loader_free(&l);
+    bdpti_arena_free(&l.arena);
   }
   ctx.threads = keep;
 }
