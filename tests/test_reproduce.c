@@ -53,7 +53,8 @@ TEST(recipes_are_read_and_refused) {
     CHECK_HAS(reading(files[i], "clip ", ""), "no 'clip'");
     CHECK_HAS(reading(files[i], "clip ", "clip\n"), "'clip' wants one value");
     CHECK_HAS(reading(files[i], "clip ", "clip 1 2\n"), "not also 2");
-    CHECK_HAS(reading(files[i], "clip ", "clip one\n"), "'clip' wants a number, 0 or more, got 'one'");
+    CHECK_HAS(reading(files[i], "clip ", "clip one\n"),
+              "'clip' wants a number, 0 or more, got 'one'");
     CHECK_HAS(reading(files[i], "which.marks ", "which.marks 3,1\n"), "rising numbers");
     CHECK_HAS(reading(files[i], "which.marks ", "which.marks 0\n"), "rising numbers");
     CHECK_HAS(reading(files[i], "which.remove ", "which.remove 4\n"), "two numbers of layers");
