@@ -347,7 +347,7 @@ for same_name in own/n own/./n "$work/own/n" own/link own/hard elsewhere/n; do
   run 1 prune own/n --out "$same_name" --budget 2 --data images --quiet; says err "same file"
   run 1 segment own/n --out "$same_name" --quiet; says err "same file"; one_line
   run 1 segment own/n --record "$same_name" --quiet; says err "same file"; one_line
-  run 1 report own/n "$same_name"; says err "same file"; one_line
+  run 1 report own/n --out "$same_name"; says err "same file"; one_line
   run 1 run --model own/n --report "$same_name" --out own/run; says err "same file"; one_line
 done
 same own/n own.before; same own/hard own.before

@@ -310,14 +310,19 @@ bdpt_status study_recovery(study *s) {
 int study_rows(study *s, bdpt_recovery_row *row) {
   int i, t, mark = s->recipe.recovery_marks.count - 1;
   memset(row, 0, 2 * (size_t)s->base.depth * sizeof row[0]);
-  for (i = 0; i < 2 * s->base.depth; i++) {
+  for (i = 0; i < 2 * s->base.depth; i++) { /* shares may leave the lines in any order */
     record_line l = record_get(&s->base.record, "recovery", i);
-    row[i].layer.type = record_is(l, "type", bdpt_type_name(BDPT_ACTIVATION)) ? BDPT_ACTIVATION
-        : BDPT_ATTENTION;
-    row[i].layer.block = record_int(l, "layer", 0);
-    row[i].before = record_real(l, "before", NAN);
-    row[i].at_once = record_real(l, "at_once", NAN);
-    record_reals(l, "after", row[i].after, BDPT_MAX_MARKS);
+    bdpt_recovery_row *r = row;
+    bdpt_layer layer;
+    layer.type = record_is(l, "type", bdpt_type_name(BDPT_ACTIVATION)) ? BDPT_ACTIVATION
+                                                                       : BDPT_ATTENTION;
+    layer.block = record_int(l, "layer", 0);
+    if (layer.block < 0 || layer.block >= s->base.depth) continue;
+    r += (layer.type == BDPT_ACTIVATION ? s->base.depth : 0) + layer.block;
+    r->layer = layer;
+    r->before = record_real(l, "before", NAN);
+    r->at_once = record_real(l, "at_once", NAN);
+    record_reals(l, "after", r->after, BDPT_MAX_MARKS);
   }
   for (t = 0; t < 2; t++) bdpt_recovery_order(row, s->base.depth, mark, (bdpt_type)t, s->order[t]);
   return mark;
