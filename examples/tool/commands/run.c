@@ -18,9 +18,9 @@ int command_run(int argc, char **argv) {
   static const cli_command c = {"run", "run [options]",
     "The whole method: a dense network is probed, pruned in two stages, fine-tuned, fused and\n"
     "measured; the story goes to stdout, every number to DIR/run.jsonl, the plots to a report.\n"
-    "Without --data it uses generated images and the network in data/, and takes under four\n"
+    "Without --data it uses generated images and the network in data/, and takes some\n"
     "minutes on two cores. With --data and --model it does the same on CIFAR-100 with a\n"
-    "pretrained DeiT (a new classifier, three epochs of fine-tuning first) in half an hour; with\n"
+    "pretrained DeiT (a new classifier, three epochs of fine-tuning first), which is longer; with\n"
     "a folder of class folders such as ImageNet's (eval --help) on the pictures in it.\n"
     "Ctrl-C saves; the same command goes on. The second default is the one with --data.", 0, 0};
   run_options o;

@@ -42,8 +42,8 @@
 
 const char *const run_network[RUN_NETWORKS] = {"dense", "pruned", "recovered", "fused"};
 
-/* Sizes that make the run fit four minutes on the generated images and half an hour on
- * CIFAR-100 with DeiT-Tiny at 64 px, on two cores. */
+/* Sizes for a run of minutes on the generated images, and of much less than the study's hours on
+ * CIFAR-100 with DeiT-Tiny at 64 px. */
 static void run_defaults(run_options *o) {
   int real = o->data != NULL, pictures = input_has_pictures(o->data);
   if (!o->model) o->model = "data/dense.safetensors";
