@@ -17,6 +17,7 @@
 #endif
 
 #include "test.h"
+#include "disk.h"
 
 /* An allocator that counts what is out, and fails at the k-th request and ever after. */
 static size_t out_now, out_blocks, requests, fail_from;
@@ -689,30 +690,6 @@ TEST(bits_survive) {
 /* -------------------------------------------------------------------------- whole files --- */
 
 #define PLACE temporary("file")
-static void put_file(const char *path, const char *text) {
-  FILE *f = fopen(path, "wb");
-  if (f) { fwrite(text, 1, strlen(text), f); fclose(f); }
-}
-static int holds(const char *path, const char *text) {
-  char got[64];
-  size_t n = 0;
-  FILE *f = fopen(path, "rb");
-  if (f) { n = fread(got, 1, sizeof got - 1, f); fclose(f); }
-  got[n] = 0;
-  return f && strcmp(got, text) == 0;
-}
-static int exists(const char *path) {
-  FILE *f = fopen(path, "rb");
-  if (f) fclose(f);
-  return f != NULL;
-}
-
-/* A temporary file of this process's that a save has forgotten. */
-static int left_over(const char *path) {
-  char name[200];
-  snprintf(name, sizeof name, "%s.bdpt-tmp-%lu-0", path, TEST_PROCESS);
-  return exists(name);
-}
 
 #if defined(__unix__) || defined(__APPLE__)
 static unsigned mode_of(const char *path) {

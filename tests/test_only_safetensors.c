@@ -47,6 +47,7 @@ static int io_rename(const char *a, const char *b) { return io_fails() ? -1 : re
 #undef fclose
 #undef rename
 #include "test.h"
+#include "disk.h"
 
 #define PLACE temporary("only")
 
@@ -207,31 +208,6 @@ TEST(half_every_pattern) {
 }
 
 /* -------------------------------------------------------------------------- the disk --- */
-
-static void put_file(const char *path, const char *text) {
-  FILE *f = fopen(path, "wb");
-  if (f) { fwrite(text, 1, strlen(text), f); fclose(f); }
-}
-static int holds(const char *path, const char *text) {
-  char got[64];
-  size_t n = 0;
-  FILE *f = fopen(path, "rb");
-  if (f) { n = fread(got, 1, sizeof got - 1, f); fclose(f); }
-  got[n] = 0;
-  return f && strcmp(got, text) == 0;
-}
-static int exists(const char *path) {
-  FILE *f = fopen(path, "rb");
-  if (f) fclose(f);
-  return f != NULL;
-}
-
-/* A temporary file of this process's that a save has forgotten. */
-static int left_over(const char *path) {
-  char name[200];
-  snprintf(name, sizeof name, "%s.bdpt-tmp-%lu-0", path, TEST_PROCESS);
-  return exists(name);
-}
 
 /* Each call of a save fails in turn: the old file stays, no temporary file is left. */
 TEST(failing_disk) {
