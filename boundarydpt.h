@@ -722,6 +722,13 @@ typedef struct bdpt_hooks {
   double checkpoint_images; /* save after this many training images; 0: once per epoch */
 } bdpt_hooks;
 
+/* What every long call is given: the images to train on and those to judge by, and its hooks. The
+ * structs behind the pointers are borrowed until the call returns. */
+typedef struct bdpt_run {
+  const bdpt_subset *train, *held; /* held may be NULL where a call says so */
+  const bdpt_hooks *hooks;         /* NULL: silent, and nothing is saved */
+} bdpt_run;
+
 /* One epoch's line of a training log. */
 typedef struct bdpt_epoch {
   int epoch;              /* 1-based */
@@ -763,12 +770,12 @@ BDPT_API bdpt_status bdpt_trainer_save(bdpt_trainer *trainer, const char *path);
 BDPT_API bdpt_status bdpt_trainer_load(bdpt_trainer *trainer, const char *path);
 #endif
 
-/* The whole run: epochs, evaluation on `held` (may be NULL) after each, log[recipe epochs] (may be
- * NULL), checkpoints, resume. A checkpoint is taken only by the network that its run began with, or
- * by the one it was saved from. With recipe.ema the averages are evaluated and kept as weights. */
-BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bdpt_subset *train,
-                                const bdpt_subset *held, const bdpt_recipe *recipe,
-                                const bdpt_hooks *hooks, bdpt_epoch *log);
+/* The whole run: epochs, evaluation on run->held (may be NULL) after each, log[recipe epochs] (may
+ * be NULL), checkpoints, resume. A checkpoint is taken only by the network that its run began with,
+ * or by the one it was saved from. With recipe.ema the averages are evaluated and kept as weights.
+ */
+BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bdpt_run *run,
+                                const bdpt_recipe *recipe, bdpt_epoch *log);
 
 /* ---- 3.7  The two observations --------------------------------------------------------------- */
 
@@ -778,11 +785,11 @@ typedef struct bdpt_disparity_row {
   double loss;                          /* mean over the window */
   double gradient[2][BDPT_MAX_DEPTH];   /* [type][layer] */
 } bdpt_disparity_row;
-/* Trains a copy of the model by the recipe and fills rows[capacity], one per `window` steps. */
-BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_subset *train,
+/* Trains a copy of the model by the recipe and fills rows[capacity], one per `window` steps. The
+ * held-out images are not looked at and may be NULL. */
+BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_run *run,
                                     const bdpt_recipe *recipe, size_t window,
-                                    const bdpt_hooks *hooks, bdpt_disparity_row *rows,
-                                    size_t capacity, size_t *count);
+                                    bdpt_disparity_row *rows, size_t capacity, size_t *count);
 
 #define BDPT_MAX_MARKS 8
 /* Recovery asymmetry: one layer removed, accuracy at once and after `mark[i]` epochs. */
@@ -800,9 +807,8 @@ typedef struct bdpt_recovery_options {
 } bdpt_recovery_options;
 /* Fills rows[2 * depth]: attention 0..depth-1, then activation. Each starts from a copy. A layer
  * that is removed already, or not measured, has NaN for accuracies. */
-BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_subset *train,
-                                   const bdpt_subset *held, const bdpt_recovery_options *options,
-                                   const bdpt_hooks *hooks, bdpt_recovery_row *rows);
+BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_run *run,
+                                   const bdpt_recovery_options *options, bdpt_recovery_row *rows);
 
 /* ---- 3.8  The model accuracy predictor ------------------------------------------------------- */
 
@@ -856,11 +862,9 @@ typedef struct bdpt_map_collect_options {
 /* Points measured by real removal, each network inheriting the previous one's weights (algorithms 1
  * and 2). points[capacity]; bdpt_map_collect_count says how many there will be. */
 BDPT_API size_t bdpt_map_collect_count(int depth, const bdpt_map_collect_options *options);
-BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_subset *train,
-                                      const bdpt_subset *held,
+BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *run,
                                       const bdpt_map_collect_options *options,
-                                      const bdpt_hooks *hooks, bdpt_map_point *points,
-                                      size_t capacity, size_t *count);
+                                      bdpt_map_point *points, size_t capacity, size_t *count);
 
 /* The order in which a recovery study suggests to remove layers of a type: best recovered first. */
 BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int mark,
@@ -881,9 +885,8 @@ typedef struct bdpt_search_result {
 } bdpt_search_result;
 /* Learns which layers go: alternating, the smallest importance of the type whose turn it is. The
  * model becomes the trained and pruned network; after a failure or a cancel it is as before. */
-BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_subset *train,
-                                 const bdpt_subset *held, const bdpt_search_options *options,
-                                 const bdpt_hooks *hooks, bdpt_search_result *out);
+BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_run *run,
+                                 const bdpt_search_options *options, bdpt_search_result *out);
 
 /* Chooses layers without training: each step takes out every layer that is left, on trial, with
  * what `start` puts in its place; the one whose absence leaves the smallest loss on `held` goes. A
@@ -906,9 +909,8 @@ typedef struct bdpt_greedy_result {
   double cost[2 * BDPT_MAX_DEPTH];
   double images;                        /* that the trials and fits sent through a network */
 } bdpt_greedy_result;
-BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_subset *train,
-                                 const bdpt_subset *held, const bdpt_greedy_options *options,
-                                 const bdpt_hooks *hooks, bdpt_greedy_result *out);
+BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
+                                 const bdpt_greedy_options *options, bdpt_greedy_result *out);
 
 /* A layer can give its place to the linear map that does its work best, D x D with a bias, fitted
  * by ridge regression to what the layer makes of the data (9.3). The calls refuse layers that are
@@ -959,9 +961,8 @@ typedef struct bdpt_stage2_result {
   bdpt_accuracy at_once, recovered, fused; /* on the held-out subset */
   bdpt_certificate certificate;
 } bdpt_stage2_result;
-BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const bdpt_subset *train,
-                                 const bdpt_subset *held, const bdpt_recipe *recipe,
-                                 const bdpt_hooks *hooks, bdpt_epoch *log,
+BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const bdpt_run *run,
+                                 const bdpt_recipe *recipe, bdpt_epoch *log,
                                  bdpt_stage2_result *out);
 
 /* Both stages in one call: collect, fit, split, search on a copy, remove from the dense network the
@@ -983,14 +984,12 @@ typedef struct bdpt_two_stage_result {
   bdpt_search_result search;
   bdpt_stage2_result stage2;
 } bdpt_two_stage_result;
-BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_subset *train,
-                                    const bdpt_subset *held,
+BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_run *run,
                                     const bdpt_two_stage_options *options,
-                                    const bdpt_hooks *hooks, bdpt_two_stage_result *out);
+                                    bdpt_two_stage_result *out);
 /* Stage 1 alone: points, surface, split and the layers found. The model is not touched. */
-BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_subset *train,
-                                 const bdpt_subset *held, const bdpt_two_stage_options *options,
-                                 const bdpt_hooks *hooks, bdpt_two_stage_result *out);
+BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_run *run,
+                                 const bdpt_two_stage_options *options, bdpt_two_stage_result *out);
 
 #endif /* BDPT_ONLY_INFERENCE */
 #endif /* BDPT_ONLY_SAFETENSORS */
@@ -6187,23 +6186,23 @@ BDPTI_FN void bdpti_study_load(bdpti_study *s, uint64_t key) {
 #define BDPTI_THROUGH(type, first, last) \
   (offsetof(type, last) + sizeof(((type *)0)->last) - offsetof(type, first))
 
-BDPTI_FN void bdpti_study_open(bdpti_study *s, const bdpt_model *model, const bdpt_subset *train,
-                               const bdpt_subset *held, const bdpt_hooks *hooks, const char *phase,
-                               const void *options, size_t bytes, size_t room) {
+BDPTI_FN void bdpti_study_open(bdpti_study *s, const bdpt_model *model, const bdpt_run *run,
+                               const char *phase, const void *options, size_t bytes, size_t room) {
+  const bdpt_subset *held = run->held;
   char hash[17];
   uint64_t key;
   memset(s, 0, sizeof *s);
   s->ctx = model->ctx;
   s->model = model;
-  s->train = train;
+  s->train = run->train;
   s->held = held;
   s->now.phase = phase;
   s->now.detail = s->detail;
   s->now.unit = "images";
   s->now.accuracy = (double)NAN;
   s->start = BDPT_START_PAPER; /* until a call that removes says otherwise */
-  if (hooks) s->hooks = *hooks;
-  if (s->hooks.checkpoint) bdpti_format(s->path, BDPTI_PATH, "%s.%s", hooks->checkpoint, phase);
+  if (run->hooks) s->hooks = *run->hooks;
+  if (s->hooks.checkpoint) bdpti_format(s->path, BDPTI_PATH, "%s.%s", s->hooks.checkpoint, phase);
   bdpt_model_hash(model, hash);
   key = bdpti_hash_bytes(bdpti_hash_bytes(0, hash, sizeof hash), phase, strlen(phase));
   key = bdpti_hash_bytes(key, model->importance_data[0], sizeof model->importance_data[0]);
@@ -6407,18 +6406,19 @@ BDPTI_FN void bdpti_study_run(bdpti_study *s, int epoch, double *out) {
  *
  * bdpt_disparity shows the gradients: means of |dL/dm| over windows of training steps, on a copy
  * that trains as it would in the search. */
-BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_subset *train,
+BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_run *run,
                                     const bdpt_recipe *recipe, size_t window,
-                                    const bdpt_hooks *hooks, bdpt_disparity_row *rows,
-                                    size_t capacity, size_t *count) {
+                                    bdpt_disparity_row *rows, size_t capacity, size_t *count) {
   size_t layers = 2 * (size_t)model->config.depth, first = 0, end, i;
   bdpt_recipe r = *recipe;
+  bdpt_run unseen = *run; /* the same run, whatever is held out */
   bdpti_study s;
   *count = 0;
+  unseen.held = NULL;
   if (window == 0) return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "disparity: a window of 0 steps");
   r.importance = 1;
   bdpt_recipe_resolve(&r);
-  bdpti_study_open(&s, model, train, NULL, hooks, "disparity", &window, sizeof window,
+  bdpti_study_open(&s, model, &unseen, "disparity", &window, sizeof window,
                    capacity * (1 + layers));
   s.total = r.epochs;
   bdpti_study_copy(&s);
@@ -6469,9 +6469,8 @@ BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_subset *
  * All rows train with the same seed, hence on the same images in the same order: differences
  * between rows are differences between layers, not draws. The published study's two seeds differ by
  * up to 2.2 points in one row, so closer ranks mean little. */
-BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_subset *train,
-                                   const bdpt_subset *held, const bdpt_recovery_options *options,
-                                   const bdpt_hooks *hooks, bdpt_recovery_row *rows) {
+BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_run *run,
+                                   const bdpt_recovery_options *options, bdpt_recovery_row *rows) {
   int depth = model->config.depth, i, r;
   double before = 0.0;
   bdpt_recovery_options o;
@@ -6487,7 +6486,7 @@ BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_subset *t
                      "of epochs", BDPT_MAX_MARKS);
   }
   o.recipe.epochs = o.mark[i - 1];
-  bdpti_study_open(&s, model, train, held, hooks, "recovery", &o.only,
+  bdpti_study_open(&s, model, run, "recovery", &o.only,
                    sizeof o.only + (2 + (size_t)i) * sizeof o.start,
                    1 + 2 * (size_t)depth * (1 + (size_t)i));
   s.start = o.start;
@@ -6618,11 +6617,9 @@ BDPTI_FN void bdpti_collect_order(bdpti_study *s, bdpt_map_collect_options *o) {
   for (i = 0; i < 2; i++) bdpti_rank(mean[i], depth, o->order[i]);
 }
 
-BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_subset *train,
-                                      const bdpt_subset *held,
+BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *run,
                                       const bdpt_map_collect_options *options,
-                                      const bdpt_hooks *hooks, bdpt_map_point *points,
-                                      size_t capacity, size_t *count) {
+                                      bdpt_map_point *points, size_t capacity, size_t *count) {
   int depth = model->config.depth, k;
   bdpt_type type;
   size_t all = bdpt_map_collect_count(depth, options), layers = 2 * (size_t)depth;
@@ -6643,7 +6640,7 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_subset
                      "%d and room for %zu points do not suit %d blocks, or an order of layers is "
                      "not a permutation", o.most, o.rounds, o.sampling, capacity, depth);
   }
-  bdpti_study_open(&s, model, train, held, hooks, "map", &o.most,
+  bdpti_study_open(&s, model, run, "map", &o.most,
                    BDPTI_THROUGH(bdpt_map_collect_options, most, start), all + 1 + layers);
   s.start = o.start;
   s.total = o.recipe.epochs * (double)(all - 1 + (o.sampling == BDPT_SAMPLE_BOTH)) + !o.use_order;
@@ -6774,15 +6771,14 @@ BDPTI_FN void bdpti_search_event(bdpti_study *s, const bdpt_search_options *o,
 
 /* The whole search is one training whose network loses layers on the way. The removals that a file
  * knows of come first, so that the trainer finds the structure it was saved with. */
-BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_subset *train,
-                                 const bdpt_subset *held, const bdpt_search_options *options,
-                                 const bdpt_hooks *hooks, bdpt_search_result *out) {
+BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_run *run,
+                                 const bdpt_search_options *options, bdpt_search_result *out) {
   bdpt_search_options o = *options;
   bdpti_study s;
   int i, events = o.remove[0] + o.remove[1];
   memset(out, 0, sizeof *out);
   if (bdpti_search_resolve(&o, model) != BDPT_OK) return model->ctx->status;
-  bdpti_study_open(&s, model, train, held, hooks, "search", o.remove,
+  bdpti_study_open(&s, model, run, "search", o.remove,
                    BDPTI_THROUGH(bdpt_search_options, remove, start), 2 * (size_t)events);
   s.start = o.start;
   s.total = o.recipe.epochs;
@@ -6903,9 +6899,8 @@ BDPTI_FN void bdpti_greedy_record(bdpti_study *s, bdpt_layers *gone, bdpt_greedy
   if (!known) bdpti_study_note(s);
 }
 
-BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_subset *train,
-                                 const bdpt_subset *held, const bdpt_greedy_options *options,
-                                 const bdpt_hooks *hooks, bdpt_greedy_result *out) {
+BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
+                                 const bdpt_greedy_options *options, bdpt_greedy_result *out) {
   const bdpt_greedy_options *o = options;
   int kept = bdpti_kept_count(model), most = o->layers ? o->layers : kept, known = 0;
   size_t images = o->images;
@@ -6920,14 +6915,14 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_subset *train,
                      "budget for a network of %d layers", o->layers, o->budget, kept);
   }
   key[0] = bdpti_hash_bytes(0, &o->budget, BDPTI_THROUGH(bdpt_greedy_options, budget, start));
-  key[1] = bdpti_hash_bytes(0, train->index, train->count * sizeof *train->index);
-  bdpti_study_open(&s, model, train, held, hooks, "greedy", key, sizeof key,
+  key[1] = bdpti_hash_bytes(0, run->train->index, run->train->count * sizeof *run->train->index);
+  bdpti_study_open(&s, model, run, "greedy", key, sizeof key,
                    1 + 5 * (size_t)most);
   s.start = o->start;
   s.now.unit = "trials";
   s.now.total = (size_t)(most * kept - most * (most - 1) / 2);
-  if (images == 0) images = held->count < 1000 ? held->count : 1000;
-  if (!s.status) s.status = bdpt_sample(s.ctx, held, images, 1, &chosen);
+  if (images == 0) images = s.held->count < 1000 ? s.held->count : 1000;
+  if (!s.status) s.status = bdpt_sample(s.ctx, s.held, images, 1, &chosen);
   while (!s.status) {
     known = bdpti_study_knows(&s);
     if (!known) bdpti_greedy_build(&s, &gone);
@@ -7055,27 +7050,29 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
  * are known in closed form. The model given to this function may therefore have fitted maps instead
  * of removed layers (bdpt_fit_all). They are what fusing would have made of the pair, so they train
  * as one D x D map from the first step on, and nothing is left to fuse. */
-BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const bdpt_subset *train,
-                                 const bdpt_subset *held, const bdpt_recipe *recipe,
-                                 const bdpt_hooks *hooks, bdpt_epoch *log,
+BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const bdpt_run *run,
+                                 const bdpt_recipe *recipe, bdpt_epoch *log,
                                  bdpt_stage2_result *out) {
   bdpt_model *work = bdpt_model_clone(model);
   bdpt_recipe r = *recipe;
   char path[BDPTI_PATH];
-  bdpt_hooks inner;
+  bdpt_run named = *run; /* with a checkpoint of its own */
+  bdpt_hooks hooks;
   bdpt_status status = work ? BDPT_OK : model->ctx->status;
   memset(out, 0, sizeof *out);
-  memset(&inner, 0, sizeof inner);
-  if (hooks) inner = *hooks;
-  if (inner.checkpoint) bdpti_format(path, BDPTI_PATH, "%s.stage2", inner.checkpoint);
-  if (inner.checkpoint) inner.checkpoint = path;
+  if (run->hooks && run->hooks->checkpoint) {
+    bdpti_format(path, BDPTI_PATH, "%s.stage2", run->hooks->checkpoint);
+    hooks = *run->hooks;
+    hooks.checkpoint = path;
+    named.hooks = &hooks;
+  }
   if (!r.resolved && r.distill == BDPT_DISTILL_NONE && teacher) r.distill = BDPT_DISTILL_SOFT;
   if (r.distill < 0 || !teacher) r.distill = BDPT_DISTILL_NONE;
-  if (!status) status = bdpt_evaluate(work, held, &out->at_once);
-  if (!status) status = bdpt_train(work, teacher, train, held, &r, &inner, log);
-  if (!status) status = bdpt_evaluate(work, held, &out->recovered);
-  if (!status) status = bdpt_fuse_certified(work, held, &out->certificate);
-  if (!status) status = bdpt_evaluate(work, held, &out->fused);
+  if (!status) status = bdpt_evaluate(work, run->held, &out->at_once);
+  if (!status) status = bdpt_train(work, teacher, &named, &r, log);
+  if (!status) status = bdpt_evaluate(work, run->held, &out->recovered);
+  if (!status) status = bdpt_fuse_certified(work, run->held, &out->certificate);
+  if (!status) status = bdpt_evaluate(work, run->held, &out->fused);
   if (!status && teacher && !work->parent[0]) bdpt_model_hash(teacher, work->parent);
   if (!status) status = bdpt_model_assign(model, work);
   bdpt_model_free(work);
@@ -7100,9 +7097,9 @@ BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const b
  * chosen something is too good by what the choice picked up from chance, so the accuracy to
  * report comes from images that this function never sees. */
 
-BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_subset *train,
-                                 const bdpt_subset *held, const bdpt_two_stage_options *options,
-                                 const bdpt_hooks *hooks, bdpt_two_stage_result *out) {
+BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_run *run,
+                                 const bdpt_two_stage_options *options,
+                                 bdpt_two_stage_result *out) {
   bdpt_two_stage_options copy = *options, *o = &copy; /* whose zeros are filled */
   int depth = model->config.depth, budget = o->budget ? o->budget : (depth + 2) / 3;
   bdpt_model *student = bdpt_model_clone(model);
@@ -7111,7 +7108,7 @@ BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_subset *tra
   if (o->collect.most == 0) o->collect.most = depth / 2 > budget ? depth / 2 : budget;
   if (o->collect.most > depth) o->collect.most = depth;
   if (!status) {
-    status = bdpt_map_collect(model, train, held, &o->collect, hooks, out->points,
+    status = bdpt_map_collect(model, run, &o->collect, out->points,
                               sizeof out->points / sizeof *out->points, &out->point_count);
   }
   if (!status) {
@@ -7123,29 +7120,27 @@ BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_subset *tra
   }
   o->search.remove[BDPT_ATTENTION] = out->attention;
   o->search.remove[BDPT_ACTIVATION] = out->activation;
-  if (!status) status = bdpt_search(student, train, held, &o->search, hooks, &out->search);
+  if (!status) status = bdpt_search(student, run, &o->search, &out->search);
   bdpt_model_free(student);
   return status;
 }
 
-BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_subset *train,
-                                    const bdpt_subset *held,
+BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_run *run,
                                     const bdpt_two_stage_options *options,
-                                    const bdpt_hooks *hooks, bdpt_two_stage_result *out) {
+                                    bdpt_two_stage_result *out) {
   bdpt_layers found = {{0, 0}};
   bdpt_model *student = NULL;
   bdpt_status status;
   int j;
   memset(out, 0, sizeof *out);
-  status = bdpt_stage1(model, train, held, options, hooks, out);
+  status = bdpt_stage1(model, run, options, out);
   if (!status && (student = bdpt_model_clone(model)) == NULL) status = model->ctx->status;
   for (j = 0; j < out->search.removed; j++) {
     bdpt_layers_add(&found, out->search.layer[j].type, out->search.layer[j].block);
   }
-  if (!status) status = bdpt_remove(student, &found, options->start, train);
+  if (!status) status = bdpt_remove(student, &found, options->start, run->train);
   if (!status) {
-    status =
-        bdpt_stage2(student, model, train, held, &options->finetune, hooks, NULL, &out->stage2);
+    status = bdpt_stage2(student, model, run, &options->finetune, NULL, &out->stage2);
   }
   if (!status) status = bdpt_model_assign(model, student);
   bdpt_model_free(student);
@@ -8124,22 +8119,21 @@ BDPTI_FN bdpt_status bdpti_train_step(bdpt_trainer *t, double accuracy) {
   return bdpti_train_file(t, 1); /* the step has crossed a multiple */
 }
 
-BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bdpt_subset *train,
-                                const bdpt_subset *held, const bdpt_recipe *recipe,
-                                const bdpt_hooks *hooks, bdpt_epoch *log) {
-  bdpt_trainer *t = bdpt_trainer_create(model, teacher, train, recipe);
+BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bdpt_run *run,
+                                const bdpt_recipe *recipe, bdpt_epoch *log) {
+  bdpt_trainer *t = bdpt_trainer_create(model, teacher, run->train, recipe);
   size_t epochs, lines; /* of the run; of the log so far */
   bdpt_status status;
   bdpt_epoch *line;
   if (!t) return model->ctx->status;
   epochs = (size_t)t->recipe.epochs;
-  t->held = held && held->count ? held : NULL;
-  if (hooks) t->hooks = *hooks;
+  t->held = run->held && run->held->count ? run->held : NULL;
+  if (run->hooks) t->hooks = *run->hooks;
   t->log = line = (bdpt_epoch *)bdpti_array(&t->loader.arena, epochs, sizeof *line);
   t->room = epochs * BDPTI_LINE_WORDS; /* a load may fill it */
   t->now.start = bdpti_digest_weights(model, t->recipe.importance);
   status = line ? BDPT_OK : model->ctx->status;
-  if (!status && t->held) status = bdpti_loader_check(model->ctx, &model->config, held);
+  if (!status && t->held) status = bdpti_loader_check(model->ctx, &model->config, t->held);
   if (!status) status = bdpti_train_file(t, 0);
   while (!status && (lines = t->words / BDPTI_LINE_WORDS) < epochs) {
     double accuracy = lines && t->held ? line[lines - 1].held.top1 : (double)NAN; /* the latest */

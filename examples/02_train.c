@@ -59,6 +59,7 @@ static bdpt_status lesson(bdpt_context *ctx, compass *c) {
   bdpt_config config;
   bdpt_recipe recipe;
   bdpt_cost_report cost;
+  const bdpt_run run = {&c->train, &c->held, NULL}; /* learn, judge, nobody to report to */
   bdpt_epoch log[5];
   bdpt_model *model;
   bdpt_status s;
@@ -88,7 +89,7 @@ static bdpt_status lesson(bdpt_context *ctx, compass *c) {
   recipe.lr = 4e-3;
   recipe.warmup = 1;
   recipe.seed = 1;               /* of the order of the pictures: the run can be repeated exactly */
-  if (s == BDPT_OK) s = bdpt_train(model, NULL, &c->train, &c->held, &recipe, NULL, log);
+  if (s == BDPT_OK) s = bdpt_train(model, NULL, &run, &recipe, log);
   for (e = 0; e < 5 && s == BDPT_OK; e++) {
     printf("epoch %d   loss %.2f   held out %.0f %%\n", log[e].epoch, log[e].loss,
            log[e].held.top1);

@@ -26,6 +26,7 @@
 static bdpt_status lesson(bdpt_context *ctx, const compass *c) {
   static const char *const type_name[2] = {"attention", "activation"};
   static bdpt_disparity_row row;
+  const bdpt_run run = {&c->train, NULL, NULL};
   bdpt_model *model = compass_network(ctx, c);
   bdpt_config config;
   bdpt_recipe recipe;
@@ -40,7 +41,7 @@ static bdpt_status lesson(bdpt_context *ctx, const compass *c) {
   recipe.epochs = 1;
   recipe.lr = 4e-4;
   steps = c->train.count / (size_t)recipe.batch;
-  s = bdpt_disparity(model, &c->train, &recipe, steps, NULL, &row, 1, &count);
+  s = bdpt_disparity(model, &run, &recipe, steps, &row, 1, &count);
   bdpt_model_free(model);
   if (s != BDPT_OK) return s;
 

@@ -33,6 +33,7 @@
 static bdpt_status lesson(bdpt_context *ctx, const compass *c) {
   static const char *const type_name[2] = {"attention", "activation"};
   static bdpt_recovery_options options;
+  const bdpt_run run = {&c->train, &c->held, NULL};
   bdpt_recovery_row row[2 * 4];            /* attention 0 .. 3, then activation 0 .. 3 */
   double at_once[2] = {0, 0}, after[2] = {0, 0};
   bdpt_model *model = compass_network(ctx, c);
@@ -50,7 +51,7 @@ static bdpt_status lesson(bdpt_context *ctx, const compass *c) {
   options.marks = 2;
   options.mark[0] = 1;
   options.mark[1] = 2;
-  s = bdpt_recovery(model, &c->train, &c->held, &options, NULL, row);
+  s = bdpt_recovery(model, &run, &options, row);
   bdpt_model_free(model);
   if (s != BDPT_OK) return s;
 

@@ -73,6 +73,7 @@ static bdpt_status row(bdpt_model *model, const char *what, const compass *c, co
 static bdpt_status lesson(bdpt_context *ctx, const compass *c, const compass *test) {
   static bdpt_two_stage_options options;
   static bdpt_two_stage_result result;
+  const bdpt_run run = {&c->train, &c->held, NULL};
   bdpt_config config;
   bdpt_model *model = compass_network(ctx, c);
   bdpt_status s;
@@ -92,7 +93,7 @@ static bdpt_status lesson(bdpt_context *ctx, const compass *c, const compass *te
   options.collect.recipe.epoch_images = 2000;
   options.search.recipe = options.collect.recipe;
   for (i = 0; i < BUDGET; i++) options.search.stage[i] = 1; /* one epoch before each removal */
-  if (s == BDPT_OK) s = bdpt_two_stage(model, &c->train, &c->held, &options, NULL, &result);
+  if (s == BDPT_OK) s = bdpt_two_stage(model, &run, &options, &result);
   if (s == BDPT_OK) describe(&result);
   if (s == BDPT_OK) {
     const bdpt_certificate *k = &result.stage2.certificate;

@@ -32,6 +32,7 @@ static double judged(bdpt_model *m, const compass *fresh) {
 static bdpt_status lesson(bdpt_context *ctx, const compass *c, const compass *fresh) {
   static bdpt_greedy_options options;
   static bdpt_greedy_result found;
+  const bdpt_run run = {&c->train, &c->held, NULL};
   bdpt_model *m = compass_network(ctx, c);
   bdpt_config config;
   bdpt_recipe recipe;
@@ -44,7 +45,7 @@ static bdpt_status lesson(bdpt_context *ctx, const compass *c, const compass *fr
 
   options.layers = 4;   /* all other fields are zero: the defaults */
   options.images = 400; /* every held-out picture */
-  if (bdpt_greedy(m, &c->train, &c->held, &options, NULL, &found) == BDPT_OK) {
+  if (bdpt_greedy(m, &run, &options, &found) == BDPT_OK) {
     printf("goes  what            held out   million MACs\n");
     for (i = 0; i < found.removed; i++) {
       printf("%-5d %-10s %d %10.0f %% %14.2f\n", i + 1, bdpt_type_name(found.layer[i].type),
@@ -56,7 +57,7 @@ static bdpt_status lesson(bdpt_context *ctx, const compass *c, const compass *fr
     recipe.epochs = 1;
     recipe.lr = 1e-3;
     recipe.warmup = 0;
-    if (bdpt_train(m, NULL, &c->train, NULL, &recipe, NULL, NULL) == BDPT_OK) {
+    if (bdpt_train(m, NULL, &run, &recipe, NULL) == BDPT_OK) {
       printf("one epoch later: new pictures %.0f %%\n", judged(m, fresh));
     }
   }

@@ -102,13 +102,14 @@ static void compass_setup(bdpt_config *config, bdpt_recipe *recipe) {
 
 /* A trained network, or NULL with the reason in ctx->message. */
 static inline bdpt_model *compass_network(bdpt_context *ctx, const compass *c) {
+  const bdpt_run run = {&c->train, NULL, NULL};
   bdpt_config config;
   bdpt_recipe recipe;
   bdpt_model *model;
   compass_setup(&config, &recipe);
   model = bdpt_model_create(ctx, &config, 1);
   if (!model) return NULL;
-  if (bdpt_train(model, NULL, &c->train, NULL, &recipe, NULL, NULL) == BDPT_OK) return model;
+  if (bdpt_train(model, NULL, &run, &recipe, NULL) == BDPT_OK) return model;
   bdpt_model_free(model);
   return NULL;
 }

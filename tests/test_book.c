@@ -728,7 +728,8 @@ TEST(training_run_numbers) {
   CHECK(grey(20, 2, labels, &data, &all) == BDPT_OK);
   memset(log, 0, sizeof log);
   looks = 0;
-  CHECK(bdpt_train(m, NULL, &all, NULL, &recipe, NULL, log) == BDPT_OK && log[2].epoch == 3);
+  CHECK(bdpt_train(m, NULL, &(bdpt_run){&all, NULL, NULL}, &recipe, log) == BDPT_OK &&
+        log[2].epoch == 3);
   says("run", "2 steps an epoch, %d steps, %d images, three", (int)looks / 8, (int)looks);
   bdpt_subset_free(&ctx, &all);
   bdpt_model_free(m);
@@ -774,17 +775,17 @@ TEST(study_numbers) {
   o.recipe.epochs = 1;
   o.start = BDPT_START_PAPER;
   looks = 0;
-  CHECK(bdpt_recovery(m, &train, &held, &o, NULL, rows) == BDPT_OK);
+  CHECK(bdpt_recovery(m, &(bdpt_run){&train, &held, NULL}, &o, rows) == BDPT_OK);
   whole = looks;
   says("studies", "sends %d images through", (int)whole);
   hooks.progress = first_layer_only;
   hooks.user = &told;
   hooks.checkpoint = temporary("study");
-  CHECK(bdpt_recovery(m, &train, &held, &o, &hooks, rows) == BDPT_CANCELLED);
+  CHECK(bdpt_recovery(m, &(bdpt_run){&train, &held, &hooks}, &o, rows) == BDPT_CANCELLED);
   bdpt_clear_error(&ctx);
   hooks.progress = NULL;
   looks = 0;
-  CHECK(bdpt_recovery(m, &train, &held, &o, &hooks, rows) == BDPT_OK);
+  CHECK(bdpt_recovery(m, &(bdpt_run){&train, &held, &hooks}, &o, rows) == BDPT_OK);
   says("studies", "and called again it sends %d only:", (int)looks);
   remove(hooks.checkpoint);
   memset(&g, 0, sizeof g);
@@ -793,7 +794,8 @@ TEST(study_numbers) {
   g.start = BDPT_START_SKIP;
   bdpt_subset_free(&ctx, &held);
   CHECK(grey(10, 2, labels, &data, &held) == BDPT_OK);
-  CHECK(bdpt_greedy(two, &train, &held, &g, NULL, &result) == BDPT_OK && result.removed == 2);
+  CHECK(bdpt_greedy(two, &(bdpt_run){&train, &held, NULL}, &g, &result) == BDPT_OK &&
+        result.removed == 2);
   says("greedy", "four trials and then three, %d images.", (int)result.images);
   bdpt_subset_free(&ctx, &train);
   bdpt_subset_free(&ctx, &held);

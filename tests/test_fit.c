@@ -465,7 +465,7 @@ static void by_hand(bdpt_model *m, bdpt_start start, bdpt_type type, int l, cons
                            : bdpt_prune(m, type, l)) == BDPT_OK);
   CHECK(bdpt_evaluate(m, &held, &a) == BDPT_OK);
   out[0] = a.top1;
-  CHECK(bdpt_train(m, NULL, &train, NULL, r, NULL, NULL) == BDPT_OK);
+  CHECK(bdpt_train(m, NULL, &(bdpt_run){&train, NULL, NULL}, r, NULL) == BDPT_OK);
   CHECK(bdpt_evaluate(m, &held, &a) == BDPT_OK);
   out[1] = a.top1;
 }
@@ -489,7 +489,7 @@ static bdpt_status study_recovery(bdpt_start start, const bdpt_hooks *hooks, out
   memset(&o, 0, sizeof o);
   o.recipe = make_recipe(1);
   o.start = start;
-  s = bdpt_recovery(m, &train, &held, &o, hooks, row);
+  s = bdpt_recovery(m, &(bdpt_run){&train, &held, hooks}, &o, row);
   for (i = 0; i < 6 && !s; i++) put(out, row[i].at_once), put(out, row[i].after[0]);
   bdpt_model_free(m);
   return s;
@@ -507,7 +507,7 @@ static bdpt_status study_collect(bdpt_start start, const bdpt_hooks *hooks, outc
   o.start = start;
   for (i = 0; i < 6; i++) o.order[i % 2][i / 2] = 2 - (int)(i / 2); /* from the last block on */
   o.use_order = 1;
-  s = bdpt_map_collect(m, &train, &held, &o, hooks, p, 20, &n);
+  s = bdpt_map_collect(m, &(bdpt_run){&train, &held, hooks}, &o, p, 20, &n);
   for (i = 0; i < n && !s; i++) put(out, p[i].accuracy);
   bdpt_model_free(m);
   return s;
@@ -524,7 +524,7 @@ static bdpt_status study_search(bdpt_start start, const bdpt_hooks *hooks, outco
   o.recipe.ema = 0.5;
   o.remove[0] = o.remove[1] = o.stage[0] = o.stage[1] = 1;
   o.start = start;
-  s = bdpt_search(m, &train, &held, &o, hooks, &r);
+  s = bdpt_search(m, &(bdpt_run){&train, &held, hooks}, &o, &r);
   for (i = 0; i < r.removed && !s; i++) put(out, r.accuracy[i]), put(out, r.layer[i].block);
   if (!s) bdpt_model_hash(m, out->hash);
   for (i = 0; i < 3 && !s; i++) {
@@ -548,7 +548,7 @@ static bdpt_status study_stages(bdpt_start start, const bdpt_hooks *hooks, outco
   o.collect.sampling = BDPT_SAMPLE_SINGLE;
   for (i = 0; i < 3; i++) o.search.stage[i] = 1;
   o.start = start;
-  s = bdpt_two_stage(m, &train, &held, &o, hooks, &r);
+  s = bdpt_two_stage(m, &(bdpt_run){&train, &held, hooks}, &o, &r);
   for (i = 0; i < (int)r.point_count && !s; i++) put(out, r.points[i].accuracy);
   for (i = 0; i < r.search.removed && !s; i++) {
     put(out, r.search.layer[i].block + 10 * (int)r.search.layer[i].type);
@@ -623,11 +623,11 @@ TEST(both_stages_search_from_the_fit) {
   o.collect.recipe = o.search.recipe = o.finetune = make_recipe(1);
   for (i = 0; i < 4; i++) o.search.stage[i] = 1;
   o.start = BDPT_START_FIT;
-  CHECK(bdpt_two_stage(m, &train, &held, &o, NULL, &r) == BDPT_OK);
+  CHECK(bdpt_two_stage(m, &(bdpt_run){&train, &held, NULL}, &o, &r) == BDPT_OK);
   o.search.start = BDPT_START_FIT;
   o.search.remove[0] = r.attention;
   o.search.remove[1] = r.activation;
-  CHECK(bdpt_search(n, &train, &held, &o.search, NULL, &alone) == BDPT_OK);
+  CHECK(bdpt_search(n, &(bdpt_run){&train, &held, NULL}, &o.search, &alone) == BDPT_OK);
   CHECK(memcmp(&alone, &r.search, sizeof alone) == 0);
   bdpt_model_free(m);
   bdpt_model_free(n);

@@ -196,7 +196,7 @@ static void form_life(const form *f, const bdpt_subset *all, bdpt_start start) {
   memset(&r, 0, sizeof r);
   memset(&gone, 0, sizeof gone);
   r.epochs = 4, r.batch = 8, r.lr = 3e-3, r.seed = 5;
-  CHECK(bdpt_train(m, NULL, all, NULL, &r, NULL, log) == BDPT_OK);
+  CHECK(bdpt_train(m, NULL, &(bdpt_run){all, NULL, NULL}, &r, log) == BDPT_OK);
   if (!CHECK(log[3].loss < log[0].loss))
     printf("  %s: %g, %g\n", f->name, log[0].loss, log[3].loss);
   gone.blocks[BDPT_ATTENTION] = (uint64_t)1 << (f->depth - 1);

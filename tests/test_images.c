@@ -622,7 +622,7 @@ TEST(threads) {
     CHECK(input_open(&in, &own, &from, INPUT_TRAIN | INPUT_TEST) == BDPT_OK);
     m = bdpt_model_create(&own, &c, 1);
     input_adopt(&in, m);
-    CHECK(bdpt_train(m, NULL, &in.rest, &in.held, &r, NULL, &epoch) == BDPT_OK);
+    CHECK(bdpt_train(m, NULL, &(bdpt_run){&in.rest, &in.held, NULL}, &r, &epoch) == BDPT_OK);
     CHECK(bdpt_evaluate(m, &in.tested, &a) == BDPT_OK && a.count == 3);
     loss[t] = a.loss;
     bdpt_model_hash(m, hash[t]);

@@ -786,10 +786,10 @@ TEST(collect_order) {
   int t, l;
   memset(&o, 0, sizeof o);
   o.recipe = r;
-  bdpti_study_open(&s, m, &train, &held, NULL, "map", NULL, 0, 6);
+  bdpti_study_open(&s, m, &(bdpt_run){&train, &held, NULL}, "map", NULL, 0, 6);
   bdpti_collect_order(&s, &o);
   CHECK(bdpti_study_close(&s) == BDPT_OK);
-  CHECK(bdpt_disparity(m, &train, &r, 5, NULL, &row, 1, &count) == BDPT_OK);
+  CHECK(bdpt_disparity(m, &(bdpt_run){&train, NULL, NULL}, &r, 5, &row, 1, &count) == BDPT_OK);
   for (t = 0; t < 2; t++) {
     for (l = 1; l < 3; l++) {
       CHECK(row.gradient[t][o.order[t][l - 1]] <= row.gradient[t][o.order[t][l]]);

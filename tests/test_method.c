@@ -132,7 +132,7 @@ TEST(known_gradients) {
   for (i = 0; i < d; i++) w[i * d + i] = (bdpt_real)1;
   w = m->param[BDPT_SLOT(2, BDPT_SLOT_FC1_B)].data;
   for (i = 0; i < 4 * d; i++) w[i] = (bdpt_real)30;
-  CHECK(bdpt_disparity(m, &train, &r, 5, NULL, &row, 1, &count) == BDPT_OK);
+  CHECK(bdpt_disparity(m, &(bdpt_run){&train, NULL, NULL}, &r, 5, &row, 1, &count) == BDPT_OK);
   CHECK(count == 1 && row.step == 5);
   CHECK(row.gradient[BDPT_ATTENTION][1] < 1e-6 * row.gradient[BDPT_ATTENTION][0]);
   CHECK(row.gradient[BDPT_ACTIVATION][2] < 1e-6 * row.gradient[BDPT_ACTIVATION][0]);
@@ -198,7 +198,7 @@ TEST(disparity_rows) {
   double mean[2][BDPT_MAX_DEPTH], loss, sum = 0;
   bdpt_trainer *t;
   size_t count = 0, i;
-  CHECK(bdpt_disparity(m, &train, &r, 4, NULL, rows, 8, &count) == BDPT_OK);
+  CHECK(bdpt_disparity(m, &(bdpt_run){&train, NULL, NULL}, &r, 4, rows, 8, &count) == BDPT_OK);
   CHECK(count == 3); /* 10 steps: 4, 4 and the remaining 2 */
   CHECK(rows[0].step == 4 && rows[1].step == 8 && rows[2].step == 10);
   CHECK(same_weights(m, copy));
@@ -213,8 +213,10 @@ TEST(disparity_rows) {
     CHECK(rows[i / 4].loss == sum / 4);
     CHECK(memcmp(rows[i / 4].gradient, mean, sizeof mean) == 0);
   }
-  CHECK(bdpt_disparity(m, &train, &r, 4, NULL, rows, 2, &count) == BDPT_OK && count == 2);
-  CHECK(bdpt_disparity(m, &train, &r, 0, NULL, rows, 2, &count) == BDPT_E_ARGUMENT);
+  CHECK(bdpt_disparity(m, &(bdpt_run){&train, NULL, NULL}, &r, 4, rows, 2, &count) == BDPT_OK &&
+        count == 2);
+  CHECK(bdpt_disparity(m, &(bdpt_run){&train, NULL, NULL}, &r, 0, rows, 2, &count) ==
+        BDPT_E_ARGUMENT);
   bdpt_clear_error(&ctx);
   bdpt_trainer_free(t);
   bdpt_model_free(copy);
@@ -238,7 +240,7 @@ TEST(recovery_rows) {
   o.mark[0] = 1;
   o.mark[1] = 2;
   bdpt_model_hash(m, before);
-  CHECK(bdpt_recovery(m, &train, &held, &o, &h, rows) == BDPT_OK);
+  CHECK(bdpt_recovery(m, &(bdpt_run){&train, &held, &h}, &o, rows) == BDPT_OK);
   bdpt_model_hash(m, after);
   CHECK(strcmp(before, after) == 0);
   CHECK(disorder == 0 && reports == 2 * DEPTH * (10 + 2));
@@ -263,7 +265,7 @@ TEST(recovery_rows) {
 
   /* One layer alone has the same row; the others stay blank. */
   bdpt_layers_add(&o.only, BDPT_ACTIVATION, 0);
-  CHECK(bdpt_recovery(m, &train, &held, &o, NULL, part) == BDPT_OK);
+  CHECK(bdpt_recovery(m, &(bdpt_run){&train, &held, NULL}, &o, part) == BDPT_OK);
   CHECK(memcmp(&part[DEPTH], &rows[DEPTH], sizeof part[0]) == 0);
   CHECK(part[0].at_once != part[0].at_once && part[0].before == rows[0].before);
   memset(&o.only, 0, sizeof o.only);
@@ -272,14 +274,14 @@ TEST(recovery_rows) {
   bdpt_prune(m, BDPT_ACTIVATION, 1);
   o.marks = 0;
   o.recipe = make_recipe(1);
-  CHECK(bdpt_recovery(m, &train, &held, &o, NULL, rows) == BDPT_OK);
+  CHECK(bdpt_recovery(m, &(bdpt_run){&train, &held, NULL}, &o, rows) == BDPT_OK);
   CHECK(rows[DEPTH + 1].before == rows[0].before);
   CHECK(rows[DEPTH + 1].at_once != rows[DEPTH + 1].at_once);
   CHECK(rows[DEPTH].after[0] == rows[DEPTH].after[0]);
   o.marks = 2;
   o.mark[0] = 3;
   o.mark[1] = 3;
-  CHECK(bdpt_recovery(m, &train, &held, &o, NULL, rows) == BDPT_E_ARGUMENT);
+  CHECK(bdpt_recovery(m, &(bdpt_run){&train, &held, NULL}, &o, rows) == BDPT_E_ARGUMENT);
   bdpt_clear_error(&ctx);
   bdpt_model_free(m);
 }
@@ -326,7 +328,7 @@ TEST(collect_points) {
   size_t count, i;
   int bad = 0;
   CHECK(bdpt_map_collect_count(DEPTH, &o) == 6);
-  CHECK(bdpt_map_collect(m, &train, &held, &o, &h, p, 8, &count) == BDPT_OK);
+  CHECK(bdpt_map_collect(m, &(bdpt_run){&train, &held, &h}, &o, p, 8, &count) == BDPT_OK);
   CHECK(count == 6 && same_weights(m, copy) && disorder == 0);
   for (i = 0; i < 6; i++) {
     bad += p[i].attention != kept[i][0] / 3.0 || p[i].activation != kept[i][1] / 3.0;
@@ -339,7 +341,7 @@ TEST(collect_points) {
     r = o.recipe;
     r.seed += i;
     bdpt_prune(copy, BDPT_ATTENTION, o.order[BDPT_ATTENTION][i - 1]);
-    CHECK(bdpt_train(copy, NULL, &train, NULL, &r, NULL, NULL) == BDPT_OK);
+    CHECK(bdpt_train(copy, NULL, &(bdpt_run){&train, NULL, NULL}, &r, NULL) == BDPT_OK);
     CHECK(p[i].accuracy == score(copy));
   }
   /* Point 5: the first of the activation axis, then one attention layer more. */
@@ -348,30 +350,30 @@ TEST(collect_points) {
     r = o.recipe;
     r.seed += i ? 5 : 3;
     bdpt_prune(copy, i ? BDPT_ATTENTION : BDPT_ACTIVATION, o.order[i ? 0 : 1][0]);
-    bdpt_train(copy, NULL, &train, NULL, &r, NULL, NULL);
+    bdpt_train(copy, NULL, &(bdpt_run){&train, NULL, NULL}, &r, NULL);
   }
   CHECK(p[5].accuracy == score(copy));
 
   /* With averaged weights those are measured and inherited. */
   o.recipe.ema = 0.5;
-  CHECK(bdpt_map_collect(m, &train, &held, &o, NULL, p, 8, &count) == BDPT_OK);
+  CHECK(bdpt_map_collect(m, &(bdpt_run){&train, &held, NULL}, &o, p, 8, &count) == BDPT_OK);
   bdpt_model_assign(copy, m);
   for (i = 1; i <= 2; i++) {
     r = o.recipe;
     r.seed += i;
     bdpt_prune(copy, BDPT_ATTENTION, o.order[BDPT_ATTENTION][i - 1]);
-    CHECK(bdpt_train(copy, NULL, &train, NULL, &r, NULL, NULL) == BDPT_OK);
+    CHECK(bdpt_train(copy, NULL, &(bdpt_run){&train, NULL, NULL}, &r, NULL) == BDPT_OK);
     CHECK(p[i].accuracy == score(copy));
   }
 
-  CHECK(bdpt_map_collect(m, &train, &held, &o, NULL, p, 5, &count) == BDPT_E_ARGUMENT);
+  CHECK(bdpt_map_collect(m, &(bdpt_run){&train, &held, NULL}, &o, p, 5, &count) == BDPT_E_ARGUMENT);
   bdpt_clear_error(&ctx);
   o.order[0][1] = o.order[0][0];
-  CHECK(bdpt_map_collect(m, &train, &held, &o, NULL, p, 8, &count) == BDPT_E_ARGUMENT);
+  CHECK(bdpt_map_collect(m, &(bdpt_run){&train, &held, NULL}, &o, p, 8, &count) == BDPT_E_ARGUMENT);
   CHECK_HAS(ctx.message, "permutation");
   bdpt_clear_error(&ctx);
   o = collect_options();
-  CHECK(bdpt_map_collect(copy, &train, &held, &o, NULL, p, 8, &count) == BDPT_E_STATE);
+  CHECK(bdpt_map_collect(copy, &(bdpt_run){&train, &held, NULL}, &o, p, 8, &count) == BDPT_E_STATE);
   bdpt_clear_error(&ctx);
   bdpt_model_free(copy);
   bdpt_model_free(m);
@@ -404,7 +406,7 @@ TEST(search_rigged) {
     *m->importance[BDPT_ACTIVATION][l].data = (bdpt_real)g[l];
   }
   o.recipe.lr = o.recipe.min_lr = 1e-7;
-  CHECK(bdpt_search(m, &train, &held, &o, &h, &out) == BDPT_OK);
+  CHECK(bdpt_search(m, &(bdpt_run){&train, &held, &h}, &o, &out) == BDPT_OK);
   CHECK(disorder == 0 && reports == 20); /* 4 epochs of 5 steps */
   CHECK(out.removed == 3);
   CHECK(out.layer[0].type == BDPT_ACTIVATION && out.layer[0].block == 2);
@@ -431,7 +433,7 @@ TEST(search_details) {
     memset(&o.candidates, 0, sizeof o.candidates);
     bdpt_layers_add(&o.candidates, BDPT_ATTENTION, i);
     bdpt_model_assign(m, copy);
-    CHECK(bdpt_search(m, &train, &held, &o, NULL, &out) == BDPT_OK);
+    CHECK(bdpt_search(m, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_OK);
     CHECK(out.layer[1].type == BDPT_ATTENTION && out.layer[1].block == i);
   }
   CHECK(out.importance[0][0] != 0 && out.importance[1][0] != 0);
@@ -455,14 +457,14 @@ TEST(search_details) {
   memset(o.remove, 0, sizeof o.remove);
   o.recipe.ema = r.ema = 0.8;
   r.restarts = 0;
-  CHECK(bdpt_search(m, &train, &held, &o, NULL, &out) == BDPT_OK && out.removed == 0);
-  CHECK(bdpt_train(copy, NULL, &train, NULL, &r, NULL, NULL) == BDPT_OK);
+  CHECK(bdpt_search(m, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_OK && out.removed == 0);
+  CHECK(bdpt_train(copy, NULL, &(bdpt_run){&train, NULL, NULL}, &r, NULL) == BDPT_OK);
   CHECK(same_weights(m, copy));
   o = search_options();
   bdpt_layers_add(&o.candidates, BDPT_ATTENTION, 2);
 
   o.remove[BDPT_ATTENTION] = 2;
-  CHECK(bdpt_search(copy, &train, &held, &o, NULL, &out) == BDPT_E_ARGUMENT);
+  CHECK(bdpt_search(copy, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_E_ARGUMENT);
   CHECK_HAS(ctx.message, "2 attention layers to remove, 1 candidates");
   bdpt_clear_error(&ctx);
   bdpt_model_free(copy);
@@ -508,7 +510,8 @@ TEST(greedy_by_hand) {
     bdpt_layers gone = {{0, 0}};
     o.start = starts[k];
     bdpt_model_assign(m, dense);
-    CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_OK && out.removed == 4);
+    CHECK(bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_OK &&
+          out.removed == 4);
     for (n = 0; n < out.removed; n++) {
       bdpt_layer best = {BDPT_ATTENTION, -1};
       double least = 1e300;
@@ -547,47 +550,47 @@ TEST(greedy_budgets) {
   bdpt_cost_report cost;
   int i;
   o.layers = 6; /* every layer */
-  CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &all) == BDPT_OK && all.removed == 6);
+  CHECK(bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &o, &all) == BDPT_OK && all.removed == 6);
   CHECK(bdpt_cost(&ctx, &m->config, &cost) == BDPT_OK && all.cost[5] == cost.macs);
   for (i = 1; i < 6; i++) CHECK(all.cost[i] < all.cost[i - 1]);
 
   o = greedy_options(0);
   o.budget = all.cost[2]; /* reached by three, and not before */
   bdpt_model_assign(m, dense);
-  CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_OK && out.removed == 3);
+  CHECK(bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_OK && out.removed == 3);
   CHECK(memcmp(out.layer, all.layer, 3 * sizeof *out.layer) == 0);
   o.budget = 4; /* of another cost: two go */
   o.cost = blocks_kept;
   o.user = &clock_calls;
   bdpt_model_assign(m, dense);
-  CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_OK && out.removed == 2);
+  CHECK(bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_OK && out.removed == 2);
   CHECK(clock_calls == 3 && out.cost[0] == 5 && out.cost[1] == 4);
   o.budget = 6; /* met by the network as it is */
   bdpt_model_assign(m, dense);
-  CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_OK && out.removed == 0);
+  CHECK(bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_OK && out.removed == 0);
 
   o = greedy_options(1);
   o.images = 0; /* all of them, where there are fewer than 1000 */
   o.start = BDPT_START_PAPER;
   bdpt_model_assign(m, dense);
-  CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_OK);
+  CHECK(bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_OK);
   CHECK(out.images == 6.0 * (double)held.count);
 
   o = greedy_options(3);
   o.most[BDPT_ACTIVATION] = -1;
   bdpt_model_assign(m, dense);
-  CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_OK && out.removed == 3);
+  CHECK(bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_OK && out.removed == 3);
   CHECK(bdpt_removed(&m->config, BDPT_ATTENTION) == 3);
   o.most[BDPT_ATTENTION] = 2;
   bdpt_model_assign(m, dense);
-  CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_E_ARGUMENT);
+  CHECK(bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_E_ARGUMENT);
   CHECK_HAS(ctx.message, "2 layers are gone, and no other may go");
   CHECK(same_weights(m, dense));
   bdpt_clear_error(&ctx);
   for (i = 0; i < 4; i++) {
     o = greedy_options(i == 1 ? 7 : i == 2 ? -1 : 0);
     if (i == 3) o.budget = -1;
-    CHECK(bdpt_greedy(m, &train, &held, &o, NULL, &out) == BDPT_E_ARGUMENT);
+    CHECK(bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_E_ARGUMENT);
     CHECK_HAS(ctx.message, "no budget for a network of 6 layers");
     bdpt_clear_error(&ctx);
   }
@@ -634,11 +637,11 @@ TEST(stage2_by_hand) {
   bdpt_prune(m, BDPT_ACTIVATION, 1);
   bdpt_prune(m, BDPT_ATTENTION, 2);
   copy = bdpt_model_clone(m);
-  CHECK(bdpt_stage2(m, dense, &train, &held, &r, NULL, log, &out) == BDPT_OK);
+  CHECK(bdpt_stage2(m, dense, &(bdpt_run){&train, &held, NULL}, &r, log, &out) == BDPT_OK);
   r.distill = BDPT_DISTILL_SOFT;
   bdpt_evaluate(copy, &held, &a);
   CHECK(out.at_once.top1 == a.top1 && out.at_once.loss == a.loss);
-  bdpt_train(copy, dense, &train, &held, &r, NULL, NULL);
+  bdpt_train(copy, dense, &(bdpt_run){&train, &held, NULL}, &r, NULL);
   bdpt_evaluate(copy, &held, &a);
   CHECK(out.recovered.loss == a.loss && log[1].held.loss == a.loss && log[1].epoch == 2);
   bdpt_fuse_certified(copy, &held, &c);
@@ -652,9 +655,9 @@ TEST(stage2_by_hand) {
   copy = bdpt_model_clone(dense);
   bdpt_model_assign(m, dense);
   r.distill = BDPT_NONE;
-  CHECK(bdpt_stage2(m, dense, &train, &held, &r, NULL, NULL, &out) == BDPT_OK);
+  CHECK(bdpt_stage2(m, dense, &(bdpt_run){&train, &held, NULL}, &r, NULL, &out) == BDPT_OK);
   r.distill = 0;
-  CHECK(bdpt_stage2(copy, NULL, &train, &held, &r, NULL, NULL, &out) == BDPT_OK);
+  CHECK(bdpt_stage2(copy, NULL, &(bdpt_run){&train, &held, NULL}, &r, NULL, &out) == BDPT_OK);
   CHECK(same_weights(copy, m));
   bdpt_model_free(copy);
   bdpt_model_free(m);
@@ -684,22 +687,22 @@ TEST(two_stages) {
   bdpt_map map;
   size_t count;
   int a, g, j;
-  CHECK(bdpt_two_stage(m, &train, &held, &o, NULL, &out) == BDPT_OK);
+  CHECK(bdpt_two_stage(m, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_OK);
   CHECK(out.point_count == 6 && out.attention + out.activation == 2 && out.search.removed == 2);
   CHECK(bdpt_removed(&m->config, BDPT_ATTENTION) == out.attention);
   CHECK(bdpt_removed(&m->config, BDPT_ACTIVATION) == out.activation);
-  bdpt_map_collect(dense, &train, &held, &o.collect, NULL, p, 8, &count);
+  bdpt_map_collect(dense, &(bdpt_run){&train, &held, NULL}, &o.collect, p, 8, &count);
   CHECK(memcmp(p, out.points, count * sizeof *p) == 0);
   bdpt_map_fit(&ctx, p, count, &o.map, &map);
   bdpt_map_split(&ctx, &map, DEPTH, 2, &a, &g, NULL);
   CHECK(a == out.attention && g == out.activation);
   o.search.remove[0] = a;
   o.search.remove[1] = g;
-  bdpt_search(copy, &train, &held, &o.search, NULL, &found);
+  bdpt_search(copy, &(bdpt_run){&train, &held, NULL}, &o.search, &found);
   CHECK(memcmp(&found, &out.search, sizeof found) == 0);
   bdpt_model_assign(copy, dense);
   for (j = 0; j < 2; j++) bdpt_prune(copy, found.layer[j].type, found.layer[j].block);
-  bdpt_stage2(copy, dense, &train, &held, &o.finetune, NULL, NULL, &end);
+  bdpt_stage2(copy, dense, &(bdpt_run){&train, &held, NULL}, &o.finetune, NULL, &end);
   CHECK(same_weights(copy, m));
   CHECK(out.stage2.recovered.loss == end.recovered.loss);
   bdpt_model_free(copy);
@@ -737,7 +740,7 @@ static bdpt_two_stage_result both;
 
 static bdpt_status run_disparity(bdpt_hooks *h) {
   bdpt_recipe r = make_recipe(2);
-  return bdpt_disparity(subject, &train, &r, 4, h, d_rows, 4, &d_count);
+  return bdpt_disparity(subject, &(bdpt_run){&train, NULL, h}, &r, 4, d_rows, 4, &d_count);
 }
 
 static bdpt_status run_recovery(bdpt_hooks *h) {
@@ -745,13 +748,13 @@ static bdpt_status run_recovery(bdpt_hooks *h) {
   memset(&o, 0, sizeof o);
   o.start = BDPT_START_PAPER;
   o.recipe = make_recipe(1);
-  return bdpt_recovery(subject, &train, &held, &o, h, r_rows);
+  return bdpt_recovery(subject, &(bdpt_run){&train, &held, h}, &o, r_rows);
 }
 
 static bdpt_status run_collect(bdpt_hooks *h) {
   bdpt_map_collect_options o = collect_options();
   o.use_order = 0;
-  return bdpt_map_collect(subject, &train, &held, &o, h, points, 8, &p_count);
+  return bdpt_map_collect(subject, &(bdpt_run){&train, &held, h}, &o, points, 8, &p_count);
 }
 
 static bdpt_status run_search(bdpt_hooks *h) {
@@ -759,7 +762,7 @@ static bdpt_status run_search(bdpt_hooks *h) {
   bdpt_status status;
   o.recipe.ema = 0.9;
   bdpt_model_assign(result, subject);
-  status = bdpt_search(result, &train, &held, &o, h, &found);
+  status = bdpt_search(result, &(bdpt_run){&train, &held, h}, &o, &found);
   if (status != BDPT_OK) CHECK(same_weights(result, subject)); /* unchanged unless finished */
   return status;
 }
@@ -769,7 +772,7 @@ static bdpt_status run_greedy(bdpt_hooks *h) {
   bdpt_greedy_options o = greedy_options(4);
   bdpt_status status;
   bdpt_model_assign(result, subject);
-  status = bdpt_greedy(result, &train, &held, &o, h, &chosen);
+  status = bdpt_greedy(result, &(bdpt_run){&train, &held, h}, &o, &chosen);
   if (status != BDPT_OK) CHECK(same_weights(result, subject));
   return status;
 }
@@ -778,13 +781,13 @@ static bdpt_status run_stage2(bdpt_hooks *h) {
   bdpt_recipe r = make_recipe(2);
   bdpt_model_assign(result, subject);
   bdpt_prune(result, BDPT_ACTIVATION, 1);
-  return bdpt_stage2(result, subject, &train, &held, &r, h, NULL, &ended);
+  return bdpt_stage2(result, subject, &(bdpt_run){&train, &held, h}, &r, NULL, &ended);
 }
 
 static bdpt_status run_both(bdpt_hooks *h) {
   bdpt_two_stage_options o = two_stage_options();
   bdpt_model_assign(result, subject);
-  return bdpt_two_stage(result, &train, &held, &o, h, &both);
+  return bdpt_two_stage(result, &(bdpt_run){&train, &held, h}, &o, &both);
 }
 
 TEST(resumes) {
@@ -905,12 +908,12 @@ TEST(states_refused) {
   o.start = BDPT_START_PAPER;
   o.recipe = make_recipe(1);
   o.recipe.lr = 1e-3;
-  CHECK(bdpt_recovery(subject, &train, &held, &o, &h, r_rows) == BDPT_E_STATE);
+  CHECK(bdpt_recovery(subject, &(bdpt_run){&train, &held, &h}, &o, r_rows) == BDPT_E_STATE);
   bdpt_clear_error(&ctx);
   o.recipe = make_recipe(1);
-  CHECK(bdpt_recovery(subject, &held, &held, &o, &h, r_rows) == BDPT_E_STATE);
+  CHECK(bdpt_recovery(subject, &(bdpt_run){&held, &held, &h}, &o, r_rows) == BDPT_E_STATE);
   bdpt_clear_error(&ctx);
-  CHECK(bdpt_recovery(subject, &train, &train, &o, &h, r_rows) == BDPT_E_STATE);
+  CHECK(bdpt_recovery(subject, &(bdpt_run){&train, &train, &h}, &o, r_rows) == BDPT_E_STATE);
   CHECK_HAS(ctx.message, "other images or other options");
   bdpt_clear_error(&ctx);
   f = fopen(temporary("method.recovery"), "wb");
@@ -1027,7 +1030,7 @@ TEST(memory_failures) {
   for (k = 0; k < 100000 && !ended_well; k += 1 + k / 8) {
     allowed = k;
     bdpt_finish(&ctx);
-    ended_well = bdpt_search(m, &train, &held, &so, NULL, &s) == BDPT_OK;
+    ended_well = bdpt_search(m, &(bdpt_run){&train, &held, NULL}, &so, &s) == BDPT_OK;
     if (ended_well) break;
     failures++;
     CHECK(ctx.status == BDPT_E_MEMORY);
@@ -1048,7 +1051,7 @@ TEST(memory_failures) {
     allowed = k;
     bdpt_finish(&ctx);
     bdpt_model_hash(m, hash);
-    ended_well = bdpt_greedy(m, &train, &held, &go, NULL, &g) == BDPT_OK;
+    ended_well = bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &go, &g) == BDPT_OK;
     if (ended_well) break;
     failures++;
     CHECK(ctx.status == BDPT_E_MEMORY);

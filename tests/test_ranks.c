@@ -123,10 +123,10 @@ static bdpt_status choose(process *p, bdpt_model *m) {
   o.recipe = make_recipe(1);
   o.recipe.distill = BDPT_DISTILL_NONE, o.recipe.importance = 0;
   o.most = o.rounds = 1;
-  s = bdpt_map_collect(m, &train, &held, &o, NULL, point, 8, &p->points);
+  s = bdpt_map_collect(m, &(bdpt_run){&train, &held, NULL}, &o, point, 8, &p->points);
   for (i = 0; i < p->points && !s; i++) p->point[i] = point[i].accuracy;
   g.layers = 2, g.start = BDPT_START_SKIP_FIT;
-  if (!s) s = bdpt_greedy(copy, &train, &held, &g, NULL, &chosen);
+  if (!s) s = bdpt_greedy(copy, &(bdpt_run){&train, &held, NULL}, &g, &chosen);
   for (i = 0; i < 2 && !s; i++) {
     p->chosen[i] = chosen.loss[i];
     p->gone[i] = 2 * chosen.layer[i].block + (int)chosen.layer[i].type;
@@ -173,7 +173,7 @@ static bdpt_status run(process *p, bdpt_context *ctx) {
   hooks.progress = on_progress, hooks.user = p, hooks.checkpoint = p->checkpoint;
   pictures.pixels = NULL, pictures.fetch = fetch, pictures.user = p;
   own.data = &pictures;
-  s = bdpt_train(m, NULL, &own, &held, &r, &hooks, log);
+  s = bdpt_train(m, NULL, &(bdpt_run){&own, &held, &hooks}, &r, log);
   p->loss[0] = log[1].loss, p->held = log[1].held;
   bdpt_model_hash(m, p->hash);
   bdpt_model_free(m);

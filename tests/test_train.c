@@ -216,7 +216,7 @@ TEST(it_learns) {
   r.epochs = 30;
   r.batch = 10;
   r.lr = 5e-3;
-  CHECK(bdpt_train(m, NULL, &train, &held, &r, NULL, log) == BDPT_OK);
+  CHECK(bdpt_train(m, NULL, &(bdpt_run){&train, &held, NULL}, &r, log) == BDPT_OK);
   CHECK(log[29].loss < 0.5 * log[0].loss && log[29].epoch == 30 && log[29].held.count == 10);
   CHECK(log[29].held.top1 >= 90);
   CHECK(bdpt_evaluate(m, &held, &a) == BDPT_OK);
@@ -316,7 +316,7 @@ TEST(run_resumes_anywhere) {
   s.ordered = 1;
   hooks.progress = stop_hook;
   hooks.user = &s;
-  CHECK(bdpt_train(m, NULL, &train, &held, &r, &hooks, want) == BDPT_OK);
+  CHECK(bdpt_train(m, NULL, &(bdpt_run){&train, &held, &hooks}, &r, want) == BDPT_OK);
   CHECK(s.calls == 16 && s.evaluations == 2 && s.ordered && s.last_done == 98 && s.total == 98);
   CHECK(bdpt_evaluate(m, &held, &a) == BDPT_OK); /* the averaged weights stand in the model */
   CHECK(memcmp(&a, &want[1].held, sizeof a) == 0);
@@ -329,13 +329,13 @@ TEST(run_resumes_anywhere) {
     m = small_model(0, 8);
     memset(&s, 0, sizeof s);
     s.at = at;
-    CHECK(bdpt_train(m, NULL, &train, &held, &r, &hooks, got) == BDPT_CANCELLED);
+    CHECK(bdpt_train(m, NULL, &(bdpt_run){&train, &held, &hooks}, &r, got) == BDPT_CANCELLED);
     CHECK(s.calls == at && ctx.status == BDPT_OK);
     bdpt_model_free(m);
     m = small_model(0, 8);
     memset(&s, 0, sizeof s);
     memset(got, 0, sizeof got);
-    CHECK(bdpt_train(m, NULL, &train, &held, &r, &hooks, got) == BDPT_OK);
+    CHECK(bdpt_train(m, NULL, &(bdpt_run){&train, &held, &hooks}, &r, got) == BDPT_OK);
     bdpt_model_hash(m, again);
     CHECK(strcmp(hash, again) == 0);
     CHECK(memcmp(want, got, sizeof want) == 0);
@@ -345,7 +345,7 @@ TEST(run_resumes_anywhere) {
   m = small_model(0, 8);
   memset(&s, 0, sizeof s);
   memset(got, 0, sizeof got);
-  CHECK(bdpt_train(m, NULL, &train, &held, &r, &hooks, got) == BDPT_OK);
+  CHECK(bdpt_train(m, NULL, &(bdpt_run){&train, &held, &hooks}, &r, got) == BDPT_OK);
   bdpt_model_hash(m, again);
   CHECK(s.calls == 0 && strcmp(hash, again) == 0 && memcmp(want, got, sizeof want) == 0);
   bdpt_model_free(m);
@@ -362,7 +362,7 @@ static bdpt_status run_until(bdpt_model *m, const bdpt_recipe *r, int at) {
   hooks.progress = stop_hook;
   hooks.user = &s;
   hooks.checkpoint = path;
-  return bdpt_train(m, NULL, &train, &held, r, &hooks, NULL);
+  return bdpt_train(m, NULL, &(bdpt_run){&train, &held, &hooks}, r, NULL);
 }
 
 static int hashes_to(const bdpt_model *m, const char *hash) {
@@ -430,13 +430,13 @@ TEST(saves_by_images) {
   hooks.checkpoint = path;
   hooks.checkpoint_images = 20;
   remove(path);
-  CHECK(bdpt_train(m, NULL, &train, NULL, &r, &hooks, NULL) == BDPT_E_NUMERIC);
+  CHECK(bdpt_train(m, NULL, &(bdpt_run){&train, NULL, &hooks}, &r, NULL) == BDPT_E_NUMERIC);
   CHECK(says("epoch 2, step 6"));
   t = bdpt_trainer_create(m, NULL, &train, &r);
   CHECK(bdpt_trainer_load(t, path) == BDPT_OK && bdpt_trainer_steps_done(t) == 4);
   bdpt_trainer_free(t);
   hooks.progress = NULL;
-  CHECK(bdpt_train(m, NULL, &train, NULL, &r, &hooks, NULL) == BDPT_OK);
+  CHECK(bdpt_train(m, NULL, &(bdpt_run){&train, NULL, &hooks}, &r, NULL) == BDPT_OK);
   t = bdpt_trainer_create(m, NULL, &train, &r);
   CHECK(bdpt_trainer_load(t, path) == BDPT_OK && bdpt_trainer_steps_done(t) == 10);
   bdpt_trainer_free(t);
@@ -596,7 +596,7 @@ TEST(out_of_memory) {
     mine = bdpt_model_clone(m);
     allocations = 0;
     refuse_at = k;
-    status = bdpt_train(mine, teacher, &train, &held, &r, &hooks, NULL);
+    status = bdpt_train(mine, teacher, &(bdpt_run){&train, &held, &hooks}, &r, NULL);
     refuse_at = -1;
     used = allocations;
     bdpt_model_free(mine);
@@ -675,7 +675,7 @@ TEST(logs_the_gradient_norm) {
   size_t k;
   r.epochs = 1;
   r.epoch_images = (size_t)r.batch;
-  CHECK(bdpt_train(a, NULL, &train, NULL, &r, NULL, &log) == BDPT_OK);
+  CHECK(bdpt_train(a, NULL, &(bdpt_run){&train, NULL, NULL}, &r, &log) == BDPT_OK);
   t = bdpt_trainer_create(b, NULL, &train, &r);
   CHECK(t && bdpt_trainer_step(t, NULL) == BDPT_OK);
   for (i = 0; i < b->slots; i++) {

@@ -830,10 +830,11 @@ TEST(usable_by_every_other_part) {
   size_t rows;
   CHECK(bdpt_width_prune(m, &train, &o, NULL, NULL) == BDPT_OK && m->config.width == 12);
   n = bdpt_model_clone(m);
-  CHECK(bdpt_disparity(m, &train, &r, 3, NULL, row, 4, &rows) == BDPT_OK && rows == 4);
+  CHECK(bdpt_disparity(m, &(bdpt_run){&train, NULL, NULL}, &r, 3, row, 4, &rows) == BDPT_OK &&
+        rows == 4);
   CHECK(row[0].gradient[BDPT_ATTENTION][1] > 0);
   CHECK(bdpt_prune(m, BDPT_ACTIVATION, 1) == BDPT_OK);
-  CHECK(bdpt_stage2(m, dense, &train, &held, &r, NULL, log, &two) == BDPT_OK);
+  CHECK(bdpt_stage2(m, dense, &(bdpt_run){&train, &held, NULL}, &r, log, &two) == BDPT_OK);
   CHECK(log[7].loss < log[0].loss);
   CHECK(two.certificate.fused == 1 && two.fused.top1 == two.recovered.top1);
   CHECK(m->param[BDPT_SLOT(1, BDPT_SLOT_FUSED_W)].count == 144);
@@ -844,7 +845,7 @@ TEST(usable_by_every_other_part) {
   CHECK(bdpt_width_prune(n, &train, &o, NULL, NULL) == BDPT_OK && n->config.width == 6);
   CHECK(n->param[BDPT_SLOT(2, BDPT_SLOT_AFIT_W)].count == 36);
   CHECK(n->param[BDPT_SLOT(0, BDPT_SLOT_FUSED_W)].count == 36);
-  CHECK(bdpt_train(n, dense, &train, NULL, &r, NULL, NULL) == BDPT_OK);
+  CHECK(bdpt_train(n, dense, &(bdpt_run){&train, NULL, NULL}, &r, NULL) == BDPT_OK);
   bdpt_model_free(dense);
   bdpt_model_free(m);
   bdpt_model_free(n);
@@ -907,14 +908,15 @@ TEST(plus_depth_first) {
   bdpt_width_report report;
   o.width.target = BDPT_TO_MACS;
   o.width.budget = 0.4 * macs_of(&m->config);
-  CHECK(bdpt_plus(m, &train, &held, &o, NULL, &r) == BDPT_OK);
+  CHECK(bdpt_plus(m, &(bdpt_run){&train, &held, NULL}, &o, &r) == BDPT_OK);
   remove_them(n);
-  CHECK(bdpt_stage2(n, dense, &train, &held, &o.between, NULL, NULL, &two) == BDPT_OK);
+  CHECK(bdpt_stage2(n, dense, &(bdpt_run){&train, &held, NULL}, &o.between, NULL, &two) == BDPT_OK);
   CHECK(memcmp(&two, &r.step[0].recovery, sizeof two) == 0);
   CHECK_CLOSE(r.step[0].cost.macs, macs_of(&n->config), 0);
   CHECK(bdpt_width_prune(n, &train, &o.width, NULL, &report) == BDPT_OK);
   CHECK(memcmp(&report, &r.step[1].width, sizeof report) == 0);
-  CHECK(bdpt_stage2(n, dense, &train, &held, &o.depth.finetune, NULL, NULL, &two) == BDPT_OK);
+  CHECK(bdpt_stage2(n, dense, &(bdpt_run){&train, &held, NULL}, &o.depth.finetune, NULL, &two) ==
+        BDPT_OK);
   CHECK(memcmp(&two, &r.step[1].recovery, sizeof two) == 0);
   CHECK(same_weights(m, n));
   CHECK(r.steps == 2 && r.count == 3 && r.step[0].removed[0] == 1 && r.step[0].removed[1] == 2);
@@ -937,16 +939,17 @@ TEST(plus_width_first) {
   int i;
   o.width.target = BDPT_TO_MACS;
   o.width.budget = 0.4 * macs_of(&m->config);
-  CHECK(bdpt_plus(m, &train, &held, &o, NULL, &r) == BDPT_OK);
+  CHECK(bdpt_plus(m, &(bdpt_run){&train, &held, NULL}, &o, &r) == BDPT_OK);
   CHECK(r.steps == 2 && r.step[0].narrowed && r.step[1].removed[1] == 2);
   CHECK(r.step[0].cost.macs > o.width.budget);
   CHECK(macs_of(&m->config) <= o.width.budget && macs_of(&m->config) > 0.8 * o.width.budget);
   for (i = 0; i < BDPT_WIDTHS; i++) o.width.ratio[i] *= r.step[0].width.factor;
   o.width.target = BDPT_TO_RATIOS;
   CHECK(bdpt_width_prune(n, &train, &o.width, NULL, NULL) == BDPT_OK);
-  CHECK(bdpt_stage2(n, dense, &train, &held, &o.between, NULL, NULL, &two) == BDPT_OK);
+  CHECK(bdpt_stage2(n, dense, &(bdpt_run){&train, &held, NULL}, &o.between, NULL, &two) == BDPT_OK);
   remove_them(n);
-  CHECK(bdpt_stage2(n, dense, &train, &held, &o.depth.finetune, NULL, NULL, &two) == BDPT_OK);
+  CHECK(bdpt_stage2(n, dense, &(bdpt_run){&train, &held, NULL}, &o.depth.finetune, NULL, &two) ==
+        BDPT_OK);
   CHECK(memcmp(&two, &r.step[1].recovery, sizeof two) == 0 && same_weights(m, n));
   bdpt_model_free(m);
   bdpt_model_free(n);
@@ -962,7 +965,7 @@ TEST(plus_in_turns) {
   bdpt_config final;
   double end, budget;
   int i;
-  CHECK(bdpt_plus(m, &train, &held, &o, NULL, &r) == BDPT_OK);
+  CHECK(bdpt_plus(m, &(bdpt_run){&train, &held, NULL}, &o, &r) == BDPT_OK);
   CHECK(r.steps == 2 && r.step[0].narrowed && r.step[1].narrowed);
   CHECK(r.step[0].removed[0] + r.step[0].removed[1] == 1);
   CHECK(r.step[1].removed[0] + r.step[1].removed[1] == 2);
@@ -976,7 +979,7 @@ TEST(plus_in_turns) {
   final.block[0].mlp_state = final.block[2].mlp_state = BDPT_MLP_FUSED;
   end = macs_of(&final);
   o.width.budget = budget = 0.5 * end;
-  CHECK(bdpt_plus(m, &train, &held, &o, NULL, &r) == BDPT_OK && r.steps == 3);
+  CHECK(bdpt_plus(m, &(bdpt_run){&train, &held, NULL}, &o, &r) == BDPT_OK && r.steps == 3);
   CHECK(r.step[2].cost.macs <= budget && r.step[2].cost.macs > 0.75 * budget);
   for (i = 0; i < 3; i++) {
     CHECK(r.step[i].width.factor > 0 && r.step[i].width.factor < 0.6); /* of ratios up to a half */
@@ -1000,9 +1003,9 @@ TEST(plus_finds_the_layers) {
   for (i = 0; i < 3; i++) o.depth.search.stage[i] = 1;
   o.depth.start = BDPT_START_FIT;
   o.depth.budget = 2;
-  CHECK(bdpt_plus(m, &train, &held, &o, NULL, &r) == BDPT_OK && r.steps == 1);
+  CHECK(bdpt_plus(m, &(bdpt_run){&train, &held, NULL}, &o, &r) == BDPT_OK && r.steps == 1);
   CHECK(r.count == 2 && !r.step[0].narrowed);
-  CHECK(both && bdpt_two_stage(n, &train, &held, &o.depth, NULL, both) == BDPT_OK);
+  CHECK(both && bdpt_two_stage(n, &(bdpt_run){&train, &held, NULL}, &o.depth, both) == BDPT_OK);
   CHECK(same_weights(m, n)); /* without width, BoundaryDPT+ is BoundaryDPT */
   CHECK(both && memcmp(&both->search, &r.found.search, sizeof both->search) == 0);
   CHECK(both && memcmp(&both->stage2, &r.step[0].recovery, sizeof both->stage2) == 0);
@@ -1010,9 +1013,9 @@ TEST(plus_finds_the_layers) {
   bdpt_model_free(n);
   m = bdpt_model_clone(dense), n = bdpt_model_clone(dense);
   o.depth.search.remove[0] = 1, o.depth.search.remove[1] = 2;
-  CHECK(bdpt_plus(m, &train, &held, &o, NULL, &r) == BDPT_OK && r.count == 3);
+  CHECK(bdpt_plus(m, &(bdpt_run){&train, &held, NULL}, &o, &r) == BDPT_OK && r.count == 3);
   o.depth.search.start = o.depth.start;
-  CHECK(bdpt_search(n, &train, &held, &o.depth.search, NULL, &found) == BDPT_OK);
+  CHECK(bdpt_search(n, &(bdpt_run){&train, &held, NULL}, &o.depth.search, &found) == BDPT_OK);
   CHECK(memcmp(&found, &r.found.search, sizeof found) == 0 && r.found.point_count == 0);
   for (i = 0; i < 3; i++) CHECK(same_layer(r.layer[i], found.layer[i]));
   CHECK(bdpt_removed(&m->config, 0) == 1 && bdpt_removed(&m->config, 1) == 2);
@@ -1026,7 +1029,7 @@ TEST(plus_finds_the_layers) {
 static void plus_refused(bdpt_model *m, const bdpt_plus_options *o, const char *sentence) {
   bdpt_model *n = bdpt_model_clone(m);
   bdpt_plus_result r;
-  CHECK(bdpt_plus(m, &train, &held, o, NULL, &r) != BDPT_OK);
+  CHECK(bdpt_plus(m, &(bdpt_run){&train, &held, NULL}, o, &r) != BDPT_OK);
   if (!test_check(strcmp(ctx.message, sentence) == 0, sentence, __FILE__, __LINE__)) {
     printf("  got %s\n", ctx.message);
   }
@@ -1058,7 +1061,7 @@ TEST(plus_errors) {
   o.width.ratio[2] = 0.5;
   o.width.target = BDPT_TO_PARAMS, o.width.budget = 7; /* known before anything is trained */
   o.between.epochs = -1;
-  CHECK(bdpt_plus(m, &train, &held, &o, NULL, &r) == BDPT_E_ARGUMENT && r.steps == 0);
+  CHECK(bdpt_plus(m, &(bdpt_run){&train, &held, NULL}, &o, &r) == BDPT_E_ARGUMENT && r.steps == 0);
   CHECK_HAS(ctx.message, "width: 7 parameters cannot be reached");
   bdpt_clear_error(&ctx);
   bdpt_model_free(m);
@@ -1110,7 +1113,7 @@ static void interrupted(int order, int target) {
     bdpt_model_free(m);
   }
   usual = ctx.bytes_now;
-  CHECK(bdpt_plus(whole, &train, &held, &o, NULL, &want) == BDPT_OK);
+  CHECK(bdpt_plus(whole, &(bdpt_run){&train, &held, NULL}, &o, &want) == BDPT_OK);
   CHECK(want.step[order == BDPT_DEPTH_FIRST ? 1 : 0].width.factor > 0);
   hooks.progress = on_progress;
   hooks.checkpoint = STATE;
@@ -1120,14 +1123,14 @@ static void interrupted(int order, int target) {
     reports = 0;
     stop_at = n;
     usual = ctx.bytes_now;
-    s = bdpt_plus(m, &train, &held, &o, &hooks, &got);
+    s = bdpt_plus(m, &(bdpt_run){&train, &held, &hooks}, &o, &got);
     if (s == BDPT_CANCELLED) {
       stops++;
       stop_at = 0;
       CHECK(same_weights(m, dense));
       file = fopen(temporary("width.width2"), "rb");
       if (file) usual -= 1 << 17, slower += fclose(file) == 0; /* all now seems to take longer */
-      CHECK(bdpt_plus(m, &train, &held, &o, &hooks, &got) == BDPT_OK);
+      CHECK(bdpt_plus(m, &(bdpt_run){&train, &held, &hooks}, &o, &got) == BDPT_OK);
       CHECK(same_weights(m, whole));
       CHECK(memcmp(&want, &got, sizeof want) == 0);
     }
@@ -1161,19 +1164,19 @@ TEST(plus_remembers_times) {
   usual = 0;
   for (stop_at = 2; !file && stop_at < 100; stop_at++) { /* until a time has been measured */
     reports = 0;
-    CHECK(bdpt_plus(m, &train, &held, &o, &hooks, &r) == BDPT_CANCELLED);
+    CHECK(bdpt_plus(m, &(bdpt_run){&train, &held, &hooks}, &o, &r) == BDPT_CANCELLED);
     file = fopen(temporary("width.width1"), "rb");
   }
   CHECK(file && fclose(file) == 0);
   stop_at = 0;
   o.width.budget = 2e9; /* another request */
-  CHECK(bdpt_plus(m, &train, &held, &o, &hooks, &r) == BDPT_E_STATE);
+  CHECK(bdpt_plus(m, &(bdpt_run){&train, &held, &hooks}, &o, &r) == BDPT_E_STATE);
   CHECK_HAS(ctx.message, "-width.width1 was saved by a run with another network or another target; "
                          "delete it or name another checkpoint");
   bdpt_clear_error(&ctx);
   o.width.budget = 1e9; /* the right request, but the file was cut off */
   CHECK(bdpt_file_write(&ctx, temporary("width.width1"), "cut", 3) == BDPT_OK);
-  CHECK(bdpt_plus(m, &train, &held, &o, &hooks, &r) == BDPT_E_STATE);
+  CHECK(bdpt_plus(m, &(bdpt_run){&train, &held, &hooks}, &o, &r) == BDPT_E_STATE);
   bdpt_clear_error(&ctx);
   forget();
   bdpt_model_free(m);
@@ -1187,7 +1190,7 @@ static bdpt_status both(bdpt_model *m, void *user) {
   o.width.images = 10;
   o.depth.finetune.epochs = 1;
   o.depth.start = BDPT_START_FIT_ACTIVATION;
-  s = bdpt_plus(m, &few, &held, &o, NULL, (bdpt_plus_result *)user);
+  s = bdpt_plus(m, &(bdpt_run){&few, &held, NULL}, &o, (bdpt_plus_result *)user);
   if (s == BDPT_OK) CHECK(m->config.width == 8);
   return s;
 }

@@ -148,9 +148,8 @@ typedef struct bdpt_plus_result {
   int steps;
   bdpt_plus_step step[BDPT_MAX_STEPS];
 } bdpt_plus_result;
-BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_subset *train,
-                               const bdpt_subset *held, const bdpt_plus_options *options,
-                               const bdpt_hooks *hooks, bdpt_plus_result *out);
+BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_run *run,
+                               const bdpt_plus_options *options, bdpt_plus_result *out);
 
 #ifdef __cplusplus
 } /* extern "C" */
@@ -1128,8 +1127,8 @@ typedef struct bdptp_plus {
   bdpt_context *ctx;
   const bdpt_plus_options *o;
   bdpt_model *dense, *work;             /* the caller's; a copy */
-  const bdpt_subset *train, *held;
-  bdpt_hooks hooks;
+  const bdpt_run *run;
+  bdpt_hooks hooks;                     /* the run's, or none */
   bdpt_config as;                       /* the states of the finished network's layers */
   bdpt_plus_result *out;
   int narrows;                          /* 1: there is width to take */
@@ -1233,7 +1232,7 @@ static bdpt_status bdptp_plus_narrow(bdptp_plus *p, int i, int n, bdpt_width_rep
   key = bdptp_plus_key(p->work, &o);
   if (keeps) bdptp_path(path, p->hooks.checkpoint, "width", i + 1);
   if (keeps) s = bdptp_plus_recall(p->ctx, path, key, planner.known);
-  if (!s) s = bdptp_width_step(p->work, &planner, p->train, &o, report);
+  if (!s) s = bdptp_width_step(p->work, &planner, p->run->train, &o, report);
   return s || !keeps ? s : bdptp_plus_note(p->ctx, path, key, planner.known);
 }
 
@@ -1291,10 +1290,10 @@ static bdpt_status bdptp_plus_layers(bdptp_plus *p) {
     student = bdpt_model_clone(p->dense);
     d.search.start = d.start;
     s = student ? BDPT_OK : p->ctx->status;
-    if (!s) s = bdpt_search(student, p->train, p->held, &d.search, &p->hooks, found);
+    if (!s) s = bdpt_search(student, p->run, &d.search, found);
     bdpt_model_free(student);
   } else if (!s && out->count == 0 && d.budget > 0) {
-    s = bdpt_stage1(p->dense, p->train, p->held, &d, &p->hooks, &out->found);
+    s = bdpt_stage1(p->dense, p->run, &d, &out->found);
   }
   for (i = 0; i < found->removed && !s; i++) out->layer[out->count++] = found->layer[i];
   bdptp_plus_states(p);
@@ -1324,6 +1323,7 @@ static bdpt_status bdptp_plus_step(bdptp_plus *p, int i, int n) {
   int from = turns ? i * count / n : 0, to = turns ? (i + 1) * count / n : deep ? count : 0;
   char path[BDPTP_PATH];
   bdpt_hooks inner = p->hooks;
+  bdpt_run named = *p->run; /* with a checkpoint of its own */
   bdpt_layers now = {{0, 0}};
   bdpt_status s = BDPT_OK;
   step->narrowed = p->narrows && (turns || !deep);
@@ -1332,30 +1332,29 @@ static bdpt_status bdptp_plus_step(bdptp_plus *p, int i, int n) {
     bdpt_layers_add(&now, out->layer[j].type, out->layer[j].block);
     step->removed[out->layer[j].type]++;
   }
-  if (!s) s = bdpt_remove(p->work, &now, p->o->depth.start, p->train);
+  if (!s) s = bdpt_remove(p->work, &now, p->o->depth.start, p->run->train);
   if (inner.checkpoint) {
     bdptp_path(path, inner.checkpoint, "plus", i + 1);
     inner.checkpoint = path;
   }
+  named.hooks = &inner;
   if (!s) {
-    s = bdpt_stage2(p->work, p->dense, p->train, p->held,
-                    i == n - 1 ? &p->o->depth.finetune : &p->o->between, &inner, NULL,
-                    &step->recovery);
+    s = bdpt_stage2(p->work, p->dense, &named,
+                    i == n - 1 ? &p->o->depth.finetune : &p->o->between, NULL, &step->recovery);
   }
   return s ? s : bdpt_cost(p->ctx, &p->work->config, &step->cost);
 }
 
-BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_subset *train,
-                               const bdpt_subset *held, const bdpt_plus_options *options,
-                               const bdpt_hooks *hooks, bdpt_plus_result *out) {
+BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_run *run,
+                               const bdpt_plus_options *options, bdpt_plus_result *out) {
   int rounds = options->rounds ? options->rounds : 2, i, steps;
   bdptp_plus p;
   bdpt_status s;
   memset(out, 0, sizeof *out);
   memset(&p, 0, sizeof p);
   p.ctx = model->ctx, p.o = options, p.dense = model;
-  p.train = train, p.held = held, p.out = out;
-  if (hooks) p.hooks = *hooks;
+  p.run = run, p.out = out;
+  if (run->hooks) p.hooks = *run->hooks;
   p.narrows = options->width.target != BDPT_TO_RATIOS;
   for (i = 0; i < BDPT_WIDTHS; i++) p.narrows |= options->width.ratio[i] > 0;
   if (options->order < BDPT_DEPTH_FIRST || options->order > BDPT_IN_TURNS || rounds < 1 ||

@@ -294,7 +294,7 @@ static bdpt_status training(void) {
   other = bdpt_model_clone(model);
   MADE(other);
   r.distill = BDPT_DISTILL_SOFT;
-  DO(bdpt_train(model, other, &train, &held, &r, &h, log));
+  DO(bdpt_train(model, other, &(bdpt_run){&train, &held, &h}, &r, log));
   sum += log[1].loss;
   return BDPT_OK;
 }
@@ -305,7 +305,7 @@ static bdpt_status disparity(void) {
   bdpt_disparity_row rows[2];
   size_t count;
   DO(world());
-  DO(bdpt_disparity(model, &train, &r, 2, &h, rows, 2, &count));
+  DO(bdpt_disparity(model, &(bdpt_run){&train, NULL, &h}, &r, 2, rows, 2, &count));
   sum += rows[0].loss;
   return BDPT_OK;
 }
@@ -317,7 +317,7 @@ static bdpt_status recovery(void) {
   DO(world());
   memset(&o, 0, sizeof o);
   o.recipe = recipe(), o.recipe.epochs = 1;
-  DO(bdpt_recovery(model, &train, &held, &o, &h, rows));
+  DO(bdpt_recovery(model, &(bdpt_run){&train, &held, &h}, &o, rows));
   sum += rows[3].at_once;
   return BDPT_OK;
 }
@@ -342,7 +342,7 @@ static bdpt_status greedy(void) {
   DO(world());
   memset(&o, 0, sizeof o);
   o.layers = 2;
-  DO(bdpt_greedy(model, &train, &held, &o, &h, &out));
+  DO(bdpt_greedy(model, &(bdpt_run){&train, &held, &h}, &o, &out));
   sum += out.loss[1];
   return BDPT_OK;
 }
@@ -362,7 +362,7 @@ static bdpt_status two_stage(void) {
   bdpt_two_stage_options o = stages();
   bdpt_hooks h = hooks("run.ckpt");
   DO(world());
-  DO(bdpt_two_stage(model, &train, &held, &o, &h, &out));
+  DO(bdpt_two_stage(model, &(bdpt_run){&train, &held, &h}, &o, &out));
   sum += out.stage2.recovered.loss;
   return BDPT_OK;
 }
@@ -385,7 +385,7 @@ static bdpt_status plus(void) {
   o.width.ratio[BDPT_HIDDEN] = 0.5, o.width.multiple = 2, o.width.images = 6;
   o.depth = stages();
   o.between = recipe(), o.between.epochs = 1;
-  DO(bdpt_plus(model, &train, &held, &o, &h, &out));
+  DO(bdpt_plus(model, &(bdpt_run){&train, &held, &h}, &o, &out));
   sum += out.step[0].recovery.recovered.loss;
   return BDPT_OK;
 }

@@ -357,7 +357,8 @@ static int plus_command(bdpt_context *ctx, const char *path, const plus_options 
   if (s == BDPT_OK && o->common.fresh) plus_forget(checkpoint);
   hooks = cli_hooks(&progress, checkpoint);
   if (s == BDPT_OK) s = plus_open(&p, path);
-  if (s == BDPT_OK) s = bdpt_plus(p.model, &p.in.rest, &p.in.held, &p.work, &hooks, p.out);
+  if (s == BDPT_OK)
+    s = bdpt_plus(p.model, &(bdpt_run){&p.in.rest, &p.in.held, &hooks}, &p.work, p.out);
   cli_progress_clear(&progress);
   if (s == BDPT_OK) s = bdpt_model_save(p.model, o->out, BDPT_F32);
   if (s == BDPT_OK) plus_forget(checkpoint);

@@ -58,7 +58,7 @@ static bdpt_status probe_disparity(bdpt_context *ctx, const bdpt_model *m, const
   if (!row) return BDPT_E_MEMORY;
   p.epochs = 1;
   p.epoch_images = rows * o->window * (size_t)p.batch;
-  s = bdpt_disparity(m, &in->rest, &p, o->window, &hooks, row, rows, &n);
+  s = bdpt_disparity(m, &(bdpt_run){&in->rest, NULL, &hooks}, &p, o->window, row, rows, &n);
   cli_progress_clear(progress);
   if (s == BDPT_OK) s = print_disparity(ctx, row, n, m->config.depth, o->common.json);
   free(row);
@@ -98,7 +98,7 @@ static bdpt_status probe_recovery(const bdpt_model *m, const input *in, const pr
   memset(&options, 0, sizeof options);
   options.recipe = o->recipe;
   options.recipe.epoch_images = o->images;
-  s = bdpt_recovery(m, &in->rest, &in->held, &options, &hooks, row);
+  s = bdpt_recovery(m, &(bdpt_run){&in->rest, &in->held, &hooks}, &options, row);
   cli_progress_clear(progress);
   if (s == BDPT_OK) s = print_recovery(m->ctx, row, 2 * m->config.depth, o->common.json);
   return s;

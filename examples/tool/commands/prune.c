@@ -133,7 +133,7 @@ static bdpt_status prune_learned(bdpt_model *m, const input *in, const prune_opt
   w.finetune = prune_recipe(o, 1);
   for (i = 0; i < o->budget; i++) w.search.stage[i] = 1;
   w.start = (bdpt_start)input_start(o->start);
-  if (s == BDPT_OK) s = bdpt_two_stage(m, &in->rest, &in->held, &w, hooks, found);
+  if (s == BDPT_OK) s = bdpt_two_stage(m, &(bdpt_run){&in->rest, &in->held, hooks}, &w, found);
   if (s == BDPT_OK && !o->common.json) {
     printf("split    %d attention + %d activation (MAP of degree %d, %zu points)\n",
            found->attention, found->activation, found->map.degree, found->point_count);
@@ -158,8 +158,9 @@ static bdpt_status prune_greedy(bdpt_model *m, const input *in, const prune_opti
   memset(&g, 0, sizeof g);
   g.layers = o->budget;
   g.start = (bdpt_start)input_start(o->start);
-  if (s == BDPT_OK) s = bdpt_greedy(student, &in->rest, &in->held, &g, hooks, &found);
-  if (s == BDPT_OK) s = bdpt_stage2(student, m, &in->rest, &in->held, &r, hooks, NULL, &end);
+  if (s == BDPT_OK) s = bdpt_greedy(student, &(bdpt_run){&in->rest, &in->held, hooks}, &g, &found);
+  if (s == BDPT_OK)
+    s = bdpt_stage2(student, m, &(bdpt_run){&in->rest, &in->held, hooks}, &r, NULL, &end);
   if (s == BDPT_OK) s = bdpt_model_assign(m, student);
   if (s == BDPT_OK && !o->common.json) print_found(found.layer, found.removed, &end);
   else if (s == BDPT_OK)

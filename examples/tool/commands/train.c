@@ -118,7 +118,8 @@ static bdpt_status train_epochs(bdpt_model *m, bdpt_model *teacher, const input 
     fprintf(stderr, "%d processes, each trains on %zu of %zu images an epoch\n",
             m->ctx->cluster.size, all / (size_t)m->ctx->cluster.size, all);
   }
-  if (epoch) s = bdpt_train(m, teacher, &in->rest, &in->held, &o->recipe, &hooks, epoch);
+  if (epoch)
+    s = bdpt_train(m, teacher, &(bdpt_run){&in->rest, &in->held, &hooks}, &o->recipe, epoch);
   cli_progress_clear(&progress);
   if (s == BDPT_OK)
     s = tell_epoch(&log, epochs, epoch[epochs - 1].loss, epoch[epochs - 1].held.top1);

@@ -509,7 +509,7 @@ PAGE_CALL(page_greedy) int page_greedy(int h, int count) {
   o.start = BDPT_START_FIT;
   chosen = choosers;
   chosen.count = (size_t)count;
-  ok = copy && bdpt_greedy(copy, &rest, &chosen, &o, NULL, &r) == BDPT_OK;
+  ok = copy && bdpt_greedy(copy, &(bdpt_run){&rest, &chosen, NULL}, &o, &r) == BDPT_OK;
   if (ok) answer[0] = r.layer[0].type, answer[1] = r.layer[0].block, answer[2] = r.loss[0];
   bdpt_model_free(copy);
   return ok;

@@ -30,8 +30,8 @@ bdpt_status run_collect(run *r) {
   run_recovery_rows(r, row);
   for (t = 0; t < 2; t++) bdpt_recovery_order(row, r->base.depth, 0, (bdpt_type)t, o.order[t]);
   hooks = session_hooks(&r->base, "map");
-  s = bdpt_map_collect(r->model[RUN_DENSE], &r->base.in.rest, &r->base.in.held, &o, &hooks, point,
-                       sizeof point / sizeof point[0], &n);
+  s = bdpt_map_collect(r->model[RUN_DENSE], &(bdpt_run){&r->base.in.rest, &r->base.in.held, &hooks},
+                       &o, point, sizeof point / sizeof point[0], &n);
   if (s != BDPT_OK) return s;
   for (i = 0; i < n; i++) {
     cli_json_open(&r->base.record.text, "map_point");
@@ -191,7 +191,7 @@ bdpt_status run_greedy(run *r) {
   o.start = (bdpt_start)r->start;
   copy = bdpt_model_clone(r->model[RUN_DENSE]);
   if (!copy) return r->base.ctx->status;
-  s = bdpt_greedy(copy, &r->base.in.rest, &r->base.in.held, &o, &hooks, &found);
+  s = bdpt_greedy(copy, &(bdpt_run){&r->base.in.rest, &r->base.in.held, &hooks}, &o, &found);
   bdpt_model_free(copy);
   if (s != BDPT_OK) return s;
   for (i = 0; i < found.removed; i++) run_record_choice(r, found.layer[i], found.accuracy[i]);
@@ -221,7 +221,7 @@ bdpt_status run_search(run *r) {
   copy = bdpt_model_clone(r->model[RUN_DENSE]);
   if (!copy) return r->base.ctx->status;
   hooks = session_hooks(&r->base, "search");
-  s = bdpt_search(copy, &r->base.in.rest, &r->base.in.held, &o, &hooks, &found);
+  s = bdpt_search(copy, &(bdpt_run){&r->base.in.rest, &r->base.in.held, &hooks}, &o, &found);
   bdpt_model_free(copy);
   if (s != BDPT_OK) return s;
   for (i = 0; i < found.removed; i++) run_record_choice(r, found.layer[i], found.accuracy[i]);
@@ -302,7 +302,8 @@ bdpt_status run_tune(run *r) {
   s = bdpt_evaluate(m, &r->base.in.held, &once);
   hooks = session_hooks(&r->base, "tune");
   if (s == BDPT_OK)
-    s = bdpt_train(m, r->model[RUN_DENSE], &r->base.in.rest, &r->base.in.held, &p, &hooks, log);
+    s = bdpt_train(m, r->model[RUN_DENSE], &(bdpt_run){&r->base.in.rest, &r->base.in.held, &hooks},
+                   &p, log);
   if (s == BDPT_OK) s = bdpt_evaluate(m, &r->base.in.held, &after);
   if (s == BDPT_OK) s = bdpt_model_save(m, session_path(&r->base, "recovered.safetensors"),
                                         BDPT_F32);

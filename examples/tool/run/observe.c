@@ -32,7 +32,7 @@ bdpt_status run_dense(run *r) {
     bdpt_hooks hooks = session_hooks(&r->base, "dense");
     memset(log, 0, sizeof log);
     p.warmup = 0.3;
-    s = bdpt_train(m, NULL, &r->base.in.rest, &r->base.in.held, &p, &hooks, log);
+    s = bdpt_train(m, NULL, &(bdpt_run){&r->base.in.rest, &r->base.in.held, &hooks}, &p, log);
     if (s == BDPT_OK) s = bdpt_model_save(m, session_path(&r->base, "dense.safetensors"), BDPT_F32);
     if (s != BDPT_OK) return s;
     session_record_epochs(&r->base, "dense", log, epochs);
@@ -77,8 +77,8 @@ bdpt_status run_disparity(run *r) {
   bdpt_status s;
   if (record_has(&r->base.record, "disparity")) return BDPT_OK;
   hooks = session_hooks(&r->base, "disparity");
-  s = bdpt_disparity(r->model[RUN_DENSE], &r->base.in.rest, &p, window, &hooks, row, RUN_WINDOWS,
-                     &n);
+  s = bdpt_disparity(r->model[RUN_DENSE], &(bdpt_run){&r->base.in.rest, NULL, &hooks}, &p, window,
+                     row, RUN_WINDOWS, &n);
   if (s != BDPT_OK) return s;
   for (i = 0; i < n; i++) {
     cli_json *j = &r->base.record.text;
@@ -135,7 +135,8 @@ bdpt_status run_recovery(run *r) {
   memset(&o, 0, sizeof o);
   o.recipe = run_short(r, r->o.recovery_images);
   hooks = session_hooks(&r->base, "recovery");
-  s = bdpt_recovery(r->model[RUN_DENSE], &r->base.in.rest, &r->base.in.held, &o, &hooks, row);
+  s = bdpt_recovery(r->model[RUN_DENSE], &(bdpt_run){&r->base.in.rest, &r->base.in.held, &hooks},
+                    &o, row);
   if (s != BDPT_OK) return s;
   for (i = 0; i < 2 * r->base.depth; i++) {
     cli_json *j = &r->base.record.text;

@@ -50,7 +50,7 @@ static bdpt_status study_collect(study *s, const char *start, size_t seed) {
   if (!m) return s->base.ctx->status;
   m->config.attn_form = study_starts[which].form;
   hooks = session_hooks(&s->base, name);
-  status = bdpt_map_collect(m, &s->base.in.rest, &s->base.in.held, &o, &hooks, point,
+  status = bdpt_map_collect(m, &(bdpt_run){&s->base.in.rest, &s->base.in.held, &hooks}, &o, point,
                             sizeof point / sizeof point[0], &n);
   bdpt_model_free(m);
   for (i = 0; i < n && status == BDPT_OK; i++) {
@@ -208,7 +208,7 @@ bdpt_status study_search(study *s, size_t seed) {
   m = bdpt_model_clone(s->dense);
   if (!m) return s->base.ctx->status;
   hooks = session_hooks(&s->base, name);
-  status = bdpt_search(m, &s->base.in.rest, &s->base.in.held, &o, &hooks, &found);
+  status = bdpt_search(m, &(bdpt_run){&s->base.in.rest, &s->base.in.held, &hooks}, &o, &found);
   bdpt_model_free(m);
   if (status != BDPT_OK) return status;
   for (i = 0; i < found.removed; i++) {

@@ -123,7 +123,8 @@ static bdpt_status study_greedy(study *s, study_goal goal) {
   o.images = s->recipe.headline_images < half.count ? s->recipe.headline_images : half.count;
   hooks = session_hooks(&s->base, checkpoint);
   began = clock();
-  if (status == BDPT_OK) status = bdpt_greedy(m, &s->base.in.rest, &half, &o, &hooks, &found);
+  if (status == BDPT_OK)
+    status = bdpt_greedy(m, &(bdpt_run){&s->base.in.rest, &half, &hooks}, &o, &found);
   bdpt_model_free(m);
   bdpt_subset_free(s->base.ctx, &half);
   if (status != BDPT_OK) return status;
@@ -231,7 +232,8 @@ static bdpt_status study_better_train(study *s) {
   if (!s->better) status = s->base.ctx->status;
   hooks.checkpoint_images = 20000;
   if (status == BDPT_OK)
-    status = bdpt_train(s->better, s->dense, &s->base.in.rest, &s->base.in.held, &p, &hooks, log);
+    status = bdpt_train(s->better, s->dense,
+                        &(bdpt_run){&s->base.in.rest, &s->base.in.held, &hooks}, &p, log);
   if (status == BDPT_OK)
     status = bdpt_model_save(s->better, session_path(&s->base, "better.safetensors"), BDPT_F32);
   if (status == BDPT_OK && !study_find(s, "better", NULL, NULL, NULL, 0).text)

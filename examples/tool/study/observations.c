@@ -50,7 +50,8 @@ static bdpt_status study_dense_train(study *s) {
   bdpt_status status = log ? BDPT_OK : BDPT_E_MEMORY;
   hooks.checkpoint_images = 20000;
   if (status == BDPT_OK && s->recipe.dense_epochs > 0)
-    status = bdpt_train(s->dense, NULL, &s->base.in.rest, &s->base.in.held, &p, &hooks, log);
+    status = bdpt_train(s->dense, NULL, &(bdpt_run){&s->base.in.rest, &s->base.in.held, &hooks}, &p,
+                        log);
   if (status == BDPT_OK) bdpt_model_hash(s->dense, s->hash);
   if (status == BDPT_OK)
     status = bdpt_model_save(s->dense, session_path(&s->base, "dense.safetensors"), BDPT_F32);
@@ -263,7 +264,8 @@ static bdpt_status study_recover(study *s, const char *name, const bdpt_layers *
   o.recipe = study_training(s, 1, s->o.common.seed);
   for (o.marks = 0; o.marks < marks->count; o.marks++)
     mark[o.marks] = o.mark[o.marks] = marks->layer[o.marks];
-  status = bdpt_recovery(s->dense, &s->base.in.rest, &s->base.in.held, &o, &hooks, row);
+  status =
+      bdpt_recovery(s->dense, &(bdpt_run){&s->base.in.rest, &s->base.in.held, &hooks}, &o, row);
   for (i = 0; i < 2 * s->base.depth && status == BDPT_OK; i++) {
     if (name[8] && !bdpt_layers_has(only, row[i].layer.type, row[i].layer.block)) continue;
     cli_json_open(j, "recovery");
