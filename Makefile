@@ -14,6 +14,7 @@ FLAGS   += -D__USE_MINGW_ANSI_STDIO=1
 endif
 PREFIX  ?= /usr/local
 LESSON  := examples/compass.h
+PLUS    := examples/plus/boundarydpt_plus.h
 TOOL    := build/boundarydpt
 MODULES := $(filter-out %/library.c %/boundarydpt.c $(wildcard examples/tool/page/*.c), \
              $(wildcard examples/tool/*.c examples/tool/*/*.c))
@@ -66,7 +67,7 @@ $(TOOL): build/tool/boundarydpt.o build/tool.a build/library.o
 
 # Programs that bring the implementation themselves keep it static: the compiler then translates
 # only what they use.
-$(LESSONS): build/%: examples/%.c $(LESSON) boundarydpt.h | build
+$(LESSONS): build/%: examples/%.c $(LESSON) $(PLUS) boundarydpt.h | build
 	$(CC) $(FLAGS) -DBDPT_STATIC $< -o $@ -lm
 
 build/11_cplusplus: examples/11_cplusplus.cc boundarydpt.h | build
@@ -146,7 +147,6 @@ page-if-possible:
 
 build/weave: examples/weave.c $(wildcard examples/weave/*.h) | build
 	$(CC) $(FLAGS) $< -o $@
-PLUS := examples/plus/boundarydpt_plus.h
 book: build/weave
 	@build/weave $(PLUS) build/boundarydpt_plus.html examples/weave/companion.txt boundarydpt.h
 	@build/weave boundarydpt.h build/boundarydpt.html PAPER_NOTES.md examples/weave/companion.txt \

@@ -828,6 +828,12 @@ typedef struct bdpt_map_options {
 } bdpt_map_options;
 BDPT_API bdpt_status bdpt_map_fit(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
                                   const bdpt_map_options *options, bdpt_map *out);
+/* Fits `sets` surfaces in little more time than one: points[sets][count], the ratios of each set
+ * those of the first, other accuracies -> maps[sets]. For questions such as how much of a choice is
+ * noise. */
+BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *points,
+                                       size_t count, size_t sets, const bdpt_map_options *options,
+                                       bdpt_map *maps);
 BDPT_API double bdpt_map_predict(const bdpt_map *map, double attention, double activation);
 /* Exponents of term k: attention^i activation^j. */
 BDPT_API void bdpt_map_term(int k, int *i, int *j);
@@ -835,18 +841,6 @@ BDPT_API void bdpt_map_term(int k, int *i, int *j);
  * maximum with the attention count ascending, as the paper's algorithm 3). */
 BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int depth, int budget,
                                     int *attention, int *activation, double *predicted);
-/* How stable is the split when the accuracies carry noise? (Chapter 10.4.) */
-typedef struct bdpt_map_noise_report {
-  int trials;
-  int attention, activation;            /* the split without noise, in layers removed */
-  double exact, one, more;              /* per cent of trials: layers moved on the budget line */
-  double mean_attention, mean_activation, sd; /* of the retained ratios chosen */
-} bdpt_map_noise_report;
-BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
-                                    const bdpt_map_options *options, int depth, int budget,
-                                    int trials, double sd, double clip, uint64_t seed,
-                                    bdpt_map_noise_report *out);
-
 /* ---- 3.9  The two stages --------------------------------------------------------------------- */
 
 enum { BDPT_SAMPLE_SINGLE = 1, BDPT_SAMPLE_INTERLEAVED = 2, BDPT_SAMPLE_BOTH = 3 };
@@ -5862,13 +5856,13 @@ BDPTI_FN int bdpti_pseudo_inverse(double *a, size_t rows, size_t cols, double cu
  * Two facts make this short. A point is hidden by a row of zeros in A: its column of A^+ is then
  * zero too, and the rest is what it would be without the row. And A does not depend on the
  * accuracies, so an error is a fixed linear function of them: one decomposition per pair serves any
- * number of accuracy vectors. A trial is one such vector: a fit has one, a noise study hundreds. */
+ * number of sets of accuracies: a fit has one, the noise study of boundarydpt_plus.h hundreds. */
 typedef struct bdpti_map_job {
-  size_t count, trials;
+  size_t count, sets;
   int degree, rank;   /* under way */
   size_t terms;       /* of that degree */
-  bdpt_map *maps;     /* [trials]  the results */
-  double *y;          /* [trials][count]  accuracies */
+  bdpt_map *maps;     /* [sets]  the results */
+  double *y;          /* [sets][count]  accuracies */
   double *x;          /* [count][terms]  rows of the design */
   double *a;          /* [terms][count + terms]  what is decomposed; afterwards free */
   double *inverse;    /* [terms][count] */
@@ -5884,7 +5878,7 @@ BDPTI_FN int bdpti_map_without(const bdpti_map_job *job, size_t i, size_t j) {
   return bdpti_pseudo_inverse(job->a, n, terms, 1e-9, job->inverse);
 }
 
-/* Adds the error at the hidden point h, which is weight . y, to every trial's sums. */
+/* Adds the error at the hidden point h, which is weight . y, to every set's sums. */
 BDPTI_FN void bdpti_map_hidden(const bdpti_map_job *job, size_t h) {
   size_t n = job->count, terms = job->terms, k, r, t;
   double errors = (double)n * (double)(n - 1), *weight = job->a, e; /* weight[n] */
@@ -5893,14 +5887,14 @@ BDPTI_FN void bdpti_map_hidden(const bdpti_map_job *job, size_t h) {
     weight[r] = r == h ? -1.0 : 0.0;
     for (k = 0; k < terms; k++) weight[r] += job->x[h * terms + k] * job->inverse[k * n + r];
   }
-  for (t = 0; t < job->trials; t++) {
+  for (t = 0; t < job->sets; t++) {
     e = bdpti_dot64(weight, job->y + t * n, n);
     job->maps[t].cv_rmse[d] += e * e / errors; /* the root follows */
     job->maps[t].cv_mae[d] += fabs(e) / errors;
   }
 }
 
-/* Keeps the degree's surface for one trial, unless a lower degree did as well. */
+/* Keeps the degree's surface for one set, unless a lower degree did as well. */
 BDPTI_FN void bdpti_map_accept(const bdpti_map_job *job, const double *y, bdpt_map *m) {
   size_t n = job->count, terms = job->terms, r, k;
   int d = job->degree;
@@ -5922,7 +5916,7 @@ BDPTI_FN void bdpti_map_try(bdpti_map_job *job, const bdpt_map_point *points, in
   for (i = 0; i < n; i++) {
     bdpti_map_row(terms, points[i].attention, points[i].activation, job->x + i * job->terms);
   }
-  for (t = 0; t < job->trials; t++) job->maps[t].cv_rmse[degree] = job->maps[t].cv_mae[degree] = 0;
+  for (t = 0; t < job->sets; t++) job->maps[t].cv_rmse[degree] = job->maps[t].cv_mae[degree] = 0;
   for (i = 0; i < n; i++) {
     for (j = i + 1; j < n; j++) {
       bdpti_map_without(job, i, j);
@@ -5931,70 +5925,72 @@ BDPTI_FN void bdpti_map_try(bdpti_map_job *job, const bdpt_map_point *points, in
     }
   }
   job->rank = bdpti_map_without(job, n, n); /* now with every point */
-  for (t = 0; t < job->trials; t++) bdpti_map_accept(job, job->y + t * n, &job->maps[t]);
+  for (t = 0; t < job->sets; t++) bdpti_map_accept(job, job->y + t * n, &job->maps[t]);
 }
 
-/* Fills y and maps. Trial 0 has the accuracies as measured; trial t > 0 adds noise that depends on
- * (seed, t), so that more trials extend a study. */
-BDPTI_FN void bdpti_map_disturb(const bdpti_map_job *job, const bdpt_map_point *points, double sd,
-                                double clip, uint64_t seed) {
-  size_t t, i;
-  for (t = 0; t < job->trials; t++) {
-    bdpt_map *m = &job->maps[t];
-    bdpt_rng r;
-    bdpt_rng_seed(&r, seed, (uint64_t)t);
-    for (i = 0; i < job->count; i++) {
-      double e = t ? sd * bdpt_normal(&r) : 0.0; /* points of accuracy, per cent */
-      if (clip > 0) e = e > clip ? clip : e < -clip ? -clip : e;
-      job->y[t * job->count + i] = points[i].accuracy + e;
-    }
-    memset(m, 0, sizeof *m);
-    for (i = 0; i <= BDPTI_MAP_DEGREE; i++) m->cv_rmse[i] = m->cv_mae[i] = (double)NAN;
+/* Takes the points' accuracies over, after checking that each set has the ratios of the first: one
+ * above 1 is a count, and a NaN would win every comparison. */
+BDPTI_FN bdpt_status bdpti_map_take(bdpt_context *ctx, const bdpti_map_job *job,
+                                    const bdpt_map_point *points) {
+  size_t i, all = job->count * job->sets;
+  int d;
+  for (i = 0; i < all; i++) {
+    const bdpt_map_point *p = &points[i], *first = &points[i % job->count];
+    int ratios = p->attention >= 0 && p->attention <= 1 && p->activation >= 0 &&
+                 p->activation <= 1 && p->attention == first->attention &&
+                 p->activation == first->activation;
+    job->y[i] = p->accuracy;
+    if (ratios && fabs(p->accuracy) < 1e300) continue; /* its square would overflow */
+    return bdpt_fail(ctx, ratios ? BDPT_E_NUMERIC : BDPT_E_ARGUMENT, "map: point %zu: one of the "
+                     "ratios (%g, %g) is not in 0 to 1, or not that of the first set, or the "
+                     "accuracy is %g", i, p->attention, p->activation, p->accuracy);
   }
+  memset(job->maps, 0, job->sets * sizeof *job->maps);
+  for (i = 0; i < job->sets; i++) {
+    for (d = 0; d <= BDPTI_MAP_DEGREE; d++) {
+      job->maps[i].cv_rmse[d] = job->maps[i].cv_mae[d] = (double)NAN; /* not tried */
+    }
+  }
+  return BDPT_OK;
 }
 
-/* Finds degree and surface of every trial and writes them into maps[trials]. */
-BDPTI_FN bdpt_status bdpti_map_trials(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
-                                      const bdpt_map_options *options, size_t trials, double sd,
-                                      double clip, uint64_t seed, bdpt_map *maps) {
+BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *points,
+                                       size_t count, size_t sets, const bdpt_map_options *options,
+                                       bdpt_map *maps) {
   static const bdpt_map_options none = {0, 0};
   const bdpt_map_options *o = options ? options : &none;
   const size_t most = BDPT_MAP_TERMS;
+  bdpt_status status;
   bdpti_map_job job;
-  size_t bytes, i;
+  size_t bytes;
   int d, high = o->degree ? o->degree : o->max_degree ? o->max_degree : BDPTI_MAP_DEGREE;
   if (o->degree < 0 || high < 1 || high > BDPTI_MAP_DEGREE || count < 3) {
     return bdpt_fail(ctx, BDPT_E_ARGUMENT, "map: %zu points, degree %d, max_degree %d; it takes 3 "
                      "points to leave two out, and degrees end at %d", count, o->degree,
                      o->max_degree, BDPTI_MAP_DEGREE);
   }
-  for (i = 0; i < count; i++) { /* a ratio above 1 is a count, and NaN would win every comparison */
-    double a = points[i].attention, g = points[i].activation, y = points[i].accuracy;
-    int ratios = a >= 0 && a <= 1 && g >= 0 && g <= 1;
-    if (ratios && fabs(y) < 1e300) continue; /* its square would overflow */
-    return bdpt_fail(ctx, ratios ? BDPT_E_NUMERIC : BDPT_E_ARGUMENT, "map: point %zu: one of the "
-                     "ratios (%g, %g) is not in 0 to 1 or the accuracy is %g", i, a, g, y);
-  }
-  if (!bdpti_add(trials, 3 * most, &bytes) || !bdpti_mul(bytes, count, &bytes) ||
+  if (!bdpti_add(sets, 3 * most, &bytes) || !bdpti_mul(bytes, count, &bytes) ||
       !bdpti_add(bytes, most * most, &bytes) || !bdpti_mul(bytes, sizeof *job.y, &bytes)) {
     bytes = SIZE_MAX; /* refused by the allocator */
   }
   memset(&job, 0, sizeof job);
   job.y = (double *)bdpt_alloc(ctx, bytes); /* and three arrays more in the same block */
   if (!job.y) return ctx->status;
-  job.x = job.y + trials * count;
+  job.x = job.y + sets * count;
   job.inverse = job.x + most * count;
   job.a = job.inverse + most * count;
-  job.count = count, job.trials = trials, job.maps = maps;
-  bdpti_map_disturb(&job, points, sd, clip, seed);
-  for (d = o->degree ? o->degree : 1; d <= high; d++) bdpti_map_try(&job, points, d);
+  job.count = count, job.sets = sets, job.maps = maps;
+  status = bdpti_map_take(ctx, &job, points);
+  for (d = o->degree ? o->degree : 1; status == BDPT_OK && d <= high; d++) {
+    bdpti_map_try(&job, points, d);
+  }
   bdpt_release(ctx, job.y, bytes);
-  return BDPT_OK;
+  return status;
 }
 
 BDPT_API bdpt_status bdpt_map_fit(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
                                   const bdpt_map_options *options, bdpt_map *out) {
-  return bdpti_map_trials(ctx, points, count, options, 1, 0.0, 0.0, 0, out);
+  return bdpt_map_fit_sets(ctx, points, count, 1, options, out);
 }
 
 /* The split: every point of the budget line. The first strict maximum with the attention count
@@ -6018,51 +6014,7 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
   return BDPT_OK;
 }
 
-/* 10.4  How much of the choice is noise                                                 >>map-noise
- *
- *   math      y' = y + clip(sd * N(0,1), -c, c); degree, surface and split again from y'
- *   source    PAPER_NOTES.md, MAP (500 trials, sd or variance 0.1, c = 0.5)
- *   check     tests/test_map.c example_noise: the study's rows within sampling error
- *
- * An accuracy measured on a few thousand held-out images carries about half a point of sampling
- * noise, and a short fine-tune adds its own. A split worth acting on should survive that. The study
- * adds such noise to them many times, repeats everything from the degree on, and counts how far
- * along the budget line the choice has moved. Call it with the noise of your own measurements. */
-BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
-                                    const bdpt_map_options *options, int depth, int budget,
-                                    int trials, double sd, double clip, uint64_t seed,
-                                    bdpt_map_noise_report *out) {
-  bdpt_map *maps;
-  bdpt_status status;
-  size_t bytes;
-  int t, a = 0, g = 0, moved; /* the split of trial t; how far it lies from trial 0's */
-  memset(out, 0, sizeof *out);
-  out->trials = trials;
-  if (trials < 1 || !(sd >= 0)) {
-    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "map noise: %d trials, deviation %g", trials, sd);
-  }
-  if (!bdpti_mul((size_t)trials + 1, sizeof *maps, &bytes)) bytes = SIZE_MAX;
-  maps = (bdpt_map *)bdpt_alloc(ctx, bytes);
-  if (!maps) return ctx->status;
-  status = bdpti_map_trials(ctx, points, count, options, (size_t)trials + 1, sd, clip, seed, maps);
-  if (status == BDPT_OK) {
-    status = bdpt_map_split(ctx, maps, depth, budget, &out->attention, &out->activation, NULL);
-  }
-  for (t = 1; t <= trials && status == BDPT_OK; t++) {
-    status = bdpt_map_split(ctx, &maps[t], depth, budget, &a, &g, NULL);
-    moved = abs(a - out->attention);
-    *(moved == 0 ? &out->exact : moved == 1 ? &out->one : &out->more) += 100.0;
-    out->mean_attention += (double)(depth - a) / depth / trials;
-    out->mean_activation += (double)(depth - g) / depth / trials;
-    out->sd += (double)(depth - a) / depth * (double)(depth - a) / depth / trials;
-  }
-  out->exact /= trials, out->one /= trials, out->more /= trials; /* to per cent */
-  out->sd = sqrt(fabs(out->sd - out->mean_attention * out->mean_attention));
-  bdpt_release(ctx, maps, bytes);
-  return status;
-}
-
-/* 10.5  What the published example says, and what it does not
+/* 10.4  What the published example says, and what it does not
  *
  * The authors publish one data set, 22 measured points of DeiT-Base (tests/test_map.c has them). A
  * reader who runs bdpt_map_fit on it learns the following. Degree 2 wins, and the printed

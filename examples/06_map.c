@@ -18,10 +18,14 @@
  *   remove 10: 2 attention + 8 activation, predicted 71.6 %
  *   with noise of 0.1: the same split in 100 % of the trials
  *
+ * The last line comes from the second header, plus/boundarydpt_plus.h (see >>noise there).
+ *
  * Try next: max_degree = 1, whose split is all of one type; your own points in place of these.
  */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
+#define BOUNDARYDPT_PLUS_IMPLEMENTATION
+#include "plus/boundarydpt_plus.h" /* for the noise */
 #include <stdio.h>
 
 /* Layers kept of twelve (attention, activation), and ImageNet accuracy in per cent. */
@@ -36,6 +40,7 @@ static const double measured[22][3] = {
 static bdpt_status lesson(bdpt_context *ctx) {
   bdpt_map_point point[22];
   bdpt_map_options options = {0, 0}; /* zeros: the degree is chosen, at most 4 */
+  bdpt_map_noise_options trials = {12, 8, 100, 0.1, 0.5, 1, {0, 0}};
   bdpt_map_noise_report noise;
   bdpt_map map;
   int i, k, p, q, attention, activation;
@@ -70,9 +75,7 @@ static bdpt_status lesson(bdpt_context *ctx) {
   }
 
   /* Would the same split come out if the accuracies were off by a tenth of a per cent? */
-  if (bdpt_map_noise(ctx, point, 22, &options, 12, 8, 100, 0.1, 0.5, 1, &noise) != BDPT_OK) {
-    return ctx->status;
-  }
+  if (bdpt_map_noise(ctx, point, 22, &trials, &noise) != BDPT_OK) return ctx->status;
   printf("with noise of 0.1: the same split in %.0f %% of the trials\n", noise.exact);
   return BDPT_OK;
 }

@@ -850,6 +850,8 @@ TEST(surface_numbers) {
                                     -19.795489, -8.338992, -11.704586};
   double x[6], a[2 * 4] = {1, 2, 0, 0, 1, 2}, inverse[4]; /* columns, with room below */
   bdpt_map map;
+  bdpt_map_noise_options small = {12, 8, 200, 0.1, 0.5, 1, {0, 0}};
+  bdpt_map_noise_options large = {12, 8, 200, 1, 5, 1, {0, 0}};
   bdpt_map_noise_report low, high;
   int rank;
   bdpti_map_row(6, 0.5, 0.75, x);
@@ -866,9 +868,9 @@ TEST(surface_numbers) {
        "(%.1f, %.1f).", inverse[0], inverse[1], inverse[2], inverse[3],
        inverse[0] + 2 * inverse[1], inverse[2] + 2 * inverse[3]);
   load_points();
-  CHECK(bdpt_map_noise(&ctx, points, 22, NULL, 12, 8, 200, 0.1, 0.5, 1, &low) == BDPT_OK);
-  CHECK(bdpt_map_noise(&ctx, points, 22, NULL, 12, 8, 200, 1, 5, 1, &high) == BDPT_OK);
-  says("map-noise", "the split is the same in %.0f %% of them; with deviation 1 in %.0f %%, and in "
+  CHECK(bdpt_map_noise(&ctx, points, 22, &small, &low) == BDPT_OK);
+  CHECK(bdpt_map_noise(&ctx, points, 22, &large, &high) == BDPT_OK);
+  says("noise", "the split is the same in %.0f %% of them; with deviation 1 in %.0f %%, and in "
        "%.0f %%", low.exact, high.exact, high.more);
 }
 

@@ -2,6 +2,7 @@
  * values that follow from it (and the published ones that do not). Reference values come from
  * numpy.linalg.lstsq with rcond = 1e-9 on the same points. */
 #include "../boundarydpt.h"
+#include "../examples/plus/boundarydpt_plus.h"
 #include "test.h"
 #include "published.h"
 
@@ -147,6 +148,13 @@ TEST(exact_surface) {
   CHECK(map.fit_rmse < 1e-11 && map.cv_rmse[2] < 1e-10);
 }
 
+static bdpt_status noise(bdpt_context *c, int trials, double sd, double clip, uint64_t seed,
+                         bdpt_map_noise_report *r) {
+  bdpt_map_noise_options o = {12, 8, 0, 0, 0, 0, {0, 0}};
+  o.trials = trials, o.sd = sd, o.clip = clip, o.seed = seed;
+  return bdpt_map_noise(c, points, 22, &o, r);
+}
+
 /* Rows of the noise study (PAPER_NOTES.md, MAP). Reference: 500 trials with numpy's generator. The
  * allowance is four standard errors of the difference of two studies with 500 and 2000 trials. */
 static void noise_row(double sd, double exact, double one, double more, double a, double t,
@@ -154,7 +162,7 @@ static void noise_row(double sd, double exact, double one, double more, double a
   bdpt_map_noise_report r;
   double e[3], got[3];
   int k;
-  CHECK(bdpt_map_noise(&ctx, points, 22, NULL, 12, 8, 2000, sd, 0.5, 7, &r) == BDPT_OK);
+  CHECK(noise(&ctx, 2000, sd, 0.5, 7, &r) == BDPT_OK);
   e[0] = exact; e[1] = one; e[2] = more;
   got[0] = r.exact; got[1] = r.one; got[2] = r.more;
   for (k = 0; k < 3; k++) {
@@ -170,6 +178,29 @@ static void noise_row(double sd, double exact, double one, double more, double a
   CHECK(r.attention == 2 && r.activation == 6);
 }
 
+/* Several sets at once are what each is alone, and all have the ratios of the first. */
+TEST(sets_are_fits) {
+  bdpt_map_point p[3][22];
+  bdpt_map alone, maps[3];
+  int i, k;
+  for (k = 0; k < 3; k++) {
+    memcpy(p[k], points, sizeof p[k]);
+    for (i = 0; i < 22; i++) p[k][i].accuracy += k * sin(7.0 * i);
+  }
+  CHECK(bdpt_map_fit_sets(&ctx, p[0], 22, 3, NULL, maps) == BDPT_OK);
+  for (k = 0; k < 3; k++) {
+    CHECK(bdpt_map_fit(&ctx, p[k], 22, NULL, &alone) == BDPT_OK);
+    CHECK(alone.degree == maps[k].degree && alone.rank == maps[k].rank);
+    CHECK(memcmp(alone.theta, maps[k].theta, sizeof alone.theta) == 0);
+    CHECK(memcmp(alone.cv_rmse, maps[k].cv_rmse, sizeof alone.cv_rmse) == 0);
+  }
+  CHECK(memcmp(maps[0].theta, maps[1].theta, sizeof alone.theta) != 0);
+  p[2][5].activation *= 0.5;
+  CHECK(bdpt_map_fit_sets(&ctx, p[0], 22, 3, NULL, maps) == BDPT_E_ARGUMENT);
+  CHECK_HAS(ctx.message, "point 49: one of the ratios");
+  bdpt_clear_error(&ctx);
+}
+
 TEST(example_noise) {
   noise_row(0.1, 99.8, 0.2, 0.0, 0.833, 0.500, 0.004);
   noise_row(sqrt(0.1), 83.6, 16.0, 0.4, 0.847, 0.486, 0.032);
@@ -178,15 +209,15 @@ TEST(example_noise) {
 /* The study is a function of its seed, and without noise every trial is the fit itself. */
 TEST(noise_repeats) {
   bdpt_map_noise_report r, s;
-  CHECK(bdpt_map_noise(&ctx, points, 22, NULL, 12, 8, 50, 0.3, 0.5, 1, &r) == BDPT_OK);
-  CHECK(bdpt_map_noise(&ctx, points, 22, NULL, 12, 8, 50, 0.3, 0.5, 1, &s) == BDPT_OK);
+  CHECK(noise(&ctx, 50, 0.3, 0.5, 1, &r) == BDPT_OK);
+  CHECK(noise(&ctx, 50, 0.3, 0.5, 1, &s) == BDPT_OK);
   CHECK(r.exact == s.exact && r.one == s.one && r.mean_attention == s.mean_attention);
-  CHECK(bdpt_map_noise(&ctx, points, 22, NULL, 12, 8, 20, 0.0, 0.0, 1, &r) == BDPT_OK);
+  CHECK(noise(&ctx, 20, 0.0, 0.0, 1, &r) == BDPT_OK);
   CHECK(r.exact == 100 && r.one == 0 && r.more == 0 && r.sd < 1e-6);
   CHECK_CLOSE(r.mean_attention, 10 / 12.0, 1e-12);
-  CHECK(bdpt_map_noise(&ctx, points, 22, NULL, 12, 8, 20, 40.0, 1e-9, 1, &r) == BDPT_OK);
+  CHECK(noise(&ctx, 20, 40.0, 1e-9, 1, &r) == BDPT_OK);
   CHECK(r.exact == 100); /* clipped to nothing */
-  CHECK(bdpt_map_noise(&ctx, points, 22, NULL, 12, 8, 0, 0.1, 0.5, 1, &r) == BDPT_E_ARGUMENT);
+  CHECK(noise(&ctx, 0, 0.1, 0.5, 1, &r) == BDPT_E_ARGUMENT);
   bdpt_clear_error(&ctx);
 }
 
@@ -220,6 +251,9 @@ TEST(refusals) {
   p[3].accuracy = (double)NAN;
   CHECK(bdpt_map_fit(&ctx, p, 4, NULL, &map) == BDPT_E_NUMERIC);
   bdpt_clear_error(&ctx);
+  CHECK(noise(&ctx, 5, (double)INFINITY, 0, 1, &r) == BDPT_E_NUMERIC); /* what it adds is seen */
+  CHECK_HAS(ctx.message, "accuracy is ");
+  bdpt_clear_error(&ctx);
 
   /* Every allocation may fail: an error, no leak. */
   memset(&c, 0, sizeof c);
@@ -228,7 +262,7 @@ TEST(refusals) {
   c.threads = 1;
   for (k = 0; k < 20 && !ended; k++) {
     allowed = k;
-    ended = bdpt_map_noise(&c, points, 22, NULL, 12, 8, 3, 0.1, 0.5, 1, &r) == BDPT_OK;
+    ended = noise(&c, 3, 0.1, 0.5, 1, &r) == BDPT_OK;
     CHECK(ended || c.status == BDPT_E_MEMORY);
     CHECK(c.bytes_now == 0);
     bdpt_clear_error(&c);
@@ -246,6 +280,7 @@ int main(void) {
   RUN(split_edges);
   RUN(fixed_degree);
   RUN(exact_surface);
+  RUN(sets_are_fits);
   RUN(example_noise);
   RUN(noise_repeats);
   RUN(refusals);

@@ -8,6 +8,7 @@
  *   dense prediction   an answer for every pixel instead of one for the image
  *   width pruning      layers that stay, and become narrower
  *   BoundaryDPT+       depth and width together, with recovery between
+ *   the noise study    how far a split of the budget can be trusted
  *
  * HOW TO USE IT. Include it behind boundarydpt.h; in exactly one C or C++ file, the one that has
  * BOUNDARYDPT_IMPLEMENTATION too, with the implementation:
@@ -26,7 +27,7 @@
  *
  *   >>guide      1  how to read, letters            >>width      4  narrower layers
  *   >>api        2  the declarations                >>plus       5  depth and width together
- *   >>dense      3  patches to pixels
+ *   >>dense      3  patches to pixels               >>noise      6  how much of a split is noise
  */
 
 /* =================================================================================================
@@ -150,6 +151,27 @@ typedef struct bdpt_plus_result {
 } bdpt_plus_result;
 BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_run *run,
                                const bdpt_plus_options *options, bdpt_plus_result *out);
+
+/* ---- 2.4  How much of a split is noise ------------------------------------------------------- */
+
+/* How stable is the split of bdpt_map_split when the accuracies carry noise? All fields but the
+ * last four must be filled; there zeros are zeros: no noise, no clipping, a free degree. */
+typedef struct bdpt_map_noise_options {
+  int depth, budget;                    /* of the network: blocks, and layers that go */
+  int trials;
+  double sd, clip;                      /* of the noise, points of accuracy; clip 0: none */
+  uint64_t seed;
+  bdpt_map_options map;
+} bdpt_map_noise_options;
+typedef struct bdpt_map_noise_report {
+  int trials;
+  int attention, activation;            /* the split without noise, in layers removed */
+  double exact, one, more;              /* per cent of trials: layers moved on the budget line */
+  double mean_attention, mean_activation, sd; /* of the retained ratios chosen */
+} bdpt_map_noise_report;
+BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
+                                    const bdpt_map_noise_options *options,
+                                    bdpt_map_noise_report *out);
 
 #ifdef __cplusplus
 } /* extern "C" */
@@ -1376,6 +1398,83 @@ BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_run *run,
   }
   if (!s) s = bdpt_model_assign(model, p.work);
   bdpt_model_free(p.work);
+  return s;
+}
+
+/* =================================================================================================
+ * 6  HOW MUCH OF A SPLIT IS NOISE                                                          >>noise
+ * =================================================================================================
+ * Would the same split come out if everything were measured again? An accuracy measured on a few
+ * thousand held-out images carries about half a point of sampling noise, and a short fine-tune adds
+ * its own. A split worth acting on should survive that. The study adds such noise to the
+ * accuracies many times, repeats everything from the degree on, and counts how far along the budget
+ * line the choice has moved. Call it with the noise of your own measurements.
+ *
+ *   math      y' = y + clip(sd N(0,1), -c, c); degree, surface and split again from y'
+ *   source    PAPER_NOTES.md, MAP (500 trials, sd or variance 0.1, c = 0.5)
+ *   check     tests/test_map.c example_noise: the study's rows within sampling error
+ *
+ * Set 0 has the accuracies as measured; set t > 0 those of trial t, whose noise depends on (seed,
+ * t), so that more trials extend a study.
+ */
+static void bdptp_noise_add(const bdpt_map_noise_options *o, const bdpt_map_point *points,
+                            size_t count, bdpt_map_point *sets) {
+  size_t t, i;
+  for (t = 0; t <= (size_t)o->trials; t++, sets += count) {
+    bdpt_rng r;
+    bdpt_rng_seed(&r, o->seed, (uint64_t)t);
+    memcpy(sets, points, count * sizeof *sets);
+    for (i = 0; t > 0 && i < count; i++) {
+      double e = o->sd * bdpt_normal(&r); /* points of accuracy, per cent */
+      if (o->clip > 0) e = e > o->clip ? o->clip : e < -o->clip ? -o->clip : e;
+      sets[i].accuracy += e;
+    }
+  }
+}
+
+/* Splits by every surface maps[trials + 1], and counts how far each lies from the first. */
+static bdpt_status bdptp_noise_count(bdpt_context *ctx, const bdpt_map_noise_options *o,
+                                     const bdpt_map *maps, bdpt_map_noise_report *out) {
+  const double depth = o->depth, trials = o->trials;
+  int t, a = 0, g = 0;
+  bdpt_status s = bdpt_map_split(ctx, maps, o->depth, o->budget, &out->attention, &out->activation,
+                                 NULL);
+  for (t = 1; t <= o->trials && s == BDPT_OK; t++) {
+    s = bdpt_map_split(ctx, &maps[t], o->depth, o->budget, &a, &g, NULL);
+    if (a == out->attention) out->exact += 100.0;
+    else if (abs(a - out->attention) == 1) out->one += 100.0;
+    else out->more += 100.0;
+    out->mean_attention += (depth - a) / depth / trials;
+    out->mean_activation += (depth - g) / depth / trials;
+    out->sd += (depth - a) / depth * (depth - a) / depth / trials;
+  }
+  out->exact /= trials, out->one /= trials, out->more /= trials; /* to per cent */
+  out->sd = sqrt(fabs(out->sd - out->mean_attention * out->mean_attention));
+  return s;
+}
+
+BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
+                                    const bdpt_map_noise_options *o, bdpt_map_noise_report *out) {
+  const size_t each = count * sizeof(bdpt_map_point) + sizeof(bdpt_map); /* bytes of a set */
+  bdpt_map *maps;
+  bdpt_map_point *sets;
+  bdpt_status s;
+  size_t all, bytes;
+  memset(out, 0, sizeof *out);
+  out->trials = o->trials;
+  if (o->trials < 1 || !(o->sd >= 0) || count > BDPTP_MANY) {
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "map noise: %d trials, deviation %g, %zu points",
+                     o->trials, o->sd, count);
+  }
+  all = (size_t)o->trials + 1;
+  bytes = all > SIZE_MAX / each ? SIZE_MAX : all * each; /* the allocator refuses the former */
+  maps = (bdpt_map *)bdpt_alloc(ctx, bytes);
+  if (!maps) return ctx->status;
+  sets = (bdpt_map_point *)(void *)(maps + all);
+  bdptp_noise_add(o, points, count, sets);
+  s = bdpt_map_fit_sets(ctx, sets, count, all, &o->map, maps);
+  if (s == BDPT_OK) s = bdptp_noise_count(ctx, o, maps, out);
+  bdpt_release(ctx, maps, bytes);
   return s;
 }
 

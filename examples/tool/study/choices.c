@@ -1,5 +1,6 @@
 /* choices.c: parts 5 and 6 of the study: how many, and which */
 #include "../../../boundarydpt.h"
+#include "../../plus/boundarydpt_plus.h"
 #include "../cli/json.h"
 #include "../record.h"
 #include "../session.h"
@@ -100,6 +101,16 @@ static void study_record_surface(study *s, const char *start, size_t seed, const
   cli_json_close(j);
 }
 
+static bdpt_status study_noise(const study *s, const bdpt_map_point *point, size_t n, int budget,
+                               bdpt_map_noise_report *out) {
+  const study_recipe *r = &s->recipe;
+  bdpt_map_noise_options o;
+  memset(&o, 0, sizeof o);
+  o.depth = s->base.depth, o.budget = budget, o.trials = r->map_trials;
+  o.sd = r->map_noise, o.clip = r->map_clip, o.seed = 1;
+  return bdpt_map_noise(s->base.ctx, point, n, &o, out);
+}
+
 /* Surface, splits and noise of one collection. The noise study is the published one: trials with
  * clipped normal noise on the accuracies, the degree chosen anew in each. */
 static bdpt_status study_split(study *s, const char *start, size_t seed) {
@@ -117,8 +128,7 @@ static bdpt_status study_split(study *s, const char *start, size_t seed) {
     int budget = r->map_budgets.layer[i];
     status = bdpt_map_split(s->base.ctx, &map, s->base.depth, budget, &a, &g, &predicted);
     if (status == BDPT_OK)
-      status = bdpt_map_noise(s->base.ctx, point, n, NULL, s->base.depth, budget, r->map_trials,
-                              r->map_noise, r->map_clip, 1, &noise);
+      status = study_noise(s, point, n, budget, &noise);
     if (status != BDPT_OK) break;
     cli_json_open(j, "split");
     cli_json_text(j, "start", start);
