@@ -9187,9 +9187,9 @@ BDPTI_FN bdpt_status bdpti_fail_io(bdpt_context *ctx, const char *path, const ch
  * has one byte more than the file, a zero, so that text is terminated. */
 BDPTI_FN bdpt_status bdpti_file_fill(bdpt_context *ctx, const char *path, FILE *f,
                                      unsigned char **block, size_t *has, size_t *used) {
-  long end = fseek(f, 0, SEEK_END) == 0 ? ftell(f) : -1;
+  long end = fseek(f, 0, SEEK_END) == 0 ? ftell(f) : -2; /* -2: it cannot seek, so it has not */
   size_t room = end >= 0 && end < LONG_MAX ? (size_t)end + 1 : (size_t)1 << 16;
-  if (end >= 0 && fseek(f, 0, SEEK_SET) != 0) return bdpti_fail_io(ctx, path, "seeking failed");
+  if (end > -2 && fseek(f, 0, SEEK_SET) != 0) return bdpti_fail_io(ctx, path, "seeking failed");
   while (*has != room) { /* equal: it was not filled, and one byte is left */
     unsigned char *p = (unsigned char *)bdpt_alloc(ctx, room);
     if (!p) return BDPT_E_MEMORY;

@@ -1,16 +1,21 @@
 """mutate.py: would the tests notice? Makes small mistakes in the header, one at a time.
 
-    python3 tests/mutate.py [--mutants N] [--seed S] [--only 3,7-9] [--minutes M] [--reuse] [--list]
+    python3 tests/mutate.py [--mutants N] [--seed S] [--only 3,7-9] [--minutes M]
+                             [--patience S] [--reuse] [--list]
 
 Every function of every chapter offers places: a comparison, a sum, a constant, a condition, a call
 whose result nobody uses. N of them (212), spread evenly over the chapters, become mutants. All stand
 in one copy of the header as `(bdpt_mutant(K) ? mutated : original)`, so that everything is compiled
 once, and the environment variable BDPT_MUTANT chooses. First each test program runs without a mutant
-and writes down which places it comes by; then, for each mutant, those that come by its place run,
-fastest first, until one fails, crashes or takes ten times as long. Those that nothing notices are
-printed with their line. Lines of tests/mutants.txt, "FUNCTION: original => mutated  # reason", say
-which survivors mean the same as the original; they are counted apart. --only tries some, --minutes
-ends after a time, --reuse takes what was compiled and killed the last time.
+and writes down which places each of its parts (RUN) comes by, and how long it takes; then, for each
+mutant, the parts that come by its place run alone, fastest first, until one fails, crashes or takes
+ten times as long. Those that nothing notices are printed with their line. Lines of
+tests/mutants.txt, "FUNCTION: original => mutated  # reason", say which survivors mean the same as
+the original; they are counted apart.
+
+--only tries some, --minutes ends after a time, --patience gives one mutant no more seconds than
+that. --reuse takes what was compiled, measured and decided the last time, the tests that have
+changed since excepted: so it goes on where it was stopped, and asks the survivors again.
 
 The last lines are "TRUST name value". Needs gcc or clang, and make for the flags of neither."""
 import argparse, collections, concurrent.futures, json, os, random, re, shutil, subprocess, sys, time
@@ -160,6 +165,7 @@ def choose(places, count, seed):
 PROLOGUE = """
 #include <stdlib.h>
 #include <stdio.h>
+#include <time.h>
 #ifndef BDPT_MUTANTS
 #define BDPT_MUTANTS
 __attribute__((weak)) int bdpt_mutant_chosen = -1;
@@ -169,13 +175,19 @@ __attribute__((constructor, weak)) void bdpt_mutant_begin(void) {
   const char *text = getenv("BDPT_MUTANT");
   if (text) bdpt_mutant_chosen = atoi(text);
 }
-__attribute__((destructor, weak)) void bdpt_mutant_end(void) {
+__attribute__((weak)) void bdpt_mutant_part(const char *name) {
+  static clock_t before;
   const char *path = getenv("BDPT_MUTANT_SEEN");
   FILE *f = path ? fopen(path, "ab") : NULL;
   int k;
-  for (k = 0; f && k < %d; k++) if (bdpt_mutant_seen[k]) fprintf(f, "%%d\\n", k);
-  if (f) fclose(f);
+  if (!f) return;
+  fprintf(f, "%%s %%g", *name ? name : "-", (double)(clock() - before) / CLOCKS_PER_SEC);
+  for (k = 0; k < %d; k++) if (bdpt_mutant_seen[k]) fprintf(f, " %%d", k), bdpt_mutant_seen[k] = 0;
+  fprintf(f, "\\n");
+  fclose(f);
+  before = clock();
 }
+__attribute__((destructor, weak)) void bdpt_mutant_end(void) { bdpt_mutant_part(""); }
 #endif
 """
 
@@ -195,20 +207,21 @@ def mutated(source, chosen, without):
     return PROLOGUE % (len(chosen), len(chosen)) + "".join(out)
 
 
-def compile_all(chosen, source):
-    """Compiles library and tests; mutants that are no C are left out."""
+FLAGS = [*os.environ.get("CC", "gcc").split(), "-std=gnu99", "-w", "-O1", "-fopenmp", "-DTEST_STOP"]
+
+
+def copy_of_the_tree(chosen, source):
+    """Copies tests and examples, and writes the header; returns the mutants that are no C."""
     without = set()
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(os.path.join(here, "tests"), os.path.join(place, "tests"),
                     ignore=shutil.ignore_patterns("corpus", "fixtures", "vectors"))
     shutil.copytree(os.path.join(here, "examples"), os.path.join(place, "examples"))
     header = os.path.join(place, "boundarydpt.h")
-    flags = [*os.environ.get("CC", "gcc").split(), "-std=gnu99", "-w", "-O1", "-fopenmp", "-DTEST_STOP"]
-    lib = os.path.join(place, "examples", "tool", "library.c")
     while True:
         with open(header, "w") as f:
             f.write(mutated(source, chosen, without))
-        r = subprocess.run([*flags, "-fsyntax-only", lib], capture_output=True, text=True)
+        r = subprocess.run([*FLAGS, "-fsyntax-only", library()], capture_output=True, text=True)
         if r.returncode == 0:
             break
         lines = open(header).read().split("\n")
@@ -220,24 +233,39 @@ def compile_all(chosen, source):
         if not bad - without:
             sys.exit("mutate: cannot compile the copy:\n" + r.stderr[:2000])
         without |= bad
-    jobs = []
-    for real in ("float", "double"):
-        jobs.append([*flags, "-DBDPT_REAL=" + real, "-c", lib, "-o", os.path.join(place, real + ".o")])
-    run_jobs(jobs)
+    return without
+
+
+def library():
+    return os.path.join(place, "examples", "tool", "library.c")
+
+
+def compile_again(ways):
+    """Compiles what has changed since the last time, library or tests; forgets its times."""
     jobs, programs = [], []
-    for t in tests_of_the_library():
-        text = open(os.path.join(here, "tests", t + ".c")).read()
-        whole = "define BOUNDARYDPT_IMPL" in text
-        for real in ("float", "double"):
-            if t == "test_book" and real == "double":
-                continue
-            exe = os.path.join(place, t + "_" + real)
-            jobs.append([*flags, "-DBDPT_REAL=" + real, os.path.join(place, "tests", t + ".c"),
-                         *([] if whole else [os.path.join(place, real + ".o")]), "-o", exe, "-lm",
-                         "-lpthread"])
+    for real in ("double", "float"):
+        target = os.path.join(place, real + ".o")
+        if not os.path.exists(target):
+            jobs.append([*FLAGS, "-DBDPT_REAL=" + real, "-c", library(), "-o", target])
+    run_jobs(jobs)
+    jobs = []
+    for name in tests_of_the_library():
+        ours, copy = (os.path.join(d, "tests", name + ".c") for d in (here, place))
+        text = open(ours).read()
+        changed = not os.path.exists(copy) or open(copy).read() != text
+        if changed:
+            open(copy, "w").write(text)
+        for real in precisions(name):
+            exe = os.path.join(place, name + "_" + real)
+            if changed or not os.path.exists(exe):
+                ways.pop(exe, None)
+                whole = "define BOUNDARYDPT_IMPL" in text
+                jobs.append([*FLAGS, "-DBDPT_REAL=" + real, *(["-DBDPT_STATIC"] if whole else []),
+                             copy, *([] if whole else [os.path.join(place, real + ".o")]), "-o",
+                             exe, "-lm", "-lpthread"])
             programs.append(exe)
     run_jobs(jobs)
-    return without, programs
+    return programs
 
 
 def run_jobs(jobs):
@@ -245,43 +273,58 @@ def run_jobs(jobs):
         r = subprocess.run(job, capture_output=True, text=True)
         if r.returncode != 0:
             sys.exit("mutate: %s\n%s" % (" ".join(job[-6:]), r.stderr[:2000]))
-    with concurrent.futures.ThreadPoolExecutor(int(os.environ.get("JOBS", "2"))) as pool:
+    with concurrent.futures.ThreadPoolExecutor(int(os.environ.get("JOBS", "1"))) as pool:
         list(pool.map(one, jobs))
 
 
 def tests_of_the_library():
-    tool = ("checkpoint", "generate", "images", "masks", "onnx", "report", "reproduce")
+    tool = ("checkpoint", "generate", "images", "masks", "onnx", "report", "reproduce", "book", "calls")
     names = sorted(f[:-2] for f in os.listdir(os.path.join(here, "tests"))
                    if re.match(r"test_\w+\.c$", f))
     return [n for n in names if n[5:] not in tool]
 
 
+def precisions(name):
+    """In double the bounds are tight; in float run the kernels that a processor has of its own."""
+    if name.startswith("test_only"):
+        return ("float",)
+    return ("float", "double") if name in ("test_kernels", "test_ops", "test_model") else ("double",)
+
+
 # ---- Running --------------------------------------------------------------------------------------
 
-def run(exe, mutant, limit, seen=None):
+def run(exe, mutant, limit, seen=None, part=None):
     env = dict(os.environ, OMP_NUM_THREADS="1", BDPT_MUTANT=str(mutant))
     if seen:
         env["BDPT_MUTANT_SEEN"] = seen
-    t = time.time()
+    if part:
+        env["TEST_PART"] = part
     try:
-        r = subprocess.run([exe], cwd=here, env=env, stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL, timeout=limit)
-        code = r.returncode
+        return subprocess.run([exe], cwd=here, env=env, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL, timeout=limit).returncode
     except subprocess.TimeoutExpired:
-        code = 1000
-    return code, time.time() - t
+        return 1000
 
 
-def reach(programs):
-    """(seconds, program, places it comes by) of each, fastest first."""
-    out = []
-    for exe in programs:
-        seen = exe + ".seen"
-        code, seconds = run(exe, -1, 600, seen)
-        if code != 0:
-            sys.exit("mutate: %s fails without a mutant (%d)" % (exe, code))
-        out.append((seconds, exe, {int(x) for x in open(seen)}))
-    return sorted(out)
+def reach(exe):
+    """[part, seconds with what stands around it, places it comes by] of each part of a program."""
+    seen = exe + ".seen"
+    if os.path.exists(seen):
+        os.remove(seen)
+    code = run(exe, -1, 900, seen)
+    if code != 0:
+        sys.exit("mutate: %s fails without a mutant (%d)" % (exe, code))
+    parts, around, places = [], 0.0, set()
+    for line in open(seen):
+        name, seconds, *ks = line.split()
+        if name == "-":
+            around += float(seconds)
+            places |= {int(k) for k in ks}
+        else:
+            parts.append([name, float(seconds), {int(k) for k in ks}])
+    if not parts:
+        return [["", around, sorted(places)]]
+    return [[name, seconds + around, sorted(places | ks)] for name, seconds, ks in parts]
 
 
 def shown(chosen, k, source):
@@ -296,6 +339,7 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--only", default="")
     p.add_argument("--minutes", type=float, default=0)
+    p.add_argument("--patience", type=float, default=0)
     p.add_argument("--reuse", action="store_true")
     p.add_argument("--list", action="store_true")
     o = p.parse_args()
@@ -316,52 +360,70 @@ def main():
         same = {line.split("  #")[0].strip() for line in open(listed) if "  #" in line}
     begin = time.time()
     kept = os.path.join(place, "ways.json")
-    if o.reuse and os.path.exists(kept):
-        without, ways = json.load(open(kept))
-    else:
-        without, programs = compile_all(chosen, source)
+    without, ways, past = set(), {}, {}
+    if original == os.path.join(here, "boundarydpt.h"):
+        without = copy_of_the_tree(chosen, source)
         open(os.path.join(place, "source.h"), "w").write(source)
-        ways = reach(programs)
-        json.dump([sorted(without), [(t, exe, sorted(seen)) for t, exe, seen in ways]],
-                  open(kept, "w"))
-    print("%d places, %d mutants, %d are no C; compiled and run once in %.0f s" %
-          (len(places), len(chosen), len(without), time.time() - begin), flush=True)
+    elif os.path.exists(kept):
+        without, ways, past = json.load(open(kept))
+        without = set(without)
+
+    def keep():
+        with open(kept + ".new", "w") as f:
+            json.dump([sorted(without), ways, past], f)
+        os.replace(kept + ".new", kept)
+    keep()
+    for exe in compile_again(ways):
+        if exe not in ways:
+            ways[exe] = reach(exe)
+            print("%6.1f s in %d parts of %s" % (sum(p[1] for p in ways[exe]), len(ways[exe]),
+                                                 os.path.basename(exe)), flush=True)
+            past = {text: d for text, d in past.items() if d[0] != "alive"}
+            keep()
+    parts = sorted((p[1], exe, p[0], set(p[2])) for exe in ways for p in ways[exe])
+    print("%d places, %d mutants, %d are no C; %d parts of tests" %
+          (len(places), len(chosen), len(without), len(parts)), flush=True)
     wanted = range(len(chosen))
     if o.only:
         ends = [part.split("-") for part in o.only.split(",")]
         wanted = [k for e in ends for k in range(int(e[0]), int(e[-1]) + 1)]
-    killed, equal, alive, past = [], [], [], {}
-    decided_before = os.path.join(place, "decided.json")
-    if o.reuse and not o.only and os.path.exists(decided_before):
-        past = json.load(open(decided_before))
+    killed, equal, alive = [], [], []
     for k in wanted:
         text = shown(chosen, k, source)
-        dead = past.get(text)
-        if text in same and not o.only:
+        if text in same:
             equal.append(k)
             continue
-        if dead:
-            killed.append(k)
+        if k in without:
             continue
-        if k in without or (o.minutes and time.time() - begin > 60 * o.minutes):
-            continue
-        for seconds, exe, seen in ways:
-            if k in seen:
-                code, _ = run(exe, k, 10 * seconds + 5)
-                if code != 0:
-                    dead = os.path.basename(exe)
-                    break
-        (killed if dead else alive).append(k)
-        if dead:
-            past[text] = dead
-            json.dump(past, open(decided_before, "w"))
-        print("%s %d %s: %s%s" % ("killed" if dead else "ALIVE ", k, chosen[k][0][2], text,
-                                  "  (%s)" % dead if dead else ""), flush=True)
+        if text not in past or o.only:
+            if o.minutes and time.time() - begin > 60 * o.minutes:
+                continue
+            past[text] = decide(k, parts, o.patience)
+            keep()
+            print("%s %d %s: %s  (%s)" % (past[text][0], k, chosen[k][0][2], text, past[text][1]),
+                  flush=True)
+        (killed if past[text][0] == "killed" else alive).append(k)
+    for k in alive:
+        print("ALIVE  %d %s: %s" % (k, chosen[k][0][2], shown(chosen, k, source)))
     decided = len(killed) + len(alive)
-    print("mutants: %d killed, %d alive, %d the same as the original" %
-          (len(killed), len(alive), len(equal)))
+    print("mutants: %d killed, %d alive, %d the same as the original, %d not tried" %
+          (len(killed), len(alive), len(equal), len(wanted) - decided - len(equal)))
     print("TRUST mutants %d" % decided)
     print("TRUST mutants_killed %.1f" % (100.0 * len(killed) / decided if decided else 0))
+
+
+def decide(k, parts, patience):
+    """["killed", by what] or ["alive", how many parts ran]: the fastest first."""
+    spent, ran = 0.0, 0
+    for seconds, exe, part, seen in parts:
+        if k not in seen:
+            continue
+        if patience and ran and spent + seconds > patience:
+            return ["alive", "%d parts in %.0f s, then patience ended" % (ran, spent)]
+        if run(exe, k, 20 * seconds + 10, None, part) != 0:
+            return ["killed", os.path.basename(exe) + " " + part]
+        spent, ran = spent + seconds, ran + 1
+    return ["alive", "%d parts, all that come by" % ran]
 
 
 if __name__ == "__main__":

@@ -101,7 +101,19 @@ TEST_UNUSED static int test_has(const char *text, const char *part, const char *
 }
 
 #define TEST(name) static void name(void)
-#define RUN(name) name()
+/* TEST_PART=NAME runs that part of a program alone. The copy of the header that mutate.py makes
+ * writes down what was passed before, in and after each part. */
+#ifdef TEST_STOP
+void bdpt_mutant_part(const char *name);
+#else
+#define bdpt_mutant_part(name) ((void)0)
+#endif
+#define RUN(name) \
+  do { \
+    const char *only = getenv("TEST_PART"); \
+    bdpt_mutant_part(""); \
+    if (!only || strcmp(only, #name) == 0) name(), bdpt_mutant_part(#name); \
+  } while (0)
 #define CHECK(condition) test_check((condition) ? 1 : 0, #condition, __FILE__, __LINE__)
 #define CHECK_CLOSE(got, want, tolerance) \
   test_close((double)(got), (double)(want), (double)(tolerance), #got, __FILE__, __LINE__)

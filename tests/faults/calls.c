@@ -430,6 +430,14 @@ static bdpt_status model_files(void) {
 
 typedef struct named { const char *name; bdpt_status (*run)(void); } named;
 
+static const named calls[] = {
+  {"ops", ops}, {"gradcheck", gradcheck}, {"models", models}, {"forward", forward},
+  {"removing", removing}, {"fitting", fitting}, {"sets", sets}, {"cifar", cifar},
+  {"stepping", stepping}, {"training", training}, {"disparity", disparity},
+  {"recovery", recovery}, {"predictor", predictor}, {"greedy", greedy},
+  {"two_stage", two_stage}, {"width", width}, {"plus", plus}, {"files", files},
+  {"model_files", model_files}};
+
 static void finish(void) {
   bdpt_trainer_free(trainer);
   bdpt_tape_free(tape);
@@ -440,37 +448,39 @@ static void finish(void) {
   bdpt_dataset_free(&ctx, &data);
   bdpt_finish(&ctx);
   if (ctx.bytes_now != 0) abort();
+  trainer = NULL, tape = NULL, model = other = NULL;
 }
 
-int main(int argc, char **argv) {
-  static const named calls[] = {
-    {"ops", ops}, {"gradcheck", gradcheck}, {"models", models}, {"forward", forward},
-    {"removing", removing}, {"fitting", fitting}, {"sets", sets}, {"cifar", cifar},
-    {"stepping", stepping}, {"training", training}, {"disparity", disparity},
-    {"recovery", recovery}, {"predictor", predictor}, {"greedy", greedy},
-    {"two_stage", two_stage}, {"width", width}, {"plus", plus}, {"files", files},
-    {"model_files", model_files}};
-  size_t i;
-  bdpt_status s = (bdpt_status)1;
-  for (i = 0; i < sizeof calls / sizeof *calls; i++) {
-    if (argc > 1 && strcmp(argv[1], "--list") == 0) printf("%s\n", calls[i].name);
-    else if (argc > 1 && strcmp(argv[1], calls[i].name) == 0) break;
-  }
-  if (i == sizeof calls / sizeof *calls) return argc > 1 ? 0 : 2;
+/* Makes the calls of one kind; 1 after a failure, 0 if there was none. */
+static int made(const named *c) {
+  bdpt_status s;
   ctx.threads = 1;
+  sum = 0;
   s = bdpt_init(&ctx);
-  if (!s) s = calls[i].run();
+  if (!s) s = c->run();
   if (s != BDPT_OK) {
     int expected = s == BDPT_E_MEMORY || s == BDPT_E_IO;
     if (!expected || s != ctx.status || !ctx.message[0]) {
       fprintf(stderr, "status %d, the context's %d: %s\n", (int)s, (int)ctx.status, ctx.message);
       abort();
     }
-    fprintf(stderr, "%s\n", ctx.message);
   }
   finish();
-  if (s != BDPT_OK) return 1;
-  if (ctx.status != BDPT_OK) abort(); /* a success that carries an error */
+  if (s == BDPT_OK && ctx.status != BDPT_OK) abort(); /* a success that carries an error */
+  return s != BDPT_OK;
+}
+
+int main(int argc, char **argv) {
+  size_t i;
+  for (i = 0; i < sizeof calls / sizeof *calls; i++) {
+    if (argc > 1 && strcmp(argv[1], "--list") == 0) printf("%s\n", calls[i].name);
+    else if (argc > 1 && strcmp(argv[1], calls[i].name) == 0) break;
+  }
+  if (i == sizeof calls / sizeof *calls) return argc > 1 ? 0 : 2;
+  if (made(&calls[i])) {
+    fprintf(stderr, "%s\n", ctx.message);
+    return 1;
+  }
   if (printf("%.9g\n", sum) > 0 && fflush(stdout) == 0) return 0;
   perror("the output");
   return 1;
