@@ -124,6 +124,8 @@
  * Threads   No mutable global. Two contexts in two threads do not know of each other. The result of
  *           every call has the same bits for any number of OpenMP threads (for one binary on one
  *           machine; compilers and instruction sets may differ in the last digits).
+ *           As in any program with OpenMP: after a parallel call a child of fork() must exec before
+ *           it calls again, and a program links with one OpenMP library, not libgomp and libomp.
  * Numbers   bdpt_real is float, or double with BDPT_REAL. GELU is exact (erf), eps and the image
  *           statistics belong to the model. The float kernels have their own exp and erf; losses,
  *           schedules and the predictor use libm in double.
@@ -739,7 +741,8 @@ typedef struct bdpt_epoch {
 
 typedef struct bdpt_trainer bdpt_trainer; /* opaque: optimiser moments, step count, workspace */
 
-/* Borrows model, teacher (or NULL) and train; they must outlive the trainer. */
+/* Borrows model, teacher (or NULL) and train; they must outlive the trainer. Without train only
+ * bdpt_trainer_step_on can step; an epoch is then epoch_images / batch steps, or one step if 0. */
 BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teacher,
                                            const bdpt_subset *train, const bdpt_recipe *recipe);
 BDPT_API void bdpt_trainer_free(bdpt_trainer *trainer);
@@ -4829,25 +4832,28 @@ BDPTI_FN bdpt_status bdpti_trainer_check(bdpt_trainer *t) {
 
 BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teacher,
                                            const bdpt_subset *train, const bdpt_recipe *recipe) {
-  size_t images = recipe->epoch_images ? recipe->epoch_images : train->count, b; /* per epoch */
+  static const bdpt_subset none = {NULL, NULL, 0}; /* the caller's loss brings its own images */
+  size_t count = train ? train->count : 1, b;
+  size_t images = recipe->epoch_images ? recipe->epoch_images : count; /* per epoch */
   size_t side = (size_t)model->config.image, k = (size_t)model->config.classes;
   bdpt_trainer *t = (bdpt_trainer *)bdpt_alloc(model->ctx, sizeof *t);
   bdpti_arena *a = t ? &t->loader.arena : NULL;
   if (!t) return NULL;
-  t->ctx = model->ctx, t->model = model, t->teacher = teacher, t->train = train;
+  t->ctx = model->ctx, t->model = model, t->teacher = teacher, t->train = train ? train : &none;
+  a->ctx = t->ctx;
   t->recipe = *recipe;
   bdpt_recipe_resolve(&t->recipe);
   t->batch = images < (size_t)t->recipe.batch ? images : (size_t)t->recipe.batch;
   t->own = b = t->batch / bdpti_cluster_size(t->ctx);
   if (bdpti_trainer_check(t) == BDPT_OK &&
-      bdpti_loader_make(t->ctx, &model->config, train, b, &t->loader) == BDPT_OK &&
+      (!train || !bdpti_loader_make(t->ctx, &model->config, train, b, &t->loader)) &&
       bdpti_cluster_check(t) == BDPT_OK) {
     t->loader.recipe = &t->recipe; /* from now on it augments */
     t->per_epoch = images / t->batch;
     t->images = (bdpt_real *)bdpti_array(a, b * 3 * side, side * sizeof *t->images);
     t->targets = (bdpt_real *)bdpti_array(a, b, k * sizeof *t->targets);
     t->taught = (bdpt_real *)bdpti_array(a, b, k * sizeof *t->taught);
-    t->order = (size_t *)bdpti_array(a, train->count, sizeof *t->order);
+    t->order = (size_t *)bdpti_array(a, count, sizeof *t->order);
     t->picked = (size_t *)bdpti_array(a, b, sizeof *t->picked);
     t->labels = (int *)bdpti_array(a, b, sizeof *t->labels);
     t->tape = bdpt_tape_create(t->ctx,
@@ -4920,6 +4926,10 @@ BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
   size_t half, front;
   bdpt_rng rng = bdpti_draws(r->seed, BDPTI_DRAW_MIX, epoch, position);
   bdpti_mixing mix = bdpti_mix_draw(r, c->image, &rng);
+  if (!t->train->data) {
+    return bdpti_fail(t->ctx, BDPT_E_STATE, "train: a trainer without images takes its steps by "
+                      "bdpt_trainer_step_on");
+  }
   if (c->image != t->loader.image) {
     return bdpt_fail(t->ctx, BDPT_E_STATE, "train: the model changed to %d pixels, its trainer "
                      "was made for %d", c->image, t->loader.image);

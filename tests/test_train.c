@@ -692,8 +692,52 @@ TEST(logs_the_gradient_norm) {
   bdpt_model_free(b);
 }
 
+/* A loss of the caller's on images of its own; 0 and 1 are the classes to be told apart. */
+static bdpt_tensor *own_loss(bdpt_model *m, bdpt_tape *tape, const bdpt_forward_options *options,
+                             size_t step, void *user) {
+  static bdpt_real images[2 * 3 * 64 * 64], targets[2 * 1000];
+  size_t side = (size_t)m->config.image, one = 3 * side * side, i;
+  size_t shape[4] = {2, 3, 0, 0};
+  shape[2] = shape[3] = side;
+  for (i = 0; i < 2 * one; i++) images[i] = (bdpt_real)(i < one);
+  targets[0] = targets[m->config.classes + 1] = 1;
+  ++*(size_t *)user;
+  CHECK(*(size_t *)user == step + 1);
+  return bdpt_cross_entropy(tape, bdpt_forward(m, tape, bdpt_input(tape, 4, shape, images, 0),
+                                               options, NULL), targets);
+}
+
+TEST(trains_without_a_data_set) {
+  bdpt_model *m = small_model(0, 8);
+  bdpt_recipe r;
+  bdpt_trainer *t;
+  size_t calls = 0;
+  double first = 0, last = 0;
+  blob b;
+  memset(&r, 0, sizeof r);
+  r.epochs = 30, r.lr = 2e-2;
+  t = bdpt_trainer_create(m, NULL, NULL, &r);
+  CHECK(t && bdpt_trainer_steps_per_epoch(t) == 1);
+  CHECK(bdpt_trainer_step_on(t, own_loss, &calls, &first) == BDPT_OK);
+  while (calls < 30 && ctx.status == BDPT_OK) bdpt_trainer_step_on(t, own_loss, &calls, &last);
+  CHECK(ctx.status == BDPT_OK && bdpt_trainer_steps_done(t) == 30);
+  CHECK(last < 0.5 * first);
+  b = freeze(t);
+  CHECK(bdpt_trainer_parse(t, b.bytes, b.size, "own") == BDPT_OK);
+  drop(&b);
+  CHECK(bdpt_trainer_step(t, NULL) == BDPT_E_STATE && says("bdpt_trainer_step_on"));
+  bdpt_clear_error(&ctx);
+  bdpt_trainer_free(t);
+  r.epoch_images = 64, r.batch = 16;
+  t = bdpt_trainer_create(m, NULL, NULL, &r);
+  CHECK(t && bdpt_trainer_steps_per_epoch(t) == 4);
+  bdpt_trainer_free(t);
+  bdpt_model_free(m);
+}
+
 int main(void) {
   world_begin();
+  RUN(trains_without_a_data_set);
   RUN(logs_the_gradient_norm);
   snprintf(path, sizeof path, "%s", temporary("train"));
   RUN(schedule);
