@@ -124,8 +124,6 @@
  * Threads   No mutable global. Two contexts in two threads do not know of each other. The result of
  *           every call has the same bits for any number of OpenMP threads (for one binary on one
  *           machine; compilers and instruction sets may differ in the last digits).
- *           As in any program with OpenMP: after a parallel call a child of fork() must exec before
- *           it calls again, and a program links with one OpenMP library, not libgomp and libomp.
  * Numbers   bdpt_real is float, or double with BDPT_REAL. GELU is exact (erf), eps and the image
  *           statistics belong to the model. The float kernels have their own exp and erf; losses,
  *           schedules and the predictor use libm in double.
@@ -741,17 +739,15 @@ typedef struct bdpt_epoch {
 
 typedef struct bdpt_trainer bdpt_trainer; /* opaque: optimiser moments, step count, workspace */
 
-/* Borrows model, teacher (or NULL) and train; they must outlive the trainer. Without train only
- * bdpt_trainer_step_on can step; an epoch is then epoch_images / batch steps, or one step if 0. */
+/* Borrows model, teacher (or NULL) and train (NULL: for bdpt_trainer_step_on, of epoch_images). */
 BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teacher,
                                            const bdpt_subset *train, const bdpt_recipe *recipe);
 BDPT_API void bdpt_trainer_free(bdpt_trainer *trainer);
 /* One optimisation step; *loss may be NULL. Stops with BDPT_E_NUMERIC before the weights change if
  * the loss or a gradient is not finite, naming the tensor and the step. */
 BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *trainer, double *loss);
-/* The same for a loss of the caller's, one number that `lesson` makes on the tape. Its images are
- * its own affair: the recipe's augmentation and distillation and the pixels of the trainer's subset
- * stay unused. `options` (training, drop path, this step's seed) are for its forward pass. */
+/* The same for a loss of the caller's, one number that `lesson` makes on the tape, of images of its
+ * own: nothing is augmented or distilled. `options` are for its forward pass. */
 typedef bdpt_tensor *(*bdpt_objective)(bdpt_model *model, bdpt_tape *tape,
                                     const bdpt_forward_options *options, size_t step, void *user);
 BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *trainer, bdpt_objective lesson, void *user,
@@ -4786,8 +4782,7 @@ BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss) {
 /* 8.5  A trainer's life                                                                 >>trainer
  *
  * A trainer holds everything between two steps that is not a weight. It borrows the model, the
- * teacher and the subset. Steps per epoch are whole batches: the images left over are dropped, as
- * DeiT's loader does, and come again in another order in the next epoch.
+ * teacher and the subset. Steps per epoch are whole batches: the images left over are dropped.
  *
  * Between two steps the model belongs to the caller, who may prune, restore and fuse, or set an
  * importance; the next step takes it as it finds it. Only its image size must stay, because the
@@ -4839,8 +4834,7 @@ BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teache
   bdpt_trainer *t = (bdpt_trainer *)bdpt_alloc(model->ctx, sizeof *t);
   bdpti_arena *a = t ? &t->loader.arena : NULL;
   if (!t) return NULL;
-  t->ctx = model->ctx, t->model = model, t->teacher = teacher, t->train = train ? train : &none;
-  a->ctx = t->ctx;
+  t->ctx = a->ctx = model->ctx, t->model = model, t->teacher = teacher, t->train = train ? train : &none;
   t->recipe = *recipe;
   bdpt_recipe_resolve(&t->recipe);
   t->batch = images < (size_t)t->recipe.batch ? images : (size_t)t->recipe.batch;
@@ -4856,8 +4850,7 @@ BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teache
     t->order = (size_t *)bdpti_array(a, count, sizeof *t->order);
     t->picked = (size_t *)bdpti_array(a, b, sizeof *t->picked);
     t->labels = (int *)bdpti_array(a, b, sizeof *t->labels);
-    t->tape = bdpt_tape_create(t->ctx,
-                               recipe->recompute ? BDPT_TAPE_RECOMPUTE : BDPT_TAPE_RECORD);
+    t->tape = bdpt_tape_create(t->ctx, recipe->recompute ? BDPT_TAPE_RECOMPUTE : BDPT_TAPE_RECORD);
     t->teacher_tape = bdpt_tape_create(t->ctx, BDPT_TAPE_COMPUTE);
     if (t->images && t->targets && t->taught && t->order && t->picked && t->labels && t->tape &&
         t->teacher_tape && bdpti_trainer_fit(t) == BDPT_OK) {
@@ -4926,10 +4919,7 @@ BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
   size_t half, front;
   bdpt_rng rng = bdpti_draws(r->seed, BDPTI_DRAW_MIX, epoch, position);
   bdpti_mixing mix = bdpti_mix_draw(r, c->image, &rng);
-  if (!t->train->data) {
-    return bdpti_fail(t->ctx, BDPT_E_STATE, "train: a trainer without images takes its steps by "
-                      "bdpt_trainer_step_on");
-  }
+  if (!t->train->data) return bdpti_fail(t->ctx, BDPT_E_STATE, "train: the trainer has no images");
   if (c->image != t->loader.image) {
     return bdpt_fail(t->ctx, BDPT_E_STATE, "train: the model changed to %d pixels, its trainer "
                      "was made for %d", c->image, t->loader.image);
