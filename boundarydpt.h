@@ -4919,7 +4919,7 @@ BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
   size_t half, front;
   bdpt_rng rng = bdpti_draws(r->seed, BDPTI_DRAW_MIX, epoch, position);
   bdpti_mixing mix = bdpti_mix_draw(r, c->image, &rng);
-  if (!t->train->data) return bdpti_fail(t->ctx, BDPT_E_STATE, "train: the trainer has no images");
+  if (!t->train->data) return bdpti_fail(t->ctx, BDPT_E_STATE, "train: it has no images");
   if (c->image != t->loader.image) {
     return bdpt_fail(t->ctx, BDPT_E_STATE, "train: the model changed to %d pixels, its trainer "
                      "was made for %d", c->image, t->loader.image);
