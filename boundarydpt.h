@@ -123,10 +123,10 @@
  *           When an allocation fails nothing leaks.
  * Threads   No mutable global. Two contexts in two threads do not know of each other. The result of
  *           every call has the same bits for any number of OpenMP threads (for one binary on one
- *           machine; compilers and instruction sets may differ in the last digits).
- * Numbers   bdpt_real is float, or double with BDPT_REAL. GELU is exact (erf), eps and the image
- *           statistics belong to the model. The float kernels have their own exp and erf; losses,
- *           schedules and the predictor use libm in double.
+ *           machine). OpenMP asks two things: after fork() the child must call exec before it calls
+ *           the library, and no program may link both libgomp and libomp.
+ * Numbers   bdpt_real is float, or double with BDPT_REAL. GELU is exact (erf); eps and the image
+ *           statistics belong to the model.
  * Zeros     A zeroed struct asks for the defaults. BDPT_NONE in a field asks for zero itself.
  * Files     Nothing in a file is trusted. Saving never leaves half a file under the final name.
  *
@@ -4827,18 +4827,18 @@ BDPTI_FN bdpt_status bdpti_trainer_check(bdpt_trainer *t) {
 
 BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teacher,
                                            const bdpt_subset *train, const bdpt_recipe *recipe) {
-  static const bdpt_subset none = {NULL, NULL, 0}; /* the caller's loss brings its own images */
-  size_t count = train ? train->count : 1, b;
+  size_t count = train ? train->count : 1, b; /* b: images in the trainer's own batch */
   size_t images = recipe->epoch_images ? recipe->epoch_images : count; /* per epoch */
   size_t side = (size_t)model->config.image, k = (size_t)model->config.classes;
   bdpt_trainer *t = (bdpt_trainer *)bdpt_alloc(model->ctx, sizeof *t);
   bdpti_arena *a = t ? &t->loader.arena : NULL;
   if (!t) return NULL;
-  t->ctx = a->ctx = model->ctx, t->model = model, t->teacher = teacher, t->train = train ? train : &none;
+  t->ctx = a->ctx = model->ctx, t->model = model, t->teacher = teacher, t->train = train;
   t->recipe = *recipe;
   bdpt_recipe_resolve(&t->recipe);
   t->batch = images < (size_t)t->recipe.batch ? images : (size_t)t->recipe.batch;
-  t->own = b = t->batch / bdpti_cluster_size(t->ctx);
+  t->own = t->batch / bdpti_cluster_size(t->ctx);
+  b = train ? t->own : 0;
   if (bdpti_trainer_check(t) == BDPT_OK &&
       (!train || !bdpti_loader_make(t->ctx, &model->config, train, b, &t->loader)) &&
       bdpti_cluster_check(t) == BDPT_OK) {
@@ -4919,7 +4919,7 @@ BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
   size_t half, front;
   bdpt_rng rng = bdpti_draws(r->seed, BDPTI_DRAW_MIX, epoch, position);
   bdpti_mixing mix = bdpti_mix_draw(r, c->image, &rng);
-  if (!t->train->data) return bdpti_fail(t->ctx, BDPT_E_STATE, "train: it has no images");
+  if (!t->train) return bdpt_fail(t->ctx, BDPT_E_STATE, "train: it has no data set");
   if (c->image != t->loader.image) {
     return bdpt_fail(t->ctx, BDPT_E_STATE, "train: the model changed to %d pixels, its trainer "
                      "was made for %d", c->image, t->loader.image);
@@ -7315,7 +7315,6 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
  */
 #define BDPTI_WEIGHT_BITS 22 /* of the fraction; with 8 bits of pixel a sum stays within an int */
 
-
 /* The weights are computed twice, once for their sum, which costs less than a place to keep them.
  * Rounding is half away from zero. */
 BDPTI_FN bdpt_status bdpti_side_make(bdpti_arena *a, int in, int out, bdpti_side *s) {
@@ -7420,8 +7419,8 @@ BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, const unsigned char *i
 /* Checks that a network of this configuration can look at these images. */
 BDPTI_FN bdpt_status bdpti_loader_check(bdpt_context *ctx, const bdpt_config *c,
                                         const bdpt_subset *s) {
-  const bdpt_dataset *d = s->data;
-  if (s->count == 0) return bdpt_fail(ctx, BDPT_E_ARGUMENT, "the subset of images is empty");
+  const bdpt_dataset *d = s ? s->data : NULL;
+  if (!d || s->count == 0) return bdpt_fail(ctx, BDPT_E_ARGUMENT, "no data set, or an empty one");
   if (c->channels != 3) return bdpt_fail(ctx, BDPT_E_SHAPE, "images have 3 channels, the network "
                                          "reads %d", c->channels);
   if (d->classes > c->classes) {
@@ -7435,7 +7434,7 @@ BDPTI_FN bdpt_status bdpti_loader_check(bdpt_context *ctx, const bdpt_config *c,
 /* Makes a loader for `room` images per call. Its owner frees it, even if it could not be made. */
 BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *config,
                                        const bdpt_subset *subset, size_t room, bdpti_loader *l) {
-  const bdpt_dataset *d = subset->data;
+  const bdpt_dataset *d = subset ? subset->data : NULL;
   size_t side = (size_t)config->image; /* H = W */
   int i;
   memset(l, 0, sizeof *l);
@@ -7701,7 +7700,8 @@ BDPTI_FN bdpt_status bdpti_judge_share(bdpt_context *ctx, bdpt_status own, bdpt_
 
 BDPTI_FN bdpt_status bdpti_judge(bdpt_model *m, const bdpt_subset *data, const bdpt_hooks *hooks,
                                  bdpt_accuracy *out) {
-  size_t side = (size_t)m->config.image, k = (size_t)m->config.classes, count = data->count;
+  size_t side = (size_t)m->config.image, k = (size_t)m->config.classes;
+  size_t count = data ? data->count : 0;
   size_t ranks = bdpti_cluster_size(m->ctx), rank = ranks > 1 ? (size_t)m->ctx->cluster.rank : 0;
   size_t at = count * rank / ranks, end = count * (rank + 1) / ranks; /* of this process */
   size_t n = count < 64 ? count : 64, i; /* images at once */
@@ -7811,7 +7811,7 @@ BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
   }
   for (i = 0; i < BDPTI_FIELDS; i++) bdpti_digest(&h[1], bdpti_field_get(&r, i));
   for (i = 0; i < r.restarts; i++) bdpti_digest(&h[1], r.restart[i]);
-  for (k = 0; k < t->train->count; k++) {
+  for (k = 0; t->train && k < t->train->count; k++) {
     bdpti_digest(&h[2], (double)t->train->index[k]);
     bdpti_digest(&h[2], t->train->data->label[t->train->index[k]]);
   }
