@@ -46,7 +46,8 @@ run 0 --help; says out "COMMAND"
 run 0 --version; says out "boundarydpt [0-9]"
 run 2; says err "usage"
 run 2 nonsense; says err "no command 'nonsense'"; one_line
-for command in run info train eval probe prune plus fuse classify segment export report selftest; do
+for command in run info train eval probe prune plus fuse classify segment export table report \
+  selftest; do
   run 0 $command --help; says out "usage: boundarydpt $command"
   run 2 $command --nonsense; says err "no option '--nonsense'"; one_line
 done
@@ -216,6 +217,53 @@ run 0 prune m.safetensors --out s.safetensors --attention 1 --activation 2 --sta
 run 0 info s.safetensors
 says out "removed: x  "; says out " 2  \[===.*=\] .*\[=] fitted"
 
+# Tables of JSON lines. By hand: 60, 61, 63 have the mean 61.33 and the spread 1.53.
+cat > t1.jsonl << 'END'
+{"kind":"setup","settings":{"budget":4,"start":"fit"},"seed":1}
+{"kind":"eval","accuracy":60,"loss":null,"file":"a|b"}
+{"kind":"setup","settings":{"budget":4,"start":"fit"},"seed":2}
+{"kind":"eval","accuracy":61,"loss":0.5,"file":"say \"c\", d"}
+
+{"kind":"eval","seed":3,"accuracy":63,"loss":1.5,"marks":[1,2.5,null]}
+END
+printf '{"kind":"eval","seed":1,"accuracy":70,"budget":10}\n' > t2.jsonl
+run 0 table t1.jsonl t2.jsonl --by budget,start --value accuracy,loss
+says out "^| 4      | fit   | 61.3 ± 1.5 | 1.00 ± 0.71 | 3, 2 |$"
+says out "^| 10     | -     | 70.0       |             | 1, 0 |$"
+run 0 table t1.jsonl t2.jsonl --by budget --value accuracy --as latex --digits 3
+says out '^4      & \$61.333 \\pm 1.528\$ & 3 \\\\$'; says out 'end{tabular}'
+run 0 table t1.jsonl t2.jsonl --by budget --value accuracy,marks.1 --as csv
+says out "^4,61.33333333,1.527525232,3,2.5,,1$"; says out "^10,70,,1,,,0$"
+run 0 table t1.jsonl --kind eval; says out '^t1.jsonl,4,eval,,61,0.5,"say ""c"", d",$'
+says out "^t1.jsonl,6,eval,3,63,1.5,,1;2.5;$"
+run 0 table t1.jsonl --kind eval --columns seed,budget,loss; says out "^t1.jsonl,4,2,4,0.5$"
+run 0 table t1.jsonl --where accuracy=6e1 --columns accuracy
+if [ "$(wc -l < out)" -eq 2 ]; then ok; else bad "not one line"; fi
+"$tool" table - --kind eval --as md < t1.jsonl > out 2> err; says out "| a\\\\|b"
+run 1 table t1.jsonl --by budgets --value loss; says err "did you mean settings.budget"; one_line
+run 1 table t1.jsonl t1.jsonl --value accuracy --by budget; one_line
+says err "line 2 and t1.jsonl: line 2 have the same seed 1"
+run 1 table t1.jsonl --value file; says err "t1.jsonl: line 2: file is no number"; one_line
+run 1 table t1.jsonl --value marks; says err "line 6: marks is no number"; one_line
+printf '{"kind":"row","accuracy":1}\n{"kind":"row","accu' > t3.jsonl
+run 1 table t1.jsonl t3.jsonl; says err "t3.jsonl: line 2: byte "; one_line
+head -n 1 t3.jsonl > t4.jsonl
+run 1 table t1.jsonl t4.jsonl --value accuracy; one_line
+says err "kind eval (t1.jsonl: line 2) and row (t4.jsonl: line 1): --kind"
+run 1 table nowhere.jsonl; says err "no such file"; one_line
+run 1 table t1.jsonl --kind evil; says err "no such line"; one_line
+run 2 table t1.jsonl --by seed; says err "mean of what"; one_line
+run 2 table t1.jsonl --value loss --as html; says err "latex"; one_line
+# A sweep of seeds and budgets in one loop.
+for seed in 1 2; do
+  for n in 1 2; do
+    "$tool" prune m.safetensors --budget $n --seed $seed --data images --epochs 1 --batch 25 \
+      --tune-images 50 --held 100 --out s.safetensors --quiet --json >> sweep.jsonl
+  done
+done
+run 0 table sweep.jsonl --kind prune_found --by budget,start --value at_once,fused
+says out "^| 1      | skip-fit | .* | 2 |$"; says out "^| 2      | skip-fit | .* | 2 |$"
+
 # The whole run in small; networks are compared image by image.
 run 0 run --data images --model m.safetensors --image 32 --out small --report small.html --quiet \
   --budget 2 --least 1 --dense-epochs 4 --dense-lr 3e-3 \
@@ -224,6 +272,7 @@ run 0 run --data images --model m.safetensors --image 32 --out small --report sm
 says small/run.jsonl '"name":"pruned".*"gained":[0-9]*,"lost":[0-9]'
 says small/run.jsonl '"name":"fused".*"gained_pruned":[0-9]*,"lost_pruned":[0-9]'
 says small.html 'interval, image by image'
+"$tool" report - --out stdin.html < small/run.jsonl > out 2> err; same stdin.html small.html
 awk 'BEGIN { n = 0 } /"kind":"row"/ { for (i = split($0, w, /[:,}]/); i > 0; i--) {
       if (w[i] == "\"accuracy\"") a[n] = w[i + 1]; if (w[i] == "\"gained\"") g[n] = w[i + 1]
       if (w[i] == "\"lost\"") l[n] = w[i + 1] } n++ }

@@ -13,12 +13,13 @@
  *   boundarydpt classify MODEL IMAGE... what is in a picture
  *   boundarydpt segment MODEL --out NEW what is where in a picture: masks (segment/)
  *   boundarydpt export MODEL --onnx NEW for other programs
+ *   boundarydpt table FILE.JSONL...     JSON lines as CSV, or as means over seeds (table/)
  *   boundarydpt selftest                whether this machine computes what it should
  *
  * Every command is a file in commands/: a table of options, a few library calls, the printing.
  * What they share is in cli/ (the terminal), input.c (images, networks), jsonl.c (reading JSON
  * lines), record.c (what was measured) and session.c (all of them together, for what runs long).
- * What is longer than a command has a folder of its own: run/, study/, segment/, report/.
+ * What is longer than a command has a folder of its own: run/, study/, segment/, report/, table/.
  * pictures/ reads and draws images, files/ knows the files of other programs, page/ is the page
  * for the browser, library.c is the library.
  */

@@ -76,7 +76,7 @@ bdpt_status join_read(bdpt_context *ctx, const char *const *path, int count, cli
   memset(&all, 0, sizeof all);
   memset(out, 0, sizeof *out);
   for (i = 0; i < count && status == BDPT_OK; i++) {
-    if (cli_file_exists(path[i]) == 0)
+    if (strcmp(path[i], "-") != 0 && cli_file_exists(path[i]) == 0)
       return cli_fail(ctx, BDPT_E_IO, "%.300s: there is no such file", path[i]);
     status = record_load(&r, ctx, path[i]);
     if (status == BDPT_OK && !record_has(&r, "setup"))

@@ -25,18 +25,23 @@ void jsonl_begin(jsonl_walk *w, jsonl_line line) {
   bdpt_json_init(&w->json, line.text, line.size);
 }
 
-/* 1 for what is passed over: braces, and everything inside of two. */
-static int jsonl_inner(const jsonl_walk *w, bdpt_json_event e) {
+/* 1 for what is passed over: the outermost braces; unless the caller wants to see inner objects,
+ * their braces too, and everything inside of them. */
+static int jsonl_inner(const jsonl_walk *w, bdpt_json_event e, int objects) {
+  const int brace = e == BDPT_JSON_OBJECT || e == BDPT_JSON_OBJECT_END;
   if (e == BDPT_JSON_END || e == BDPT_JSON_ERROR) return 0;
-  return e == BDPT_JSON_OBJECT || e == BDPT_JSON_OBJECT_END || w->objects > 1;
+  if (w->inside) return brace && w->objects + objects == 1;
+  return brace || w->objects > 1;
 }
 
 bdpt_json_event jsonl_event(jsonl_walk *w) {
-  bdpt_json_event e = bdpt_json_next(&w->json);
-  while (jsonl_inner(w, e)) {
-    w->objects += (e == BDPT_JSON_OBJECT) - (e == BDPT_JSON_OBJECT_END);
+  bdpt_json_event e;
+  int objects; /* before this event */
+  do {
     e = bdpt_json_next(&w->json);
-  }
+    objects = w->objects;
+    w->objects += (e == BDPT_JSON_OBJECT) - (e == BDPT_JSON_OBJECT_END);
+  } while (jsonl_inner(w, e, objects));
   if (e == BDPT_JSON_ERROR) w->error = w->json.error ? w->json.error : "not JSON";
   if (e == BDPT_JSON_END || e == BDPT_JSON_ERROR || w->objects > 0) return e;
   w->error = "a line must be one object";

@@ -1,6 +1,7 @@
 /* jsonl.h: JSON lines, read: one object a line
  *
- * The record asks for single fields of a line, the report takes all of them; both read with this.
+ * The record asks for single fields of a line, the report and the table take all of them; they read
+ * with this.
  */
 #ifndef TOOL_JSONL_H
 #define TOOL_JSONL_H
@@ -25,6 +26,7 @@ jsonl_line jsonl_next(jsonl_reader *r);
 /* Where in a line one is. */
 typedef struct jsonl_walk {
   bdpt_json json;         /* at the event returned last */
+  int inside;             /* 1: what is in inner objects is told too, with their braces */
   int objects;            /* braces that are open */
   const char *error;      /* after BDPT_JSON_ERROR: what is wrong */
 } jsonl_walk;
@@ -33,7 +35,8 @@ typedef struct jsonl_walk {
 void jsonl_begin(jsonl_walk *w, jsonl_line line);
 
 /* The next key or value of the outermost object, with the brackets of lists; objects inside it are
- * passed over. BDPT_JSON_END at the end, BDPT_JSON_ERROR if the line is not one object. */
+ * passed over unless `inside` was set. BDPT_JSON_END at the end, BDPT_JSON_ERROR if the line is not
+ * one object. */
 bdpt_json_event jsonl_event(jsonl_walk *w);
 
 #endif /* TOOL_JSONL_H */

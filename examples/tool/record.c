@@ -11,10 +11,12 @@
  */
 #include "../../boundarydpt.h"
 #include "cli/json.h"
+#include "cli/messages.h"
 #include "cli/system.h"
 #include "record.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,6 +90,15 @@ int record_count(const record *r, const char *kind) {
   return n;
 }
 
+/* All of standard input. */
+static bdpt_status record_load_stdin(record *r) {
+  char part[4096];
+  size_t n;
+  while ((n = fread(part, 1, sizeof part, stdin)) > 0) cli_json_raw(&r->text, part, n);
+  if (ferror(stdin)) return cli_fail(r->ctx, BDPT_E_IO, "standard input cannot be read");
+  return r->text.failed ? cli_fail(r->ctx, BDPT_E_MEMORY, "out of memory") : BDPT_OK;
+}
+
 bdpt_status record_load(record *r, bdpt_context *ctx, const char *path) {
   unsigned char *bytes;
   size_t size;
@@ -95,6 +106,7 @@ bdpt_status record_load(record *r, bdpt_context *ctx, const char *path) {
   memset(r, 0, sizeof *r);
   r->ctx = ctx;
   r->path = path;
+  if (strcmp(path, "-") == 0) return record_load_stdin(r);
   if (cli_file_exists(path) == 0) return BDPT_OK; /* of all errors, only this is absence */
   s = bdpt_file_read(ctx, path, &bytes, &size);
   if (s != BDPT_OK) return s;

@@ -47,7 +47,7 @@ int record_has(const record *r, const char *kind);
 /* How many lines of a kind there are. */
 int record_count(const record *r, const char *kind);
 
-/* Reads the file if there is one; a missing file is an empty record. */
+/* Reads the file if there is one; a missing file is an empty record. "-" is standard input. */
 bdpt_status record_load(record *r, bdpt_context *ctx, const char *path);
 
 /* Writes the record under a temporary name and renames it: what `kept` says of it. */

@@ -29,6 +29,7 @@ static const struct command {
   {"classify", command_classify, "what is in a picture: the five most likely classes"},
   {"segment", command_segment, "what is where in pictures: masks, with any network"},
   {"export", command_export, "ONNX or safetensors for other programs"},
+  {"table", command_table, "JSON lines as CSV, or as means over seeds in Markdown and LaTeX"},
   {"report", command_report, "draw a run's page of plots again"},
   {"selftest", command_selftest, "whether this machine computes what it should"}
 };

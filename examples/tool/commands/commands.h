@@ -29,6 +29,8 @@ int command_segment(int argc, char **argv);
 
 int command_export(int argc, char **argv);
 
+int command_table(int argc, char **argv);
+
 int command_report(int argc, char **argv);
 
 int command_selftest(int argc, char **argv);

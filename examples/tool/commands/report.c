@@ -27,6 +27,8 @@ static int ends_in(const char *path, const char *ending) {
 static bdpt_status draw(bdpt_context *ctx, const char *const *path, int count, const char *page) {
   cli_json all = {NULL, 0, 0, 0, 0};
   bdpt_status status = BDPT_OK;
+  const char *name = "the joined records";
+  record one;
   int i;
   for (i = 0; i < count && status == BDPT_OK; i++) {
     cli_files files = {{NULL}, {NULL}};
@@ -34,19 +36,26 @@ static bdpt_status draw(bdpt_context *ctx, const char *const *path, int count, c
     files.out[0] = page;
     status = cli_check_files(ctx, &files);
   }
-  if (status == BDPT_OK && count == 1) return (bdpt_status)report_write(ctx, path[0], page);
-  if (status == BDPT_OK) status = join_read(ctx, path, count, &all);
+  if (status == BDPT_OK && count == 1 && strcmp(path[0], "-") != 0)
+    return (bdpt_status)report_write(ctx, path[0], page);
+  if (status == BDPT_OK && count == 1) {
+    name = "standard input";
+    status = record_load(&one, ctx, path[0]);
+    all = one.text;
+  } else if (status == BDPT_OK) {
+    status = join_read(ctx, path, count, &all);
+  }
   if (status == BDPT_OK)
-    status = (bdpt_status)report_write_lines(ctx, all.text, all.used, "the joined records", page);
+    status = (bdpt_status)report_write_lines(ctx, all.text, all.used, name, page);
   free(all.text);
   return status;
 }
 
 int command_report(int argc, char **argv) {
   static const cli_command c = {"report", "report RUN.JSONL.. --out PAGE.HTML",
-    "Draws the page of plots again from the numbers of a run, or of programs that shared a study\n"
-    "out: lines of another recipe, data or dense network are refused. `report RUN.JSONL PAGE`\n"
-    "works where PAGE ends in .html.",
+    "Draws the page of plots again from the numbers of a run (- is standard input), or of programs\n"
+    "that shared a study out: lines of another recipe, data or dense network are refused.\n"
+    "`report RUN.JSONL PAGE` works where PAGE ends in .html.",
     1, REPORT_FILES};
   cli_common common;
   bdpt_context ctx;
