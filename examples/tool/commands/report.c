@@ -53,9 +53,9 @@ static bdpt_status draw(bdpt_context *ctx, const char *const *path, int count, c
 
 int command_report(int argc, char **argv) {
   static const cli_command c = {"report", "report RUN.JSONL.. --out PAGE.HTML",
-    "Draws the page of plots again from the numbers of a run (- is standard input), or of programs\n"
-    "that shared a study out: lines of another recipe, data or dense network are refused.\n"
-    "`report RUN.JSONL PAGE` works where PAGE ends in .html.",
+    "Draws the page of plots again from the numbers of a run (- is standard input), or of\n"
+    "programs that shared a study out: lines of another recipe, data or dense network are\n"
+    "refused. `report RUN.JSONL PAGE` works where PAGE ends in .html.",
     1, REPORT_FILES};
   cli_common common;
   bdpt_context ctx;

@@ -38,8 +38,8 @@ int command_table(int argc, char **argv) {
     "seed, and values that stand in lines of two kinds, are refused. marks.2 is the third of a\n"
     "list.\n\n"
     "  for seed in 1 2 3; do for n in 4 6 8; do\n"
-    "    boundarydpt prune m.safetensors --budget $n --seed $seed --generated --out p.safetensors \\\n"
-    "      --json >> sweep.jsonl\n"
+    "    boundarydpt prune m.safetensors --budget $n --seed $seed --generated \\\n"
+    "      --out p.safetensors --json >> sweep.jsonl\n"
     "  done; done\n"
     "  boundarydpt table sweep.jsonl --by budget,start --value at_once,fused", 1, TABLE_FILES};
   static const char *const forms[] = {"csv", "md", "latex"};

@@ -198,7 +198,8 @@ bdpt_status table_means(table *t) {
   groups = end && m ? group_all(t, end, m) : 0;
   for (k = 0; k < t->value.count; k++) {
     digits[k] = t->digits;
-    if (t->digits < 0 && t->g.form != GRID_CSV) digits[k] = digits_of(m + k, groups, t->value.count);
+    if (t->digits < 0 && t->g.form != GRID_CSV)
+      digits[k] = digits_of(m + k, groups, t->value.count);
   }
   for (i = 0; i < groups; i++)
     group_row(t, t->row[i ? end[i - 1] : 0], m + i * t->value.count, digits);
