@@ -1,4 +1,4 @@
-/* How fast the library is, against OpenBLAS, PyTorch and ONNX Runtime and against itself.
+/* How fast the library is, against OpenBLAS, PyTorch, ONNX Runtime, OpenVINO and against itself.
  *
  *   make bench                          half an hour and more; alone on the machine, please
  *   make bench ARGS="--quick"           a minute or two, fewer cases
@@ -8,8 +8,12 @@
  * it is set); ONNX Runtime has threads of its own.
  *
  * Nothing here is a test: a timing depends on the machine. Nothing depends on a peer either; what
- * is not installed is skipped with a note. OpenBLAS is opened at run time; PyTorch and ONNX Runtime
- * run in tests/bench_peers.py, with $PYTHON or python3.
+ * is not installed is skipped with a note. OpenBLAS is opened at run time; PyTorch, ONNX Runtime and
+ * OpenVINO run in tests/bench_peers.py, with $PYTHON or python3.
+ *
+ * `--isa avx2` shows on a processor with AVX-512 what one without it does. Then PyTorch, OpenBLAS
+ * and OpenVINO get their own switches, which the environment of this program holds; ONNX Runtime
+ * has none and is left out.
  *
  * HOW TO READ THE TABLES. A cell is "median (p10-p90)". Speeds are per second of the clock on the
  * wall, on one thread (1t) per second of processor time: larger is better. A ratio says how many
@@ -19,7 +23,8 @@
  * network's products and divides by what registers alone can do (first table), measured in the
  * same rounds.
  *
- * The lines `RATIO name value` at the end sum up; `skipped` is what was not measured. Larger is
+ * The lines `RATIO name value` at the end sum up, after a line `ISA name`; `skipped` is what was
+ * not measured. Larger is
  * better in all of them:
  *
  *   matmul_openblas_1t, _2t      geometric mean over the large products, 1 and 2 threads
@@ -62,7 +67,8 @@ static const char usage[] =
   "                  width training memory growth isa\n"
   "  --threads N     use at most N threads (default: all processors)\n"
   "  --rounds N      rounds per case, 1 to 60\n"
-  "  --no-peers      leave out OpenBLAS, PyTorch and ONNX Runtime\n"
+  "  --isa NAME      best (default), portable, avx2, avx512; avx2 holds the peers back likewise\n"
+  "  --no-peers      leave out OpenBLAS, PyTorch, ONNX Runtime and OpenVINO\n"
   "  --json          JSON lines instead of tables\n"
   "  --help          this text\n"
   "Environment: PYTHON the interpreter of the peers; BENCH_ONNX=DIR takes DIR/dense_WIDTH.onnx.\n";
@@ -90,6 +96,16 @@ static int listed(const char *list, const char *name) {
   }
 }
 
+static int option_isa(const char *text) {
+  static const char *const names[] = {"best", "portable", "avx2", "avx512"};
+  int i;
+  for (i = 0; i < 4; i++) {
+    if (text && strcmp(text, names[i]) == 0) bench.isa = i;
+    if (text && strcmp(text, names[i]) == 0) return 1;
+  }
+  return 0;
+}
+
 static int option_number(const char *text, int low, int high, int *out) {
   char *end;
   const long n = text ? strtol(text, &end, 10) : 0;
@@ -108,6 +124,7 @@ static const char *options(int argc, char **argv, const char **only) {
     else if (strcmp(a, "--no-peers") == 0) bench.no_peers = 1;
     else if (strcmp(a, "--threads") == 0 && option_number(next, 1, 64, &bench.threads)) i++;
     else if (strcmp(a, "--rounds") == 0 && option_number(next, 1, 60, &bench.rounds)) i++;
+    else if (strcmp(a, "--isa") == 0 && option_isa(next)) i++;
     else if (strcmp(a, "--only") == 0 && next && listed(next, NULL)) {
       *only = next;
       i++;
@@ -123,6 +140,19 @@ static void places(const char *self) {
   snprintf(bench.python, sizeof bench.python, "%.190s", python && *python ? python : "python3");
   snprintf(bench.peers, sizeof bench.peers, "%.*s../tests/bench_peers.py",
            slash ? (int)(slash + 1 - self) : 0, self);
+}
+
+/* Tells the peers what --isa tells the library; they are asked before they start. */
+static void hold_back(void) {
+  static const char *const avx2[][2] = {
+    {"ONEDNN_MAX_CPU_ISA", "AVX2"}, {"ATEN_CPU_CAPABILITY", "avx2"},
+    {"MKL_ENABLE_INSTRUCTIONS", "AVX2"}, {"OPENBLAS_CORETYPE", "Haswell"}, {"BENCH_SIMD", "256"}};
+  size_t i;
+  unsetenv("OPENBLAS_CORETYPE"); /* whatever was exported would slow OpenBLAS down */
+  unsetenv("OPENBLAS_L2_SIZE");
+  for (i = 0; i < sizeof avx2 / sizeof *avx2 && bench.isa == BDPT_ISA_AVX2; i++) {
+    setenv(avx2[i][0], avx2[i][1], 1);
+  }
 }
 
 static void processor(char *out, size_t room) {
@@ -154,7 +184,9 @@ static void introduce(void) {
   const double load = load_average();
   bdpt_context ctx;
   memset(&ctx, 0, sizeof ctx);
+  ctx.isa_wanted = bench.isa;
   bdpt_init(&ctx);
+  snprintf(bench.isa_name, sizeof bench.isa_name, "%.15s", bdpt_isa_name(&ctx));
   processor(cpu, sizeof cpu);
   strftime(date, sizeof date, "%Y-%m-%d", localtime(&t));
   note("boundarydpt %s, %s, compiler %s, %s", bdpt_version(), date, __VERSION__,
@@ -234,6 +266,7 @@ int main(int argc, char **argv) {
 #endif
   signal(SIGPIPE, SIG_IGN);
   places(argv[0]);
+  hold_back();
   introduce();
   section_machine();
   for (i = 0; i < SECTIONS; i++) {

@@ -23,6 +23,8 @@ enum { ROUNDS = 64, SAMPLES = 1024 };
 
 static struct {
   int json, quick, no_peers, threads, rounds, failed;
+  int isa; /* bdpt_isa_choice: of everything, ours and the peers' */
+  char isa_name[16]; /* what that is on this processor */
   char self[400], python[200], peers[420]; /* this program, the interpreter, bench_peers.py */
 } bench;
 
@@ -405,7 +407,7 @@ static void summary(const char *stem, const char *tail, double value) {
 
 static void summary_print(void) {
   int i;
-  if (!bench.json) printf("\n");
+  printf(bench.json ? "{\"isa\":\"%s\"}\n" : "\nISA %s\n", bench.isa_name);
   for (i = 0; i < SUMMARIES; i++) {
     const double v = summary_value[i];
     if (bench.json && v > 0) printf("{\"ratio\":\"%s\",\"value\":%.4g}\n", summary_names[i], v);

@@ -1,4 +1,4 @@
-/* Whole networks: classification and training steps, against PyTorch and ONNX Runtime, pruned
+/* Whole networks: classification and training steps, against PyTorch, ONNX Runtime and OpenVINO, pruned
  * against dense, bf16 against float, their memory, and how cost grows.
  *
  * All networks are DeiTs with random weights and images. Inference is bdpt_predict on packed
@@ -90,7 +90,7 @@ static int network_make(network *n, const job *what) {
   n->what = *what;
   n->room = (size_t)what->batch;
   n->ctx.threads = what->threads;
-  n->ctx.isa_wanted = what->isa;
+  n->ctx.isa_wanted = what->isa ? what->isa : bench.isa;
   n->ctx.bf16 = what->bf16;
   c.image = what->image; c.patch = what->patch; c.width = what->width; c.depth = what->depth;
   c.heads = what->heads; c.classes = what->classes;
@@ -158,7 +158,7 @@ static void job_line(const job *j, char *line, size_t room) {
  * is 6 characters, "tuned " or none. */
 static int peer_engines(child *c, const char *prefix, const job *j, engine *e, int count) {
   static const char *const variants[] = {"tuned eager", "tuned compile", "tuned onnx",
-                                         "tuned ours"};
+                                         "tuned openvino", "tuned ours"};
   char line[200];
   size_t i;
   job_line(j, line, sizeof line);
@@ -222,13 +222,13 @@ static job inference_job(const size *s, int batch) {
 }
 
 typedef struct inference {
-  child torch, onnx, tuned;
+  child torch, onnx, vino, tuned;
   network dense, narrow;     /* float and bf16 */
   mean peer[3], all[3], bf16; /* by threads: the peers as installed; the tuned one as well */
 } inference;
 
 static void inference_row(inference *t, const size *s, int batch, int threads) {
-  static engine e[10];
+  static engine e[12];
   const engine *best, *bf16, *limit, *tuned;
   job j = inference_job(s, batch);
   char label[80];
@@ -242,6 +242,7 @@ static void inference_row(inference *t, const size *s, int batch, int threads) {
   if (!bench.quick || s->width == 192) {
     n = peer_engines(&t->torch, "", &j, e, n);
     n = peer_engines(&t->onnx, "", &j, e, n);
+    n = peer_engines(&t->vino, "", &j, e, n);
   }
   peers = n;
   n = tuned_too = peer_engines(&t->tuned, "tuned ", &j, e, n);
@@ -262,6 +263,7 @@ static void inference_row(inference *t, const size *s, int batch, int threads) {
   row_cell("PyTorch", rate_of(named(e, n, "eager")));
   row_cell("compiled", rate_of(named(e, n, "compile")));
   row_cell("ONNX Runtime", rate_of(named(e, n, "onnx")));
+  row_cell("OpenVINO", rate_of(named(e, n, "openvino")));
   row_cell("ratio to the best", ratio);
   row_second_line();
   row_cell("fraction of peak", share);
@@ -300,14 +302,16 @@ static void section_inference(void) {
   static inference t;
   int i;
   table_head("Inference", "images/s",
-             "ours|PyTorch eager|PyTorch compiled|ONNX Runtime|ratio to the best",
+             "ours|PyTorch eager|PyTorch compiled|ONNX Runtime|OpenVINO|ratio to the best",
              "fraction of peak|ours, bf16|bf16 to float|PyTorch tuned|ratio, tuned too");
   peer_of(&t.torch, "torch", bench.quick ? "quick" : NULL);
   peer_of(&t.onnx, "onnx", NULL);
+  peer_of(&t.vino, "openvino", NULL);
   if (!bench.quick) peer_of(&t.tuned, "tuned", NULL);
   for (i = 0; i < 3; i++) inference_size(&t, &models[i]);
   child_stop(&t.torch);
   child_stop(&t.onnx);
+  child_stop(&t.vino);
   child_stop(&t.tuned);
   for (i = 1; i <= 2; i++) {
     summary("infer_peer_", tails[i], mean_of(&t.peer[i]));

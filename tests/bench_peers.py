@@ -1,6 +1,6 @@
-"""PyTorch or ONNX Runtime on the networks of tests/bench.c, measured on request.
+"""PyTorch, ONNX Runtime or OpenVINO on the networks of tests/bench.c, measured on request.
 
-    python3 bench_peers.py torch|tuned|onnx [quick]
+    python3 bench_peers.py torch|tuned|onnx|openvino [quick]
 
 The first line out says who answers ("hello NAME") or why nobody can ("skipped: REASON"). Then one
 line in, one line out:
@@ -16,7 +16,10 @@ best: fused attention, inference mode, fused AdamW, eager and compiled (block by
 equal blocks compile once; `quick` leaves the compiler out). `tuned` is the same PyTorch with MKL's
 AVX-512 kernels, which MKL refuses to other processors than Intel's, where they run well: a library
 of one function, preloaded, tells it otherwise. ONNX Runtime gets the same network as PyTorch exports it, into a
-temporary folder; BENCH_ONNX=DIR takes DIR/dense_WIDTH.onnx instead, where that is there.
+temporary folder; BENCH_ONNX=DIR takes DIR/dense_WIDTH.onnx instead, where that is there. OpenVINO reads
+that file, fixes its batch, and computes in float32 with one stream, for the least latency. BENCH_SIMD=256
+keeps the compiled PyTorch to vectors of so many bits; ONNX Runtime, which has no such switch, then only
+serves where the processor has no wider ones.
 """
 import os
 import platform
@@ -144,6 +147,9 @@ class Torch:
         import torch
         torch.nn.functional.scaled_dot_product_attention  # PyTorch 2
         self.torch, self.quick = torch, quick
+        if 'BENCH_SIMD' in os.environ:
+            import torch._inductor.config
+            torch._inductor.config.cpp.simdlen = int(os.environ['BENCH_SIMD'])
         self.name = 'PyTorch ' + torch.__version__
 
     def case(self, kind, image, patch, width, depth, heads, classes, batch, threads):
@@ -187,15 +193,13 @@ class Torch:
         return run
 
 
-class Onnx:
-    """ONNX Runtime, its processor provider."""
+class Exported:
+    """A network as PyTorch exports it."""
 
-    def __init__(self, quick):
+    def __init__(self):
         import numpy
-        import onnxruntime
         import torch
-        self.numpy, self.runtime, self.torch = numpy, onnxruntime, torch
-        self.name = 'ONNX Runtime ' + onnxruntime.__version__
+        self.numpy, self.torch = numpy, torch
         self.folder = tempfile.TemporaryDirectory()
 
     def file(self, image, patch, width, depth, heads, classes):
@@ -210,19 +214,57 @@ class Onnx:
                                    dynamic_axes={'images': {0: 'batch'}})
         return path
 
+    def images(self, batch, image):
+        images = self.numpy.random.default_rng(0).standard_normal((batch, 3, image, image))
+        return images.astype(self.numpy.float32)
+
     def case(self, kind, image, patch, width, depth, heads, classes, batch, threads):
         if kind != 'infer':
-            raise RuntimeError('ONNX Runtime does not train here')
+            raise RuntimeError(self.name + ' does not train here')
+        path = self.file(image, patch, width, depth, heads, classes)
+        self.threads = threads
+        self.variants = {self.variant: self.inference(path, self.images(batch, image), threads)}
+        self.variants[self.variant]()
+        return self.variants
+
+
+class Onnx(Exported):
+    """ONNX Runtime, its processor provider."""
+
+    def __init__(self, quick):
+        import onnxruntime
+        super().__init__()
+        with open('/proc/cpuinfo') as info:
+            if 'BENCH_SIMD' in os.environ and 'avx512f' in info.read():
+                raise RuntimeError('ONNX Runtime cannot be kept from AVX-512')
+        self.runtime, self.variant = onnxruntime, 'onnx'
+        self.name = 'ONNX Runtime ' + onnxruntime.__version__
+
+    def inference(self, path, images, threads):
         options = self.runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        session = self.runtime.InferenceSession(
-            self.file(image, patch, width, depth, heads, classes), options,
-            providers=['CPUExecutionProvider'])
-        images = self.numpy.random.default_rng(0).standard_normal((batch, 3, image, image))
-        feed = {session.get_inputs()[0].name: images.astype(self.numpy.float32)}
-        self.threads, self.variants = threads, {'onnx': lambda: session.run(None, feed)}
-        self.variants['onnx']()
-        return self.variants
+        session = self.runtime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+        feed = {session.get_inputs()[0].name: images}
+        return lambda: session.run(None, feed)
+
+
+class OpenVino(Exported):
+    """OpenVINO on the processor, float32, one stream."""
+
+    def __init__(self, quick):
+        import openvino
+        super().__init__()
+        self.core, self.variant = openvino.Core(), 'openvino'
+        self.name = 'OpenVINO ' + openvino.__version__.split('-')[0]
+
+    def inference(self, path, images, threads):
+        model = self.core.read_model(path)
+        model.reshape(list(images.shape))
+        compiled = self.core.compile_model(model, 'CPU', {
+            'INFERENCE_NUM_THREADS': threads, 'NUM_STREAMS': 1, 'PERFORMANCE_HINT': 'LATENCY',
+            'INFERENCE_PRECISION_HINT': 'f32'})
+        request = compiled.create_infer_request()
+        return lambda: request.infer({0: images})
 
 
 def serve(peer, before):
@@ -244,7 +286,7 @@ def serve(peer, before):
 
 def main():
     global CHANNEL
-    if sys.argv[1] == 'onnx':  # PyTorch exports; its OpenMP must not bind the threads of others
+    if sys.argv[1] in ('onnx', 'openvino'):  # PyTorch exports; its OpenMP must not bind the threads of others
         os.environ.pop('OMP_PROC_BIND', None)
     no_help = preload_for_mkl() if sys.argv[1] == 'tuned' else ''
     CHANNEL = os.fdopen(os.dup(1), 'w')
@@ -255,7 +297,8 @@ def main():
     try:
         if no_help:
             raise RuntimeError(no_help)
-        peer = {'torch': Torch, 'tuned': Torch, 'onnx': Onnx}[sys.argv[1]]('quick' in sys.argv[2:])
+        peer = {'torch': Torch, 'tuned': Torch, 'onnx': Onnx,
+                'openvino': OpenVino}[sys.argv[1]]('quick' in sys.argv[2:])
     except Exception as error:
         say('skipped: %s' % error)
         return

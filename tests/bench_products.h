@@ -1,7 +1,6 @@
 /* Matrix products and attention against OpenBLAS.
  *
- * OpenBLAS is opened at run time, so nothing depends on it; an exported OPENBLAS_CORETYPE or
- * OPENBLAS_L2_SIZE, which would slow it down, is removed first. Shapes are those of a DeiT: NT is
+ * OpenBLAS is opened at run time, so nothing depends on it. Shapes are those of a DeiT: NT is
  * X W^T (forward), NN is dY W and TN dY^T X (backward). Attention's products are small: one head of
  * one image each, 65 tokens of 32 numbers or 197 of 64. */
 #ifndef BENCH_PRODUCTS_H
@@ -25,8 +24,6 @@ static void *blas_open(void) {
     "/usr/lib/aarch64-linux-gnu/openblas-pthread/libopenblas.so.0", "libopenblas.so.0"};
   size_t i;
   void *library = NULL;
-  unsetenv("OPENBLAS_CORETYPE");
-  unsetenv("OPENBLAS_L2_SIZE");
   for (i = 0; i < sizeof names / sizeof *names && !library; i++) {
     library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
     if (library) note("OpenBLAS: %s", names[i]);
@@ -152,6 +149,7 @@ static void section_matmul(void) {
   float *a, *b;
   int threads;
   blas_find();
+  p.ctx.isa_wanted = bench.isa;
   if (bdpt_init(&p.ctx) != BDPT_OK) return;
   a = numbers(&p.ctx, room);
   b = numbers(&p.ctx, room);
@@ -268,6 +266,7 @@ static int heads_make(heads *h, const size_t *sizes, int threads) {
   const size_t n = sizes[1], d = sizes[3], all = sizes[0] * n * sizes[2] * d, t = (size_t)threads;
   memset(h, 0, sizeof *h);
   h->ctx.threads = threads;
+  h->ctx.isa_wanted = bench.isa;
   if (bdpt_init(&h->ctx) != BDPT_OK) return 0;
   h->images = sizes[0]; h->tokens = n; h->count = sizes[2]; h->size = d;
   h->qkv = numbers(&h->ctx, 3 * all);
