@@ -10044,11 +10044,11 @@ BDPTI_INLINE bdpt_real BDPTI_V(largest)(BDPTI_VEC v) {
  *
  * In double precision, which exists for checking, libm does these functions lane by lane.
  */
+#define BDPTI_BOTH BDPTI_UNROLL for (v = 0; v < 2; v++)
 #if BDPTI_DOUBLE
-BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_low)(BDPTI_VEC x) {
-  int l;
-  for (l = 0; l < BDPTI_LANES; l++) BDPTI_LANE(x, l) = exp(BDPTI_LANE(x, l));
-  return x;
+BDPTI_INLINE void BDPTI_V(exp_two)(BDPTI_VEC x[2]) {
+  int l, v;
+  BDPTI_BOTH for (l = 0; l < BDPTI_LANES; l++) BDPTI_LANE(x[v], l) = exp(BDPTI_LANE(x[v], l));
 }
 
 BDPTI_INLINE BDPTI_VEC BDPTI_V(root)(BDPTI_VEC x) {
@@ -10057,28 +10057,39 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(root)(BDPTI_VEC x) {
   return x;
 }
 
-BDPTI_INLINE BDPTI_VEC BDPTI_V(normal)(BDPTI_VEC z, BDPTI_VEC *density) {
-  int l;
-  *density = BDPTI_V(exp_low)(z * z * -0.5) * 0.39894228040143267794; /* 1 / sqrt(2 pi) */
-  for (l = 0; l < BDPTI_LANES; l++) {
-    BDPTI_LANE(z, l) = 0.5 * erfc(BDPTI_LANE(z, l) * -0.70710678118654752440); /* Phi by erfc */
+BDPTI_INLINE void BDPTI_V(normal)(BDPTI_VEC z[2], BDPTI_VEC density[2]) {
+  int l, v;
+  BDPTI_BOTH density[v] = z[v] * z[v] * -0.5;
+  BDPTI_V(exp_two)(density);
+  BDPTI_BOTH density[v] = density[v] * 0.39894228040143267794; /* 1 / sqrt(2 pi) */
+  BDPTI_BOTH for (l = 0; l < BDPTI_LANES; l++) {
+    BDPTI_LANE(z[v], l) = 0.5 * erfc(BDPTI_LANE(z[v], l) * -0.70710678118654752440); /* Phi */
   }
-  return z;
 }
 #else
+BDPTI_INLINE void BDPTI_V(exp_two)(BDPTI_VEC x[2]) {
+  const BDPTI_VEC magic = BDPTI_SPLAT(12582912.0f); /* 1.5 * 2^23 */
+  BDPTI_VEC t[2], n[2], r[2], p[2];
+  int v;
+  BDPTI_BOTH t[v] = x[v] * 1.44269504f + magic;    /* 1 / ln 2 */
+  BDPTI_BOTH n[v] = t[v] - magic;
+  BDPTI_BOTH r[v] = x[v] - n[v] * 0.693359375f;    /* ln 2 in 9 bits: n times it is exact */
+  BDPTI_BOTH r[v] = r[v] + n[v] * 2.12194440e-4f;  /* and n times what that is too large */
+  BDPTI_BOTH p[v] = r[v] * 0.0013813145f + 0.0083694188f; /* Horner's rule from here */
+  BDPTI_BOTH p[v] = p[v] * r[v] + 0.0416684560f;
+  BDPTI_BOTH p[v] = p[v] * r[v] + 0.1666651517f;
+  BDPTI_BOTH p[v] = p[v] * r[v] + 0.4999999404f;   /* p(r), near 1/2 at r = 0 */
+  BDPTI_BOTH p[v] = (r[v] * r[v]) * p[v] + r[v];   /* r + r^2 p(r) */
+  BDPTI_BOTH p[v] = p[v] + 1.0f;                   /* 1 comes last: one rounding near 1 */
+  BDPTI_BOTH p[v] = BDPTI_FROM_BITS(BDPTI_TO_BITS(p[v]) + (BDPTI_TO_BITS(t[v]) << 23));
+  BDPTI_BOTH x[v] = BDPTI_CHOOSE(x[v] < BDPTI_SPLAT(-87.33654f), BDPTI_SPLAT(0), p[v]);
+}
+
 BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_low)(BDPTI_VEC x) {
-  const BDPTI_VEC magic = BDPTI_SPLAT(12582912.0f);           /* 1.5 * 2^23 */
-  BDPTI_VEC t = x * 1.44269504f + magic, n = t - magic, r, p; /* 1 / ln 2 */
-  r = x - n * 0.693359375f;              /* ln 2 in 9 bits, so that n times it is exact */
-  r = r + n * 2.12194440e-4f;            /* and n times what that is too large */
-  p = r * 0.0013813145f + 0.0083694188f; /* Horner's rule from here */
-  p = p * r + 0.0416684560f;
-  p = p * r + 0.1666651517f;
-  p = p * r + 0.4999999404f; /* p(r), near 1/2 at r = 0 */
-  p = (r * r) * p + r;       /* r + r^2 p(r) */
-  p = p + 1.0f;              /* 1 comes last: one rounding near 1 */
-  p = BDPTI_FROM_BITS(BDPTI_TO_BITS(p) + (BDPTI_TO_BITS(t) << 23));    /* 2^n e^r */
-  return BDPTI_CHOOSE(x < BDPTI_SPLAT(-87.33654f), BDPTI_SPLAT(0), p); /* ln FLT_MIN */
+  BDPTI_VEC two[2];
+  two[0] = two[1] = x;
+  BDPTI_V(exp_two)(two);
+  return two[0];
 }
 
 /* sqrt x = x / sqrt(x): the first guess of 1/sqrt(x) halves the exponent, three Newton steps refine
@@ -10103,20 +10114,24 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(root)(BDPTI_VEC x) {
  * a correct digit; the tail form stays accurate until exp underflows at z = -13.2. Its relative
  * error grows with z^2 because the exponential magnifies the rounding of a^2.
  */
-BDPTI_INLINE BDPTI_VEC BDPTI_V(normal)(BDPTI_VEC z, BDPTI_VEC *density) {
-  BDPTI_VEC a = BDPTI_CHOOSE(z < BDPTI_SPLAT(0), -z, z); /* a = abs z */
-  BDPTI_VEC e = BDPTI_V(exp_low)(a * a * -0.5f), t = BDPTI_SPLAT(1) / (a * 0.27f + 1.0f), p;
-  p = t * 0.0289610866f - 0.1264857948f; /* P by Horner, highest power first */
-  p = p * t + 0.1697860360f;
-  p = p * t - 0.0692106262f;
-  p = p * t + 0.1078255326f;
-  p = p * t + 0.0720496476f;
-  p = p * t + 0.1018105969f;
-  p = p * t + 0.1075428724f;
-  p = p * t + 0.1077206582f;
-  p = p * t * e;                /* Phi(-a) */
-  *density = e * 0.3989422804f; /* times 1 / sqrt(2 pi) */
-  return BDPTI_CHOOSE(z < BDPTI_SPLAT(0), p, 1.0f - p); /* no cancellation: p <= 1/2 */
+BDPTI_INLINE void BDPTI_V(normal)(BDPTI_VEC z[2], BDPTI_VEC density[2]) {
+  BDPTI_VEC a[2], t[2], e[2], p[2];
+  int v;
+  BDPTI_BOTH a[v] = BDPTI_CHOOSE(z[v] < BDPTI_SPLAT(0), -z[v], z[v]); /* a = abs z */
+  BDPTI_BOTH t[v] = BDPTI_SPLAT(1) / (a[v] * 0.27f + 1.0f);
+  BDPTI_BOTH e[v] = a[v] * a[v] * -0.5f;
+  BDPTI_V(exp_two)(e);
+  BDPTI_BOTH p[v] = t[v] * 0.0289610866f - 0.1264857948f; /* P by Horner, highest power first */
+  BDPTI_BOTH p[v] = p[v] * t[v] + 0.1697860360f;
+  BDPTI_BOTH p[v] = p[v] * t[v] - 0.0692106262f;
+  BDPTI_BOTH p[v] = p[v] * t[v] + 0.1078255326f;
+  BDPTI_BOTH p[v] = p[v] * t[v] + 0.0720496476f;
+  BDPTI_BOTH p[v] = p[v] * t[v] + 0.1018105969f;
+  BDPTI_BOTH p[v] = p[v] * t[v] + 0.1075428724f;
+  BDPTI_BOTH p[v] = p[v] * t[v] + 0.1077206582f;
+  BDPTI_BOTH p[v] = p[v] * t[v] * e[v];          /* Phi(-a) */
+  BDPTI_BOTH density[v] = e[v] * 0.3989422804f;  /* times 1 / sqrt(2 pi) */
+  BDPTI_BOTH z[v] = BDPTI_CHOOSE(z[v] < BDPTI_SPLAT(0), p[v], 1.0f - p[v]); /* p <= 1/2 */
 }
 #endif
 
@@ -10126,15 +10141,21 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(normal)(BDPTI_VEC z, BDPTI_VEC *density) {
  *   backward  dz = dy (Phi(z) + z phi(z)),  phi the density
  *   source    Hendrycks and Gimpel 2016, section 2; the exact form, as in DeiT
  */
-BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu)(BDPTI_VEC z) {
-  BDPTI_VEC density; /* unused: the compiler drops it */
-  return z * BDPTI_V(normal)(z, &density);
+BDPTI_INLINE void BDPTI_V(gelu_two)(BDPTI_VEC z[2], BDPTI_VEC slope[2]) {
+  BDPTI_VEC phi[2], density[2];
+  int v;
+  BDPTI_BOTH phi[v] = z[v];
+  BDPTI_V(normal)(phi, density);
+  BDPTI_BOTH slope[v] = phi[v] + z[v] * density[v]; /* d GELU / dz; unused, the compiler drops it */
+  BDPTI_BOTH z[v] = z[v] * phi[v];
 }
 
-BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu_both)(BDPTI_VEC z, BDPTI_VEC *slope) {
-  BDPTI_VEC density, phi = BDPTI_V(normal)(z, &density);
-  *slope = phi + z * density; /* d GELU / dz */
-  return z * phi;
+BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu)(BDPTI_VEC z, BDPTI_VEC *slope) {
+  BDPTI_VEC two[2], slopes[2];
+  two[0] = two[1] = z;
+  BDPTI_V(gelu_two)(two, slopes);
+  *slope = slopes[0];
+  return two[0];
 }
 
 /* The other activations of >>act. With e = exp(-p z - q z^3), g is 1 / (1 + e) and 1 - g is e g,
@@ -10497,22 +10518,32 @@ static void BDPTI_V(finish)(const bdpti_gemm *g, const bdpti_block *b, const BDP
   const int first = b->p0 == 0, last = b->p0 + b->pn == g->k; /* of the blocks of K */
   const bdpt_real *add = first ? g->add : g->c;               /* later blocks add to C */
   const size_t add_row = first ? g->add_row : g->c_row;
-  size_t i, j;
-  for (i = i0; i < i0 + rows; i++, sums += ld / BDPTI_LANES) { /* one row of the tile */
-    for (j = j0; j < j0 + cols; j += BDPTI_LANES) {
-      const size_t n = j0 + cols - j;                           /* columns left */
-      BDPTI_VEC x = sums[(j - j0) / BDPTI_LANES], z = x, slope; /* x becomes C, z GELU */
-      if (first && g->bias) x += BDPTI_LOAD(g->bias + j, n);
-      if (g->dgelu) {
-        z = BDPTI_V(gelu_both)(BDPTI_LOAD(g->dgelu + i * g->dgelu_row + j, n), &slope);
-        x *= slope; /* gelu'(z) */
-      }
-      if (add) x += BDPTI_LOAD(add + i * add_row + j, n);
-      BDPTI_STORE(g->c + i * g->c_row + j, n, x); /* before GELU, which may replace it */
-      if (!last || !g->gelu) continue;
-      if (!g->dgelu) z = BDPTI_V(gelu)(x); /* otherwise z = GELU(dgelu) */
-      BDPTI_STORE(g->gelu + i * g->gelu_row + j, n, z);
+  const size_t width = ld / BDPTI_LANES; /* vectors of a row */
+  size_t i;
+  for (i = i0; i < i0 + rows; i++, sums += width) { /* one row of the tile */
+    BDPTI_VEC x[2], z[2], slope[2];                 /* x becomes C, z GELU */
+    size_t v, j[2], n[2];                           /* column, columns left */
+    BDPTI_BOTH {
+      j[v] = j0 + (v < width ? v : 0) * BDPTI_LANES;
+      n[v] = j0 + cols - j[v];
+      x[v] = sums[v < width ? v : 0];
+      if (first && g->bias) x[v] += BDPTI_LOAD(g->bias + j[v], n[v]);
     }
+    if (g->dgelu) {
+      BDPTI_BOTH z[v] = BDPTI_LOAD(g->dgelu + i * g->dgelu_row + j[v], n[v]);
+      BDPTI_V(gelu_two)(z, slope);
+      BDPTI_BOTH x[v] *= slope[v]; /* gelu'(z) */
+    }
+    BDPTI_BOTH {
+      if (add) x[v] += BDPTI_LOAD(add + i * add_row + j[v], n[v]);
+      if (v < width) BDPTI_STORE(g->c + i * g->c_row + j[v], n[v], x[v]); /* GELU may replace it */
+    }
+    if (!last || !g->gelu) continue;
+    if (!g->dgelu) { /* otherwise z = GELU(dgelu) */
+      BDPTI_BOTH z[v] = x[v];
+      BDPTI_V(gelu_two)(z, slope);
+    }
+    BDPTI_BOTH if (v < width) BDPTI_STORE(g->gelu + i * g->gelu_row + j[v], n[v], z[v]);
   }
 }
 
@@ -10715,13 +10746,18 @@ BDPTI_INLINE bdpti_gemm BDPTI_V(operands)(size_t m, size_t n, size_t k, const bd
  * S have room for whole vectors, which spares the copying of their ends. */
 BDPTI_INLINE bdpt_real BDPTI_V(exp_row)(bdpt_real *x, size_t n, bdpt_real a, bdpt_real c,
                                         const bdpt_real *count) {
-  BDPTI_VEC sum = BDPTI_SPLAT(0); /* one running sum per lane */
+  BDPTI_VEC sum = BDPTI_SPLAT(0), e[2]; /* one running sum per lane */
   size_t j;
-  for (j = 0; j < n; j += BDPTI_LANES) {
-    BDPTI_VEC v = BDPTI_V(exp_low)(BDPTI_LOAD(x + j, BDPTI_WHOLE) * a - c); /* of 0 or less */
-    if (count) v = v * BDPTI_LOAD(count + j, n - j);
-    BDPTI_STORE(x + j, BDPTI_WHOLE, v);
-    sum += BDPTI_V(keep)(v, n - j, BDPTI_SPLAT(0)); /* lanes beyond the row do not count */
+  int v;
+  for (j = 0; j < n; j += BDPTI_PANEL) {
+    BDPTI_BOTH e[v] = BDPTI_LOAD(x + j + v * BDPTI_LANES, BDPTI_WHOLE) * a - c; /* 0 or less */
+    BDPTI_V(exp_two)(e);
+    BDPTI_BOTH {
+      const size_t at = j + (size_t)v * BDPTI_LANES, left = at < n ? n - at : 0;
+      if (count) e[v] = e[v] * BDPTI_LOAD(count + at, left);
+      BDPTI_STORE(x + at, BDPTI_WHOLE, e[v]);
+      sum += BDPTI_V(keep)(e[v], left, BDPTI_SPLAT(0)); /* lanes beyond the row do not count */
+    }
   }
   return BDPTI_V(total)(sum);
 }
@@ -10917,24 +10953,37 @@ static void BDPTI_V(match)(const bdpti_pairing *m, size_t image, bdpt_real *work
 static void BDPTI_V(layernorm_fwd)(const void *args, size_t begin, size_t end) {
   const bdpti_norm_args *s = (const bdpti_norm_args *)args;
   const size_t n = s->width;
-  size_t i, j;
-  for (i = begin; i < end; i++) {
-    const bdpt_real *x = s->x + i * n;
-    BDPTI_VEC sum = BDPTI_SPLAT(0), square = sum;
-    bdpt_real mean, rstd;
-    for (j = 0; j < n; j += BDPTI_LANES) sum += BDPTI_LOAD(x + j, n - j); /* first walk: the mean */
-    mean = BDPTI_V(total)(sum) / (bdpt_real)n;
+  size_t i, j, row[2], v;
+  for (i = begin; i < end; i += 2) { /* two rows at a time; a last one alone is done twice */
+    const bdpt_real *x[2];
+    BDPTI_VEC sum[2], square[2];
+    bdpt_real mean[2], rstd[2];
+    BDPTI_BOTH row[v] = i + v < end ? i + v : i;
+    BDPTI_BOTH x[v] = s->x + row[v] * n;
+    BDPTI_BOTH sum[v] = square[v] = BDPTI_SPLAT(0);
+    for (j = 0; j < n; j += BDPTI_LANES) { /* first walk: the mean */
+      BDPTI_BOTH sum[v] += BDPTI_LOAD(x[v] + j, n - j);
+    }
+    BDPTI_BOTH mean[v] = BDPTI_V(total)(sum[v]) / (bdpt_real)n;
     for (j = 0; j < n; j += BDPTI_LANES) { /* second: the variance */
-      BDPTI_VEC v = BDPTI_V(keep)(BDPTI_LOAD(x + j, n - j) - mean, n - j, BDPTI_SPLAT(0));
-      square += v * v;
+      BDPTI_BOTH {
+        BDPTI_VEC d = BDPTI_V(keep)(BDPTI_LOAD(x[v] + j, n - j) - mean[v], n - j, BDPTI_SPLAT(0));
+        square[v] += d * d;
+      }
     }
-    rstd = (bdpt_real)(1 / sqrt((double)(BDPTI_V(total)(square) / (bdpt_real)n + s->eps)));
+    BDPTI_BOTH {
+      const bdpt_real variance = BDPTI_V(total)(square[v]) / (bdpt_real)n;
+      rstd[v] = (bdpt_real)(1 / sqrt((double)(variance + s->eps)));
+    }
     for (j = 0; j < n; j += BDPTI_LANES) { /* third: y */
-      BDPTI_VEC v = (BDPTI_LOAD(x + j, n - j) - mean) * rstd * BDPTI_LOAD(s->gamma + j, n - j);
-      BDPTI_STORE(s->y + i * n + j, n - j, v + BDPTI_LOAD(s->beta + j, n - j));
+      const BDPTI_VEC gamma = BDPTI_LOAD(s->gamma + j, n - j), beta = BDPTI_LOAD(s->beta + j, n - j);
+      BDPTI_BOTH {
+        BDPTI_VEC y = (BDPTI_LOAD(x[v] + j, n - j) - mean[v]) * rstd[v] * gamma + beta;
+        BDPTI_STORE(s->y + row[v] * n + j, n - j, y);
+      }
     }
-    if (s->mean) s->mean[i] = mean; /* for the backward pass */
-    if (s->rstd) s->rstd[i] = rstd;
+    for (v = 0; v < 2 && s->mean; v++) s->mean[row[v]] = mean[v]; /* for the backward pass */
+    for (v = 0; v < 2 && s->rstd; v++) s->rstd[row[v]] = rstd[v];
   }
 }
 
@@ -10996,8 +11045,8 @@ static void BDPTI_V(layernorm_bwd)(const void *args, size_t begin, size_t end, b
     }                                                                                 \
   }
 BDPTI_MAP(exp, (void)0, BDPTI_V(exp_low)(x))
-BDPTI_MAP(gelu_fwd, (void)0, BDPTI_V(gelu)(x))
-BDPTI_MAP(gelu_bwd, BDPTI_V(gelu_both)(x, &slope), y * slope)
+BDPTI_MAP(gelu_fwd, (void)0, BDPTI_V(gelu)(x, &slope))
+BDPTI_MAP(gelu_bwd, BDPTI_V(gelu)(x, &slope), y * slope)
 BDPTI_MAP(gate_fwd, (void)0, BDPTI_V(gate)(x, s->a, s->b, &slope))
 BDPTI_MAP(gate_bwd, BDPTI_V(gate)(x, s->a, s->b, &slope), y * slope)
 BDPTI_MAP(axpby, (void)0, x * s->a + y * s->b)
