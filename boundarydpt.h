@@ -10529,6 +10529,7 @@ static void BDPTI_V(finish)(const bdpti_gemm *g, const bdpti_block *b, const BDP
       x[v] = sums[v < width ? v : 0];
       if (first && g->bias) x[v] += BDPTI_LOAD(g->bias + j[v], n[v]);
     }
+    BDPTI_BOTH z[v] = x[v];
     if (g->dgelu) {
       BDPTI_BOTH z[v] = BDPTI_LOAD(g->dgelu + i * g->dgelu_row + j[v], n[v]);
       BDPTI_V(gelu_two)(z, slope);
@@ -10954,7 +10955,7 @@ static void BDPTI_V(layernorm_fwd)(const void *args, size_t begin, size_t end) {
   const bdpti_norm_args *s = (const bdpti_norm_args *)args;
   const size_t n = s->width;
   size_t i, j, row[2], v;
-  for (i = begin; i < end; i += 2) { /* two rows at a time; a last one alone is done twice */
+  for (i = begin; i < end; i += 2) { /* two rows at a time, or the last with itself */
     const bdpt_real *x[2];
     BDPTI_VEC sum[2], square[2];
     bdpt_real mean[2], rstd[2];
@@ -10976,10 +10977,11 @@ static void BDPTI_V(layernorm_fwd)(const void *args, size_t begin, size_t end) {
       rstd[v] = (bdpt_real)(1 / sqrt((double)(variance + s->eps)));
     }
     for (j = 0; j < n; j += BDPTI_LANES) { /* third: y */
-      const BDPTI_VEC gamma = BDPTI_LOAD(s->gamma + j, n - j), beta = BDPTI_LOAD(s->beta + j, n - j);
+      const BDPTI_VEC gamma = BDPTI_LOAD(s->gamma + j, n - j);
+      const BDPTI_VEC beta = BDPTI_LOAD(s->beta + j, n - j);
       BDPTI_BOTH {
         BDPTI_VEC y = (BDPTI_LOAD(x[v] + j, n - j) - mean[v]) * rstd[v] * gamma + beta;
-        BDPTI_STORE(s->y + row[v] * n + j, n - j, y);
+        if (i + v < end) BDPTI_STORE(s->y + row[v] * n + j, n - j, y);
       }
     }
     for (v = 0; v < 2 && s->mean; v++) s->mean[row[v]] = mean[v]; /* for the backward pass */

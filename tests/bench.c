@@ -8,8 +8,8 @@
  * it is set); ONNX Runtime has threads of its own.
  *
  * Nothing here is a test: a timing depends on the machine. Nothing depends on a peer either; what
- * is not installed is skipped with a note. OpenBLAS is opened at run time; PyTorch, ONNX Runtime and
- * OpenVINO run in tests/bench_peers.py, with $PYTHON or python3.
+ * is not installed is skipped with a note. OpenBLAS is opened at run time; PyTorch, ONNX Runtime
+ * and OpenVINO run in tests/bench_peers.py, with $PYTHON or python3.
  *
  * `--isa avx2` shows on a processor with AVX-512 what one without it does. Then PyTorch, OpenBLAS
  * and OpenVINO get their own switches, which the environment of this program holds; ONNX Runtime

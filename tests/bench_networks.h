@@ -1,5 +1,5 @@
-/* Whole networks: classification and training steps, against PyTorch, ONNX Runtime and OpenVINO, pruned
- * against dense, bf16 against float, their memory, and how cost grows.
+/* Whole networks: classification and training steps, against PyTorch, ONNX Runtime and OpenVINO,
+ * pruned against dense, bf16 against float, their memory, and how cost grows.
  *
  * All networks are DeiTs with random weights and images. Inference is bdpt_predict on packed
  * weights. A training step is bdpt_trainer_step: loading and normalising the images (which the

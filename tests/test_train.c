@@ -773,8 +773,9 @@ TEST(trains_without_a_data_set) {
 TEST(needs_a_data_set) {
   bdpt_model *m = small_model(0, 8);
   bdpt_recipe r = plain_recipe();
+  const bdpt_run none = {NULL, NULL, NULL};
   bdpt_accuracy a;
-  CHECK(bdpt_train(m, NULL, NULL, NULL, &r, NULL, NULL) == BDPT_E_STATE && says("no data set"));
+  CHECK(bdpt_train(m, NULL, &none, &r, NULL) == BDPT_E_STATE && says("no data set"));
   bdpt_clear_error(&ctx);
   CHECK(bdpt_evaluate(m, NULL, &a) == BDPT_E_ARGUMENT && says("no data set") && a.count == 0);
   bdpt_clear_error(&ctx);
