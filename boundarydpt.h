@@ -10085,13 +10085,6 @@ BDPTI_INLINE void BDPTI_V(exp_two)(BDPTI_VEC x[2]) {
   BDPTI_BOTH x[v] = BDPTI_CHOOSE(x[v] < BDPTI_SPLAT(-87.33654f), BDPTI_SPLAT(0), p[v]);
 }
 
-BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_low)(BDPTI_VEC x) {
-  BDPTI_VEC two[2];
-  two[0] = two[1] = x;
-  BDPTI_V(exp_two)(two);
-  return two[0];
-}
-
 /* sqrt x = x / sqrt(x): the first guess of 1/sqrt(x) halves the exponent, three Newton steps refine
  * it, one step corrects the product. No division, within 2 ulp, and sqrt(0) = 0 (AdamW). */
 BDPTI_INLINE BDPTI_VEC BDPTI_V(root)(BDPTI_VEC x) {
@@ -10134,6 +10127,13 @@ BDPTI_INLINE void BDPTI_V(normal)(BDPTI_VEC z[2], BDPTI_VEC density[2]) {
   BDPTI_BOTH z[v] = BDPTI_CHOOSE(z[v] < BDPTI_SPLAT(0), p[v], 1.0f - p[v]); /* p <= 1/2 */
 }
 #endif
+
+BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_low)(BDPTI_VEC x) {
+  BDPTI_VEC two[2];
+  two[0] = two[1] = x;
+  BDPTI_V(exp_two)(two);
+  return two[0];
+}
 
 /* GELU, as >>act has it
  *
