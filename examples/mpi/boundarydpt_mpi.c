@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "../../boundarydpt.h"
+#include "../tool/cli/messages.h"
 #include "../tool/cli/system.h"
 #include "../tool/commands/commands.h"
 #include "../tool/commands/common.h"
@@ -78,8 +79,10 @@ int main(int argc, char **argv) {
   status = command_main(argc, argv);
   if (status != 0) {
     struct timespec moment = {1, 0};
-    if (rank > 0) nanosleep(&moment, NULL); /* if process 0 fails too, it speaks for all */
-    if (rank > 0 && kept && out) last_words(kept, out, rank);
+    if (rank == 0 && status == CLI_INTERRUPTED) moment.tv_sec = 2; /* another may have the reason */
+    if (rank > 0 || moment.tv_sec > 1) nanosleep(&moment, NULL); /* process 0 may fail too */
+    if (rank > 0 && status != CLI_INTERRUPTED && kept && out) last_words(kept, out, rank);
+    if (rank > 0 && status == CLI_INTERRUPTED) nanosleep(&moment, NULL);
     MPI_Abort(MPI_COMM_WORLD, status);
   }
   MPI_Finalize();
