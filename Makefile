@@ -2,6 +2,9 @@
 #
 # CC, CXX, CFLAGS and NATIVE may be set from outside. Everything that is made goes to build/.
 
+# BSD make stops at the next line and says why; for GNU make it is a rule of which no one asks.
+.error GNU make is needed here: gmake
+.DEFAULT_GOAL := all
 CC      ?= cc
 CXX     ?= c++
 CFLAGS  ?= -O2
@@ -10,7 +13,7 @@ OPENMP  := $(shell printf 'int main(void){return 0;}\n' | $(CC) -fopenmp -includ
              -o /dev/null 2>/dev/null && echo -fopenmp)
 FLAGS    = -std=c99 $(WARN) $(CFLAGS) $(OPENMP)
 ifeq ($(OS),Windows_NT)
-FLAGS   += -D__USE_MINGW_ANSI_STDIO=1
+FLAGS   += -D__USE_MINGW_ANSI_STDIO=1 -Wno-float-conversion # its isfinite converts to float
 endif
 PREFIX  ?= /usr/local
 LESSON  := examples/compass.h

@@ -9122,7 +9122,6 @@ BDPTI_FN FILE *bdpti_open_new(const char *path, unsigned mode) {
   return NULL;
 }
 
-#define BDPTI_LINKS 1
 /* Puts what a link points to in its place, 1; or 0 where it is none, -1 where nobody knows. */
 BDPTI_FN int bdpti_follow(char *path, size_t room) {
   const char *slash = strrchr(path, '/');
@@ -9149,9 +9148,12 @@ __declspec(dllimport) int __stdcall MoveFileExA(const char *, const char *, unsi
 #define BDPTI_PROCESS ((size_t)_getpid())
 #define BDPTI_REPLACE(from, to) (MoveFileExA(from, to, 1 | 8) ? 0 : -1) /* at once, and through */
 #define BDPTI_FSYNC(f) _commit(_fileno(f))
+#define bdpti_follow(path, room) 0
 
 BDPTI_FN int bdpti_name_kind(const char *path, unsigned *mode) {
+  char full[_MAX_PATH];
   *mode = 0666;
+  if (_fullpath(full, path, sizeof full) && full[2] == '.') return 2; /* NUL is \\.\NUL */
   if (_access(path, 0) != 0) return 0;
   return _access(path, 2) == 0 ? 1 : -1;
 }
@@ -9166,10 +9168,8 @@ BDPTI_FN FILE *bdpti_open_new(const char *path, unsigned mode) {
 #define BDPTI_FSYNC(f) 0
 #define BDPTI_REPLACE(from, to) (rename(from, to) && (remove(to) || rename(from, to)))
 #define bdpti_name_kind(path, mode) ((void)(mode), 0)
-#define bdpti_open_new(path, mode) ((void)(mode), fopen(path, "wb"))
-#endif
-#ifndef BDPTI_LINKS
 #define bdpti_follow(path, room) 0
+#define bdpti_open_new(path, mode) ((void)(mode), fopen(path, "wb"))
 #endif
 #ifdef BDPT_NO_FSYNC
 #undef BDPTI_FSYNC

@@ -15,6 +15,7 @@ struct stat { unsigned short st_mode; long st_size; };
 #define _S_IFMT 0xF000
 #define _S_IFREG 0x8000
 #define _S_IFDIR 0x4000
+#define _MAX_PATH 260
 #define SEEK_SET 0
 #define SEEK_END 2
 #define EOF (-1)
@@ -49,7 +50,7 @@ long strtol(const char *, char **, int);
 unsigned long strtoul(const char *, char **, int);
 void qsort(void *, size_t, size_t, int (*)(const void *, const void *));
 void *bsearch(const void *, const void *, size_t, size_t, int (*)(const void *, const void *));
-char *getenv(const char *);
+char *getenv(const char *), *_fullpath(char *, const char *, size_t);
 void *memcpy(void *, const void *, size_t), *memmove(void *, const void *, size_t),
     *memset(void *, int, size_t);
 int memcmp(const void *, const void *, size_t), strcmp(const char *, const char *),

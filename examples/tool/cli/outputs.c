@@ -29,10 +29,25 @@ int cli_same_file(const char *a, const char *b) {
 #endif
 }
 
+/* Windows keeps names like NUL, CON and COM1 in every folder. Their full path begins with \\.\ */
+static int is_device(const char *path) {
+#ifdef _WIN32
+  char full[_MAX_PATH];
+  return _fullpath(full, path, sizeof full) && full[2] == '.';
+#else
+  (void)path;
+  return 0;
+#endif
+}
+
 const char *cli_cannot_write(const char *path) {
   char folder[1100];
   const char *slash = cli_last_slash(path);
   struct stat s;
+  if (is_device(path)) return NULL;
+#ifdef _WIN32
+  if (strcmp(path, "-") == 0) return "standard output has no name on Windows: name a file";
+#endif
   snprintf(folder, sizeof folder, "%.*s", slash > path ? (int)(slash - path) : 1,
            slash ? path : ".");
   if (stat(path, &s) == 0) {
@@ -47,7 +62,7 @@ const char *cli_cannot_write(const char *path) {
 
 int cli_is_special(const char *path) {
   struct stat s;
-  return stat(path, &s) == 0 && !S_ISREG(s.st_mode);
+  return is_device(path) || (stat(path, &s) == 0 && !S_ISREG(s.st_mode));
 }
 
 static char cli_stdout[32]; /* the name of what was standard output */

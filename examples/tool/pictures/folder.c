@@ -23,7 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#ifndef _WIN32
+#ifndef _MSC_VER
 #include <dirent.h>
 #endif
 
@@ -100,7 +100,7 @@ static int folder_no(folder *f, const char *path, const char *reason) {
   return 0;
 }
 
-#ifndef _WIN32
+#ifndef _MSC_VER
 /* The next entry; NULL with errno 0 at the end, with another one after an error. */
 static struct dirent *folder_next(DIR *dir) {
   errno = 0;
@@ -109,10 +109,10 @@ static struct dirent *folder_next(DIR *dir) {
 #endif
 
 int folder_scan(folder *f, const char *path, int pictures, folder_names *out) {
-#ifdef _WIN32
+#ifdef _MSC_VER
   (void)pictures;
   (void)out;
-  return folder_no(f, path, "folders of pictures need a POSIX system");
+  return folder_no(f, path, "folders of pictures need opendir");
 #else
   size_t first = out->count;
   struct dirent *entry;

@@ -49,8 +49,15 @@
 #if defined(__unix__) || defined(__APPLE__)
 #include <unistd.h>
 #define GEN_PROCESS ((long)getpid())
+#define GEN_REPLACE(from, to) rename(from, to)
+#elif defined(_WIN32)
+#include <process.h> /* windows.h would take away the names near, far and small */
+__declspec(dllimport) int __stdcall MoveFileExA(const char *, const char *, unsigned long);
+#define GEN_PROCESS ((long)_getpid())
+#define GEN_REPLACE(from, to) (MoveFileExA(from, to, 1) ? 0 : -1) /* replaces at once */
 #else
 #define GEN_PROCESS 0L
+#define GEN_REPLACE(from, to) rename(from, to)
 #endif
 
 /* =================================================================================================
@@ -293,10 +300,7 @@ int gen_write(const char *path, uint64_t seed, uint64_t first, long count) {
   f = fopen(part, "wb");
   bad = !f || gen_stream(f, seed, first, count) != 0;
   if (f && fclose(f) != 0) bad = 1;
-#ifdef _WIN32
-  if (!bad) remove(path);
-#endif
-  if (!bad) bad = rename(part, path) != 0;
+  if (!bad) bad = GEN_REPLACE(part, path) != 0;
   if (bad && f) remove(part);
   free(part);
   return bad ? -1 : 0;
