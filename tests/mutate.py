@@ -294,7 +294,7 @@ def precisions(name):
 # ---- Running --------------------------------------------------------------------------------------
 
 def run(exe, mutant, limit, seen=None, part=None):
-    env = dict(os.environ, OMP_NUM_THREADS="1", BDPT_MUTANT=str(mutant))
+    env = dict(os.environ, OMP_NUM_THREADS="1", GOMP_SPINCOUNT="0", BDPT_MUTANT=str(mutant))
     if seen:
         env["BDPT_MUTANT_SEEN"] = seen
     if part:
@@ -314,17 +314,19 @@ def reach(exe):
     code = run(exe, -1, 900, seen)
     if code != 0:
         sys.exit("mutate: %s fails without a mutant (%d)" % (exe, code))
-    parts, around, places = [], 0.0, set()
+    parts, around, places = {}, 0.0, set()
     for line in open(seen):
         name, seconds, *ks = line.split()
         if name == "-":
             around += float(seconds)
             places |= {int(k) for k in ks}
         else:
-            parts.append([name, float(seconds), {int(k) for k in ks}])
+            part = parts.setdefault(name, [0.0, set(places)]) # which may run more than once
+            part[0] += float(seconds)
+            part[1] |= {int(k) for k in ks}
     if not parts:
         return [["", around, sorted(places)]]
-    return [[name, seconds + around, sorted(places | ks)] for name, seconds, ks in parts]
+    return [[name, seconds + around, sorted(places | ks)] for name, (seconds, ks) in parts.items()]
 
 
 def shown(chosen, k, source):
