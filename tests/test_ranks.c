@@ -276,7 +276,7 @@ TEST(many_train_as_one) {
 
 /* Stopped by one of two at its seventh report, gone on by four, by one: the end is the same. */
 TEST(stops_and_resumes) {
-  static const char file[] = "build/test_ranks.state";
+  const char *file = temporary("ranks.state");
   process whole[MOST], part[MOST];
   int size, k;
   remove(file);
@@ -296,7 +296,7 @@ TEST(stops_and_resumes) {
 /* One of two cannot read an image in the second epoch: it says so, the other is told to stop, and
  * the checkpoint that both leave goes on to the same end. */
 TEST(one_fails) {
-  static const char file[] = "build/test_ranks.state";
+  const char *file = temporary("ranks.state");
   process whole[MOST], part[MOST];
   int bad, k;
   remove(file);
