@@ -262,6 +262,7 @@ BDPT_API const char *bdpt_status_string(bdpt_status status);
 BDPT_API const char *bdpt_version(void);
 #ifndef BDPT_ONLY_SAFETENSORS
 BDPT_API const char *bdpt_isa_name(const bdpt_context *ctx); /* "avx512", "avx2", "portable" */
+BDPT_API int bdpt_bf16_pays(const bdpt_context *ctx); /* 1 if bf16 numbers are multiplied as such */
 #endif
 
 /* Random numbers: a 64-bit counter hashed, see >>random. The state is the whole generator. */
@@ -11250,6 +11251,10 @@ static const bdpti_isa *bdpti_isa_select(int wanted) {
 
 BDPT_API const char *bdpt_isa_name(const bdpt_context *ctx) {
   return ctx->isa ? ctx->isa->name : "none";
+}
+
+BDPT_API int bdpt_bf16_pays(const bdpt_context *ctx) {
+  return ctx->isa && ctx->isa->pairs;
 }
 
 /* Some compilers leave no macro of the options that break arithmetic, so each context tries: such a

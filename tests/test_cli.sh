@@ -166,6 +166,8 @@ run 0 eval m.safetensors --data images --json; says out '"images":200'
 run 0 eval m.safetensors --data images --part held; says out "on 100 held images"
 # Merged tokens: fewer multiply-adds; 0 is what was always computed.
 cp out whole
+run 0 eval m.safetensors --data images --part held --isa portable --bf16
+says err 'portable does$'; says err 'not multiply bf16'
 run 0 eval m.safetensors --data images --part held --merge 0
 if [ "$(sed 's/, [0-9]* images.s//' whole)" = "$(sed 's/, [0-9]* images.s//' out)" ]; then ok
 else bad "--merge 0 differs"; fi

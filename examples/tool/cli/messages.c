@@ -19,6 +19,13 @@ bdpt_status cli_fail(bdpt_context *ctx, bdpt_status status, const char *format, 
   return ctx->status = status;
 }
 
+void cli_note_bf16(const bdpt_context *ctx) {
+  if (!ctx->bf16 || bdpt_bf16_pays(ctx)) return;
+  fprintf(stderr, "   --bf16 rounds the factors of products and makes them no faster: instruction "
+          "set %s does\n   not multiply bf16 numbers, only AVX-512 with AVX512_BF16 does\n",
+          bdpt_isa_name(ctx));
+}
+
 int cli_finish(const char *command, bdpt_context *ctx, bdpt_status status,
                const char *how_to_go_on) {
   if (status == BDPT_OK) return CLI_OK;

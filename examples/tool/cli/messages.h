@@ -26,6 +26,10 @@ void cli_cut(char *text, size_t room, int wanted);
 CLI_PRINTF(3, 4)
 bdpt_status cli_fail(bdpt_context *ctx, bdpt_status status, const char *format, ...);
 
+/* Says on stderr that the bf16 of a context does not pay, where this processor has no products of
+ * such numbers. */
+void cli_note_bf16(const bdpt_context *ctx);
+
 /* The end of a command: the exit status for a library status, with its sentence on stderr.
  * `how_to_go_on` is added after Ctrl-C and may be NULL. */
 int cli_finish(const char *command, bdpt_context *ctx, bdpt_status status,

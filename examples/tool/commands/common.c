@@ -32,6 +32,7 @@ int command_open(const cli_command *c, const cli_common *common, bdpt_context *c
   ctx->bf16 = common->bf16;
   if (command_join) command_join(ctx);
   if (bdpt_init(ctx) != BDPT_OK) return cli_finish(c->name, ctx, ctx->status, NULL);
+  if (!common->quiet) cli_note_bf16(ctx);
   return CLI_GO_ON;
 }
 

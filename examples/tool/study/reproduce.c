@@ -233,6 +233,7 @@ static bdpt_status study_setup(study *s) {
   bdpt_status status = study_read(s, base->ctx, s->o.recipe);
   if (s->o.seeds > 0) s->recipe.seeds = s->o.seeds;
   if (s->recipe.bf16) base->ctx->bf16 = 1;
+  if (!s->o.common.bf16 && !s->o.common.quiet) cli_note_bf16(base->ctx);
   if (status == BDPT_OK && !dry && !cli_make_folder(s->o.out))
     status = cli_fail(base->ctx, BDPT_E_IO, "cannot make the folder %s", s->o.out);
   if (status == BDPT_OK && !dry) status = study_check_files(s, &from);
