@@ -456,7 +456,6 @@ typedef struct bdpt_config {
   int pre_norm;               /* 1: a norm before the first block, and no bias of the patches */
   int no_qkv_bias;            /* 1: q, k and v have no bias */
   int headless;               /* 1: no classifier: what it would read are the logits */
-  int merge;                  /* tokens that each block merges away outside training (7.6) */
   bdpt_block block[BDPT_MAX_DEPTH];
 } bdpt_config;
 
@@ -556,8 +555,7 @@ BDPT_API bdpt_status bdpt_model_resize(bdpt_model *model, int image);
 
 /* images [B, channels, H, W], normalised -> logits [B, K]. A distilled model in training gives the
  * class head's logits and, in *dist (may be NULL), the distillation head's; otherwise the mean of
- * both. options NULL: evaluation. Then config.merge, which the caller may set at any time, makes
- * every block merge so many tokens; it is no part of a file and ignored in training. */
+ * both. options NULL: evaluation. */
 BDPT_API bdpt_tensor *bdpt_forward(bdpt_model *model, bdpt_tape *tape, bdpt_tensor *images,
                                    const bdpt_forward_options *options, bdpt_tensor **dist);
 
@@ -601,8 +599,7 @@ BDPT_API int bdpt_removed(const bdpt_config *config, bdpt_type type); /* how man
 
 typedef struct bdpt_cost_report {
   size_t params;
-  double macs;            /* multiply-accumulates per image, QK^T and AV products counted, */
-                          /* and what config.merge spares and costs */
+  double macs;            /* multiply-accumulates per image, QK^T and AV products counted */
   double macs_no_matmul;  /* without them: the other published convention */
 } bdpt_cost_report;
 BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config, bdpt_cost_report *out);
@@ -1568,8 +1565,8 @@ struct bdpt_tape {
   bdpti_arena arena;   /* all tensors, nodes and gradients of a step */
   bdpti_node *last;    /* the list, newest first */
   bdpti_buffer *spare; /* gradient buffers free for reuse */
-  bdpt_real *stream;   /* sums with what lies here replace it (7.7); or NULL */
-  bdpt_rng paths;      /* of the forward pass under way: which branches fall out (7.7) */
+  bdpt_real *stream;   /* sums with what lies here replace it (7.6); or NULL */
+  bdpt_rng paths;      /* of the forward pass under way: which branches fall out (7.6) */
   size_t used, most;   /* bytes handed out since the reset; the most of any step */
   void (*ready)(void *user, const bdpt_tensor *p); /* hears of parameters whose gradient is made, */
   void *user;                                      /* in the walk back (8.4); or NULL */
@@ -2019,18 +2016,8 @@ typedef struct bdpti_heads {
   size_t tokens, heads, size, pieces;                 /* N h d */
   bdpt_real scale;
   const bdpt_real *qkv, *out, *lse, *dout;            /* [B,N,3,h,d] [B,N,h,d] [B,h,N] [B,N,h,d] */
-  const bdpt_real *count; size_t count_row;           /* keys that each key stands for, or NULL */
   bdpt_real *new_out, *new_lse, *dqkv;                /* written, by forward and by backward */
 } bdpti_heads;
-
-/* Merging tokens (7.6). What is compared of token i is the sum of `heads` vectors of `size` numbers
- * at x + i * row: its keys, or one vector as wide as the stream. */
-typedef struct bdpti_pairing {
-  size_t tokens, merge, fixed, width;                 /* N, r, tokens that stay alone, D */
-  const bdpt_real *x; size_t row, heads, size;
-  const bdpt_real *stream; bdpt_real *out;            /* [B,N,D] -> [B,N-r,D] */
-  bdpt_real *count; size_t count_row;                 /* patches that each token stands for */
-} bdpti_pairing;
 
 /* The kernels over rows and elements each have a struct of arguments. A NULL output is not wanted;
  * `add` 1 adds to the gradient that is written. */
@@ -2065,8 +2052,6 @@ typedef void (*bdpti_kernel)(const void *args, size_t begin, size_t end);    /* 
 typedef double (*bdpti_reducer)(const void *args, size_t begin, size_t end); /* one sum */
 typedef void (*bdpti_partial)(const void *args, size_t begin, size_t end, bdpt_real *sums);
 typedef void (*bdpti_task)(const bdpti_heads *h, size_t begin, size_t end, bdpt_real *work);
-typedef void (*bdpti_matcher)(const bdpti_pairing *m, size_t image, bdpt_real *work,
-                              bdpt_real *score, size_t *best);
 
 /* A row-major B of whole vectors need not be packed. But rows 4096 bytes apart compete for the same
  * places of the first cache, so such a B is. */
@@ -2080,7 +2065,6 @@ typedef struct bdpti_isa {
   void (*multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t tile0, size_t tile1,
                    bdpt_real *own);
   bdpti_task attention_fwd, attention_bwd;
-  bdpti_matcher match;
   bdpti_kernel exp, gelu_fwd, gelu_bwd, gate_fwd, gate_bwd, axpby; /* over elements */
   bdpti_kernel layernorm_fwd, sample_axpy, adamw; /* over rows, rows, elements */
   bdpti_partial layernorm_bwd, column_sum; /* sums over rows, in chunks */
@@ -2104,10 +2088,9 @@ BDPTI_FN bdpt_status bdpti_attention_bwd(bdpt_context *ctx, size_t images, size_
                                          const bdpt_real *qkv, const bdpt_real *out,
                                          const bdpt_real *lse, const bdpt_real *dout,
                                          bdpt_real *dqkv);
-BDPTI_FN bdpt_status bdpti_attention_counted(bdpt_context *ctx, size_t images, size_t tokens,
-                                             size_t heads, size_t size, bdpt_real scale,
-                                             const bdpt_real *qkv, bdpt_real *out, bdpt_real *lse,
-                                             const bdpt_real *count, size_t count_row);
+BDPTI_FN bdpt_status bdpti_attention_fwd(bdpt_context *ctx, size_t images, size_t tokens,
+                                         size_t heads, size_t size, bdpt_real scale,
+                                         const bdpt_real *qkv, bdpt_real *out, bdpt_real *lse);
 BDPTI_FN bdpt_status bdpti_column_sum(bdpt_context *ctx, size_t rows, size_t width,
                                       const bdpt_real *x, bdpt_real *out);
 BDPTI_FN double bdpti_dot(bdpt_context *ctx, size_t n, const bdpt_real *x, const bdpt_real *y,
@@ -2564,8 +2547,6 @@ BDPTI_FN void bdpti_softmax_back(bdpt_tape *t, bdpti_node *n) {
  * Every token asks every other one how much it concerns it. The answer S_ij is the product of query
  * i and key j; the softmax turns a row of answers into shares, and the output of token i is the mix
  * of all values with these shares.
- *
- * With count[B,count_row], how many keys each key stands for (7.6), there is no backward pass.
  */
 
 /* One head of one image in plain numbers: qkv = {Q, K, V}, each [N,d]; keeps P[N,N]; o[N,d]. */
@@ -2610,8 +2591,7 @@ BDPTI_FN void bdpti_attention_plain_back(const size_t size[2], double scale,
   }
 }
 
-BDPTI_FN bdpt_tensor *bdpti_attend(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale,
-                                   const bdpt_real *count, size_t count_row) {
+BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale) {
   size_t shape[3], h = (size_t)heads, d;
   bdpti_node *n;
   if (!qkv) return NULL;
@@ -2626,12 +2606,8 @@ BDPTI_FN bdpt_tensor *bdpti_attend(bdpt_tape *t, bdpt_tensor *qkv, int heads, do
   if (!bdpti_save(t, n, shape[0] * h * shape[1], 0)) return NULL; /* lse[B,h,N] */
   n->index = h; /* for the way back */
   n->number = scale;
-  return bdpti_attention_counted(t->ctx, shape[0], shape[1], h, d, (bdpt_real)scale, qkv->data,
-                                 n->out.data, n->saved[0], count, count_row) ? NULL : &n->out;
-}
-
-BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale) {
-  return bdpti_attend(t, qkv, heads, scale, NULL, 0); /* every key counts once */
+  return bdpti_attention_fwd(t->ctx, shape[0], shape[1], h, d, (bdpt_real)scale, qkv->data,
+                             n->out.data, n->saved[0]) ? NULL : &n->out;
 }
 
 /* The kernel writes all of dqkv and cannot add, so it writes a buffer of its own. */
@@ -3277,7 +3253,7 @@ BDPTI_FN int bdpti_block_resolve(bdpt_context *ctx, const bdpt_config *c, bdpt_b
 
 BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
   static const double mean[3] = {0.485, 0.456, 0.406}, sd[3] = {0.229, 0.224, 0.225}; /* ImageNet */
-  static const bdpti_limit limits[20] = {
+  static const bdpti_limit limits[19] = {
     {"image", offsetof(bdpt_config, image), 1, 16384, 224}, /* pixels of a side */
     {"patch", offsetof(bdpt_config, patch), 1, 16384, 16}, /* P */
     {"channels", offsetof(bdpt_config, channels), 1, 3, 3}, /* C: grey to RGB */
@@ -3296,10 +3272,9 @@ BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
     {"registers", offsetof(bdpt_config, registers), 0, 1024, 0},
     {"pre_norm", offsetof(bdpt_config, pre_norm), 0, 1, 0},
     {"no_qkv_bias", offsetof(bdpt_config, no_qkv_bias), 0, 1, 0},
-    {"headless", offsetof(bdpt_config, headless), 0, 1, 0},
-    {"merge", offsetof(bdpt_config, merge), 0, 1 << 20, 0}}; /* r */
+    {"headless", offsetof(bdpt_config, headless), 0, 1, 0}};
   int i;
-  if (!bdpti_limits_hold(ctx, limits, 20, c)) return ctx->status;
+  if (!bdpti_limits_hold(ctx, limits, 19, c)) return ctx->status;
   bdpti_default(&c->mlp, 4 * c->width);                     /* F = 4 D */
   if (c->eps == 0) c->eps = 1e-6;                           /* timm's; PyTorch has 1e-5 */
   if (c->std[0] == 0 && c->std[1] == 0 && c->std[2] == 0) { /* none given */
@@ -3322,10 +3297,6 @@ BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
   if (c->distilled && (c->no_class || c->pool)) {
     return bdpt_fail(ctx, BDPT_E_ARGUMENT, "config: a distilled model's heads read one token each;"
                      " it has a class token and pools nothing");
-  }
-  if (c->merge && (c->no_class || c->registers)) {
-    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "config: tokens can be merged where a class token, and "
-                     "at most a distillation token, stands before the patches");
   }
   for (i = 0; i < c->depth; i++) { /* each after the model's own sizes */
     if (!bdpti_block_resolve(ctx, c, &c->block[i])) return ctx->status;
@@ -3902,191 +3873,14 @@ BDPT_API bdpt_tensor *bdpt_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_ten
   return x;
 }
 
-/* 7.6  Merging tokens                                                                    >>merge
- *
- *   math      tokens 0, 2, 4, .. are the set A, tokens 1, 3, 5, .. the set B;
- *             s_i = max_j cos(k_i, k_j), i in A, j in B, k the keys of a token summed over heads;
- *             the r tokens of A with the largest s_i join their j: x_j = sum c x / sum c over the
- *             group, c_j = sum c, where c counts the patches that a token stands for
- *   shape     x[B,N,D] -> [B,N-r,D], c[B,N]; r at most half of the tokens that may be merged
- *   source    Bolya et al. 2023, "Token merging: your ViT but faster", section 3
- *   check     tests/test_merge.c merging_is_its_description, networks_are_pytorchs
- *
- * Depth is one thing to remove, tokens are another. Neighbouring patches of sky say the same thing
- * to the class token, and a network that was never told so still works when they become one: no
- * training. Between its two halves each block pairs tokens off and averages the r pairs that are
- * most alike, so that after l blocks N - l r tokens are left. Comparing every token with every
- * other would be clustering, which is slow and may merge half an image into one; pairs between two
- * sets take one small product and merge at most half. An average of averages must be weighted, and
- * a token that stands for c patches counts c times in the softmax of the attention after it, as its
- * patches would have (14.4). The class and the distillation token stay: their heads read them.
- *
- * What is compared? Where there is attention, the keys, as published: they say what a token offers
- * to others, in d numbers. Where attention was removed there are none. Then the tokens are compared
- * by LN2 of the stream, whatever form the removal has (u, nothing, 2x or a fitted map): that is
- * what the MLP behind the merging reads, so where two are equal it loses nothing. LN1's output or
- * the bare stream do as well: with five attention layers of DeiT-Tiny removed and no training, each
- * of the three leaves 88 % of the arg-maxes of 1000 images of CIFAR-100 as they were, r = 13.
- *
- * Within an image only its own numbers decide, of equal ones the first, and one thread does all of
- * it: the result is the same in any batch and for any number of threads. What is left of A stands
- * before B, as published, and so the next block compares other pairs.
- */
-typedef struct bdpti_merging {
-  size_t most, fixed, room; /* r; class and distillation token; N before the first block */
-  bdpt_real *count;         /* [B,room] patches that each token stands for */
-  int joined;               /* 0: all counts are 1 */
-} bdpti_merging;
-
-BDPTI_FN int bdpti_merging_begin(bdpt_tape *t, const bdpt_tensor *x, int merge, int fixed,
-                                 bdpti_merging *g) {
-  size_t i, tokens = x->shape[0] * x->shape[1];
-  g->most = (size_t)merge, g->fixed = (size_t)fixed, g->room = x->shape[1];
-  g->joined = 0;
-  g->count = (bdpt_real *)bdpti_take(t, 0, tokens, sizeof *g->count);
-  for (i = 0; g->count && i < tokens; i++) g->count[i] = 1;
-  return g->count != NULL;
-}
-
-/* Returns how many tokens a block that has `tokens` merges away. */
-BDPTI_FN size_t bdpti_merges(size_t tokens, size_t most, size_t fixed) {
-  const size_t half = (tokens - fixed) / 2;
-  return most < half ? most : half;
-}
-
-/* Sets to[i] to best[i] for the tokens of A that score best, to SIZE_MAX for those that stay. */
-BDPTI_FN void bdpti_choose(const bdpti_pairing *m, const bdpt_real *score, const size_t *best,
-                           size_t *to) {
-  const size_t even = (m->tokens + 1) / 2;
-  size_t i, k, top;
-  for (i = 0; i < even; i++) to[i] = SIZE_MAX;
-  for (k = 0; k < m->merge; k++) {
-    for (i = 1, top = 0; i < even; i++) { /* token 0 is the class token; a NaN is never larger */
-      if (to[i] == SIZE_MAX && (top == 0 || score[i] > score[top])) top = i;
-    }
-    to[top] = best[top];
-  }
-}
-
-/* Returns where token j of B goes: behind what stays of A; the distillation token stays. */
-BDPTI_FN size_t bdpti_place(const bdpti_pairing *m, size_t j) {
-  return m->fixed > 1 && j == 0 ? 1 : (m->tokens + 1) / 2 - m->merge + j;
-}
-
-/* Moves and averages the tokens of an image; `old` are their counts. A mean grows by
- * (x - mean) c / sum c for each token that joins it. */
-BDPTI_FN void bdpti_join(const bdpti_pairing *m, size_t image, const size_t *to,
-                         const bdpt_real *old) {
-  const size_t n = m->tokens, d = m->width;
-  const bdpt_real *x = m->stream + image * n * d;
-  bdpt_real *y = m->out + image * (n - m->merge) * d, *count = m->count + image * m->count_row;
-  size_t i, k, place, next = m->fixed; /* next: where the next token of A goes */
-  for (i = 1; i < n; i += 2) {
-    place = bdpti_place(m, i / 2);
-    memcpy(y + place * d, x + i * d, d * sizeof *y);
-    count[place] = old[i];
-  }
-  for (i = 0; i < n; i += 2) {
-    const bdpt_real *from = x + i * d;
-    if (to[i / 2] == SIZE_MAX) {
-      place = i ? next++ : 0;
-      memcpy(y + place * d, from, d * sizeof *y);
-      count[place] = old[i];
-    } else {
-      bdpt_real *mean, share;
-      place = bdpti_place(m, to[i / 2]);
-      mean = y + place * d;
-      count[place] += old[i];
-      share = old[i] / count[place];
-      for (k = 0; k < d; k++) mean[k] += share * (from[k] - mean[k]);
-    }
-  }
-}
-
-/* Merges image after image, each on one thread, in workspace for the kernel and for five arrays of
- * one number per token. The sizes cannot overflow: larger tensors than these are in memory. */
-BDPTI_FN bdpt_status bdpti_pairing_run(bdpt_context *ctx, const bdpti_pairing *m, size_t images) {
-  const size_t n = m->tokens, even = (n + 1) / 2, ld = (n / 2 + 31) / 32 * 32;
-  const size_t numbers = (n + BDPTI_TALLEST) * m->size + (m->size + BDPTI_QUERIES) * ld + even + n;
-  const size_t bytes = (numbers * sizeof(bdpt_real) + 63) / 64 * 64 + 2 * even * sizeof(size_t);
-  const double cost = (double)images * (double)n * (double)n * (double)m->size / 100;
-  const int wanted = bdpti_team(ctx, cost), team = (size_t)wanted > images ? (int)images : wanted;
-  unsigned char *work = (unsigned char *)bdpti_scratch(ctx, (size_t)team * bytes);
-  int t;
-  if (!work) return ctx->status;
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static, 1))
-  for (t = 0; t < team; t++) {
-    size_t *best = (size_t *)(void *)(work + (size_t)t * bytes), *to = best + even, b;
-    bdpt_real *score = (bdpt_real *)(void *)(to + even), *old = score + even;
-    for (b = images * (size_t)t / (size_t)team; b < images * (size_t)(t + 1) / (size_t)team; b++) {
-      memcpy(old, m->count + b * m->count_row, n * sizeof *old);
-      ctx->isa->match(m, b, old + n, score, best);
-      bdpti_choose(m, score, best, to);
-      bdpti_join(m, b, to, old);
-    }
-  }
-  return BDPT_OK;
-}
-
-/* Merges x[B,N,D] into [B,N-r,D]; returns x itself when nothing can be merged. */
-BDPTI_FN bdpt_tensor *bdpti_merge(bdpt_tape *t, bdpt_tensor *x, bdpti_pairing *m,
-                                  bdpti_merging *g) {
-  size_t shape[3];
-  bdpti_node *n;
-  if (!x) return NULL;
-  shape[0] = x->shape[0], shape[2] = m->width = x->shape[2];
-  m->tokens = x->shape[1];
-  m->fixed = g->fixed;
-  m->merge = bdpti_merges(m->tokens, g->most, g->fixed);
-  if (m->merge == 0 || x->count == 0) return x;
-  shape[1] = m->tokens - m->merge;
-  n = bdpti_record(t, 0, 3, shape, NULL, NULL, NULL, NULL); /* no backward pass: an input */
-  if (!n) return NULL;
-  m->stream = x->data, m->out = n->out.data;
-  m->count = g->count, m->count_row = g->room;
-  g->joined = 1;
-  return bdpti_pairing_run(t->ctx, m, shape[0]) == BDPT_OK ? &n->out : NULL;
-}
-
-/* The first half of a block that merges: what bdpt_attention_half does in evaluation, with counts,
- * and then the merging. */
-BDPTI_FN bdpt_tensor *bdpti_merging_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
-                                         bdpti_merging *g) {
-  const bdpt_block *b = &m->config.block[l];
-  const size_t hd = (size_t)(b->heads * b->head_dim);
-  bdpt_tensor *qkv, *v;
-  bdpti_pairing match;
-  memset(&match, 0, sizeof match);
-  if (b->attention == BDPT_ATTENTION_KEPT) {
-    v = bdpti_norm(m, t, BDPT_SLOT(l, BDPT_SLOT_NORM1_W), x);
-    qkv = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_QKV_W), v);
-    v = bdpti_attend(t, qkv, b->heads, b->scale, g->joined ? g->count : NULL, g->room);
-    x = bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), v, x, 0);
-    if (!x) return NULL;
-    match.x = qkv->data + hd, match.row = 3 * hd; /* the keys */
-    match.heads = (size_t)b->heads, match.size = (size_t)b->head_dim;
-  } else {
-    x = bdpt_attention_half(m, t, l, x, NULL);
-    v = bdpti_norm(m, t, BDPT_SLOT(l, BDPT_SLOT_NORM2_W), x); /* what the MLP reads */
-    if (!v) return NULL;
-    match.x = v->data, match.row = match.size = v->shape[2];
-    match.heads = 1;
-  }
-  return bdpti_merge(t, x, &match, g);
-}
-
-/* 7.7  From images to logits
+/* 7.6  From images to logits
  *
  * A block of the caller's own may leave out tokens, and nothing else: whatever follows counts on
  * the batch and the width. */
 BDPTI_FN bdpt_tensor *bdpti_one_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
-                                      const bdpt_forward_options *o, bdpti_merging *g) {
+                                      const bdpt_forward_options *o) {
   bdpt_tensor *y;
-  if (!m->block) {
-    if (g) x = bdpti_merging_half(m, t, l, x, g);
-    else x = bdpt_attention_half(m, t, l, x, o);
-    return bdpt_mlp_half(m, t, l, x, o);
-  }
+  if (!m->block) return bdpt_mlp_half(m, t, l, bdpt_attention_half(m, t, l, x, o), o);
   y = m->block(m, t, l, x, o, m->block_user);
   if (!y || (y->ndim == 3 && y->shape[0] == x->shape[0] && y->shape[2] == x->shape[2] &&
              y->shape[1] <= x->shape[1])) {
@@ -4128,15 +3922,14 @@ BDPTI_FN bdpt_tensor *bdpti_head(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, in
 }
 
 /* Without a recording, a block's intermediates are dead once its output exists, and what it adds to
- * the stream may be added in place. Where the output lies elsewhere all the same, behind a merging
- * or an extra GELU, it is moved to where the input was; then the arena goes back to the mark. So a
- * tape that does not record is the workspace of one block, however deep the network is. */
+ * the stream may be added in place. Where the output lies elsewhere all the same, behind a
+ * block of the caller's or an extra GELU, it is moved to where the input was; then the arena goes
+ * back to the mark. So a tape that does not record is the workspace of one block, however deep the
+ * network is. */
 BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, int count,
-                                   const bdpt_forward_options *o, int merge) {
-  bdpti_merging state, *g = merge && x ? &state : NULL;
+                                   const bdpt_forward_options *o) {
   int l;
   bdpt_rng_seed(&t->paths, o->seed, 77); /* a stream of its own */
-  if (g && !bdpti_merging_begin(t, x, merge, bdpt_prefix_count(&m->config), g)) return NULL;
   for (l = 0; l < count && o->blocks; l++) { /* places for copies lie before the workspace */
     const int copies = x && t->mode == BDPT_TAPE_COMPUTE;
     o->blocks[l] = copies ? bdpt_input(t, x->ndim, x->shape, NULL, 0) : NULL;
@@ -4146,14 +3939,14 @@ BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, 
   for (l = 0; x && l < count; l++) {
     bdpti_mark mark = {t->arena.first, t->arena.first->used}; /* where x lies */
     size_t used = t->used;
-    bdpt_tensor *y = bdpti_one_block(m, t, l, x, o, g);
+    bdpt_tensor *y = bdpti_one_block(m, t, l, x, o);
     if (t->mode != BDPT_TAPE_COMPUTE || !y) { /* the way back needs the intermediates */
       x = y;
       if (o->blocks) o->blocks[l] = y;
       continue;
     }
     if (y->data != x->data) memcpy(x->data, y->data, y->count * sizeof *x->data);
-    x->shape[1] = y->shape[1]; /* fewer tokens if some were merged */
+    x->shape[1] = y->shape[1]; /* fewer tokens if the block says so */
     x->count = y->count;
     bdpti_arena_rewind(&t->arena, mark, 1);                /* y and what led to it are forgotten */
     t->used = used; /* so bdpt_tape_bytes counts one block */
@@ -4175,11 +3968,6 @@ BDPT_API bdpt_tensor *bdpt_trunk(bdpt_model *m, bdpt_tape *t, bdpt_tensor *image
   if (!options) options = &none;
   if (!images) return NULL;
   if (m->packed_isa != m->ctx->isa || m->packed_bf16 != m->ctx->bf16) bdpt_model_unpack(m);
-  if (c->merge && !options->training && t->mode != BDPT_TAPE_COMPUTE) {
-    bdpt_fail(m->ctx, BDPT_E_STATE, "forward: merging tokens (config.merge = %d) has no backward "
-              "pass, and this tape records", c->merge);
-    return NULL;
-  }
   if (images->ndim != 4 || images->shape[1] != (size_t)c->channels ||
       images->shape[2] != (size_t)c->image || images->shape[3] != (size_t)c->image) {
     bdpt_fail(m->ctx, BDPT_E_SHAPE, "forward: images%s, but the model wants [B,%d,%d,%d]",
@@ -4187,7 +3975,7 @@ BDPT_API bdpt_tensor *bdpt_trunk(bdpt_model *m, bdpt_tape *t, bdpt_tensor *image
     return NULL;
   }
   x = bdpti_embed(m, t, images);
-  return bdpti_blocks(m, t, x, c->depth, options, options->training ? 0 : c->merge);
+  return bdpti_blocks(m, t, x, c->depth, options);
 }
 
 BDPT_API bdpt_tensor *bdpt_forward(bdpt_model *m, bdpt_tape *t, bdpt_tensor *images,
@@ -5334,7 +5122,7 @@ BDPTI_FN int bdpti_fit_pair(bdpt_model *m, bdpt_tape *t, bdpt_type type, int l, 
   bdpt_forward_options none;
   memset(&none, 0, sizeof none);
   x = bdpti_embed(m, t, images);
-  x = bdpti_blocks(m, t, x, l, &none, 0);
+  x = bdpti_blocks(m, t, x, l, &none);
   if (type == BDPT_ACTIVATION) x = bdpt_attention_half(m, t, l, x, NULL);
   if (!x) return 0;
   y = type == BDPT_ATTENTION ? bdpt_attention_half(m, t, l, x, NULL)
@@ -5672,13 +5460,12 @@ BDPT_API bdpt_status bdpt_remove(bdpt_model *m, const bdpt_layers *layers, bdpt_
  *
  * n = (image / P)^2 patches, N = n + 1 (+ 1 distilled, + R registers) tokens, H heads at the output
  * (a head that reads 2D numbers counts as two; none as none). Norms, softmax, GELU and residual
- * sums are not counted, as everywhere in the literature. With config.merge, N is what is left of
- * the tokens in each half of each block, and the cosines of 7.6 are counted among the products.
+ * sums are not counted, as everywhere in the literature.
  */
 BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
                                bdpt_cost_report *out) {
   bdpt_config c = *config;
-  double tokens, d, products = 0, macs, r;
+  double tokens, d, products = 0, macs;
   int l;
   memset(out, 0, sizeof *out);
   if (bdpt_config_resolve(ctx, &c) != BDPT_OK) return ctx->status;
@@ -5695,9 +5482,6 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
       macs += 4 * tokens * d * hd; /* q, k, v and the projection */
     if (b->attention == BDPT_ATTENTION_KEPT) products += 2 * tokens * tokens * hd;
     if (b->attention == BDPT_ATTENTION_FITTED) macs += tokens * d * d;
-    r = (double)bdpti_merges((size_t)tokens, (size_t)c.merge, (size_t)bdpt_prefix_count(&c));
-    if (r > 0) products += ceil(tokens / 2) * floor(tokens / 2) * (b->attention ? d : b->head_dim);
-    tokens -= r; /* the MLP has fewer */
     macs += tokens * d * (b->mlp_state <= BDPT_MLP_LINEAR ? 2 * (double)b->mlp : d);
   }
   out->macs_no_matmul = macs;
@@ -10707,9 +10491,7 @@ static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t 
  * where the qkv product left them, as strided operands; nothing is permuted. A block of queries at
  * a time gives rows of S, their softmax and rows of O, so the N x N matrix never exists. P is not
  * normalised: its row sums divide the rows of O, which are N / d times fewer numbers. The products
- * are those of 14.3 with their factors in float, whatever the context says of bf16. A key that
- * stands for c_j patches (7.6) counts c_j times: P_ij is multiplied by it, as if log c_j had been
- * added to S_ij, and neither a logarithm nor another maximum is needed.
+ * are those of 14.3 with their factors in float, whatever the context says of bf16.
  *
  * The backward pass computes S again rather than keep P. That is one product of five, and spares
  * N numbers per token and head, which at 197 tokens would be the largest array of the tape.
@@ -10744,10 +10526,9 @@ BDPTI_INLINE bdpti_gemm BDPTI_V(operands)(size_t m, size_t n, size_t k, const bd
   return g;
 }
 
-/* Turns a row into exp(a x - c) and returns its sum; with `count`, into count exp(a x - c). Rows of
- * S have room for whole vectors, which spares the copying of their ends. */
-BDPTI_INLINE bdpt_real BDPTI_V(exp_row)(bdpt_real *x, size_t n, bdpt_real a, bdpt_real c,
-                                        const bdpt_real *count) {
+/* Turns a row into exp(a x - c) and returns its sum. Rows of S have room for whole vectors, which
+ * spares the copying of their ends. */
+BDPTI_INLINE bdpt_real BDPTI_V(exp_row)(bdpt_real *x, size_t n, bdpt_real a, bdpt_real c) {
   BDPTI_VEC sum = BDPTI_SPLAT(0), e[2]; /* one running sum per lane */
   size_t j;
   int v;
@@ -10756,7 +10537,6 @@ BDPTI_INLINE bdpt_real BDPTI_V(exp_row)(bdpt_real *x, size_t n, bdpt_real a, bdp
     BDPTI_V(exp_two)(e);
     BDPTI_BOTH {
       const size_t at = j + (size_t)v * BDPTI_LANES, left = at < n ? n - at : 0;
-      if (count) e[v] = e[v] * BDPTI_LOAD(count + at, left);
       BDPTI_STORE(x + at, BDPTI_WHOLE, e[v]);
       sum += BDPTI_V(keep)(e[v], left, BDPTI_SPLAT(0)); /* lanes beyond the row do not count */
     }
@@ -10779,14 +10559,12 @@ BDPTI_INLINE bdpt_real BDPTI_V(max_row)(const bdpt_real *x, size_t n, bdpt_real 
 /* Makes P (not normalised) from some rows of S, in place, and lse. The logarithms have a loop of
  * their own: a call in the loop above it would push all its constants out of the registers. */
 static void BDPTI_V(attention_softmax)(size_t rows, size_t n, size_t ld, bdpt_real scale,
-                                       const bdpt_real *count, bdpt_real *s, bdpt_real *total,
-                                       bdpt_real *lse) {
+                                       bdpt_real *s, bdpt_real *total, bdpt_real *lse) {
   bdpt_real top[BDPTI_QUERIES];
   size_t r;
   for (r = 0; r < rows; r++, s += ld) {
     top[r] = BDPTI_V(max_row)(s, n, scale); /* max_j scale S_rj; below, exp(scale S_rj - top) */
-    if (count) total[r] = BDPTI_V(exp_row)(s, n, scale, top[r], count);
-    else total[r] = BDPTI_V(exp_row)(s, n, scale, top[r], NULL);
+    total[r] = BDPTI_V(exp_row)(s, n, scale, top[r]);
   }
   for (r = 0; r < rows && lse; r++) lse[r] = top[r] + (bdpt_real)log((double)total[r]);
 }
@@ -10807,7 +10585,6 @@ static void BDPTI_V(attention_fwd)(const bdpti_heads *h, size_t begin, size_t en
     const bdpt_real *q = h->qkv + image * n * row + head * d;        /* [N,d], rows 3hd apart */
     bdpt_real *out = h->new_out + image * n * out_row + head * d;    /* [N,d], rows hd apart */
     bdpt_real *lse = h->new_lse ? h->new_lse + (image * h->heads + head) * n : NULL;
-    const bdpt_real *keys = h->count ? h->count + image * h->count_row : NULL; /* c_j */
     bdpti_gemm qk = BDPTI_V(operands)(0, n, d, q, row, 1, q + out_row, 1, row, s, ld);
     bdpti_gemm pv = BDPTI_V(operands)(0, d, n, s, ld, 1, q + 2 * out_row, row, 1, out, out_row);
     bdpti_block k_block, v_block;
@@ -10817,7 +10594,7 @@ static void BDPTI_V(attention_fwd)(const bdpti_heads *h, size_t begin, size_t en
       qk.a = q + i * row;
       pv.c = out + i * out_row;
       BDPTI_V(product)(&qk, &k_block, part == 0 ? kt : NULL, 1, own); /* S = Q K^T [count,N] */
-      BDPTI_V(attention_softmax)(count, n, ld, h->scale, keys, s, total, lse ? lse + i : NULL);
+      BDPTI_V(attention_softmax)(count, n, ld, h->scale, s, total, lse ? lse + i : NULL);
       BDPTI_V(product)(&pv, &v_block, part == 0 ? vp : NULL, 0, own); /* O = P V [count,d] */
       for (r = 0; r < count; r++) { /* O / row sum */
         const bdpt_real share = 1 / total[r];
@@ -10843,7 +10620,7 @@ static void BDPTI_V(attention_ds)(const bdpti_heads *h, size_t count, const bdpt
       sum += BDPTI_LOAD(out + j, d - j) * BDPTI_LOAD(dout + j, d - j); /* dO_r O_r */
     }
     shift = BDPTI_V(total)(sum);                    /* D_r */
-    BDPTI_V(exp_row)(p, n, h->scale, lse[r], NULL); /* P = exp(scale S - lse) */
+    BDPTI_V(exp_row)(p, n, h->scale, lse[r]); /* P = exp(scale S - lse) */
     for (j = 0; j < n; j += BDPTI_LANES) {
       BDPTI_VEC x = BDPTI_LOAD(ds + j, BDPTI_WHOLE) - shift; /* dP - D */
       BDPTI_STORE(ds + j, BDPTI_WHOLE, BDPTI_LOAD(p + j, BDPTI_WHOLE) * x * h->scale);
@@ -10889,55 +10666,6 @@ static void BDPTI_V(attention_bwd)(const bdpti_heads *h, size_t begin, size_t en
       BDPTI_V(product)(&to_q, &k_block, part == 0 ? kp : NULL, 0, own); /* dQ = dS K */
       BDPTI_V(product)(&to_v, &block, spare, 0, NULL);             /* dV += P^T dO */
       BDPTI_V(product)(&to_k, &block, spare, 0, NULL);             /* dK += dS^T Q */
-    }
-  }
-}
-
-/* Divides what is compared of a token by its length; zeros stay zeros. */
-BDPTI_INLINE void BDPTI_V(unit_row)(const bdpti_pairing *m, const bdpt_real *x, bdpt_real *unit) {
-  const size_t d = m->size;
-  BDPTI_VEC square = BDPTI_SPLAT(0);
-  bdpt_real share;
-  size_t j, h;
-  for (j = 0; j < d; j += BDPTI_LANES) {
-    BDPTI_VEC sum = BDPTI_LOAD(x + j, d - j);
-    for (h = 1; h < m->heads; h++) sum += BDPTI_LOAD(x + h * d + j, d - j);
-    BDPTI_STORE(unit + j, d - j, sum);
-    square += sum * sum; /* lanes beyond the end hold zeros */
-  }
-  share = BDPTI_V(total)(square);
-  share = share > 0 ? (bdpt_real)(1 / sqrt((double)share)) : 0;
-  for (j = 0; j < d; j += BDPTI_LANES) {
-    BDPTI_STORE(unit + j, d - j, BDPTI_LOAD(unit + j, d - j) * share);
-  }
-}
-
-/* Finds for the i-th even token of an image the odd one with the largest cosine: best[i] and
- * score[i]; of equal ones the first. Works in blocks of rows as above, in room `work` for one
- * image. A distillation token, which would be odd token 0, is never chosen. */
-static void BDPTI_V(match)(const bdpti_pairing *m, size_t image, bdpt_real *work, bdpt_real *score,
-                           size_t *best) {
-  const size_t n = m->tokens, d = m->size, even = (n + 1) / 2, odd = n / 2;
-  const size_t ld = (odd + 31) / 32 * 32;
-  bdpt_real *unit = work, *turned = unit + n * d, *s = turned + d * ld; /* [N,d] [d,ld] [36,ld] */
-  bdpt_real *own = s + BDPTI_QUERIES * ld; /* a tile of the even tokens */
-  bdpti_gemm g = BDPTI_V(operands)(0, odd, d, unit, 2 * d, 1, unit + d, 1, 2 * d, s, ld);
-  bdpti_block b;
-  size_t i, r, j;
-  for (i = 0; i < n; i++) {
-    BDPTI_V(unit_row)(m, m->x + (image * n + i) * m->row, unit + i * d);
-  }
-  for (i = 0; i < even; i += g.m) { /* a block of even tokens */
-    g.m = even - i < BDPTI_QUERIES ? even - i : BDPTI_QUERIES;
-    g.a = unit + 2 * i * d;
-    BDPTI_V(product)(&g, &b, i == 0 ? turned : NULL, 1, own); /* cosines [m,odd] */
-    for (r = 0; r < g.m; r++) {
-      bdpt_real *row = s + r * ld, top;
-      if (m->fixed > 1) row[0] = -2; /* less than any cosine */
-      top = BDPTI_V(max_row)(row, odd, 1);
-      for (j = m->fixed > 1; j + 1 < odd && row[j] != top; j++) {} /* a NaN ends at the last */
-      score[i + r] = top;
-      best[i + r] = j;
     }
   }
 }
@@ -11142,7 +10870,7 @@ static double BDPTI_V(not_finite)(const void *args, size_t begin, size_t end) {
 
 #define BDPTI_ISA_TABLE(pairs) { \
   BDPTI_NAME, BDPTI_ROWS, BDPTI_PANEL, BDPTI_V(pack), BDPTI_V(multiply), \
-  BDPTI_V(attention_fwd), BDPTI_V(attention_bwd), BDPTI_V(match), \
+  BDPTI_V(attention_fwd), BDPTI_V(attention_bwd), \
   BDPTI_V(exp), BDPTI_V(gelu_fwd), BDPTI_V(gelu_bwd), BDPTI_V(gate_fwd), BDPTI_V(gate_bwd), \
   BDPTI_V(axpby), BDPTI_V(layernorm_fwd), BDPTI_V(sample_axpy), BDPTI_V(adamw), \
   BDPTI_V(layernorm_bwd), BDPTI_V(column_sum), BDPTI_V(dot), BDPTI_V(not_finite), \
@@ -11525,25 +11253,18 @@ BDPTI_FN bdpt_status bdpti_attention_run(bdpt_context *ctx, bdpti_task kernel, c
 
 /* With few heads, as in the classification of one image, each head's queries are cut into pieces
  * until there are four tasks per thread. A row's result does not depend on its piece. lse may be
- * NULL when no backward pass follows; so may count[B,count_row], and then every key counts once. */
-BDPTI_FN bdpt_status bdpti_attention_counted(bdpt_context *ctx, size_t images, size_t tokens,
-                                             size_t heads, size_t size, bdpt_real scale,
-                                             const bdpt_real *qkv, bdpt_real *out, bdpt_real *lse,
-                                             const bdpt_real *count, size_t count_row) {
+ * NULL when no backward pass follows. */
+BDPTI_FN bdpt_status bdpti_attention_fwd(bdpt_context *ctx, size_t images, size_t tokens,
+                                         size_t heads, size_t size, bdpt_real scale,
+                                         const bdpt_real *qkv, bdpt_real *out, bdpt_real *lse) {
   const size_t tasks = images * heads, few = 4 * (size_t)ctx->threads; /* enough tasks */
   const double work = (double)tasks * (double)tokens * (double)tokens * (double)size;
   bdpti_heads h;
   memset(&h, 0, sizeof h);
   h.tokens = tokens; h.heads = heads; h.size = size; h.scale = scale;
   h.pieces = tasks == 0 || tasks >= few || ctx->threads == 1 ? 1 : (few + tasks - 1) / tasks;
-  h.qkv = qkv; h.new_out = out; h.new_lse = lse; h.count = count; h.count_row = count_row;
+  h.qkv = qkv; h.new_out = out; h.new_lse = lse;
   return bdpti_attention_run(ctx, ctx->isa->attention_fwd, &h, tasks * h.pieces, work / 25);
-}
-
-BDPTI_FN bdpt_status bdpti_attention_fwd(bdpt_context *ctx, size_t images, size_t tokens,
-                                         size_t heads, size_t size, bdpt_real scale,
-                                         const bdpt_real *qkv, bdpt_real *out, bdpt_real *lse) {
-  return bdpti_attention_counted(ctx, images, tokens, heads, size, scale, qkv, out, lse, NULL, 0);
 }
 
 /* Writes all of dqkv. */

@@ -6,18 +6,18 @@
 #ifndef BENCH_MERGE_H
 #define BENCH_MERGE_H
 
-typedef struct merged { network *n; int r; } merged;
+typedef struct merged { network *n; int r; bdpt_merging state; } merged;
 
 static int merged_run(void *with) {
   merged *m = (merged *)with;
-  m->n->model->config.merge = m->r;
-  return network_run(m->n);
+  return bdpt_merge(m->n->model, m->r, &m->state) == BDPT_OK && network_run(m->n);
 }
 
 static double merged_gflop(const merged *m) {
-  m->n->model->config.merge = m->r;
-  network_count(m->n);
-  return m->n->gflop;
+  bdpt_cost_report cost;
+  memset(&cost, 0, sizeof cost);
+  bdpt_merging_cost(&m->n->ctx, &m->n->model->config, m->r, &cost);
+  return 2e-9 * cost.macs;
 }
 
 static double merged_ms(const engine *e) {
@@ -34,6 +34,7 @@ static void merged_row(network n[2], const char *name, int r, mean *off) {
   spread s;
   int i;
   for (i = 0; i < 3; i++) {
+    memset(&m[i].state, 0, sizeof m[i].state);
     m[i].n = &n[i == 1];
     m[i].r = i == 2 ? 0 : r;
     macs[i] = merged_gflop(&m[i]) / 2;
@@ -53,6 +54,10 @@ static void merged_row(network n[2], const char *name, int r, mean *off) {
   row_number("its MAC ratio", macs[2] / macs[0], "%.3f");
   row_close();
   mean_add(off, s.median * macs[1] / macs[0]);
+  for (i = 0; i < 3; i++) {
+    bdpt_merge(m[i].n->model, 0, &m[i].state);
+    bdpt_merging_free(&m[i].state);
+  }
 }
 
 static void section_merge(void) {

@@ -5,10 +5,13 @@
  * Tolerances as in fixture.h. Decisions are compared exactly: the inputs have no close ones. */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
+#define BOUNDARYDPT_PLUS_IMPLEMENTATION
+#include "../examples/plus/boundarydpt_plus.h"
 #include "test.h"
 #include "networks.h"
 
 static bdpt_context ctx;
+static const bdpt_merging none; /* zeros */
 static const int is_double = sizeof(bdpt_real) == 8;
 
 static bdpt_real *normals(size_t n, uint64_t seed) {
@@ -41,21 +44,30 @@ static void attend_row(const bdpt_real *qkv, const bdpt_real *count, size_t n, s
   for (k = 0; k < d; k++) y[k] /= total;
 }
 
+/* Attention on qkv[B,N,3,h,d] with count[B,room]. */
+static bdpt_tensor *counted(bdpt_tape *t, const size_t shape[3], int heads, double scale,
+                            const bdpt_real *qkv, bdpt_real *count, size_t room) {
+  bdpt_merging g;
+  memset(&g, 0, sizeof g);
+  g.count = count, g.room = room, g.joined = 1;
+  return bdptp_attend(t, bdpt_input(t, 3, shape, qkv, 0), heads, scale, &g);
+}
+
 static void attention_case(size_t images, size_t n, size_t heads, size_t d, size_t room) {
+  const size_t shape[3] = {images, n, 3 * heads * d};
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   bdpt_real *qkv = normals(images * n * 3 * heads * d, n + d), *count = normals(images * room, 5);
-  bdpt_real *out = normals(images * n * heads * d, 6), *lse = normals(images * heads * n, 7);
-  bdpt_real *whole = normals(images * n * heads * d, 6);
   double want[64], worst = 0, scale = 1 / sqrt((double)d);
+  bdpt_tensor *y, *whole;
   size_t b, h, i, k;
   for (i = 0; i < images * room; i++) count[i] = (bdpt_real)(1 + floor(fabs(9 * (double)count[i])));
-  CHECK(bdpti_attention_counted(&ctx, images, n, heads, d, (bdpt_real)scale, qkv, out, lse, count,
-                                room) == BDPT_OK);
-  for (b = 0; b < images; b++) {
+  y = counted(t, shape, (int)heads, scale, qkv, count, room);
+  for (b = 0; CHECK(y && y->count == images * n * heads * d) && b < images; b++) {
     for (h = 0; h < heads; h++) {
       for (i = 0; i < n; i++) {
         attend_row(qkv + b * n * 3 * heads * d, count + b * room, n, heads, d, h, i, scale, want);
         for (k = 0; k < d; k++) {
-          double got = (double)out[(b * n + i) * heads * d + h * d + k];
+          double got = (double)y->data[(b * n + i) * heads * d + h * d + k];
           worst = fmax(worst, fabs(got - want[k]));
         }
       }
@@ -63,10 +75,11 @@ static void attention_case(size_t images, size_t n, size_t heads, size_t d, size
   }
   CHECK(worst < (is_double ? 1e-12 : 2e-6));
   for (i = 0; i < images * room; i++) count[i] = 1; /* then the bits are those of plain attention */
-  bdpti_attention_counted(&ctx, images, n, heads, d, (bdpt_real)scale, qkv, out, NULL, count, room);
-  bdpti_attention_fwd(&ctx, images, n, heads, d, (bdpt_real)scale, qkv, whole, NULL);
-  CHECK(memcmp(out, whole, images * n * heads * d * sizeof *out) == 0);
-  free(qkv), free(count), free(out), free(lse), free(whole);
+  y = counted(t, shape, (int)heads, scale, qkv, count, room);
+  whole = bdpt_attention(t, bdpt_input(t, 3, shape, qkv, 0), (int)heads, scale);
+  CHECK(y && whole && memcmp(y->data, whole->data, y->count * sizeof *y->data) == 0);
+  free(qkv), free(count);
+  bdpt_tape_free(t);
 }
 
 TEST(attention_counts_keys) {
@@ -154,16 +167,26 @@ typedef struct merging_shape {
   size_t images, n, room, width, heads, d, fixed, most;
 } merging_shape;
 
+/* Counts of `room` tokens an image, all 1. */
+static int begin(bdpt_merging *g, int tokens, size_t images, size_t room) {
+  bdpt_tensor x;
+  memset(g, 0, sizeof *g), memset(&x, 0, sizeof x);
+  g->ctx = &ctx, g->tokens = tokens;
+  x.shape[0] = images, x.shape[1] = room, x.shape[2] = 1;
+  x.count = images * room;
+  return bdptp_merging_begin(g, &x);
+}
+
 static void merging_case(const merging_shape *c) {
   bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   size_t shape[3], row = c->heads * c->d + 3, b, i, k, left = c->n; /* 3: keys may be far apart */
   bdpt_real *data = normals(c->images * c->n * c->width, c->n), *keys, *count;
   double worst = 0, worst_count = 0;
   reference r;
-  bdpti_merging g;
-  bdpti_pairing p;
+  bdpt_merging g;
+  bdptp_pairing p;
   bdpt_tensor *x, *y;
-  memset(&g, 0, sizeof g), memset(&p, 0, sizeof p);
+  memset(&p, 0, sizeof p);
   keys = normals(c->images * c->n * row, c->n + 1);
   count = normals(c->images * c->room, 3);
   for (i = 0; i < c->images * c->room; i++) {
@@ -171,11 +194,10 @@ static void merging_case(const merging_shape *c) {
   }
   shape[0] = c->images, shape[1] = c->n, shape[2] = c->width;
   x = bdpt_input(t, 3, shape, data, 0);
-  g.most = c->most, g.fixed = c->fixed, g.room = c->room;
-  g.count = (bdpt_real *)malloc(c->images * c->room * sizeof *g.count);
+  if (!CHECK(begin(&g, (int)c->most, c->images, c->room))) return;
   memcpy(g.count, count, c->images * c->room * sizeof *g.count);
-  p.x = keys, p.row = row, p.heads = c->heads, p.size = c->d;
-  y = bdpti_merge(t, x, &p, &g);
+  p.g = &g, p.x = keys, p.row = row, p.heads = c->heads, p.size = c->d;
+  y = bdptp_merge(t, x, &p, c->fixed);
   r.x = (double *)malloc(c->n * c->width * sizeof *r.x);
   r.count = (double *)malloc(c->n * sizeof *r.count);
   for (b = 0; CHECK(y != NULL) && b < c->images; b++) {
@@ -194,7 +216,8 @@ static void merging_case(const merging_shape *c) {
   if (!CHECK(worst_count == 0)) printf("  n %zu fixed %zu most %zu\n", c->n, c->fixed, c->most);
   CHECK(worst < (is_double ? 1e-14 : 2e-6));
   CHECK(left == c->n ? y == x : y != x);
-  free(data), free(keys), free(count), free(g.count), free(r.x), free(r.count);
+  free(data), free(keys), free(count), free(r.x), free(r.count);
+  bdpt_merging_free(&g);
   bdpt_tape_free(t);
 }
 
@@ -216,19 +239,20 @@ TEST(ties_zeros_and_nan) {
   for (kind = 0; kind < 3; kind++) {
     for (n = 11; n <= 12; n++) {
       bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
-      bdpt_real keys[24], count[12], stream[12];
-      bdpti_merging g = {3, 0, 12, NULL, 0};
-      bdpti_pairing p;
+      bdpt_real keys[24], *count, stream[12];
+      bdpt_merging g;
+      bdptp_pairing p;
       bdpt_tensor *y;
       double sum = 0;
-      g.fixed = fixed = n - 10;
+      fixed = n - 10;
       memset(&p, 0, sizeof p);
       for (i = 0; i < 24; i++) keys[i] = (bdpt_real)what[kind];
-      for (i = 0; i < 12; i++) count[i] = 1, stream[i] = (bdpt_real)i;
-      g.count = count;
-      p.x = keys, p.row = p.size = 2, p.heads = 1;
+      for (i = 0; i < 12; i++) stream[i] = (bdpt_real)i;
+      if (!CHECK(begin(&g, 3, 1, 12))) continue;
+      count = g.count;
+      p.g = &g, p.x = keys, p.row = p.size = 2, p.heads = 1;
       shape[1] = n;
-      y = bdpti_merge(t, bdpt_input(t, 3, shape, stream, 0), &p, &g);
+      y = bdptp_merge(t, bdpt_input(t, 3, shape, stream, 0), &p, fixed);
       if (!CHECK(y && y->shape[1] == n - 3)) continue;
       for (i = 0; i < n - 3; i++) sum += (double)count[i];
       CHECK(sum == (double)n && y->data[0] == 0 && count[0] == 1); /* the class token */
@@ -236,6 +260,7 @@ TEST(ties_zeros_and_nan) {
       CHECK(y->data[fixed] == 8 && y->data[fixed + 1] == 10);      /* 2, 4, 6 went first ... */
       if (kind == 2) CHECK(count[n - 4] == 4);
       else CHECK_CLOSE(y->data[fixed + 2], (2 + 4 + 6 + (fixed == 1 ? 1 : 3)) / 4.0, 1e-6);
+      bdpt_merging_free(&g);
       bdpt_tape_free(t); /* ... into the first token of B that may be joined, or the last for NaN */
     }
   }
@@ -252,6 +277,7 @@ static void torch_case(const network_case *n) {
   bdpt_config c = small_config(n->distilled);
   bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   bdpt_tensor *x, *y;
+  bdpt_merging g = none;
   bdpt_model *m;
   char stream[80], label[40];
   size_t shape[4] = {3, 3, 28, 28}, i;
@@ -267,7 +293,7 @@ static void torch_case(const network_case *n) {
   snprintf(stream, sizeof stream, "merge/%s.%d", n->name, (int)fixture_number(label, "stream"));
   x = bdpt_input(t, 4, shape, NULL, 0);
   for (i = 0; i < x->count; i++) x->data[i] = (bdpt_real)fixture_value(stream, i, 2, 0);
-  m->config.merge = n->r;
+  CHECK(bdpt_merge(m, n->r, &g) == BDPT_OK);
   y = bdpt_forward(m, t, x, NULL, NULL);
   if (CHECK(y != NULL)) fixture_check(y->data, y->count, label, "logits");
   for (l = 0; l < 5; l++) {
@@ -276,6 +302,7 @@ static void torch_case(const network_case *n) {
   }
   CHECK(left == (int)fixture_number(label, "tokens"));
   bdpt_model_free(m);
+  bdpt_merging_free(&g);
   bdpt_tape_free(t);
 }
 
@@ -306,14 +333,15 @@ TEST(batches_and_threads) {
   bdpt_config c = small_config(1);
   bdpt_model *m;
   bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
-  bdpt_real *images = normals(SEVEN * PIXELS, 4), want[SEVEN * 5], got[SEVEN * 5], none[SEVEN * 5];
+  bdpt_real *images = normals(SEVEN * PIXELS, 4), want[SEVEN * 5], got[SEVEN * 5], all[SEVEN * 5];
+  bdpt_merging g = none;
   int i, threads = ctx.threads;
   c.block[1].attention = BDPT_ATTENTION_REMOVED;
   m = small_model(&ctx, &c);
-  bdpt_predict(m, t, SEVEN, images, none);
-  m->config.merge = 6;
+  bdpt_predict(m, t, SEVEN, images, all);
+  CHECK(bdpt_merge(m, 6, &g) == BDPT_OK);
   CHECK(bdpt_predict(m, t, SEVEN, images, want) == BDPT_OK);
-  CHECK(memcmp(want, none, sizeof none) != 0);
+  CHECK(memcmp(want, all, sizeof all) != 0);
   for (i = 0; i < SEVEN; i++) bdpt_predict(m, t, 1, images + i * PIXELS, got + i * 5);
   CHECK(memcmp(want, got, sizeof got) == 0);
   for (ctx.threads = 1; ctx.threads < 5; ctx.threads++) {
@@ -322,12 +350,13 @@ TEST(batches_and_threads) {
     CHECK(memcmp(want, got, sizeof got) == 0);
   }
   ctx.threads = threads;
-  m->config.merge = 0;
+  CHECK(bdpt_merge(m, 0, &g) == BDPT_OK);
   bdpt_predict(m, t, SEVEN, images, got);
-  CHECK(memcmp(none, got, sizeof got) == 0);
+  CHECK(memcmp(all, got, sizeof got) == 0);
   free(images);
   bdpt_tape_free(t);
   bdpt_model_free(m);
+  bdpt_merging_free(&g);
 }
 
 /* Threads share out images only above some size: here several do. */
@@ -335,23 +364,22 @@ TEST(threads_share_images) {
   enum { IMAGES = 6, N = 197, D = 64 };
   static bdpt_real out[5][IMAGES * N * D];
   bdpt_real *stream = normals(IMAGES * N * D, 1), *keys = normals(IMAGES * N * D, 2);
-  bdpt_real count[IMAGES * N];
-  size_t shape[3] = {IMAGES, N, D}, i;
+  size_t shape[3] = {IMAGES, N, D};
   int threads = ctx.threads;
   for (ctx.threads = 1; ctx.threads < 5; ctx.threads++) {
     bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
-    bdpti_merging g = {16, 1, N, NULL, 0};
-    bdpti_pairing p;
+    bdpt_merging g;
+    bdptp_pairing p;
     bdpt_tensor *y;
     memset(&p, 0, sizeof p);
-    for (i = 0; i < IMAGES * N; i++) count[i] = 1;
-    g.count = count;
-    p.x = keys, p.row = p.size = D, p.heads = 1;
-    y = bdpti_merge(t, bdpt_input(t, 3, shape, stream, 0), &p, &g);
+    if (!CHECK(begin(&g, 16, IMAGES, N))) continue;
+    p.g = &g, p.x = keys, p.row = p.size = D, p.heads = 1;
+    y = bdptp_merge(t, bdpt_input(t, 3, shape, stream, 0), &p, 1);
     if (CHECK(y && y->count == IMAGES * (N - 16) * D)) {
       memcpy(out[ctx.threads], y->data, y->count * sizeof(bdpt_real));
     }
     CHECK(ctx.threads == 1 || memcmp(out[1], out[ctx.threads], sizeof out[1]) == 0);
+    bdpt_merging_free(&g);
     bdpt_tape_free(t);
   }
   ctx.threads = threads;
@@ -361,11 +389,11 @@ TEST(threads_share_images) {
 /* What the blocks return has the shape that is left, in all its fields. */
 static void blocks_case(bdpt_model *m, bdpt_tape *t) {
   const size_t shape[3] = {2, 50, 24};
-  bdpt_forward_options none;
+  bdpt_forward_options options;
   bdpt_tensor *x;
-  memset(&none, 0, sizeof none);
+  memset(&options, 0, sizeof options);
   bdpt_tape_reset(t);
-  x = bdpti_blocks(m, t, bdpt_input(t, 3, shape, NULL, 0), 2, &none, 7);
+  x = bdpti_blocks(m, t, bdpt_input(t, 3, shape, NULL, 0), 2, &options);
   CHECK(x && x->shape[0] == 2 && x->shape[1] == 36 && x->shape[2] == 24 && x->count == 2 * 36 * 24);
 }
 
@@ -377,10 +405,11 @@ TEST(workspace_of_one_block) {
     bdpt_config c = small_config(0);
     bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
     bdpt_real *images = normals(SEVEN * PIXELS, 4), logits[SEVEN * 5];
+    bdpt_merging g = none;
     bdpt_model *m;
     c.depth = i ? 12 : 2;
     m = small_model(&ctx, &c);
-    m->config.merge = 3;
+    CHECK(bdpt_merge(m, 3, &g) == BDPT_OK);
     CHECK(bdpt_predict(m, t, SEVEN, images, logits) == BDPT_OK);
     bytes[i] = bdpt_tape_bytes(t);
     bdpt_predict(m, t, SEVEN, images, logits); /* the tape makes one block of its several */
@@ -388,12 +417,20 @@ TEST(workspace_of_one_block) {
     ctx.bytes_peak = now;
     bdpt_predict(m, t, SEVEN, images, logits);
     CHECK(ctx.bytes_now == now && ctx.bytes_peak == now);
+    CHECK(bdpt_merge(m, 7, &g) == BDPT_OK);
     blocks_case(m, t);
     bdpt_model_free(m);
+    bdpt_merging_free(&g);
     bdpt_tape_free(t);
     free(images);
   }
   CHECK(bytes[0] == bytes[1]);
+}
+
+static bdpt_tensor *another_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
+                                  const bdpt_forward_options *o, void *user) {
+  (void)user;
+  return bdpt_mlp_half(m, t, l, x, o);
 }
 
 TEST(training_keeps_all_tokens) {
@@ -403,23 +440,32 @@ TEST(training_keeps_all_tokens) {
   bdpt_real *images = normals(2 * PIXELS, 4), first[10];
   size_t shape[4] = {2, 3, 28, 28};
   bdpt_forward_options training = {1, 0, 0, 0, NULL};
+  bdpt_merging g = none;
   bdpt_tensor *y;
   bdpt_model_train_mode(m);
   y = bdpt_forward(m, t, bdpt_input(t, 4, shape, images, 0), &training, NULL);
   memcpy(first, y->data, sizeof first);
-  m->config.merge = 5;
+  CHECK(bdpt_merge(m, 5, &g) == BDPT_OK);
   bdpt_tape_reset(t);
   y = bdpt_forward(m, t, bdpt_input(t, 4, shape, images, 0), &training, NULL);
   CHECK(y && memcmp(first, y->data, sizeof first) == 0);
   y = bdpt_forward(m, t, bdpt_input(t, 4, shape, images, 0), NULL, NULL);
   CHECK(y == NULL && ctx.status == BDPT_E_STATE);
-  CHECK_HAS(ctx.message, "merging tokens (config.merge = 5) has no backward pass");
+  CHECK_HAS(ctx.message, "merging tokens: it has no backward pass");
   bdpt_clear_error(&ctx);
-  c.merge = -1;
-  CHECK(bdpt_config_resolve(&ctx, &c) == BDPT_E_ARGUMENT);
-  CHECK_HAS(ctx.message, "merge is -1");
+  CHECK(bdpt_merge(m, -1, &g) == BDPT_E_ARGUMENT);
+  CHECK_HAS(ctx.message, "merge: -1 tokens");
+  bdpt_clear_error(&ctx);
+  m->config.registers = 2;
+  CHECK(bdpt_merge(m, 3, &g) == BDPT_E_ARGUMENT);
+  CHECK_HAS(ctx.message, "before the patches nothing else");
+  bdpt_clear_error(&ctx);
+  CHECK(bdpt_merge(m, 0, &g) == BDPT_OK && m->block == NULL);
+  m->block = another_block;
+  CHECK(bdpt_merge(m, 0, &g) == BDPT_E_STATE && m->block == another_block);
   bdpt_clear_error(&ctx);
   bdpt_model_free(m);
+  bdpt_merging_free(&g);
   bdpt_tape_free(t);
   free(images);
 }
@@ -439,6 +485,7 @@ TEST(failing_allocations) {
   for (k = 0; k < 400 && !ok; k++) {
     bdpt_context own;
     bdpt_config c = small_config(1);
+    bdpt_merging g = none;
     bdpt_model *m;
     bdpt_tape *t;
     memset(&own, 0, sizeof own);
@@ -448,9 +495,10 @@ TEST(failing_allocations) {
     bdpt_init(&own);
     m = bdpt_model_create(&own, &c, 1);
     t = m ? bdpt_tape_create(&own, BDPT_TAPE_COMPUTE) : NULL;
-    if (t) m->config.merge = 5;
+    if (t) bdpt_merge(m, 5, &g);
     ok = t && bdpt_predict(m, t, 2, images, logits) == BDPT_OK;
     if (!ok) failed += own.status == BDPT_E_MEMORY;
+    bdpt_merging_free(&g);
     bdpt_tape_free(t);
     bdpt_model_free(m);
     bdpt_finish(&own);
@@ -466,8 +514,7 @@ static double gmacs(const char *name, int merge) {
   bdpt_config c;
   bdpt_cost_report r;
   CHECK(bdpt_config_named(&ctx, name, &c) == BDPT_OK);
-  c.merge = merge;
-  CHECK(bdpt_cost(&ctx, &c, &r) == BDPT_OK);
+  CHECK(bdpt_merging_cost(&ctx, &c, merge, &r) == BDPT_OK);
   return r.macs * 1e-9;
 }
 
@@ -485,8 +532,7 @@ TEST(published_costs) {
   c.depth = 2;
   c.block[1].attention = BDPT_ATTENTION_REMOVED;
   bdpt_cost(&ctx, &c, &whole);
-  c.merge = 10;
-  bdpt_cost(&ctx, &c, &merged);
+  bdpt_merging_cost(&ctx, &c, 10, &merged);
   want = 48 * 24 * 49 + 24 * 5; /* patches, head */
   want += 4 * 50 * 24 * 24 + 2 * 50 * 50 * 24 + 25 * 25 * 8 + 2 * 40 * 24 * 40;
   want += 20 * 20 * 24 + 2 * 30 * 24 * 40;

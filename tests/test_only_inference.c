@@ -3,6 +3,8 @@
 #define BDPT_ONLY_INFERENCE
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
+#define BOUNDARYDPT_PLUS_IMPLEMENTATION
+#include "../examples/plus/boundarydpt_plus.h"
 #include "test.h"
 
 int main(void) {
@@ -11,6 +13,7 @@ int main(void) {
   bdpt_model *m, *n;
   bdpt_tape *tape;
   bdpt_cost_report before, after;
+  bdpt_merging merging;
   unsigned char *bytes = NULL;
   size_t size = 0, i;
   double sum = 0;
@@ -33,6 +36,11 @@ int main(void) {
   n = bdpt_model_parse(&ctx, bytes, size, "again", NULL);
   CHECK(n && bdpt_predict(n, tape, 2, images, again) == BDPT_OK);
   CHECK(memcmp(logits, again, sizeof logits) == 0);
+  memset(&merging, 0, sizeof merging); /* what boundarydpt_plus.h has for inference */
+  CHECK(bdpt_merge(m, 2, &merging) == BDPT_OK);
+  CHECK(bdpt_predict(m, tape, 2, images, again) == BDPT_OK);
+  CHECK(memcmp(logits, again, sizeof logits) != 0);
+  bdpt_merging_free(&merging);
   bdpt_release(&ctx, bytes, size);
   bdpt_tape_free(tape);
   bdpt_model_free(m);

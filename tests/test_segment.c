@@ -217,6 +217,7 @@ TEST(refusals_and_edges) {
   const int good[12] = {0, 1, 2, 0, 1, 2, 9, 9, 9, 9, 9, 9};
   const int three_in_it[12] = {0, 3, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9};
   const int none[12] = {9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9};
+  bdpt_merging merging = {0, NULL, NULL, 0, NULL, NULL, 0, 0};
   bdpt_model *m = mask_model(1);
   bdpt_tensor *x, *y;
   bdpt_tape_reset(tape);
@@ -233,13 +234,14 @@ TEST(refusals_and_edges) {
   y = bdpt_pixel_loss(tape, x, none, 9); /* nothing is left: no loss and no gradient */
   CHECK(y && y->data[0] == 0 && bdpt_backward(tape, y) == BDPT_OK);
   CHECK(x->grad && x->grad[0] == 0 && x->grad[35] == 0);
-  m->config.merge = 2;
+  CHECK(bdpt_merge(m, 2, &merging) == BDPT_OK);
   bdpt_tape_free(tape);
   tape = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE); /* evaluation: merging is allowed else */
   x = stream("edges.", "i", 4, four, 1, 0);
   refused(bdpt_features(m, tape, x, NULL), BDPT_E_STATE, "left 41 of 51 tokens");
   CHECK(bdpt_forward(m, tape, x, NULL, NULL) != NULL);
   bdpt_model_free(m);
+  bdpt_merging_free(&merging);
 }
 
 /* ---- A trainer on a loss of the caller's ---------------------------------------------------- */

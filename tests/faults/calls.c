@@ -16,6 +16,7 @@ static bdpt_dataset data;
 static bdpt_subset train, held;
 static bdpt_model *model, *other;
 static bdpt_tape *tape;
+static bdpt_merging merging;
 static double sum; /* of everything that the calls found */
 
 #define DO(call) do { bdpt_status s_ = (call); if (s_ != BDPT_OK) return s_; } while (0)
@@ -195,7 +196,7 @@ static bdpt_status forward(void) {
   add(bdpt_forward(model, tape, x, NULL, NULL));
   add(bdpt_features(model, tape, x, NULL));
   MADE(bdpt_trunk(model, tape, x, NULL));
-  model->config.merge = 1;
+  DO(bdpt_merge(model, 1, &merging));
   return bdpt_predict(model, tape, 2, images, logits);
 }
 
@@ -439,6 +440,7 @@ static const named calls[] = {
   {"model_files", model_files}};
 
 static void finish(void) {
+  bdpt_merging_free(&merging);
   bdpt_trainer_free(trainer);
   bdpt_tape_free(tape);
   bdpt_model_free(model);

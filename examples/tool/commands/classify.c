@@ -6,6 +6,7 @@
  * so a picture is treated exactly as in evaluation.
  */
 #include "../../../boundarydpt.h"
+#include "../../plus/boundarydpt_plus.h"
 #include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
@@ -242,6 +243,7 @@ static int classify_pictures(const cli_command *c, bdpt_context *ctx, const clas
                              const char *const *plain, int count) {
   classify work;
   checkpoint_report report;
+  bdpt_merging merging;
   bdpt_model *m = input_model_report(ctx, plain[0], 0, &report);
   bdpt_status s = m ? classify_open(&work, m, o->labels, o->how) : ctx->status;
   size_t left_out = 0;
@@ -249,11 +251,13 @@ static int classify_pictures(const cli_command *c, bdpt_context *ctx, const clas
   work.logits = o->logits;
   work.no_exif = o->no_exif;
   work.from = &report;
-  if (m) m->config.merge = o->merge;
+  memset(&merging, 0, sizeof merging);
+  if (s == BDPT_OK) s = bdpt_merge(m, o->merge, &merging);
   if (s == BDPT_OK) s = classify_all(&work, plain + 1, (size_t)count - 1);
   if (m) left_out = work.left_out;
   if (m) classify_close(&work);
   bdpt_model_free(m);
+  bdpt_merging_free(&merging);
   return s == BDPT_OK && left_out ? CLI_FAILED : cli_finish(c->name, ctx, s, NULL);
 }
 

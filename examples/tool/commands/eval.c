@@ -1,5 +1,6 @@
 /* eval.c: `boundarydpt eval` */
 #include "../../../boundarydpt.h"
+#include "../../plus/boundarydpt_plus.h"
 #include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
@@ -17,15 +18,14 @@
 
 static bdpt_status print_accuracy(const bdpt_model *m, const char *path, const char *part,
                                   const checkpoint_report *from, const bdpt_accuracy *a, double s,
-                                  int json) {
+                                  int merge, int json) {
   cli_json j = {NULL, 0, 0, 0, 0};
   bdpt_cost_report cost;
-  if (bdpt_cost(m->ctx, &m->config, &cost) != BDPT_OK) return m->ctx->status;
+  if (bdpt_merging_cost(m->ctx, &m->config, merge, &cost) != BDPT_OK) return m->ctx->status;
   if (!json) {
     printf("%s on %zu %s images: %.2f %% (top 5: %.2f %%), loss %.4f, %.0f images/s", path,
            a->count, part, a->top1, a->top5, a->loss, (double)a->count / s);
-    if (m->config.merge)
-      printf(", %d tokens merged per block: %.3f GMACs", m->config.merge, 1e-9 * cost.macs);
+    if (merge) printf(", %d tokens merged per block: %.3f GMACs", merge, 1e-9 * cost.macs);
     printf("\n");
     return BDPT_OK;
   }
@@ -38,7 +38,7 @@ static bdpt_status print_accuracy(const bdpt_model *m, const char *path, const c
   cli_json_real(&j, "loss", a->loss);
   cli_json_real(&j, "images_per_second", (double)a->count / s);
   input_guessed(&j, from);
-  cli_json_real(&j, "merge", m->config.merge);
+  cli_json_real(&j, "merge", merge);
   cli_json_real(&j, "macs", cost.macs);
   cli_json_close(&j);
   return cli_json_print(&j, m->ctx);
@@ -64,6 +64,7 @@ int command_eval(int argc, char **argv) {
   bdpt_context ctx;
   bdpt_model *m;
   bdpt_accuracy a;
+  bdpt_merging merging;
   input in;
   const cli_option options[] = {
     {"Options", CLI_TITLE, NULL, NULL, NULL},
@@ -77,6 +78,7 @@ int command_eval(int argc, char **argv) {
   command_defaults(&common);
   command_no_source(&from);
   memset(&in, 0, sizeof in);
+  memset(&merging, 0, sizeof merging);
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &path, &n);
   if (status == CLI_GO_ON) status = command_check_source(&c, &common, &from);
   if (status == CLI_GO_ON) status = command_check_merge(&c, merge);
@@ -92,11 +94,13 @@ int command_eval(int argc, char **argv) {
     bdpt_subset *s = which == 2 ? &in.tested : which == 1 ? &in.held : &in.rest;
     double began = cli_now();
     input_fit(&in, m);
-    m->config.merge = merge;
-    if (input_keep(&ctx, s, count) == BDPT_OK && bdpt_evaluate(m, s, &a) == BDPT_OK)
-      (void)print_accuracy(m, path, part, &report, &a, cli_now() - began, common.json);
+    if (bdpt_merge(m, merge, &merging) == BDPT_OK && input_keep(&ctx, s, count) == BDPT_OK &&
+        bdpt_evaluate(m, s, &a) == BDPT_OK) {
+      (void)print_accuracy(m, path, part, &report, &a, cli_now() - began, merge, common.json);
+    }
   }
   bdpt_model_free(m);
+  bdpt_merging_free(&merging);
   input_close(&in);
   status = cli_finish(c.name, &ctx, ctx.status, NULL);
   bdpt_finish(&ctx);

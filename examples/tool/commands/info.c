@@ -10,6 +10,7 @@
  *     5  [===== 3 x 64 =====]   [==] fused
  */
 #include "../../../boundarydpt.h"
+#include "../../plus/boundarydpt_plus.h"
 #include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
@@ -232,9 +233,8 @@ int command_info(int argc, char **argv) {
   if (status != CLI_GO_ON) return status;
   memset(&from, 0, sizeof from);
   m = input_model_report(&ctx, path, 0, &from);
-  if (m) m->config.merge = merge;
   describe_file(&from, file);
-  if (m && bdpt_cost(&ctx, &m->config, &cost) == BDPT_OK) {
+  if (m && bdpt_merging_cost(&ctx, &m->config, merge, &cost) == BDPT_OK) {
     bdpt_model_hash(m, hash);
     if (common.json) (void)print_info_json(m, path, &from, &cost, hash);
     else info_print(m, path, &cost, hash, file, stdout);

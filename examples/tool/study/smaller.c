@@ -96,7 +96,7 @@ static bdpt_status study_plus_line(study *s, int i, int seed) {
     cli_json_text(j, "start", study_starts[p.start].name);
     cli_json_real(j, "budget", budget);
     cli_json_real(j, "image", s->dense->config.image);
-    status = study_time(s, s->dense, m, s->recipe.types_repeats);
+    status = study_time(s, s->dense, m, s->recipe.types_repeats, 0);
   }
   bdpt_model_free(m);
   return status;
@@ -152,13 +152,16 @@ static bdpt_status study_merged(study *s, bdpt_model *m, const char *name) {
   cli_json *j = &s->base.record.text;
   bdpt_status status = BDPT_OK;
   bdpt_cost_report cost;
+  bdpt_merging merging;
   bdpt_accuracy a;
   int i;
+  memset(&merging, 0, sizeof merging);
   for (i = 0; i < r->count && status == BDPT_OK; i++) {
     if (study_find(s, "tokens", "network", name, "merge", r->layer[i]).text) continue;
-    m->config.merge = r->layer[i];
-    status = bdpt_evaluate(m, &s->base.in.held, &a);
-    if (status == BDPT_OK) status = bdpt_cost(s->base.ctx, &m->config, &cost);
+    status = bdpt_merge(m, r->layer[i], &merging);
+    if (status == BDPT_OK) status = bdpt_evaluate(m, &s->base.in.held, &a);
+    if (status == BDPT_OK)
+      status = bdpt_merging_cost(s->base.ctx, &m->config, r->layer[i], &cost);
     if (status == BDPT_OK && cli_stop) status = BDPT_CANCELLED;
     if (status != BDPT_OK) break;
     cli_json_open(j, "tokens");
@@ -169,7 +172,8 @@ static bdpt_status study_merged(study *s, bdpt_model *m, const char *name) {
     cli_json_close(j);
     status = record_save(&s->base.record);
   }
-  m->config.merge = 0;
+  bdpt_merge(m, 0, &merging);
+  bdpt_merging_free(&merging);
   return status;
 }
 
@@ -178,25 +182,30 @@ static bdpt_status study_merged_speed(study *s) {
   const cli_layers *r = &s->recipe.tokens_speed;
   cli_json *j = &s->base.record.text;
   bdpt_model *dense = NULL, *pruned = NULL;
+  bdpt_merging merging; /* one for both: they are timed in turn */
   bdpt_config c;
   size_t before = j->used;
   int i;
   bdpt_status status = bdpt_config_named(s->base.ctx, "deit_small_patch16_224", &c);
+  memset(&merging, 0, sizeof merging);
   c.image = s->recipe.speed_image;
   if (status == BDPT_OK) dense = bdpt_model_create(s->base.ctx, &c, 1);
   if (dense) pruned = bdpt_model_clone(dense);
   if (!dense || !pruned) status = s->base.ctx->status;
   if (status == BDPT_OK) status = study_speed_prune(pruned, &s->recipe.tokens_remove);
   for (i = 0; i < r->count && status == BDPT_OK; i++) {
-    dense->config.merge = pruned->config.merge = r->layer[i];
     cli_json_open(j, "tokens_timing");
     cli_json_text(j, "model", "deit_small_patch16_224");
     cli_json_real(j, "image", c.image);
     cli_json_real(j, "merge", r->layer[i]);
-    status = study_time(s, dense, pruned, s->recipe.speed_repeats);
+    status = bdpt_merge(dense, r->layer[i], &merging);
+    if (status == BDPT_OK) status = bdpt_merge(pruned, r->layer[i], &merging);
+    if (status == BDPT_OK)
+      status = study_time(s, dense, pruned, s->recipe.speed_repeats, r->layer[i]);
   }
   bdpt_model_free(dense);
   bdpt_model_free(pruned);
+  bdpt_merging_free(&merging);
   if (status != BDPT_OK) j->used = before;
   return status == BDPT_OK ? record_save(&s->base.record) : status;
 }

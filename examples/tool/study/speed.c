@@ -1,5 +1,6 @@
 /* speed.c: parts 7 and 8 of the study: accuracy against speed */
 #include "../../../boundarydpt.h"
+#include "../../plus/boundarydpt_plus.h"
 #include "../cli/json.h"
 #include "../cli/options.h"
 #include "../record.h"
@@ -14,7 +15,7 @@
  * 6  PARTS 7 AND 8: ACCURACY AGAINST SPEED
  * ============================================================================================== */
 
-bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, int repeats) {
+bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, int repeats, int merge) {
   cli_json *j = &s->base.record.text;
   bdpt_cost_report cost[2];
   bdpt_model *pair[2];
@@ -22,8 +23,10 @@ bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, int repe
   bdpt_status status = bdpt_fuse_all(pruned);
   pair[0] = dense;
   pair[1] = pruned;
-  if (status == BDPT_OK) status = bdpt_cost(s->base.ctx, &dense->config, &cost[0]);
-  if (status == BDPT_OK) status = bdpt_cost(s->base.ctx, &pruned->config, &cost[1]);
+  if (status == BDPT_OK)
+    status = bdpt_merging_cost(s->base.ctx, &dense->config, merge, &cost[0]);
+  if (status == BDPT_OK)
+    status = bdpt_merging_cost(s->base.ctx, &pruned->config, merge, &cost[1]);
   s->base.ctx->bf16 = 0; /* times are those of floats, whatever the accuracies are made with */
   if (status == BDPT_OK) status = timing_measure(&s->base.in.held, pair, 2, repeats, time);
   s->base.ctx->bf16 = s->recipe.bf16 || s->o.common.bf16;
@@ -65,7 +68,7 @@ static bdpt_status study_types_time(study *s, const char *mix, const study_spec 
   cli_json_open(j, "timing");
   cli_json_text(j, "model", mix);
   cli_json_real(j, "image", s->dense->config.image);
-  status = study_time(s, s->dense, m, s->recipe.types_repeats);
+  status = study_time(s, s->dense, m, s->recipe.types_repeats, 0);
   bdpt_model_free(m);
   return status;
 }
@@ -176,7 +179,7 @@ static bdpt_status study_speed_of(study *s, int size) {
   cli_json_open(j, "timing");
   cli_json_text(j, "model", name);
   cli_json_real(j, "image", c.image);
-  if (status == BDPT_OK) status = study_time(s, dense, pruned, s->recipe.speed_repeats);
+  if (status == BDPT_OK) status = study_time(s, dense, pruned, s->recipe.speed_repeats, 0);
   bdpt_model_free(dense);
   bdpt_model_free(pruned);
   if (status != BDPT_OK) j->used = before;

@@ -284,8 +284,9 @@ void study_say_spread(study *s, const char *kind, const char *key, const char *t
 /* Tells part 6 from the record. */
 void study_tell_which(study *s);
 
-/* Times the dense network beside a pruned and fused one, and writes the line's end. */
-bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, int repeats);
+/* Times the dense network beside a pruned and fused one, both merging so many tokens in each block,
+ * and writes the line's end. */
+bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, int repeats, int merge);
 
 /* Part 7. */
 bdpt_status study_types(study *s);
