@@ -124,6 +124,10 @@ many 2 $folder > /dev/null
 check "a picture that cannot be read ends all" [ ! -e pictures.safetensors ]
 check "with its name: $(tail -n 1 err)" [ "$(grep -c 'set/b/.*ppm' err)" -eq 1 ]
 
+# What all processes find out at the same time is said once.
+many 2 reproduce --list --data nowhere > /dev/null
+check "all fail, one speaks" [ "$(grep -c 'boundarydpt reproduce: ' err)" -eq 1 ]
+
 # The other commands.
 # shellcheck disable=SC2086
 many 2 prune two.safetensors --attention 1 --activation 1 --start skip-fit --generated --threads 1 \

@@ -21,6 +21,7 @@
 
 enum { MOST_PIECES = 64 }; /* of one step, on their way at the same time */
 static MPI_Request on_the_way[MOST_PIECES];
+static MPI_Status arrived[MOST_PIECES]; /* asked for by MPI, read by nobody */
 static int pieces;
 
 static int begin_sum(void *user, void *values, size_t count, size_t bytes) {
@@ -29,7 +30,7 @@ static int begin_sum(void *user, void *values, size_t count, size_t bytes) {
   (void)user;
   while (count > 0) { /* MPI counts in int */
     size_t n = count < (size_t)1 << 30 ? count : (size_t)1 << 30;
-    if (pieces == MOST_PIECES && MPI_Waitall(pieces, on_the_way, MPI_STATUSES_IGNORE)) return -1;
+    if (pieces == MOST_PIECES && MPI_Waitall(pieces, on_the_way, arrived)) return -1;
     if (pieces == MOST_PIECES) pieces = 0;
     if (MPI_Iallreduce(MPI_IN_PLACE, at, (int)n, type, MPI_SUM, MPI_COMM_WORLD,
                        &on_the_way[pieces++]) != MPI_SUCCESS) return -1;
@@ -43,7 +44,7 @@ static int end_sums(void *user) {
   int n = pieces;
   (void)user;
   pieces = 0;
-  return MPI_Waitall(n, on_the_way, MPI_STATUSES_IGNORE) == MPI_SUCCESS ? 0 : -1;
+  return MPI_Waitall(n, on_the_way, arrived) == MPI_SUCCESS ? 0 : -1;
 }
 
 static void join_cluster(bdpt_context *ctx) {
@@ -78,11 +79,14 @@ int main(int argc, char **argv) {
   command_join = join_cluster;
   status = command_main(argc, argv);
   if (status != 0) {
-    struct timespec moment = {1, 0};
-    if (rank == 0 && status == CLI_INTERRUPTED) moment.tv_sec = 2; /* another may have the reason */
-    if (rank > 0 || moment.tv_sec > 1) nanosleep(&moment, NULL); /* process 0 may fail too */
-    if (rank > 0 && status != CLI_INTERRUPTED && kept && out) last_words(kept, out, rank);
-    if (rank > 0 && status == CLI_INTERRUPTED) nanosleep(&moment, NULL);
+    /* Who has the reason speaks, and process 0 first, if it has one: its end is a signal to the
+     * others while they wait. */
+    struct timespec moment = {0, 0};
+    if (status == CLI_INTERRUPTED) moment.tv_sec = rank ? 5 : 4;
+    else if (rank > 0) moment.tv_sec = 2;
+    nanosleep(&moment, NULL);
+    if (rank > 0 && status != CLI_INTERRUPTED && !cli_stop && kept && out)
+      last_words(kept, out, rank);
     MPI_Abort(MPI_COMM_WORLD, status);
   }
   MPI_Finalize();
