@@ -25,7 +25,7 @@ OBJECTS := $(MODULES:examples/tool/%.c=build/tool/%.o)
 LESSONS := $(patsubst examples/%.c,build/%,$(filter-out examples/weave.c,$(wildcard examples/*.c)))
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 # Tests of the library run a second time in double precision, where the bounds are tight.
-TOOLED  := $(addprefix test_,checkpoint generate images masks onnx report reproduce)
+TOOLED  := $(addprefix test_,checkpoint generate images masks onnx report reproduce standins)
 DOUBLE  := $(filter-out $(TOOLED) test_book test_calls,$(TESTS))
 # These bring the implementation with them, to look inside; the others are linked with it.
 WHOLE   := $(patsubst tests/%.c,%,$(shell grep -l 'define BOUNDARYDPT_IMPL' tests/test_*.c))

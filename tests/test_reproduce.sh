@@ -195,8 +195,8 @@ if cmp -s "$work/whole" "$work/pieces"; then ok; else
   diff "$work/whole" "$work/pieces" | head -n 4 | cut -c 1-300
 fi
 
-# Parts 14 to 18 run when they are named; the summary has a line for each figure of the record.
-study 0 --out "$work/a" --part 14,15,16,17,18
+# Parts 14 to 19 run when they are named; the summary has a line for each figure of the record.
+study 0 --out "$work/a" --part 14,15,16,17,18,19
 says out "all of it, order of part 3"
 lines greedy 4 "parent,wanted,budget,layers,type,block,loss,accuracy,macs,images,processor_seconds"
 lines better 2 "hash,parent,epochs,batch,lr,mix_prob,drop_path,ema,accuracy,test"
@@ -204,6 +204,10 @@ lines headline 15 "row,seed,attention,activation,marks,accuracy,test,params,macs
 lines choice 7 "row,seed,attention,activation,marks,accuracy,test,params,macs"
 lines long 3 "row,seed,attention,activation,marks,accuracy,test,params,macs"
 lines frontier 7 "row,seed,attention,activation,marks,accuracy,test,params,macs"
+lines rival 15 "row,seed,attention,activation,marks,accuracy,test,params,macs"
+lines block_maps 2 "parent,wanted,block,loss,processor_seconds"
+lines rival_timing 7 "model,image,attention,activation,speedup,speedup_low,speedup_high,\
+dense_ms,ms,ms_low,ms_high,batch,dense_macs,macs,params"
 study 0 --out "$work/a" --summary
 for figure in dense_test gap_short gap_long greedy_8 learned_8 best_recovered_8 \
   depth_minus_width_1_6 seeds_min; do
@@ -222,7 +226,7 @@ sed 's/^start.extra .*/start.extra 40/' data/quick.recipe > "$work/other.recipe"
 study 1 --out "$work/c" --recipe "$work/other.recipe"
 says err "the network has 12 blocks"
 study 1 --out "$work/c" --recipe "$work/nothing"
-study 2 --out "$work/c" --part 19
+study 2 --out "$work/c" --part 20
 study 2 --out "$work/c" --seeds 1000
 study 0 --out "$work/a" --fresh --part 4,8 --list
 if [ -f "$work/a/previous.jsonl" ]; then bad "--list moved the record"; else ok; fi

@@ -115,6 +115,9 @@ extern const report_part report_study_section[];
 /* The end of the page's first sentence, and what the study took. */
 void report_study_lead(report_page *page, const report_run *run);
 
+/* Accuracy against measured time of every way to the same cost. */
+void report_rivals(report_page *page, const report_run *run);
+
 /* A record of nothing else: no run was begun. */
 int report_only_masks(const report_run *run);
 

@@ -871,6 +871,7 @@ const report_part report_study_section[] = {
     {"The recovery, piece by piece", "headline", 0, report_headline, 1},
     {"The whole recovery, long", "long", 0, report_long, 1},
     {"Depth, width, or both, with the whole recovery", "frontier", 0, report_frontier, 1},
+    {"Every way to the same cost: accuracy and time", "rival", 0, report_rivals, 1},
     {NULL, NULL, 0, NULL, 0}};
 
 void report_study_lead(report_page *page, const report_run *run) {

@@ -26,8 +26,7 @@
 #include <string.h>
 #include <time.h>
 
-/* Every second held-out image of each class. */
-static bdpt_status study_half(study *s, bdpt_subset *out) {
+bdpt_status study_half(study *s, bdpt_subset *out) {
   const bdpt_subset *held = &s->base.in.held;
   unsigned char *odd = (unsigned char *)calloc((size_t)held->data->classes, 1);
   bdpt_status status = odd ? bdpt_sample(s->base.ctx, held, held->count, 1, out) : BDPT_E_MEMORY;
@@ -155,8 +154,7 @@ static void study_tell_greedy(study *s, study_goal goal) {
                 block[i], loss[i]);
 }
 
-/* A job and its line, which has a kind, a row, and the numbers of the job. */
-static bdpt_status study_row_of(study *s, const char *kind, const char *row, const study_spec *p) {
+bdpt_status study_row_of(study *s, const char *kind, const char *row, const study_spec *p) {
   bdpt_status status = study_network(s, p);
   if (status != BDPT_OK || s->share.missing > 0 || s->share.mode == STUDY_LISTS ||
       study_find(s, kind, "row", row, "seed", (double)p->seed).text)
@@ -337,10 +335,18 @@ static study_spec study_piece(const study *s, int i, int seed, const cli_layers 
   return p;
 }
 
+bdpt_status study_headline_choice(study *s) {
+  return study_greedy(s, study_goal_headline(s));
+}
+
+study_spec study_headline_spec(const study *s, int pruned, int seed) {
+  return study_piece(s, pruned, seed, &s->recipe.headline_marks);
+}
+
 bdpt_status study_headline(study *s) {
   bdpt_status status = study_better(s);
   int i;
-  if (status == BDPT_OK) status = study_greedy(s, study_goal_headline(s));
+  if (status == BDPT_OK) status = study_headline_choice(s);
   if (status == BDPT_OK && study_waits(s)) return BDPT_OK;
   for (i = 0; i < STUDY_PIECES * s->recipe.seeds && status == BDPT_OK; i++) {
     /* the two rows that the headline needs come first, with every seed */
@@ -367,7 +373,7 @@ void study_tell_headline(study *s) {
 bdpt_status study_long(study *s) {
   bdpt_status status = study_better(s);
   int k;
-  if (status == BDPT_OK) status = study_greedy(s, study_goal_headline(s));
+  if (status == BDPT_OK) status = study_headline_choice(s);
   if (status == BDPT_OK && study_waits(s)) return BDPT_OK;
   for (k = 0; k < s->recipe.seeds && status == BDPT_OK; k++) {
     study_spec p = study_piece(s, 1, k, &s->recipe.headline_long);

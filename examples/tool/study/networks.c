@@ -19,6 +19,8 @@
  * =================================================================================================
  * A job: the dense network without some layers, trained for a while.
  */
+static const char *const study_rivals_by[] = {"-", "block maps", "idle channels",
+                                             "smaller input"};
 const char *const study_teachers[] = {"none", "soft", "hard", "own"};
 
 const study_place study_starts[] = {
@@ -72,6 +74,8 @@ void study_name(const study *s, const study_spec *p, char out[STUDY_NAME]) {
              p->features);
   if (p->better)
     snprintf(out + strlen(out), STUDY_NAME - strlen(out), " parent %s", s->better_hash);
+  if (p->rival)
+    snprintf(out + strlen(out), STUDY_NAME - strlen(out), " rival %s", study_rivals_by[p->rival]);
 }
 
 /* A file name that belongs to this job of this study. */
@@ -121,7 +125,8 @@ bdpt_model *study_pruned(study *s, const study_spec *p) {
   for (t = 0; t < 2; t++)
     for (l = 0; l < s->base.depth; l++)
       if (p->which[t][l]) bdpt_layers_add(&gone, (bdpt_type)t, l);
-  if (status == BDPT_OK)
+  if (status == BDPT_OK && p->rival) status = study_stand_in(s, m, p);
+  else if (status == BDPT_OK)
     status = bdpt_remove(m, &gone, study_starts[p->start].start, &s->base.in.rest);
   if (status == BDPT_OK && p->macs > 0) status = study_narrow(s, m, p->macs);
   if (status == BDPT_OK) return m;
@@ -179,13 +184,10 @@ static bdpt_status study_mark(study *s, bdpt_model *m, const char *name, int epo
 static bdpt_status study_finish_network(study *s, bdpt_model *m, const char *name,
                                         const char *hash) {
   cli_json *j = &s->base.record.text;
-  bdpt_model *fused = bdpt_model_clone(m);
   bdpt_cost_report cost;
   bdpt_accuracy a;
-  bdpt_status status = fused ? bdpt_fuse_all(fused) : s->base.ctx->status;
-  if (status == BDPT_OK) status = bdpt_cost(s->base.ctx, &fused->config, &cost);
+  bdpt_status status = study_fused_cost(s, m, &cost);
   if (status == BDPT_OK) status = bdpt_evaluate(m, &s->base.in.tested, &a);
-  bdpt_model_free(fused);
   if (status != BDPT_OK) return status;
   cli_json_open(j, "network");
   cli_json_text(j, "name", name);

@@ -21,6 +21,7 @@
  *   16 headline   ten layers' worth of MACs gone, and what each piece of the recovery brings
  *   17 long       the same recovery, ten passes long
  *   18 frontier   depth, width, or both, all with that recovery
+ *   19 rivals     other ways to the cost of part 16: accuracy and time
  *
  * A part is made of jobs, mostly "remove these layers, train so long, measure at these marks". The
  * job's text is its name (study_name); a job whose lines are in the record is never done again, and
@@ -33,8 +34,8 @@
  *
  * 1 the recipe is in recipe.c, 2 the record in lines.c, 3 the networks in networks.c; parts 1 to 4
  * in observations.c, 5 and 6 in choices.c, 7 and 8 in speed.c, 9 to 11 in training.c, 12 and 13 in
- * smaller.c, 14 to 18 in headline.c, their figures in summary.c; what parts cost in cost.c; the
- * table of parts and the command here; how a study is shared out in shares.c.
+ * smaller.c, 14 to 18 in headline.c, 19 in rivals.c, their figures in summary.c; what parts cost
+ * in cost.c; the table of parts and the command here; how a study is shared out in shares.c.
  */
 #include "../../../boundarydpt.h"
 #include "../cli/json.h"
@@ -48,6 +49,7 @@
 #include "../report/report.h"
 #include "../session.h"
 #include "reproduce.h"
+#include "standins.h"
 #include "study.h"
 
 #include <math.h>
@@ -104,7 +106,9 @@ const study_row study_part[STUDY_PARTS + 1] = {
   {"long", "The same recovery, ten passes over all images", 1 << 1 | 1 << 3 | 1 << 15, study_long,
    study_tell_long},
   {"frontier", "Depth, width, or both, at the same cost and with that recovery",
-   1 << 1 | 1 << 3 | 1 << 15, study_frontier, study_tell_frontier}};
+   1 << 1 | 1 << 3 | 1 << 15, study_frontier, study_tell_frontier},
+  {"rivals", "Other ways to the same cost: block maps, idle channels, smaller inputs",
+   1 << 1 | 1 << 3 | 1 << 15, study_rivals, study_tell_rivals}};
 
 /* =================================================================================================
  * 9  THE COMMAND
@@ -402,6 +406,8 @@ int study_command(bdpt_context *ctx, const study_options *options) {
     if (status == BDPT_OK && !s.o.list && !shares) status = study_end(&s);
   }
   bdpt_model_free(s.better);
+  if (s.idle) standin_idle_close(s.idle);
+  free(s.idle);
   bdpt_model_free(s.dense);
   if (s.text) bdpt_release(ctx, s.text, s.text_size + 1);
   study_free_shares(&s);

@@ -6,6 +6,7 @@
 #include "../record.h"
 #include "../session.h"
 #include "../timing.h"
+#include "standins.h"
 #include "study.h"
 
 #include <math.h>
@@ -27,6 +28,7 @@ bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, int repe
     status = bdpt_merging_cost(s->base.ctx, &dense->config, merge, &cost[0]);
   if (status == BDPT_OK)
     status = bdpt_merging_cost(s->base.ctx, &pruned->config, merge, &cost[1]);
+  if (status == BDPT_OK) standin_cost(pruned, &cost[1]);
   s->base.ctx->bf16 = 0; /* times are those of floats, whatever the accuracies are made with */
   if (status == BDPT_OK) status = timing_measure(&s->base.in.held, pair, 2, repeats, time);
   s->base.ctx->bf16 = s->recipe.bf16 || s->o.common.bf16;

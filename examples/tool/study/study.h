@@ -75,6 +75,7 @@ typedef struct study {
   char hash[17];                 /* of the dense network */
   bdpt_model *better;            /* part 15's, trained longer; NULL until it is wanted */
   char better_hash[17];
+  struct standin_idle *idle;     /* of part 19's network with idle channels, or NULL */
   char keep[STUDY_NAME];         /* the network that is saved, to teach itself in part 11 */
   int order[2][BDPT_MAX_DEPTH];  /* layers by recovery (part 3), the best first */
   double train_speed, eval_speed; /* images per second, measured */
@@ -93,7 +94,7 @@ bdpt_status study_read(study *s, bdpt_context *ctx, const char *path);
 /* "3,7,11"; "-" for none. */
 void study_list(const int *layer, int count, char *out, size_t room);
 
-/* 1 for what may change within a study: more seeds belong to it, and parts 12 to 18 name what they
+/* 1 for what may change within a study: more seeds belong to it, and parts 12 to 19 name what they
  * were made with. */
 int study_free_value(const char *name);
 
@@ -182,6 +183,7 @@ typedef struct study_spec {
   double macs;                  /* of the fused network: its width gives the rest; 0: it stays */
   int better;                   /* 1: made from the network of part 15, and taught by it */
   double lr, features;          /* other than the recipe's; the weight of the teacher's streams */
+  int rival;                    /* STUDY_BLOCK_MAPS ...: what stands in (rivals.c); or 0 */
 } study_spec;
 
 /* A job without a removed layer: start, marks, seed (0 the first). */
@@ -407,6 +409,32 @@ bdpt_status study_frontier(study *s);
 
 /* Tells part 18 from the record. */
 void study_tell_frontier(study *s);
+
+/* Every second held-out image of each class, which choose; to be freed. */
+bdpt_status study_half(study *s, bdpt_subset *out);
+
+/* The greedy choice of part 16; and a job of that part, with its layers gone or none. */
+bdpt_status study_headline_choice(study *s);
+study_spec study_headline_spec(const study *s, int pruned, int seed);
+
+/* A job and its line, which has a kind, a row, and the numbers of the job. */
+bdpt_status study_row_of(study *s, const char *kind, const char *row, const study_spec *p);
+
+enum { STUDY_BLOCK_MAPS = 1, STUDY_IDLE_CHANNELS, STUDY_SMALLER_INPUT }; /* study_spec.rival */
+enum { STUDY_RIVAL_ROWS = 7 };
+extern const char *const study_rival_name[STUDY_RIVAL_ROWS];
+
+/* Puts what a rival has in the place of layers into a network. */
+bdpt_status study_stand_in(study *s, bdpt_model *m, const study_spec *p);
+
+/* What a network costs once everything is fused or merged. */
+bdpt_status study_fused_cost(study *s, const bdpt_model *m, bdpt_cost_report *out);
+
+/* Part 19. */
+bdpt_status study_rivals(study *s);
+
+/* Tells part 19 from the record. */
+void study_tell_rivals(study *s);
 
 /* The figures of this folder's record, or, where there is none, of the record that is shipped. */
 bdpt_status study_summarise(study *s);

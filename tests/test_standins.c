@@ -1,0 +1,193 @@
+/* What rivals of the study put in the place of layers (study/standins.c): a block that is a linear
+ * map is found again, idle channels merge without a change, their gradients are differences. */
+#include "../boundarydpt.h"
+#include "../examples/tool/study/standins.h"
+#include "test.h"
+
+#include <math.h>
+#include <string.h>
+
+static bdpt_context ctx;
+static bdpt_dataset data;
+static bdpt_subset images;
+enum { IMAGES = 64, SIDE = 16 };
+
+static bdpt_model *small_network(void) {
+  bdpt_config c;
+  memset(&c, 0, sizeof c);
+  c.image = SIDE;
+  c.patch = 4;
+  c.width = 16;
+  c.depth = 3;
+  c.heads = 2;
+  c.classes = 5;
+  return bdpt_model_create(&ctx, &c, 3);
+}
+
+/* Weights large enough that every block matters. */
+static void louder(bdpt_model *m, double factor) {
+  int i;
+  size_t k;
+  for (i = BDPT_SLOT(0, 0); i < m->slots; i++)
+    for (k = 0; m->param[i].ndim == 2 && k < m->param[i].count; k++)
+      m->param[i].data[k] *= (bdpt_real)factor;
+}
+
+static void logits_of(bdpt_model *m, bdpt_real *out) {
+  static bdpt_real batch[IMAGES * 3 * SIDE * SIDE];
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
+  CHECK(bdpt_load_batch(&ctx, &m->config, &images, 0, IMAGES, batch, NULL) == BDPT_OK);
+  CHECK(bdpt_predict(m, t, IMAGES, batch, out) == BDPT_OK);
+  bdpt_tape_free(t);
+}
+
+static double distance(const bdpt_real *a, const bdpt_real *b) {
+  double most = 0, size = 1e-9;
+  int i;
+  for (i = 0; i < IMAGES * 5; i++) {
+    most = fmax(most, fabs((double)a[i] - (double)b[i]));
+    size = fmax(size, fabs((double)a[i]));
+  }
+  return most / size;
+}
+
+/* Without an activation, and without attention's answer, block 1 is a map of LN2(x). */
+TEST(a_linear_block_is_found_again) {
+  bdpt_model *m = small_network();
+  bdpt_real a[IMAGES * 5], b[IMAGES * 5];
+  int which[BDPT_MAX_DEPTH] = {0, 1, 0};
+  bdpt_tensor *proj = &m->param[BDPT_SLOT(1, BDPT_SLOT_PROJ_W)];
+  louder(m, 10);
+  memset(proj->data, 0, proj->count * sizeof *proj->data);
+  CHECK(bdpt_prune(m, BDPT_ACTIVATION, 1) == BDPT_OK);
+  logits_of(m, a);
+  CHECK(standin_blocks(m, which, &images) == BDPT_OK);
+  CHECK(m->config.block[1].attention == BDPT_ATTENTION_REMOVED);
+  CHECK(m->config.block[1].mlp_state == BDPT_MLP_FITTED);
+  logits_of(m, b);
+  CHECK(distance(a, b) < 0.02); /* the ridge takes a thousandth */
+  CHECK(distance(a, b) > 0);
+  bdpt_model_free(m);
+}
+
+/* The block whose map does no harm goes first. */
+TEST(the_harmless_block_is_chosen) {
+  bdpt_model *m = small_network();
+  bdpt_tensor *proj = &m->param[BDPT_SLOT(1, BDPT_SLOT_PROJ_W)];
+  int block[2];
+  double loss[2];
+  bdpt_accuracy whole;
+  louder(m, 10);
+  memset(proj->data, 0, proj->count * sizeof *proj->data);
+  CHECK(bdpt_prune(m, BDPT_ACTIVATION, 1) == BDPT_OK);
+  CHECK(bdpt_evaluate(m, &images, &whole) == BDPT_OK);
+  CHECK(standin_choose(m, 1, &images, &images, block, loss) == BDPT_OK);
+  CHECK(fabs(loss[0] - whole.loss) < 0.05 * whole.loss);
+  CHECK(standin_choose(m, 4, &images, &images, block, loss) != BDPT_OK);
+  bdpt_clear_error(&ctx);
+  bdpt_model_free(m);
+}
+
+TEST(idle_channels_merge_exactly) {
+  bdpt_model *m = small_network(), *merged;
+  bdpt_real whole[IMAGES * 5], none[IMAGES * 5], a[IMAGES * 5], b[IMAGES * 5];
+  standin_idle idle;
+  bdpt_cost_report cost, narrow;
+  louder(m, 10);
+  logits_of(m, whole);
+  CHECK(standin_idle_open(m, 0, &images, &idle) == BDPT_OK);
+  logits_of(m, none);
+  CHECK(distance(whole, none) == 0); /* no channel is idle */
+  m->block = NULL;
+  standin_idle_close(&idle);
+  CHECK(standin_idle_open(m, 0.75, &images, &idle) == BDPT_OK);
+  logits_of(m, a);
+  CHECK(distance(whole, a) > 1e-4);
+  CHECK(bdpt_cost(&ctx, &m->config, &cost) == BDPT_OK);
+  standin_cost(m, &cost);
+  merged = standin_idle_merge(m, &idle);
+  if (CHECK(merged != NULL)) {
+    logits_of(merged, b);
+    CHECK(distance(a, b) < 2e-5);
+    CHECK(bdpt_cost(&ctx, &merged->config, &narrow) == BDPT_OK);
+    standin_cost(merged, &narrow);
+    CHECK(narrow.macs == cost.macs && narrow.params == cost.params);
+  }
+  bdpt_model_free(merged);
+  bdpt_model_free(m);
+  standin_idle_close(&idle);
+}
+
+/* The loss of one batch, and the gradient of one weight of block 1. */
+static double loss_of(bdpt_model *m, bdpt_real *gradient) {
+  static bdpt_real batch[IMAGES * 3 * SIDE * SIDE], targets[IMAGES * 5];
+  const size_t shape[4] = {IMAGES, 3, SIDE, SIDE};
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
+  bdpt_tensor *loss;
+  double value;
+  int i;
+  for (i = 0; i < IMAGES; i++) targets[5 * i + i % 5] = 1;
+  CHECK(bdpt_load_batch(&ctx, &m->config, &images, 0, IMAGES, batch, NULL) == BDPT_OK);
+  bdpt_model_zero_grad(m);
+  loss = bdpt_forward(m, t, bdpt_input(t, 4, shape, batch, 0), NULL, NULL);
+  loss = bdpt_cross_entropy(t, loss, targets);
+  CHECK(loss && bdpt_backward(t, loss) == BDPT_OK);
+  value = (double)loss->data[0];
+  *gradient = m->param[BDPT_SLOT(1, BDPT_SLOT_FC1_W)].grad[7];
+  bdpt_tape_free(t);
+  return value;
+}
+
+TEST(idle_channels_have_gradients) {
+  bdpt_model *m = small_network();
+  bdpt_real *w = &m->param[BDPT_SLOT(1, BDPT_SLOT_FC1_W)].data[7], gradient, unused, before;
+  standin_idle idle;
+  double up, down, step = 0.02;
+  int channel;
+  louder(m, 10);
+  CHECK(standin_idle_open(m, 0.5, &images, &idle) == BDPT_OK);
+  CHECK(bdpt_model_train_mode(m) == BDPT_OK);
+  for (channel = 0; channel < 2; channel++) { /* weight 7 belongs to channel 0: idle, then not */
+    idle.idle[1][0] = (unsigned char)channel;
+    loss_of(m, &gradient);
+    before = *w;
+    *w = before + (bdpt_real)step;
+    up = loss_of(m, &unused);
+    *w = before - (bdpt_real)step;
+    down = loss_of(m, &unused);
+    *w = before;
+    CHECK(fabs((up - down) / (2 * step) - (double)gradient) <
+          0.02 * fabs((double)gradient) + 2e-5);
+    CHECK(gradient != 0);
+  }
+  bdpt_model_free(m);
+  standin_idle_close(&idle);
+}
+
+int main(void) {
+  static unsigned char pixels[IMAGES * 3 * SIDE * SIDE];
+  static unsigned short labels[IMAGES];
+  size_t i;
+  uint32_t state = 1;
+  ctx.threads = 1;
+  if (bdpt_init(&ctx) != BDPT_OK) return 1;
+  for (i = 0; i < sizeof pixels; i++) {
+    state = state * 1664525u + 1013904223u;
+    pixels[i] = (unsigned char)(state >> 24);
+  }
+  for (i = 0; i < IMAGES; i++) labels[i] = (unsigned short)(i % 5);
+  data.count = IMAGES;
+  data.classes = 5;
+  data.height = data.width = SIDE;
+  data.pixels = pixels;
+  data.label = labels;
+  if (bdpt_subset_all(&ctx, &data, &images) != BDPT_OK) return 1;
+  RUN(a_linear_block_is_found_again);
+  RUN(the_harmless_block_is_chosen);
+  RUN(idle_channels_merge_exactly);
+  RUN(idle_channels_have_gradients);
+  bdpt_subset_free(&ctx, &images);
+  bdpt_finish(&ctx);
+  CHECK(ctx.bytes_now == 0);
+  return TEST_END("standins");
+}
