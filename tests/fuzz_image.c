@@ -10,6 +10,7 @@
 #include "../boundarydpt.h"
 #include "../examples/tool/pictures/images.c"
 #include "../examples/tool/pictures/png.c"
+#include "../examples/tool/pictures/exif.c"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -35,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   return sum == 1; /* never, but the compiler must compute the sum */
 }
 
-#ifndef FUZZER
+#if !defined(FUZZER) && !defined(FUZZ_LIBFUZZER)
 int main(int argc, char **argv) {
   int i;
   for (i = 1; i < argc; i++) {

@@ -9,6 +9,7 @@
 #include "../examples/tool/cli/progress.c"
 #include "../examples/tool/cli/system.c"
 #include "../examples/tool/pictures/png.c"
+#include "../examples/tool/pictures/exif.c"
 #include "../examples/tool/pictures/images.c"
 #include "../examples/tool/commands/classify.c"
 

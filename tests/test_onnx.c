@@ -60,7 +60,7 @@ static void take_text(const field *f, char out[80]) {
   size_t n = (size_t)(f->body.end - f->body.at);
   if (f->kind != 2 || n > 79) bad |= 8;
   if (n > 79) n = 79;
-  memcpy(out, f->body.at, n);
+  if (n) memcpy(out, f->body.at, n);
   out[n] = 0;
 }
 
@@ -115,8 +115,9 @@ static value *find(const char *name) {
 
 static value *fresh(const char *name) {
   value *a;
-  if (find(name) || value_count == VALUES - 1) bad |= 16; /* two things with one name */
-  a = &values[value_count < VALUES - 1 ? value_count++ : VALUES - 1];
+  if (find(name) || value_count == VALUES) bad |= 16; /* two things with one name */
+  a = &values[value_count < VALUES ? value_count++ : VALUES - 1];
+  free(a->v);
   memset(a, 0, sizeof *a);
   snprintf(a->name, sizeof a->name, "%s", name);
   return a;
@@ -240,7 +241,7 @@ static void read_graph(span s) {
 
 static void forget(void) {
   int i;
-  for (i = 0; i < value_count; i++) free(values[i].v);
+  for (i = 0; i < value_count; i++) free(values[i].v), values[i].v = NULL;
   node_count = value_count = weight_count = opset = ir = pairs = bad = 0;
   memset(input_dim, 0, sizeof input_dim);
   memset(output_dim, 0, sizeof output_dim);
