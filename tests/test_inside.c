@@ -23,6 +23,23 @@ TEST(the_generator_stays) {
   CHECK_CLOSE(bdpt_uniform(&r), 0.71422080819554523, 1e-15);
   CHECK_CLOSE(bdpt_normal(&r), -0.8134795591431524, 1e-12);
   CHECK(bdpti_below(&r, 1000) == 320 && bdpti_below(&r, 1) == 0);
+  bdpt_rng_seed(&r, 5, 6);
+  CHECK_CLOSE(bdpti_gamma(&r, 2.5), 1.8697021817534365, 1e-12);
+  CHECK_CLOSE(bdpti_gamma(&r, 0.3), 0.072483145995980505, 1e-13);
+  CHECK_CLOSE(bdpti_beta(&r, 0.8, 1.7), 0.60344711545271956, 1e-12);
+}
+
+/* So small a parameter that as a rule both Gamma draws underflow to zero. */
+TEST(draws_that_underflow) {
+  bdpt_rng r;
+  int i, middle = 0, wrong = 0;
+  bdpt_rng_seed(&r, 7, 8);
+  for (i = 0; i < 100; i++) {
+    double b = bdpti_beta(&r, 1e-4, 1e-4);
+    wrong += !(b >= 0 && b <= 1);
+    middle += b == 0.5;
+  }
+  CHECK(wrong == 0 && middle > 50 && middle < 100);
 }
 
 static int rising(const void *a, const void *b) {
@@ -877,6 +894,7 @@ TEST(certificate_finds_faults) {
 int main(void) {
   world_begin();
   RUN(the_generator_stays);
+  RUN(draws_that_underflow);
   RUN(draws_have_their_distributions);
   RUN(blocks_are_aligned);
   RUN(crop_and_flip);
