@@ -2435,7 +2435,7 @@ BDPTI_FN void bdpti_layernorm_back(bdpt_tape *t, bdpti_node *n) {
 
 /* 6.5  Activations, element by element                                                     >>act
  *   math      GELU: y = z Phi(z);  dy/dz = Phi(z) + z phi(z);  Phi, phi: the normal distribution
- *             and density, Phi(z) = erfc(-z / sqrt 2) / 2, phi(z) = exp(-z^2 / 2) / sqrt(2 pi)
+ *             and density, Phi(z) = erfc(-z / sqrt 2) / 2, phi(z) = exp(-z^2 / 2) / sqrt(2 pi);
  *             its approximations: y = z g, g = sigmoid(p z + q z^3);
  *             dy/dz = g + z g (1 - g) (p + 3 q z^2);  GELU by tanh: p = 2 sqrt(2 / pi),
  *             q = 0.044715 p;  QuickGELU: p = 1.702, q = 0
