@@ -97,7 +97,7 @@ bdpt_status input_fail(input *in, const char *format, const char *what) {
   return in->ctx->status = BDPT_E_IO;
 }
 
-/* The same images without a file. */
+/* Draws the same images without a file. */
 static bdpt_status input_draw_here(input *in, const char *name, int test, bdpt_dataset *out) {
   long count = test ? INPUT_GENERATED_TEST : INPUT_GENERATED_TRAIN;
   size_t size = (size_t)count * GEN_RECORD;

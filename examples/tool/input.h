@@ -57,7 +57,7 @@ void input_adopt(input *in, bdpt_model *m);
 /* Names the network's classes after the class folders, if it has that many classes and no names. */
 bdpt_status input_label(const input *in, bdpt_model *m);
 
-/* `parts`: INPUT_TRAIN, INPUT_TEST or both. */
+/* Opens `parts`: INPUT_TRAIN, INPUT_TEST or both. */
 bdpt_status input_open(input *in, bdpt_context *ctx, const input_source *from, int parts);
 
 /* Keeps `count` of a subset, as many of each class as possible; 0 or too many: all of it. */

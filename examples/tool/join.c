@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The next line of a text; NULL at the end. */
+/* Returns the next line of a text; NULL at the end. */
 static record_line join_next(const cli_json *j, size_t *at) {
   record_line line = {NULL, 0};
   const char *end;

@@ -34,9 +34,9 @@ typedef struct jsonl_walk {
 /* Begins with a line. */
 void jsonl_begin(jsonl_walk *w, jsonl_line line);
 
-/* The next key or value of the outermost object, with the brackets of lists; objects inside it are
- * passed over unless `inside` was set. BDPT_JSON_END at the end, BDPT_JSON_ERROR if the line is not
- * one object. */
+/* Returns the next key or value of the outermost object, with the brackets of lists; objects
+ * inside it are passed over unless `inside` was set. BDPT_JSON_END at the end, BDPT_JSON_ERROR if
+ * the line is not one object. */
 bdpt_json_event jsonl_event(jsonl_walk *w);
 
 #endif /* TOOL_JSONL_H */

@@ -2,13 +2,13 @@
 #ifndef TOOL_NUMBERS_H
 #define TOOL_NUMBERS_H
 
-/* The mean of n numbers; 0 if there are none. */
+/* Returns the mean of n numbers; 0 if there are none. */
 double numbers_mean(const double *v, int n);
 
 /* Compares two doubles for qsort, which then sorts them in rising order. */
 int numbers_rising(const void *a, const void *b);
 
-/* The q-quantile of a sorted list, 0 <= q <= 1. */
+/* Returns the q-quantile of a sorted list, 0 <= q <= 1. */
 double numbers_quantile(const double *sorted, int n, double q);
 
 /* Spearman's rank correlation: do two lists order the layers alike? Ties count half. */

@@ -90,7 +90,7 @@ int record_count(const record *r, const char *kind) {
   return n;
 }
 
-/* All of standard input. */
+/* Reads all of standard input. */
 static bdpt_status record_load_stdin(record *r) {
   char part[4096];
   size_t n;
@@ -115,7 +115,7 @@ bdpt_status record_load(record *r, bdpt_context *ctx, const char *path) {
   return r->text.failed ? BDPT_E_MEMORY : BDPT_OK;
 }
 
-/* The share's finished lines, and those of the cell under way. */
+/* Writes the share's finished lines, and those of the cell under way. */
 static bdpt_status record_save_own(record *r) {
   cli_json both = {NULL, 0, 0, 0, 0};
   bdpt_status s;

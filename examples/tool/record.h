@@ -23,13 +23,13 @@ typedef jsonl_line record_line; /* text NULL: none */
 /* Finds a key of a line's outermost object and stops the reader on its value. */
 bdpt_json_event record_find(record_line line, const char *key, bdpt_json *j);
 
-/* A number; `otherwise` if the key is missing, NaN if it is null. */
+/* Returns a number; `otherwise` if the key is missing, NaN if it is null. */
 double record_real(record_line line, const char *key, double otherwise);
 
-/* The same as a whole number. */
+/* Returns the same as a whole number. */
 int record_int(record_line line, const char *key, int otherwise);
 
-/* Numbers of an array, at most `room`; returns how many. Arrays in arrays are flattened. */
+/* Reads numbers of an array, at most `room`; returns how many. Arrays in arrays are flattened. */
 int record_reals(record_line line, const char *key, double *out, int room);
 
 /* A text, "" if the key is missing. */
@@ -38,7 +38,7 @@ void record_text(record_line line, const char *key, char *out, size_t room);
 /* 1 if the key's text is this one. */
 int record_is(record_line line, const char *key, const char *value);
 
-/* The nth line (from 0) of a kind. */
+/* Returns the nth line (from 0) of a kind. */
 record_line record_get(const record *r, const char *kind, int nth);
 
 /* 1 if there is a line of this kind. */

@@ -64,16 +64,16 @@ void session_say(session *s, const char *format, ...);
 /* Tells a part's title, bold on a terminal. */
 void session_title(session *s, const char *title);
 
-/* "   attention    61.2  60.9 ...": one number per layer. */
+/* Prints "   attention    61.2  60.9 ...": one number per layer. */
 void session_say_layers(session *s, const char *label, const double *value, const char *format);
 
-/* The line of layer numbers above such lines. */
+/* Prints the line of layer numbers above such lines. */
 void session_say_numbers(session *s);
 
 /* Prints the lines of the record that were not printed yet, for --json. */
 void session_print_json(session *s);
 
-/* The mean over all "disparity" lines, layer by layer. */
+/* Computes the mean over all "disparity" lines, layer by layer. */
 void session_mean_gradients(const session *s, double out[2][BDPT_MAX_DEPTH]);
 
 #endif /* TOOL_SESSION_H */

@@ -42,7 +42,7 @@ static void cli_help(const cli_command *c, const cli_option *options, int count)
   }
 }
 
-/* A number of at most four digits; -1 if the text begins with none. */
+/* Returns a number of at most four digits; -1 if the text begins with none. */
 static int cli_read_layer(const char **text) {
   char *end;
   long v;
@@ -69,7 +69,7 @@ static int cli_read_layers(const char *text, cli_layers *out) {
   return out->count > 0;
 }
 
-/* A whole number from `least` to `most`; 0 if the text is none. */
+/* Returns a whole number from `least` to `most`; 0 if the text is none. */
 static int cli_read_whole(const char *text, unsigned long long least, unsigned long long most,
                           unsigned long long *out) {
   char *end = NULL;

@@ -15,7 +15,7 @@ typedef struct cli_files { const char *in[CLI_FILES], *out[CLI_FILES]; } cli_fil
 /* Every output can be written, and none of them is one of the inputs or another output. */
 bdpt_status cli_check_files(bdpt_context *ctx, const cli_files *f);
 
-/* "OUT.ckpt", in `room`; NULL for an output that is a device or a pipe. */
+/* Writes "OUT.ckpt", in `room`; NULL for an output that is a device or a pipe. */
 const char *cli_checkpoint_of(const char *out, char room[1024]);
 
 /* 1 if both names are there and mean one file, whatever the names: links, "./". */
@@ -27,8 +27,8 @@ const char *cli_cannot_write(const char *path);
 /* 1 for a name that stands for a device, a pipe or the like. */
 int cli_is_special(const char *path);
 
-/* The path of an output. "-" and "/dev/stdout" mean standard output, which then is for the file
- * alone: everything else that the program prints goes to stderr from then on. */
+/* Returns the path of an output. "-" and "/dev/stdout" mean standard output, which then is for
+ * the file alone: everything else that the program prints goes to stderr from then on. */
 const char *cli_out_path(const char *path);
 
 /* What to call such an output. */

@@ -27,7 +27,7 @@ void cli_progress_clear(cli_progress *p);
 /* "1:02:03", or "-:--" for a time that is not known. */
 void cli_duration(char out[40], double seconds);
 
-/* The library's progress callback; `user` is the cli_progress. Returns 1 after Ctrl-C. */
+/* Is the library's progress callback; `user` is the cli_progress. Returns 1 after Ctrl-C. */
 int cli_progress_hook(const bdpt_progress *now, void *user);
 
 /* Hooks for one long call of the library; `checkpoint` may be NULL. */

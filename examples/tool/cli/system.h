@@ -9,7 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-/* Seconds from some moment on, with fractions. */
+/* Returns seconds from some moment on, with fractions. */
 double cli_now(void);
 
 /* 1 if a person sees what is written to this stream. */
@@ -34,7 +34,7 @@ int cli_file_exists(const char *path);
 /* 1 if the path is a folder, 0 if it is none or absent, -1 if that cannot be found out. */
 int cli_is_folder(const char *path);
 
-/* Bytes of a file; -1 if there is none. */
+/* Returns the bytes of a file; -1 if there is none. */
 double cli_file_size(const char *path);
 
 /* Ctrl-C sets a flag that the progress callback passes on; the library then saves and returns. A

@@ -38,7 +38,8 @@ static const char *const classify_cifar100[100] = {
   "turtle", "wardrobe", "whale", "willow", "wolf", "woman", "worm"
 };
 
-/* One name a line; blank lines at the end do not count. The text is cut into its lines in place. */
+/* Reads one name a line; blank lines at the end do not count. The text is cut into its lines in
+ * place. */
 static bdpt_status classify_read_labels(classify *c, const char *path) {
   bdpt_context *ctx = c->m->ctx;
   size_t classes = (size_t)c->m->config.classes, lines = 0, i = 0, start = 0, n;
@@ -62,8 +63,8 @@ static bdpt_status classify_read_labels(classify *c, const char *path) {
                   path, (unsigned long)lines, (unsigned long)classes);
 }
 
-/* `labels`: a file, "cifar-100", or NULL: those of the network's file; CIFAR-100's if it says that
- * it was trained on it. */
+/* `labels` is a file, "cifar-100", or NULL: those of the network's file; CIFAR-100's if it says
+ * that it was trained on it. */
 static bdpt_status classify_choose_labels(classify *c, const char *labels) {
   int known = labels ? strcmp(labels, "cifar-100") == 0
                      : strncmp(c->m->preprocessing, "cifar-100:", 10) == 0;
@@ -118,7 +119,7 @@ static bdpt_status classify_load(classify *c, const char *path, size_t at) {
                   strcmp(path, "-") == 0 ? "standard input" : path, why);
 }
 
-/* planes -> logits of the first n pictures. */
+/* Computes planes -> logits of the first n pictures. */
 static bdpt_status classify_run(classify *c, size_t n) {
   bdpt_context *ctx = c->m->ctx;
   unsigned short label[CLASSIFY_BATCH] = {0};

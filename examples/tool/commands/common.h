@@ -20,7 +20,7 @@ void command_defaults(cli_common *common);
 #define COMMAND_MERGE(r) \
   {"--merge", CLI_INT, r, "R", "tokens that each block merges away (0)"}
 
-/* CLI_GO_ON, or the exit status after a complaint. */
+/* Returns CLI_GO_ON, or the exit status after a complaint. */
 int command_check_merge(const cli_command *c, int r);
 
 /* Where the images are; the generated ones when nothing is said. */
@@ -33,7 +33,7 @@ int command_check_merge(const cli_command *c, int r);
 /* Sets the generated images. */
 void command_no_source(input_source *s);
 
-/* CLI_GO_ON, or the exit status after a complaint. */
+/* Returns CLI_GO_ON, or the exit status after a complaint. */
 int command_check_source(const cli_command *c, const cli_common *common, input_source *s);
 
 /* The classifier must fit the images; says so before any work is done. */

@@ -98,13 +98,13 @@ static void info_draw(const bdpt_config *c, FILE *f) {
                        : "norm, linear (class token)", c->classes);
 }
 
-/* "5.72 M", "86.6 M", "1.26 G" */
+/* Writes "5.72 M", "86.6 M", "1.26 G". */
 static void info_short(double v, char out[32]) {
   const char *unit = v >= 1e9 ? " G" : v >= 1e6 ? " M" : v >= 1e3 ? " k" : "";
   snprintf(out, 32, "%.3g%s", v / (v >= 1e9 ? 1e9 : v >= 1e6 ? 1e6 : v >= 1e3 ? 1e3 : 1), unit);
 }
 
-/* "2 attention layers (0, 3)" */
+/* Writes "2 attention layers (0, 3)". */
 static void info_list(const bdpt_config *c, int type, const char *what, FILE *f) {
   int l, n = bdpt_removed(c, (bdpt_type)type), told = 0;
   fprintf(f, "%d %s%s", n, what, n == 1 ? "" : "s");

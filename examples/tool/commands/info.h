@@ -4,7 +4,7 @@
 
 #include "../../../boundarydpt.h"
 
-/* Multiply-accumulates of one half of a block, as in >>cost of the header. */
+/* Returns multiply-accumulates of one half of a block, as in >>cost of the header. */
 double info_macs(const bdpt_config *c, int l, int mlp);
 
 /* A bar of `width` characters with the label in it, or behind it if it does not fit. */

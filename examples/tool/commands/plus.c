@@ -99,7 +99,8 @@ static const char *plus_check(const plus_options *o) {
   return NULL;
 }
 
-/* How many layers of each type, activation first, bring the MACs to a part of the dense ones. */
+/* Finds how many layers of each type, activation first, bring the MACs to a part of the dense
+ * ones. */
 static bdpt_status plus_depth(plus *p, double part, int remove[2]) {
   bdpt_config c = p->dense->config;
   bdpt_cost_report cost;
@@ -125,7 +126,7 @@ static bdpt_status plus_depth(plus *p, double part, int remove[2]) {
   return s;
 }
 
-/* One recipe; the searches train briefly, the recoveries share the epochs. */
+/* Fills one recipe; the searches train briefly, the recoveries share the epochs. */
 static void plus_recipes(plus *p) {
   const plus_options *o = p->o;
   bdpt_plus_options *w = &p->work;
@@ -176,7 +177,7 @@ static bdpt_status plus_width(plus *p) {
                                         p->batch, NULL) : s;
 }
 
-/* The command line as the library's options. */
+/* Turns the command line into the library's options. */
 static bdpt_status plus_request(plus *p) {
   const plus_options *o = p->o;
   bdpt_plus_options *w = &p->work;
@@ -291,7 +292,7 @@ static bdpt_status plus_tell_row(const plus *p, const char *name, bdpt_model *m,
   return cli_json_print(&j, p->ctx);
 }
 
-/* What happened; then both networks, timed in turn and tested. */
+/* Tells what happened; then both networks, timed in turn and tested. */
 static bdpt_status plus_tell(plus *p) {
   bdpt_model *pair[2];
   timing time[2];

@@ -50,7 +50,8 @@ static bdpt_status prune_given(bdpt_model *m, const prune_options *o) {
   return s;
 }
 
-/* Everything that a search found, as one line. `split` is NULL where no predictor was asked. */
+/* Prints everything that a search found, as one line. `split` is NULL where no predictor was
+ * asked. */
 static bdpt_status json_found(bdpt_context *ctx, const prune_options *o, const char *way,
                               const bdpt_layer *layer, const double *accuracy, int count,
                               const bdpt_two_stage_result *split, const bdpt_stage2_result *end) {
@@ -104,7 +105,7 @@ static void print_found(const bdpt_layer *layer, int count, const bdpt_stage2_re
          end->recovered.top1, end->fused.top1);
 }
 
-/* The recipe of the short trainings; the last one gets its own length and a teacher. */
+/* Returns the recipe of the short trainings; the last one gets its own length and a teacher. */
 static bdpt_recipe prune_recipe(const prune_options *o, int last) {
   bdpt_recipe r;
   memset(&r, 0, sizeof r);
@@ -146,7 +147,7 @@ static bdpt_status prune_learned(bdpt_model *m, const input *in, const prune_opt
   return s;
 }
 
-/* The layers without which the held-out loss stays smallest, then recovery. */
+/* Removes the layers without which the held-out loss stays smallest, then recovers. */
 static bdpt_status prune_greedy(bdpt_model *m, const input *in, const prune_options *o,
                                 const bdpt_hooks *hooks) {
   const bdpt_recipe r = prune_recipe(o, 1);

@@ -13,7 +13,7 @@
  * reproduce
  * ---------------------------------------------------------------------------------------------- */
 
-/* "3/16" */
+/* Reads "3/16". */
 static int read_shard(const char *text, study_options *o) {
   char *end;
   const long k = strtol(text, &end, 10), n = *end == '/' ? strtol(end + 1, &end, 10) : 0;

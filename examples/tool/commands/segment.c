@@ -40,7 +40,7 @@ static void segment_layers(cli_json *j, const bdpt_config *c) {
   }
 }
 
-/* The result as a JSON line; with `sheet` also the pictures, for the report. */
+/* Prints the result as a JSON line; with `sheet` also the pictures, for the report. */
 static void segment_line(cli_json *j, const bdpt_model *m, const char *path,
                          const segment_options *o, const segment_score *s,
                          const segment_sheet *sheet) {
@@ -119,7 +119,7 @@ static bdpt_status segment_print(const bdpt_model *m, const char *path, const se
   return BDPT_OK;
 }
 
-/* The network with a classifier for the masks; NULL: see ctx->message. */
+/* Returns the network with a classifier for the masks; NULL: see ctx->message. */
 static bdpt_model *segment_model(bdpt_context *ctx, const char *path, const segment_options *o) {
   bdpt_model *m = input_model(ctx, path, o->image);
   int classes = o->data ? o->classes : GEN_SCENE_CLASSES, ready;

@@ -277,7 +277,7 @@ static bdpt_status checkpoint_choose(checkpoint_work *c, const char *key) {
  * 5  ASSEMBLING                                                                          >>assemble
  * =================================================================================================
  */
-/* The tensor of an item, from either form, with at most the library's number of axes. */
+/* Reads the tensor of an item, from either form, with at most the library's number of axes. */
 static bdpt_status checkpoint_tensor(const checkpoint_work *c, uint32_t item, pth_tensor *t) {
   const pth_item *it = &c->item[item];
   const bdpt_file_tensor *f;
@@ -345,8 +345,8 @@ static bdpt_status checkpoint_put_positions(checkpoint_work *c, const pth_tensor
   return BDPT_OK;
 }
 
-/* One tensor under timm's name. The sizes cannot overflow: pth_find and the library's reader have
- * bounded each tensor by bytes of the file, and there are at most three parts. */
+/* Writes one tensor under timm's name. The sizes cannot overflow: pth_find and the library's
+ * reader have bounded each tensor by bytes of the file, and there are at most three parts. */
 static bdpt_status checkpoint_put(checkpoint_work *c, int slot, char name[48],
                                   bdpt_write_tensor *w) {
   int i, zero = checkpoint_is_zero(c, slot), from = zero ? slot - 1 : slot; /* its weight */
@@ -419,7 +419,7 @@ static bdpt_status checkpoint_put_scale(checkpoint_work *c, int at, char name[48
   return BDPT_OK;
 }
 
-/* All tensors of the network as a safetensors file in memory. */
+/* Writes all tensors of the network as a safetensors file in memory. */
 static bdpt_status checkpoint_assemble(checkpoint_work *c) {
   int turn, slot, slots = BDPT_SLOT(c->depth, 0), most = slots + 2 * c->depth;
   bdpt_write_tensor *list = (bdpt_write_tensor *)checkpoint_alloc(c, (size_t)most, sizeof *list);
@@ -548,7 +548,7 @@ static bdpt_status checkpoint_guess(checkpoint_work *c, int heads, size_t width)
   return BDPT_OK;
 }
 
-/* From the list of items to c->image. */
+/* Goes from the list of items to c->image. */
 static bdpt_status checkpoint_convert(checkpoint_work *c, checkpoint_side config,
                                       checkpoint_side images, const checkpoint_options *o) {
   size_t width = 0;
@@ -638,8 +638,8 @@ bdpt_model *checkpoint_parse(bdpt_context *ctx, const void *bytes, size_t size,
   return c ? checkpoint_end(c, checkpoint_begin(c, bytes, size, config, images, options)) : NULL;
 }
 
-/* The text of `file` in the folder of `path`; {NULL, 0} if there is no such file. One that is there
- * and cannot be read is an error: its settings would be guessed. */
+/* Reads the text of `file` in the folder of `path`; {NULL, 0} if there is no such file. One that
+ * is there and cannot be read is an error: its settings would be guessed. */
 static bdpt_status checkpoint_beside(const checkpoint_work *c, const char *file,
                                      unsigned char **text, size_t *size) {
   const char *slash = cli_last_slash(c->name);

@@ -18,8 +18,9 @@ typedef struct checkpoint_report {
   char pictures[100]; /* how they become input (>>pictures); "" when nothing says it */
 } checkpoint_report;
 
-/* A network from a file of any of the forms above, from an index of several, or from a folder. The
- * file's bytes are given back before the network's memory is taken. NULL: see ctx->message. */
+/* Reads a network from a file of any of the forms above, from an index of several, or from a
+ * folder. The file's bytes are given back before the network's memory is taken. NULL: see
+ * ctx->message. */
 bdpt_model *checkpoint_load(bdpt_context *ctx, const char *path,
                             const checkpoint_options *options, checkpoint_report *report);
 

@@ -81,7 +81,7 @@ typedef struct checkpoint_list { char *text; size_t room, used, count, left_out;
 /* Adds a name, or counts it among those that did not fit. */
 void checkpoint_list_add(checkpoint_list *l, const char *name, size_t length);
 
-/* The finished list. */
+/* Returns the finished list. */
 const char *checkpoint_list_text(checkpoint_list *l);
 
 /* What the network turned out to be against what config.json says of it. A file in transformers'
@@ -106,7 +106,7 @@ int checkpoint_owner(const checkpoint_work *c, const pth_item *item);
 /* Sorts the chosen network's items into their places. */
 bdpt_status checkpoint_sort(checkpoint_work *c);
 
-/* timm's name of a slot. */
+/* Returns timm's name of a slot. */
 void checkpoint_timm_name(int slot, char out[48]);
 
 /* 1 if something goes into this slot. */
@@ -128,7 +128,7 @@ bdpt_model *checkpoint_end(checkpoint_work *c, bdpt_status s);
 checkpoint_work *checkpoint_new(bdpt_context *ctx, const char *name,
                                 checkpoint_report *report);
 
-/* A network from a file in memory. `config` and `images` are the texts of config.json and
+/* Reads a network from a file in memory. `config` and `images` are the texts of config.json and
  * preprocessor_config.json, {NULL, 0} when there are none; options may be NULL. NULL: see
  * ctx->message. */
 bdpt_model *checkpoint_parse(bdpt_context *ctx, const void *bytes, size_t size,

@@ -44,7 +44,7 @@ typedef struct checkpoint_said {
   int i;
 } checkpoint_said;
 
-/* A number; 1 if the key is known. */
+/* Reads a number; 1 if the key is known. */
 static int checkpoint_say_number(checkpoint_work *c, const checkpoint_said *s) {
   checkpoint_config *k = &c->config;
   const struct { const char *path; int *to; } whole[] = {
@@ -96,7 +96,7 @@ static int checkpoint_say_number(checkpoint_work *c, const checkpoint_said *s) {
   return 0;
 }
 
-/* A switch or a text; 1 if it is known. */
+/* Reads a switch or a text; 1 if it is known. */
 static int checkpoint_say_word(checkpoint_work *c, const checkpoint_said *s) {
   checkpoint_config *k = &c->config;
   const struct { const char *path; int *to; } sw[] = {
@@ -226,7 +226,7 @@ static void checkpoint_say(checkpoint_work *c, const checkpoint_said *s) {
   else checkpoint_note(c, "%s: '%s' is not known here and was left aside", s->file, s->path);
 }
 
-/* Names of classes, from either tool. */
+/* Takes names of classes, from either tool. */
 static void checkpoint_label(checkpoint_work *c, const checkpoint_said *s, const char *key,
                              const bdpt_json *j) {
   int fine = 1;
@@ -287,7 +287,7 @@ static void checkpoint_config_clear(checkpoint_config *k) {
   k->qkv_bias = k->filter = k->do_resize = k->do_crop = k->do_rescale = k->do_normalize = -1;
 }
 
-/* The activation by its name in either tool, or by timm's name of the architecture. */
+/* Takes the activation by its name in either tool, or by timm's name of the architecture. */
 static bdpt_status checkpoint_act(checkpoint_work *c) {
   static const struct { const char *name; int act; } known[] = {
     {"gelu", BDPT_GELU}, {"gelu_python", BDPT_GELU}, {"gelu_new", BDPT_GELU_TANH},

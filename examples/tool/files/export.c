@@ -69,7 +69,7 @@ int export_is_plain(const bdpt_config *c) {
   return 1;
 }
 
-/* One field a line: a line break and two blanks after each top-level bracket and comma. */
+/* Prints one field a line: a line break and two blanks after each top-level bracket and comma. */
 static void export_print_fields(cli_json *out, const char *text) {
   int depth = 0, quoted = 0, escaped = 0;
   for (; *text && *text != '\n'; text++) {
@@ -180,7 +180,7 @@ int export_config_is_ours(const unsigned char *text, size_t size, const char *we
   return 0;
 }
 
-/* DIR/config.json of DIR/NAME, and NAME. An existing one is replaced only if it is NAME's. */
+/* Finds DIR/config.json of DIR/NAME, and NAME. An existing one is replaced only if it is NAME's. */
 static bdpt_status export_config_path(bdpt_context *ctx, const char *file, char path[1024],
                                       const char **weights) {
   const char *slash = cli_last_slash(file);
@@ -211,7 +211,7 @@ typedef struct export_table {
   size_t count;
 } export_table;
 
-/* Rows first .. first + rows of a parameter under another name; rows 0: all of it. */
+/* Writes rows first .. first + rows of a parameter under another name; rows 0: all of it. */
 static void export_row(export_table *t, const bdpt_tensor *p, size_t first, size_t rows, int dtype,
                        const char *name) {
   bdpt_write_tensor *w = &t->list[t->count];
@@ -336,7 +336,7 @@ typedef struct export_pairs {
   size_t count, texts;
 } export_pairs;
 
-/* A list of numbers as a text; an object's key and braces are cut off. */
+/* Writes a list of numbers as a text; an object's key and braces are cut off. */
 static void export_numbers(export_pairs *p, const char *key, const double *value, int count) {
   cli_json *j = &p->text[p->texts++];
   cli_json_open(j, NULL);

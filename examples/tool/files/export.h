@@ -15,10 +15,10 @@ typedef struct export_options {
 /* Nothing removed, all blocks alike: what transformers' own classes can be. */
 int export_is_plain(const bdpt_config *c);
 
-/* The whole text, in j. */
+/* Writes the whole text, in j. */
 void export_config(cli_json *out, const bdpt_model *m, const char *weights, int names);
 
-/* The value of "weights_file" in a config.json; 1 if it is `weights`. */
+/* Reads the value of "weights_file" in a config.json; 1 if it is `weights`. */
 int export_config_is_ours(const unsigned char *text, size_t size, const char *weights);
 
 /* Writes the weights with config.json beside them. */

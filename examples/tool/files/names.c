@@ -116,7 +116,7 @@ static int checkpoint_drop(const char **name, size_t *length, const char *word) 
   return 1;
 }
 
-/* The place of a name without its prefix; 0 when it is none of the network's. */
+/* Returns the place of a name without its prefix; 0 when it is none of the network's. */
 static int checkpoint_locate(const checkpoint_work *c, const char *name, size_t length,
                              checkpoint_place *out) {
   const checkpoint_spelling *found;

@@ -51,7 +51,7 @@ typedef struct onnx_bytes {
   int failed;             /* out of memory: everything after is without effect */
 } onnx_bytes;
 
-/* Room for n more bytes; where they go, or NULL. */
+/* Makes room for n more bytes; returns where they go, or NULL. */
 static unsigned char *onnx_more(onnx_bytes *b, size_t n) {
   if (b->failed) return NULL;
   if (b->room - b->used < n) {
@@ -176,8 +176,8 @@ static void onnx_end_node(onnx_graph *g) {
   g->open = 0;
 }
 
-/* A node (NodeProto) with up to three inputs, "" for none; its one output gives it its name. What
- * follows until the next node are its attributes. */
+/* Writes a node (NodeProto) with up to three inputs, "" for none; its one output gives it its
+ * name. What follows until the next node are its attributes. */
 static onnx_name onnx_node(onnx_graph *g, const char *op, onnx_name out, const char *a,
                            const char *b, const char *c) {
   const char *in[3];
@@ -192,7 +192,7 @@ static onnx_name onnx_node(onnx_graph *g, const char *op, onnx_name out, const c
   return out;
 }
 
-/* Attributes (AttributeProto): name, type, and the value in the field of its type. */
+/* Writes attributes (AttributeProto): name, type, and the value in the field of its type. */
 static void onnx_attribute(onnx_graph *g, const char *name, int64_t value) {
   size_t at = onnx_open(&g->nodes, 5);
   onnx_text(&g->nodes, 1, name);
@@ -229,7 +229,7 @@ static onnx_weight *onnx_list_weight(onnx_graph *g, onnx_name name, int kind) {
   return w;
 }
 
-/* A parameter under its own name, or transposed as NAME_t. */
+/* Writes a parameter under its own name, or transposed as NAME_t. */
 static onnx_name onnx_parameter(onnx_graph *g, int slot, int kind) {
   const bdpt_tensor *p = &g->m->param[slot];
   onnx_name name = onnx_named("%s%s", g->m->name[slot], kind == ONNX_TURNED ? "_t" : "");
@@ -248,7 +248,7 @@ static onnx_name onnx_number(onnx_graph *g, onnx_name name, double value) {
 
 static onnx_name onnx_half(onnx_graph *g) { return onnx_number(g, onnx_named("half"), 0.5); }
 
-/* A list of whole numbers: the argument of Reshape, Split, Pad. */
+/* Writes a list of whole numbers: the argument of Reshape, Split, Pad. */
 static onnx_name onnx_shape(onnx_graph *g, onnx_name name, int count, const int *value) {
   onnx_weight *w = onnx_list_weight(g, name, ONNX_SHAPE);
   int i;
@@ -263,7 +263,7 @@ static onnx_name onnx_shape(onnx_graph *g, onnx_name name, int count, const int 
  * =================================================================================================
  */
 
-/* "blocks.3.attn.qkv" of the weight's name "blocks.3.attn.qkv.weight". */
+/* Returns "blocks.3.attn.qkv" of the weight's name "blocks.3.attn.qkv.weight". */
 static onnx_name onnx_base(const onnx_graph *g, int slot) {
   onnx_name name = onnx_named("%s", g->m->name[slot]);
   char *end = strstr(name.text, ".weight");
@@ -271,7 +271,7 @@ static onnx_name onnx_base(const onnx_graph *g, int slot) {
   return name;
 }
 
-/* y = x W^T + b. The output is called `out`, or like the layer if that is empty. */
+/* Writes y = x W^T + b. The output is called `out`, or like the layer if that is empty. */
 static onnx_name onnx_linear(onnx_graph *g, int slot, onnx_name x, const char *out) {
   onnx_name base = onnx_base(g, slot), w = onnx_parameter(g, slot, ONNX_TURNED);
   int bias = g->m->param[slot + 1].data != NULL;
@@ -291,7 +291,7 @@ static onnx_name onnx_norm(onnx_graph *g, int slot, onnx_name x, onnx_name out) 
   return out;
 }
 
-/* x (1 + erf(x / sqrt 2)) / 2 */
+/* Writes x (1 + erf(x / sqrt 2)) / 2. */
 static onnx_name onnx_gelu(onnx_graph *g, onnx_name x, onnx_name out) {
   onnx_name root = onnx_number(g, onnx_named("root2"), 1.41421356237309504880), y;
   y = onnx_node(g, "Div", onnx_named("%s.scaled", out.text), x.text, root.text, "");
@@ -302,7 +302,7 @@ static onnx_name onnx_gelu(onnx_graph *g, onnx_name x, onnx_name out) {
   return onnx_node(g, "Mul", out, y.text, onnx_half(g).text, "");
 }
 
-/* The activation of an MLP: GELU, max(0, x), or x sigmoid(p x + q x^3). */
+/* Writes the activation of an MLP: GELU, max(0, x), or x sigmoid(p x + q x^3). */
 static onnx_name onnx_activation(onnx_graph *g, onnx_name x, onnx_name out) {
   const int act = g->m->config.act, cube = act == BDPT_GELU_TANH;
   const double p = cube ? 1.5957691216057308 : 1.702;
@@ -347,8 +347,8 @@ static void onnx_split(onnx_graph *g, int l, onnx_name qkv, onnx_name part[3]) {
   onnx_attribute(g, "axis", 2);
 }
 
-/* u[B,N,D] -> softmax(Q K^T scale) V, the heads side by side, joined by proj -> [B,N,D]. A 0 in the
- * argument of Reshape keeps that axis, whatever the batch. */
+/* Writes u[B,N,D] -> softmax(Q K^T scale) V, the heads side by side, joined by proj -> [B,N,D]. A
+ * 0 in the argument of Reshape keeps that axis, whatever the batch. */
 static onnx_name onnx_attention(onnx_graph *g, int l, onnx_name u) {
   const bdpt_block *b = &g->m->config.block[l];
   int tokens = (int)g->m->param[BDPT_SLOT_POS].shape[1], apart[4] = {0}, joined[3] = {0}, i;
@@ -393,7 +393,7 @@ static onnx_name onnx_attention_half(onnx_graph *g, int l, onnx_name x) {
   return onnx_node(g, "Add", onnx_named("blocks.%d.middle", l), x.text, y.text, "");
 }
 
-/* x + W2 GELU(W1 LN2(x) + b1) + b2, without the GELU, or x + W LN2(x) + b. */
+/* Writes x + W2 GELU(W1 LN2(x) + b1) + b2, without the GELU, or x + W LN2(x) + b. */
 static onnx_name onnx_mlp_half(onnx_graph *g, int l, onnx_name x) {
   const bdpt_config *c = &g->m->config;
   const bdpt_block *b = &c->block[l];
@@ -415,7 +415,7 @@ static onnx_name onnx_mlp_half(onnx_graph *g, int l, onnx_name x) {
   return onnx_gelu(g, y, out);
 }
 
-/* images[B,C,H,W] -> patches[B,n,D] -> tokens[B,N,D] */
+/* Writes images[B,C,H,W] -> patches[B,n,D] -> tokens[B,N,D]. */
 static onnx_name onnx_embed(onnx_graph *g) {
   const bdpt_config *c = &g->m->config;
   const bdpt_tensor *pos = &g->m->param[BDPT_SLOT_POS];
@@ -442,7 +442,7 @@ static onnx_name onnx_embed(onnx_graph *g) {
   return c->pre_norm ? onnx_norm(g, BDPT_SLOT_PRE_W, x, onnx_named("norm_pre")) : x;
 }
 
-/* The mean of the patches: x[B,N,D] -> [B,D]. */
+/* Writes the mean of the patches: x[B,N,D] -> [B,D]. */
 static onnx_name onnx_mean(onnx_graph *g, onnx_name x) {
   int first = bdpt_prefix_count(&g->m->config), axis = 1;
   onnx_name part[2], one = onnx_named("patches");
@@ -486,7 +486,8 @@ static onnx_name onnx_pooled(onnx_graph *g, onnx_name x) {
   return x;
 }
 
-/* The class head, or that of the distillation token; without one an Identity gives the name. */
+/* Writes the class head, or that of the distillation token; without one an Identity gives the
+ * name. */
 static onnx_name onnx_head(onnx_graph *g, onnx_name x, int which, const char *out) {
   if (which) x = onnx_norm(g, BDPT_SLOT_NORM_W, onnx_token(g, x, 1), onnx_named("token.1.norm"));
   else x = onnx_pooled(g, x);
@@ -522,7 +523,7 @@ static bdpt_status onnx_fail(bdpt_context *ctx, bdpt_status status, const char *
   return ctx->status = status;
 }
 
-/* Elements; 0 after an overflow. */
+/* Returns the number of elements; 0 after an overflow. */
 static size_t onnx_count(const onnx_weight *w) {
   size_t n = 1;
   int i;
@@ -533,7 +534,7 @@ static size_t onnx_count(const onnx_weight *w) {
   return n;
 }
 
-/* A ValueInfoProto: name, element type, shape; the first axis is the open one. */
+/* Writes a ValueInfoProto: name, element type, shape; the first axis is the open one. */
 static void onnx_value(onnx_bytes *b, int field, const char *name, int ndim, const int *dim) {
   size_t value = onnx_open(b, field), type, tensor, shape, axis;
   int i;
@@ -585,7 +586,7 @@ static void onnx_model_rest(onnx_bytes *b, const char *const *key, const char *c
   }
 }
 
-/* The fields of a weight (TensorProto) up to its bytes; how many bytes follow. */
+/* Writes the fields of a weight (TensorProto) up to its bytes; returns how many bytes follow. */
 static size_t onnx_weight_head(onnx_bytes *b, const onnx_weight *w) {
   size_t bytes = onnx_count(w) * (w->kind == ONNX_SHAPE ? 8 : 4);
   int i;

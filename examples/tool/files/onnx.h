@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-/* Base 128 into out; how many digits there are, ten at most. */
+/* Writes n in base 128 into out; returns how many digits there are, ten at most. */
 size_t onnx_digits(uint64_t v, unsigned char out[10]);
 
 /* The whole file in one block, for the caller to free(). `key` and `value` become the model's

@@ -222,8 +222,8 @@ static int pth_make(pth_pickle *p, const pth_op *op, size_t at) {
   return 1;
 }
 
-/* APPEND(S), SETITEM(S): values into the container below them. What is appended to an object that
- * nobody will make is dropped, and so is the state that BUILD gives one. */
+/* Does APPEND(S) and SETITEM(S): puts values into the container below them. What is appended to
+ * an object that nobody will make is dropped, and so is the state that BUILD gives one. */
 static int pth_fill(pth_pickle *p, unsigned char code) {
   int many = code == 'e' || code == 'u', pairs = code == 's' || code == 'u', found = 1;
   size_t count = many ? pth_above_mark(p, &found) : code == 's' ? 2 : 1;
@@ -242,7 +242,7 @@ static int pth_fill(pth_pickle *p, unsigned char code) {
   return 1;
 }
 
-/* BINGET and BINPUT. Indices count up from 0 in what a pickler writes. */
+/* Does BINGET and BINPUT. Indices count up from 0 in what a pickler writes. */
 static int pth_remember(pth_pickle *p, const pth_op *op, size_t at) {
   uint64_t i = pth_number(p->text + at, op->argument - '0');
   if (i >= p->puts) return 0;

@@ -97,7 +97,7 @@ static int pth_by_key(const void *a, const void *b) {
   return order ? order : x->length < y->length ? -1 : x->length > y->length;
 }
 
-/* The row of a storage's key, or NULL. */
+/* Returns the row of a storage's key, or NULL. */
 static pth_row *pth_find_row(const pth_file *f, const char *text, size_t length) {
   size_t low = 0, high = f->rows, n;
   while (low < high) {
@@ -114,7 +114,7 @@ static pth_row *pth_find_row(const pth_file *f, const char *text, size_t length)
   return NULL;
 }
 
-/* The storages that the object's pickle mentions, each once, sorted by key. */
+/* Lists the storages that the object's pickle mentions, each once, sorted by key. */
 static bdpt_status pth_legacy_rows(pth_file *f) {
   const pth_pickle *p = &f->pickle;
   pth_key *key;
@@ -150,7 +150,7 @@ static bdpt_status pth_legacy_rows(pth_file *f) {
   return BDPT_OK;
 }
 
-/* The last part of the older form: for each key of the list an int64 and so many elements. */
+/* Reads the last part of the older form: for each key of the list an int64 and so many elements. */
 static bdpt_status pth_legacy_storages(pth_file *f, const pth_pickle *keys, size_t at) {
   uint32_t link = pth_kind(keys, keys->root) == PTH_LIST ? keys->node[keys->root].first
                                                          : PTH_NOTHING;
@@ -408,7 +408,7 @@ static bdpt_status pth_storage(const pth_file *f, uint32_t node, const char *sho
                   pth_show(text, n, other));
 }
 
-/* Sizes and strides: both tuples of as many whole numbers. 0 when they are not. */
+/* Reads sizes and strides: both tuples of as many whole numbers. 0 when they are not. */
 static int pth_axes(const pth_pickle *p, uint32_t sizes, uint32_t strides, pth_tensor *t) {
   size_t i, n = 0;
   if (pth_kind(p, sizes) != PTH_TUPLE || pth_kind(p, strides) != PTH_TUPLE) return 0;

@@ -83,28 +83,31 @@ const char *pth_show(const char *name, size_t length, char out[72]);
 /* Appends to a text in a room; what does not fit is cut. */
 void pth_append(char *out, size_t room, const char *more);
 
-/* The text of a node, not terminated; NULL when it is none. */
+/* Returns the text of a node, not terminated; NULL when it is none. */
 const char *pth_text(const pth_pickle *p, uint32_t node, size_t *length);
 
 /* Frees what pth_open made; the bytes stay the caller's. */
 void pth_close(pth_file *f);
 
-/* 'z' the zip form, 'l' the older form (or the beginning of one), 'p' another pickle, 0 neither. */
+/* Returns 'z' for the zip form, 'l' for the older form (or the beginning of one), 'p' for another
+ * pickle, 0 for neither. */
 int pth_sniff(const void *bytes, size_t size);
 
 /* Borrows the bytes. On failure `out` owns nothing and ctx->message has the reason. */
 bdpt_status pth_open(bdpt_context *ctx, const void *bytes, size_t size, const char *name,
                      pth_file *out);
 
-/* The keys that lead to a dictionary, joined by dots; "" for the top. What does not fit is cut. */
+/* Writes the keys that lead to a dictionary, joined by dots; "" for the top. What does not fit is
+ * cut. */
 void pth_path(const pth_file *f, uint32_t dict, char *out, size_t room);
 
-/* All items; with `out` NULL only their number. */
+/* Lists all items; with `out` NULL only counts them. */
 size_t pth_items(const pth_file *f, pth_item *out);
 
-/* The tensor that a value spells. Everything about it is checked here: the last element that its
- * sizes and strides reach lies in its storage, and it has no more elements than the storage, so
- * that a stride of 0 cannot turn one number into a billion. `shown` is its name for messages. */
+/* Reads the tensor that a value spells. Everything about it is checked here: the last element
+ * that its sizes and strides reach lies in its storage, and it has no more elements than the
+ * storage, so that a stride of 0 cannot turn one number into a billion. `shown` is its name for
+ * messages. */
 bdpt_status pth_find(const pth_file *f, uint32_t node, const char *shown, pth_tensor *t);
 
 /* The numbers row by row, without gaps: count * wide bytes. */

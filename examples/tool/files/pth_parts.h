@@ -14,10 +14,10 @@
 enum { PTH_NONE, PTH_TRUE, PTH_FALSE, PTH_INT, PTH_FLOAT, PTH_TEXT, PTH_GLOBAL, PTH_MARK,
        PTH_TUPLE, PTH_LIST, PTH_DICT, PTH_SET, PTH_CALL, PTH_STORAGE };
 
-/* a times b; 0 if that is more than a size_t holds. */
+/* Returns a times b; 0 if that is more than a size_t holds. */
 int pth_mul(size_t a, size_t b, size_t *out);
 
-/* a plus b; 0 if that is more than a size_t holds. */
+/* Returns a plus b; 0 if that is more than a size_t holds. */
 int pth_add(size_t a, size_t b, size_t *out);
 
 /* A little-endian number of so many bytes. */
@@ -46,19 +46,19 @@ uint32_t pth_kind(const pth_pickle *p, uint32_t node);
 /* 1 if the node is this text. */
 int pth_is(const pth_pickle *p, uint32_t node, const char *word);
 
-/* A whole number of up to eight bytes; 0 when the node is something else. */
+/* Returns a whole number of up to eight bytes; 0 when the node is something else. */
 int pth_int(const pth_pickle *p, uint32_t node, int64_t *out);
 
 /* 1 if the node is a whole number that is a size; stores it. */
 int pth_size(const pth_pickle *p, uint32_t node, size_t *out);
 
-/* "module\nname\n" of a GLOBAL; NULL when the node is something else. */
+/* Returns "module\nname\n" of a GLOBAL; NULL when the node is something else. */
 const char *pth_global(const pth_pickle *p, uint32_t node);
 
-/* `lines`: both lines, or the beginning of them. */
+/* Compares a GLOBAL with `lines`: both lines, or the beginning of them. */
 int pth_global_is(const pth_pickle *p, uint32_t node, const char *lines);
 
-/* "module.name" for a message. */
+/* Returns "module.name" for a message. */
 const char *pth_show_global(const pth_pickle *p, uint32_t node, char out[72]);
 
 /* A dictionary: a plain one, or one of the two kinds of collections that state dicts come in. */
@@ -67,13 +67,13 @@ int pth_is_dict(const pth_pickle *p, uint32_t node);
 /* The link of a dictionary's first key. */
 uint32_t pth_first_key(const pth_pickle *p, uint32_t node);
 
-/* 1 if the node spells a tensor in one of PyTorch's ways. */
+/* Returns 1 if the node spells a tensor in one of PyTorch's ways. */
 int pth_is_tensor(const pth_pickle *p, uint32_t node);
 
 /* Reads the directory; afterwards the entries are sorted by name. */
 bdpt_status pth_zip_read(pth_file *f);
 
-/* The entry "stem/folder" + key, or NULL. A stem has at most PTH_STEM bytes, a key 64. */
+/* Returns the entry "stem/folder" + key, or NULL. A stem has at most PTH_STEM bytes, a key 64. */
 const pth_entry *pth_zip_find(const pth_file *f, const char *folder, const char *key,
                               size_t length);
 

@@ -103,7 +103,7 @@ static int pth_zip_wide(const unsigned char *extra, size_t left, uint64_t value[
   return want == 0;
 }
 
-/* One row of the directory, at `at`; *next is where the next one begins. */
+/* Reads one row of the directory, at `at`; *next is where the next one begins. */
 static bdpt_status pth_zip_row(const pth_file *f, const pth_end *end, size_t at, size_t *next,
                                pth_entry *out) {
   const unsigned char *p = f->bytes + at, *local;

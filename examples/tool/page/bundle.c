@@ -64,7 +64,7 @@ static void base64(FILE *out, buffer b) {
   }
 }
 
-/* Text as a JSON string without its quotes. */
+/* Writes text as a JSON string without its quotes. */
 static void json_text(FILE *out, const char *s) {
   for (; *s; s++) {
     if (*s == '"' || *s == '\\') putc('\\', out);
@@ -84,7 +84,7 @@ static int ascending(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-/* Milliseconds per image, sorted, on one thread. */
+/* Measures milliseconds per image, sorted, on one thread. */
 static void measure(int isa, const buffer *network, const unsigned char *test,
                     double ms[ROUNDS], char name[32]) {
   bdpt_context ctx;
@@ -168,7 +168,7 @@ static void study(FILE *out, const char *path) {
   }
 }
 
-/* The paper's 22 points of DeiT-Base: layers kept of twelve, ImageNet accuracy. */
+/* Writes the paper's 22 points of DeiT-Base: layers kept of twelve, ImageNet accuracy. */
 static void paper(FILE *out) {
   static const double p[22][3] = {
     {12, 12, 81.80}, {11, 12, 81.31}, {10, 12, 80.90}, {9, 12, 80.20},  {8, 12, 78.10},
@@ -184,8 +184,8 @@ static void paper(FILE *out) {
   fprintf(out, "]}");
 }
 
-/* Lines "id | answer, or answer, ... | why": FNV-1a of "id:answer" for each answer. learn.js does
- * the same with what is typed. */
+/* Reads lines "id | answer, or answer, ... | why" and writes FNV-1a of "id:answer" for each
+ * answer. learn.js does the same with what is typed. */
 static void answers(FILE *out, const char *path) {
   FILE *f = fopen(path, "r");
   int any = 0;

@@ -64,7 +64,7 @@ PAGE_CALL(page_class) const char *page_class(int k) { return gen_fine_name(k); }
  * 1  IMAGES
  * ============================================================================================== */
 
-/* A training image. Fits ask for the same few hundred again and again, so some are kept. */
+/* Returns a training image. Fits ask for the same few hundred again and again, so some are kept. */
 static int fetch(void *user, size_t index, unsigned char *planes) {
   static unsigned char kept[PAGE_CACHE][3 * GEN_PLANE], record[GEN_RECORD];
   static size_t owner[PAGE_CACHE];          /* index + 1 */
@@ -79,7 +79,7 @@ static int fetch(void *user, size_t index, unsigned char *planes) {
   return 0;
 }
 
-/* The training images and their two sides; made when they are first wanted. */
+/* Draws the training images and their two sides when they are first wanted. */
 static int drawn_ready(void) {
   size_t i;
   bdpt_status s = BDPT_OK;
@@ -230,7 +230,7 @@ PAGE_CALL(page_certify) int page_certify(int h) {
   return 1;
 }
 
-/* answer: parameters, MACs with and without the products of attention. */
+/* Answers with parameters and MACs, with and without the products of attention. */
 static int cost_of(const bdpt_config *c, double out[3]) {
   bdpt_cost_report r;
   if (bdpt_cost(&ctx, c, &r) != BDPT_OK) return 0;
@@ -311,7 +311,7 @@ typedef struct sight {
 } sight;
 static sight seen;
 
-/* qkv[N][3][h][d] of one image -> maps[h][N][N]: softmax(scale q k^T), row by row. */
+/* Computes qkv[N][3][h][d] of one image -> maps[h][N][N]: softmax(scale q k^T), row by row. */
 static void attention_maps(const bdpt_real *qkv, size_t n, const bdpt_block *b, bdpt_real *maps) {
   size_t h = (size_t)b->heads, d = (size_t)b->head_dim, row = 3 * h * d, k, i, j, c;
   double scale = b->scale > 0 ? b->scale : 1 / sqrt((double)d);
@@ -404,7 +404,7 @@ static bdpt_tensor *watched_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_tenso
   return look_through(m, x, lens) ? x : NULL;
 }
 
-/* Through all blocks; the last row of the lens is the network's own answer. */
+/* Walks through all blocks; the last row of the lens is the network's own answer. */
 static int look(bdpt_model *m, bdpt_tensor *images) {
   bdpt_tensor *y;
   m->block = watched_block;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* n bytes, the largest first if `big`. */
+/* Returns the number in n bytes, the largest first if `big`. */
 static size_t exif_number(const unsigned char *p, int n, int big) {
   size_t v = 0;
   int i;
@@ -17,7 +17,7 @@ static size_t exif_number(const unsigned char *p, int n, int big) {
   return v;
 }
 
-/* The tag in the first directory of a TIFF file. */
+/* Finds the tag in the first directory of a TIFF file. */
 static int exif_tiff(const unsigned char *p, size_t size) {
   size_t at, count, i, side;
   int big;
@@ -48,7 +48,7 @@ static int exif_jpeg(const unsigned char *p, size_t size) {
   return 0;
 }
 
-/* PNG: chunks of a length, a name, the bytes and a checksum. */
+/* Walks through a PNG's chunks: a length, a name, the bytes and a checksum. */
 static int exif_png(const unsigned char *p, size_t size) {
   size_t at = 8, n;
   while (at <= size && size - at >= 12) {

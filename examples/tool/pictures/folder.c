@@ -101,7 +101,7 @@ static int folder_no(folder *f, const char *path, const char *reason) {
 }
 
 #ifndef _MSC_VER
-/* The next entry; NULL with errno 0 at the end, with another one after an error. */
+/* Returns the next entry; NULL with errno 0 at the end, with another one after an error. */
 static struct dirent *folder_next(DIR *dir) {
   errno = 0;
   return readdir(dir);

@@ -29,7 +29,7 @@ void folder_names_free(folder_names *n);
 /* Frees the listing. */
 void folder_free(folder *f);
 
-/* The name of number i. */
+/* Returns the name of number i. */
 const char *folder_name(const folder_names *n, size_t i);
 
 /* Adds a copy of a name; 0 if there is no memory. */
@@ -49,7 +49,7 @@ int folder_list(folder *f, const char *root, int flat);
 /* The same classes in another folder? Else f->why names the first difference. */
 int folder_same_classes(folder *f, const folder *other);
 
-/* A folder's chosen pictures as a folder of their own. */
+/* Makes a folder's chosen pictures a folder of their own. */
 int folder_take(const folder *from, const size_t *index, size_t count, folder *out);
 
 /* The folder as a data set of pictures, made to fit as the plan says; it borrows the folder. */

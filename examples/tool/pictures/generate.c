@@ -68,7 +68,8 @@ __declspec(dllimport) int __stdcall MoveFileExA(const char *, const char *, unsi
  * so neither a colour nor an edge is proof of anything.
  */
 
-/* Smooth noise in [0, 255]: values on a grid of the given pitch in pixels, blended between. */
+/* Returns smooth noise in [0, 255]: values on a grid of the given pitch in pixels, blended
+ * between. */
 static int gen_cloud(uint64_t key, int x, int y, int pitch) {
   int i = x / pitch, j = y / pitch, u = x % pitch, v = y % pitch, c[2][2], a, b;
   for (a = 0; a < 2; a++)
@@ -80,7 +81,7 @@ static int gen_cloud(uint64_t key, int x, int y, int pitch) {
 
 typedef struct gen_ground { int kind, angle, pitch, level; uint64_t key; } gen_ground;
 
-/* The share of the second colour at a pixel, in [0, 256]. */
+/* Returns the share of the second colour at a pixel, in [0, 256]. */
 static int gen_share(const gen_ground *g, int x, int y, int size) {
   int along = (x * gen_cos(g->angle) + y * gen_sin(g->angle)) / 256;      /* pixels x 64 */
   switch (g->kind) {
@@ -127,7 +128,7 @@ static void gen_background(gen_scene *s) {
     }
 }
 
-/* One shape of clutter in its own frame and its own colour. */
+/* Draws one shape of clutter in its own frame and its own colour. */
 static void gen_scrap(gen_scene *s, int x, int y, int radius) {
   int angle = gen_pick(&s->rng, 0, 255), tall = gen_pick(&s->rng, 96, 256);
   uint32_t kept = s->ink[GEN_A];
@@ -143,7 +144,7 @@ static void gen_scrap(gen_scene *s, int x, int y, int radius) {
   s->ink[GEN_A] = kept;
 }
 
-/* The colours of a kind: its own or, strangely, those of another, faded at random. */
+/* Chooses the colours of a kind: its own or, strangely, those of another, faded at random. */
 static void gen_dress(gen_scene *s, int fine) {
   int i, wears = fine;
   if (gen_chance(&s->rng, GEN_STRANGE)) {
@@ -174,7 +175,7 @@ void gen_object(gen_scene *s, int fine, int x, int y, int radius) {
   s->wave[0] = 0;
 }
 
-/* The whole scene of a classified picture: background, clutter, the thing, what hides it. */
+/* Draws the whole scene of a classified picture: background, clutter, the thing, what hides it. */
 static void gen_compose(gen_scene *s, int fine) {
   int i, n, x, y, radius, angle, far;
   int reach = s->width / GEN_FINER * 256, mid = reach / 2;

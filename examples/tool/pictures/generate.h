@@ -20,16 +20,16 @@ typedef struct gen_rng { uint64_t state; } gen_rng;
 /* One word out of two. */
 uint64_t gen_hash(uint64_t seed, uint64_t index);
 
-/* A whole number in [low, high], both included. */
+/* Returns a whole number in [low, high], both included. */
 int gen_pick(gen_rng *r, int low, int high);
 
-/* The name of a family, 0 to 19. */
+/* Returns the name of a family, 0 to 19. */
 const char *gen_coarse_name(int coarse);
 
-/* The name of a kind, 0 to 99. */
+/* Returns the name of a kind, 0 to 99. */
 const char *gen_fine_name(int fine);
 
-/* The fine class of a picture, 0 to 99; the family is a fifth of it. */
+/* Returns the fine class of a picture, 0 to 99; the family is a fifth of it. */
 int gen_label(uint64_t seed, uint64_t index);
 
 /* Draws one picture with its two labels, 3074 bytes. */
@@ -46,10 +46,11 @@ int gen_sheet(const char *path, uint64_t seed, uint64_t first, int across, int d
 
 enum { GEN_SCENE_CLASSES = 1 + GEN_COARSE, GEN_THINGS = 6 };
 
-/* The name of a class of the masks, 0 to 20. */
+/* Returns the name of a class of the masks, 0 to 20. */
 const char *gen_scene_name(int class_);
 
-/* planes[3][size][size], mask[size][size]. 0, or -1 if there is no memory for the canvas. */
+/* Draws planes[3][size][size], mask[size][size]. Returns 0, or -1 if there is no memory for the
+ * canvas. */
 int gen_scene_draw(uint64_t seed, uint64_t index, int size, unsigned char *planes,
                    unsigned char *mask);
 

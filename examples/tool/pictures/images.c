@@ -99,8 +99,8 @@ void image_free(picture *i) {
   i->planes = NULL;
 }
 
-/* Pixels with their channels side by side, [height][width][channels], into planes; one channel is
- * grey and goes into all three. */
+/* Spreads pixels with their channels side by side, [height][width][channels], into planes; one
+ * channel is grey and goes into all three. */
 static void image_spread(picture *i, const unsigned char *pixels, int channels) {
   size_t n = (size_t)i->width * (size_t)i->height, k;
   int c;
@@ -124,7 +124,8 @@ int image_is_blank(int c) {
   return c == ' ' || (c >= 9 && c <= 13);
 }
 
-/* The next decimal number up to a million; -1 if there is none, -2 at the end of the file. */
+/* Returns the next decimal number up to a million; -1 if there is none, -2 at the end of the
+ * file. */
 static long image_decimal(image_cursor *c) {
   long v = 0;
   int comment = 0;
@@ -295,9 +296,9 @@ static int image_png_sound(const unsigned char *bytes, size_t size) {
   return raw && at == (b << 16 | a);
 }
 
-/* Rows of halved colour made twice as wide and high, a row from the nearer one and the one behind
- * it. stb_image rounds every sum up where libjpeg, and so Pillow, alternates, which
- * leaves a tint that a network sees. */
+/* Makes rows of halved colour twice as wide and high, a row from the nearer one and the one
+ * behind it. stb_image rounds every sum up where libjpeg, and so Pillow, alternates, which leaves
+ * a tint that a network sees. */
 static stbi_uc *image_jpeg_widen(stbi_uc *out, stbi_uc *near, stbi_uc *far, int w, int scale) {
   int i, at, left, right;
   (void)scale;
@@ -527,7 +528,7 @@ image_plan image_plan_for(const char *text, int side, int how) {
   return image_plan_of(side, side < 128 ? IMAGE_WHOLE : IMAGE_CROP);
 }
 
-/* Pillow's filters at a distance of t, and how far each reaches. */
+/* Returns Pillow's filters at a distance of t, and how far each reaches. */
 static double image_kernel(int filter, double t) {
   const double pi = 3.14159265358979323846;
   t = fabs(t);
@@ -579,7 +580,7 @@ static int image_pass(int filter, size_t blocks, int from, int to, size_t step,
   return 1;
 }
 
-/* planes[3][h][w] -> out[3][oh][ow]. */
+/* Resizes planes[3][h][w] -> out[3][oh][ow]. */
 static int image_resize(int filter, const picture *in, unsigned char *out, int oh, int ow,
                         char why[IMAGE_WHY]) {
   size_t h = (size_t)in->height, w = (size_t)ow;
@@ -624,7 +625,7 @@ int image_target(const picture *in, const image_plan *p, int *w, int *h,
   return 0;
 }
 
-/* The middle: planes[3][h][w] -> out[3][side][side]. */
+/* Cuts out the middle: planes[3][h][w] -> out[3][side][side]. */
 static void image_crop(const unsigned char *planes, int h, int w, int side, unsigned char *out) {
   size_t top = (size_t)image_corner(h, side), left = (size_t)image_corner(w, side), y, c;
   for (c = 0; c < 3; c++)

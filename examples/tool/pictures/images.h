@@ -16,14 +16,15 @@ enum { IMAGE_MOST_SIDE = 65535, IMAGE_WHY = 200 };
 #endif
 #endif
 
-/* Its memory: zeros, for a reason told in >>png-and-jpeg; and no block larger than a picture at the
- * limit needs, eight bytes a pixel: a compressed file may be a thousand times larger inside. */
+/* Returns the largest block that is given: memory is zeros, for a reason told in >>png-and-jpeg;
+ * and no block is larger than a picture at the limit needs, eight bytes a pixel: a compressed
+ * file may be a thousand times larger inside. */
 size_t image_stb_most(void);
 
 /* Memory for stb_image: zeros, and no block larger than a picture can need. */
 void *image_stb_malloc(size_t n);
 
-/* The same for a block that grows. */
+/* Does the same for a block that grows. */
 void *image_stb_realloc(void *p, size_t n);
 
 /* Channel planes, as the library wants them: planes[3][height][width], malloc'd. */
@@ -42,7 +43,7 @@ int image_size(picture *out, long width, long height, char why[IMAGE_WHY]);
 /* Frees the pixels. */
 void image_free(picture *i);
 
-/* 1 for what separates the numbers of a PPM. */
+/* Returns 1 for what separates the numbers of a PPM. */
 int image_is_blank(int c);
 
 /* Does every Huffman table (DHT) of a JPEG file have at most 256 symbols? */
@@ -51,14 +52,14 @@ int image_jpeg_tables(const unsigned char *bytes, size_t size);
 /* Is every chunk of a PNG file there, down to IEND? */
 int image_png_whole(const unsigned char *bytes, size_t size);
 
-/* The picture in a file's bytes. On failure `out` owns nothing. */
+/* Reads the picture in a file's bytes. On failure `out` owns nothing. */
 int image_decode(const unsigned char *bytes, size_t size, picture *out,
                  char why[IMAGE_WHY]);
 
-/* All bytes of a stream, malloc'd; NULL with a reason. */
+/* Reads all bytes of a stream, malloc'd; NULL with a reason. */
 unsigned char *image_slurp(FILE *f, size_t *size, char why[IMAGE_WHY]);
 
-/* Exif's Orientation in the bytes of a JPEG or PNG file, 1 to 8; 0: none. */
+/* Returns Exif's Orientation in the bytes of a JPEG or PNG file, 1 to 8; 0: none. */
 int image_exif(const unsigned char *bytes, size_t size);
 
 /* Turns and mirrors a picture as its Orientation says, once. */
@@ -69,7 +70,7 @@ int image_read(const char *path, picture *out, char why[IMAGE_WHY]);
 
 enum { IMAGE_CROP = 1, IMAGE_WHOLE = 2 };
 
-/* (full - side) / 2, rounded half to even. */
+/* Returns (full - side) / 2, rounded half to even. */
 int image_corner(int full, int side);
 
 /* How a picture becomes input: resized to `size` (its short side, or both with `squash`) by one of
@@ -87,11 +88,11 @@ int image_plan_read(const char *text, int side, image_plan *p);
  * else by the input's size; or as `how` says, unless that is 0. */
 image_plan image_plan_for(const char *text, int side, int how);
 
-/* The size before the crop; 0 if it would be too much, or too little. */
+/* Returns the size before the crop; 0 if it would be too much, or too little. */
 int image_target(const picture *in, const image_plan *p, int *w, int *h,
                  char why[IMAGE_WHY]);
 
-/* planes[3][crop][crop] of the picture. Callable from several threads. */
+/* Makes planes[3][crop][crop] of the picture. Callable from several threads. */
 int image_apply(const picture *in, const image_plan *p, unsigned char *planes,
                 char why[IMAGE_WHY]);
 

@@ -33,7 +33,7 @@ static size_t png_chunk(unsigned char *out, size_t at, const char *kind, size_t 
   return png_word(out, at + 8 + size, png_crc(out + at + 4, size + 4));
 }
 
-/* The lines of rgb[height][width][3], each behind its filter, in stored blocks. */
+/* Writes the lines of rgb[height][width][3], each behind its filter, in stored blocks. */
 static size_t png_store(unsigned char *out, size_t at, const unsigned char *rgb, size_t width,
                         size_t height) {
   size_t line = 3 * width + 1, left = line * height, done = 0, room = 0;

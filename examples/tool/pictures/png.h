@@ -8,11 +8,11 @@
 /* The checksum of a chunk (CRC-32). */
 uint32_t png_crc(const unsigned char *bytes, size_t n);
 
-/* rgb[height][width][3] as the bytes of a file, malloc'd; NULL without memory. */
+/* Returns rgb[height][width][3] as the bytes of a file, malloc'd; NULL without memory. */
 unsigned char *png_build(const unsigned char *rgb, size_t width, size_t height,
                          size_t *size);
 
-/* Bytes as text for a page's "data:" address, malloc'd. */
+/* Returns bytes as text for a page's "data:" address, malloc'd. */
 char *png_base64(const unsigned char *bytes, size_t n);
 
 #endif /* TOOL_PICTURES_PNG_H */

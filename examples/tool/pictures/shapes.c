@@ -125,7 +125,8 @@ void gen_corner(gen_path *p, int x, int y) {
   p->y[p->n++] = y;
 }
 
-/* The colour of a pattern at a point. Units are shifted by 1024 to keep divisions positive. */
+/* Returns the colour of a pattern at a point. Units are shifted by 1024 to keep divisions
+ * positive. */
 static int gen_pattern(int pattern, int x, int y) {
   int u = x - 1024, v = y - 1024, p, q;
   switch (pattern) {
@@ -161,7 +162,7 @@ static void gen_span(gen_scene *s, int row, int from, int to, int ink) {
   }
 }
 
-/* Units -> canvas, with the wave. */
+/* Turns units into the canvas's, with the wave. */
 static void gen_project(const gen_scene *s, gen_path *p) {
   int i;
   for (i = 0; i < p->n; i++) {
@@ -175,7 +176,7 @@ static void gen_project(const gen_scene *s, gen_path *p) {
   }
 }
 
-/* Where the line at height `at` crosses the path, in increasing order; returns how often. */
+/* Finds where the line at height `at` crosses the path, in increasing order; returns how often. */
 static int gen_crossings(const gen_path *p, int at, int *cross) {
   int i, j, k, n = 0;
   for (i = 0, j = p->n - 1; i < p->n; j = i++) {

@@ -30,7 +30,7 @@ uint64_t gen_scramble(uint64_t z);
 /* The next word of a stream. */
 uint64_t gen_next(gen_rng *r);
 
-/* 1 in so many of 256 cases. */
+/* Returns 1 in so many of 256 cases. */
 int gen_chance(gen_rng *r, int of256);
 
 /* Sine and cosine in units of 1/16384 of an angle in units of 1/256 of a turn. A table, because
@@ -61,7 +61,7 @@ typedef struct gen_scene {
   int wave[4];                                 /* height, pace and two phases */
 } gen_scene;
 
-/* Channel 0, 1 or 2 (red, green, blue) of a colour. */
+/* Returns channel 0, 1 or 2 (red, green, blue) of a colour. */
 int gen_channel(uint32_t colour, int c);
 
 /* (1 - t/256) a + (t/256) b, channel by channel. */
@@ -95,21 +95,21 @@ void gen_arc_corners(gen_path *p, int x, int y, int rx, int ry, int from, int to
 /* Fills an ellipse. */
 void gen_oval(gen_scene *s, int ink, int x, int y, int rx, int ry);
 
-/* A pie, or with from = 128 and to = 256 an upper half disc. */
+/* Fills a pie, or with from = 128 and to = 256 an upper half disc. */
 void gen_pie(gen_scene *s, int ink, int x, int y, int rx, int ry, int from, int to);
 
-/* A bent band between two radii; from = 0, to = 256 is a ring. */
+/* Fills a bent band between two radii; from = 0, to = 256 is a ring. */
 void gen_arc(gen_scene *s, int ink, int x, int y, int outer, int inner, int from, int to);
 
 /* Fills a rectangle. */
 void gen_box(gen_scene *s, int ink, int x0, int y0, int x1, int y1);
 
-/* A straight stroke of the given width. The length is the root of a sum of squares, by Newton's
- * method in integers from above: it falls until it is the root rounded down.
- */
+/* Draws a straight stroke of the given width. The length is the root of a sum of squares, by
+ * Newton's method in integers from above: it falls until it is the root rounded down. */
 void gen_line(gen_scene *s, int ink, int x0, int y0, int x1, int y1, int width);
 
-/* n rays between two radii. With n = 8 and nearly equal radii it is an octagon's rough cousin. */
+/* Draws n rays between two radii. With n = 8 and nearly equal radii it is an octagon's rough
+ * cousin. */
 void gen_star(gen_scene *s, int ink, int x, int y, int outer, int inner, int n);
 
 /* A leaf, petal or wing: an oval that begins at (x, y) and reaches out at an angle. */

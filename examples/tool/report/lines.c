@@ -124,7 +124,7 @@ static void report_push(report_pool *pool, report_field *field, double value) {
   field->count++;
 }
 
-/* One line. Returns NULL, or what is wrong with it. */
+/* Parses one line. Returns NULL, or what is wrong with it. */
 static const char *report_parse(jsonl_line text, report_line *line, report_pool *pool,
                                 size_t *at) {
   jsonl_walk w;

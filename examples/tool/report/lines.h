@@ -41,29 +41,29 @@ typedef struct report_run {
 CLI_PRINTF(3, 4)
 int report_fail(bdpt_context *ctx, bdpt_status status, const char *format, ...);
 
-/* A field of a line by its key; NULL if the line is NULL or has none. */
+/* Returns a field of a line by its key; NULL if the line is NULL or has none. */
 const report_field *report_get(const report_line *line, const char *key);
 
-/* The first number of a field; NaN if there is none. */
+/* Returns the first number of a field; NaN if there is none. */
 double report_number(const report_line *line, const char *key);
 
-/* The text of a field; "" if there is none. */
+/* Returns the text of a field; "" if there is none. */
 const char *report_text(const report_line *line, const char *key);
 
 /* A whole number within [lo, hi], or `otherwise`: what indexes an array comes through here. */
 int report_int(const report_line *line, const char *key, int lo, int hi, int otherwise);
 
-/* 0 for attention, 1 for activation, -1 for anything else. */
+/* Returns 0 for attention, 1 for activation, -1 for anything else. */
 int report_type(const report_line *line);
 
-/* The next line of a kind after `after` (NULL: the first). */
+/* Returns the next line of a kind after `after` (NULL: the first). */
 const report_line *report_next(const report_run *run, const report_line *after,
                                const char *kind);
 
 /* How many lines of a kind there are. */
 int report_count(const report_run *run, const char *kind);
 
-/* 1 if two lines agree in a field. */
+/* Returns 1 if two lines agree in a field. */
 int report_same(const report_line *a, const report_line *b, const char *key);
 
 /* Frees the lines. */

@@ -18,7 +18,7 @@ const double report_paper_gradient[2][12] = {
      .00676},
     {.88, .75, .83, 1.00, 1.01, 1.05, 1.48, 2.94, 3.61, 2.40, 1.98, 1.08}};
 
-/* The mean over all windows, by layer. */
+/* Draws the mean over all windows, by layer. */
 static void report_gradient(const report_run *run, int type, double mean[BDPT_MAX_DEPTH]) {
   const report_line *line = NULL;
   int l, count = 0;
@@ -75,7 +75,7 @@ static void report_gradient_layers(report_page *page, const report_run *run) {
 
 enum { REPORT_WINDOWS = 400 };
 
-/* The median over the layers, window by window, within the range of the layers. */
+/* Draws the median over the layers, window by window, within the range of the layers. */
 static void report_gradient_steps(report_page *page, const report_run *run) {
   const report_line *line;
   double step[REPORT_WINDOWS], mid[2][REPORT_WINDOWS], low[2][REPORT_WINDOWS];
@@ -207,7 +207,8 @@ static void report_recovered(const report_run *run, int type, report_shares *out
   out->lost_after = report_median(then, run->depth);
 }
 
-/* One row per layer: a stroke at once, a dot after recovery; the paper's pair below it, hollow. */
+/* Draws one row per layer: a stroke at once, a dot after recovery; the paper's pair below it,
+ * hollow. */
 static void report_recovery_panel(report_page *page, const report_run *run, int type) {
   report_shares own;
   int l, pitch = run->depth > 24 ? 10 : 19, bottom = 42 + run->depth * pitch;

@@ -70,7 +70,7 @@ double report_at(const report_axis *a, double v) {
   return a->from + part * (a->to - a->from);
 }
 
-/* Round places for ticks: decades on a log axis, else steps of 1, 2 or 5. At most 12. */
+/* Chooses round places for ticks: decades on a log axis, else steps of 1, 2 or 5. At most 12. */
 static int report_ticks(const report_axis *a, double tick[12]) {
   double step, v, slack = 1e-9 * (a->hi - a->lo);
   int count = 0;

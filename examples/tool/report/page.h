@@ -29,17 +29,17 @@ typedef struct report_axis {
   int log;
 } report_axis;
 
-/* An axis; a logarithmic one needs positive ends. */
+/* Returns an axis; a logarithmic one needs positive ends. */
 report_axis report_make_axis(double lo, double hi, double from, double to, int log_scale);
 
-/* The place of a value. */
+/* Returns the place of a value. */
 double report_at(const report_axis *a, double v);
 
 /* Grid lines and numbers of the horizontal axis, whose name stands below at the right end. */
 void report_axis_x(report_page *page, const report_axis *a, double top, double bottom,
                    const char *name);
 
-/* The vertical axis; its name stands above, where it is read first. */
+/* Draws the vertical axis; its name stands above, where it is read first. */
 void report_axis_y(report_page *page, const report_axis *a, double left, double right,
                    const char *name);
 
@@ -67,7 +67,7 @@ void report_why_empty(report_page *page, double y, const char *why);
 void report_segment(report_page *page, const char *how, char colour, double x1, double y1,
                     double x2, double y2);
 
-/* A line through points; a gap where a value is missing. */
+/* Draws a line through points; a gap where a value is missing. */
 void report_polyline(report_page *page, const char *how, char colour, const report_axis *ax,
                      const report_axis *ay, const double *x, const double *y, int count);
 

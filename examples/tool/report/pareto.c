@@ -27,7 +27,7 @@ static double report_curve_loss(const report_curve *c, int i) {
   return 100 * (1 - c->at[i][1] / c->at[0][1]);
 }
 
-/* The published loss at a speed-up, between two points; NaN beyond the curve. */
+/* Returns the published loss at a speed-up, between two points; NaN beyond the curve. */
 static double report_curve_at(const report_curve *c, double speed) {
   int i;
   for (i = 1; i < c->count; i++) {
@@ -49,7 +49,7 @@ typedef struct report_spot {
 } report_spot;
 enum { REPORT_SPOTS = 80 };
 
-/* The dense network's accuracy on the held-out images. */
+/* Returns the dense network's accuracy on the held-out images. */
 static double report_held_dense(const report_run *run) {
   const report_line *p = NULL;
   while ((p = report_next(run, p, "map_point")) != NULL)

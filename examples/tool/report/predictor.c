@@ -23,7 +23,7 @@ double report_predict(const report_line *map, double attention, double activatio
   return sum;
 }
 
-/* Dark blue to pale yellow: even in lightness, safe for every kind of colour vision. */
+/* Returns dark blue to pale yellow: even in lightness, safe for every kind of colour vision. */
 static void report_ramp(double t, char out[8]) {
   static const double stop[5][3] = {
       {20, 41, 78}, {54, 84, 124}, {110, 130, 138}, {184, 175, 125}, {250, 228, 110}};
@@ -142,8 +142,9 @@ void report_map_heat(report_page *page, const report_run *run, const report_map 
   report_raw(page, "</svg>\n");
 }
 
-/* The predictions along the budget line, with the cross-validated error as a whisker. Returns how
- * far the chosen split lies above the best of the others; negative if another is better. */
+/* Draws the predictions along the budget line, with the cross-validated error as a whisker.
+ * Returns how far the chosen split lies above the best of the others; negative if another is
+ * better. */
 static double report_map_line(report_page *page, const report_map *m) {
   double value[BDPT_MAX_DEPTH + 1], lo = (double)NAN, hi = (double)NAN, other, d = m->depth;
   int a, from = m->budget > m->depth ? m->budget - m->depth : 0;

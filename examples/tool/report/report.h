@@ -13,7 +13,7 @@ extern const double report_paper_gradient[2][12];
  * of a failure is in the context, with the line number if a line is bad. */
 int report_write(bdpt_context *ctx, const char *jsonl_path, const char *html_path);
 
-/* The same from lines in memory; `name` is for messages. */
+/* Does the same from lines in memory; `name` is for messages. */
 int report_write_lines(bdpt_context *ctx, const char *lines, size_t size, const char *name,
                        const char *html_path);
 

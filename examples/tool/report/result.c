@@ -23,7 +23,8 @@ double report_median(const double *value, int count) {
   return n == 0 ? (double)NAN : 0.5 * (sorted[n / 2] + sorted[(n - 1) / 2]);
 }
 
-/* Half the width of the 95 % interval of an accuracy in per cent on n images; NaN if unknown. */
+/* Returns half the width of the 95 % interval of an accuracy in per cent on n images; NaN if
+ * unknown. */
 static double report_interval(const report_line *row) {
   double p = report_number(row, "accuracy") / 100, n = report_number(row, "images");
   return n >= 1 && p >= 0 && p <= 1 ? 196 * sqrt(p * (1 - p) / n) : (double)NAN;
@@ -143,7 +144,7 @@ void report_print(const report_run *run, FILE *out) {
  * Section: the result
  * ---------------------------------------------------------------------------------------------- */
 
-/* One measured quantity of the four networks with its spread: accuracy, or milliseconds. */
+/* Draws one measured quantity of the four networks with its spread: accuracy, or milliseconds. */
 static void report_result_panel(report_page *page, const report_run *run, int time) {
   double value[REPORT_ROWS], low[REPORT_ROWS], high[REPORT_ROWS], most = 0;
   int k, end, y = 40;
@@ -217,7 +218,7 @@ void report_say_speed(report_page *page, const report_run *run, int which) {
                1 / ratio[0]);
 }
 
-/* Accuracy lost and won back, in one or two sentences. */
+/* Says what accuracy was lost and won back, in one or two sentences. */
 static void report_say_accuracy(report_page *page, const report_run *run) {
   const report_line *dense = run->row[REPORT_DENSE], *pruned = run->row[REPORT_PRUNED];
   const report_line *after = run->row[REPORT_RECOVERED];
@@ -335,7 +336,7 @@ static void report_network_panel(report_page *page, const report_run *run, int p
   report_put(page, "<text x=\"0\" y=\"%.1f\">block</text></svg>\n", mlp + 2 * unit * ratio + 24);
 }
 
-/* The layers of one type that went, in the order of their numbers: "3, 7". */
+/* Lists the layers of one type that went, in the order of their numbers: "3, 7". */
 static void report_say_layers(report_page *page, const report_run *run, int type) {
   int l, said = 0;
   for (l = 0; l < run->depth; l++)

@@ -19,7 +19,7 @@ typedef struct report_rival {
   int seeds;
 } report_rival;
 
-/* The time of a row; the dense network is the measure. */
+/* Reads the time of a row; the dense network is the measure. */
 static void report_rival_time(const report_run *run, report_rival *r) {
   const report_line *line = NULL;
   r->time[0] = r->time[1] = r->time[2] = strcmp(r->name, "dense") == 0 ? 1 : (double)NAN;
@@ -53,7 +53,7 @@ static int report_rival_read(const report_run *run, report_rival out[REPORT_RIVA
   return n;
 }
 
-/* The ways that no other beats in both, from the fastest on, as a line. */
+/* Draws the ways that no other beats in both, from the fastest on, as a line. */
 static void report_rival_front(report_page *page, const report_rival *r, int n,
                                const report_axis *x, const report_axis *y) {
   double at[REPORT_RIVALS], v[REPORT_RIVALS], best = -1;
@@ -70,7 +70,7 @@ static void report_rival_front(report_page *page, const report_rival *r, int n,
   report_polyline(page, "thin", 'k', x, y, at, v, count);
 }
 
-/* A way as a dot with its spread, named beside it. */
+/* Draws a way as a dot with its spread, named beside it. */
 static void report_rival_dot(report_page *page, const report_rival *r, const report_axis *x,
                              const report_axis *y, double label) {
   const char colour = strcmp(r->name, "ours") == 0 ? 'k' : strcmp(r->name, "dense") == 0 ? 'q'

@@ -18,7 +18,8 @@ int report_speed(const report_run *run, int which, double ratio[3]);
  * images: paired, from how many images only one of them has right. */
 double report_difference(const report_line *from, const report_line *to);
 
-/* Accuracy lost between two rows in points; *told is 1 if the test images can tell it from 0. */
+/* Returns the accuracy lost between two rows in points; *told is 1 if the test images can tell it
+ * from 0. */
 double report_lost(const report_line *from, const report_line *to, int *told);
 
 /* The table in plain text, at most 100 columns wide: what a run prints at its end. */
@@ -30,22 +31,23 @@ void report_say_speed(report_page *page, const report_run *run, int which);
 /* The four networks of a run: a panel, the table, what it says. */
 void report_result(report_page *page, const report_run *run);
 
-/* The network before and after, block by block. */
+/* Draws the network before and after, block by block. */
 void report_network(report_page *page, const report_run *run);
 
 /* Makes lo..hi hold a value too. */
 void report_widen(double value, double *lo, double *hi);
 
-/* The power of ten below. */
+/* Returns the power of ten below. */
 double report_floor10(double v);
 
-/* Gradient disparity, layer by layer and over the steps. */
+/* Draws gradient disparity, layer by layer and over the steps. */
 void report_disparity(report_page *page, const report_run *run);
 
-/* Recovery asymmetry: each single layer removed. */
+/* Draws recovery asymmetry: each single layer removed. */
 void report_recovery(report_page *page, const report_run *run);
 
-/* Value of the fitted polynomial at retained ratios; terms and theta come from the run file. */
+/* Returns value of the fitted polynomial at retained ratios; terms and theta come from the run
+ * file. */
 double report_predict(const report_line *map, double attention, double activation);
 
 /* Everything the map's panels share: the fit, the split, the range of ratios and of colours. A
@@ -65,12 +67,12 @@ const report_line *report_map_next(const report_run *run, const report_map *m,
 /* `split` has the budget and the choice. */
 void report_map_facts(const report_run *run, const report_line *split, report_map *m);
 
-/* Predicted accuracy by cell; the measured points carry their measured colour in the same scale,
- * so that a point which stands out from its cell is a point that the surface misses. */
+/* Draws predicted accuracy by cell; the measured points carry their measured colour in the same
+ * scale, so that a point which stands out from its cell is a point that the surface misses. */
 void report_map_heat(report_page *page, const report_run *run, const report_map *m,
                      const char *title);
 
-/* The predictor's surface and the split that it chose. */
+/* Draws the predictor's surface and the split that it chose. */
 void report_map_section(report_page *page, const report_run *run);
 
 /* Published curves: speed-up, top-1; from 0 layers on, each to be
@@ -87,10 +89,10 @@ extern const report_curve report_published[2][3];
 void report_faint_curve(report_page *page, const report_curve *c, const report_axis *x,
                         const report_axis *y);
 
-/* Accuracy against speed-up, with the published curves. */
+/* Draws accuracy against speed-up, with the published curves. */
 void report_pareto(report_page *page, const report_run *run);
 
-/* Accuracy by epoch, and the order of removal. */
+/* Draws accuracy by epoch, and the order of removal. */
 void report_training(report_page *page, const report_run *run);
 
 /* The sections in the order of the page. A section is drawn if the run has lines of its kind; one
@@ -104,7 +106,7 @@ typedef struct report_part {
 
 extern const report_part report_section[];
 
-/* The whole page in memory; free page->text, whether it failed or not. */
+/* Writes the whole page in memory; free page->text, whether it failed or not. */
 void report_render(report_page *page, const report_run *run);
 
 /* Only the study writes down its recipe. */
@@ -115,7 +117,7 @@ extern const report_part report_study_section[];
 /* The end of the page's first sentence, and what the study took. */
 void report_study_lead(report_page *page, const report_run *run);
 
-/* Accuracy against measured time of every way to the same cost. */
+/* Draws accuracy against measured time of every way to the same cost. */
 void report_rivals(report_page *page, const report_run *run);
 
 /* A record of nothing else: no run was begun. */

@@ -31,7 +31,7 @@ static double report_nth(const report_line *line, const char *key, int i) {
   return i >= 0 && i < field->count ? field->number[i] : (double)NAN;
 }
 
-/* Groups by the text of `key`; the value is the last number of `what`. */
+/* Groups lines by the text of `key`; the value is the last number of `what`. */
 static int report_groups(const report_run *run, const char *kind, const char *key,
                          const char *what, report_group *group) {
   const report_line *line = NULL;
@@ -54,7 +54,7 @@ static int report_groups(const report_run *run, const char *kind, const char *ke
   return count;
 }
 
-/* One row per group: a dot per seed, the mean as a stroke with its number. */
+/* Draws one row per group: a dot per seed, the mean as a stroke with its number. */
 static void report_rows(report_page *page, const char *title, const char *axis,
                         const report_group *group, int count) {
   double lo = (double)NAN, hi = (double)NAN;
@@ -111,7 +111,7 @@ static void report_say_groups(report_page *page, const report_group *group, int 
 
 /* ---- Where the gap between the gradients comes from ("gap") ---- */
 
-/* Mean square of f - r, layer by layer. */
+/* Draws mean square of f - r, layer by layer. */
 static void report_change(report_page *page, const report_run *run) {
   const report_line *line = report_next(run, NULL, "change");
   double value[2][BDPT_MAX_DEPTH], layer[BDPT_MAX_DEPTH], lo = (double)NAN, hi = (double)NAN;
@@ -188,7 +188,7 @@ static void report_column(report_page *page, double x, double height, const char
              height, x, name);
 }
 
-/* A linear between two columns. */
+/* Draws a linear between two columns. */
 static void report_linear(report_page *page, const char *how, double x1, double h1, double x2,
                           double h2, const char *name) {
   report_put(page, "<path class=\"%s\" d=\"M%.1f %.1fL%.1f %.1fV%.1fL%.1f %.1fZ\"/>"
@@ -445,7 +445,7 @@ static void report_frontier(report_page *page, const report_run *run) {
 
 /* ---- One type or both ("types", "timing", "control") ---- */
 
-/* The timing of a network of part 7. */
+/* Returns the timing of a network of part 7. */
 static const report_line *report_timing(const report_run *run, const report_line *types) {
   const report_line *line = NULL;
   const report_field *a = report_get(types, "attention"), *g = report_get(types, "activation");
@@ -510,7 +510,7 @@ static void report_types(report_page *page, const report_run *run) {
 
 /* ---- Speed of the published networks ("timing" of DeiT) ---- */
 
-/* Three rows: measured speed-up, or what the multiply-accumulates promise. */
+/* Draws three rows: measured speed-up, or what the multiply-accumulates promise. */
 static int report_speed_rows(report_page *page, const report_run *run, int promised) {
   static const struct { const char *name, *label; double published; } size[3] = {
     {"deit_tiny_patch16_224", "DeiT-Ti", 0}, {"deit_small_patch16_224", "DeiT-S", 1.39},
@@ -559,7 +559,8 @@ static void report_speeds(report_page *page, const report_run *run) {
 
 /* ---- The start of training ("single", "recovery", "start") ---- */
 
-/* Accuracy with one layer of a type replaced: identity grey, least squares in the type's colour. */
+/* Draws accuracy with one layer of a type replaced: identity grey, least squares in the type's
+ * colour. */
 static void report_single_panel(report_page *page, const report_run *run, int type) {
   const report_line *line = NULL;
   double identity[BDPT_MAX_DEPTH], fit[BDPT_MAX_DEPTH], hi = 1;
@@ -712,7 +713,7 @@ static const report_line *report_plus_timing(const report_run *run, const report
   return NULL;
 }
 
-/* Accuracy after training against fewer multiply-accumulates, or against measured speed. */
+/* Draws accuracy after training against fewer multiply-accumulates, or against measured speed. */
 static void report_plus_panel(report_page *page, const report_run *run, int measured) {
   const report_line *line = NULL, *dense = report_next(run, NULL, "dense");
   double lo = report_number(dense, "accuracy"), hi = lo, least = 1, most = 1.1;
@@ -794,7 +795,7 @@ static void report_tokens_accuracy(report_page *page, const report_run *run) {
   report_raw(page, "</svg>\n");
 }
 
-/* Dots: measured; the line: what the multiply-accumulates promise. */
+/* Draws dots for what was measured and a line for what the multiply-accumulates promise. */
 static void report_tokens_speed(report_page *page, const report_run *run) {
   const report_line *line = NULL;
   double r[REPORT_SEEDS], v[REPORT_SEEDS], macs[REPORT_SEEDS], most = 1.6, far = 1;
@@ -822,7 +823,7 @@ static void report_tokens_speed(report_page *page, const report_run *run) {
   report_raw(page, "</svg>\n");
 }
 
-/* What merging alone costs a network's accuracy. */
+/* Says what merging alone costs a network's accuracy. */
 static void report_say_tokens(report_page *page, const report_run *run, const char *who) {
   const report_line *line = NULL;
   double whole = (double)NAN;

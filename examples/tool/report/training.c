@@ -71,7 +71,7 @@ static void report_importance(report_page *page, const report_run *run) {
   report_raw(page, "</svg>\n");
 }
 
-/* First, last and best accuracy of a phase; returns its number of epochs. */
+/* Finds first, last and best accuracy of a phase; returns its number of epochs. */
 static int report_phase(const report_run *run, const char *phase, double out[3]) {
   const report_line *line = NULL;
   int count = 0;

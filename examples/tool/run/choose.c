@@ -54,8 +54,8 @@ size_t run_points(const run *r, bdpt_map_point *point, size_t room) {
   return i;
 }
 
-/* The best split of the budget with at least `least` of each kind. The predictor's own best may lie
- * outside of what was measured, where a polynomial is a guess; both are recorded. */
+/* Returns the best split of the budget with at least `least` of each kind. The predictor's own
+ * best may lie outside of what was measured, where a polynomial is a guess; both are recorded. */
 static double run_restricted(const run *r, const bdpt_map *map, int *attention) {
   double best = -1e300;
   int a;

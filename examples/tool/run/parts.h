@@ -38,7 +38,7 @@ bdpt_status run_dense(run *r);
 /* Tells part 1 from the record, as each of these does for its part. */
 void run_tell_dense(run *r);
 
-/* Part 2: gradient disparity. */
+/* Does part 2: gradient disparity. */
 bdpt_status run_disparity(run *r);
 
 /* Tells part 2. */
@@ -68,16 +68,16 @@ void run_tell_map(run *r);
 /* As many layers as the budget says, of whatever type: the predictor's split is not asked. */
 bdpt_status run_greedy(run *r);
 
-/* Part 5: learned importance. */
+/* Does part 5: learned importance. */
 bdpt_status run_search(run *r);
 
 /* Tells part 5. */
 void run_tell_search(run *r);
 
-/* The dense network without the layers found in part 5. */
+/* Makes the dense network without the layers found in part 5. */
 bdpt_status run_prune(run *r);
 
-/* Part 6: fine-tuning with the dense network as teacher. */
+/* Does part 6: fine-tuning with the dense network as teacher. */
 bdpt_status run_tune(run *r);
 
 /* Tells part 6. */
@@ -87,7 +87,7 @@ void run_tell_tune(run *r);
  * timed beside the dense one; its accuracy is the one measured after its short training. */
 bdpt_status run_pareto(run *r);
 
-/* The only part that sees the test images. All of its lines are recorded together. */
+/* Does the only part that sees the test images. All of its lines are recorded together. */
 bdpt_status run_final(run *r);
 
 /* Tells parts 7 and 8. */

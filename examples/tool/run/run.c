@@ -102,7 +102,7 @@ bdpt_recipe run_short(const run *r, size_t images) {
  * Setup: what goes in, and whether there is something to go on with
  * ---------------------------------------------------------------------------------------------- */
 
-/* Everything that the result depends on. Two runs with the same text are the same run. */
+/* Writes everything that the result depends on. Two runs with the same text are the same run. */
 static void run_describe(run *r, const char *weights) {
   const run_options *o = &r->o;
   snprintf(r->base.setup, sizeof r->base.setup,

@@ -91,7 +91,7 @@ unsigned char *segment_answer(const bdpt_model *m, const bdpt_real *z, int width
 
 enum { SEGMENT_GROUP = 8 };
 
-/* Pictures at .. at + n of a set: answers and truth into the score. */
+/* Adds answers and truth of the pictures at .. at + n of a set to the score. */
 static bdpt_status segment_judge_group(segment_work *w, const segment_set *set, bdpt_tape *t,
                                        size_t at, int n, segment_score *out) {
   segment_shot shot[SEGMENT_GROUP];
@@ -131,7 +131,8 @@ static int segment_by_size(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-/* Seconds. One thread is timed by its own processor time, which other programs do not disturb. */
+/* Returns seconds. One thread is timed by its own processor time, which other programs do not
+ * disturb. */
 static double segment_clock(const bdpt_context *ctx) {
 #if defined(CLOCK_THREAD_CPUTIME_ID) && !defined(_WIN32)
   struct timespec t;
@@ -150,8 +151,8 @@ static double segment_once(bdpt_model *m, bdpt_tape *t, const bdpt_real *image, 
   return 1e3 * (segment_clock(m->ctx) - began);
 }
 
-/* Medians of rounds with the picture in slot 0. Networks are compared within a round, because the
- * speed of a machine that does other things drifts by more than the difference. */
+/* Measures medians of rounds with the picture in slot 0. Networks are compared within a round,
+ * because the speed of a machine that does other things drifts by more than the difference. */
 static bdpt_status segment_time(segment_work *w, bdpt_tape *t, bdpt_model *beside,
                                 segment_score *out) {
   enum { ROUNDS = 51 };

@@ -44,7 +44,7 @@ bdpt_status segment_work_make(segment_work *w, bdpt_model *m, size_t batch) {
                   (unsigned long)batch);
 }
 
-/* Bytes to numbers, by the statistics of the network. */
+/* Turns bytes into numbers, by the statistics of the network. */
 static void segment_normalise(const bdpt_config *c, const unsigned char *planes, size_t pixels,
                               bdpt_real *out) {
   size_t i;
@@ -94,7 +94,7 @@ static void segment_shuffle(segment_work *w, size_t epoch) {
   }
 }
 
-/* The pictures of a step. */
+/* Reads the pictures of a step. */
 static bdpt_status segment_batch(segment_work *w, size_t step) {
   size_t at = step % w->per_epoch * w->batch;
   int k;

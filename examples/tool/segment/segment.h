@@ -30,7 +30,7 @@ void segment_set_free(segment_set *s);
 /* Frees picture and mask. */
 void segment_shot_free(segment_shot *s);
 
-/* part: "training" or "validation". */
+/* Opens a part: "training" or "validation". */
 bdpt_status segment_open_folder(bdpt_context *ctx, const char *data, const char *part,
                                 int classes, segment_set *s);
 
@@ -38,7 +38,7 @@ bdpt_status segment_open_folder(bdpt_context *ctx, const char *data, const char 
 void segment_open_scenes(size_t count, uint64_t seed, int validation, int side,
                          segment_set *s);
 
-/* Shot i; on failure `out` owns nothing and `why` names the file. */
+/* Reads shot i; on failure `out` owns nothing and `why` names the file. */
 int segment_read(const segment_set *s, size_t i, segment_shot *out, char why[SEGMENT_WHY]);
 
 /* A part of a shot: w x h pixels from (x, y) on, mirrored or not. */
@@ -50,8 +50,8 @@ segment_part segment_whole(const segment_shot *s);
 /* A random part, a function of (seed, draw) alone. */
 segment_part segment_random(const segment_shot *s, uint64_t seed, uint64_t draw);
 
-/* The part as planes[3][side][side], bicubic, and its classes label[side][side], those of the
- * nearest pixels; -1 where nothing counts. label may be NULL. */
+/* Cuts the part as planes[3][side][side], bicubic, and its classes label[side][side], those of
+ * the nearest pixels; -1 where nothing counts. label may be NULL. */
 int segment_cut(const segment_shot *s, const segment_part *p, int side,
                 unsigned char *planes, int *label);
 
@@ -117,7 +117,7 @@ void segment_sum(segment_score *s, int classes);
 void segment_decide(const bdpt_real *z, int grid, int classes, int width, int height,
                     unsigned char *said, bdpt_real *line);
 
-/* The answer for one shot at its own size, malloc'd. */
+/* Returns the answer for one shot at its own size, malloc'd. */
 unsigned char *segment_answer(const bdpt_model *m, const bdpt_real *z, int width,
                               int height);
 
@@ -125,7 +125,7 @@ unsigned char *segment_answer(const bdpt_model *m, const bdpt_real *z, int width
 bdpt_status segment_judge(bdpt_model *m, const segment_set *set, bdpt_model *beside,
                           int quiet, segment_score *out);
 
-/* The colour of a value of a mask; 0 is black. */
+/* Returns the colour of a value of a mask; 0 is black. */
 void segment_colour(int value, int classes, unsigned char rgb[3]);
 
 /* A sheet of rows of three panels, each picture enlarged a whole number of times. */

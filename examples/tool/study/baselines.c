@@ -47,7 +47,7 @@ static void baseline_compare(const bdpt_tensor *a, const bdpt_tensor *b, const b
   *change += square / (double)c->count;
 }
 
-/* One block of a complete network; its output goes back to x. */
+/* Computes one block of a complete network; its output goes back to x. */
 static bdpt_status baseline_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_real *x,
                                   const size_t shape[3], baseline_walk *sum) {
   bdpt_tensor *p = &m->param[BDPT_SLOT(l, 0)], *in, *u, *a, *out, *v, *z, *s;

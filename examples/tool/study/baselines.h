@@ -16,8 +16,8 @@ bdpt_status baseline_look(bdpt_model *m, const bdpt_subset *data, baseline_walk 
  * deviations over the images, constants left out. */
 bdpt_status baseline_entropy(bdpt_model *m, const bdpt_subset *data, double *out);
 
-/* Transfer entropy of each layer: H of the whole network less H without the layer. As in NOSE,
- * attention that is taken out leaves x alone while this is measured. */
+/* Measures transfer entropy of each layer: H of the whole network less H without the layer. As in
+ * NOSE, attention that is taken out leaves x alone while this is measured. */
 bdpt_status baseline_transfer(const bdpt_model *m, const bdpt_subset *data,
                               double score[2][BDPT_MAX_DEPTH]);
 

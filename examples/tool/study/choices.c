@@ -111,8 +111,9 @@ static bdpt_status study_noise(const study *s, const bdpt_map_point *point, size
   return bdpt_map_noise(s->base.ctx, point, n, &o, out);
 }
 
-/* Surface, splits and noise of one collection. The noise study is the published one: trials with
- * clipped normal noise on the accuracies, the degree chosen anew in each. */
+/* Fits the surface of one collection and finds its splits and their noise. The noise study is the
+ * published one: trials with clipped normal noise on the accuracies, the degree chosen anew in
+ * each. */
 static bdpt_status study_split(study *s, const char *start, size_t seed) {
   bdpt_map_point point[4 * BDPT_MAX_DEPTH + 1];
   const study_recipe *r = &s->recipe;

@@ -21,14 +21,15 @@
 
 typedef struct study_cost { double train, eval, seconds; } study_cost;
 
-/* `jobs` networks, trained to the last mark and measured at each, then on the test images. */
+/* Adds what `jobs` networks cost, trained to the last mark and measured at each, then on the test
+ * images. */
 static void study_cost_jobs(const study *s, int jobs, const cli_layers *marks, study_cost *c) {
   double held = (double)s->base.in.held.count, test = (double)s->base.in.tested.count;
   c->train += (double)jobs * marks->layer[marks->count - 1] * (double)s->recipe.epoch;
   c->eval += (double)jobs * ((marks->count + 1) * held + test);
 }
 
-/* Seconds for part 8, from the multiply-accumulates of its networks. */
+/* Returns seconds for part 8, from the multiply-accumulates of its networks. */
 static double study_cost_speed(study *s) {
   bdpt_cost_report own, other;
   double macs = 0;
@@ -153,7 +154,7 @@ double study_left(study *s) {
   return seconds;
 }
 
-/* One part of the table as a JSON line. */
+/* Writes one part of the table as a JSON line. */
 static void study_plan_line(study *s, cli_json *j, int part, const study_cost *c) {
   cli_json_open(j, "plan");
   cli_json_real(j, "part", part);

@@ -57,7 +57,7 @@ typedef struct study_goal {
   double macs;        /* of the fused network, at most; 0: any */
 } study_goal;
 
-/* The line of a choice. */
+/* Returns the line of a choice. */
 static record_line study_chosen(const study *s, study_goal goal) {
   const char *hash = goal.better ? s->better_hash : s->hash;
   record_line line;
@@ -132,7 +132,7 @@ static bdpt_status study_greedy(study *s, study_goal goal) {
   return study_cell_end(s, status);
 }
 
-/* The layers of a choice. */
+/* Takes the layers of a choice. */
 static void study_take(const study *s, study_goal goal, study_spec *p) {
   record_line line = study_chosen(s, goal);
   double type[2 * BDPT_MAX_DEPTH], block[2 * BDPT_MAX_DEPTH];
@@ -315,7 +315,7 @@ static study_goal study_goal_headline(const study *s) {
   return goal;
 }
 
-/* Everything that helps, as one recovery. */
+/* Sets everything that helps, as one recovery. */
 static void study_all_of_it(const study *s, study_spec *p) {
   p->better = 1;
   p->teacher = STUDY_SOFT;

@@ -75,7 +75,7 @@ static void study_csv_cell(cli_json *out, const char *text) {
   if (quote) cli_json_raw(out, "\"", 1);
 }
 
-/* The value of a key as one cell. */
+/* Writes the value of a key as one cell. */
 static void study_csv_value(cli_json *out, record_line line, const char *key) {
   bdpt_json j;
   char text[4100]; /* the longest is the recipe */

@@ -204,7 +204,7 @@ void study_teacher_path(const study *s, char *out, size_t room) {
   snprintf(out, room, "%s/teacher.safetensors", s->o.out);
 }
 
-/* The training of a job, mark by mark. */
+/* Trains a job, mark by mark. */
 static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, const study_spec *p,
                                const char *name) {
   bdpt_recipe r = study_training(s, p->marks->layer[p->marks->count - 1], p->seed);

@@ -23,7 +23,7 @@
 
 /* ---- 1  The dense network ---- */
 
-/* In an epoch of its training. */
+/* Returns the images in an epoch of its training. */
 static size_t study_dense_images(const study *s) {
   return s->recipe.dense_images ? s->recipe.dense_images : s->base.in.rest.count;
 }
@@ -125,7 +125,7 @@ void study_tell_dense(study *s) {
 
 /* ---- 2  Gradient disparity ---- */
 
-/* Geometric mean; values that are not positive are left out. */
+/* Returns geometric mean; values that are not positive are left out. */
 static double study_middle(const double *v, int n) {
   double sum = 0;
   int i, used = 0;
@@ -249,7 +249,7 @@ void study_tell_gradients(study *s) {
 
 /* ---- 3  Recovery asymmetry ---- */
 
-/* The rows of some layers, as lines; `name` is their checkpoint's. */
+/* Writes the rows of some layers, as lines; `name` is their checkpoint's. */
 static bdpt_status study_recover(study *s, const char *name, const bdpt_layers *only) {
   bdpt_recovery_row row[2 * BDPT_MAX_DEPTH];
   const cli_layers *marks = &s->recipe.recovery_marks;

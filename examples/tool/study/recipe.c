@@ -96,7 +96,7 @@ static char *study_word(char **at) {
   return *word ? word : NULL;
 }
 
-/* One line of the file: empty, or a name and its value. */
+/* Reads one line of the file: empty, or a name and its value. */
 static bdpt_status study_line(bdpt_context *ctx, const char *path, int number, char *line,
                               const cli_option *keys, int count, int *seen) {
   char *name, *value, *more;
@@ -124,7 +124,7 @@ static bdpt_status study_line(bdpt_context *ctx, const char *path, int number, c
   return BDPT_OK;
 }
 
-/* Values that the parts could not live with. */
+/* Finds values that the parts could not live with. */
 static const char *study_impossible(const study_recipe *r) {
   const cli_layers *marks[] = {&r->recovery_marks, &r->which_marks, &r->types_marks,
                                &r->text_marks, &r->start_marks, &r->distill_marks,

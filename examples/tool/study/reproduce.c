@@ -58,7 +58,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A recipe's text as one number. */
+/* Returns a recipe's text as one number. */
 static uint64_t study_hash(const char *text) {
   uint64_t h = 0;
   for (; *text; text++) {
@@ -339,7 +339,7 @@ static bdpt_status study_parts(study *s) {
   return status;
 }
 
-/* What a part took; one with seeds added later has several lines. */
+/* Returns what a part took; one with seeds added later has several lines. */
 static double study_seconds(const study *s, int part) {
   record_line line;
   double seconds = 0;

@@ -25,7 +25,7 @@ const char *const study_rival_name[STUDY_RIVAL_ROWS] = {
 
 /* ---- Blocks as maps ---- */
 
-/* The line of the choice. */
+/* Returns the line of the choice. */
 static record_line study_maps_line(const study *s) {
   return study_find(s, "block_maps", "parent", s->better_hash, "wanted", s->recipe.headline_layers);
 }
@@ -103,7 +103,7 @@ static double study_idle_share(study *s) {
   return (gone / (tokens * c->depth) + d * d) / (2 * d) / c->block[0].mlp;
 }
 
-/* Three quarters of the input, in whole patches. */
+/* Returns three quarters of the input, in whole patches. */
 static int study_smaller_input(const study *s) {
   const bdpt_config *c = &s->dense->config;
   const int patches = c->image / c->patch * 3 / 4;
@@ -157,7 +157,7 @@ static study_spec study_rival_job(study *s, int row, int seed) {
   return p;
 }
 
-/* A way's network beside the dense one: one "rival_timing" line. */
+/* Times a way's network beside the dense one: one "rival_timing" line. */
 static bdpt_status study_rival_time(study *s, int row) {
   study_spec p = study_rival_job(s, row, 0);
   cli_json *j = &s->base.record.text;

@@ -41,8 +41,8 @@ static uint64_t study_cell_hash(const char *name) {
   return h;
 }
 
-/* The number in the list of cells; `again`: met before in this pass, because two parts share it.
- * In a list, names that depend on what is not known yet say nothing. */
+/* Returns the number in the list of cells; `again`: met before in this pass, because two parts
+ * share it. In a list, names that depend on what is not known yet say nothing. */
 static int study_meet(study *s, const char *name, double cost, int *again) {
   study_share *h = &s->share;
   const uint64_t hash = study_cell_hash(name);
@@ -68,7 +68,7 @@ static int study_meet(study *s, const char *name, double cost, int *again) {
   return h->cells++;
 }
 
-/* The lines of a finished cell in the shares' files; none: text NULL. */
+/* Returns the lines of a finished cell in the shares' files; none: text NULL. */
 static record_line study_found(const study *s, const char *name, double *seconds) {
   static const char head[] = "{\"kind\":\"cell\"";
   const cli_json *j = &s->share.lines;
@@ -105,7 +105,7 @@ static int study_lacks(const study *s, int part) {
   return 0;
 }
 
-/* A cell as a line of --list --json. */
+/* Writes a cell as a line of --list --json. */
 static void study_list_cell(study *s, const char *name, int known, int owner, double train,
                             double eval) {
   study_share *h = &s->share;

@@ -77,7 +77,7 @@ bdpt_status study_narrow(study *s, bdpt_model *m, double macs) {
   return status;
 }
 
-/* The line of job i of a seed and, of the first seed, the timing of its network. */
+/* Writes the line of job i of a seed and, of the first seed, the timing of its network. */
 static bdpt_status study_plus_line(study *s, int i, int seed) {
   const int budget = i / STUDY_PLUS_JOBS, way = study_plus_jobs[i % STUDY_PLUS_JOBS].way;
   cli_json *j = &s->base.record.text;
@@ -177,7 +177,7 @@ static bdpt_status study_merged(study *s, bdpt_model *m, const char *name) {
   return status;
 }
 
-/* Time at full size, dense against pruned, both merging r tokens in each block. */
+/* Times the networks at full size, dense against pruned, both merging r tokens in each block. */
 static bdpt_status study_merged_speed(study *s) {
   const cli_layers *r = &s->recipe.tokens_speed;
   cli_json *j = &s->base.record.text;

@@ -61,7 +61,7 @@ static study_spec study_types_spec(const study *s, int mix, int layers, int seed
   return p;
 }
 
-/* The timing of a pruned network beside the dense one, as a line. */
+/* Times a pruned network beside the dense one, as a line. */
 static bdpt_status study_types_time(study *s, const char *mix, const study_spec *p) {
   cli_json *j = &s->base.record.text;
   bdpt_model *m = study_pruned(s, p);
@@ -75,7 +75,7 @@ static bdpt_status study_types_time(study *s, const char *mix, const study_spec 
   return status;
 }
 
-/* The lines of one seed; speed has none, so the first seed's networks are timed. */
+/* Writes the lines of one seed; speed has none, so the first seed's networks are timed. */
 static bdpt_status study_types_lines(study *s, int seed) {
   const cli_layers *layers = &s->recipe.types_layers;
   cli_json *j = &s->base.record.text;

@@ -58,7 +58,7 @@ static void standin_add(standin_sums *s, int l, const bdpt_tensor *x, const bdpt
   }
 }
 
-/* The standard block, watched. */
+/* Computes the standard block and watches it. */
 static bdpt_tensor *standin_watch(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
                                   const bdpt_forward_options *o, void *user) {
   standin_sums *s = (standin_sums *)user;
@@ -280,7 +280,7 @@ static bdpt_tensor *standin_watch_lines(bdpt_model *m, bdpt_tape *t, int l, bdpt
   return standin_out(m, t, l, g, y);
 }
 
-/* The line of a channel; returns its square error, weighted. */
+/* Finds the line of a channel; returns its square error, weighted. */
 static double standin_line(const bdpt_model *m, int l, int c, const standin_lines *s,
                            standin_idle *out) {
   const bdpt_tensor *w = &m->param[BDPT_SLOT(l, BDPT_SLOT_FC2_W)];

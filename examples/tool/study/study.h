@@ -91,7 +91,7 @@ int study_keys(study_recipe *r, cli_option *out);
 /* Reads the file; every name must be there once. The text stays, because values point into it. */
 bdpt_status study_read(study *s, bdpt_context *ctx, const char *path);
 
-/* "3,7,11"; "-" for none. */
+/* Writes "3,7,11"; "-" for none. */
 void study_list(const int *layer, int count, char *out, size_t room);
 
 /* 1 for what may change within a study: more seeds belong to it, and parts 12 to 19 name what they
@@ -198,13 +198,13 @@ int study_layers(const int *which, int depth, int *out);
 /* Everything that decides the result, given recipe and dense network. */
 void study_name(const study *s, const study_spec *p, char out[STUDY_NAME]);
 
-/* The recipe of a job. */
+/* Returns the recipe of a job. */
 bdpt_recipe study_training(const study *s, int epochs, size_t seed);
 
 /* The network that a job is made from. */
 bdpt_model *study_parent(const study *s, const study_spec *p);
 
-/* The dense network with the layers gone and their places taken. */
+/* Returns the dense network with the layers gone and their places taken. */
 bdpt_model *study_pruned(study *s, const study_spec *p);
 
 /* Trains until so many steps are done, saving about once a minute and when asked to stop. */
@@ -221,14 +221,14 @@ bdpt_status study_network(study *s, const study_spec *p);
  * accuracy, cost. Returns the accuracy at the last mark. */
 double study_tail(study *s, const study_spec *p);
 
-/* "4.2 55.1 60.0" from a result's line. */
+/* Prints "4.2 55.1 60.0" from a result's line. */
 void study_say_curve(study *s, record_line line);
 
 /* Loads the dense network, or trains it; a network that its seed does not reproduce is an error,
  * because every other line of the record hangs on it. */
 bdpt_status study_dense(study *s);
 
-/* A number of the dense network's line. */
+/* Returns a number of the dense network's line. */
 double study_dense_accuracy(const study *s, const char *key);
 
 /* Tells part 1 from the record. */
@@ -237,13 +237,13 @@ void study_tell_dense(study *s);
 /* `count` training images, the same for every caller. */
 bdpt_status study_sample(study *s, size_t count, bdpt_subset *out);
 
-/* Part 2. */
+/* Does part 2. */
 bdpt_status study_gradients(study *s);
 
 /* Tells part 2 from the record. */
 void study_tell_gradients(study *s);
 
-/* Part 3. */
+/* Does part 3. */
 bdpt_status study_recovery(study *s);
 
 /* The rows again, from the record; and the orders of removal at the last mark. */
@@ -252,7 +252,7 @@ int study_rows(study *s, bdpt_recovery_row *row);
 /* Tells part 3 from the record. */
 void study_tell_recovery(study *s);
 
-/* Part 4. */
+/* Does part 4. */
 bdpt_status study_mismatch(study *s);
 
 /* Tells part 4 from the record. */
@@ -261,7 +261,7 @@ void study_tell_mismatch(study *s);
 /* Collection k: one per seed from the paper's start, and one more from the fit. */
 int study_collections(const study *s);
 
-/* Part 5. */
+/* Does part 5. */
 bdpt_status study_map(study *s);
 
 /* Tells part 5 from the record. */
@@ -270,13 +270,13 @@ void study_tell_map(study *s);
 enum { STUDY_LEARNED, STUDY_TRANSFER, STUDY_COSINE, STUDY_AT_ONCE, STUDY_GRADIENT, STUDY_RANDOM,
        STUDY_WAYS };
 
-/* The learned search of one seed, as a "searched" line. */
+/* Makes the learned search of one seed, as a "searched" line. */
 bdpt_status study_search(study *s, size_t seed);
 
 /* The layers that a way of choosing names. */
 void study_choose(study *s, int way, size_t seed, int which[2][BDPT_MAX_DEPTH]);
 
-/* Part 6. */
+/* Does part 6. */
 bdpt_status study_which(study *s);
 
 /* "learned    60.12 +- 0.31": the last accuracy of the lines of a kind whose key is this text. */
@@ -290,7 +290,7 @@ void study_tell_which(study *s);
  * and writes the line's end. */
 bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, int repeats, int merge);
 
-/* Part 7. */
+/* Does part 7. */
 bdpt_status study_types(study *s);
 
 /* Tells part 7 from the record. */
@@ -302,7 +302,7 @@ extern const char *const study_sizes[3];
  * time only the counts matter. */
 bdpt_status study_speed_prune(bdpt_model *m, const cli_layers *count);
 
-/* Part 8. */
+/* Does part 8. */
 bdpt_status study_speed(study *s);
 
 /* Tells part 8 from the record. */
@@ -310,23 +310,23 @@ void study_tell_speed(study *s);
 
 enum { STUDY_VARIANTS = 5 };
 
-/* Part 9. */
+/* Does part 9. */
 bdpt_status study_text(study *s);
 
 /* Tells part 9 from the record. */
 void study_tell_text(study *s);
 
-/* Part 10. */
+/* Does part 10. */
 bdpt_status study_starting(study *s);
 
 /* Tells part 10 from the record. */
 void study_tell_starting(study *s);
 
-/* The job of part 11 with this teacher; the one without is kept for part 13 and, of the first seed,
- * to teach itself. */
+/* Returns the job of part 11 with this teacher; the one without is kept for part 13 and, of the
+ * first seed, to teach itself. */
 study_spec study_distill_spec(const study *s, int teacher, int seed);
 
-/* Part 11. */
+/* Does part 11. */
 bdpt_status study_distill(study *s);
 
 /* Tells part 11 from the record. */
@@ -348,8 +348,8 @@ bdpt_status study_table(study *s);
 
 enum { STUDY_PLUS_JOBS = 5 };
 
-/* Multiply-accumulates of the dense network without its first n layers of each type by recovery,
- * fused: a budget that several ways of pruning share. */
+/* Returns multiply-accumulates of the dense network without its first n layers of each type by
+ * recovery, fused: a budget that several ways of pruning share. */
 double study_budget(const study *s, int n);
 
 /* Makes the network narrower until, fused, it has so many multiply-accumulates: embedding, hidden
@@ -357,13 +357,13 @@ double study_budget(const study *s, int n);
  * Scores are those of the network as it will be trained, sizes those of the fused one. */
 bdpt_status study_narrow(study *s, bdpt_model *m, double macs);
 
-/* Part 12. */
+/* Does part 12. */
 bdpt_status study_plus(study *s);
 
 /* Tells part 12 from the record. */
 void study_tell_plus(study *s);
 
-/* Part 13. */
+/* Does part 13. */
 bdpt_status study_tokens(study *s);
 
 /* Tells part 13 from the record. */
@@ -380,7 +380,7 @@ extern const char *const study_whole, *const study_control;
 /* The ways of part 14, by number. */
 extern const char *const study_pick[STUDY_PICKS];
 
-/* Part 14. */
+/* Does part 14. */
 bdpt_status study_choice(study *s);
 
 /* Tells part 14 from the record. */
@@ -392,19 +392,19 @@ bdpt_status study_better(study *s);
 /* Tells part 15 from the record. */
 void study_tell_better(study *s);
 
-/* Part 16. */
+/* Does part 16. */
 bdpt_status study_headline(study *s);
 
 /* Tells part 16 from the record. */
 void study_tell_headline(study *s);
 
-/* Part 17. */
+/* Does part 17. */
 bdpt_status study_long(study *s);
 
 /* Tells part 17 from the record. */
 void study_tell_long(study *s);
 
-/* Part 18. */
+/* Does part 18. */
 bdpt_status study_frontier(study *s);
 
 /* Tells part 18 from the record. */
@@ -413,7 +413,8 @@ void study_tell_frontier(study *s);
 /* Every second held-out image of each class, which choose; to be freed. */
 bdpt_status study_half(study *s, bdpt_subset *out);
 
-/* The greedy choice of part 16; and a job of that part, with its layers gone or none. */
+/* Makes the greedy choice of part 16; and returns a job of that part, with its layers gone or
+ * none. */
 bdpt_status study_headline_choice(study *s);
 study_spec study_headline_spec(const study *s, int pruned, int seed);
 
@@ -430,7 +431,7 @@ bdpt_status study_stand_in(study *s, bdpt_model *m, const study_spec *p);
 /* What a network costs once everything is fused or merged. */
 bdpt_status study_fused_cost(study *s, const bdpt_model *m, bdpt_cost_report *out);
 
-/* Part 19. */
+/* Does part 19. */
 bdpt_status study_rivals(study *s);
 
 /* Tells part 19 from the record. */

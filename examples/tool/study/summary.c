@@ -33,7 +33,7 @@ static double study_mean(const study *s, const char *kind, const char *key, cons
   return n ? sum / n : NAN;
 }
 
-/* Of one budget of part 18 the depth row less the width row, test images. */
+/* Returns, of one budget of part 18, the depth row less the width row, test images. */
 static double study_lead(const study *s, int budget) {
   char depth[40], width[40];
   snprintf(depth, sizeof depth, "depth, budget %d", budget);
@@ -76,7 +76,7 @@ static int study_fewest(const study *s) {
   return fewest;
 }
 
-/* One figure; a figure that the record does not have is not printed. */
+/* Prints one figure; a figure that the record does not have is not printed. */
 static void study_figure(const char *name, double value) {
   if (isfinite(value)) printf("STUDY %s %.2f\n", name, value);
 }

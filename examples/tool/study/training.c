@@ -56,7 +56,8 @@ void study_tell_text(study *s) {
 
 /* ---- 10  The start of training ---- */
 
-/* Every single layer replaced, and nothing trained. The paper's start is in the recovery lines. */
+/* Measures every single layer replaced, with nothing trained. The paper's start is in the
+ * recovery lines. */
 static bdpt_status study_single(study *s, int type, int layer) {
   cli_json *j = &s->base.record.text;
   bdpt_model *m = bdpt_model_clone(s->dense);

@@ -41,7 +41,7 @@ void cells_free(cells *c) {
   memset(c, 0, sizeof *c);
 }
 
-/* Room for one more element of `size` bytes; the old list if there is no memory. */
+/* Makes room for one more element of `size` bytes; returns the old list if there is no memory. */
 static void *cells_grow(cells *c, void *list, int which, int count, size_t size) {
   void *more;
   if (count < c->room[which]) return list;

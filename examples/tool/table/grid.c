@@ -73,7 +73,7 @@ void grid_add_mean(grid *g, double mean, double sd, int n, int digits) {
   grid_end(g);
 }
 
-/* Characters of a UTF-8 text. */
+/* Counts the characters of a UTF-8 text. */
 static size_t grid_width(const char *text) {
   size_t n = 0;
   for (; *text; text++) n += (*text & 0xc0) != 0x80;

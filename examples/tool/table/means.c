@@ -95,7 +95,7 @@ static bdpt_status repetitions(const table *t, int from, int to, const table_key
   return BDPT_OK;
 }
 
-/* Mean and spread of a value over the rows from..to. */
+/* Computes mean and spread of a value over the rows from..to. */
 static bdpt_status mean_of(const table *t, int from, int to, const table_key *value, means *out) {
   double sum = 0, squares = 0, v = 0;
   int i, n = 0;
@@ -110,7 +110,7 @@ static bdpt_status mean_of(const table *t, int from, int to, const table_key *va
   return t->c.ctx->status;
 }
 
-/* Two digits of the largest spread of a column; -1: there is no spread. */
+/* Returns two digits of the largest spread of a column; -1: there is no spread. */
 static int digits_of(const means *m, int groups, int step) {
   double most = 0;
   int i, digits;

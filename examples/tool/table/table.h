@@ -39,13 +39,13 @@ int table_split_where(table *t, const char *text);
 /* Finds the columns of all keys that were named, and the rows that are wanted. */
 bdpt_status table_resolve(table *t);
 
-/* The text of a key in a row or in the setup line above it; NULL: neither has it. */
+/* Returns the text of a key in a row or in the setup line above it; NULL: neither has it. */
 const char *table_look(const table *t, int row, const table_key *k);
 
 /* Numbers are equal as numbers: 1e-3 and 0.001. Nothing (NULL) comes before everything else. */
 int table_compare(const char *a, const char *b);
 
-/* The row's own number: 1; 0 if it has none there; -1 after an error. */
+/* Returns the row's own number: 1; 0 if it has none there; -1 after an error. */
 int table_number(const table *t, int row, const table_key *k, double *out);
 
 /* Fills the grid: a row for each line. */
