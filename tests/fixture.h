@@ -37,14 +37,18 @@ static const bdpt_file_tensor *fixture_find(const char *a, const char *b) {
 static double *fixture_doubles(const char *a, const char *b, size_t *count) {
   const bdpt_file_tensor *t = fixture_find(a, b);
   double *out;
-  size_t i;
+  size_t i, k;
   if (!t) {
     printf("fixture %s%s is missing\n", a, b);
     CHECK(!"fixture is there");
     return NULL;
   }
   out = (double *)malloc((t->count + 1) * sizeof *out);
-  for (i = 0; out && i < t->count; i++) memcpy(out + i, t->bytes + 8 * i, 8);
+  for (i = 0; out && i < t->count; i++) {
+    uint64_t word = 0;
+    for (k = 8; k-- > 0;) word = word << 8 | t->bytes[8 * i + k]; /* in any machine's order */
+    memcpy(out + i, &word, 8);
+  }
   if (count) *count = t->count;
   return out;
 }

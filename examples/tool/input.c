@@ -69,7 +69,7 @@ static int input_drawn(const char *path, uint64_t first, long count) {
   enum { PROBE = 100 };
   size_t size = (size_t)PROBE * GEN_RECORD;
   unsigned char *mine = (unsigned char *)malloc(2 * size);
-  FILE *f = cli_file_size(path) == (double)count * GEN_RECORD ? fopen(path, "rb") : NULL;
+  FILE *f = cli_file_size(path) == (double)count * (double)GEN_RECORD ? fopen(path, "rb") : NULL;
   int same = 0;
   if (mine && f && fread(mine + size, 1, size, f) == size) {
     gen_images(INPUT_DATA_SEED, first, PROBE, mine);

@@ -86,7 +86,7 @@ static void info_draw(const bdpt_config *c, FILE *f) {
   for (l = 0; l < c->depth; l++) {
     for (mlp = 0; mlp < 2; mlp++) {
       double macs = info_macs(c, l, mlp);
-      int width = macs > 0 ? (int)(INFO_BAR * macs / most + 0.5) : 0;
+      int width = macs > 0 ? (int)((double)INFO_BAR * macs / most + 0.5) : 0;
       info_label(c, l, mlp, label, sizeof label);
       info_bar(macs > 0 && width < 3 ? 3 : width, label, text[mlp], sizeof text[mlp]);
     }

@@ -136,8 +136,9 @@ static void self_norm(bdpt_tape *t, self_op *o) {
   for (r = 0; o->got && r < ROWS; r++) {
     const bdpt_real *row = x->data + r * IN;
     double mean = 0, square = 0;
-    for (k = 0; k < IN; k++) mean += (double)row[k] / IN;
-    for (k = 0; k < IN; k++) square += ((double)row[k] - mean) * ((double)row[k] - mean) / IN;
+    for (k = 0; k < IN; k++) mean += (double)row[k] / (double)IN;
+    for (k = 0; k < IN; k++)
+      square += ((double)row[k] - mean) * ((double)row[k] - mean) / (double)IN;
     for (k = 0; k < IN; k++) {
       double y = ((double)row[k] - mean) / sqrt(square + 1e-6);
       o->want[r * IN + k] = y * (double)g->data[k] + (double)g->data[k];

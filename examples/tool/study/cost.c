@@ -44,7 +44,7 @@ static double study_cost_speed(study *s) {
     c.image = s->recipe.speed_image;
     if (bdpt_cost(s->base.ctx, &c, &other) == BDPT_OK) macs += 1.65 * other.macs;
   }
-  return macs * TIMING_BATCH * (s->recipe.speed_repeats + 2) / (own.macs * s->eval_speed);
+  return macs * (double)TIMING_BATCH * (s->recipe.speed_repeats + 2) / (own.macs * s->eval_speed);
 }
 
 static study_cost study_cost_of(study *s, int part) {
@@ -75,7 +75,7 @@ static study_cost study_cost_of(study *s, int part) {
   }
   if (part == 7) {
     study_cost_jobs(s, (3 * r->types_layers.count + 1) * r->seeds, &r->types_marks, &c);
-    c.eval += 3 * r->types_layers.count * 2.0 * (r->types_repeats + 2) * TIMING_BATCH;
+    c.eval += 3 * r->types_layers.count * 2.0 * (r->types_repeats + 2) * (double)TIMING_BATCH;
   }
   if (part == 8) c.seconds = study_cost_speed(s);
   if (part == 9) study_cost_jobs(s, STUDY_VARIANTS * r->seeds, &r->text_marks, &c);
