@@ -135,7 +135,8 @@ WASM   = $(CLANG) --target=wasm32-wasi -std=c99 $(WARN) -O3 -mexec-model=reactor
 PICTURES := $(wildcard examples/tool/pictures/*.[ch])
 build/page:
 	@mkdir -p build/page/images
-build/page/simd.wasm build/page/scalar.wasm: $(PAGE)/glue.c $(PICTURES) boundarydpt.h | build/page
+build/page/simd.wasm build/page/scalar.wasm: $(PAGE)/glue.c $(PICTURES) $(PLUS) boundarydpt.h \
+    | build/page
 	@sh $(PAGE)/toolchain $(CLANG)
 	$(WASM) $(if $(findstring simd,$@),-msimd128) $< -o $@
 build/page/bundle: $(PAGE)/bundle.c build/tool.a build/library.o | build/page

@@ -632,12 +632,7 @@ typedef struct bdpt_subset {
   size_t count;
 } bdpt_subset;
 
-/* CIFAR-100 binary: records of 3074 bytes (coarse, fine, 1024 red, green, blue). */
-BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, size_t size,
-                                         const char *name, bdpt_dataset *out);
-#ifndef BDPT_NO_STDIO
-BDPT_API bdpt_status bdpt_cifar100_load(bdpt_context *ctx, const char *path, bdpt_dataset *out);
-#endif
+/* Frees pixels and labels that bdpt_alloc made. With `fetch`, they are the caller's own to free. */
 BDPT_API void bdpt_dataset_free(bdpt_context *ctx, bdpt_dataset *data);
 /* `per_class` images of each class (chosen by seed) go to `held`, all others to `rest`. */
 BDPT_API bdpt_status bdpt_split(bdpt_context *ctx, const bdpt_dataset *data, int per_class,
@@ -4159,9 +4154,9 @@ static const bdpti_field bdpti_fields[BDPTI_FIELDS] = {
   BDPTI_F(adam_eps, 1e-8, 1e-30, 1e9), BDPTI_F(weight_decay, 0.05, 0, 1e9),
   BDPTI_F(clip, 0, 0, 1e30), BDPTI_F(ema, 0, 0, 1), BDPTI_F(importance, 0, 0, 1), /* 8.3 */
   BDPTI_F(recompute, 0, 0, 1),                          /* on the way back, see >>mlp */
-  BDPTI_F(crop, 0, 0, 4096), BDPTI_F(flip, 0, 0, 1), BDPTI_F(erase, 0, 0, 1),     /* 12.4 */
+  BDPTI_F(crop, 0, 0, 4096), BDPTI_F(flip, 0, 0, 1), BDPTI_F(erase, 0, 0, 1),     /* 12.3 */
   BDPTI_F(mixup, 0, 0, 1e9), BDPTI_F(cutmix, 0, 0, 1e9), BDPTI_F(mix_prob, 1, 0, 1),
-  BDPTI_F(switch_prob, 0.5, 0, 1), BDPTI_F(smoothing, 0, 0, 1),       /* the mixing of 12.5 */
+  BDPTI_F(switch_prob, 0.5, 0, 1), BDPTI_F(smoothing, 0, 0, 1),       /* the mixing of 12.4 */
   BDPTI_F(drop_path, 0, 0, 1 - 1e-12),                  /* survivors are divided by 1 - rate */
   BDPTI_F(distill, 0, 0, BDPT_DISTILL_SOFT), BDPTI_F(distill_alpha, 0.5, 0, 1), /* a in 8.6 */
   BDPTI_F(distill_tau, 1, 1e-6, 1e9),                   /* the temperature of >>distill */
@@ -4246,7 +4241,7 @@ typedef struct bdpti_moments {
 /* The part of a trainer that is neither image nor weight: 64-bit words only, so that a checkpoint
  * can hold it as it stands. */
 typedef struct bdpti_counters {
-  uint64_t digest[3];                   /* of structure, recipe and images, see 12.7 */
+  uint64_t digest[3];                   /* of structure, recipe and images, see 12.6 */
   uint64_t start, weights;              /* of the weights that a run began with; that it has now */
   uint64_t step;                        /* steps done */
   double epoch_loss, epoch_norm;        /* sums over the steps of this epoch */
@@ -4576,7 +4571,7 @@ BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss) {
  * Between two steps the model belongs to the caller, who may prune, restore and fuse, or set an
  * importance; the next step takes it as it finds it. Only its image size must stay, because the
  * loader was made for it. The teacher is read and never written; its weights are part of the
- * recipe (12.7), so they should stay as well.
+ * recipe (12.6), so they should stay as well.
  */
 BDPT_API void bdpt_trainer_free(bdpt_trainer *t) {
   int i;
@@ -5508,7 +5503,7 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
  * chapter is that surface: plain arithmetic on (a, t, accuracy) triples, in double. Where the
  * triples come from is section 11.4. Two warnings. A budget line that leaves the measured region is
  * extrapolation, and a polynomial extrapolates badly. And a, t should be exact fractions: 11/12
- * typed as 0.92 moves every coefficient. */
+ * typed as 0.92 moves every coefficient. PAPER_NOTES.md tells what the paper's own points say. */
 
 /* 10.1  The polynomial
  *
@@ -5799,24 +5794,6 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
   return BDPT_OK;
 }
 
-/* 10.4  What the published example says, and what it does not
- *
- * The authors publish one data set, 22 measured points of DeiT-Base (tests/test_map.c has them). A
- * reader who runs bdpt_map_fit on it learns the following. Degree 2 wins, and the printed
- * polynomial splits a budget of 8 into (4 attention, 4 activation): both as published. But the
- * printed coefficients leave a sum of squared residuals of 71.96, the least-squares surface of the
- * same points leaves 3.82. They are not the fit of these points, whatever solver was used. The true
- * fit prefers (2, 6), with a predicted 74.2 against 73.1 for the even split. The cross-validation
- * errors differ too: 0.5923 (RMSE) and 0.4401 (MAE) here, 0.4870 and 0.4066 printed. With powers
- * counted per variable, as the definition reads, degree 3 would win and the split would be (6, 2).
- * Nor does the noise study (75.0 % of trials exact, 5.2 % one layer off, 19.8 % more) follow: with
- * deviation 0.1 essentially every trial is exact, with variance 0.1 about five in six are, and
- * hardly any is two layers off. All the printed figures lie close to what a fit of the 16 or 17
- * milder points gives, so perhaps the points with half of one type gone were added to the table but
- * not to the fit. That is a deduction, not a fact. And it is no verdict on the method: the split
- * follows the harshest points, which carry the curvature, and gaps between neighbouring splits (0.1
- * and 0.2 in the printed polynomial) drown in noise. So measure where you intend to prune. */
-
 /* =================================================================================================
  * 11  THE METHOD                                                                           >>method
  * =================================================================================================
@@ -5859,7 +5836,7 @@ BDPTI_FN bdpt_status bdpti_trainer_write(bdpt_trainer *t, const char *path, void
  * of its own for resuming, and there is no second order of events that could differ from the first.
  * Failure needs no code either: after the first error every later step of a plan does nothing.
  *
- * The file is the trainer's checkpoint (12.7) with the journal as its log: a key, the ordinal
+ * The file is the trainer's checkpoint (12.6) with the journal as its log: a key, the ordinal
  * of the training, a number of the call's own, and the list. The trainer refuses another recipe,
  * structure or training subset; the key is a hash of what else decides the result. To start over
  * silently would throw away somebody's hours; to continue would mix two experiments. */
@@ -6887,76 +6864,11 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_run *run,
 /* =================================================================================================
  * 12  DATA AND LONG RUNS                                                                     >>data
  * =================================================================================================
- * Where do images come from, and how does a run survive being cut off? Images are chosen (12.1,
- * 12.2), resized and augmented (12.3 to 12.5); answers judged (12.6), runs saved (12.7, 12.8).
+ * Where do images come from, and how does a run survive being cut off? Images are chosen (12.1),
+ * resized and augmented (12.2 to 12.4), answers judged (12.5), runs saved (12.6, 12.7).
  */
 
-/* 12.1  CIFAR-100                                                                         >>cifar
- *
- *   layout    record i at offset 3074 i:  coarse label, fine label, 1024 red, 1024 green, 1024 blue
- *   source    Krizhevsky, "Learning multiple layers of features from tiny images", 2009, and the
- *             page of the data set; train.bin has 50000 records, test.bin 10000
- *   check     tests/test_data.c cifar_good, cifar_bad: truncated, empty, mislabelled files
- *
- * The format has no header and no count, so its length is the only evidence of its kind. A length
- * that is not a multiple of 3074 or one label out of range means another format (CIFAR-10's records
- * have 3073 bytes) or a broken download, and the whole file is refused.
- */
-BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, size_t size,
-                                         const char *name, bdpt_dataset *out) {
-  const bdpt_dataset shape = {size / 3074, 100, 20, 32, 32, NULL, NULL, NULL, NULL, NULL};
-  const unsigned char *p = (const unsigned char *)bytes; /* record i */
-  size_t i, n = shape.count, rest = size - n * 3074; /* rest: bytes of a record cut off */
-  bdpt_status status = BDPT_OK;
-  memset(out, 0, sizeof *out);
-  if (size == 0) return bdpt_fail(ctx, BDPT_E_FORMAT, "%s: the file is empty", name);
-  if (rest) {
-    return bdpt_fail(ctx, BDPT_E_FORMAT, "%s: record %zu, at offset %zu, has %zu bytes instead of "
-                     "3074", name, n, n * 3074, rest);
-  }
-  *out = shape;
-  out->pixels = (unsigned char *)bdpt_alloc(ctx, n * 3072); /* [n,3,32,32], the file's order */
-  out->label = (unsigned short *)bdpt_alloc(ctx, n * sizeof *out->label);
-  out->coarse = (unsigned short *)bdpt_alloc(ctx, n * sizeof *out->coarse);
-  if (!out->pixels || !out->label || !out->coarse) status = ctx->status;
-  for (i = 0; i < n && status == BDPT_OK; i++, p += 3074) {
-    int fine = p[0] < 20, limit = fine ? 100 : 20; /* the label to check, and to blame */
-    if (p[fine] >= limit) {
-      status = bdpt_fail(ctx, BDPT_E_FORMAT, "%s: record %zu, at offset %zu: %s label %d is not "
-                         "below %d", name, i, i * 3074, fine ? "fine" : "coarse", p[fine], limit);
-    }
-    out->coarse[i] = p[0], out->label[i] = p[1];
-    memcpy(out->pixels + i * 3072, p + 2, 3072);
-  }
-  if (status != BDPT_OK) bdpt_dataset_free(ctx, out);
-  return status;
-}
-
-#ifndef BDPT_NO_STDIO
-BDPT_API bdpt_status bdpt_cifar100_load(bdpt_context *ctx, const char *path, bdpt_dataset *out) {
-  unsigned char *bytes;
-  size_t size;
-  bdpt_status status = bdpt_file_read(ctx, path, &bytes, &size);
-  memset(out, 0, sizeof *out);
-  if (!status) status = bdpt_cifar100_parse(ctx, bytes, size, path, out);
-  bdpt_release(ctx, bytes, size + 1); /* NULL after a failed read */
-  return status;
-}
-#endif
-
-BDPTI_FN size_t bdpti_image_bytes(const bdpt_dataset *d) {
-  return (size_t)3 * (size_t)d->height * (size_t)d->width; /* [3,h,w] */
-}
-
-/* Frees what bdpt_cifar100_parse made. A data set with `fetch` is the caller's own to free. */
-BDPT_API void bdpt_dataset_free(bdpt_context *ctx, bdpt_dataset *d) {
-  bdpt_release(ctx, d->pixels, d->count * bdpti_image_bytes(d));
-  bdpt_release(ctx, d->label, d->count * sizeof *d->label);
-  bdpt_release(ctx, d->coarse, d->count * sizeof *d->coarse);
-  memset(d, 0, sizeof *d);
-}
-
-/* 12.2  Choosing images                                                                  >>subset
+/* 12.1  Choosing images                                                                  >>subset
  *
  * Accuracy that selects something (a layer to remove, an epoch to keep) must come from images that
  * no weight was fitted to, and the final accuracy from images that selected nothing. So a data set
@@ -6970,6 +6882,17 @@ BDPT_API void bdpt_dataset_free(bdpt_context *ctx, bdpt_dataset *d) {
  * one of every class, and so on, here a b, a b, a; the beginning of that list is as balanced as its
  * length allows, and a smaller sample is always the beginning of a larger one of the same seed.
  */
+BDPTI_FN size_t bdpti_image_bytes(const bdpt_dataset *d) {
+  return (size_t)3 * (size_t)d->height * (size_t)d->width; /* [3,h,w] */
+}
+
+BDPT_API void bdpt_dataset_free(bdpt_context *ctx, bdpt_dataset *d) {
+  bdpt_release(ctx, d->pixels, d->count * bdpti_image_bytes(d));
+  bdpt_release(ctx, d->label, d->count * sizeof *d->label);
+  bdpt_release(ctx, d->coarse, d->count * sizeof *d->coarse);
+  memset(d, 0, sizeof *d);
+}
+
 BDPTI_FN bdpt_status bdpti_subset_make(bdpt_context *ctx, const bdpt_dataset *data, size_t count,
                                        bdpt_subset *out) {
   size_t bytes = SIZE_MAX; /* stays after an overflow, and is refused */
@@ -7078,7 +7001,7 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
 
 #endif /* BDPT_ONLY_INFERENCE */
 
-/* 12.3  Resizing bytes as Pillow does                                                    >>resize
+/* 12.2  Resizing bytes as Pillow does                                                    >>resize
  *
  *   math      out[o] = clip(round(sum_i w[o,i] in[i])),  w[o,i] = k((i - c + 1/2) / s) / K,
  *             c = (o + 1/2) in/out,  s = max(1, in/out),  k the cubic of 7.4, a = -1/2, K its sum
@@ -7179,7 +7102,7 @@ BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, const unsigned char *i
 
 #ifndef BDPT_ONLY_INFERENCE
 
-/* 12.4  Augmenting one image                                                            >>augment
+/* 12.3  Augmenting one image                                                            >>augment
  *
  *   math      crop: out[y,x] = in[y + dy - p, x + dx - p], zero outside, dy, dx uniform in 0..2p;
  *             flip: x -> W - 1 - x with probability 1/2;
@@ -7344,7 +7267,7 @@ BDPT_API bdpt_status bdpt_load_batch(bdpt_context *ctx, const bdpt_config *confi
   return status;
 }
 
-/* 12.5  Mixing a batch                                                                    >>mixup
+/* 12.4  Mixing a batch                                                                    >>mixup
  *
  *   math      mixup: x_i <- lam x_i + (1 - lam) x_j,  j = B - 1 - i
  *             cutmix: a box of x_i <- the same box of x_j, lam <- 1 - |box| / HW
@@ -7426,7 +7349,7 @@ BDPTI_FN void bdpti_mix_targets(const int *labels, size_t n, int classes, double
   }
 }
 
-/* 12.6  Accuracy                                                                       >>evaluate
+/* 12.5  Accuracy                                                                       >>evaluate
  *
  *   math      rank = #{k: z_k > z_y or (z_k = z_y and k < y)}; top-n counts rank < n;
  *             loss = mean of log sum_k exp(z_k) - z_y
@@ -7523,7 +7446,7 @@ BDPT_API bdpt_status bdpt_evaluate(bdpt_model *model, const bdpt_subset *data, b
   return bdpti_judge(model, data, NULL, out);
 }
 
-/* 12.7  Checkpoints                                                                  >>checkpoint
+/* 12.6  Checkpoints                                                                  >>checkpoint
  *
  *   layout    safetensors; for every parameter X "model.X", "exp_avg.X", "exp_avg_sq.X" and, if
  *             averaged, "ema.X"; "train.state" I64: the words of bdpti_counters; "train.log" I64:
@@ -7776,7 +7699,7 @@ BDPTI_FN int bdpti_checkpoint_exists(bdpt_context *ctx, const char *path) {
 }
 #endif
 
-/* 12.8  A whole run                                                                         >>run
+/* 12.7  A whole run                                                                         >>run
  *
  * An epoch ends with an evaluation, a line of the log and a checkpoint. The loop below has one
  * state only, (steps done, lines done), and asks at each turn which comes next, a step or the end

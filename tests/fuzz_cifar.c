@@ -1,6 +1,8 @@
 /* Fuzz target: CIFAR-100's binary format, and what follows when it was read: choosing images. */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
+#define BOUNDARYDPT_PLUS_IMPLEMENTATION
+#include "../examples/plus/boundarydpt_plus.h"
 #include "fuzz.h"
 
 static void parse(const uint8_t *data, size_t size) {

@@ -12,7 +12,7 @@
 
 static bdpt_context ctx;
 static bdpt_tape *tape;
-static char *header, *second, *companion; /* both headers; what the book adds */
+static char *header, *second, *notes, *companion; /* both headers; what the book adds */
 
 /* A text with all white space, and the stars of comments, turned into single blanks. */
 static char *read_squashed(const char *path) {
@@ -33,7 +33,7 @@ static char *read_squashed(const char *path) {
 }
 
 /* The numbers as one of the texts prints them. In the companion the sentence must stand under the
- * tag; without a tag it stands in one of the headers. */
+ * tag; without a tag it stands in one of the headers or in PAPER_NOTES.md. */
 static void says(const char *tag, const char *format, ...) {
   char want[300], key[60];
   const char *s = header, *end;
@@ -52,6 +52,7 @@ static void says(const char *tag, const char *format, ...) {
   end = s && tag ? strstr(s, ">>") : NULL;
   s = s ? strstr(s, want) : NULL;
   if (!s && !tag) s = strstr(second, want);
+  if (!s && !tag) s = strstr(notes, want);
   found = s && (!end || s + n <= end);
   if (!CHECK(found)) printf("  the %s does not say: %s\n", tag ? tag : "header", want);
 }
@@ -271,9 +272,9 @@ TEST(predictor_numbers) {
   load_points();
   CHECK(bdpt_map_fit(&ctx, points, 22, NULL, &map) == BDPT_OK);
   CHECK(bdpt_map_split(&ctx, &map, 12, 8, &a, &g, &best) == BDPT_OK);
-  says(NULL, "The true fit prefers (%d, %d), with a predicted %.1f against %.1f for the even split",
+  says(NULL, "the true fit prefers (%d, %d), with a predicted %.1f against %.1f for the even one",
        a, g, best, bdpt_map_predict(&map, 8 / 12.0, 8 / 12.0));
-  says(NULL, "%.4f (RMSE) and %.4f (MAE) here", map.cv_rmse[2], map.cv_mae[2]);
+  says(NULL, "| .4066 / .4870 | .%.0f / .%.0f |", 1e4 * map.cv_mae[2], 1e4 * map.cv_rmse[2]);
   other = map;
   memcpy(other.theta, printed, sizeof printed);
   for (i = 0; i < 22; i++) {
@@ -281,7 +282,7 @@ TEST(predictor_numbers) {
         bdpt_map_predict(&other, points[i].attention, points[i].activation) - points[i].accuracy;
     left += e * e;
   }
-  says(NULL, "leave a sum of squared residuals of %.2f", left);
+  says(NULL, "%.2f (of the published coefficients)", left);
   says("map-degree", "22 * 21 / 2 = %d pairs, so %d errors", 22 * 21 / 2, 22 * 21);
   says("map-degree", "their RMSE is %.4f at degree %d,", map.cv_rmse[map.degree], map.degree);
   says("map", "Fifteen terms and rank %d:", 14);
@@ -1076,8 +1077,9 @@ int main(void) {
   tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
   header = read_squashed("boundarydpt.h");
   second = read_squashed("examples/plus/boundarydpt_plus.h");
+  notes = read_squashed("PAPER_NOTES.md");
   companion = read_squashed("examples/weave/companion.txt");
-  if (CHECK(tape && header && second && companion)) {
+  if (CHECK(tape && header && second && notes && companion)) {
     RUN(tape_numbers);
     RUN(linear_numbers);
     RUN(norm_and_activation_numbers);
@@ -1113,6 +1115,7 @@ int main(void) {
   }
   free(header);
   free(second);
+  free(notes);
   free(companion);
   bdpt_tape_free(tape);
   bdpt_finish(&ctx);

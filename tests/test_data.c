@@ -2,6 +2,7 @@
  * and their disturbances. Bytes and choices are compared exactly; statistics of random draws within
  * five standard deviations of their expectation, with fixed seeds. */
 #include "../boundarydpt.h"
+#include "../examples/plus/boundarydpt_plus.h"
 #include "test.h"
 #include "fixture.h"
 

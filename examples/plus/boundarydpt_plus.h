@@ -10,6 +10,7 @@
  *   BoundaryDPT+       depth and width together, with recovery between
  *   token merging      fewer tokens from block to block, without training
  *   the noise study    how far a split of the budget can be trusted
+ *   CIFAR-100          a reader of its files
  *
  * HOW TO USE IT. Include it behind boundarydpt.h; in exactly one C or C++ file, the one that has
  * BOUNDARYDPT_IMPLEMENTATION too, with the implementation:
@@ -29,7 +30,7 @@
  *   >>guide      1  how to read, letters            >>width      4  narrower layers
  *   >>api        2  the declarations                >>plus       5  depth and width together
  *   >>dense      3  patches to pixels               >>merge      6  fewer tokens
- *                                                   >>noise      7  how much of a split is noise
+ *   >>cifar      8  a data set in a file            >>noise      7  how much of a split is noise
  */
 
 /* =================================================================================================
@@ -200,6 +201,15 @@ typedef struct bdpt_map_noise_report {
 BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
                                     const bdpt_map_noise_options *options,
                                     bdpt_map_noise_report *out);
+
+/* ---- 2.6  A data set in a file --------------------------------------------------------------- */
+
+/* CIFAR-100 binary: records of 3074 bytes (coarse, fine, 1024 red, green, blue). */
+BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, size_t size,
+                                         const char *name, bdpt_dataset *out);
+#ifndef BDPT_NO_STDIO
+BDPT_API bdpt_status bdpt_cifar100_load(bdpt_context *ctx, const char *path, bdpt_dataset *out);
+#endif
 #endif /* BDPT_ONLY_INFERENCE */
 
 #ifdef __cplusplus
@@ -1889,6 +1899,61 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
   bdpt_release(ctx, maps, bytes);
   return s;
 }
+
+/* =================================================================================================
+ * 8  A DATA SET IN A FILE: CIFAR-100                                                      >>cifar
+ * =================================================================================================
+ * How does a file without a header show that it is what its name says? The format has no count
+ * either, so its length is the only evidence of its kind. A length that is not a multiple of 3074
+ * or one label out of range means another format (CIFAR-10's records have 3073 bytes) or a broken
+ * download, and the whole file is refused.
+ *
+ *   layout    record i at offset 3074 i:  coarse label, fine label, 1024 red, 1024 green, 1024 blue
+ *   source    Krizhevsky, "Learning multiple layers of features from tiny images", 2009, and the
+ *             page of the data set; train.bin has 50000 records, test.bin 10000
+ *   check     tests/test_data.c cifar_good, cifar_bad: truncated, empty, mislabelled files
+ */
+BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, size_t size,
+                                         const char *name, bdpt_dataset *out) {
+  const bdpt_dataset shape = {size / 3074, 100, 20, 32, 32, NULL, NULL, NULL, NULL, NULL};
+  const unsigned char *p = (const unsigned char *)bytes; /* record i */
+  size_t i, n = shape.count, rest = size - n * 3074; /* rest: bytes of a record cut off */
+  bdpt_status status = BDPT_OK;
+  memset(out, 0, sizeof *out);
+  if (size == 0) return bdpt_fail(ctx, BDPT_E_FORMAT, "%s: the file is empty", name);
+  if (rest) {
+    return bdpt_fail(ctx, BDPT_E_FORMAT, "%s: record %zu, at offset %zu, has %zu bytes instead of "
+                     "3074", name, n, n * 3074, rest);
+  }
+  *out = shape;
+  out->pixels = (unsigned char *)bdpt_alloc(ctx, n * 3072); /* [n,3,32,32], the file's order */
+  out->label = (unsigned short *)bdpt_alloc(ctx, n * sizeof *out->label);
+  out->coarse = (unsigned short *)bdpt_alloc(ctx, n * sizeof *out->coarse);
+  if (!out->pixels || !out->label || !out->coarse) status = ctx->status;
+  for (i = 0; i < n && status == BDPT_OK; i++, p += 3074) {
+    int fine = p[0] < 20, limit = fine ? 100 : 20; /* the label to check, and to blame */
+    if (p[fine] >= limit) {
+      status = bdpt_fail(ctx, BDPT_E_FORMAT, "%s: record %zu, at offset %zu: %s label %d is not "
+                         "below %d", name, i, i * 3074, fine ? "fine" : "coarse", p[fine], limit);
+    }
+    out->coarse[i] = p[0], out->label[i] = p[1];
+    memcpy(out->pixels + i * 3072, p + 2, 3072);
+  }
+  if (status != BDPT_OK) bdpt_dataset_free(ctx, out);
+  return status;
+}
+
+#ifndef BDPT_NO_STDIO
+BDPT_API bdpt_status bdpt_cifar100_load(bdpt_context *ctx, const char *path, bdpt_dataset *out) {
+  unsigned char *bytes;
+  size_t size;
+  bdpt_status status = bdpt_file_read(ctx, path, &bytes, &size);
+  memset(out, 0, sizeof *out);
+  if (!status) status = bdpt_cifar100_parse(ctx, bytes, size, path, out);
+  bdpt_release(ctx, bytes, size + 1); /* NULL after a failed read */
+  return status;
+}
+#endif
 
 #endif /* BDPT_ONLY_INFERENCE */
 #endif /* BOUNDARYDPT_PLUS_IMPLEMENTATION */

@@ -13,6 +13,7 @@
  * makes no choice and is read at the end.
  */
 #include "../../boundarydpt.h"
+#include "../plus/boundarydpt_plus.h"
 #include "cli/json.h"
 #include "cli/messages.h"
 #include "cli/options.h"

@@ -14,6 +14,7 @@
  *   bundle OUT PAGE_FOLDER SIMD SCALAR NETWORK STUDY ANSWERS IMAGES
  */
 #include "../../../boundarydpt.h"
+#include "../../plus/boundarydpt_plus.h"
 #include "../pictures/generate.h"
 #include <stdio.h>
 #include <stdlib.h>

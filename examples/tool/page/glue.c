@@ -15,6 +15,8 @@
 #define BDPT_NO_STDIO
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../../../boundarydpt.h"
+#define BOUNDARYDPT_PLUS_IMPLEMENTATION
+#include "../../plus/boundarydpt_plus.h"
 #define IMAGE_NO_STB
 #include "../pictures/images.c"
 #include "../pictures/shapes.c"
