@@ -232,6 +232,7 @@ typedef struct bdpt_cluster {
 /* Everything a program shares between its models. Fill a zeroed struct's first fields as you like,
  * call bdpt_init, and give the address to everything else. Two contexts do not know of each other;
  * one context belongs to one thread at a time (its kernels use `threads` OpenMP threads inside). */
+#define BDPT_MAX_THREADS 1024 /* more can only be a mistake; our limit */
 typedef struct bdpt_context {
   bdpt_allocator allocator; /* zero: malloc and free */
   int threads;              /* 0: as many as OpenMP offers; 1 without OpenMP */
@@ -275,7 +276,7 @@ BDPT_API double bdpt_normal(bdpt_rng *rng);  /* of mean 0 and deviation 1 */
 
 /* ---- 3.2  Tensors and the tape --------------------------------------------------------------- */
 
-#define BDPT_MAX_DIMS 4
+#define BDPT_MAX_DIMS 4 /* axes of a tensor: image, channel, row and column */
 #ifndef BDPT_ONLY_SAFETENSORS
 
 /* A dense row-major array, last axis contiguous. A tensor that came from a tape lives until the
@@ -356,7 +357,7 @@ BDPT_API bdpt_tensor *bdpt_match(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *y);
 /* An operation of your own (6.18, examples/08_own_operation.c): two functions that get the same
  * struct. `forward` fills out->data from the inputs; `backward` adds dL/din[i] to dx[i] wherever
  * that is not NULL. Both return BDPT_OK or what bdpt_fail has returned. */
-#define BDPT_MAX_INPUTS 7
+#define BDPT_MAX_INPUTS 7 /* an MLP in one operation has as many */
 typedef struct bdpt_op_run {
   bdpt_context *ctx;
   const bdpt_tensor *in[BDPT_MAX_INPUTS];
@@ -396,7 +397,7 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
 
 /* ---- 3.3  Models ----------------------------------------------------------------------------- */
 
-#define BDPT_MAX_DEPTH 64
+#define BDPT_MAX_DEPTH 64 /* blocks: a set of layers has a bit for each in 64 bits */
 
 /* The two types of layer that can be removed, one of each in every block; and a set of layers. */
 typedef enum bdpt_type { BDPT_ATTENTION = 0, BDPT_ACTIVATION = 1 } bdpt_type;
@@ -518,13 +519,14 @@ typedef struct bdpt_model {
   char *labels;                      /* what its classes are called (bdpt_model_label), or NULL */
   bdpt_block_forward block;          /* yours to set, in clones too but not in files; NULL: the */
   void *block_user;                  /* standard block. And what it is called with, borrowed */
+  int users;                         /* trainers that need it; the last of them frees it */
 } bdpt_model;
 
 /* Creates a model with fresh weights (truncated normal 0.02 for linears, tokens and positions as
  * timm does, ones and zeros for norms, zero biases) drawn from seed. NULL on failure. */
 BDPT_API bdpt_model *bdpt_model_create(bdpt_context *ctx, const bdpt_config *config, uint64_t seed);
 BDPT_API bdpt_model *bdpt_model_clone(const bdpt_model *model);
-BDPT_API void bdpt_model_free(bdpt_model *model); /* NULL is allowed */
+BDPT_API void bdpt_model_free(bdpt_model *model); /* or NULL; a trainer's: with the trainer */
 /* Keeps every linear's weight a second time, in the order in which the matrix product reads it: a
  * single image is then classified about a tenth faster. Whoever writes weights packs again;
  * training, assigning, and a change of the context's bf16 or instruction set drop the copies. */
@@ -693,7 +695,7 @@ typedef struct bdpt_recipe {
   uint64_t seed;          /* of everything random */
   int resolved;           /* 1: the zeros are filled in, and a zero is zero */
 } bdpt_recipe;
-#define BDPT_MAX_RESTARTS 40
+#define BDPT_MAX_RESTARTS 40 /* of the schedule, hence removals of a search; our limit */
 
 BDPT_API void bdpt_recipe_resolve(bdpt_recipe *recipe); /* fills the zeros, once */
 /* Learning rate at a point in time, measured in epochs from the start (fractions allowed). */
@@ -732,7 +734,8 @@ typedef struct bdpt_epoch {
 
 typedef struct bdpt_trainer bdpt_trainer; /* opaque: optimiser moments, step count, workspace */
 
-/* Borrows model, teacher (or NULL) and train (NULL: for bdpt_trainer_step_on, of epoch_images). */
+/* Keeps model and teacher (or NULL) and borrows train (NULL: for bdpt_trainer_step_on, of
+ * epoch_images). */
 BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teacher,
                                            const bdpt_subset *train, const bdpt_recipe *recipe);
 BDPT_API void bdpt_trainer_free(bdpt_trainer *trainer);
@@ -783,7 +786,7 @@ BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_run *run
                                     const bdpt_recipe *recipe, size_t window,
                                     bdpt_disparity_row *rows, size_t capacity, size_t *count);
 
-#define BDPT_MAX_MARKS 8
+#define BDPT_MAX_MARKS 8 /* epochs at which a recovery is measured; our limit */
 /* Recovery asymmetry: one layer removed, accuracy at once and after `mark[i]` epochs. */
 typedef struct bdpt_recovery_row {
   bdpt_layer layer;
@@ -999,7 +1002,9 @@ typedef struct bdpt_file_tensor {
   int ndim;
 } bdpt_file_tensor;
 
-#define BDPT_HEADER_LIMIT ((size_t)100000000) /* bytes of header, the reference's limit */
+#ifndef BDPT_HEADER_LIMIT /* bytes of header; where memory is short it may be less */
+#define BDPT_HEADER_LIMIT ((size_t)100000000) /* the reference's limit */
+#endif
 #define BDPT_FILE_AXES 16                     /* most axes of one tensor, our limit */
 
 /* A parsed file, its tensors in the order of their names. Borrows the bytes it was parsed from. */
@@ -1477,8 +1482,9 @@ static int bdpti_isa_sound(const struct bdpti_isa *isa);
 #endif
 
 BDPT_API bdpt_status bdpt_init(bdpt_context *ctx) {
-  if (ctx->threads < 0 || ctx->threads > 1024) {
-    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "threads: %d is not between 0 and 1024", ctx->threads);
+  if (ctx->threads < 0 || ctx->threads > BDPT_MAX_THREADS) {
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "threads: %d is not between 0 and %d", ctx->threads,
+                     BDPT_MAX_THREADS);
   }
 #if BDPTI_THREADS
   if (ctx->threads == 0) ctx->threads = omp_get_max_threads();
@@ -1809,10 +1815,9 @@ BDPT_API bdpt_status bdpt_backward_from(bdpt_tape *t, bdpt_tensor *out, const bd
   if (ctx->status != BDPT_OK) return ctx->status; /* the graph is not whole */
   if (!out) return bdpt_fail(ctx, BDPT_E_ARGUMENT, "backward: there is no tensor to start from");
   if (t->mode == BDPT_TAPE_COMPUTE || !out->wants_grad) {
-    return bdpt_fail(ctx, BDPT_E_STATE, "backward: %s",
-                     t->mode == BDPT_TAPE_COMPUTE
-                          ? "this tape does not record"
-                          : "nothing that the loss depends on wants a gradient");
+    return bdpt_fail(ctx, BDPT_E_STATE, "backward: %s", t->mode == BDPT_TAPE_COMPUTE
+                     ? "this tape does not record"
+                     : "nothing that the loss depends on wants a gradient");
   }
   out->grad = bdpti_buffer_take(t, out->count); /* goes back to the spares as any other */
   if (!out->grad) return ctx->status;
@@ -3538,7 +3543,7 @@ BDPT_API bdpt_model *bdpt_model_create(bdpt_context *ctx, const bdpt_config *con
 
 BDPT_API void bdpt_model_free(bdpt_model *m) {
   int i;
-  if (!m) return;
+  if (!m || m->users-- > 0) return;
   bdpt_model_unpack(m);
   for (i = 0; i < m->slots; i++) bdpti_slot_free(m, i);
   bdpt_model_label(m, NULL);
@@ -3564,7 +3569,7 @@ BDPTI_FN bdpt_model *bdpti_model_copy(const bdpt_model *from, const bdpt_config 
   if (!m) return NULL;
   *m = *from; /* its pointers are replaced below */
   m->config = *config;
-  m->packed = NULL, m->labels = NULL;
+  m->packed = NULL, m->labels = NULL, m->users = 0;
   memset(m->param, 0, sizeof m->param); /* they are from's */
   bdpti_model_bind(m);
   if (config->classes == from->config.classes && bdpt_model_label(m, from->labels) != BDPT_OK) {
@@ -3588,6 +3593,7 @@ BDPTI_FN bdpt_status bdpti_model_become(bdpt_model *m, bdpt_model *copy) {
   bdpt_model_unpack(m);
   bdpt_model_label(m, NULL);
   for (i = 0; i < m->slots; i++) bdpti_slot_free(m, i);
+  copy->users = m->users;
   *m = *copy;          /* and with it its parameters' memory */
   bdpti_model_bind(m); /* names and importance are in m again */
   bdpt_release(m->ctx, copy, sizeof *copy); /* the shell alone */
@@ -4565,8 +4571,10 @@ BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss) {
 
 /* 8.5  A trainer's life                                                                 >>trainer
  *
- * A trainer holds everything between two steps that is not a weight. It borrows the model, the
- * teacher and the subset. Steps per epoch are whole batches: the images left over are dropped.
+ * A trainer holds everything between two steps that is not a weight. It borrows the
+ * subset. It keeps the model and the teacher: either may be freed before it and then goes with it,
+ * so that a teacher freed too early does no harm. Steps per epoch are whole batches: the images
+ * left over are dropped.
  *
  * Between two steps the model belongs to the caller, who may prune, restore and fuse, or set an
  * importance; the next step takes it as it finds it. Only its image size must stay, because the
@@ -4580,6 +4588,8 @@ BDPT_API void bdpt_trainer_free(bdpt_trainer *t) {
   bdpti_arena_free(&t->loader.arena);
   bdpt_tape_free(t->tape);
   bdpt_tape_free(t->teacher_tape);
+  bdpt_model_free(t->teacher);
+  bdpt_model_free(t->model);
   bdpt_release(t->ctx, t, sizeof *t);
 }
 
@@ -4618,6 +4628,8 @@ BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teache
   bdpti_arena *a = t ? &t->loader.arena : NULL;
   if (!t) return NULL;
   t->ctx = a->ctx = model->ctx, t->model = model, t->teacher = teacher, t->train = train;
+  model->users++; /* neither goes before the trainer does */
+  if (teacher) teacher->users++;
   t->recipe = *recipe;
   bdpt_recipe_resolve(&t->recipe);
   t->batch = images < (size_t)t->recipe.batch ? images : (size_t)t->recipe.batch;
@@ -6630,8 +6642,7 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
   }
   key[0] = bdpti_hash_bytes(0, &o->budget, BDPTI_THROUGH(bdpt_greedy_options, budget, start));
   key[1] = bdpti_hash_bytes(0, run->train->index, run->train->count * sizeof *run->train->index);
-  bdpti_study_open(&s, model, run, "greedy", key, sizeof key,
-                   1 + 5 * (size_t)most);
+  bdpti_study_open(&s, model, run, "greedy", key, sizeof key, 1 + 5 * (size_t)most);
   s.start = o->start;
   s.now.unit = "trials";
   s.now.total = (size_t)(most * kept - most * (most - 1) / 2);

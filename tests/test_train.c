@@ -782,6 +782,37 @@ TEST(needs_a_data_set) {
   bdpt_model_free(m);
 }
 
+/* A teacher and a student that are freed before their trainer stay until it has gone, with the
+ * weights that they get. */
+TEST(freed_too_early) {
+  bdpt_recipe r = plain_recipe();
+  bdpt_model *m[2], *own[2];
+  bdpt_trainer *t[2];
+  double loss[2];
+  int k;
+  r.distill = BDPT_DISTILL_SOFT;
+  for (k = 0; k < 2; k++) {
+    m[k] = small_model(0, 1), own[k] = small_model(0, 2);
+    t[k] = bdpt_trainer_create(m[k], own[k], &train, &r);
+    if (!CHECK(t[k] != NULL)) return;
+  }
+  CHECK(bdpt_model_resize(own[1], 24) == BDPT_OK && bdpt_model_resize(own[1], 12) == BDPT_OK);
+  bdpt_model_assign(own[1], own[0]); /* a changed model is still the trainer's */
+  bdpt_model_free(own[1]);
+  bdpt_model_free(m[1]);
+  for (k = 0; k < 2; k++) CHECK(bdpt_trainer_step(t[k], &loss[k]) == BDPT_OK);
+  CHECK(loss[0] == loss[1] && loss[0] > 0);
+  bdpt_trainer_free(t[0]);
+  bdpt_trainer_free(t[1]);
+  bdpt_model_free(own[0]);
+  bdpt_model_free(m[0]);
+  own[0] = small_model(0, 1), own[1] = bdpt_model_clone(own[0]); /* a clone has users of its own */
+  t[0] = bdpt_trainer_create(own[0], NULL, &train, &r);
+  CHECK(t[0] == NULL && says("without a teacher")); /* and what could not be made keeps nothing */
+  bdpt_model_free(own[0]);
+  bdpt_model_free(own[1]); /* that all have gone, world_end checks */
+}
+
 int main(void) {
   world_begin();
   RUN(trains_without_a_data_set);
@@ -794,6 +825,7 @@ int main(void) {
   RUN(recipe_refusals);
   RUN(evaluation);
   RUN(teacher_refusals);
+  RUN(freed_too_early);
   RUN(it_learns);
   RUN(same_bits_for_any_threads);
   RUN(resume_is_exact);
