@@ -734,8 +734,7 @@ typedef struct bdpt_epoch {
 
 typedef struct bdpt_trainer bdpt_trainer; /* opaque: optimiser moments, step count, workspace */
 
-/* Keeps model and teacher (or NULL) and borrows train (NULL: for bdpt_trainer_step_on, of
- * epoch_images). */
+/* Keeps model and teacher (or NULL), borrows train (NULL: for bdpt_trainer_step_on). */
 BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teacher,
                                            const bdpt_subset *train, const bdpt_recipe *recipe);
 BDPT_API void bdpt_trainer_free(bdpt_trainer *trainer);
@@ -1002,9 +1001,7 @@ typedef struct bdpt_file_tensor {
   int ndim;
 } bdpt_file_tensor;
 
-#ifndef BDPT_HEADER_LIMIT /* bytes of header; where memory is short it may be less */
-#define BDPT_HEADER_LIMIT ((size_t)100000000) /* the reference's limit */
-#endif
+#define BDPT_HEADER_LIMIT ((size_t)100000000) /* bytes of header, the reference's limit */
 #define BDPT_FILE_AXES 16                     /* most axes of one tensor, our limit */
 
 /* A parsed file, its tensors in the order of their names. Borrows the bytes it was parsed from. */
@@ -1246,8 +1243,7 @@ BDPTI_FN void bdpti_format_list(bdpti_text *t, const char *f, va_list args) {
   if (t->room) t->out[t->used < t->room ? t->used : t->room - 1] = 0; /* always ended */
 }
 
-BDPTI_PRINTF(3, 4)
-BDPTI_FN void bdpti_format(char *out, size_t room, const char *format, ...) {
+BDPTI_PRINTF(3, 4) BDPTI_FN void bdpti_format(char *out, size_t room, const char *format, ...) {
   bdpti_text t = {out, room, 0};
   va_list args;
   va_start(args, format);
@@ -3565,27 +3561,22 @@ BDPT_API bdpt_status bdpt_model_label(bdpt_model *m, const char *names) {
  * copy beside it and then lets the model become the copy; a failure leaves the model whole. */
 BDPTI_FN bdpt_model *bdpti_model_copy(const bdpt_model *from, const bdpt_config *config) {
   bdpt_model *m = (bdpt_model *)bdpt_alloc(from->ctx, sizeof *m);
-  int i;
+  int i, ok = 1;
   if (!m) return NULL;
   *m = *from; /* its pointers are replaced below */
   m->config = *config;
   m->packed = NULL, m->labels = NULL, m->users = 0;
   memset(m->param, 0, sizeof m->param); /* they are from's */
   bdpti_model_bind(m);
-  if (config->classes == from->config.classes && bdpt_model_label(m, from->labels) != BDPT_OK) {
-    bdpt_model_free(m);
-    return NULL;
-  }
-  for (i = 0; i < m->slots; i++) {
+  if (config->classes == from->config.classes) ok = bdpt_model_label(m, from->labels) == BDPT_OK;
+  for (i = 0; i < m->slots && ok; i++) {
     const bdpt_tensor *old = &from->param[i], *p = &m->param[i];
     if (!old->data && !bdpti_slot_used(config, i)) continue; /* a new head has no old one */
-    if (!bdpti_slot_alloc(m, i)) {
-      bdpt_model_free(m);
-      return NULL;
-    }
-    if (p->count == old->count) memcpy(p->data, old->data, p->count * sizeof *p->data);
+    ok = bdpti_slot_alloc(m, i);
+    if (ok && p->count == old->count) memcpy(p->data, old->data, p->count * sizeof *p->data);
   }
-  return m;
+  if (!ok) bdpt_model_free(m);
+  return ok ? m : NULL;
 }
 
 BDPTI_FN bdpt_status bdpti_model_become(bdpt_model *m, bdpt_model *copy) {
@@ -4572,9 +4563,8 @@ BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss) {
 /* 8.5  A trainer's life                                                                 >>trainer
  *
  * A trainer holds everything between two steps that is not a weight. It borrows the
- * subset. It keeps the model and the teacher: either may be freed before it and then goes with it,
- * so that a teacher freed too early does no harm. Steps per epoch are whole batches: the images
- * left over are dropped.
+ * subset. It keeps the model and the teacher: either may be freed before it and then goes with it.
+ * Steps per epoch are whole batches: the images left over are dropped.
  *
  * Between two steps the model belongs to the caller, who may prune, restore and fuse, or set an
  * importance; the next step takes it as it finds it. Only its image size must stay, because the
@@ -8295,8 +8285,7 @@ BDPTI_FN const char *bdpti_show(const char *name, char out[72]) {
 }
 
 /* Fails with "file: 'shown': sentence". */
-BDPTI_PRINTF(2, 3)
-BDPTI_FN bdpt_status bdpti_bad(bdpti_reader *r, const char *format, ...) {
+BDPTI_PRINTF(2, 3) BDPTI_FN bdpt_status bdpti_bad(bdpti_reader *r, const char *format, ...) {
   char sentence[300]; /* of the 400 bytes that a context has */
   bdpti_text t = {sentence, sizeof sentence, 0};
   const char *quote = r->shown[0] ? "'" : "";
