@@ -2,7 +2,9 @@
  * the same name, so that most inputs are recipes but for a line. */
 #include "fuzz_text.h"
 #include "../examples/tool/cli/messages.c"
+#include "../examples/tool/cli/json.c"
 #include "../examples/tool/cli/options.c"
+#include "../examples/tool/cli/settings.c"
 #include "../examples/tool/study/recipe.c"
 
 int study_start(const char *name) { return strcmp(name, "skip-fit") == 0 ? 2 : -1; }

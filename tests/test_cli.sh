@@ -51,6 +51,36 @@ for command in run info train eval probe prune plus fuse classify segment export
   run 0 $command --help; says out "usage: boundarydpt $command"
   run 2 $command --nonsense; says err "no option '--nonsense'"; one_line
 done
+# Every --help ends with examples, and each example is understood up to an option that is none.
+for command in run reproduce info train eval probe prune plus fuse classify segment export table \
+  report selftest; do
+  "$tool" $command --help | sed -n '/^Examples/,$s/^  boundarydpt //p' | sed 's/<.*//' > lines
+  [ -s lines ] && ok || bad "$command --help has no example"
+  while read -r line; do
+    # shellcheck disable=SC2086
+    run 2 $line --nonsense; says err "no option '--nonsense'"
+  done < lines
+done
+# A command lists what it uses.
+run 2 info m --threads 2; run 2 export m --bf16; run 2 report m --seed 1; run 2 fuse m --seed 2
+run 2 selftest --seed 2
+run 0 eval --help; says out "(0: all)"; says out "NAME  *test, held or train (test)"
+run 0 run --help; says out "batch size (64; 128 with --data)"
+# --config: lines of NAME = VALUE; the command line wins.
+printf '# a sweep\nepochs = 2 # short\nheld 77\nclip=0.5\n\nout = "a # b.st"\n' > c.conf
+"$tool" train --config c.conf --held 78 --data nowhere --json > out 2> err
+says out '"kind":"setup","version":"[0-9.]*","command":"train","settings":{"data":"nowhere"'
+says out '"out":"a # b.st","from":null'; says out '"held":78'; says out '"epochs":2,'
+says out '"clip":0.5'; says out '"min_lr":0'; says out '"config":"c.conf"'; says out '"lr":0.0005'
+printf 'held 5\nepoch 2\n' > c.conf
+run 2 plus m --config c.conf; says err "c.conf: line 2: there is no 'epoch'; did you mean epochs?"
+one_line
+for bad in "held many" "held 3 4" "held" "held 3;held 4" "config x" "fresh 2"; do
+  printf '%s\n' "$bad" | tr ';' '\n' > c.conf
+  run 2 run --config c.conf --held 3; says err "c.conf: line [12]: "; one_line
+done
+run 2 prune m --config nowhere.conf; says err "nowhere.conf: it cannot be read"; one_line
+
 run 0 -V; says out "boundarydpt [0-9]"
 run 0 help prune; says out "usage: boundarydpt prune"
 run 2 help purne; says err "did you mean prune?"; one_line
@@ -143,8 +173,17 @@ make_images images/train.bin 1 1000
 if [ "$(wc -c < images/train.bin)" -eq 3074000 ]; then ok; else bad "the images were not made"; fi
 small="--patch 16 --width 16 --depth 4 --heads 2 --batch 50 --data images --quiet"
 # shellcheck disable=SC2086
-run 0 train --out m.safetensors --epochs 2 $small --json
+run 0 train --out m.safetensors --epochs 2 $small --json --csv epochs.csv
 says out '"kind":"epoch"'
+# The CSV says what the lines say: seconds,phase,detail,epoch,images,lr,loss,accuracy.
+if [ "$(wc -l < epochs.csv)" -eq 3 ]; then ok; else bad "$(cat epochs.csv)"; fi
+for k in lr loss accuracy; do
+  sed -n "s/.*\"epoch\":2,.*\"$k\":\([^,]*\),.*/\1/p" out
+done | tr '\n' ' ' > second
+tail -n 1 epochs.csv | cut -d , -f 2-8 | sed 's/,/ /g' > third
+awk '{ getline b < "second"; split(b, w, " "); for (i = 1; i < 4; i++)
+  if (!($(i + 3) / w[i] < 1.00001 && $(i + 3) / w[i] > 0.99999)) bad = 1
+  exit bad || $1 != "train" || $2 != 2 || $3 != 1800 }' third && ok || bad "$(cat second third)"
 absent m.safetensors.ckpt
 # shellcheck disable=SC2086
 "$tool" train --out m2.safetensors --epochs 2 --threads 1 $small > out 2> err
@@ -200,7 +239,7 @@ run 0 plus m.safetensors --out w.safetensors --attention 1 --activation 2,3 --ms
 says out "step 2"; says out "ratios x 0.000"; says out "at once"
 absent w.safetensors.ckpt.width2
 absent w.safetensors.ckpt.plus2.stage2
-run 0 info w.safetensors; says out "2 MLPs fused"
+run 0 info w.safetensors; says out "2 activations (2, 3)"; says out " 2  .*\] fitted"
 # shellcheck disable=SC2086
 run 1 plus m.safetensors --out w.safetensors --what depth --fewer 50 $few
 says err "has 0"; one_line
@@ -270,7 +309,15 @@ says out "^| 1      | skip-fit | .* | 2 |$"; says out "^| 2      | skip-fit | .*
 run 0 run --data images --model m.safetensors --image 32 --out small --report small.html --quiet \
   --budget 2 --least 1 --dense-epochs 4 --dense-lr 3e-3 \
   --probe-steps 2 --recovery-images 50 --map-images 50 --map-most 1 \
-  --tune-epochs 1 --tune-images 50 --held 100 --repeats 1 --batch 25 --short-batch 25 --threads 1
+  --tune-epochs 1 --tune-images 50 --held 100 --repeats 1 --batch 25 --short-batch 25 \
+  --threads 1 --csv small.csv
+says small/run.jsonl '"settings":{"data":"images",.*"budget":2,"least":1,"start":"skip'
+# Four epochs of the dense network, a short training for each of 8 layers, one of recovery.
+if [ "$(cut -d , -f 2 small.csv | uniq -c | tr -s ' \n' ' ')" = \
+     " 1 phase 4 dense 1 disparity 8 recovery 4 map 1 recover " ]; then ok
+else bad "$(cat small.csv)"; fi
+says small.csv ",recovery,remove activation 3,,400,,[0-9.]*,[0-9.]*$"
+says small.csv ",dense,,4,3600,3e-05,[0-9.]*,[0-9.]*$"
 says small/run.jsonl '"name":"pruned".*"gained":[0-9]*,"lost":[0-9]'
 says small/run.jsonl '"name":"fused".*"gained_pruned":[0-9]*,"lost_pruned":[0-9]'
 says small.html 'interval, image by image'
@@ -537,7 +584,7 @@ run 0 info v.safetensors; says out "100 classes"
 # shellcheck disable=SC2086
 "$tool" train --out long.safetensors --epochs 40 $small > out 2> err
 # shellcheck disable=SC2086
-"$tool" train --out cut.safetensors --epochs 40 $small > out 2> err &
+"$tool" train --out cut.safetensors --epochs 40 $small --csv cut.csv > out 2> err &
 child=$!
 sleep 0.5
 kill -INT $child
@@ -546,9 +593,13 @@ got=$?
 if [ $got -eq 130 ] && [ -f cut.safetensors.ckpt ]; then ok
 elif [ $got -eq 0 ]; then ok # it was finished before the signal came
 else bad "an interrupted training ended with $got"; fi
+[ $got -ne 130 ] || printf '3.5,tra' >> cut.csv # as a kill could leave it
 # shellcheck disable=SC2086
-run 0 train --out cut.safetensors --epochs 40 $small
+run 0 train --out cut.safetensors --epochs 40 $small --csv cut.csv
 same cut.safetensors long.safetensors
+[ $got -ne 130 ] || says err "going on from cut.safetensors.ckpt"
+if [ "$(cut -d , -f 4 cut.csv | tr '\n' ' ')" = "epoch $(seq -s ' ' 40) " ]; then ok
+else bad "$(cut -d , -f 2-5 cut.csv)"; fi
 
 # fetch: checked downloads, without a network.
 if command -v curl > /dev/null 2>&1; then

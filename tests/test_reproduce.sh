@@ -52,7 +52,7 @@ else bad "--list wrote $(find "$work/clean" "$work/a" 2> /dev/null | tr '\n' ' '
 # The network that data/fetch stores is the one that is read.
 stored=$(sed -n 's|^deit_url=.*/\(deit.*pth\)}$|\1|p' data/fetch)
 "$tool" reproduce --help > "$work/out"
-says out "--model FILE .*(data/$stored)"
+says out "--model FILE .*(data/$stored;$"
 study 1 --out "$work/a" --part 7
 says err "part 7 needs part 1 (dense), which is not done"
 study 0 --out "$work/a"

@@ -1,6 +1,7 @@
 /* session.c: what a long run has in its hands */
 #include "session.h"
 #include "cli/json.h"
+#include "cli/settings.h"
 #include "cli/system.h"
 
 #include <stdarg.h>
@@ -115,6 +116,7 @@ bdpt_status session_record_setup(session *s, const bdpt_config *c, const char *m
   cli_json_real(j, "test_images", (double)test_images);
   cli_json_text(j, "command", command);
   cli_json_text(j, "options", s->setup);
+  if (s->table) cli_settings_write(j, s->table, s->rows);
   cli_json_close(j);
   return session_save(s, NULL);
 }

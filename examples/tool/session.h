@@ -23,6 +23,8 @@ typedef struct session {
   int json, fresh;               /* lines instead of a story; do not go on with what is there */
   size_t told;                   /* bytes of the record already printed (--json) */
   int depth;                     /* blocks of the network */
+  const cli_option *table;       /* the options, for the "setup" line; NULL: not there */
+  int rows;
   char setup[1200];              /* every option and input, as one text */
   char path[700], checkpoint[700], record_path[720];
 } session;

@@ -101,26 +101,45 @@ void cli_json_real(cli_json *j, const char *key, double value) {
   cli_json_value(j, value);
 }
 
+/* What stands in front of element i of a list. */
+static void cli_json_between(cli_json *j, int i) { cli_json_raw(j, i ? "," : "[", 1); }
+
+static void cli_json_end(cli_json *j, int count) {
+  cli_json_raw(j, count > 0 ? "]" : "[]", count > 0 ? 1 : 2);
+}
+
 void cli_json_reals(cli_json *j, const char *key, const double *values, int count) {
   int i;
   cli_json_key(j, key);
-  cli_json_raw(j, "[", 1);
   for (i = 0; i < count; i++) {
-    if (i) cli_json_raw(j, ",", 1);
+    cli_json_between(j, i);
     cli_json_value(j, values[i]);
   }
-  cli_json_raw(j, "]", 1);
+  cli_json_end(j, count);
+}
+
+void cli_json_list(cli_json *j, const int *values, int count) {
+  int i;
+  for (i = 0; i < count; i++) {
+    cli_json_between(j, i);
+    cli_json_value(j, values[i]);
+  }
+  cli_json_end(j, count);
 }
 
 void cli_json_ints(cli_json *j, const char *key, const int *values, int count) {
+  cli_json_key(j, key);
+  cli_json_list(j, values, count);
+}
+
+void cli_json_texts(cli_json *j, const char *key, const char *const *values, int count) {
   int i;
   cli_json_key(j, key);
-  cli_json_raw(j, "[", 1);
   for (i = 0; i < count; i++) {
-    if (i) cli_json_raw(j, ",", 1);
-    cli_json_value(j, values[i]);
+    cli_json_between(j, i);
+    cli_json_quoted(j, values[i]);
   }
-  cli_json_raw(j, "]", 1);
+  cli_json_end(j, count);
 }
 
 bdpt_status cli_json_print(cli_json *j, bdpt_context *ctx) {

@@ -39,8 +39,12 @@ void cli_json_real(cli_json *j, const char *key, double value);
 /* Adds a key and a list of numbers. */
 void cli_json_reals(cli_json *j, const char *key, const double *values, int count);
 
-/* Adds a key and a list of whole numbers. */
+/* Adds a list of whole numbers; the same with a key. */
+void cli_json_list(cli_json *j, const int *values, int count);
 void cli_json_ints(cli_json *j, const char *key, const int *values, int count);
+
+/* Adds a key and a list of texts. */
+void cli_json_texts(cli_json *j, const char *key, const char *const *values, int count);
 
 /* Prints what was built to stdout and starts again. What was asked for and not printed is an error:
  * the status must be looked at. */

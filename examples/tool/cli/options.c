@@ -1,6 +1,7 @@
 /* options.c: the command line, and help from the same table */
 #include "messages.h"
 #include "options.h"
+#include "settings.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -10,14 +11,6 @@
 #include <string.h>
 
 cli_elsewhere cli_choice;
-
-/* =================================================================================================
- * 2  OPTIONS                                                                             >>options
- * =================================================================================================
- * A command describes its options in a table of (name, kind, where to put it, what to call the
- * value, help). The same table parses the command line and prints the help, so neither can forget
- * an option that the other knows.
- */
 
 int cli_usage_error(const cli_command *c, const char *format, ...) {
   va_list args;
@@ -29,17 +22,54 @@ int cli_usage_error(const cli_command *c, const char *format, ...) {
   return CLI_USAGE;
 }
 
+/* A help text, broken at blanks before column 80; the lines that follow begin at column 25. */
+static void cli_wrap(const char *text, int column) {
+  while (*text) {
+    int word = (int)strcspn(text, " ");
+    if (column + word > 79) {
+      printf("\n%24s", "");
+      column = 24;
+    }
+    printf("%s%.*s", " ", word, text);
+    column += word + 1;
+    text += word;
+    text += *text == ' ';
+  }
+}
+
+/* "images (1000; 0: all)": the help, the initial value, and what a special value means, which is
+ * the last part of the help, behind "; 0: ". */
+static void cli_describe(const cli_command *c, const cli_option *o, char out[400]) {
+  const char *zero = strstr(o->help, "; 0: "), *semicolon;
+  if (!o->initial) {
+    snprintf(out, 400, "%s", o->help);
+    return;
+  }
+  semicolon = strchr(o->initial, ';');
+  snprintf(out, 400, "%.*s (%s%s%s%s)", zero ? (int)(zero - o->help) : 399, o->help,
+           zero && strcmp(o->initial, "0") == 0 ? zero + 2 : o->initial,
+           semicolon ? " with " : "", semicolon ? c->second : "",
+           zero && strcmp(o->initial, "0") != 0 ? zero : "");
+}
+
 static void cli_help(const cli_command *c, const cli_option *options, int count) {
+  const char *line = c->examples;
+  char left[64], help[400];
   int i;
   printf("usage: boundarydpt %s\n\n%s\n", c->synopsis, c->story);
   for (i = 0; i < count; i++) {
     const cli_option *o = &options[i];
-    char left[64];
     if (o->kind == CLI_TITLE) { printf("\n%s\n", o->name); continue; }
     snprintf(left, sizeof left, "%s%s%s", o->name, o->argument ? " " : "",
              o->argument ? o->argument : "");
-    printf("  %-22s %s\n", left, o->help);
+    cli_describe(c, o, help);
+    printf("  %-22s", left);
+    cli_wrap(help, strlen(left) > 22 ? (int)strlen(left) + 2 : 24);
+    printf("\n");
   }
+  printf("\nExamples\n");
+  for (; line && *line; line += strcspn(line, "\n"), line += *line == '\n')
+    printf("  boundarydpt %.*s\n", (int)strcspn(line, "\n"), line);
 }
 
 /* Returns a number of at most four digits; -1 if the text begins with none. */
@@ -92,6 +122,10 @@ const char *cli_store(const cli_option *o, const char *text) {
   int least = o->kind == CLI_INT_1 || o->kind == CLI_SIZE_1;
   unsigned long long v;
   switch (o->kind) {
+    case CLI_FLAG:
+      if (!cli_read_whole(text, 0, 1, &v)) return "0 or 1";
+      *(int *)o->value = (int)v;
+      return NULL;
     case CLI_INT: case CLI_INT_1: case CLI_SIZE: case CLI_SIZE_1:
       if (!cli_read_whole(text, (unsigned long long)least,
                           o->kind == CLI_INT || o->kind == CLI_INT_1 ? 1000000000
@@ -127,25 +161,32 @@ int cli_distance(const char *a, size_t n, const char *b) {
   return row[m];
 }
 
+const cli_option *cli_meant(const cli_option *options, int count, size_t skip, const char *a,
+                            size_t n) {
+  int i, best = 3; /* more than two wrong letters are another word */
+  const cli_option *meant = NULL;
+  for (i = 0; i < count; i++) {
+    int d = options[i].kind == CLI_TITLE ? best : cli_distance(a, n, options[i].name + skip);
+    if (d >= best) continue;
+    best = d;
+    meant = &options[i];
+  }
+  return meant;
+}
+
 /* The complaint about an unknown option, with the one that was perhaps meant. */
 static int cli_unknown(const cli_command *c, const cli_option *options, int count, const char *a,
                        size_t length) {
-  int i, best = 3; /* more than two wrong letters are another word */
-  const char *meant = NULL;
-  for (i = 0; i < count; i++) {
-    int d = options[i].kind == CLI_TITLE ? best : cli_distance(a, length, options[i].name);
-    if (d >= best) continue;
-    best = d;
-    meant = options[i].name;
-  }
+  const cli_option *meant = cli_meant(options, count, 0, a, length);
   if (!meant) return cli_usage_error(c, "there is no option '%.*s'", (int)length, a);
-  return cli_usage_error(c, "there is no option '%.*s'; did you mean %s?", (int)length, a, meant);
+  return cli_usage_error(c, "there is no option '%.*s'; did you mean %s?", (int)length, a,
+                         meant->name);
 }
 
-int cli_parse(const cli_command *c, const cli_option *options, int count, int argc,
-              char **argv, const char **plain, int *plain_count) {
+/* What was said; said[k] becomes CLI_SAID_BEFORE. */
+static int cli_arguments(const cli_command *c, const cli_option *options, int count, int argc,
+                         char **argv, const char **plain, int *plain_count, int *said) {
   int i, k, all_plain = 0; /* 1 behind "--" */
-  *plain_count = 0;
   for (i = 0; i < argc; i++) {
     const char *a = argv[i], *equals = strchr(a, '='), *value, *wanted;
     size_t length = equals ? (size_t)(equals - a) : strlen(a);
@@ -163,6 +204,7 @@ int cli_parse(const cli_command *c, const cli_option *options, int count, int ar
       if (options[k].kind != CLI_TITLE && strlen(options[k].name) == length &&
           strncmp(options[k].name, a, length) == 0) break;
     if (k == count) return cli_unknown(c, options, count, a, length);
+    said[k] = CLI_SAID_BEFORE;
     if (options[k].kind == CLI_FLAG) {
       if (equals) return cli_usage_error(c, "%s takes no value", options[k].name);
       *(int *)options[k].value = 1;
@@ -174,6 +216,50 @@ int cli_parse(const cli_command *c, const cli_option *options, int count, int ar
     if (wanted)
       return cli_usage_error(c, "%s wants %s, got '%s'", options[k].name, wanted, value);
   }
+  return CLI_GO_ON;
+}
+
+/* The values of --config that the command line leaves open. */
+static int cli_config(const cli_command *c, const cli_option *options, int count, int *said) {
+  char why[CLI_WHY];
+  int k;
+  for (k = 0; k < count && options[k].kind != CLI_CONFIG; k++) { }
+  if (k == count || !said[k]) return CLI_GO_ON;
+  if (cli_settings_load(*(const char **)options[k].value, options, count, said, why))
+    return CLI_GO_ON;
+  return cli_usage_error(c, "%s: %s", *(const char **)options[k].value, why);
+}
+
+/* The initial values of what nobody named. */
+static void cli_initial(const cli_command *c, const cli_option *options, int count,
+                        const int *said) {
+  static char room[1024]; /* first ones that a second one follows; the values are texts in it */
+  size_t used = 0;
+  int k, second = 0;
+  for (k = 0; k < count; k++)
+    second |= c->second && said[k] && strcmp(options[k].name, c->second) == 0;
+  for (k = 0; k < count; k++) {
+    const char *text = options[k].initial, *semicolon = text ? strchr(text, ';') : NULL;
+    if (!text || said[k]) continue;
+    if (semicolon && second) text = semicolon + 2;
+    else if (semicolon) {
+      int n = snprintf(room + used, sizeof room - used, "%.*s", (int)(semicolon - text), text);
+      text = room + used;
+      used += (size_t)n + 1;
+    }
+    cli_store(&options[k], text);
+  }
+}
+
+int cli_parse(const cli_command *c, const cli_option *options, int count, int argc,
+              char **argv, const char **plain, int *plain_count) {
+  int said[CLI_MOST], status;
+  memset(said, 0, sizeof said);
+  *plain_count = 0;
+  status = cli_arguments(c, options, count, argc, argv, plain, plain_count, said);
+  if (status == CLI_GO_ON) status = cli_config(c, options, count, said);
+  if (status != CLI_GO_ON) return status;
+  cli_initial(c, options, count, said);
   if (*plain_count < c->least) return cli_usage_error(c, "usage: boundarydpt %s", c->synopsis);
   return CLI_GO_ON;
 }

@@ -128,9 +128,21 @@ void cli_calm_threads(char **argv) {
 #endif
 }
 
+static const char *const suffix[] = {"", ".disparity", ".recovery", ".map", ".search",
+                                     ".greedy", ".stage2"};
+
+int cli_has_checkpoint(const char *path) {
+  char name[1100];
+  size_t i;
+  int there = 0;
+  for (i = 0; i < sizeof suffix / sizeof suffix[0] && path && !there; i++) {
+    snprintf(name, sizeof name, "%s%s", path, suffix[i]);
+    there = cli_file_exists(name) == 1;
+  }
+  return there;
+}
+
 void cli_forget_checkpoint(const char *path) {
-  static const char *const suffix[] = {"", ".disparity", ".recovery", ".map", ".search",
-                                       ".greedy", ".stage2"};
   char name[1100];
   size_t i;
   if (!path) return;

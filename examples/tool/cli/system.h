@@ -51,6 +51,9 @@ void cli_catch_interrupt(void);
  * once, unless the user has decided. */
 void cli_calm_threads(char **argv);
 
+/* 1 if the library left a checkpoint of a long call of this name, or of a call inside it. */
+int cli_has_checkpoint(const char *path);
+
 /* The library's checkpoints of one long call, and of the calls inside it, are no longer needed.
  * NULL: there are none. */
 void cli_forget_checkpoint(const char *path);

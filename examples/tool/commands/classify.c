@@ -274,19 +274,25 @@ int command_classify(int argc, char **argv) {
     "is cut out (--fit crop). If the network's file does not say: crop from 128 px on, whole\n"
     "below. All bicubic, as Pillow does it. Where the settings beside a network from elsewhere\n"
     "tell size, crop and filter, those decide.",
-    2, 1 << 20};
+    "classify m.safetensors cat.jpg dog.png\n"
+    "classify m.safetensors - --labels names.txt --json < cat.jpg",
+    NULL, 2, 1 << 20};
   classify_options o;
   bdpt_context ctx;
   const char **plain;
   int n, status;
   const cli_option options[] = {
-    {"Options", CLI_TITLE, NULL, NULL, NULL},
-    {"--labels", CLI_TEXT, &o.labels, "FILE", "class names, one a line; cifar-100 is built in"},
-    {"--no-exif", CLI_FLAG, &o.no_exif, NULL, "take pictures as they lie in their files"},
-    {"--fit", CLI_TEXT, &o.fit, "NAME", "crop or whole, instead of the rule above"},
-    {"--logits", CLI_FLAG, &o.logits, NULL, "with --json: all logits too"},
+    {"Options", CLI_TITLE, NULL, NULL, NULL, NULL},
+    {"--labels", CLI_TEXT, &o.labels, "FILE", NULL,
+     "class names, one a line; cifar-100 is built in"},
+    {"--no-exif", CLI_FLAG, &o.no_exif, NULL, NULL, "take pictures as they lie in their files"},
+    {"--fit", CLI_TEXT, &o.fit, "NAME", NULL, "crop or whole, instead of the rule above"},
+    {"--logits", CLI_FLAG, &o.logits, NULL, NULL, "with --json: all logits too"},
     COMMAND_MERGE(&o.merge),
-    CLI_COMMON(&o.common)
+    CLI_ELSEWHERE,
+    CLI_EVERYWHERE,
+    CLI_MACHINE(&o.common),
+    CLI_JSON(&o.common)
   };
   memset(&o, 0, sizeof o);
   command_defaults(&o.common);

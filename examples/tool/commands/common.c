@@ -4,6 +4,7 @@
 #include "../cli/messages.h"
 #include "../cli/options.h"
 #include "../cli/outputs.h"
+#include "../cli/settings.h"
 #include "../cli/system.h"
 #include "../input.h"
 #include "common.h"
@@ -39,6 +40,23 @@ int command_open(const cli_command *c, const cli_common *common, bdpt_context *c
 void command_defaults(cli_common *common) {
   memset(common, 0, sizeof *common);
   common->seed = 1;
+}
+
+void command_resumes(const char *checkpoint) {
+  if (checkpoint)
+    fprintf(stderr, "   going on from %s (--fresh would start again)\n", checkpoint);
+}
+
+bdpt_status command_print_setup(bdpt_context *ctx, const cli_command *c, const cli_option *options,
+                                int count, const char *model) {
+  cli_json j = {NULL, 0, 0, 0, 0};
+  cli_json_open(&j, "setup");
+  cli_json_text(&j, "version", bdpt_version());
+  cli_json_text(&j, "command", c->name);
+  if (model) cli_json_text(&j, "model", model);
+  cli_settings_write(&j, options, count);
+  cli_json_close(&j);
+  return cli_json_print(&j, ctx);
 }
 
 int command_check_merge(const cli_command *c, int r) {

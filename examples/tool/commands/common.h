@@ -13,22 +13,30 @@ extern void (*command_join)(bdpt_context *ctx);
 /* Applies --threads, --isa and --bf16. Returns CLI_GO_ON, or the exit status after a complaint. */
 int command_open(const cli_command *c, const cli_common *common, bdpt_context *ctx);
 
-/* Sets what --seed and its neighbours are when nothing is said. */
+/* Sets what the options that all commands share are before the table's values. */
 void command_defaults(cli_common *common);
+
+/* Says that a command goes on from a checkpoint; NULL: it does not. */
+void command_resumes(const char *checkpoint);
+
+/* With --json: prints a line of kind "setup" with the version and every option's value. */
+bdpt_status command_print_setup(bdpt_context *ctx, const cli_command *c, const cli_option *options,
+                                int count, const char *model);
 
 /* --merge R: how many tokens each block may merge; no file holds it. */
 #define COMMAND_MERGE(r) \
-  {"--merge", CLI_INT, r, "R", "tokens that each block merges away (0)"}
+  {"--merge", CLI_INT, r, "R", "0", "tokens that each block merges away"}
 
 /* Returns CLI_GO_ON, or the exit status after a complaint. */
 int command_check_merge(const cli_command *c, int r);
 
 /* Where the images are; the generated ones when nothing is said. */
 #define COMMAND_SOURCE(s) \
-  {"--data", CLI_TEXT, &(s)->data, "DIR", "train.bin, test.bin (CIFAR-100) or class folders"}, \
-  {"--holdout", CLI_INT, &(s)->holdout, "N", "of DIR/CLASS/..: of each class, to test on"}, \
-  {"--skip-bad", CLI_SIZE, &(s)->skip_bad, "N", "leave out at most N bad pictures, listed (0)"}, \
-  {"--generated", CLI_FLAG, &(s)->generated, NULL, "the generated images (default)"}
+  {"--data", CLI_TEXT, &(s)->data, "DIR", NULL, \
+     "train.bin, test.bin (CIFAR-100) or class folders"}, \
+  {"--holdout", CLI_INT, &(s)->holdout, "N", NULL, "of DIR/CLASS/..: of each class, to test on"}, \
+  {"--skip-bad", CLI_SIZE, &(s)->skip_bad, "N", "0", "leave out at most N bad pictures, listed"}, \
+  {"--generated", CLI_FLAG, &(s)->generated, NULL, NULL, "the generated images, as without --data"}
 
 /* Sets the generated images. */
 void command_no_source(input_source *s);

@@ -54,12 +54,14 @@ int command_eval(int argc, char **argv) {
     "all are). Classes are numbered by the sorted names of their folders. They are made to fit as\n"
     "classify does it (classify --help). One that cannot be read ends the command by name;\n"
     "--skip-bad N reads all of them first and leaves out up to N, each with a line on stderr.",
-    1, 1};
+    "eval m.safetensors --generated --part held\n"
+    "eval m.safetensors --data imagenet --images 5000 --json",
+    NULL, 1, 1};
   cli_common common;
   input_source from;
-  const char *path, *part = "test";
-  size_t count = 0;
-  int image = 0, merge = 0, n, status, which;
+  const char *path, *part = NULL;
+  size_t count;
+  int image = 0, merge, n, status, which;
   checkpoint_report report;
   bdpt_context ctx;
   bdpt_model *m;
@@ -67,13 +69,17 @@ int command_eval(int argc, char **argv) {
   bdpt_merging merging;
   input in;
   const cli_option options[] = {
-    {"Options", CLI_TITLE, NULL, NULL, NULL},
+    {"Options", CLI_TITLE, NULL, NULL, NULL, NULL},
     COMMAND_SOURCE(&from),
-    {"--part", CLI_TEXT, &part, "NAME", "test (default), held or train"},
-    {"--images", CLI_SIZE, &count, "N", "only so many, balanced by class (0: all)"},
-    {"--image", CLI_INT_1, &image, "N", "input size in pixels (the network's)"},
+    {"--part", CLI_TEXT, &part, "NAME", "test", "test, held or train"},
+    {"--images", CLI_SIZE, &count, "N", "0", "only so many, balanced by class; 0: all"},
+    {"--image", CLI_INT_1, &image, "N", NULL, "input size in pixels (the network's)"},
     COMMAND_MERGE(&merge),
-    CLI_COMMON(&common)
+    CLI_ELSEWHERE,
+    CLI_EVERYWHERE,
+    CLI_MACHINE(&common),
+    CLI_JSON(&common),
+    CLI_QUIET(&common)
   };
   command_defaults(&common);
   command_no_source(&from);

@@ -61,40 +61,45 @@ int command_export(int argc, char **argv) {
     "Safetensors: timm's names, and a config.json in the same folder that lists what was removed\n"
     "(examples/load_pruned.py loads it into PyTorch). --names hf writes a network from which\n"
     "nothing was removed so that transformers' from_pretrained(DIR) takes it, if FILE is\n"
-    "DIR/model.safetensors.", 1, 1};
+    "DIR/model.safetensors.",
+    "export f.safetensors --onnx f.onnx\n"
+    "export m.safetensors --safetensors DIR/model.safetensors --names hf",
+    NULL, 1, 1};
   static const char *const types[] = {"f32", "f16", "bf16"}, *const kinds[] = {"timm", "hf"};
   static const int dtypes[] = {BDPT_F32, BDPT_F16, BDPT_BF16};
   cli_common common;
   export_options o;
   bdpt_context ctx;
-  const char *path, *dtype = NULL, *names = NULL;
+  const char *path, *dtype, *names;
   int n, status, i, k;
   const cli_option options[] = {
-    {"What to write", CLI_TITLE, NULL, NULL, NULL},
-    {"--onnx", CLI_TEXT, &o.onnx, "FILE", "an ONNX file"},
-    {"--safetensors", CLI_TEXT, &o.safetensors, "FILE", "a safetensors file"},
-    {"--dtype", CLI_TEXT, &dtype, "NAME", "of safetensors: f32 (default), f16 or bf16"},
-    {"--names", CLI_TEXT, &names, "NAME", "of safetensors: timm (default) or hf"},
-    CLI_COMMON(&common)
+    {"What to write", CLI_TITLE, NULL, NULL, NULL, NULL},
+    {"--onnx", CLI_TEXT, &o.onnx, "FILE", NULL, "an ONNX file"},
+    {"--safetensors", CLI_TEXT, &o.safetensors, "FILE", NULL, "a safetensors file"},
+    {"--dtype", CLI_TEXT, &dtype, "NAME", "f32", "of safetensors: f32, f16 or bf16"},
+    {"--names", CLI_TEXT, &names, "NAME", "timm", "of safetensors: timm or hf"},
+    CLI_ELSEWHERE,
+    CLI_EVERYWHERE,
+    CLI_JSON(&common)
   };
   memset(&o, 0, sizeof o);
   command_defaults(&common);
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &path, &n);
   if (status != CLI_GO_ON) return status;
-  for (i = 0; dtype && i < CLI_COUNT(types) && strcmp(dtype, types[i]) != 0; i++) {}
-  for (k = 0; names && k < CLI_COUNT(kinds) && strcmp(names, kinds[k]) != 0; k++) {}
-  if (dtype && i == CLI_COUNT(types))
+  for (i = 0; i < CLI_COUNT(types) && strcmp(dtype, types[i]) != 0; i++) {}
+  for (k = 0; k < CLI_COUNT(kinds) && strcmp(names, kinds[k]) != 0; k++) {}
+  if (i == CLI_COUNT(types))
     return cli_usage_error(&c, "--dtype wants f32, f16 or bf16, got '%s'", dtype);
-  if (names && k == CLI_COUNT(kinds))
+  if (k == CLI_COUNT(kinds))
     return cli_usage_error(&c, "--names wants timm or hf, got '%s'", names);
   if (!o.onnx && !o.safetensors)
     return cli_usage_error(&c, "--onnx FILE or --safetensors FILE is needed, or both");
-  if (!o.safetensors && (dtype || names))
+  if (!o.safetensors && (i || k))
     return cli_usage_error(&c, "--dtype and --names are about --safetensors; ONNX is float");
   if (o.safetensors && (strcmp(o.safetensors, "-") == 0 || cli_is_special(o.safetensors)))
     return cli_usage_error(&c, "--safetensors wants a file: a config.json is written beside it");
-  o.dtype = dtype ? dtypes[i] : BDPT_F32;
-  o.names = names ? k : EXPORT_TIMM;
+  o.dtype = dtypes[i];
+  o.names = k; /* EXPORT_TIMM, EXPORT_HF */
   if (o.onnx) o.onnx = cli_out_path(o.onnx);
   status = command_open(&c, &common, &ctx);
   if (status != CLI_GO_ON) return status;

@@ -19,11 +19,14 @@ int command_fuse(int argc, char **argv) {
   static const cli_command c = {"fuse", "fuse MODEL --out NEW [options]",
     "Multiplies out the two linears of every MLP whose activation is removed, and compares the\n"
     "network before and after on held-out images, or on any folder of pictures (--data DIR),\n"
-    "which need no labels. The comparison is stored in the file.", 1, 1};
+    "which need no labels. The comparison is stored in the file.",
+    "fuse p.safetensors --generated --out f.safetensors\n"
+    "fuse p.safetensors --data photos --images 0 --out f.safetensors",
+    NULL, 1, 1};
   cli_common common;
   input_source from;
   const char *path, *out = NULL;
-  size_t count = 1000;
+  size_t count;
   int n, status;
   bdpt_context ctx;
   bdpt_certificate certificate;
@@ -32,11 +35,15 @@ int command_fuse(int argc, char **argv) {
   bdpt_model *m;
   input in;
   const cli_option options[] = {
-    {"Options", CLI_TITLE, NULL, NULL, NULL},
+    {"Options", CLI_TITLE, NULL, NULL, NULL, NULL},
     COMMAND_SOURCE(&from),
-    {"--out", CLI_TEXT, &out, "NEW", "where the fused network is saved"},
-    {"--images", CLI_SIZE, &count, "N", "held-out images compared (1000; 0: all)"},
-    CLI_COMMON(&common)
+    {"--out", CLI_TEXT, &out, "NEW", NULL, "where the fused network is saved"},
+    {"--images", CLI_SIZE, &count, "N", "1000", "held-out images compared; 0: all"},
+    CLI_ELSEWHERE,
+    CLI_EVERYWHERE,
+    CLI_MACHINE(&common),
+    CLI_JSON(&common),
+    CLI_QUIET(&common)
   };
   command_defaults(&common);
   command_no_source(&from);

@@ -212,7 +212,9 @@ int command_info(int argc, char **argv) {
     "that are not square; crop_mode other than center and squash; filters other than Pillow's;\n"
     "do_pad, do_flip_channel_order, do_thumbnail, do_align_long_axis, rescale_offset and\n"
     "longest_edge; other families (model_type). A key that is not known here is told.",
-    1, 1};
+    "info m.safetensors\n"
+    "info deit_base.pth --heads 12 --json",
+    NULL, 1, 1};
   cli_common common;
   bdpt_context ctx;
   bdpt_cost_report cost;
@@ -222,9 +224,11 @@ int command_info(int argc, char **argv) {
   char hash[17], file[256];
   int n, merge = 0, status;
   const cli_option options[] = {
-    {"Options", CLI_TITLE, NULL, NULL, NULL},
+    {"Options", CLI_TITLE, NULL, NULL, NULL, NULL},
     COMMAND_MERGE(&merge),
-    CLI_COMMON(&common)
+    CLI_ELSEWHERE,
+    CLI_EVERYWHERE,
+    CLI_JSON(&common)
   };
   command_defaults(&common);
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &path, &n);

@@ -15,6 +15,7 @@
  */
 #include "../../../boundarydpt.h"
 #include "../../plus/boundarydpt_plus.h"
+#include "../cli/epochs.h"
 #include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
@@ -36,7 +37,7 @@
 typedef struct plus_options {
   cli_common common;
   input_source from;
-  const char *out, *start, *what, *order, *importance;
+  const char *out, *start, *what, *order, *importance, *csv;
   cli_layers layer[2], search;     /* named; or so many of each type, found by the search */
   double ratio[BDPT_WIDTHS], fewer, macs, params, ms, share, lr;
   int budget, rounds, multiple, even, epochs, between, batch, image, repeats;
@@ -206,6 +207,19 @@ static bdpt_status plus_request(plus *p) {
   return s;
 }
 
+/* 1 if there is something to go on with. */
+static int plus_begun(const char *checkpoint) {
+  char path[1100];
+  int i, there = cli_has_checkpoint(checkpoint);
+  for (i = 1; i <= BDPT_MAX_STEPS && checkpoint && !there; i++) {
+    snprintf(path, sizeof path, "%s.plus%d", checkpoint, i);
+    there = cli_has_checkpoint(path);
+    snprintf(path, sizeof path, "%s.width%d", checkpoint, i);
+    there |= cli_file_exists(path) == 1;
+  }
+  return there;
+}
+
 static void plus_forget(const char *checkpoint) {
   char path[1100];
   int i;
@@ -345,10 +359,13 @@ static int plus_command(bdpt_context *ctx, const char *path, const plus_options 
   cli_progress progress;
   char room[1024], data[2][700];
   const char *checkpoint = cli_checkpoint_of(o->out, room);
-  cli_files files = {{path}, {o->out, checkpoint}};
+  cli_files files = {{path}, {o->out, checkpoint, o->csv}};
   bdpt_hooks hooks;
   bdpt_status s;
+  cli_epochs epochs;
+  int resumes;
   plus p;
+  memset(&epochs, 0, sizeof epochs);
   memset(&p, 0, sizeof p);
   p.o = o, p.ctx = ctx;
   p.out = (bdpt_plus_result *)calloc(1, sizeof *p.out);
@@ -357,10 +374,17 @@ static int plus_command(bdpt_context *ctx, const char *path, const plus_options 
   s = p.out ? cli_check_files(ctx, &files) : BDPT_E_MEMORY;
   if (s == BDPT_OK && o->common.fresh) plus_forget(checkpoint);
   hooks = cli_hooks(&progress, checkpoint);
+  resumes = s == BDPT_OK && plus_begun(checkpoint);
+  if (resumes) command_resumes(checkpoint);
   if (s == BDPT_OK) s = plus_open(&p, path);
+  cli_epochs_watch(&epochs, &progress);
+  if (s == BDPT_OK)
+    cli_epochs_train(&epochs, NULL, &p.work.depth.finetune, &p.work.between, p.in.rest.count);
+  if (s == BDPT_OK) s = cli_epochs_open(&epochs, ctx, o->csv, resumes);
   if (s == BDPT_OK)
     s = bdpt_plus(p.model, &(bdpt_run){&p.in.rest, &p.in.held, &hooks}, &p.work, p.out);
   cli_progress_clear(&progress);
+  s = cli_epochs_close(&epochs, ctx, s);
   if (s == BDPT_OK) s = bdpt_model_save(p.model, o->out, BDPT_F32);
   if (s == BDPT_OK) plus_forget(checkpoint);
   if (s == BDPT_OK) s = plus_tell(&p);
@@ -381,60 +405,70 @@ int command_plus(int argc, char **argv) {
     "BoundaryDPT+: takes layers and makes the others narrower, fine-tuning after each step with\n"
     "the dense network as teacher. --fewer 2.5 is a budget for both: of the way to 2.5 times\n"
     "fewer MACs, depth goes --share and width the rest; --what depth or width goes it alone. Then\n"
-    "both networks are timed in turn and tested. Ctrl-C saves; the same command goes on.", 1, 1};
+    "both networks are timed in turn and tested. Ctrl-C saves; the same command goes on.",
+    "plus m.safetensors --fewer 2 --generated --out n.safetensors\n"
+    "plus m.safetensors --activation 2,3 --ms 10 --data DIR --out n.safetensors",
+    NULL, 1, 1};
   plus_options o;
   bdpt_context ctx;
   const char *path, *wrong;
   int n, status;
   const cli_option options[] = {
-    {"How far", CLI_TITLE, NULL, NULL, NULL},
-    {"--what", CLI_TEXT, &o.what, "NAME", "both (default), depth or width"},
-    {"--fewer", CLI_REAL_UP, &o.fewer, "X", "so many times fewer MACs than the network has"},
-    {"--macs", CLI_REAL_UP, &o.macs, "X", "or to X million MACs, all products counted"},
-    {"--params", CLI_REAL_UP, &o.params, "X", "or to X million parameters"},
-    {"--ms", CLI_REAL_UP, &o.ms, "X", "or to X milliseconds for 16 images, measured here"},
-    {"--share", CLI_REAL, &o.share, "X", "depth's share of the way with --fewer, 0 to 1 (0.5)"},
-    {"Depth", CLI_TITLE, NULL, NULL, NULL},
-    {"--attention", CLI_LAYERS, &o.layer[0], "LIST", "blocks that lose attention, such as 3,7"},
-    {"--activation", CLI_LAYERS, &o.layer[1], "LIST", "blocks that lose their GELU"},
-    {"--search", CLI_LAYERS, &o.search, "A,G", "or so many of each, by learned importance"},
-    {"--budget", CLI_INT_1, &o.budget, "N", "or so many in all, found by both stages"},
-    {"--start", CLI_TEXT, &o.start, "NAME", "their place: " INPUT_STARTS " (paper)"},
-    {"Width", CLI_TITLE, NULL, NULL, NULL},
-    {"--channels", CLI_REAL_UP, &o.ratio[BDPT_EMBEDDING], "X", "share of the embedding that goes"},
-    {"--hidden", CLI_REAL_UP, &o.ratio[BDPT_HIDDEN], "X", "of the hidden units of the MLPs"},
-    {"--whole-heads", CLI_REAL_UP, &o.ratio[BDPT_HEADS], "X", "of the heads"},
+    {"How far", CLI_TITLE, NULL, NULL, NULL, NULL},
+    {"--what", CLI_TEXT, &o.what, "NAME", "both", "both, depth or width"},
+    {"--fewer", CLI_REAL_UP, &o.fewer, "X", NULL, "so many times fewer MACs than the network has"},
+    {"--macs", CLI_REAL_UP, &o.macs, "X", NULL, "or to X million MACs, all products counted"},
+    {"--params", CLI_REAL_UP, &o.params, "X", NULL, "or to X million parameters"},
+    {"--ms", CLI_REAL_UP, &o.ms, "X", NULL, "or to X milliseconds for 16 images, measured here"},
+    {"--share", CLI_REAL, &o.share, "X", "0.5", "depth's share of the way with --fewer, 0 to 1"},
+    {"Depth", CLI_TITLE, NULL, NULL, NULL, NULL},
+    {"--attention", CLI_LAYERS, &o.layer[0], "LIST", NULL,
+     "blocks that lose attention, such as 3,7"},
+    {"--activation", CLI_LAYERS, &o.layer[1], "LIST", NULL, "blocks that lose their GELU"},
+    {"--search", CLI_LAYERS, &o.search, "A,G", NULL, "or so many of each, by learned importance"},
+    {"--budget", CLI_INT_1, &o.budget, "N", NULL, "or so many in all, found by both stages"},
+    {"--start", CLI_TEXT, &o.start, "NAME", "skip-fit", "their place: " INPUT_STARTS},
+    {"Width", CLI_TITLE, NULL, NULL, NULL, NULL},
+    {"--channels", CLI_REAL_UP, &o.ratio[BDPT_EMBEDDING], "X", NULL,
+     "share of the embedding that goes"},
+    {"--hidden", CLI_REAL_UP, &o.ratio[BDPT_HIDDEN], "X", NULL, "of the hidden units of the MLPs"},
+    {"--whole-heads", CLI_REAL_UP, &o.ratio[BDPT_HEADS], "X", NULL, "of the heads"},
     {"--head-size", CLI_REAL_UP, &o.ratio[BDPT_HEAD_SIZE], "X",
-     "of their features; with a target all four in proportion (.5 .5 .5 .25)"},
-    {"--multiple", CLI_INT_1, &o.multiple, "N", "round sizes to this (16)"},
-    {"--even", CLI_FLAG, &o.even, NULL, "the same share of every layer"},
-    {"--importance", CLI_TEXT, &o.importance, "NAME", "taylor (default), l1, l2 or chance"},
-    {"--score-images", CLI_SIZE_1, &o.score_images, "N", "images for taylor (3200)"},
-    {"Recovery", CLI_TITLE, NULL, NULL, NULL},
-    {"--order", CLI_TEXT, &o.order, "NAME", "first depth (default), width, or both in turns"},
-    {"--rounds", CLI_INT_1, &o.rounds, "N", "in turns: so many (2)"},
-    {"--epochs", CLI_INT_1, &o.epochs, "N", "epochs of all recoveries together (8)"},
-    {"--between", CLI_INT_1, &o.between, "N", "of each but the last (half of an equal part)"},
-    {"--tune-images", CLI_SIZE, &o.tune_images, "N", "images in each of them (0: all)"},
-    {"--images", CLI_SIZE, &o.images, "N", "images of each short training (2560; 0: all)"},
-    {"--batch", CLI_INT_1, &o.batch, "N", "batch size (64)"},
-    {"--lr", CLI_SAID, &o.lr, "X", "learning rate (3e-4)"},
-    {"What goes in and out", CLI_TITLE, NULL, NULL, NULL},
+     NULL, "of their features; with a target all four in proportion (.5 .5 .5 .25)"},
+    {"--multiple", CLI_INT_1, &o.multiple, "N", "16", "round sizes to this"},
+    {"--even", CLI_FLAG, &o.even, NULL, NULL, "the same share of every layer"},
+    {"--importance", CLI_TEXT, &o.importance, "NAME", "taylor", "taylor, l1, l2 or chance"},
+    {"--score-images", CLI_SIZE_1, &o.score_images, "N", "3200", "images for taylor"},
+    {"Recovery", CLI_TITLE, NULL, NULL, NULL, NULL},
+    {"--order", CLI_TEXT, &o.order, "NAME", "depth",
+     "what goes first: depth, width, or both in turns"},
+    {"--rounds", CLI_INT_1, &o.rounds, "N", "2", "in turns: so many"},
+    {"--epochs", CLI_INT_1, &o.epochs, "N", "8", "epochs of all recoveries together"},
+    {"--between", CLI_INT_1, &o.between, "N", NULL, "of each but the last (half of an equal part)"},
+    {"--tune-images", CLI_SIZE, &o.tune_images, "N", "0", "images in each of them; 0: all"},
+    {"--images", CLI_SIZE, &o.images, "N", "2560", "images of each short training; 0: all"},
+    {"--batch", CLI_INT_1, &o.batch, "N", "64", "batch size"},
+    {"--lr", CLI_SAID, &o.lr, "X", "3e-4", "learning rate"},
+    {"What goes in and out", CLI_TITLE, NULL, NULL, NULL, NULL},
     COMMAND_SOURCE(&o.from),
-    {"--out", CLI_TEXT, &o.out, "NEW", "where the small network is saved"},
-    {"--image", CLI_INT_1, &o.image, "N", "input size in pixels (the network's)"},
-    {"--held", CLI_SIZE, &o.held, "N", "held-out images that choose (2000; 0: all)"},
-    {"--test", CLI_SIZE, &o.test, "N", "test images (0: all)"},
-    {"--repeats", CLI_INT_1, &o.repeats, "N", "timing rounds, at most 101 (25)"},
-    {"--fresh", CLI_FLAG, &o.common.fresh, NULL, "start again instead of going on"},
-    CLI_COMMON(&o.common)
+    {"--out", CLI_TEXT, &o.out, "NEW", NULL, "where the small network is saved"},
+    {"--image", CLI_INT_1, &o.image, "N", NULL, "input size in pixels (the network's)"},
+    {"--held", CLI_SIZE, &o.held, "N", "2000", "held-out images that choose; 0: all"},
+    {"--test", CLI_SIZE, &o.test, "N", "0", "test images; 0: all"},
+    {"--repeats", CLI_INT_1, &o.repeats, "N", "25", "timing rounds, at most 101"},
+    {"--fresh", CLI_FLAG, &o.common.fresh, NULL, NULL, "start again instead of going on"},
+    CLI_CSV(&o.csv),
+    CLI_ELSEWHERE,
+    CLI_EVERYWHERE,
+    CLI_MACHINE(&o.common),
+    CLI_SETTINGS(&o.common),
+    CLI_SEED(&o.common),
+    CLI_JSON(&o.common),
+    CLI_QUIET(&o.common)
   };
   memset(&o, 0, sizeof o);
   command_defaults(&o.common);
   command_no_source(&o.from);
-  o.what = "both", o.order = "depth", o.importance = "taylor";
-  o.share = 0.5, o.epochs = 8, o.batch = 64, o.lr = 3e-4, o.repeats = 25;
-  o.images = 2560, o.held = 2000, o.tune_images = SIZE_MAX;
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &path, &n);
   if (status == CLI_GO_ON) status = command_check_source(&c, &o.common, &o.from);
   if (status != CLI_GO_ON) return status;
@@ -443,6 +477,7 @@ int command_plus(int argc, char **argv) {
   if (o.out) o.out = cli_out_path(o.out);
   status = command_open(&c, &o.common, &ctx);
   if (status != CLI_GO_ON) return status;
+  if (o.common.json) command_print_setup(&ctx, &c, options, CLI_COUNT(options), path);
   status = plus_command(&ctx, path, &o);
   bdpt_finish(&ctx);
   return status;

@@ -128,31 +128,37 @@ int command_probe(int argc, char **argv) {
   static const cli_command c = {"probe", "probe MODEL [options]",
     "The two observations behind the method, as data. Disparity: the mean size of dL/dm for each\n"
     "layer during a short training. Recovery: every layer removed alone, accuracy at once and\n"
-    "after a short training. The network itself is not changed.", 1, 1};
+    "after a short training. The network itself is not changed.",
+    "probe m.safetensors --generated --what recovery\n"
+    "probe m.safetensors --generated --steps 200 --json",
+    NULL, 1, 1};
   probe_options o;
   bdpt_context ctx;
   const char *path;
   int n, status;
   const cli_option options[] = {
-    {"Options", CLI_TITLE, NULL, NULL, NULL},
+    {"Options", CLI_TITLE, NULL, NULL, NULL, NULL},
     COMMAND_SOURCE(&o.from),
-    {"--what", CLI_TEXT, &o.what, "NAME", "disparity, recovery or both (default)"},
-    {"--steps", CLI_SIZE_1, &o.steps, "N", "training steps for disparity (60)"},
-    {"--window", CLI_SIZE_1, &o.window, "N", "steps per line of output (20)"},
-    {"--images", CLI_SIZE, &o.images, "N", "images after each removal (1280; 0: all)"},
-    {"--epochs", CLI_INT_1, &o.recipe.epochs, "N", "epochs of so many images (1)"},
-    {"--held", CLI_SIZE, &o.held, "N", "held-out images that measure (2000; 0: all)"},
-    {"--batch", CLI_INT_1, &o.recipe.batch, "N", "batch size (64)"},
-    {"--lr", CLI_SAID, &o.recipe.lr, "X", "learning rate (3e-4)"},
-    {"--image", CLI_INT_1, &o.image, "N", "input size in pixels (the network's)"},
-    CLI_COMMON(&o.common)
+    {"--what", CLI_TEXT, &o.what, "NAME", "both", "disparity, recovery or both"},
+    {"--steps", CLI_SIZE_1, &o.steps, "N", "60", "training steps for disparity"},
+    {"--window", CLI_SIZE_1, &o.window, "N", "20", "steps per line of output"},
+    {"--images", CLI_SIZE, &o.images, "N", "1280", "images after each removal; 0: all"},
+    {"--epochs", CLI_INT_1, &o.recipe.epochs, "N", "1", "epochs of so many images"},
+    {"--held", CLI_SIZE, &o.held, "N", "2000", "held-out images that measure; 0: all"},
+    {"--batch", CLI_INT_1, &o.recipe.batch, "N", "64", "batch size"},
+    {"--lr", CLI_SAID, &o.recipe.lr, "X", "3e-4", "learning rate"},
+    {"--image", CLI_INT_1, &o.image, "N", NULL, "input size in pixels (the network's)"},
+    CLI_ELSEWHERE,
+    CLI_EVERYWHERE,
+    CLI_MACHINE(&o.common),
+    CLI_SEED(&o.common),
+    CLI_JSON(&o.common),
+    CLI_QUIET(&o.common)
   };
   memset(&o, 0, sizeof o);
   command_defaults(&o.common);
   command_no_source(&o.from);
-  o.what = "both";
-  o.steps = 60, o.window = 20, o.images = 1280, o.held = 2000;
-  o.recipe.epochs = 1, o.recipe.batch = 64, o.recipe.lr = 3e-4, o.recipe.clip = 1;
+  o.recipe.clip = 1;
   o.recipe.crop = 4, o.recipe.flip = 1, o.recipe.smoothing = 0.1;
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &path, &n);
   if (status == CLI_GO_ON) status = command_check_source(&c, &o.common, &o.from);

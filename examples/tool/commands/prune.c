@@ -1,5 +1,6 @@
 /* prune.c: `boundarydpt prune` */
 #include "../../../boundarydpt.h"
+#include "../cli/epochs.h"
 #include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
@@ -21,7 +22,7 @@
 typedef struct prune_options {
   cli_common common;
   input_source from;
-  const char *out, *start, *choose;
+  const char *out, *start, *choose, *csv;
   cli_layers layer[2];
   int budget, epochs, image, batch;
   size_t images, tune_images, held;
@@ -173,7 +174,10 @@ static bdpt_status prune_greedy(bdpt_model *m, const input *in, const prune_opti
 static bdpt_status prune_searched(bdpt_context *ctx, bdpt_model *m, const char *path,
                                   const prune_options *o) {
   cli_progress progress;
+  cli_epochs epochs;
+  const bdpt_recipe last = prune_recipe(o, 1);
   char room[1024];
+  int resumes;
   const char *checkpoint = cli_checkpoint_of(o->out, room);
   bdpt_hooks hooks;
   input in;
@@ -181,12 +185,20 @@ static bdpt_status prune_searched(bdpt_context *ctx, bdpt_model *m, const char *
   input_fit(&in, m);
   cli_progress_open(&progress, o->common.quiet);
   hooks = cli_hooks(&progress, checkpoint);
+  if (o->common.fresh) cli_forget_checkpoint(checkpoint);
+  resumes = cli_has_checkpoint(checkpoint);
+  if (resumes) command_resumes(checkpoint);
+  memset(&epochs, 0, sizeof epochs);
+  cli_epochs_watch(&epochs, &progress);
+  cli_epochs_train(&epochs, NULL, &last, NULL, in.rest.count);
   if (s == BDPT_OK) s = command_check_classes(m, &in.train, path);
   if (s == BDPT_OK) s = input_keep(ctx, &in.held, o->held);
+  if (s == BDPT_OK) s = cli_epochs_open(&epochs, ctx, o->csv, resumes);
   if (s == BDPT_OK)
     s = input_choose(o->choose, o->start) ? prune_greedy(m, &in, o, &hooks)
                                           : prune_learned(m, &in, o, &hooks);
   cli_progress_clear(&progress);
+  s = cli_epochs_close(&epochs, ctx, s);
   if (s == BDPT_OK) cli_forget_checkpoint(checkpoint);
   input_close(&in);
   return s;
@@ -195,7 +207,8 @@ static bdpt_status prune_searched(bdpt_context *ctx, bdpt_model *m, const char *
 static int prune(const cli_command *c, bdpt_context *ctx, const char *path,
                  const prune_options *o) {
   char parent[17], room[1024], data[2][700];
-  cli_files files = {{path}, {o->out, o->budget ? cli_checkpoint_of(o->out, room) : NULL}};
+  cli_files files = {{path}, {o->out, o->budget ? cli_checkpoint_of(o->out, room) : NULL,
+                              o->csv}};
   bdpt_model *m = NULL;
   bdpt_status s;
   input_files(&o->from, data, &files);
@@ -225,40 +238,48 @@ int command_prune(int argc, char **argv) {
     "stays smallest, with fitted maps in their places; --start\n"
     "paper asks the paper's two stages (how many of each kind by MAP, which ones by importance).\n"
     "Then the network is fine-tuned with the dense one as teacher, and fused. With --json all\n"
-    "that was found is one line of kind prune_found.\n\n"
-    "  boundarydpt prune m.safetensors --attention 3 --activation 5-7 --data DIR --out p.st\n"
-    "  boundarydpt prune m.safetensors --budget 6 --generated --json --out p.safetensors",
-    1, 1};
+    "that was found is one line of kind prune_found.",
+    "prune m.safetensors --attention 3 --activation 5-7 --data DIR --out p.safetensors\n"
+    "prune m.safetensors --budget 6 --generated --json --out p.safetensors",
+    NULL, 1, 1};
   prune_options o;
   bdpt_context ctx;
   const char *path;
   int n, status;
   const cli_option options[] = {
-    {"Named layers", CLI_TITLE, NULL, NULL, NULL},
-    {"--attention", CLI_LAYERS, &o.layer[0], "LIST", "blocks that lose attention, such as 3,7-9"},
-    {"--activation", CLI_LAYERS, &o.layer[1], "LIST", "blocks that lose their GELU"},
-    {"Layers that are found", CLI_TITLE, NULL, NULL, NULL},
-    {"--budget", CLI_INT_1, &o.budget, "N", "layers to remove in all"},
-    {"--choose", CLI_TEXT, &o.choose, "WAY", "which: " INPUT_CHOICES},
+    {"Named layers", CLI_TITLE, NULL, NULL, NULL, NULL},
+    {"--attention", CLI_LAYERS, &o.layer[0], "LIST", NULL,
+     "blocks that lose attention, such as 3,7-9"},
+    {"--activation", CLI_LAYERS, &o.layer[1], "LIST", NULL, "blocks that lose their GELU"},
+    {"Layers that are found", CLI_TITLE, NULL, NULL, NULL, NULL},
+    {"--budget", CLI_INT_1, &o.budget, "N", NULL, "layers to remove in all"},
+    {"--choose", CLI_TEXT, &o.choose, "WAY", NULL, "which: " INPUT_CHOICES},
     COMMAND_SOURCE(&o.from),
-    {"--images", CLI_SIZE, &o.images, "N", "images of each short training (2560; 0: all)"},
-    {"--epochs", CLI_INT_1, &o.epochs, "N", "epochs of the last fine-tuning (8)"},
-    {"--tune-images", CLI_SIZE, &o.tune_images, "N", "images in each of them (0: all)"},
-    {"--held", CLI_SIZE, &o.held, "N", "held-out images that choose (2000; 0: all)"},
-    {"--batch", CLI_INT_1, &o.batch, "N", "batch size (64)"},
-    {"--lr", CLI_SAID, &o.lr, "X", "learning rate (3e-4)"},
-    {"Both", CLI_TITLE, NULL, NULL, NULL},
-    {"--out", CLI_TEXT, &o.out, "NEW", "where the pruned network is saved"},
-    {"--image", CLI_INT_1, &o.image, "N", "input size in pixels (the network's)"},
-    {"--start", CLI_TEXT, &o.start, "NAME", "their place: " INPUT_STARTS "\n"
-     "                       (skip-fit; named layers without images: paper)"},
-    CLI_COMMON(&o.common)
+    {"--images", CLI_SIZE, &o.images, "N", "2560", "images of each short training; 0: all"},
+    {"--epochs", CLI_INT_1, &o.epochs, "N", "8", "epochs of the last fine-tuning"},
+    {"--tune-images", CLI_SIZE, &o.tune_images, "N", "0", "images in each of them; 0: all"},
+    {"--held", CLI_SIZE, &o.held, "N", "2000", "held-out images that choose; 0: all"},
+    {"--batch", CLI_INT_1, &o.batch, "N", "64", "batch size"},
+    {"--lr", CLI_SAID, &o.lr, "X", "3e-4", "learning rate"},
+    {"--fresh", CLI_FLAG, &o.common.fresh, NULL, NULL, "start again instead of going on"},
+    CLI_CSV(&o.csv),
+    {"Both", CLI_TITLE, NULL, NULL, NULL, NULL},
+    {"--out", CLI_TEXT, &o.out, "NEW", NULL, "where the pruned network is saved"},
+    {"--image", CLI_INT_1, &o.image, "N", NULL, "input size in pixels (the network's)"},
+    {"--start", CLI_TEXT, &o.start, "NAME", NULL, "their place: " INPUT_STARTS " (skip-fit;"
+     " named layers without images: paper)"},
+    CLI_ELSEWHERE,
+    CLI_EVERYWHERE,
+    CLI_MACHINE(&o.common),
+    CLI_SETTINGS(&o.common),
+    CLI_SEED(&o.common),
+    CLI_JSON(&o.common),
+    CLI_QUIET(&o.common)
   };
   memset(&o, 0, sizeof o);
   o.began = cli_now();
   command_defaults(&o.common);
   command_no_source(&o.from);
-  o.images = 2560, o.epochs = 8, o.held = 2000, o.batch = 64, o.lr = 3e-4;
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &path, &n);
   o.from.any = !o.budget; /* a map fits any pictures; what chooses and trains needs labels */
   if (status == CLI_GO_ON) status = command_check_source(&c, &o.common, &o.from);
@@ -273,9 +294,12 @@ int command_prune(int argc, char **argv) {
     return cli_usage_error(&c, "--choose wants " INPUT_CHOICES ", got '%s'", o.choose);
   if ((o.budget != 0) == (o.layer[0].count + o.layer[1].count != 0))
     return cli_usage_error(&c, "name layers with --attention and --activation, or give --budget");
+  if (o.csv && !o.budget)
+    return cli_usage_error(&c, "--csv tells of trainings, which --budget needs");
   if (o.out) o.out = cli_out_path(o.out);
   status = command_open(&c, &o.common, &ctx);
   if (status != CLI_GO_ON) return status;
+  if (o.common.json) command_print_setup(&ctx, &c, options, CLI_COUNT(options), path);
   status = prune(&c, &ctx, path, &o);
   bdpt_finish(&ctx);
   return status;

@@ -56,14 +56,15 @@ int command_report(int argc, char **argv) {
     "Draws the page of plots again from the numbers of a run (- is standard input), or of\n"
     "programs that shared a study out: lines of another recipe, data or dense network are\n"
     "refused. `report RUN.JSONL PAGE` works where PAGE ends in .html.",
-    1, REPORT_FILES};
+    "report build/run/run.jsonl --out page.html\n"
+    "report - --out page.html < build/run/run.jsonl",
+    NULL, 1, REPORT_FILES};
   cli_common common;
   bdpt_context ctx;
   const char *plain[REPORT_FILES], *page = NULL;
   int n, status;
   const cli_option options[] = {
-    {"--out", CLI_TEXT, &page, "FILE", "the page, if its name does not come second"},
-    CLI_COMMON(&common)};
+    {"--out", CLI_TEXT, &page, "FILE", NULL, "the page, if its name does not come second"}};
   command_defaults(&common);
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, plain, &n);
   if (status != CLI_GO_ON) return status;

@@ -28,30 +28,45 @@ int command_reproduce(int argc, char **argv) {
     "run only when they are named): every\n"
     "figure as JSON lines and CSV. What it costs is printed first; Ctrl-C saves, the same\n"
     "command goes on. data/reproduce.recipe holds and explains every hyperparameter.",
-    0, 0};
+    "reproduce --list\n"
+    "reproduce --quick --part 1,2",
+    "--quick", 0, 0};
   study_options o;
   bdpt_context ctx;
   const char *plain[1], *shard = NULL;
   int n, status;
   const cli_option options[] = {
-    {"What goes in and out", CLI_TITLE, NULL, NULL, NULL},
-    {"--data", CLI_TEXT, &o.data, "DIR", "CIFAR-100 binary (data/cifar-100-binary)"},
-    {"--model", CLI_TEXT, &o.model, "FILE", "DeiT (data/deit_tiny_patch16_224-a1311bcf.pth)"},
-    {"--recipe", CLI_TEXT, &o.recipe, "FILE", "hyperparameters (data/reproduce.recipe)"},
-    {"--out", CLI_TEXT, &o.out, "DIR", "numbers and checkpoints (build/reproduce)"},
-    {"--report", CLI_TEXT, &o.report, "FILE", "the page of plots (build/report.html)"},
-    {"--quick", CLI_FLAG, &o.quick, NULL, "generated images, data/quick.recipe: half a minute"},
-    {"--fresh", CLI_FLAG, &o.common.fresh, NULL, "start again instead of going on"},
-    {"What is done", CLI_TITLE, NULL, NULL, NULL},
-    {"--list", CLI_FLAG, &o.list, NULL, "print the parts and what they cost; writes nothing"},
-    {"--summary", CLI_FLAG, &o.summary, NULL, "print the record's headline figures, then end"},
-    {"--part", CLI_LAYERS, &o.parts, "LIST", "only these parts, such as 3,5 (all to 13)"},
-    {"--seeds", CLI_INT_1, &o.seeds, "N", "seeds, instead of the recipe's"},
-    {"--shard", CLI_TEXT, &shard, "K/N", "only the cells of share K of N, to OUT/shard-K.jsonl"},
-    {"--gather", CLI_FLAG, &o.gather, NULL, "compute no cell; take those of all shares in OUT"},
-    {"--minutes", CLI_REAL, &o.minutes, "X", "stop after so long, as Ctrl-C does (0: never)"},
-    {"--print-held", CLI_FLAG, &o.print_held, NULL, "print the numbers of the held-out images"},
-    CLI_COMMON(&o.common)
+    {"What goes in and out", CLI_TITLE, NULL, NULL, NULL, NULL},
+    {"--data", CLI_TEXT, &o.data, "DIR", NULL, "CIFAR-100 binary (data/cifar-100-binary)"},
+    {"--model", CLI_TEXT, &o.model, "FILE",
+     "data/deit_tiny_patch16_224-a1311bcf.pth; data/dense.safetensors", "DeiT"},
+    {"--recipe", CLI_TEXT, &o.recipe, "FILE",
+     "data/reproduce.recipe; data/quick.recipe", "hyperparameters"},
+    {"--out", CLI_TEXT, &o.out, "DIR", "build/reproduce; build/quick", "numbers and checkpoints"},
+    {"--report", CLI_TEXT, &o.report, "FILE", "build/report.html; build/quick.html",
+     "the page of plots"},
+    {"--quick", CLI_FLAG, &o.quick, NULL, NULL,
+     "generated images, data/quick.recipe: half a minute"},
+    {"--fresh", CLI_FLAG, &o.common.fresh, NULL, NULL, "start again instead of going on"},
+    {"What is done", CLI_TITLE, NULL, NULL, NULL, NULL},
+    {"--list", CLI_FLAG, &o.list, NULL, NULL, "print the parts and what they cost; writes nothing"},
+    {"--summary", CLI_FLAG, &o.summary, NULL, NULL,
+     "print the record's headline figures, then end"},
+    {"--part", CLI_LAYERS, &o.parts, "LIST", NULL, "only these parts, such as 3,5 (all to 13)"},
+    {"--seeds", CLI_INT_1, &o.seeds, "N", NULL, "seeds, instead of the recipe's"},
+    {"--shard", CLI_TEXT, &shard, "K/N", NULL,
+     "only the cells of share K of N, to OUT/shard-K.jsonl"},
+    {"--gather", CLI_FLAG, &o.gather, NULL, NULL,
+     "compute no cell; take those of all shares in OUT"},
+    {"--minutes", CLI_REAL, &o.minutes, "X", "0", "stop after so long, as Ctrl-C does; 0: never"},
+    {"--print-held", CLI_FLAG, &o.print_held, NULL, NULL,
+     "print the numbers of the held-out images"},
+    CLI_ELSEWHERE,
+    CLI_EVERYWHERE,
+    CLI_MACHINE(&o.common),
+    CLI_SEED(&o.common),
+    CLI_JSON(&o.common),
+    CLI_QUIET(&o.common)
   };
   memset(&o, 0, sizeof o);
   command_defaults(&o.common);

@@ -206,39 +206,49 @@ int command_segment(int argc, char **argv) {
     "--data DIR has ADE20K's layout: DIR/images/training, DIR/images/validation, and masks of the\n"
     "same names in DIR/annotations/..., grey, 0 ignored, 1 to 150 the classes. Pictures and masks\n"
     "are read as PPM and PGM, as PNG and JPEG if stb_image.h was there when the tool was built.\n"
-    "Ctrl-C saves NEW.ckpt; the same command goes on.", 1, 1};
+    "Ctrl-C saves NEW.ckpt; the same command goes on.",
+    "segment m.safetensors --out masks.safetensors --overlays pictures\n"
+    "segment masks.safetensors --data ade20k --beside dense.safetensors",
+    NULL, 1, 1};
   segment_options o;
   bdpt_context ctx;
   const char *path;
   int n, status;
   bdpt_recipe *r = &o.run.recipe;
   const cli_option options[] = {
-    {"What goes in and out", CLI_TITLE, NULL, NULL, NULL},
-    {"--data", CLI_TEXT, &o.data, "DIR", "pictures and masks (drawn scenes)"},
-    {"--classes", CLI_INT_1, &o.classes, "N", "with --data: classes of its masks (150)"},
-    {"--image", CLI_INT_1, &o.image, "N", "input size in pixels (96; with --data the network's)"},
-    {"--out", CLI_TEXT, &o.out, "NEW", "train, and save the network"},
-    {"--overlays", CLI_TEXT, &o.overlays, "DIR", "pictures of truth and answer, as PNG"},
-    {"--pictures", CLI_SIZE_1, &o.pictures, "N", "how many of them (8)"},
-    {"--beside", CLI_TEXT, &o.beside, "OTHER", "a network to compare the time with, in turn"},
-    {"--record", CLI_TEXT, &o.record, "FILE", "add the result to a run's numbers, for its report"},
-    {"--draw", CLI_TEXT, &o.draw, "DIR", "write the drawn scenes as files in ADE20K's layout"},
-    {"--test", CLI_SIZE_1, &o.test, "N", "validation pictures (200 scenes; all)"},
-    {"The recipe", CLI_TITLE, NULL, NULL, NULL},
-    {"--epochs", CLI_INT_1, &r->epochs, "N", "epochs (10)"},
-    {"--images", CLI_SIZE_1, &o.images, "N", "training pictures (4000 scenes; all)"},
-    {"--batch", CLI_INT_1, &r->batch, "N", "batch size (8)"},
-    {"--lr", CLI_SAID, &r->lr, "X", "highest learning rate (1e-3)"},
-    {"--warmup", CLI_REAL, &r->warmup, "X", "epochs of warm-up (0.5)"},
-    {"--decay", CLI_SAID, &r->weight_decay, "X", "weight decay (0.05)"},
-    {"--drop-path", CLI_REAL, &r->drop_path, "X", "stochastic depth of the last block (0)"},
-    {"--fresh", CLI_FLAG, &o.run.fresh, NULL, "ignore NEW.ckpt"},
-    CLI_COMMON(&o.common)
+    {"What goes in and out", CLI_TITLE, NULL, NULL, NULL, NULL},
+    {"--data", CLI_TEXT, &o.data, "DIR", NULL, "pictures and masks (drawn scenes)"},
+    {"--classes", CLI_INT_1, &o.classes, "N", "150", "with --data: classes of its masks"},
+    {"--image", CLI_INT_1, &o.image, "N", NULL,
+     "input size in pixels (96; with --data the network's)"},
+    {"--out", CLI_TEXT, &o.out, "NEW", NULL, "train, and save the network"},
+    {"--overlays", CLI_TEXT, &o.overlays, "DIR", NULL, "pictures of truth and answer, as PNG"},
+    {"--pictures", CLI_SIZE_1, &o.pictures, "N", "8", "how many of them"},
+    {"--beside", CLI_TEXT, &o.beside, "OTHER", NULL, "a network to compare the time with, in turn"},
+    {"--record", CLI_TEXT, &o.record, "FILE", NULL,
+     "add the result to a run's numbers, for its report"},
+    {"--draw", CLI_TEXT, &o.draw, "DIR", NULL,
+     "write the drawn scenes as files in ADE20K's layout"},
+    {"--test", CLI_SIZE_1, &o.test, "N", NULL, "validation pictures (200 scenes; all)"},
+    {"The recipe", CLI_TITLE, NULL, NULL, NULL, NULL},
+    {"--epochs", CLI_INT_1, &r->epochs, "N", "10", "epochs"},
+    {"--images", CLI_SIZE_1, &o.images, "N", NULL, "training pictures (4000 scenes; all)"},
+    {"--batch", CLI_INT_1, &r->batch, "N", "8", "batch size"},
+    {"--lr", CLI_SAID, &r->lr, "X", "1e-3", "highest learning rate"},
+    {"--warmup", CLI_REAL, &r->warmup, "X", "0.5", "epochs of warm-up"},
+    {"--decay", CLI_SAID, &r->weight_decay, "X", "0.05", "weight decay"},
+    {"--drop-path", CLI_REAL, &r->drop_path, "X", "0", "stochastic depth of the last block"},
+    {"--fresh", CLI_FLAG, &o.run.fresh, NULL, NULL, "ignore NEW.ckpt"},
+    CLI_ELSEWHERE,
+    CLI_EVERYWHERE,
+    CLI_MACHINE(&o.common),
+    CLI_SEED(&o.common),
+    CLI_JSON(&o.common),
+    CLI_QUIET(&o.common)
   };
   memset(&o, 0, sizeof o);
   command_defaults(&o.common);
-  o.classes = 150, o.pictures = 8;
-  r->epochs = 10, r->batch = 8, r->lr = 1e-3, r->warmup = 0.5, r->clip = 1;
+  r->clip = 1;
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &path, &n);
   if (status != CLI_GO_ON) return status;
   if (r->epochs < 1 || r->batch < 1 || r->batch > 4096)

@@ -348,14 +348,22 @@ int command_selftest(int argc, char **argv) {
     "the processor has (or the one that --isa names): the logits of a known network, operations\n"
     "against their plain forms, the gradient check on a right and a wrong backward pass, training\n"
     "with the same bits on any number of threads, and the same after a stop. Takes seconds; needs\n"
-    "and writes no file. Exit status 1 if anything is wrong.", 0, 0};
+    "and writes no file. Exit status 1 if anything is wrong.",
+    "selftest\n"
+    "selftest --isa portable --json",
+    NULL, 0, 0};
   static const char *const names[] = {"portable", "avx2", "avx512"};
   cli_common common;
   self_report r;
   bdpt_context ctx;
   const char *none, *wanted;
   int n, status, i;
-  const cli_option options[] = {CLI_COMMON(&common)};
+  const cli_option options[] = {
+    CLI_EVERYWHERE,
+    {"--isa", CLI_TEXT, &common.isa, "NAME", NULL, "only portable, avx2, avx512 or the best (all)"},
+    CLI_THREADS(&common),
+    CLI_JSON(&common)
+  };
   command_defaults(&common);
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &none, &n);
   if (status != CLI_GO_ON) return status;

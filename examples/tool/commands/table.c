@@ -41,7 +41,10 @@ int command_table(int argc, char **argv) {
     "    boundarydpt prune m.safetensors --budget $n --seed $seed --generated \\\n"
     "      --out p.safetensors --json >> sweep.jsonl\n"
     "  done; done\n"
-    "  boundarydpt table sweep.jsonl --by budget,start --value at_once,fused", 1, TABLE_FILES};
+    "  boundarydpt table sweep.jsonl --by budget,start --value at_once,fused",
+    "table run.jsonl --kind epoch --columns phase,epoch,loss\n"
+    "table a.jsonl b.jsonl --kind row --by name --value accuracy,ms --as latex",
+    NULL, 1, TABLE_FILES};
   static const char *const forms[] = {"csv", "md", "latex"};
   const char *by = NULL, *value = NULL, *columns = NULL, *kind = NULL, *where = NULL, *as = NULL;
   const char *path[TABLE_FILES];
@@ -49,20 +52,20 @@ int command_table(int argc, char **argv) {
   static table t;
   int n, status;
   const cli_option options[] = {
-    {"Which lines", CLI_TITLE, NULL, NULL, NULL},
-    {"--kind", CLI_TEXT, &kind, "LIST", "only lines of these kinds, such as row,eval"},
-    {"--where", CLI_TEXT, &where, "LIST", "only lines with these values: part=test,start=fit"},
-    {"Means", CLI_TITLE, NULL, NULL, NULL},
-    {"--by", CLI_TEXT, &by, "LIST", "keys that make a group, such as budget,start"},
-    {"--value", CLI_TEXT, &value, "LIST", "keys whose mean is taken, such as accuracy,test"},
-    {"--over", CLI_TEXT, &t.over.name, "KEY", "in what lines of a group must differ (seed)"},
-    {"--digits", CLI_INT, &t.digits, "N", "behind the point (two of the largest spread)"},
-    {"How", CLI_TITLE, NULL, NULL, NULL},
-    {"--columns", CLI_TEXT, &columns, "LIST", "without --value: only these keys"},
-    {"--as", CLI_TEXT, &as, "NAME", "csv, md or latex (md; without --value csv)"}};
+    {"Which lines", CLI_TITLE, NULL, NULL, NULL, NULL},
+    {"--kind", CLI_TEXT, &kind, "LIST", NULL, "only lines of these kinds, such as row,eval"},
+    {"--where", CLI_TEXT, &where, "LIST", NULL,
+     "only lines with these values: part=test,start=fit"},
+    {"Means", CLI_TITLE, NULL, NULL, NULL, NULL},
+    {"--by", CLI_TEXT, &by, "LIST", NULL, "keys that make a group, such as budget,start"},
+    {"--value", CLI_TEXT, &value, "LIST", NULL, "keys whose mean is taken, such as accuracy,test"},
+    {"--over", CLI_TEXT, &t.over.name, "KEY", "seed", "in what lines of a group must differ"},
+    {"--digits", CLI_INT, &t.digits, "N", NULL, "behind the point (two of the largest spread)"},
+    {"How", CLI_TITLE, NULL, NULL, NULL, NULL},
+    {"--columns", CLI_TEXT, &columns, "LIST", NULL, "without --value: only these keys"},
+    {"--as", CLI_TEXT, &as, "NAME", NULL, "csv, md or latex (md; without --value csv)"}};
   memset(&t, 0, sizeof t);
   memset(&ctx, 0, sizeof ctx);
-  t.over.name = "seed";
   t.digits = -1;
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, path, &n);
   if (status != CLI_GO_ON) return status;

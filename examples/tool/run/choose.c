@@ -301,6 +301,7 @@ bdpt_status run_tune(run *r) {
   p.warmup = 0.2;
   s = bdpt_evaluate(m, &r->base.in.held, &once);
   hooks = session_hooks(&r->base, "tune");
+  cli_epochs_train(&r->epochs, "recover", &p, NULL, r->base.in.rest.count);
   if (s == BDPT_OK)
     s = bdpt_train(m, r->model[RUN_DENSE], &(bdpt_run){&r->base.in.rest, &r->base.in.held, &hooks},
                    &p, log);

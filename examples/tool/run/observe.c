@@ -32,6 +32,7 @@ bdpt_status run_dense(run *r) {
     bdpt_hooks hooks = session_hooks(&r->base, "dense");
     memset(log, 0, sizeof log);
     p.warmup = 0.3;
+    cli_epochs_train(&r->epochs, "dense", &p, NULL, r->base.in.rest.count);
     s = bdpt_train(m, NULL, &(bdpt_run){&r->base.in.rest, &r->base.in.held, &hooks}, &p, log);
     if (s == BDPT_OK) s = bdpt_model_save(m, session_path(&r->base, "dense.safetensors"), BDPT_F32);
     if (s != BDPT_OK) return s;

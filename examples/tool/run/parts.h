@@ -6,6 +6,7 @@
 #define TOOL_RUN_PARTS_H
 
 #include "../../../boundarydpt.h"
+#include "../cli/epochs.h"
 #include "../session.h"
 #include "run.h"
 
@@ -17,6 +18,7 @@ typedef struct run {
   run_options o;
   session base;                  /* images, record, progress */
   bdpt_model *model[RUN_NETWORKS];
+  cli_epochs epochs;             /* --csv */
   int new_head;
   bdpt_start start;
   int greedy;                    /* 1: part 5 tries layers, 0: it learns importance */

@@ -42,31 +42,9 @@
 
 const char *const run_network[RUN_NETWORKS] = {"dense", "pruned", "recovered", "fused"};
 
-/* Sizes for a run of minutes on the generated images, and of much less than the study's hours on
- * CIFAR-100 with DeiT-Tiny at 64 px. */
+/* The input of a pretrained DeiT on CIFAR-100. */
 static void run_defaults(run_options *o) {
-  int real = o->data != NULL, pictures = input_has_pictures(o->data);
-  if (!o->model) o->model = "data/dense.safetensors";
-  if (!o->out) o->out = "build/run";
-  if (!o->report) o->report = "build/report.html";
-  if (!o->start) o->start = "skip-fit"; /* DEVIATION from the paper, as greedy is: PAPER_NOTES.md */
-  if (!o->image && real && !pictures) o->image = 64;
-  if (!o->budget) o->budget = 6;
-  if (!o->most) o->most = 4;
-  if (!o->batch) o->batch = real ? 128 : 64;
-  if (!o->short_batch) o->short_batch = 64;
-  if (!o->repeats) o->repeats = 25;
-  if (o->held == SIZE_MAX) o->held = 2000;
-  if (o->test == SIZE_MAX) o->test = real ? 0 : 4000;
-  if (!o->probe_steps) o->probe_steps = 60;
-  if (o->recovery_images == SIZE_MAX) o->recovery_images = 1920;
-  if (o->map_images == SIZE_MAX) o->map_images = real ? 2560 : 3200;
-  if (o->search_images == SIZE_MAX) o->search_images = real ? 2560 : 1920;
-  if (o->tune_images == SIZE_MAX) o->tune_images = real ? 30000 : 6400;
-  if (!o->tune_epochs) o->tune_epochs = real ? 2 : 8;
-  if (o->dense_lr == 0) o->dense_lr = 5e-4;
-  if (o->short_lr == 0) o->short_lr = 3e-4;
-  if (o->tune_lr == 0) o->tune_lr = real ? 3e-4 : 1e-3;
+  if (!o->image && o->data && !input_has_pictures(o->data)) o->image = 64;
 }
 
 /* -------------------------------------------------------------------------------------------------
@@ -134,7 +112,7 @@ static bdpt_status run_resume(run *r) {
   same = strcmp(before, r->base.setup) == 0;
   if (record_has(&r->base.record, "setup") && same && !finished && !r->o.common.fresh) {
     fprintf(stderr, "   going on with the run in %s (--fresh would start again)\n", r->o.out);
-    return BDPT_OK;
+    return cli_epochs_open(&r->epochs, r->base.ctx, r->o.csv, 1);
   }
   if (record_has(&r->base.record, "setup")) {
     snprintf(aside, sizeof aside, "%s/previous.jsonl", r->o.out);
@@ -151,9 +129,10 @@ static bdpt_status run_resume(run *r) {
   record_free(&r->base.record);
   for (i = 0; i < sizeof checkpoint / sizeof checkpoint[0]; i++)
     cli_forget_checkpoint(session_path(&r->base, checkpoint[i]));
-  return session_record_setup(&r->base, &r->model[RUN_DENSE]->config, r->o.model, r->o.common.seed,
-                              r->o.test ? r->o.test : r->base.in.test.count,
-                              r->o.data ? "make run DATA=... MODEL=..." : "make run");
+  s = session_record_setup(&r->base, &r->model[RUN_DENSE]->config, r->o.model, r->o.common.seed,
+                           r->o.test ? r->o.test : r->base.in.test.count,
+                           r->o.data ? "make run DATA=... MODEL=..." : "make run");
+  return s == BDPT_OK ? cli_epochs_open(&r->epochs, r->base.ctx, r->o.csv, 0) : s;
 }
 
 /* Nothing that the run writes may be what it reads. */
@@ -170,6 +149,7 @@ static bdpt_status run_check_files(run *r, const input_source *from) {
   snprintf(lines, sizeof lines, "%.680s/run.jsonl", r->o.out);
   files.out[3] = lines;
   files.out[4] = r->o.report;
+  files.out[5] = r->o.csv;
   input_files(from, data, &files);
   return cli_check_files(r->base.ctx, &files);
 }
@@ -303,8 +283,10 @@ int run_command(bdpt_context *ctx, const run_options *options) {
   run_defaults(&r.o);
   session_open(&r.base, ctx, &r.o.common, r.o.out);
   r.start = (bdpt_start)input_start(r.o.start);
+  r.base.table = r.o.table, r.base.rows = r.o.rows;
   r.greedy = input_choose(r.o.choose, r.o.start);
-  s = run_parts(&r);
+  cli_epochs_watch(&r.epochs, &r.base.progress);
+  s = cli_epochs_close(&r.epochs, ctx, run_parts(&r));
   if (s == BDPT_OK) s = run_finish(&r, began);
   for (i = 0; i < RUN_NETWORKS; i++) bdpt_model_free(r.model[i]);
   session_close(&r.base);

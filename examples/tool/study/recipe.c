@@ -2,6 +2,7 @@
 #include "../../../boundarydpt.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
+#include "../cli/settings.h"
 #include "study.h"
 
 #include <stdio.h>
@@ -14,114 +15,81 @@
  */
 int study_keys(study_recipe *r, cli_option *out) {
   const cli_option keys[] = {
-    {"image", CLI_INT, &r->image, "", ""}, {"held", CLI_SIZE, &r->held, "", ""},
-    {"test", CLI_SIZE, &r->test, "", ""}, {"seeds", CLI_INT, &r->seeds, "", ""},
-    {"bf16", CLI_INT, &r->bf16, "", ""},
-    {"epoch", CLI_SIZE, &r->epoch, "", ""}, {"batch", CLI_INT, &r->batch, "", ""},
-    {"lr", CLI_SAID, &r->lr, "", ""}, {"warmup", CLI_REAL, &r->warmup, "", ""},
-    {"weight_decay", CLI_SAID, &r->weight_decay, "", ""},
-    {"smoothing", CLI_REAL, &r->smoothing, "", ""}, {"crop", CLI_INT, &r->crop, "", ""},
-    {"flip", CLI_INT, &r->flip, "", ""}, {"clip", CLI_REAL, &r->clip, "", ""},
-    {"dense.epochs", CLI_INT, &r->dense_epochs, "", ""},
-    {"dense.images", CLI_SIZE, &r->dense_images, "", ""},
-    {"dense.batch", CLI_INT, &r->dense_batch, "", ""},
-    {"dense.lr", CLI_SAID, &r->dense_lr, "", ""},
-    {"dense.warmup", CLI_REAL, &r->dense_warmup, "", ""},
-    {"dense.mixup", CLI_REAL, &r->dense_mixup, "", ""},
-    {"dense.cutmix", CLI_REAL, &r->dense_cutmix, "", ""},
-    {"dense.mix_prob", CLI_SAID, &r->dense_mix_prob, "", ""},
-    {"dense.erase", CLI_REAL, &r->dense_erase, "", ""},
-    {"dense.drop_path", CLI_REAL, &r->dense_drop_path, "", ""},
-    {"gradient.epochs", CLI_INT, &r->gradient_epochs, "", ""},
-    {"gradient.window", CLI_INT, &r->gradient_window, "", ""},
-    {"gradient.images", CLI_SIZE, &r->gradient_images, "", ""},
-    {"recovery.marks", CLI_LAYERS, &r->recovery_marks, "", ""},
-    {"map.epochs", CLI_INT, &r->map_epochs, "", ""}, {"map.most", CLI_INT, &r->map_most, "", ""},
-    {"map.rounds", CLI_INT, &r->map_rounds, "", ""}, {"map.fit", CLI_INT, &r->map_fit, "", ""},
-    {"map.budgets", CLI_LAYERS, &r->map_budgets, "", ""},
-    {"map.trials", CLI_INT, &r->map_trials, "", ""}, {"map.noise", CLI_REAL, &r->map_noise, "", ""},
-    {"map.clip", CLI_REAL, &r->map_clip, "", ""},
-    {"which.remove", CLI_LAYERS, &r->which_remove, "", ""},
-    {"which.stage", CLI_INT, &r->which_stage, "", ""},
-    {"which.images", CLI_SIZE, &r->which_images, "", ""},
-    {"which.marks", CLI_LAYERS, &r->which_marks, "", ""},
-    {"types.layers", CLI_LAYERS, &r->types_layers, "", ""},
-    {"types.marks", CLI_LAYERS, &r->types_marks, "", ""},
-    {"types.repeats", CLI_INT, &r->types_repeats, "", ""},
-    {"speed.image", CLI_INT, &r->speed_image, "", ""},
-    {"speed.tiny", CLI_LAYERS, &r->speed[0], "", ""},
-    {"speed.small", CLI_LAYERS, &r->speed[1], "", ""},
-    {"speed.base", CLI_LAYERS, &r->speed[2], "", ""},
-    {"speed.repeats", CLI_INT, &r->speed_repeats, "", ""},
-    {"text.remove", CLI_LAYERS, &r->text_remove, "", ""},
-    {"text.marks", CLI_LAYERS, &r->text_marks, "", ""},
-    {"start.budgets", CLI_LAYERS, &r->start_budgets, "", ""},
-    {"start.best", CLI_TEXT, &r->start_best, "", ""},
-    {"start.extra", CLI_INT, &r->start_extra, "", ""},
-    {"start.marks", CLI_LAYERS, &r->start_marks, "", ""},
-    {"distill.budget", CLI_INT, &r->distill_budget, "", ""},
-    {"distill.start", CLI_TEXT, &r->distill_start, "", ""},
-    {"distill.alpha", CLI_SAID, &r->distill_alpha, "", ""},
-    {"distill.tau", CLI_REAL_UP, &r->distill_tau, "", ""},
-    {"distill.marks", CLI_LAYERS, &r->distill_marks, "", ""},
-    {"plus.depth", CLI_LAYERS, &r->plus_depth, "", ""},
-    {"plus.both", CLI_LAYERS, &r->plus_both, "", ""},
-    {"plus.images", CLI_SIZE, &r->plus_images, "", ""},
-    {"plus.multiple", CLI_INT, &r->plus_multiple, "", ""},
-    {"plus.marks", CLI_LAYERS, &r->plus_marks, "", ""},
-    {"tokens.merge", CLI_LAYERS, &r->tokens_merge, "", ""},
-    {"tokens.speed", CLI_LAYERS, &r->tokens_speed, "", ""},
-    {"tokens.remove", CLI_LAYERS, &r->tokens_remove, "", ""},
-    {"better.epochs", CLI_INT, &r->better_epochs, "", ""},
-    {"better.batch", CLI_INT, &r->better_batch, "", ""},
-    {"better.lr", CLI_SAID, &r->better_lr, "", ""},
-    {"better.mix_prob", CLI_SAID, &r->better_mix_prob, "", ""},
-    {"better.drop_path", CLI_REAL, &r->better_drop_path, "", ""},
-    {"better.ema", CLI_REAL, &r->better_ema, "", ""},
-    {"headline.layers", CLI_INT, &r->headline_layers, "", ""},
-    {"headline.images", CLI_SIZE, &r->headline_images, "", ""},
-    {"headline.lr", CLI_REAL_UP, &r->headline_lr, "", ""},
-    {"headline.features", CLI_REAL, &r->headline_features, "", ""},
-    {"headline.marks", CLI_LAYERS, &r->headline_marks, "", ""},
-    {"headline.long", CLI_LAYERS, &r->headline_long, "", ""}};
+    {"image", CLI_INT, &r->image, "", NULL, ""}, {"held", CLI_SIZE, &r->held, "", NULL, ""},
+    {"test", CLI_SIZE, &r->test, "", NULL, ""}, {"seeds", CLI_INT, &r->seeds, "", NULL, ""},
+    {"bf16", CLI_INT, &r->bf16, "", NULL, ""},
+    {"epoch", CLI_SIZE, &r->epoch, "", NULL, ""}, {"batch", CLI_INT, &r->batch, "", NULL, ""},
+    {"lr", CLI_SAID, &r->lr, "", NULL, ""}, {"warmup", CLI_REAL, &r->warmup, "", NULL, ""},
+    {"weight_decay", CLI_SAID, &r->weight_decay, "", NULL, ""},
+    {"smoothing", CLI_REAL, &r->smoothing, "", NULL, ""}, {"crop", CLI_INT, &r->crop, "", NULL, ""},
+    {"flip", CLI_INT, &r->flip, "", NULL, ""}, {"clip", CLI_REAL, &r->clip, "", NULL, ""},
+    {"dense.epochs", CLI_INT, &r->dense_epochs, "", NULL, ""},
+    {"dense.images", CLI_SIZE, &r->dense_images, "", NULL, ""},
+    {"dense.batch", CLI_INT, &r->dense_batch, "", NULL, ""},
+    {"dense.lr", CLI_SAID, &r->dense_lr, "", NULL, ""},
+    {"dense.warmup", CLI_REAL, &r->dense_warmup, "", NULL, ""},
+    {"dense.mixup", CLI_REAL, &r->dense_mixup, "", NULL, ""},
+    {"dense.cutmix", CLI_REAL, &r->dense_cutmix, "", NULL, ""},
+    {"dense.mix_prob", CLI_SAID, &r->dense_mix_prob, "", NULL, ""},
+    {"dense.erase", CLI_REAL, &r->dense_erase, "", NULL, ""},
+    {"dense.drop_path", CLI_REAL, &r->dense_drop_path, "", NULL, ""},
+    {"gradient.epochs", CLI_INT, &r->gradient_epochs, "", NULL, ""},
+    {"gradient.window", CLI_INT, &r->gradient_window, "", NULL, ""},
+    {"gradient.images", CLI_SIZE, &r->gradient_images, "", NULL, ""},
+    {"recovery.marks", CLI_LAYERS, &r->recovery_marks, "", NULL, ""},
+    {"map.epochs", CLI_INT, &r->map_epochs, "", NULL, ""},
+    {"map.most", CLI_INT, &r->map_most, "", NULL, ""},
+    {"map.rounds", CLI_INT, &r->map_rounds, "", NULL, ""},
+    {"map.fit", CLI_INT, &r->map_fit, "", NULL, ""},
+    {"map.budgets", CLI_LAYERS, &r->map_budgets, "", NULL, ""},
+    {"map.trials", CLI_INT, &r->map_trials, "", NULL, ""},
+    {"map.noise", CLI_REAL, &r->map_noise, "", NULL, ""},
+    {"map.clip", CLI_REAL, &r->map_clip, "", NULL, ""},
+    {"which.remove", CLI_LAYERS, &r->which_remove, "", NULL, ""},
+    {"which.stage", CLI_INT, &r->which_stage, "", NULL, ""},
+    {"which.images", CLI_SIZE, &r->which_images, "", NULL, ""},
+    {"which.marks", CLI_LAYERS, &r->which_marks, "", NULL, ""},
+    {"types.layers", CLI_LAYERS, &r->types_layers, "", NULL, ""},
+    {"types.marks", CLI_LAYERS, &r->types_marks, "", NULL, ""},
+    {"types.repeats", CLI_INT, &r->types_repeats, "", NULL, ""},
+    {"speed.image", CLI_INT, &r->speed_image, "", NULL, ""},
+    {"speed.tiny", CLI_LAYERS, &r->speed[0], "", NULL, ""},
+    {"speed.small", CLI_LAYERS, &r->speed[1], "", NULL, ""},
+    {"speed.base", CLI_LAYERS, &r->speed[2], "", NULL, ""},
+    {"speed.repeats", CLI_INT, &r->speed_repeats, "", NULL, ""},
+    {"text.remove", CLI_LAYERS, &r->text_remove, "", NULL, ""},
+    {"text.marks", CLI_LAYERS, &r->text_marks, "", NULL, ""},
+    {"start.budgets", CLI_LAYERS, &r->start_budgets, "", NULL, ""},
+    {"start.best", CLI_TEXT, &r->start_best, "", NULL, ""},
+    {"start.extra", CLI_INT, &r->start_extra, "", NULL, ""},
+    {"start.marks", CLI_LAYERS, &r->start_marks, "", NULL, ""},
+    {"distill.budget", CLI_INT, &r->distill_budget, "", NULL, ""},
+    {"distill.start", CLI_TEXT, &r->distill_start, "", NULL, ""},
+    {"distill.alpha", CLI_SAID, &r->distill_alpha, "", NULL, ""},
+    {"distill.tau", CLI_REAL_UP, &r->distill_tau, "", NULL, ""},
+    {"distill.marks", CLI_LAYERS, &r->distill_marks, "", NULL, ""},
+    {"plus.depth", CLI_LAYERS, &r->plus_depth, "", NULL, ""},
+    {"plus.both", CLI_LAYERS, &r->plus_both, "", NULL, ""},
+    {"plus.images", CLI_SIZE, &r->plus_images, "", NULL, ""},
+    {"plus.multiple", CLI_INT, &r->plus_multiple, "", NULL, ""},
+    {"plus.marks", CLI_LAYERS, &r->plus_marks, "", NULL, ""},
+    {"tokens.merge", CLI_LAYERS, &r->tokens_merge, "", NULL, ""},
+    {"tokens.speed", CLI_LAYERS, &r->tokens_speed, "", NULL, ""},
+    {"tokens.remove", CLI_LAYERS, &r->tokens_remove, "", NULL, ""},
+    {"better.epochs", CLI_INT, &r->better_epochs, "", NULL, ""},
+    {"better.batch", CLI_INT, &r->better_batch, "", NULL, ""},
+    {"better.lr", CLI_SAID, &r->better_lr, "", NULL, ""},
+    {"better.mix_prob", CLI_SAID, &r->better_mix_prob, "", NULL, ""},
+    {"better.drop_path", CLI_REAL, &r->better_drop_path, "", NULL, ""},
+    {"better.ema", CLI_REAL, &r->better_ema, "", NULL, ""},
+    {"headline.layers", CLI_INT, &r->headline_layers, "", NULL, ""},
+    {"headline.images", CLI_SIZE, &r->headline_images, "", NULL, ""},
+    {"headline.lr", CLI_REAL_UP, &r->headline_lr, "", NULL, ""},
+    {"headline.features", CLI_REAL, &r->headline_features, "", NULL, ""},
+    {"headline.marks", CLI_LAYERS, &r->headline_marks, "", NULL, ""},
+    {"headline.long", CLI_LAYERS, &r->headline_long, "", NULL, ""}};
   memcpy(out, keys, sizeof keys);
   return (int)(sizeof keys / sizeof keys[0]);
-}
-
-/* Cuts the next word out of a line; NULL at its end. */
-static char *study_word(char **at) {
-  char *word = *at + strspn(*at, " \t\r="), *end = word + strcspn(word, " \t\r=");
-  *at = *end ? end + 1 : end;
-  *end = 0;
-  return *word ? word : NULL;
-}
-
-/* Reads one line of the file: empty, or a name and its value. */
-static bdpt_status study_line(bdpt_context *ctx, const char *path, int number, char *line,
-                              const cli_option *keys, int count, int *seen) {
-  char *name, *value, *more;
-  const char *wanted;
-  int k;
-  line[strcspn(line, "#")] = 0;
-  name = study_word(&line);
-  if (!name) return BDPT_OK;
-  value = study_word(&line);
-  more = study_word(&line);
-  for (k = 0; k < count && strcmp(keys[k].name, name) != 0; k++) { }
-  if (k == count)
-    return cli_fail(ctx, BDPT_E_FORMAT, "%s: line %d: there is no '%s'", path, number, name);
-  if (seen[k])
-    return cli_fail(ctx, BDPT_E_FORMAT, "%s: line %d: '%s' stands in line %d already", path,
-                    number, name, seen[k]);
-  if (!value || more)
-    return cli_fail(ctx, BDPT_E_FORMAT, "%s: line %d: '%s' wants one value%s%s", path, number,
-                    name, more ? ", not also " : "", more ? more : "");
-  wanted = cli_store(&keys[k], value);
-  if (wanted)
-    return cli_fail(ctx, BDPT_E_FORMAT, "%s: line %d: '%s' wants %s, got '%s'", path, number,
-                    name, wanted, value);
-  seen[k] = number;
-  return BDPT_OK;
 }
 
 /* Finds values that the parts could not live with. */
@@ -150,20 +118,17 @@ static const char *study_impossible(const study_recipe *r) {
 
 bdpt_status study_read(study *s, bdpt_context *ctx, const char *path) {
   cli_option keys[STUDY_KEYS];
-  int seen[STUDY_KEYS], count = study_keys(&s->recipe, keys), number = 1, k;
+  int seen[STUDY_KEYS], count = study_keys(&s->recipe, keys), k;
   unsigned char *bytes;
   const char *problem;
-  char *at, *end;
+  char why[CLI_WHY];
   bdpt_status status = bdpt_file_read(ctx, path, &bytes, &s->text_size);
   if (status != BDPT_OK) return status;
   s->text = (char *)bytes;
   memset(seen, 0, sizeof seen);
   if (memchr(bytes, 0, s->text_size)) return cli_fail(ctx, BDPT_E_FORMAT, "%s: no text", path);
-  for (at = s->text; at && status == BDPT_OK; at = end ? end + 1 : NULL, number++) {
-    end = strchr(at, '\n');
-    if (end) *end = 0;
-    status = study_line(ctx, path, number, at, keys, count, seen);
-  }
+  if (!cli_settings_read(s->text, keys, count, 0, seen, why))
+    return cli_fail(ctx, BDPT_E_FORMAT, "%s: %s", path, why);
   for (k = 0; k < count && status == BDPT_OK; k++)
     if (!seen[k]) status = cli_fail(ctx, BDPT_E_FORMAT, "%s: no '%s'", path, keys[k].name);
   problem = status == BDPT_OK ? study_impossible(&s->recipe) : NULL;

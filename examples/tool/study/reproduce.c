@@ -197,6 +197,8 @@ static bdpt_status study_resume(study *s) {
   if (status != BDPT_OK) return status;
   if (record_has(&s->base.record, "setup")) {
     record_text(record_get(&s->base.record, "setup", 0), "options", before, sizeof before);
+    if (strcmp(before, s->base.setup) == 0 && !s->o.list && !s->o.summary)
+      fprintf(stderr, "   going on with the study in %s (--fresh would start again)\n", s->o.out);
     if (strcmp(before, s->base.setup) == 0)
       return s->o.shard && !s->o.list ? study_own_share(s) : BDPT_OK;
     return cli_fail(s->base.ctx, BDPT_E_STATE, "%s: a study with another recipe, data, network "
@@ -373,11 +375,6 @@ static bdpt_status study_end(study *s) {
 }
 
 static void study_defaults(study_options *o) {
-  if (!o->recipe) o->recipe = o->quick ? "data/quick.recipe" : "data/reproduce.recipe";
-  if (!o->out) o->out = o->quick ? "build/quick" : "build/reproduce";
-  if (!o->report) o->report = o->quick ? "build/quick.html" : "build/report.html";
-  if (!o->model)
-    o->model = o->quick ? "data/dense.safetensors" : "data/deit_tiny_patch16_224-a1311bcf.pth";
   if (!o->data && !o->quick) o->data = "data/cifar-100-binary";
 }
 

@@ -1,0 +1,145 @@
+/* epochs.c: what a training has reached, told while it goes on */
+#include "epochs.h"
+#include "messages.h"
+#include "outputs.h"
+#include "system.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char heading[] = "seconds,phase,detail,epoch,images,lr,loss,accuracy\n";
+
+/* ",1.5"; "," for what is no number. */
+static void csv_number(char *row, size_t room, double v) {
+  size_t n = strlen(row);
+  if (v - v == 0) snprintf(row + n, room - n, ",%.9g", v);
+  else snprintf(row + n, room - n, ",");
+}
+
+static void epochs_tell(cli_epochs *e, int epoch, double loss, double accuracy) {
+  const cli_epoch line = {e->label && strcmp(e->phase, "train") == 0 ? e->label : e->phase,
+                          e->detail, epoch, e->done, NAN, loss, accuracy, cli_now() - e->began};
+  cli_epoch full = line;
+  char row[400], number[16] = "";
+  int i;
+  for (i = 0; i < 2 && epoch; i++)
+    if (e->recipe[i].epochs && e->total == e->per_epoch * (size_t)e->recipe[i].epochs)
+      full.lr = bdpt_schedule(&e->recipe[i], epoch - 1e-9);
+  if (e->tell && epoch) e->tell(&full, e->user);
+  if (!e->csv) return;
+  if (epoch) snprintf(number, sizeof number, "%d", epoch);
+  snprintf(row, 200, "%.3f,%s,%s,%s", full.seconds, full.phase, full.detail, number);
+  csv_number(row, sizeof row, (double)full.images);
+  csv_number(row, sizeof row, full.lr);
+  csv_number(row, sizeof row, loss);
+  csv_number(row, sizeof row, accuracy);
+  strcat(row, "\n");
+  if (fwrite(row, 1, strlen(row), e->csv) != strlen(row) || fflush(e->csv) != 0) e->failed = 1;
+}
+
+/* A short training has been measured, or has ended: the mean of its steps' losses. */
+static void epochs_short(cli_epochs *e, double accuracy) {
+  if (e->losses) epochs_tell(e, 0, e->sum / e->losses, accuracy);
+  e->sum = e->losses = 0;
+}
+
+/* Reports of bdpt_train: steps, and between them evaluations. */
+static void epochs_of_train(cli_epochs *e, const bdpt_progress *now) {
+  const int judging = strcmp(now->phase, "evaluate") == 0;
+  if (judging && now->done < now->total) return;
+  if (judging && e->loss - e->loss == 0) {
+    epochs_tell(e, (int)((e->done + e->per_epoch - 1) / e->per_epoch), e->loss, now->accuracy);
+    e->loss = NAN;
+  } else if (judging) {
+    e->judged = 1;
+  } else {
+    const int before = (int)((now->done - 1) / e->per_epoch);
+    e->done = (size_t)before * e->per_epoch;
+    e->total = now->total;
+    if (e->judged && before > 0) epochs_tell(e, before, NAN, now->accuracy);
+    e->judged = 0;
+    e->done = now->done;
+    e->loss = now->loss;
+  }
+}
+
+static void epochs_report(const bdpt_progress *now, void *user) {
+  cli_epochs *e = (cli_epochs *)user;
+  const char *detail = now->detail ? now->detail : "";
+  const int training = strcmp(now->phase, "train") == 0;
+  if (now->total == 0 || (training && now->done == 0)) return;
+  if (training || strcmp(now->phase, "evaluate") == 0) {
+    if (training && strcmp(e->phase, "train") != 0) {
+      epochs_short(e, NAN);
+      snprintf(e->phase, sizeof e->phase, "train");
+      e->detail[0] = 0;
+    }
+    if (e->per_epoch) epochs_of_train(e, now);
+    return;
+  }
+  if (strcmp(now->phase, "greedy") == 0) return; /* trains nothing */
+  if (strcmp(e->phase, now->phase) != 0 || strcmp(e->detail, detail) != 0) epochs_short(e, NAN);
+  snprintf(e->phase, sizeof e->phase, "%s", now->phase);
+  snprintf(e->detail, sizeof e->detail, "%s", detail);
+  e->done = now->done;
+  if (now->loss - now->loss == 0) e->sum += now->loss, e->losses++;
+  else epochs_short(e, now->accuracy); /* the searches report a measurement without a loss */
+}
+
+void cli_epochs_watch(cli_epochs *e, cli_progress *p) {
+  e->began = cli_now();
+  e->loss = NAN;
+  p->also = epochs_report;
+  p->user = e;
+}
+
+void cli_epochs_train(cli_epochs *e, const char *label, const bdpt_recipe *recipe,
+                      const bdpt_recipe *other, size_t images) {
+  size_t n = recipe->epoch_images && recipe->epoch_images < images ? recipe->epoch_images : images;
+  size_t batch;
+  e->label = label;
+  e->recipe[0] = *recipe;
+  e->recipe[1] = other ? *other : *recipe;
+  bdpt_recipe_resolve(&e->recipe[0]);
+  bdpt_recipe_resolve(&e->recipe[1]);
+  batch = (size_t)e->recipe[0].batch < n ? (size_t)e->recipe[0].batch : n;
+  e->per_epoch = batch ? n / batch * batch : 0;
+}
+
+/* Leaves whole lines in a file that a killed command may have left with half a one. */
+static bdpt_status epochs_mend(bdpt_context *ctx, const char *path, size_t *kept) {
+  unsigned char *bytes;
+  size_t size, whole;
+  bdpt_status s;
+  *kept = 0;
+  if (cli_file_exists(path) != 1) return BDPT_OK;
+  s = bdpt_file_read(ctx, path, &bytes, &size);
+  if (s != BDPT_OK) return s;
+  for (whole = size; whole > 0 && bytes[whole - 1] != '\n'; whole--) { }
+  if (whole < size) s = bdpt_file_write(ctx, path, bytes, whole);
+  bdpt_release(ctx, bytes, size + 1);
+  *kept = whole;
+  return s;
+}
+
+bdpt_status cli_epochs_open(cli_epochs *e, bdpt_context *ctx, const char *path, int add) {
+  size_t kept = 0;
+  bdpt_status s = BDPT_OK;
+  if (!path || ctx->cluster.rank > 0) return BDPT_OK;
+  e->path = path;
+  if (add && !cli_is_special(path)) s = epochs_mend(ctx, path, &kept);
+  if (s != BDPT_OK) return s;
+  e->csv = fopen(path, kept ? "ab" : "wb");
+  if (!e->csv) return cli_fail(ctx, BDPT_E_IO, "%.300s: it cannot be written", path);
+  if (kept == 0 && (fputs(heading, e->csv) < 0 || fflush(e->csv) != 0)) e->failed = 1;
+  return BDPT_OK;
+}
+
+bdpt_status cli_epochs_close(cli_epochs *e, bdpt_context *ctx, bdpt_status status) {
+  if (!e->csv) return status;
+  if (status == BDPT_OK) epochs_short(e, NAN);
+  if (fclose(e->csv) != 0) e->failed = 1;
+  e->csv = NULL;
+  if (status != BDPT_OK || !e->failed) return status;
+  return cli_fail(ctx, BDPT_E_IO, "%.300s: not all rows could be written", cli_out_name(e->path));
+}
