@@ -15,7 +15,6 @@ os.chdir(here)
 place = "build/cover"
 FLAGS = [*os.environ.get("CC", "gcc").split(), "-std=c99", "-w", "-O0", "--coverage", "-fopenmp"]
 TOOL = ("checkpoint", "generate", "images", "masks", "onnx", "report", "reproduce")
-SKIP = ("book", "only_safetensors", "only_inference") # they look at another configuration
 PARTS = {"kernels": ("test_gelu", "test_attention", "test_layernorm", "plain_linear",
                      "test_softmax")} # what chapter 3 has of its own: the plain forms
 
@@ -92,8 +91,7 @@ def share(counts):
 
 def main():
     words = [w for w in sys.argv[1:] if not w.startswith("-")]
-    names = words or sorted(n for n in (f[11:-2] for f in glob.glob("tests/test_*.c"))
-                            if n not in SKIP)
+    names = words or sorted(f[11:-2] for f in glob.glob("tests/test_*.c"))
     if "--reuse" not in sys.argv:
         build(names)
         run(names)

@@ -65,25 +65,28 @@ typedef struct row {
   const char *name;
   operation run;
   size_t fits[7][5];      /* ndim, shape */
-  size_t wrong[6][6];     /* input, ndim, shape */
+  size_t wrong[8][6];     /* input, ndim, shape */
 } row;
 
 static const row rows[] = {
   {"linear", f_linear, {{3, 2, 5, 8}, {2, 3, 8}, {1, 3}},
-   {{0, 3, 2, 5, 7}, {1, 2, 3, 9}, {1, 1, 8}, {1, 3, 3, 8, 1}, {2, 1, 4}, {2, 2, 3, 1}}},
+   {{0, 3, 2, 5, 7}, {1, 2, 3, 9}, {1, 1, 8}, {1, 3, 3, 8, 1}, {1, 2, 0, 8}, {2, 1, 4},
+    {2, 2, 3, 1}, {9}}},
   {"linear_add", f_linear_add, {{3, 2, 5, 8}, {2, 3, 8}, {1, 3}, {3, 2, 5, 3}},
    {{0, 3, 2, 5, 7}, {1, 2, 3, 9}, {2, 1, 4}, {3, 3, 2, 5, 4}, {3, 3, 2, 4, 3}, {3, 2, 10, 3}}},
   {"layernorm", f_norm, {{3, 2, 5, 8}, {1, 8}, {1, 8}},
    {{0, 3, 2, 5, 7}, {1, 1, 7}, {2, 1, 9}, {9}}},
   {"mlp", f_mlp, {{3, 2, 5, 8}, {1, 8}, {1, 8}, {2, 12, 8}, {1, 12}, {2, 8, 12}, {1, 8}},
-   {{0, 3, 2, 5, 7}, {1, 1, 7}, {3, 2, 12, 7}, {4, 1, 11}, {5, 2, 8, 11}, {6, 1, 9}}},
+   {{0, 3, 2, 5, 7}, {1, 1, 7}, {2, 1, 9}, {3, 2, 12, 7}, {4, 1, 11}, {5, 2, 8, 11},
+    {5, 2, 7, 12}, {6, 1, 9}}},
   {"gelu", f_gelu, {{3, 2, 5, 8}}, {{9}}},
   {"activate", f_act, {{3, 2, 5, 8}}, {{9}}},
   {"softmax", f_softmax, {{3, 2, 5, 8}}, {{9}}},
   {"attention", f_attention, {{3, 2, 5, 24}}, {{0, 3, 2, 5, 25}, {0, 2, 5, 24}, {0, 3, 2, 5, 9},
                                                 {9}}},
   {"patch_embed", f_patch, {{4, 2, 3, 8, 8}, {4, 6, 3, 4, 4}, {1, 6}},
-   {{0, 4, 2, 3, 8, 9}, {0, 3, 3, 8, 8}, {1, 4, 6, 2, 4, 4}, {1, 4, 6, 3, 4, 2}, {2, 1, 5}, {9}}},
+   {{0, 4, 2, 3, 8, 9}, {0, 4, 2, 3, 9, 8}, {0, 3, 3, 8, 8}, {1, 4, 6, 2, 4, 4},
+    {1, 4, 6, 3, 4, 2}, {1, 3, 6, 3, 4}, {1, 4, 0, 3, 4, 4}, {2, 1, 5}}},
   {"token", f_token, {{3, 2, 5, 8}}, {{0, 3, 2, 1, 8}, {0, 2, 5, 8}, {9}}},
   {"pool", f_pool, {{3, 2, 5, 8}}, {{0, 3, 2, 1, 8}, {0, 2, 5, 8}, {9}}},
   {"add", f_add, {{3, 2, 5, 8}, {3, 2, 5, 8}}, {{1, 3, 2, 5, 7}, {1, 2, 10, 8}, {9}}},
@@ -91,7 +94,7 @@ static const row rows[] = {
   {"drop_path", f_drop, {{3, 2, 5, 8}}, {{9}}},
   {"mix", f_mix, {{3, 2, 5, 8}, {3, 2, 5, 8}, {1, 1}}, {{1, 3, 2, 5, 7}, {2, 1, 2}, {9}}},
   {"straight_through", f_through, {{1, 1}}, {{0, 1, 2}, {9}}},
-  {"cross_entropy", f_ce, {{2, 2, 3}}, {{0, 3, 2, 3, 1}, {0, 1, 6}, {9}}},
+  {"cross_entropy", f_ce, {{2, 2, 3}}, {{0, 3, 2, 3, 1}, {0, 1, 6}, {0, 2, 0, 3}, {9}}},
   {"distill_soft", f_soft, {{2, 2, 3}}, {{0, 3, 2, 3, 1}, {0, 1, 6}, {9}}},
   {"match", f_match, {{3, 2, 5, 8}, {3, 2, 5, 8}}, {{1, 3, 2, 5, 7}, {1, 2, 10, 8}, {9}}},
   {"tail", f_tail, {{3, 2, 5, 8}}, {{0, 3, 2, 1, 8}, {0, 2, 5, 8}, {9}}},
@@ -135,7 +138,7 @@ TEST(operations) {
       }
       bdpt_clear_error(&ctx);
     }
-    for (w = 0; w < 6 && r->wrong[w][0] < 9 && r->wrong[w][1]; w++) {
+    for (w = 0; w < 8 && r->wrong[w][0] < 9 && r->wrong[w][1]; w++) {
       fill(r, x, (int)r->wrong[w][0], r->wrong[w] + 1);
       CHECK(ctx.status == BDPT_OK);
       if (!CHECK(r->run(x) == NULL && ctx.status == BDPT_E_SHAPE && strchr(ctx.message, '['))) {
@@ -144,6 +147,65 @@ TEST(operations) {
       bdpt_clear_error(&ctx);
     }
   }
+}
+
+/* Tokens: patches [B,n,D], then class, distillation and register tokens, each of them or none; a
+ * position for each. */
+TEST(tokens_of_any_kind) {
+  static const size_t wrong[6][4] = {
+    {3, 1, 7, 9}, {3, 1, 8, 8}, {3, 2, 7, 8}, {2, 7, 8, 0}, {3, 1, 6, 8}, {1, 56, 0, 0}};
+  bdpt_tensor *patches, *cls, *dist, *reg, *pos, *y;
+  int k;
+  bdpt_tape_reset(tape);
+  patches = make(3, 2, 3, 8, 0), cls = make(3, 1, 1, 8, 0), dist = make(3, 1, 1, 8, 0);
+  reg = make(3, 1, 2, 8, 0), pos = make(3, 1, 7, 8, 0);
+  y = bdpt_tokens(tape, patches, cls, dist, reg, pos);
+  CHECK(y && y->ndim == 3 && y->shape[0] == 2 && y->shape[1] == 7 && y->shape[2] == 8);
+  CHECK(bdpt_tokens(tape, NULL, cls, dist, reg, pos) == NULL && ctx.status == BDPT_OK);
+  CHECK(bdpt_tokens(tape, patches, cls, dist, reg, NULL) == NULL && ctx.status == BDPT_OK);
+  for (k = 0; k < 6; k++) {
+    pos = make((int)wrong[k][0], wrong[k][1], wrong[k][2], wrong[k][3], 0);
+    CHECK(bdpt_tokens(tape, patches, cls, dist, reg, pos) == NULL && ctx.status == BDPT_E_SHAPE);
+    CHECK_HAS(ctx.message, "[2,3,8]");
+    bdpt_clear_error(&ctx);
+  }
+  pos = make(3, 1, 3, 8, 0);
+  CHECK(bdpt_tokens(tape, patches, NULL, NULL, NULL, pos) != NULL);
+  CHECK(bdpt_tokens(tape, make(2, 6, 8, 0, 0), NULL, NULL, NULL, pos) == NULL);
+  CHECK(ctx.status == BDPT_E_SHAPE);
+  bdpt_clear_error(&ctx);
+}
+
+/* Arguments that are no tensors: heads, rates, targets. */
+TEST(other_arguments) {
+  const double rates[4] = {1, -0.1, 2, (double)NAN};
+  bdpt_tensor *x;
+  bdpt_rng rng = {1};
+  char name[200];
+  int k;
+  bdpt_tape_reset(tape);
+  for (k = -1; k < 1; k++) {
+    CHECK(bdpt_attention(tape, make(3, 2, 5, 24, 0), k, 1) == NULL && ctx.status == BDPT_E_SHAPE);
+    bdpt_clear_error(&ctx);
+  }
+  x = make(2, 2, 3, 0, 0);
+  for (k = 0; k < 4; k++) {
+    CHECK(bdpt_drop_path(tape, x, rates[k], &rng) == NULL && ctx.status == BDPT_E_ARGUMENT);
+    bdpt_clear_error(&ctx);
+  }
+  CHECK(bdpt_drop_path(tape, x, 0, &rng) == x && ctx.status == BDPT_OK);
+  CHECK(bdpt_cross_entropy(tape, x, NULL) == NULL && ctx.status == BDPT_OK);
+  CHECK(bdpt_drop_path(tape, make(2, 0, 3, 0, 0), 0.5, &rng) != NULL);
+  memset(name, 'n', sizeof name);
+  name[sizeof name - 1] = 0;
+  x->name = name; /* longer than the text has room for: it is cut and ends all the same */
+  CHECK(memchr(bdpt_shape(x).text, 0, sizeof bdpt_shape(x).text) != NULL);
+  x->name = "w";
+  CHECK_HAS(bdpt_shape(x).text, "w");
+  CHECK_HAS(bdpt_shape(x).text, "[2,3]");
+  bdpt_fail(&ctx, BDPT_E_STATE, "of %s", (const char *)(k > 9 ? name : NULL));
+  CHECK_HAS(ctx.message, "of (null)");
+  bdpt_clear_error(&ctx);
 }
 
 TEST(sizes_that_overflow) {
@@ -243,6 +305,25 @@ TEST(pooling_backwards) {
   CHECK(wrong == 0);
 }
 
+/* Six digits, as few as tell the number, and powers of ten only where that is shorter. */
+TEST(numbers_in_sentences) {
+  static const struct { double v; const char *text; } numbers[] = {
+    {0, "0"}, {0.0001, "0.0001"}, {1e-5, "1e-5"}, {2.999999e-5, "3e-5"},
+    {0.000123456, "0.000123456"}, {999999.4, "999999"}, {999999.6, "1000000"},
+    {1234567, "1234570"}, {12345678.9, "12345700"}, {9.999995, "10"}, {9.9999949, "9.99999"},
+    {-2.25, "-2.25"}, {1e100, "1e100"}, {1e-300, "0"}, {123456.5, "123457"}, {1e9, "1e9"},
+    {0.500000495, "0.5"}, {0.50000051, "0.500001"}, {123456789, "123457000"}, {100, "100"}};
+  size_t i;
+  for (i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+    bdpt_fail(&ctx, BDPT_E_STATE, "<%g>", numbers[i].v);
+    if (!CHECK(strncmp(ctx.message + 1, numbers[i].text, strlen(numbers[i].text)) == 0 &&
+               ctx.message[strlen(numbers[i].text) + 1] == '>')) {
+      printf("  %s, not %s\n", ctx.message, numbers[i].text);
+    }
+    bdpt_clear_error(&ctx);
+  }
+}
+
 static bdpt_tensor *graph(bdpt_tape *t, bdpt_tensor *const *in, void *user) {
   (void)user;
   return bdpt_gelu(t, in[0]);
@@ -272,11 +353,14 @@ int main(void) {
   CHECK(bdpt_init(&ctx) == BDPT_OK);
   tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
   RUN(operations);
+  RUN(tokens_of_any_kind);
+  RUN(other_arguments);
   RUN(sizes_that_overflow);
   RUN(the_deepest_network);
   RUN(every_status_has_a_word);
   RUN(pooling_backwards);
   RUN(words_and_bounds);
+  RUN(numbers_in_sentences);
   bdpt_tape_free(tape);
   bdpt_finish(&ctx);
   CHECK(ctx.bytes_now == 0);
