@@ -8792,9 +8792,9 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
  *
  * C has no word for most of that, so here are the library's only calls of an operating system: open
  * a file that must not exist, ask what a name is, follow a link, force bytes to the disk, replace.
- * Where there is none, files are written the plain way. BDPT_NO_FSYNC leaves the disk out. Strict C
- * modes hide the prototypes of POSIX; we then declare those functions ourselves. The folder itself
- * is not synced, so after a loss of power the name may still stand for the old file, whole.
+ * Where there is none, files are written the plain way. Strict C modes hide the prototypes of
+ * POSIX; we then declare those functions ourselves. The folder itself is not synced, so after a
+ * loss of power the name may still stand for the old file, whole.
  */
 #ifndef BDPT_NO_STDIO
 #if defined(__unix__) || (defined(__APPLE__) && defined(__MACH__))
@@ -8878,10 +8878,6 @@ BDPTI_FN FILE *bdpti_open_new(const char *path, unsigned mode) {
 #define bdpti_name_kind(path, mode) ((void)(mode), 0)
 #define bdpti_follow(path, room) 0
 #define bdpti_open_new(path, mode) ((void)(mode), fopen(path, "wb"))
-#endif
-#ifdef BDPT_NO_FSYNC
-#undef BDPTI_FSYNC
-#define BDPTI_FSYNC(f) 0
 #endif
 
 /* Fails with "path: what (the system's reason)". */
