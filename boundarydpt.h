@@ -6899,8 +6899,8 @@ BDPTI_FN bdpt_status bdpti_subset_make(bdpt_context *ctx, const bdpt_dataset *da
   size_t bytes = SIZE_MAX; /* stays after an overflow, and is refused */
   bdpti_mul(count, sizeof *out->index, &bytes);
   out->index = (size_t *)bdpt_alloc(ctx, bytes);
-  out->count = out->index ? count : 0;
-  out->data = data;
+  out->count = out->index ? count : 0; /* 0: there is nothing to free */
+  out->data = data; /* borrowed */
   return out->index ? BDPT_OK : ctx->status;
 }
 
@@ -6912,7 +6912,7 @@ BDPT_API void bdpt_subset_free(bdpt_context *ctx, bdpt_subset *s) {
 BDPT_API bdpt_status bdpt_subset_all(bdpt_context *ctx, const bdpt_dataset *d, bdpt_subset *out) {
   bdpt_status status = bdpti_subset_make(ctx, d, d->count, out);
   size_t i;
-  for (i = 0; i < out->count; i++) out->index[i] = i;
+  for (i = 0; i < out->count; i++) out->index[i] = i; /* in the order of the file */
   return status;
 }
 
@@ -6921,11 +6921,11 @@ BDPTI_FN bdpt_status bdpti_subset_check(bdpt_context *ctx, const bdpt_dataset *d
                                         const size_t *index, size_t count) {
   size_t i;
   for (i = 0; i < count; i++) {
-    size_t at = index ? index[i] : i;
+    size_t at = index ? index[i] : i; /* without a list, image i itself */
     if (at >= data->count) {
       return bdpt_fail(ctx, BDPT_E_ARGUMENT, "image %zu of a data set of %zu", at, data->count);
     }
-    if (data->label[at] < data->classes) continue;
+    if (data->label[at] < data->classes) continue; /* a class that there is */
     return bdpt_fail(ctx, BDPT_E_ARGUMENT, "image %zu: label %d is not below %d, the number of "
                      "classes", at, (int)data->label[at], data->classes);
   }
@@ -6941,11 +6941,11 @@ BDPTI_FN size_t *bdpti_ranks(bdpt_context *ctx, const bdpt_dataset *data, const 
   if (bdpti_add(n, (size_t)data->classes + 1, &words)) bdpti_mul(words, 3 * sizeof *order, &bytes);
   order = (size_t *)bdpti_scratch(ctx, bytes); /* valid until the next kernel runs */
   if (!order) return NULL;
-  memset(order, 0, bytes);
-  for (i = 0; i < n; i++) order[i] = i;
+  memset(order, 0, bytes); /* the counts begin at 0 */
+  for (i = 0; i < n; i++) order[i] = i; /* the identity, to be shuffled */
   bdpti_shuffle(order, n, &r);
   for (i = 0; i < n; i++) {
-    size_t at = order[i], *seen = order + 3 * n + 1;
+    size_t at = order[i], *seen = order + 3 * n + 1; /* seen: the size of each class */
     order[n + at] = seen[data->label[index ? index[at] : at]]++;
   }
   return order;
@@ -6954,24 +6954,24 @@ BDPTI_FN size_t *bdpti_ranks(bdpt_context *ctx, const bdpt_dataset *data, const 
 BDPT_API bdpt_status bdpt_split(bdpt_context *ctx, const bdpt_dataset *data, int per_class,
                                 uint64_t seed, bdpt_subset *rest, bdpt_subset *held) {
   size_t *order, i, n = data->count, want, r = 0, h = 0, each = (size_t)per_class;
-  memset(rest, 0, sizeof *rest);
+  memset(rest, 0, sizeof *rest); /* so that both can be freed after an error */
   memset(held, 0, sizeof *held);
   if (per_class < 0) return bdpt_fail(ctx, BDPT_E_ARGUMENT, "split: %d per class", per_class);
   order = bdpti_ranks(ctx, data, NULL, n, bdpti_draws(seed, BDPTI_DRAW_SPLIT, 0, 0));
   for (i = 0; order && i < (size_t)data->classes; i++) {
     size_t seen = order[3 * n + 1 + i]; /* the images of class i */
-    if (seen >= each) continue;
+    if (seen >= each) continue; /* enough to hold back */
     return bdpt_fail(ctx, BDPT_E_ARGUMENT, "split: class %zu has %zu images, %d wanted", i, seen,
                      per_class);
   }
   want = each * (size_t)data->classes; /* every class has `each`, so this is at most n */
   if (!order || bdpti_subset_make(ctx, data, n - want, rest) != BDPT_OK ||
       bdpti_subset_make(ctx, data, want, held) != BDPT_OK) {
-    bdpt_subset_free(ctx, rest);
+    bdpt_subset_free(ctx, rest); /* `held` has nothing to free */
     return ctx->status;
   }
   for (i = 0; i < n; i++) { /* by rank within its class; both lists stay in the order of the file */
-    if (order[n + i] < each) held->index[h++] = i;
+    if (order[n + i] < each) held->index[h++] = i; /* the first `each` of its class */
     else rest->index[r++] = i;
   }
   return BDPT_OK;
@@ -6983,7 +6983,7 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
   bdpt_rng r = bdpti_draws(seed, BDPTI_DRAW_SAMPLE, 0, 0);
   size_t *order, *rank, *start, i, n = from->count;
   memset(out, 0, sizeof *out);
-  if (count > n) {
+  if (count > n) { /* none is drawn twice */
     return bdpt_fail(ctx, BDPT_E_ARGUMENT, "sample: %zu images wanted, the subset has %zu",
                      count, n);
   }
@@ -6992,10 +6992,10 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
   rank = order + n;
   start = rank + n; /* [n + 1]: how many images have a smaller rank */
   for (i = 0; i < n; i++) start[rank[i] + 1]++;
-  for (i = 1; i <= n; i++) start[i] += start[i - 1];
+  for (i = 1; i <= n; i++) start[i] += start[i - 1]; /* now where each rank begins */
   for (i = 0; i < n; i++) {
     size_t place = start[rank[order[i]]]++; /* the next free one of its rank */
-    if (place < count) out->index[place] = from->index[order[i]];
+    if (place < count) out->index[place] = from->index[order[i]]; /* the rest is not wanted */
   }
   return BDPT_OK;
 }
@@ -7032,17 +7032,17 @@ BDPTI_FN bdpt_status bdpti_side_make(bdpti_arena *a, int in, int out, bdpti_side
   s->in = in, s->out = out;
   s->taps = (size_t)ceil(2.0 * wide) * 2 + 1; /* the cubic reaches 2 s to either side */
   row = s->table = (int *)bdpti_array(a, (size_t)out, (s->taps + 2) * sizeof(int));
-  if (!row) return a->ctx->status;
+  if (!row) return a->ctx->status; /* the allocator has said why */
   for (o = 0; o < out; o++, row += s->taps + 2) {
     double center = (o + 0.5) * scale, shrink = 1.0 / wide, sum = 0.0;
     int low = (int)(center - 2.0 * wide + 0.5), high = (int)(center + 2.0 * wide + 0.5);
-    row[0] = low = low < 0 ? 0 : low;
-    row[1] = (high > in ? in : high) - low;
+    row[0] = low = low < 0 ? 0 : low; /* the first tap, inside the picture */
+    row[1] = (high > in ? in : high) - low; /* how many taps there are */
     for (i = 0; i < row[1]; i++) sum += bdpti_cubic((i + low - center + 0.5) * shrink, -0.5);
     for (i = 0; i < row[1]; i++) {
       double w = bdpti_cubic((i + low - center + 0.5) * shrink, -0.5) / sum;
       w *= 1 << BDPTI_WEIGHT_BITS;
-      row[2 + i] = (int)(w < 0 ? w - 0.5 : w + 0.5);
+      row[2 + i] = (int)(w < 0 ? w - 0.5 : w + 0.5); /* a fixed-point weight */
     }
   }
   return BDPT_OK;
@@ -7056,7 +7056,7 @@ BDPTI_FN bdpt_status bdpti_sides_make(bdpti_arena *a, int h, int w, int oh, int 
                      "1 and 2^20", h, w, oh, ow);
   }
   if (bdpti_side_make(a, w, ow, &side[0]) != BDPT_OK) return a->ctx->status;
-  return bdpti_side_make(a, h, oh, &side[1]);
+  return bdpti_side_make(a, h, oh, &side[1]); /* down */
 }
 
 /* Makes one pass along the middle axis: in[blocks,in,step] -> out[blocks,out,step]. Rows have step
@@ -7065,16 +7065,16 @@ BDPTI_FN void bdpti_side_pass(const bdpti_side *a, size_t blocks, size_t step,
                               const unsigned char *in, unsigned char *out) {
   size_t b, s;
   int o, i;
-  if (a->in == a->out) memcpy(out, in, blocks * (size_t)a->in * step);
+  if (a->in == a->out) memcpy(out, in, blocks * (size_t)a->in * step); /* nothing to resize */
   for (b = 0; b < blocks && a->in != a->out; b++, in += (size_t)a->in * step) {
     const int *row = a->table;
-    for (o = 0; o < a->out; o++, out += step, row += a->taps + 2) {
+    for (o = 0; o < a->out; o++, out += step, row += a->taps + 2) { /* an output has a row */
       const unsigned char *from = in + (size_t)row[0] * step; /* the first byte that counts */
-      for (s = 0; s < step; s++) {
+      for (s = 0; s < step; s++) { /* a byte of the row */
         int sum = 1 << (BDPTI_WEIGHT_BITS - 1); /* a half, so that the shift rounds */
         for (i = 0; i < row[1]; i++) sum += row[2 + i] * from[(size_t)i * step + s];
-        sum = sum < 0 ? 0 : sum >> BDPTI_WEIGHT_BITS;
-        out[s] = (unsigned char)(sum > 255 ? 255 : sum);
+        sum = sum < 0 ? 0 : sum >> BDPTI_WEIGHT_BITS; /* clipped below, and the fraction dropped */
+        out[s] = (unsigned char)(sum > 255 ? 255 : sum); /* clipped above */
       }
     }
   }
@@ -7097,7 +7097,7 @@ BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, const unsigned char *i
     middle = (unsigned char *)bdpti_array(&a, (size_t)channels * (size_t)h, (size_t)ow);
   }
   if (middle) bdpti_resize(side, (size_t)channels, in, middle, out);
-  bdpti_arena_free(&a);
+  bdpti_arena_free(&a); /* both tables and what lies half-way */
   return middle ? BDPT_OK : ctx->status;
 }
 
@@ -7132,7 +7132,7 @@ BDPTI_FN bdpt_status bdpti_loader_check(bdpt_context *ctx, const bdpt_config *c,
   if (!d || s->count == 0) return bdpt_fail(ctx, BDPT_E_ARGUMENT, "no data set, or an empty one");
   if (c->channels != 3) return bdpt_fail(ctx, BDPT_E_SHAPE, "images have 3 channels, the network "
                                          "reads %d", c->channels);
-  if (d->classes > c->classes) {
+  if (d->classes > c->classes) { /* a label would have no logit */
     return bdpt_fail(ctx, BDPT_E_SHAPE, "the data set has %d classes, the network's head has %d",
                      d->classes, c->classes);
   }
@@ -7148,18 +7148,18 @@ BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *con
   int i;
   memset(l, 0, sizeof *l);
   l->arena.ctx = ctx, l->data = d;
-  l->threads = ctx->threads, l->image = config->image;
+  l->threads = ctx->threads, l->image = config->image; /* each thread has a workspace */
   if (bdpti_loader_check(ctx, config, subset) != BDPT_OK ||
       bdpti_sides_make(&l->arena, d->height, d->width, l->image, l->image, l->side) != BDPT_OK) {
     return ctx->status;
   }
   for (i = 0; i < 3 * 256; i++) {
     double v = (i % 256 / 255.0 - config->mean[i / 256]) / config->std[i / 256];
-    l->level[i / 256][i % 256] = (bdpt_real)v;
+    l->level[i / 256][i % 256] = (bdpt_real)v; /* of channel i / 256, byte i % 256 */
   }
   l->each = 2 * bdpti_image_bytes(d) + 3 * side * ((size_t)d->height + side); /* see above */
   l->work = (unsigned char *)bdpti_array(&l->arena, (size_t)l->threads, l->each);
-  l->failed = (unsigned char *)bdpti_array(&l->arena, room, 1);
+  l->failed = (unsigned char *)bdpti_array(&l->arena, room, 1); /* [room], by image */
   return l->work && l->failed ? BDPT_OK : ctx->status;
 }
 
@@ -7167,8 +7167,8 @@ BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *con
 BDPTI_FN void bdpti_crop_flip(const unsigned char *in, int h, int w, int pad, int dy, int dx,
                               int flip, unsigned char *out) {
   int c, y, x; /* y: the row of `in` */
-  for (c = 0; c < 3; c++, in += (size_t)h * (size_t)w) {
-    for (y = dy - pad; y < dy - pad + h; y++, out += w) {
+  for (c = 0; c < 3; c++, in += (size_t)h * (size_t)w) { /* a plane */
+    for (y = dy - pad; y < dy - pad + h; y++, out += w) { /* rows that the window shows */
       for (x = 0; x < w; x++) {
         int from = (flip ? w - 1 - x : x) + dx - pad; /* the column of `in` */
         int inside = y >= 0 && y < h && from >= 0 && from < w;
@@ -7185,15 +7185,15 @@ BDPTI_FN void bdpti_erase(bdpt_real *image, int size, bdpt_rng *r) {
   for (attempt = 0; attempt < 10 && (h >= size || w >= size); attempt++) {
     double target = area * (0.02 + (1.0 / 3.0 - 0.02) * bdpt_uniform(r));
     double aspect = exp(log_least - 2.0 * log_least * bdpt_uniform(r)); /* height to width */
-    h = (int)floor(sqrt(target * aspect) + 0.5);
-    w = (int)floor(sqrt(target / aspect) + 0.5);
+    h = (int)floor(sqrt(target * aspect) + 0.5); /* its height, rounded */
+    w = (int)floor(sqrt(target / aspect) + 0.5); /* its width */
   }
-  if (h >= size || w >= size) return;
-  y = (int)bdpti_below(r, (size_t)(size - h) + 1);
+  if (h >= size || w >= size) return; /* none of the ten fitted */
+  y = (int)bdpti_below(r, (size_t)(size - h) + 1); /* the corner is uniform */
   x = (int)bdpti_below(r, (size_t)(size - w) + 1);
   image += (size_t)y * (size_t)size + (size_t)x; /* the corner */
   for (c = 0; c < 3; c++, image += (size_t)size * (size_t)size) {
-    for (y = 0; y < h; y++) {
+    for (y = 0; y < h; y++) { /* rows of the rectangle */
       for (x = 0; x < w; x++) image[y * size + x] = (bdpt_real)bdpt_normal(r);
     }
   }
@@ -7203,7 +7203,7 @@ BDPTI_FN void bdpti_erase(bdpt_real *image, int size, bdpt_rng *r) {
 BDPTI_FN int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, unsigned char *work,
                             bdpt_real *image) {
   const bdpt_dataset *d = l->data;
-  const bdpt_recipe *recipe = l->recipe;
+  const bdpt_recipe *recipe = l->recipe; /* NULL: evaluation, nothing is drawn */
   size_t source = bdpti_image_bytes(d), side = (size_t)l->image, plane = side * side, i;
   unsigned char *cropped = work + source, *middle = cropped + source; /* [3,h,w], [3,h,W] */
   unsigned char *resized = middle + 3 * (size_t)d->height * side;     /* [3,H,W] */
@@ -7214,7 +7214,7 @@ BDPTI_FN int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, uns
     int dy = (int)bdpti_below(&r, offsets), dx = (int)bdpti_below(&r, offsets);
     int flip = recipe->flip && bdpt_uniform(&r) < 0.5;
     bdpti_crop_flip(bytes, d->height, d->width, recipe->crop, dy, dx, flip, cropped);
-    bytes = cropped;
+    bytes = cropped; /* and these are resized */
   }
   bdpti_resize(l->side, 3, bytes, middle, resized);
   for (i = 0; i < 3 * plane; i++) image[i] = l->level[i / plane][resized[i]];
@@ -7229,18 +7229,18 @@ BDPTI_FN int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, uns
 BDPTI_FN bdpt_status bdpti_load(bdpti_loader *l, const size_t *index, size_t n, size_t epoch,
                                 size_t position, bdpt_real *images, int *labels) {
   size_t i, each = (size_t)3 * (size_t)l->image * (size_t)l->image; /* numbers of an image */
-  uint64_t seed = l->recipe ? l->recipe->seed : 0;
+  uint64_t seed = l->recipe ? l->recipe->seed : 0; /* evaluation draws nothing */
   int worker; /* a loop over threads, so that each has its own workspace */
   BDPTI_OMP(omp parallel for num_threads(l->threads) schedule(static) private(i))
   for (worker = 0; worker < l->threads; worker++) {
-    for (i = (size_t)worker; i < n; i += (size_t)l->threads) {
+    for (i = (size_t)worker; i < n; i += (size_t)l->threads) { /* every threads-th image */
       bdpt_rng r = bdpti_draws(seed, BDPTI_DRAW_IMAGE, epoch, position + i);
       l->failed[i] = !bdpti_load_one(l, r, index[i], l->work + (size_t)worker * l->each,
                                      images + i * each);
     }
   }
   for (i = 0; i < n; i++) {
-    if (labels) labels[i] = (int)l->data->label[index[i]];
+    if (labels) labels[i] = (int)l->data->label[index[i]]; /* labels are wanted */
     if (!l->failed[i]) continue;
     return bdpt_fail(l->arena.ctx, BDPT_E_IO, "image %zu: the data set's fetch function failed",
                      index[i]);
@@ -7251,18 +7251,18 @@ BDPTI_FN bdpt_status bdpti_load(bdpti_loader *l, const size_t *index, size_t n, 
 BDPT_API bdpt_status bdpt_load_batch(bdpt_context *ctx, const bdpt_config *config,
                                      const bdpt_subset *subset, size_t first, size_t count,
                                      bdpt_real *images, int *labels) {
-  bdpt_subset part = *subset;
+  bdpt_subset part = *subset; /* a copy, to be narrowed */
   bdpt_config resolved = *config; /* callers may bring one with zeros */
   bdpti_loader l;
   bdpt_status status = bdpt_config_resolve(ctx, &resolved);
   if (status != BDPT_OK) return status;
-  if (first > subset->count || count > subset->count - first) {
+  if (first > subset->count || count > subset->count - first) { /* no sum that overflows */
     return bdpt_fail(ctx, BDPT_E_ARGUMENT, "%zu images from %zu on of a subset of %zu", count,
                      first, subset->count);
   }
   part.index += first, part.count = count; /* a view: the subset keeps its list */
   if (!labels) resolved.classes = 1 << 20; /* any pictures do where no label is asked for */
-  status = bdpti_loader_make(ctx, &resolved, &part, count, &l);
+  status = bdpti_loader_make(ctx, &resolved, &part, count, &l); /* for this one call */
   if (status == BDPT_OK) status = bdpti_load(&l, part.index, count, 0, 0, images, labels);
   bdpti_arena_free(&l.arena);
   return status;
@@ -7288,13 +7288,13 @@ BDPT_API bdpt_status bdpt_load_batch(bdpt_context *ctx, const bdpt_config *confi
 
 BDPTI_FN int bdpti_clamp(int v, int high) { /* to 0 .. high */
   if (v < 0) return 0;
-  return v > high ? high : v;
+  return v > high ? high : v; /* v itself in between */
 }
 
 BDPTI_FN void bdpti_cut_box(int h, int w, double lam, int cy, int cx, bdpti_mixing *m) {
   double ratio = sqrt(1.0 - lam); /* of the sides; 1 - lam is the area's share */
-  int high = (int)(h * ratio), wide = (int)(w * ratio);
-  m->y0 = bdpti_clamp(cy - high / 2, h);
+  int high = (int)(h * ratio), wide = (int)(w * ratio); /* sides of the box before it is cut off */
+  m->y0 = bdpti_clamp(cy - high / 2, h); /* the box around (cy, cx), cut off at the border */
   m->y1 = bdpti_clamp(cy + (high + 1) / 2, h);
   m->x0 = bdpti_clamp(cx - wide / 2, w);
   m->x1 = bdpti_clamp(cx + (wide + 1) / 2, w);
@@ -7306,11 +7306,11 @@ BDPTI_FN void bdpti_cut_box(int h, int w, double lam, int cy, int cx, bdpti_mixi
 BDPTI_FN bdpti_mixing bdpti_mix_draw(const bdpt_recipe *recipe, int size, bdpt_rng *r) {
   bdpti_mixing m = {1.0, 0, 0, 0, 0, 0};
   int cut = recipe->cutmix > 0, mix = recipe->mixup > 0, cy;
-  double alpha;
+  double alpha; /* both parameters of the Beta distribution */
   if ((!mix && !cut) || bdpt_uniform(r) >= recipe->mix_prob) return m; /* left alone */
-  if (cut && mix) cut = bdpt_uniform(r) < recipe->switch_prob;
+  if (cut && mix) cut = bdpt_uniform(r) < recipe->switch_prob; /* one of the two */
   alpha = cut ? recipe->cutmix : recipe->mixup; /* of Beta(alpha, alpha) */
-  m.lam = bdpti_beta(r, alpha, alpha);
+  m.lam = bdpti_beta(r, alpha, alpha); /* the share of the image itself */
   if (!cut) return m;
   cy = (int)bdpti_below(r, (size_t)size); /* drawn first: C leaves the order of arguments open */
   bdpti_cut_box(size, size, m.lam, cy, (int)bdpti_below(r, (size_t)size), &m);
@@ -7328,12 +7328,12 @@ BDPTI_FN void bdpti_mix_images(const bdpti_mixing *m, int threads, size_t n, siz
     bdpt_real *a = images + (size_t)i * 3 * h * w, *b = images + (n - 1 - (size_t)i) * 3 * h * w;
     size_t at;
     for (at = 0; at < 3 * h * w; at++) {
-      int y = (int)(at / w % h), x = (int)(at % w);
-      int inside = y >= m->y0 && y < m->y1 && x >= m->x0 && x < m->x1;
+      int y = (int)(at / w % h), x = (int)(at % w); /* the pixel */
+      int inside = y >= m->y0 && y < m->y1 && x >= m->x0 && x < m->x1; /* the box of a cutmix */
       double lam = m->cut ? (double)!inside : m->lam; /* of this pixel */
       bdpt_real mine = (bdpt_real)lam, other = (bdpt_real)(1.0 - lam), keep = a[at];
-      a[at] = keep * mine + b[at] * other;
-      b[at] = b[at] * mine + keep * other;
+      a[at] = keep * mine + b[at] * other; /* the image, mixed with its partner */
+      b[at] = b[at] * mine + keep * other; /* and the partner with it */
     }
   }
   (void)threads; /* unused without OpenMP */
@@ -7369,14 +7369,14 @@ BDPTI_FN int bdpti_judge_row(const bdpt_real *z, int classes, int label, bdpt_ac
   int k, rank = 0;
   for (k = 0; k < classes; k++) {
     if (!((double)z[k] - (double)z[k] == 0)) return 0; /* infinity - infinity is NaN */
-    if ((double)z[k] > most) most = (double)z[k];
-    if (z[k] > z[label] || (k < label && !(z[k] < z[label]))) rank++;
+    if ((double)z[k] > most) most = (double)z[k]; /* the largest so far */
+    if (z[k] > z[label] || (k < label && !(z[k] < z[label]))) rank++; /* of equal ones the first */
   }
-  for (k = 0; k < classes; k++) total += exp((double)z[k] - most);
+  for (k = 0; k < classes; k++) total += exp((double)z[k] - most); /* the softmax's denominator */
   sum->count++;
-  sum->top1 += rank < 1;
-  sum->top5 += rank < 5;
-  sum->loss += log(total) + most - (double)z[label];
+  sum->top1 += rank < 1; /* the label won */
+  sum->top5 += rank < 5; /* or is among the five best */
+  sum->loss += log(total) + most - (double)z[label]; /* minus log of its probability */
   return 1;
 }
 
@@ -7385,12 +7385,12 @@ BDPTI_FN bdpt_status bdpti_tell(const bdpt_hooks *hooks, const char *phase, size
                                 size_t total, double loss, double accuracy) {
   bdpt_progress p = {phase, "", done, total, "images", loss, accuracy}; /* no detail */
   int stop = hooks && hooks->progress && hooks->progress(&p, hooks->user);
-  return stop ? BDPT_CANCELLED : BDPT_OK;
+  return stop ? BDPT_CANCELLED : BDPT_OK; /* any other answer than 0 stops the call */
 }
 
 BDPTI_FN bdpt_accuracy bdpti_judge_mean(const bdpt_accuracy *sum) {
   bdpt_accuracy mean = *sum;
-  if (sum->count == 0) return mean;
+  if (sum->count == 0) return mean; /* nothing to divide by */
   mean.top1 = 100.0 * sum->top1 / (double)sum->count; /* per cent */
   mean.top5 = 100.0 * sum->top5 / (double)sum->count;
   mean.loss = sum->loss / (double)sum->count;
@@ -7401,10 +7401,10 @@ BDPTI_FN bdpt_accuracy bdpti_judge_mean(const bdpt_accuracy *sum) {
 BDPTI_FN bdpt_status bdpti_judge_share(bdpt_context *ctx, bdpt_status own, bdpt_accuracy *sum) {
   double v[5];
   v[0] = (double)sum->count, v[1] = sum->top1, v[2] = sum->top5, v[3] = sum->loss;
-  v[4] = own != BDPT_OK;
+  v[4] = own != BDPT_OK; /* 1 if this process has failed */
   if (bdpti_cluster_sum(ctx, v, 5) != BDPT_OK) return ctx->status;
   sum->count = (size_t)v[0], sum->top1 = v[1], sum->top5 = v[2], sum->loss = v[3];
-  return own != BDPT_OK || v[4] == 0 ? own : BDPT_CANCELLED;
+  return own != BDPT_OK || v[4] == 0 ? own : BDPT_CANCELLED; /* another one has failed */
 }
 
 BDPTI_FN bdpt_status bdpti_judge(bdpt_model *m, const bdpt_subset *data, const bdpt_hooks *hooks,
@@ -7424,8 +7424,8 @@ BDPTI_FN bdpt_status bdpti_judge(bdpt_model *m, const bdpt_subset *data, const b
   *out = sum; /* also where nothing could be judged */
   if (!status && (!tape || !images || !logits || !labels)) status = m->ctx->status;
   for (; at < end && !status; at += n) {
-    if (n > end - at) n = end - at;
-    status = bdpti_load(&l, data->index + at, n, 0, 0, images, labels);
+    if (n > end - at) n = end - at; /* the last portion may be smaller */
+    status = bdpti_load(&l, data->index + at, n, 0, 0, images, labels); /* images[n,3,H,W] */
     if (!status) status = bdpti_logits(m, tape, n, images, logits);
     for (i = 0; i < n && !status; i++) {
       if (bdpti_judge_row(logits + i * k, (int)k, labels[i], &sum)) continue;
@@ -7436,7 +7436,7 @@ BDPTI_FN bdpt_status bdpti_judge(bdpt_model *m, const bdpt_subset *data, const b
     *out = bdpti_judge_mean(&sum); /* of the images so far */
     status = bdpti_tell(hooks, "evaluate", out->count, end, out->loss, out->top1);
   }
-  if (ranks > 1) status = bdpti_judge_share(m->ctx, status, &sum);
+  if (ranks > 1) status = bdpti_judge_share(m->ctx, status, &sum); /* each judged its share */
   if (ranks > 1 && !status) *out = bdpti_judge_mean(&sum);
   bdpt_tape_free(tape);
   bdpti_arena_free(&l.arena);
@@ -7482,7 +7482,7 @@ BDPTI_FN uint64_t bdpti_digest_weights(const bdpt_model *m, int importance) {
   uint64_t h = 0;
   char hash[17];
   int i;
-  bdpt_model_hash(m, hash);
+  bdpt_model_hash(m, hash); /* 16 hex digits and the zero */
   for (i = 0; i < 16; i++) bdpti_digest(&h, hash[i]);
   for (i = 0; i < 2 * m->config.depth && importance; i++) { /* the scalars, where they train */
     bdpti_digest(&h, (double)m->importance_data[0][i % 2][i / 2]);
@@ -7496,7 +7496,7 @@ BDPTI_FN uint64_t bdpti_digest_weights(const bdpt_model *m, int importance) {
 BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
   const bdpt_config *c = &t->model->config;
   const int whole[8] = {c->image, c->patch, c->width, c->depth, c->classes, c->distilled,
-                        c->attn_form, c->extra_gelu};
+                        c->attn_form, c->extra_gelu}; /* numbers that every network has */
   const int form[7] = {c->act, c->pool, c->no_class, c->registers, c->pre_norm, c->no_qkv_bias,
                        c->headless};
   bdpt_recipe r = t->recipe;
@@ -7504,11 +7504,11 @@ BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
   int i;
   h[0] = 0;
   h[1] = bdpti_mix64(r.seed) ^ (r.distill ? bdpti_digest_weights(t->teacher, 0) : 0);
-  h[2] = (uint64_t)t->batch + ((uint64_t)t->per_epoch << 32);
+  h[2] = (uint64_t)t->batch + ((uint64_t)t->per_epoch << 32); /* of a step; of an epoch */
   bdpti_digest(&h[0], c->eps);
   for (i = 0; i < 8; i++) bdpti_digest(&h[0], whole[i]);
   for (i = 0; i < 7; i++) { /* fields that came later count where they are used */
-    if (form[i]) bdpti_digest(&h[0], 1 + i + 8 * form[i]);
+    if (form[i]) bdpti_digest(&h[0], 1 + i + 8 * form[i]); /* which field, and its value */
   }
   for (i = 0; i < 3; i++) bdpti_digest(&h[0], c->mean[i]);
   for (i = 0; i < 3; i++) bdpti_digest(&h[0], c->std[i]);
@@ -7522,7 +7522,7 @@ BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
   for (i = 0; i < r.restarts; i++) bdpti_digest(&h[1], r.restart[i]);
   for (k = 0; t->train && k < t->train->count; k++) {
     bdpti_digest(&h[2], (double)t->train->index[k]);
-    bdpti_digest(&h[2], t->train->data->label[t->train->index[k]]);
+    bdpti_digest(&h[2], t->train->data->label[t->train->index[k]]); /* as it is in the data */
   }
 }
 
@@ -7530,7 +7530,7 @@ BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
  * moments or the average. Returns NULL if there is none. Saving and loading walk the same k. */
 BDPTI_FN bdpt_real *bdpti_stored(bdpt_trainer *t, int k, bdpt_write_tensor *w, char name[112]) {
   static const char *const prefix[4] = {"model", "exp_avg", "exp_avg_sq", "ema"};
-  const bdpti_moments *s = &t->moments[k / 4];
+  const bdpti_moments *s = &t->moments[k / 4]; /* of that parameter */
   char own[64];
   int live, a = k % 4; /* a: which of the four */
   const bdpt_tensor *p = bdpti_param(t, k / 4, &live);
@@ -7539,8 +7539,8 @@ BDPTI_FN bdpt_real *bdpti_stored(bdpt_trainer *t, int k, bdpt_write_tensor *w, c
   w->name = name, w->ndim = p->ndim;
   w->dtype = sizeof(bdpt_real) == sizeof(double) ? BDPT_F64 : BDPT_F32;
   memcpy(w->shape, p->shape, sizeof w->shape);
-  if (s->count == 0 || (a == 3 && !(t->recipe.ema > 0))) return NULL;
-  return a == 0 ? p->data : s->m + (size_t)(a - 1) * s->count;
+  if (s->count == 0 || (a == 3 && !(t->recipe.ema > 0))) return NULL; /* it has none */
+  return a == 0 ? p->data : s->m + (size_t)(a - 1) * s->count; /* they lie in a row */
 }
 
 /* Copies 64-bit words between memory and the little-endian bytes of a file. Turning the bytes of a
@@ -7549,14 +7549,14 @@ BDPTI_FN void bdpti_words_copy(void *to, const void *from, size_t count) {
   uint64_t word;
   size_t i;
   for (i = 0; i < 8 * count; i++) {
-    memcpy(&word, (const unsigned char *)from + i / 8 * 8, 8);
-    ((unsigned char *)to)[i] = (unsigned char)(word >> 8 * (i % 8));
+    memcpy(&word, (const unsigned char *)from + i / 8 * 8, 8); /* the word that byte i belongs to */
+    ((unsigned char *)to)[i] = (unsigned char)(word >> 8 * (i % 8)); /* the lowest byte first */
   }
 }
 
 /* Copies n words out of a file; returns 0 if there is no such tensor of that length. */
 BDPTI_FN int bdpti_words_read(const bdpt_safetensors *f, const char *name, void *out, size_t n) {
-  const bdpt_file_tensor *w = bdpt_safetensors_find(f, name);
+  const bdpt_file_tensor *w = bdpt_safetensors_find(f, name); /* a tensor of words */
   if (!w || w->count != n || w->size != 8 * n) return 0; /* 8 bytes each: some 64-bit dtype */
   bdpti_words_copy(out, w->bytes, n);
   return 1;
@@ -7573,7 +7573,7 @@ BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, unsigned char **bytes, 
   static const char *const key[2] = {"format", "kind"};
   static const char *const value[2] = {"pt", "boundarydpt training checkpoint 2"};
   bdpti_arena a = {t->ctx, NULL, 0}; /* of this call */
-  int k, arrays = 4 * bdpti_params(t);
+  int k, arrays = 4 * bdpti_params(t); /* four for each parameter */
   size_t n = 0, most = (size_t)arrays + 2; /* tensors so far; at most */
   bdpt_write_tensor *w = (bdpt_write_tensor *)bdpti_array(&a, most, sizeof *w);
   char (*name)[112] = (char (*)[112])bdpti_array(&a, most, sizeof *name); /* w points into it */
@@ -7588,7 +7588,7 @@ BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, unsigned char **bytes, 
     w[n].data = data, n += data != NULL; /* what does not exist is overwritten by the next */
   }
   if (status == BDPT_OK) {
-    bdpti_digests(t, t->now.digest);
+    bdpti_digests(t, t->now.digest); /* of the trainer as it is now */
     t->now.weights = bdpti_digest_weights(t->model, t->recipe.importance);
     w[n++] = bdpti_words_put("train.state", &t->now, BDPTI_STATE_WORDS, state);
     w[n++] = bdpti_words_put("train.log", t->log, t->words, log);
@@ -7602,13 +7602,13 @@ BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, unsigned char **bytes, 
  * was saved and reloaded has lost it. */
 BDPTI_FN bdpt_status bdpti_array_load(bdpt_trainer *t, const bdpt_safetensors *f, int k, int read,
                                       const char *file) {
-  bdpt_write_tensor w;
+  bdpt_write_tensor w; /* what the trainer would write */
   char name[112];
   bdpt_real *data = bdpti_stored(t, k, &w, name); /* where it goes, and what it must look like */
   const bdpt_file_tensor *from = bdpt_safetensors_find(f, name);
   int live;
   bdpti_param(t, k / 4, &live);
-  if (!data || (!from && !live)) return BDPT_OK;
+  if (!data || (!from && !live)) return BDPT_OK; /* there is no such array, or it may be missing */
   if (read) return bdpt_safetensors_read(t->ctx, from, data, from->count);
   if (from && from->dtype == w.dtype && from->ndim == w.ndim &&
       !memcmp(from->shape, w.shape, (size_t)w.ndim * sizeof *w.shape)) {
@@ -7622,9 +7622,9 @@ BDPTI_FN bdpt_status bdpti_trainer_take(bdpt_trainer *t, const bdpt_safetensors 
                                         const char *file) {
   const bdpt_file_tensor *log = bdpt_safetensors_find(f, "train.log");
   size_t words = log && t->log ? log->count : 0; /* a trainer without a log leaves it in the file */
-  bdpti_counters state;
+  bdpti_counters state; /* of the file */
   uint64_t own[3], start = t->now.start;
-  const char *other = NULL;
+  const char *other = NULL; /* what differs, in words */
   int k, count = 4 * bdpti_params(t);
   if (!bdpti_words_read(f, "train.state", &state, BDPTI_STATE_WORDS) || words > t->room) {
     return bdpt_fail(t->ctx, BDPT_E_FORMAT, "%s: not a training checkpoint of this version", file);
@@ -7643,7 +7643,7 @@ BDPTI_FN bdpt_status bdpti_trainer_take(bdpt_trainer *t, const bdpt_safetensors 
     if (bdpti_array_load(t, f, k % count, k >= count, file) != BDPT_OK) return t->ctx->status;
   }
   if (words && bdpti_words_read(f, "train.log", t->log, words)) t->words = words;
-  t->now = state;
+  t->now = state; /* steps and sums go on from here */
   return BDPT_OK;
 }
 
@@ -7663,7 +7663,7 @@ BDPT_API bdpt_status bdpt_trainer_save(bdpt_trainer *t, const char *path) {
   int first = t->ctx->cluster.rank == 0; /* of a cluster, one saves */
   bdpt_status status = first ? bdpt_trainer_build(t, &bytes, &size) : BDPT_OK;
   if (first && !status) status = bdpt_file_write(t->ctx, path, bytes, size);
-  bdpt_release(t->ctx, bytes, size);
+  bdpt_release(t->ctx, bytes, size); /* NULL in all but one process */
   if (bdpti_cluster_any(t->ctx, status != BDPT_OK) && !status) {
     status = bdpt_fail(t->ctx, BDPT_E_IO, "%s: process 0 could not save it", path);
   }
@@ -7683,7 +7683,7 @@ BDPTI_FN bdpt_status bdpti_trainer_write(bdpt_trainer *t, const char *path, void
   bdpt_status status;
   t->log = log, t->words = n;
   status = bdpt_trainer_save(t, path);
-  t->log = NULL, t->words = 0;
+  t->log = NULL, t->words = 0; /* the caller's log was lent for this call */
   return status;
 }
 
@@ -7693,7 +7693,7 @@ BDPTI_FN int bdpti_checkpoint_exists(bdpt_context *ctx, const char *path) {
   FILE *f;
   errno = 0;
   f = fopen(path, "rb");
-  if (f) fclose(f);
+  if (f) fclose(f); /* that it can be opened is all that is asked */
   if (f || errno == ENOENT) return f != NULL;
   bdpti_fail_io(ctx, path, "cannot be opened for reading");
   return -1;
@@ -7720,9 +7720,9 @@ BDPTI_FN int bdpti_checkpoint_exists(bdpt_context *ctx, const char *path) {
 
 /* Saves a run, or continues it from the checkpoint if there is one. */
 BDPTI_FN bdpt_status bdpti_train_file(bdpt_trainer *t, int save) {
-  const char *path = t->hooks.checkpoint;
+  const char *path = t->hooks.checkpoint; /* of the run, may be NULL */
   int found;
-  if (!path) return BDPT_OK;
+  if (!path) return BDPT_OK; /* the caller wants none */
 #ifdef BDPT_NO_STDIO
   (void)save;
   (void)found;
@@ -7730,17 +7730,17 @@ BDPTI_FN bdpt_status bdpti_train_file(bdpt_trainer *t, int save) {
 #else
   if (save) return bdpt_trainer_save(t, path);
   found = bdpti_checkpoint_exists(t->ctx, path);
-  if (found == 0) return BDPT_OK;
+  if (found == 0) return BDPT_OK; /* there is none yet: the run begins */
   return found < 0 ? t->ctx->status : bdpt_trainer_load(t, path);
 #endif
 }
 
 /* Saves before a run ends early, in a cluster also with the process whose error ends it. */
 BDPTI_FN bdpt_status bdpti_train_leave(bdpt_trainer *t, bdpt_status status) {
-  const bdpt_context before = *t->ctx;
+  const bdpt_context before = *t->ctx; /* the error, should saving make another */
   const int joint = t->stopped && bdpti_cluster_size(t->ctx) > 1; /* not all have this error */
   if (status != BDPT_CANCELLED && !joint) return status;
-  bdpt_clear_error(t->ctx);
+  bdpt_clear_error(t->ctx); /* saving checks for errors of its own */
   if (bdpti_train_file(t, 1) != BDPT_OK && status == BDPT_CANCELLED) return t->ctx->status;
   t->ctx->status = before.status;
   memcpy(t->ctx->message, before.message, sizeof before.message);
@@ -7752,13 +7752,13 @@ BDPTI_FN bdpt_status bdpti_train_epoch(bdpt_trainer *t, bdpt_epoch *line) {
   double steps = (double)t->per_epoch; /* to turn sums into means */
   bdpt_status status = BDPT_OK;
   memset(line, 0, sizeof *line); /* the padding too: lines are saved and compared as bytes */
-  bdpt_trainer_swap_ema(t);
+  bdpt_trainer_swap_ema(t); /* the averages stand in, if there are any ... */
   if (t->held) status = bdpti_judge(t->model, t->held, &t->hooks, &line->held);
-  bdpt_trainer_swap_ema(t);
+  bdpt_trainer_swap_ema(t); /* ... and the trained weights are back */
   t->stopped = status != BDPT_OK;
   if (t->stopped) return status;
   t->words += BDPTI_LINE_WORDS; /* the log has a line more */
-  line->epoch = (int)(t->words / BDPTI_LINE_WORDS);
+  line->epoch = (int)(t->words / BDPTI_LINE_WORDS); /* epochs count from 1 */
   line->lr = bdpt_schedule(&t->recipe, ((double)t->now.step - 1.0) / steps); /* the last step's */
   line->loss = t->now.epoch_loss / steps, line->grad_norm = t->now.epoch_norm / steps;
   if (t->hooks.checkpoint_images > 0 && line->epoch < t->recipe.epochs) return BDPT_OK;
@@ -7767,11 +7767,11 @@ BDPTI_FN bdpt_status bdpti_train_epoch(bdpt_trainer *t, bdpt_epoch *line) {
 
 /* One step, its report, and a checkpoint if it is time. */
 BDPTI_FN bdpt_status bdpti_train_step(bdpt_trainer *t, double accuracy) {
-  double every = t->hooks.checkpoint_images, loss;
+  double every = t->hooks.checkpoint_images, loss; /* images between two checkpoints */
   size_t total = t->per_epoch * (size_t)t->recipe.epochs * t->batch, done; /* images */
   bdpt_status status = bdpt_trainer_step(t, NULL);
   if (status != BDPT_OK) return status;
-  done = (size_t)t->now.step * t->batch;
+  done = (size_t)t->now.step * t->batch; /* images so far */
   loss = t->now.epoch_loss / (double)((t->now.step - 1) % t->per_epoch + 1); /* mean so far */
   status = bdpti_tell(&t->hooks, "train", done, total, loss, accuracy);
   if (bdpti_cluster_any(t->ctx, status == BDPT_CANCELLED) && !status) status = BDPT_CANCELLED;
@@ -7786,8 +7786,8 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
   size_t epochs, lines; /* of the run; of the log so far */
   bdpt_status status;
   bdpt_epoch *line;
-  if (!t) return model->ctx->status;
-  epochs = (size_t)t->recipe.epochs;
+  if (!t) return model->ctx->status; /* the context says why */
+  epochs = (size_t)t->recipe.epochs; /* resolved: at least 1 */
   t->held = run->held && run->held->count ? run->held : NULL;
   if (run->hooks) t->hooks = *run->hooks;
   t->log = line = (bdpt_epoch *)bdpti_array(&t->loader.arena, epochs, sizeof *line);
@@ -7795,11 +7795,11 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
   t->now.start = bdpti_digest_weights(model, t->recipe.importance);
   status = line ? BDPT_OK : model->ctx->status;
   if (!status && t->held) status = bdpti_loader_check(model->ctx, &model->config, t->held);
-  if (!status) status = bdpti_train_file(t, 0);
+  if (!status) status = bdpti_train_file(t, 0); /* goes on where the file ends */
   while (!status && (lines = t->words / BDPTI_LINE_WORDS) < epochs) {
     double accuracy = lines && t->held ? line[lines - 1].held.top1 : (double)NAN; /* the latest */
     if (t->now.step < (lines + 1) * t->per_epoch) status = bdpti_train_step(t, accuracy);
-    else status = bdpti_train_epoch(t, line + lines);
+    else status = bdpti_train_epoch(t, line + lines); /* an epoch is over */
   }
   if (!status) bdpt_trainer_swap_ema(t); /* the averages stay in the model */
   status = bdpti_train_leave(t, status);
@@ -7884,11 +7884,11 @@ BDPTI_FN size_t bdpti_utf8(const char *s, size_t left) {
   const unsigned char *u = (const unsigned char *)s;
   size_t n = (size_t)(2 + (u[0] >= 0xE0) + (u[0] >= 0xF0)), i; /* what the first byte announces */
   long c; /* the code point */
-  if (u[0] < 0x80) return 1;
-  if (u[0] < 0xC0 || n > left || u[0] > 0xF7) return 0;
+  if (u[0] < 0x80) return 1; /* ASCII */
+  if (u[0] < 0xC0 || n > left || u[0] > 0xF7) return 0; /* no first byte, or cut off */
   c = u[0] & (0x7F >> n); /* the bits below the length mark */
   for (i = 1; i < n; i++) {
-    if ((u[i] & 0xC0) != 0x80) return 0;
+    if ((u[i] & 0xC0) != 0x80) return 0; /* not a further byte */
     c = c << 6 | (u[i] & 0x3F); /* six from each further byte */
   }
   return c >= least[n] && c < 0x110000 && (c < 0xD800 || c > 0xDFFF) ? n : 0;
@@ -7901,7 +7901,7 @@ BDPTI_FN long bdpti_json_unit(const char *s, size_t left) {
   long v = 0;
   int i;
   for (i = 2; i < 6 && digit; i++) {
-    digit = s[i] ? strchr(hex, s[i]) : NULL;
+    digit = s[i] ? strchr(hex, s[i]) : NULL; /* none at the end of the text */
     if (digit) v = v * 16 + (long)((digit - hex) % 16);
   }
   return digit ? v : -1;
@@ -7923,15 +7923,15 @@ BDPTI_FN size_t bdpti_json_char(const char *s, size_t left, size_t *used, char o
     return n;
   }
   if (escape) { out[0] = to[escape - from]; return 1; } /* two bytes of text, one of string */
-  c = bdpti_json_unit(s, left);
+  c = bdpti_json_unit(s, left); /* four hex digits, or -1 */
   low = c >= 0xD800 && c < 0xDC00 ? bdpti_json_unit(s + 6, left - 6) : 0; /* 0: c is not high */
   *used = low ? 12 : 6; /* one escape or a pair */
   if (c < 0 || (c >= 0xDC00 && c < 0xE000)) return 0; /* no four digits; a low one alone */
   if (low && (low < 0xDC00 || low >= 0xE000)) return 0; /* a high one alone */
   if (low) c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00); /* ten bits of each */
-  n = (size_t)(1 + (c >= 0x80) + (c >= 0x800) + (c >= 0x10000));
+  n = (size_t)(1 + (c >= 0x80) + (c >= 0x800) + (c >= 0x10000)); /* bytes that it takes */
   for (i = n; i-- > 1; c >>= 6) out[i] = (char)(unsigned char)(0x80 | (c & 0x3F));
-  out[0] = (char)(unsigned char)(lead[n] | c);
+  out[0] = (char)(unsigned char)(lead[n] | c); /* what is left of it, below the length mark */
   return n;
 }
 
@@ -7957,11 +7957,11 @@ BDPTI_FN bdpt_json_event bdpti_json_value(bdpt_json *j, int c) {
   static const char digits[] = "0123456789";
   int i, good;
   size_t n;
-  if (c == '"') return bdpti_json_string(j, BDPT_JSON_STRING);
+  if (c == '"') return bdpti_json_string(j, BDPT_JSON_STRING); /* the quote is not part of it */
   if (c == '{' || c == '[') {
     if (j->depth == BDPT_JSON_DEPTH) return bdpti_json_fail(j, "nested deeper than 64 levels");
     j->stack[j->depth++] = (unsigned char)c; /* which bracket must close it */
-    j->at++, j->state = BDPTI_JSON_FIRST;
+    j->at++, j->state = BDPTI_JSON_FIRST; /* a value, or the bracket closed at once */
     return c == '{' ? BDPT_JSON_OBJECT : BDPT_JSON_ARRAY;
   }
   j->start = j->at;
@@ -7980,7 +7980,7 @@ BDPTI_FN bdpt_json_event bdpti_json_value(bdpt_json *j, int c) {
     bdpti_json_pass(j, "+-", 1);
     good &= bdpti_json_pass(j, digits, SIZE_MAX) > 0;
   }
-  j->length = j->at - j->start;
+  j->length = j->at - j->start; /* of the number's text */
   return good ? BDPT_JSON_NUMBER : bdpti_json_fail(j, "a number lacks a digit");
 }
 
@@ -7993,7 +7993,7 @@ BDPTI_FN int bdpti_json_peek(bdpt_json *j) {
 /* In ASCII the brackets ] and } stand two places after [ and {. */
 BDPT_API bdpt_json_event bdpt_json_next(bdpt_json *j) {
   int c, inside = j->depth ? j->stack[j->depth - 1] : 0, state = j->state; /* inside: '{', '[', 0 */
-  if (state == BDPTI_JSON_FAILED) return BDPT_JSON_ERROR;
+  if (state == BDPTI_JSON_FAILED) return BDPT_JSON_ERROR; /* the first error is repeated */
   c = bdpti_json_peek(j); /* the byte that decides */
   if (state == BDPTI_JSON_AFTER && !inside) {
     return c < 0 ? BDPT_JSON_END : bdpti_json_fail(j, "bytes follow the value");
@@ -8008,7 +8008,7 @@ BDPT_API bdpt_json_event bdpt_json_next(bdpt_json *j) {
       return bdpti_json_fail(j, "a colon, a comma or a bracket is missing");
     }
     j->at++;
-    c = bdpti_json_peek(j);
+    c = bdpti_json_peek(j); /* the first byte of a key or a value */
   }
   if (inside != '{' || state == BDPTI_JSON_COLON) return bdpti_json_value(j, c);
   return c == '"' ? bdpti_json_string(j, BDPT_JSON_KEY) : bdpti_json_fail(j, "a key is missing");
@@ -8021,7 +8021,7 @@ BDPT_API size_t bdpt_json_copy(const bdpt_json *j, char *out, size_t room) {
     n = bdpti_json_char(j->text + j->start + at, j->length - at, &used, utf8);
     if (n == 0) break; /* not after a key or a string */
     for (i = 0; i < n; i++, full++) {
-      if (full + 1 < room) out[full] = utf8[i];
+      if (full + 1 < room) out[full] = utf8[i]; /* room for the zero too */
     }
   }
   if (room > 0) out[full < room ? full : room - 1] = 0; /* cut, if need be, and terminated */
@@ -8063,7 +8063,7 @@ BDPTI_FN int bdpti_json_size(const bdpt_json *j, size_t *out) {
  */
 BDPTI_FN double bdpti_decimal(const char *digits, int e) { /* digits * 10^e */
   char text[64];
-  bdpti_format(text, sizeof text, "%se%d", digits, e);
+  bdpti_format(text, sizeof text, "%se%d", digits, e); /* "125e-5" */
   return strtod(text, NULL);
 }
 
@@ -8078,11 +8078,11 @@ BDPTI_FN double bdpti_read_double(const char *s, size_t n) {
   for (i = 0; i < n && s[i] != 'e' && s[i] != 'E'; i++) {
     if (s[i] == '.') point = 1;
     if (s[i] < '0' || s[i] > '9') continue; /* the sign, the point */
-    if (used == 40) shift++;
+    if (used == 40) shift++; /* dropped, but it counts as a place */
     else if (used > 0 || s[i] != '0') digit[used++] = s[i];
-    shift -= point;
+    shift -= point; /* a place behind the point */
   }
-  down = i + 1 < n && s[i + 1] == '-';
+  down = i + 1 < n && s[i + 1] == '-'; /* the sign of the exponent */
   for (; i < n; i++) { /* a longer exponent is as large as any: no overflow */
     if (s[i] >= '0' && s[i] <= '9' && e < INT32_MAX) e = 10 * e + (s[i] - '0');
   }
@@ -8102,11 +8102,11 @@ BDPT_API double bdpt_json_number(const bdpt_json *j) {
 BDPTI_FN void bdpti_put_double(bdpti_text *t, double v) {
   char digit[20] = "0";
   int e, n = 0; /* n digits so far, times 10^e */
-  if (v - v != 0) { bdpti_put_string(t, "null"); return; }
+  if (v - v != 0) { bdpti_put_string(t, "null"); return; } /* NaN or infinite */
   if (copysign(1.0, v) < 0) bdpti_put(t, '-'); /* of -0 as well */
   v = fabs(v);
   for (e = v > 0 ? (int)floor(log10(v)) + 2 : 0; n < 17 && bdpti_decimal(digit, e) != v;) {
-    e--, digit[n] = '9';
+    e--, digit[n] = '9'; /* one place further */
     while (digit[n] > '0' && bdpti_decimal(digit, e) > v) digit[n]--;
     if (digit[0] > '0') n++; /* a leading zero is overwritten */
   }
@@ -8139,7 +8139,7 @@ BDPTI_FN void bdpti_put_double(bdpti_text *t, double v) {
  */
 static uint64_t bdpti_get_bytes(const unsigned char *p, int n) {
   uint64_t v = 0;
-  while (n-- > 0) v = v << 8 | p[n];
+  while (n-- > 0) v = v << 8 | p[n]; /* the last byte is the highest */
   return v;
 }
 
@@ -8150,7 +8150,7 @@ static void bdpti_put_bytes(unsigned char *p, int n, uint64_t v) {
 
 /* Returns the power of two of the last place of a format's smallest numbers: -24 for F16. */
 BDPTI_FN int bdpti_last_place(int exponent_bits, int fraction_bits) {
-  return 2 - (1 << (exponent_bits - 1)) - fraction_bits;
+  return 2 - (1 << (exponent_bits - 1)) - fraction_bits; /* the bias is 2^(bits - 1) - 1 */
 }
 
 /* Packs v, whose size is q 2^at with a whole q, the only thing that is rounded. In a normal number
@@ -8163,11 +8163,11 @@ BDPTI_FN uint64_t bdpti_pack(double v, int exponent_bits, int fraction_bits) {
   uint64_t infinity = (((uint64_t)1 << exponent_bits) - 1) << fraction_bits;
   if (v != v) return sign | infinity | (uint64_t)1 << (fraction_bits - 1);
   if (v - v != 0) return sign | infinity;
-  frexp(v, &at);
-  at -= fraction_bits + 1;
-  if (at < least || v == 0) at = least;
+  frexp(v, &at); /* |v| is below 2^at */
+  at -= fraction_bits + 1; /* so q has fraction_bits + 1 bits */
+  if (at < least || v == 0) at = least; /* the smallest share one exponent */
   bits = ((uint64_t)(at - least) << fraction_bits) + (uint64_t)rint(ldexp(fabs(v), -at));
-  return sign | (bits < infinity ? bits : infinity);
+  return sign | (bits < infinity ? bits : infinity); /* what is too large is infinite */
 }
 
 BDPTI_FN double bdpti_unpack(uint64_t bits, int exponent_bits, int fraction_bits) {
@@ -8175,7 +8175,7 @@ BDPTI_FN double bdpti_unpack(uint64_t bits, int exponent_bits, int fraction_bits
   int e = (int)(bits >> fraction_bits) & top;
   uint64_t one = (uint64_t)1 << fraction_bits, m = bits & (one - 1);
   double v = e > 0 ? ldexp((double)(m + one), e - 1 + least) : ldexp((double)m, least);
-  if (e == top) v = m ? (double)NAN : HUGE_VAL;
+  if (e == top) v = m ? (double)NAN : HUGE_VAL; /* the exponent's largest value */
   return bits >> (exponent_bits + fraction_bits) ? -v : v;
 }
 
@@ -8274,7 +8274,7 @@ BDPTI_FN void bdpti_reader_init(bdpti_reader *r, bdpt_context *ctx, const char *
 
 /* A name from a file may hold anything, escape sequences of a terminal included, and be longer than
  * a message. So control characters are replaced, and it is cut, though not inside a character. */
-BDPTI_FN const char *bdpti_show(const char *name, char out[72]) {
+BDPTI_FN const char *bdpti_show(const char *name, char out[72]) { /* out is returned */
   size_t n = 0;
   for (; name[n] && n < 60; n++) {
     out[n] = (unsigned char)name[n] < 0x20 || name[n] == 0x7F ? '?' : name[n];
@@ -8304,7 +8304,7 @@ BDPTI_FN int bdpti_want(bdpti_reader *r, bdpt_json_event want, bdpt_json_event e
                         const char *what) {
   bdpt_json_event e = r->status ? end : bdpt_json_next(&r->json); /* after an error loops end */
   size_t at = 8 + r->json.at; /* in the file */
-  if (e == want) return 1;
+  if (e == want) return 1; /* the caller reads what it brought */
   if (e == BDPT_JSON_ERROR) bdpti_bad(r, "not valid JSON: %s, at byte %zu", r->json.error, at);
   if (e != end) bdpti_bad(r, "%s expected, before byte %zu", what, at);
   return 0;
@@ -8315,7 +8315,7 @@ BDPTI_FN const char *bdpti_keep(bdpti_reader *r) {
   size_t n = bdpt_json_copy(&r->json, NULL, 0); /* only measures */
   char *copy = r->fill ? r->string + r->text : NULL;
   r->text += n + 1; /* at most the length of the header */
-  if (!copy) return NULL;
+  if (!copy) return NULL; /* the walk that counts */
   bdpt_json_copy(&r->json, copy, n + 1);
   if (strlen(copy) != n) bdpti_bad(r, "a string holds a zero byte, at byte %zu", 8 + r->json.start);
   return copy;
@@ -8361,7 +8361,7 @@ BDPTI_FN void bdpti_read_entry(bdpti_reader *r) {
     while (i == 3 && bdpt_json_next(&r->json) != BDPT_JSON_ERROR && r->json.depth > depth) { }
   }
   for (i = 0; i < 3; i++) {
-    if (!seen[i]) bdpti_bad(r, "%s is missing", field[i]);
+    if (!seen[i]) bdpti_bad(r, "%s is missing", field[i]); /* all three are needed */
   }
   if (ends != 2) bdpti_bad(r, "data_offsets must be two numbers");
 }
@@ -8378,12 +8378,12 @@ BDPTI_FN void bdpti_walk_tensor(bdpti_reader *r) {
   t->count = 1; /* a scalar has no axes and one element */
   while (i < t->ndim && fits) fits = bdpti_mul(t->count, r->shape[i++], &t->count);
   fits = fits && bdpti_mul(t->count, (size_t)r->type->bits, &bits);
-  t->size = bits / 8;
+  t->size = bits / 8; /* they fill whole bytes, or it is an error */
   t->dtype_name = r->type->name, t->dtype = r->type->dtype;
   if (!fits) bdpti_bad(r, "its shape overflows: more than %zu elements or bits", (size_t)SIZE_MAX);
   if (bits % 8) bdpti_bad(r, "%zu elements of %s do not end on a byte", t->count, t->dtype_name);
   if (to < from) bdpti_bad(r, "data_offsets [%zu, %zu] end before they begin", from, to);
-  if (to - from != t->size) {
+  if (to - from != t->size) { /* the shape and the offsets disagree */
     bdpti_bad(r, "its shape and dtype %s need %zu bytes, data_offsets [%zu, %zu] enclose %zu",
               t->dtype_name, t->size, from, to, to - from);
   }
@@ -8394,7 +8394,7 @@ BDPTI_FN void bdpti_walk_tensor(bdpti_reader *r) {
   if (r->fill && !r->status) {
     memcpy(r->axis + r->axes, r->shape, (size_t)t->ndim * sizeof *r->shape);
     t->shape = r->axis + r->axes, t->bytes = r->data + from;
-    r->out->tensor[r->tensors] = *t;
+    r->out->tensor[r->tensors] = *t; /* a copy; names and shapes lie in our block */
   }
   r->tensors++;
   r->axes += (size_t)t->ndim; /* each was written with two bytes of header or more */
@@ -8419,7 +8419,7 @@ BDPTI_FN void bdpti_walk(bdpti_reader *r, int fill, const char *text, size_t siz
     if (!bdpti_want(r, BDPT_JSON_OBJECT, BDPT_JSON_NULL, "an object of strings")) continue;
     for (; bdpti_want(r, BDPT_JSON_KEY, BDPT_JSON_OBJECT_END, "a key"); r->pairs++) {
       const char *key = bdpti_keep(r);
-      if (r->fill) r->out->key[r->pairs] = key;
+      if (r->fill) r->out->key[r->pairs] = key; /* the value stands behind it */
       bdpti_want(r, BDPT_JSON_STRING, BDPT_JSON_ERROR, "a string (metadata hold nothing else)");
       if (!r->status) bdpti_keep(r); /* the value stands behind its key */
     }
@@ -8445,12 +8445,12 @@ BDPTI_FN void bdpti_sort(void *table, size_t n, size_t row, int (*by)(const void
   size_t start = n / 2, end = n, root, child; /* rows start .. end - 1 are a heap */
   bdpt_file_tensor moved; /* the larger kind of row; it sinks to its place */
   while (end > 1) {
-    memcpy(&moved, p + (start > 0 ? start - 1 : end - 1) * row, row);
+    memcpy(&moved, p + (start > 0 ? start - 1 : end - 1) * row, row); /* the row that must sink */
     if (start > 0) start--; /* the heap still grows downwards */
     else memmove(p + --end * row, p, row); /* its largest row goes behind it */
     for (root = start; (child = 2 * root + 1) < end; root = child) {
       if (child + 1 < end && by(p + child * row, p + (child + 1) * row) < 0) child++;
-      if (by(&moved, p + child * row) >= 0) break;
+      if (by(&moved, p + child * row) >= 0) break; /* no child is larger */
       memcpy(p + root * row, p + child * row, row);
     }
     memcpy(p + root * row, &moved, row);
@@ -8462,7 +8462,7 @@ BDPTI_FN void bdpti_sort_names(bdpti_reader *r, void *all, size_t n, size_t row,
   const unsigned char *p = (const unsigned char *)all;
   bdpti_sort(all, n, row, bdpti_by_name);
   for (; n > 1 && !r->status; n--, p += row) { /* equal names are neighbours now */
-    if (bdpti_by_name(p, p + row) != 0) continue;
+    if (bdpti_by_name(p, p + row) != 0) continue; /* in order and different */
     bdpti_show(*(const char *const *)(const void *)p, r->shown);
     bdpti_bad(r, "this %s occurs twice", what);
   }
@@ -8481,7 +8481,7 @@ BDPTI_FN void bdpti_check_all(bdpti_reader *r) {
   for (i = 0; i < n && !r->status; i++) {
     begin = (size_t)(t[i].bytes - r->data);
     bdpti_show(t[i].name, r->shown);
-    if (begin != end) {
+    if (begin != end) { /* each begins where the one before ends */
       bdpti_bad(r, "%s: it begins at byte %zu of the data, what is before it ('%s') ends at %zu",
                 begin < end ? "an overlap" : "a hole", begin, bdpti_show(before, shown), end);
     }
@@ -8489,7 +8489,7 @@ BDPTI_FN void bdpti_check_all(bdpti_reader *r) {
     end += t[i].size;
   }
   r->shown[0] = 0;
-  if (end != r->data_bytes) {
+  if (end != r->data_bytes) { /* nothing may be left over */
     bdpti_bad(r, "%zu bytes after the last tensor belong to none", r->data_bytes - end);
   }
   bdpti_sort(t, n, sizeof *t, bdpti_by_name); /* for bdpt_safetensors_find */
@@ -8528,7 +8528,7 @@ BDPTI_FN size_t bdpti_header_size(bdpti_reader *r, const char *bytes, size_t siz
   while (plain < size && plain < 40 && bytes[plain] >= ' ' && bytes[plain] < 0x7F) plain++;
   if (plain >= 8 && !likely && !r->status) {
     memcpy(shown, bytes, plain);
-    shown[plain] = 0;
+    shown[plain] = 0; /* ends the text */
     bdpti_bad(r, "not a safetensors file: it is text that begins '%s'", shown);
   }
   if (size == 0) bdpti_bad(r, "the file is empty");
@@ -8550,11 +8550,11 @@ BDPT_API bdpt_status bdpt_safetensors_parse(bdpt_context *ctx, const void *bytes
   memset(out, 0, sizeof *out);
   bdpti_reader_init(&r, ctx, name);
   r.out = out;
-  n = bdpti_header_size(&r, (const char *)bytes, size);
+  n = bdpti_header_size(&r, (const char *)bytes, size); /* bytes of the header */
   if (r.status) return r.status;
   r.data = (const unsigned char *)text + n;
   r.data_bytes = size - 8 - n; /* not negative: n was checked */
-  bdpti_walk(&r, 0, text, n);
+  bdpti_walk(&r, 0, text, n); /* counts and checks */
   if (r.status) return r.status;
 
   /* One block for everything that the walk counted, the parts in the order of their alignment. The
@@ -8570,7 +8570,7 @@ BDPT_API bdpt_status bdpt_safetensors_parse(bdpt_context *ctx, const void *bytes
   out->key = (const char **)(void *)(p + keys), out->pairs = r.pairs;
   r.axis = (size_t *)(void *)(p + axes);
   r.string = (char *)(p + strings);
-  bdpti_walk(&r, 1, text, n);
+  bdpti_walk(&r, 1, text, n); /* fills */
   if (!r.status) bdpti_check_all(&r); /* and sorts */
   if (r.status) bdpt_safetensors_close(out);
   return r.status;
@@ -8592,7 +8592,7 @@ BDPT_API const bdpt_file_tensor *bdpt_safetensors_find(const bdpt_safetensors *f
 
 BDPT_API const char *bdpt_safetensors_get(const bdpt_safetensors *file, const char *key) {
   size_t i = 0;
-  while (i < file->pairs && strcmp(file->key[i], key) != 0) i++;
+  while (i < file->pairs && strcmp(file->key[i], key) != 0) i++; /* few pairs, so one by one */
   return i < file->pairs ? file->key[i] + strlen(key) + 1 : NULL; /* behind the key's zero */
 }
 
@@ -8606,7 +8606,7 @@ BDPT_API bdpt_status bdpt_safetensors_read(bdpt_context *ctx, const bdpt_file_te
     return bdpt_fail(ctx, BDPT_E_FORMAT, "'%s': numbers of dtype %s cannot be read", shown,
                      tensor->dtype_name);
   }
-  if (count != tensor->count) {
+  if (count != tensor->count) { /* out would be too small or too large */
     return bdpt_fail(ctx, BDPT_E_SHAPE, "'%s': %zu elements, but %zu are wanted", shown,
                      tensor->count, count);
   }
@@ -8645,7 +8645,7 @@ BDPTI_FN bdpt_status bdpti_piece_init(bdpt_context *ctx, bdpti_piece *p,
                                       const bdpt_write_tensor *t) {
   const char *why = NULL;
   int i, fits = 1;
-  p->tensor = t, p->type = bdpti_dtype_row(t->dtype);
+  p->tensor = t, p->type = bdpti_dtype_row(t->dtype); /* NULL: a dtype that is not read either */
   p->bytes = p->type ? (size_t)p->type->bits / 8 : 0; /* all that have a row are whole bytes */
   for (i = 0; i < t->ndim && i < BDPT_MAX_DIMS && fits; i++) {
     fits = bdpti_mul(p->bytes, t->shape[i], &p->bytes);
@@ -8663,7 +8663,7 @@ BDPTI_FN bdpt_status bdpti_piece_init(bdpt_context *ctx, bdpti_piece *p,
 BDPTI_FN int bdpti_by_alignment(const void *a, const void *b) {
   const bdpti_piece *x = (const bdpti_piece *)a, *y = (const bdpti_piece *)b;
   if (x->type != y->type) return x->type < y->type ? 1 : -1; /* rows of one table */
-  return strcmp(x->tensor->name, y->tensor->name);
+  return strcmp(x->tensor->name, y->tensor->name); /* no two are equal in a good file */
 }
 
 /* Writes a string in quotes, escaped as little as JSON allows, in the reference's spelling. */
@@ -8738,7 +8738,7 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
   *bytes = NULL, *size = 0;
   plan.piece = (bdpti_piece *)bdpt_alloc(ctx, room);
   if (!plan.piece) return BDPT_E_MEMORY;
-  for (i = 0; i < count && !s; i++) {
+  for (i = 0; i < count && !s; i++) { /* each must be writable */
     s = bdpti_piece_init(ctx, &plan.piece[i], &tensors[i]);
     if (!bdpti_add(n, plan.piece[i].bytes, &n)) n = SIZE_MAX; /* refused by the allocator */
   }
@@ -8750,7 +8750,7 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
     if (!p) s = BDPT_E_MEMORY;
   }
   if (!s) {
-    bdpti_put_bytes(p, 8, (uint64_t)t.used);
+    bdpti_put_bytes(p, 8, (uint64_t)t.used); /* N, the length of the header */
     t.out = (char *)p + 8;
     t.room = t.used + 1;
     bdpti_put_header(&t, &plan);
@@ -8814,8 +8814,8 @@ ssize_t (readlink)(const char *, char *, size_t);
 /* 0: no such name; 1: a file; 2: something else; 3: nobody knows; -1: read-only. */
 BDPTI_FN int bdpti_name_kind(const char *path, unsigned *mode) {
   struct stat s;
-  if (stat(path, &s) != 0) return errno == ENOENT ? 0 : 3;
-  *mode = (unsigned)s.st_mode & 07777;
+  if (stat(path, &s) != 0) return errno == ENOENT ? 0 : 3; /* it may be there all the same */
+  *mode = (unsigned)s.st_mode & 07777; /* permissions, kept by the new file */
   if (!S_ISREG(s.st_mode) || strncmp(path, "/dev/", 5) == 0) return 2;
   return s.st_mode & 0222 ? 1 : -1;
 }
@@ -8836,9 +8836,9 @@ BDPTI_FN int bdpti_follow(char *path, size_t room) {
   size_t folder = slash ? (size_t)(slash - path) + 1 : 0;
   char to[4096];
   ssize_t n = readlink(path, to, sizeof to);
-  if (n < 0 && errno != EINVAL && errno != ENOENT) return -1;
-  if (n <= 0 || (size_t)n >= sizeof to) return 0;
-  if (to[0] == '/') folder = 0;
+  if (n < 0 && errno != EINVAL && errno != ENOENT) return -1; /* it is there and cannot be read */
+  if (n <= 0 || (size_t)n >= sizeof to) return 0; /* no link, or longer than any name */
+  if (to[0] == '/') folder = 0; /* an absolute path */
   if (folder + (size_t)n + 1 > room) return 0;
   memcpy(path + folder, to, (size_t)n);
   path[folder + (size_t)n] = 0;
@@ -8897,7 +8897,7 @@ BDPTI_FN bdpt_status bdpti_file_fill(bdpt_context *ctx, const char *path, FILE *
   while (*has != room) { /* equal: it was not filled, and one byte is left */
     unsigned char *p = (unsigned char *)bdpt_alloc(ctx, room);
     if (!p) return BDPT_E_MEMORY;
-    if (*used) memcpy(p, *block, *used);
+    if (*used) memcpy(p, *block, *used); /* what was read so far */
     bdpt_release(ctx, *block, *has);
     *block = p, *has = room;
     *used += fread(p + *used, 1, room - *used, f);
@@ -8949,7 +8949,7 @@ BDPTI_FN bdpt_status bdpti_file_replace(bdpt_context *ctx, const char *path, uns
     bdpti_format(name, room, "%s.bdpt-tmp-%zu-%d", path, BDPTI_PROCESS, k);
     errno = 0;
     f = bdpti_open_new(name, mode);
-    if (!f && errno != EEXIST) break;
+    if (!f && errno != EEXIST) break; /* not because the name is taken */
   }
   if (!f) return bdpti_fail_io(ctx, name, "cannot be opened for writing");
   s = bdpti_file_fill_in(ctx, path, f, bytes, size, 1);
@@ -8995,7 +8995,7 @@ BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
   unsigned char *bytes;
   size_t size;
   bdpt_status s = bdpt_file_read(ctx, path, &bytes, &size);
-  memset(out, 0, sizeof *out);
+  memset(out, 0, sizeof *out); /* owns nothing after an error */
   if (s) return s;
   s = bdpt_safetensors_parse(ctx, bytes, size, path, out);
   if (s) { bdpt_release(ctx, bytes, size + 1); return s; }
@@ -9100,8 +9100,8 @@ BDPTI_FN void *bdpti_key_at(const bdpti_key *k, const bdpt_model *m, int i) {
 /* Returns the i-th word of a key, NULL beyond the last. */
 BDPTI_FN const char *bdpti_key_word(const bdpti_key *k, int i) {
   const char *word = k->words;
-  if (i >= k->n) return NULL;
-  while (i-- > 0) word += strlen(word) + 1;
+  if (i >= k->n) return NULL; /* there are no more */
+  while (i-- > 0) word += strlen(word) + 1; /* over a word and its zero */
   return word;
 }
 
@@ -9116,7 +9116,7 @@ BDPTI_FN void bdpti_key_put(bdpti_text *t, const bdpti_key *k, const bdpt_model 
   for (i = 0; i < n; i++) {
     at = bdpti_key_at(k, m, i);
     if (k->kind == 'l' && *(const int *)at != k->n) continue; /* a block in another state */
-    if (k->kind == 'g' && *(const int *)at < k->n) continue;
+    if (k->kind == 'g' && *(const int *)at < k->n) continue; /* a block in an earlier state */
     if (written++) bdpti_put(t, ',');
     if (k->kind == 'r') bdpti_put_double(t, *(const double *)at);
     else bdpti_put_double(t, k->kind == 'l' || k->kind == 'g' ? i : *(const int *)at);
@@ -9169,7 +9169,7 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, int dtype, unsigned c
     const bdpti_key *k = &bdpti_keys[i];
     if (k->kind == 't' && !*(const char *)bdpti_key_at(k, m, 0)) continue; /* an empty text */
     if (strchr("IW", k->kind) && !*(const int *)bdpti_key_at(k, m, 0)) continue; /* as in DeiT */
-    if (strchr("IW", k->kind)) d->value[1] = "2";
+    if (strchr("IW", k->kind)) d->value[1] = "2"; /* version 1 would not understand it */
     d->key[pairs] = k->key;
     d->value[pairs++] = d->text + t.used;
     bdpti_key_put(&t, k, m);
@@ -9198,7 +9198,7 @@ BDPTI_FN void bdpti_guess(bdpt_model *m, const bdpt_safetensors *file, const bdp
     const bdpti_rule *rule = bdpti_slot_rule(slot);
     int l = slot < BDPT_SLOTS_FIXED ? 0 : (slot - BDPT_SLOTS_FIXED) / BDPT_SLOTS_BLOCK;
     bdpt_block *b = &c->block[l];
-    if (!t) continue;
+    if (!t) continue; /* told by its absence */
     if (slot >= BDPT_SLOTS_FIXED) c->depth = l + 1; /* the last block that has any tensor */
     if (rule->when == '2') c->distilled = 1;
     if (rule->when == 'e') c->pre_norm = 1;
@@ -9217,7 +9217,7 @@ BDPTI_FN void bdpti_guess(bdpt_model *m, const bdpt_safetensors *file, const bdp
   c->no_class = hint->no_class;
   patches = tokens - bdpt_prefix_count(c); /* or all of them, where only patches have a position */
   while (side < 1 << 10 && (side + 1) * (side + 1) <= patches) side++;
-  for (all = side; all < 1 << 10 && all * all < tokens;) all++;
+  for (all = side; all < 1 << 10 && all * all < tokens;) all++; /* tokens that are all patches */
   if (side * side != patches && all * all == tokens) side = all;
   c->image = c->patch < 1 << 15 ? side * c->patch : c->patch; /* no overflow */
 }
@@ -9242,13 +9242,13 @@ BDPTI_FN int bdpti_meta_numbers(bdpti_reader *r, const char *text, int real, dou
   bdpt_json_init(&j, text, strlen(text));
   e = bdpt_json_next(&j);
   list = e == BDPT_JSON_ARRAY;
-  if (list) e = bdpt_json_next(&j);
+  if (list) e = bdpt_json_next(&j); /* its first number, or its end */
   for (; e == BDPT_JSON_NUMBER && n < BDPT_MAX_DEPTH; e = bdpt_json_next(&j)) {
     double v = out[n++] = bdpt_json_number(&j);
     good &= real ? fabs(v) <= 1e6 : v >= 0 && v <= 1e6 && v == floor(v); /* 1e999 is infinite */
   }
   if (list && e == BDPT_JSON_ARRAY_END) e = bdpt_json_next(&j);
-  if (e == BDPT_JSON_END && good) return n;
+  if (e == BDPT_JSON_END && good) return n; /* nothing follows */
   bdpti_bad(r, "the metadata say '%s', which is no %snumber up to 1000000, nor a list of at most "
             "%d", bdpti_show(text, shown), real ? "" : "whole ", BDPT_MAX_DEPTH);
   return -1;
@@ -9339,9 +9339,9 @@ BDPTI_FN bdpt_status bdpti_hint(bdpti_reader *r, bdpt_config *c, const bdpt_conf
                        "number of heads in the hint", l, inner,
                        b->heads ? "the heads" : "64, so the shapes do not tell the heads");
     }
-    b->head_dim = inner / b->heads;
+    b->head_dim = inner / b->heads; /* d of one head */
   }
-  c->heads = c->depth ? c->block[0].heads : 1;
+  c->heads = c->depth ? c->block[0].heads : 1; /* as in the first block */
   return BDPT_OK;
 }
 
@@ -9374,14 +9374,14 @@ BDPTI_FN bdpt_status bdpti_fold(bdpti_reader *r, bdpt_model *m, int l, int which
   size_t d = (size_t)m->config.width, o, k, in = w->data ? w->count / d : 0;
   bdpt_real *gamma;
   bdpt_status s;
-  if (!t) return BDPT_OK;
+  if (!t) return BDPT_OK; /* the usual case */
   bdpti_show(t->name, r->shown);
   if (t->count != d || !in) return bdpti_bad(r, "not the factors of a linear of the network");
   gamma = (bdpt_real *)bdpt_alloc(m->ctx, d * sizeof *gamma);
   if (!gamma) return m->ctx->status;
   s = bdpt_safetensors_read(m->ctx, t, gamma, d);
   for (o = 0; o < d && !s; o++) {
-    for (k = 0; k < in; k++) w->data[o * in + k] *= gamma[o];
+    for (k = 0; k < in; k++) w->data[o * in + k] *= gamma[o]; /* row o of the weight */
     w[1].data[o] *= gamma[o]; /* the bias stands behind its weight */
   }
   bdpt_release(m->ctx, gamma, d * sizeof *gamma);
@@ -9394,7 +9394,7 @@ BDPTI_FN bdpt_status bdpti_tensors_match(bdpti_reader *r, const bdpt_model *m) {
   size_t gone = 0, known = 0, extra = 0, i, shape[BDPT_MAX_DIMS]; /* extra: unknown ones found */
   int slot, ndim;
   for (slot = 0; slot < 2 * m->config.depth; slot++) {
-    known += bdpti_layer_scale(r->out, slot / 2, slot % 2) != NULL;
+    known += bdpti_layer_scale(r->out, slot / 2, slot % 2) != NULL; /* no slot, but known */
   }
   for (slot = 0; slot < m->slots && !r->status; slot++) {
     const bdpt_file_tensor *t = bdpt_safetensors_find(r->out, m->name[slot]);
@@ -9428,7 +9428,7 @@ BDPTI_FN bdpt_status bdpti_tensors_match(bdpti_reader *r, const bdpt_model *m) {
     }
     if (slot == m->slots) bdpti_list_name(unknown, extra++, name);
   }
-  if (gone + extra == 0) return r->status;
+  if (gone + extra == 0) return r->status; /* all are there, and no others */
   return bdpti_bad(r, "%zu tensors are missing%s%s; %zu are no part of the network as configured"
                    "%s%s", gone, missing, gone ? ")" : "", r->out->count - known, unknown,
                    extra ? ")" : "");
@@ -9450,7 +9450,7 @@ BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size
   any.depth = BDPT_MAX_DEPTH;
   if (!s && (m = bdpti_model_shell(ctx, &any)) == NULL) s = BDPT_E_MEMORY;
   if (!s) bdpti_guess(m, &file, hint ? hint : &any);
-  if (!s) s = bdpti_meta_read(&r, m);
+  if (!s) s = bdpti_meta_read(&r, m); /* has a later word than the shapes */
   if (!s) s = bdpti_hint(&r, &m->config, hint ? hint : &any);
   if (!s) s = bdpt_config_resolve(ctx, &m->config); /* and a last look at every number */
   if (!s) m->slots = BDPT_SLOTS_FIXED + m->config.depth * BDPT_SLOTS_BLOCK;
