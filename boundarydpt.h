@@ -4427,7 +4427,7 @@ BDPTI_FN bdpt_status bdpti_trainer_finish(bdpt_trainer *t, double loss) {
   now->disparity_steps += r->importance != 0; /* counted where there are any */
   for (i = 0; i < bdpti_params(t); i++) {
     bdpt_tensor *p = bdpti_param(t, i, &live);
-    bdpt_real *m = t->moments[i].m, *average = m + 2 * p->count; /* v is between them */
+    bdpt_real *m = t->moments[i].m; /* m, v and the average stand one after the other */
     int k = i - slots; /* of an importance scalar, negative for a weight */
     int decays = k < 0 && r->weight_decay > 0 && bdpt_model_decays(t->model, i);
     if (!live) continue;
@@ -4435,12 +4435,11 @@ BDPTI_FN bdpt_status bdpti_trainer_finish(bdpt_trainer *t, double loss) {
     if (factor < 1 && k < 0) bdpti_axpby(t->ctx, p->count, factor, p->grad, 0, NULL, p->grad);
     move.decay = decays ? r->weight_decay : 0;
     move.step = (double)++now->age[i];
-    move.p = p->data;
-    move.g = p->grad;
-    move.m = m; /* both moments stand one after the other */
-    move.v = m + p->count;
+    move.p = p->data; move.g = p->grad;
+    move.m = m; move.v = m + p->count;
     bdpti_adamw(t->ctx, p->count, &move);
-    if (decay > 0) bdpti_axpby(t->ctx, p->count, decay, average, 1 - decay, p->data, average);
+    m += 2 * p->count;
+    if (decay > 0) bdpti_axpby(t->ctx, p->count, decay, m, 1 - decay, p->data, m);
   }
   now->step++;
   return BDPT_OK;
