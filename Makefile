@@ -25,7 +25,8 @@ OBJECTS := $(MODULES:examples/tool/%.c=build/tool/%.o)
 LESSONS := $(patsubst examples/%.c,build/%,$(filter-out examples/weave.c,$(wildcard examples/*.c)))
 TESTS   := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 # Tests of the library run a second time in double precision, where the bounds are tight.
-TOOLED  := $(addprefix test_,checkpoint generate images masks onnx report reproduce standins)
+TOOLED  := $(addprefix test_,checkpoint generate images masks onnx records report reproduce \
+             standins)
 DOUBLE  := $(filter-out $(TOOLED) test_book test_calls,$(TESTS))
 # These bring the implementation with them, to look inside; the others are linked with it.
 WHOLE   := $(patsubst tests/%.c,%,$(shell grep -l 'define BOUNDARYDPT_IMPL' tests/test_*.c))
@@ -228,6 +229,7 @@ install: $(TOOL)
 	mkdir -p $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig \
 	  $(SHARE)/man/man1 $(SHARE)/bash-completion/completions
 	cp $(TOOL) $(DESTDIR)$(PREFIX)/bin/
+	mkdir -p $(SHARE)/boundarydpt && cp data/records.json $(SHARE)/boundarydpt/
 	cp boundarydpt.h examples/plus/boundarydpt_plus.h $(DESTDIR)$(PREFIX)/include/
 	sh examples/tool/install pc $(TOOL) $(PREFIX) > $(DESTDIR)$(PREFIX)/lib/pkgconfig/boundarydpt.pc
 	sh examples/tool/install man $(TOOL) > $(SHARE)/man/man1/boundarydpt.1

@@ -28,6 +28,7 @@ run() {
   "$tool" "$@" > out 2> err
   got=$?
   if [ "$got" -eq "$want" ]; then ok; else bad "'$*' ended with $got, not $want"; fi
+  case " $* " in *" --json "*) cat out >> all.jsonl ;; esac
 }
 # says FILE TEXT: the text is in what was printed.
 says() { if grep -q -- "$2" "$1"; then ok; else bad "'$2' is not in $1"; fi; }
@@ -219,14 +220,14 @@ run 0 probe m.safetensors --data images --json --steps 4 --window 2 --images 50 
 says out '"kind":"disparity"'; says out '"kind":"recovery"'
 
 run 0 prune m.safetensors --out p.safetensors --attention 1,3 --activation 2 --json
-says out '"attention":2'; says out '"parent":"[0-9a-f]'; says err "went plainly"
+says out '"attentions":2'; says out '"parent":"[0-9a-f]'; says err "went plainly"
 run 0 prune m.safetensors --out s.safetensors --attention 1-2 --activation 3 --data images --json
-says out '"attention":2'; says out 'fitted, not exact'
+says out '"attentions":2'; says out 'fitted, not exact'
 run 0 prune m.safetensors --out s.safetensors --budget 2 --data images --epochs 1 --batch 25 \
   --json --quiet
-says out '"kind":"prune_found","version":"[0-9.]*","choose":"greedy","start":"skip-fit","seed":1'
-says out '"layers":\["a[a-z]* [0-3]","a[a-z]* [0-3]"\],"accuracies":\[[0-9.]*,[0-9.]*\]'
-run 0 fuse p.safetensors --out f.safetensors --data images; says out "f.safetensors"
+says out '"kind":"prune_found","choose":"greedy","start":"skip-fit","seed":1'
+says out '"removed":\["a[a-z]* [0-3]","a[a-z]* [0-3]"\],"accuracies":\[[0-9.]*,[0-9.]*\]'
+run 0 fuse p.safetensors --out f.safetensors --data images --json; says out "f.safetensors"
 run 0 info f.safetensors; says out "fused"; says out "certificate"; says out "parent"
 run 0 eval f.safetensors --data images --part held
 few="--data images --quiet --epochs 2 --batch 50 --repeats 3 --multiple 2"
@@ -329,6 +330,12 @@ awk 'BEGIN { n = 0 } /"kind":"row"/ { for (i = split($0, w, /[:,}]/); i > 0; i--
       if (d > 1e-9 || d < -1e-9) exit 1 } exit n != 4 }' small/run.jsonl
 if [ $? -eq 0 ]; then ok; else bad "gained and lost do not make up the difference"; fi
 
+run 0 run --data images --model m.safetensors --image 32 --out other --report other.html --quiet \
+  --budget 2 --least 1 --probe-steps 1 --recovery-images 25 --map-images 25 --map-most 1 \
+  --search-images 25 --choose learned --tune-epochs 1 --tune-images 25 --held 50 --test 50 \
+  --repeats 1 --batch 25 --short-batch 25 --threads 1 --json
+says out '"kind":"importance"'; same out other/run.jsonl
+
 # What info draws: removed, fused, and a parent.
 run 0 info m.safetensors; says out "removed      nothing"
 run 0 info f.safetensors; says out "removed: x + LN1(x)"; says out "] fused"
@@ -343,7 +350,7 @@ run 0 classify m.safetensors grey.ppm bright.ppm
 says out "^grey.ppm"; says out "^bright.ppm"; says out "%  [a-z ]* ([0-9]*)$"
 if [ "$(wc -l < out)" -eq 12 ]; then ok; else bad "not five classes for each of two pictures"; fi
 run 0 classify m.safetensors grey.ppm --json --logits
-says out '"kind":"classify","file":"grey.ppm","classes":\['; says out '"logits":\['
+says out '"kind":"classify","version":"[0-9.]*","file":"grey.ppm","top":\['; says out '"logits":\['
 cp out first
 if "$tool" classify m.safetensors - --json --logits < grey.ppm > out 2> err; then ok
 else bad "standard input was not read"; fi
@@ -644,7 +651,8 @@ run 0 segment seg.safetensors --data scenes --classes 21 --quiet; says out "on 4
 run 0 prune m.safetensors --attention 1 --activation 0 --out thin.safetensors
 small="--classes 21 --image 32 --epochs 1 --quiet"
 run 0 segment thin.safetensors --out thin.seg --data scenes $small
-run 0 info thin.seg --json; says out '"attention_removed":\[1\]'; says out '"fused":\[0\]'
+run 0 info thin.seg --json; says out '"attention_removed":\[1\]'
+says out '"activation_fused":\[0\]'
 run 0 segment thin.seg --data scenes --classes 21 --quiet --beside seg.safetensors
 says out "times as fast as seg.safetensors"
 rm scenes/annotations/validation/00002.pgm
@@ -658,6 +666,15 @@ run 1 segment seg.safetensors --data no --classes 21; says err "no/images/valida
 run 0 selftest; says out "all is well"; says out "^ok   portable  resume"
 run 0 selftest --json --isa portable; says out '"check":"kernels","isa":"portable","ok":1'
 run 2 selftest file; one_line
+# Every line that a command has printed is as data/records.json says, and every kind was printed.
+lines="$work/all.jsonl $work/small/run.jsonl $work/run.jsonl"
+# shellcheck disable=SC2086
+if [ ! -x "$root/build/test_records" ]; then :
+elif (cd "$root" && build/test_records all $lines) > out 2>&1; then ok
+else
+  bad "lines that are not as data/records.json says"
+  cat out
+fi
 "$tool" selftest > out
 compiler=gcc-$(${CC:-cc} -dumpversion 2> /dev/null)
 case $(${CC:-cc} --version 2> /dev/null | head -n 1) in *clang*) compiler=clang ;; esac

@@ -170,10 +170,10 @@ TEST(sentences_follow_the_numbers) {
   says("\"activation\":[0.", "\"activation\":[0.00000", "larger in 11 of 12 layers", NULL);
   says("\"cv_rmse\":[1.31,0.52", "\"cv_rmse\":[1.31,0.42", "inside the noise of", "a clear one");
   says("\"cv_rmse\":[1.31,0.52", "\"cv_rmse\":[1.31,0.02", "a clear one", "inside the noise of");
-  says("\"budget\":4,\"attention\":2,\"activation\":2", "\"budget\":4,\"least\":2,\"attention\":3,"
-       "\"activation\":1", "highest elsewhere on the line", "next best");
-  says("\"budget\":4,\"attention\":2,\"activation\":2", "\"budget\":8,\"attention\":4,"
-       "\"activation\":4", "0.08 points. ", "at least");
+  says("\"budget\":4,\"attentions\":2,\"activations\":2", "\"budget\":4,\"least\":2,"
+       "\"attentions\":3,\"activations\":1", "highest elsewhere on the line", "next best");
+  says("\"budget\":4,\"attentions\":2,\"activations\":2", "\"budget\":8,\"attentions\":4,"
+       "\"activations\":4", "0.08 points. ", "at least");
   says("\"data\":\"generated\"", "\"data\":\"cifar-100\"", "cifar-100", "drawn by a program");
 }
 

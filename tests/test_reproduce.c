@@ -224,34 +224,34 @@ static const char *const sample[] = {
   "\"marks\":[1,3],\"after\":[40,60]}",
   "{\"kind\":\"mismatch\",\"linear\":\"fc1\",\"message\":\"a < b & c\",\"width\":16,"
   "\"hidden\":64,\"asked\":6,\"refused\":6}",
-  "{\"kind\":\"collected\",\"start\":\"paper\",\"seed\":1,\"attention\":0.5,"
-  "\"activation\":1,\"accuracy\":66.5}",
-  "{\"kind\":\"collected\",\"start\":\"paper\",\"seed\":2,\"attention\":1,"
-  "\"activation\":0.5,\"accuracy\":67.5}",
+  "{\"kind\":\"collected\",\"start\":\"paper\",\"seed\":1,\"attentions\":0.5,"
+  "\"activations\":1,\"accuracy\":66.5}",
+  "{\"kind\":\"collected\",\"start\":\"paper\",\"seed\":2,\"attentions\":1,"
+  "\"activations\":0.5,\"accuracy\":67.5}",
   "{\"kind\":\"surface\",\"start\":\"paper\",\"seed\":1,\"degree\":1,\"terms\":[0,0,1,0,0,1],"
   "\"theta\":[40,10,20],\"cv_rmse\":[1.25,2]}",
-  "{\"kind\":\"split\",\"start\":\"paper\",\"seed\":1,\"budget\":8,\"attention\":3,"
-  "\"activation\":5,\"exact\":71.5,\"one\":20,\"more\":8.5}",
-  "{\"kind\":\"split\",\"start\":\"paper\",\"seed\":2,\"budget\":8,\"attention\":1,"
-  "\"activation\":7,\"exact\":80,\"one\":20,\"more\":0}",
-  "{\"kind\":\"ranking\",\"way\":\"learned\",\"marks\":[0,4],\"accuracy\":[1,61.5],\"test\":61}",
-  "{\"kind\":\"ranking\",\"way\":\"learned\",\"marks\":[0,4],\"accuracy\":[1,62],\"test\":60}",
-  "{\"kind\":\"ranking\",\"way\":\"random\",\"marks\":[0,4],\"accuracy\":[1,40],\"test\":41}",
+  "{\"kind\":\"split\",\"start\":\"paper\",\"seed\":1,\"budget\":8,\"attentions\":3,"
+  "\"activations\":5,\"exact\":71.5,\"one\":20,\"more\":8.5}",
+  "{\"kind\":\"split\",\"start\":\"paper\",\"seed\":2,\"budget\":8,\"attentions\":1,"
+  "\"activations\":7,\"exact\":80,\"one\":20,\"more\":0}",
+  "{\"kind\":\"ranking\",\"way\":\"learned\",\"marks\":[0,4],\"accuracies\":[1,61.5],\"test\":61}",
+  "{\"kind\":\"ranking\",\"way\":\"learned\",\"marks\":[0,4],\"accuracies\":[1,62],\"test\":60}",
+  "{\"kind\":\"ranking\",\"way\":\"random\",\"marks\":[0,4],\"accuracies\":[1,40],\"test\":41}",
   "{\"kind\":\"types\",\"type\":\"joint\",\"layers\":2,\"attention\":[1],\"activation\":[2],"
-  "\"accuracy\":[5,66]}",
-  "{\"kind\":\"control\",\"accuracy\":[70,68.5]}",
-  "{\"kind\":\"timing\",\"model\":\"joint\",\"attention\":1,\"activation\":1,\"speedup\":1.2}",
-  "{\"kind\":\"timing\",\"model\":\"deit_base_patch16_224\",\"attention\":5,"
-  "\"activation\":5,\"speedup\":1.5,\"speedup_low\":1.4,\"speedup_high\":1.6,"
+  "\"accuracies\":[5,66]}",
+  "{\"kind\":\"control\",\"accuracies\":[70,68.5]}",
+  "{\"kind\":\"timing\",\"model\":\"joint\",\"attentions\":1,\"activations\":1,\"speedup\":1.2}",
+  "{\"kind\":\"timing\",\"model\":\"deit_base_patch16_224\",\"attentions\":5,"
+  "\"activations\":5,\"speedup\":1.5,\"speedup_low\":1.4,\"speedup_high\":1.6,"
   "\"dense_macs\":17,\"macs\":10}",
-  "{\"kind\":\"semantics\",\"variant\":\"x + LN1(x)\",\"marks\":[0,4],\"accuracy\":[1,50],"
+  "{\"kind\":\"semantics\",\"variant\":\"x + LN1(x)\",\"marks\":[0,4],\"accuracies\":[1,50],"
   "\"test\":49}",
   "{\"kind\":\"single\",\"type\":\"activation\",\"layer\":1,\"fit\":68}",
-  "{\"kind\":\"start\",\"start\":\"paper\",\"budget\":4,\"seed\":1,\"accuracy\":[1,50]}",
-  "{\"kind\":\"start\",\"start\":\"skip-fit\",\"budget\":4,\"seed\":1,\"accuracy\":[55,66]}",
-  "{\"kind\":\"start\",\"start\":\"skip-fit\",\"budget\":2,\"seed\":1,\"accuracy\":[60,67]}",
-  "{\"kind\":\"distillation\",\"teacher\":\"soft\",\"marks\":[10],\"accuracy\":[63],\"test\":62}",
-  "{\"kind\":\"plus\",\"way\":\"both\",\"start\":\"skip-fit\",\"budget\":0,\"accuracy\":[4,64],"
+  "{\"kind\":\"start\",\"start\":\"paper\",\"budget\":4,\"seed\":1,\"accuracies\":[1,50]}",
+  "{\"kind\":\"start\",\"start\":\"skip-fit\",\"budget\":4,\"seed\":1,\"accuracies\":[55,66]}",
+  "{\"kind\":\"start\",\"start\":\"skip-fit\",\"budget\":2,\"seed\":1,\"accuracies\":[60,67]}",
+  "{\"kind\":\"distillation\",\"teacher\":\"soft\",\"marks\":[10],\"accuracies\":[63],\"test\":62}",
+  "{\"kind\":\"plus\",\"way\":\"both\",\"start\":\"skip-fit\",\"budget\":0,\"accuracies\":[4,64],"
   "\"macs\":4}",
   "{\"kind\":\"plus_timing\",\"model\":\"both\",\"start\":\"skip-fit\",\"budget\":0,"
   "\"speedup\":2.1}",

@@ -21,6 +21,7 @@ study() {
   "$tool" reproduce --quick --report "$work/page.html" "$@" > "$work/out" 2> "$work/err"
   got=$?
   if [ "$got" -eq "$want" ]; then ok; else bad "'$*' ended with $got, not $want"; fi
+  case " $* " in *" --json "*) cat "$work/out" >> "$work/all" ;; esac
 }
 says() { if grep -q -- "$2" "$work/$1"; then ok; else bad "'$2' is not in $1"; fi; }
 # Everything that does not depend on clock or machine.
@@ -71,11 +72,11 @@ lines() { # FILE LINES FIRST-LINE
   if [ "$count" -eq "$2" ] && [ "$head" = "$3" ]; then ok; else bad "$1.csv: $count, $head"; fi
 }
 lines recovery 25 "type,layer,before,at_once,marks,after,images"
-lines ranking 13 "way,seed,attention,activation,marks,accuracy,test,params,macs"
+lines ranking 13 "way,seed,attention,activation,marks,accuracies,test,params,macs"
 lines single 25 "type,layer,skip,fit,error,images"
-lines split 7 "start,seed,budget,attention,activation,predicted,exact,one,more"
-lines distillation 9 "teacher,seed,attention,activation,marks,accuracy,test,params,macs"
-lines plus 11 "way,start,budget,width,seed,attention,activation,marks,accuracy,test,params,macs"
+lines split 7 "start,seed,budget,attentions,activations,predicted,exact,one,more"
+lines distillation 9 "teacher,seed,attention,activation,marks,accuracies,test,params,macs"
+lines plus 11 "way,start,budget,width,seed,attention,activation,marks,accuracies,test,params,macs"
 lines tokens 5 "network,merge,accuracy,macs"
 lines tokens_timing 3 "model,image,merge,attention,activation,speedup,speedup_low,speedup_high,\
 dense_ms,ms,ms_low,ms_high,batch,dense_macs,macs,params"
@@ -198,13 +199,14 @@ fi
 # Parts 14 to 19 run when they are named; the summary has a line for each figure of the record.
 study 0 --out "$work/a" --part 14,15,16,17,18,19
 says out "all of it, order of part 3"
-lines greedy 4 "parent,wanted,budget,layers,type,block,loss,accuracy,macs,images,processor_seconds"
+keys="parent,wanted,budget,layers,types,block,losses,accuracies,costs,images,processor_seconds"
+lines greedy 4 $keys
 lines better 2 "hash,parent,epochs,batch,lr,mix_prob,drop_path,ema,accuracy,test"
-lines headline 15 "row,seed,attention,activation,marks,accuracy,test,params,macs"
-lines choice 7 "row,seed,attention,activation,marks,accuracy,test,params,macs"
-lines long 3 "row,seed,attention,activation,marks,accuracy,test,params,macs"
-lines frontier 7 "row,seed,attention,activation,marks,accuracy,test,params,macs"
-lines rival 15 "row,seed,attention,activation,marks,accuracy,test,params,macs"
+lines headline 15 "row,seed,attention,activation,marks,accuracies,test,params,macs"
+lines choice 7 "row,seed,attention,activation,marks,accuracies,test,params,macs"
+lines long 3 "row,seed,attention,activation,marks,accuracies,test,params,macs"
+lines frontier 7 "row,seed,attention,activation,marks,accuracies,test,params,macs"
+lines rival 15 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines block_maps 2 "parent,wanted,block,loss,processor_seconds"
 lines rival_timing 7 "model,image,attention,activation,speedup,speedup_low,speedup_high,\
 dense_ms,ms,ms_low,ms_high,batch,dense_macs,macs,params"
@@ -237,6 +239,12 @@ if [ -f "$work/a/previous.jsonl" ]; then ok; else bad "--fresh left nothing behi
 if awk '{ for (i = 1; i <= NF; i++) { if ($i <= last && n) exit 1; last = $i; n++ } }
         END { exit !(n == 5000 && last < 50000) }' data/cifar100_held.txt; then ok
 else bad "data/cifar100_held.txt"; fi
+
+# Every line is as data/records.json says.
+if [ -x build/test_records ]; then
+  build/test_records some "$work/all" "$work/whole" "$work/keep.jsonl" > "$work/out" 2>&1 && ok ||
+    bad "lines that are not as data/records.json says: $(head -n 9 "$work/out")"
+fi
 
 echo "test_reproduce.sh: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -90,6 +90,38 @@ int record_count(const record *r, const char *kind) {
   return n;
 }
 
+/* What keys were called when one could hold a number in a line of one kind, a list in another. */
+static const struct { const char *old, *now; int list; } record_renamed[] = {
+  {"\"attention\":", "\"attentions\":", 0}, {"\"activation\":", "\"activations\":", 0},
+  {"\"accuracy\":", "\"accuracies\":", 1}, {"\"loss\":", "\"losses\":", 1},
+  {"\"macs\":", "\"costs\":", 1}, {"\"type\":", "\"types\":", 1}};
+
+/* Finds the old name that stands at a place and has a value of the wrong type; -1: there is none.
+ * Quotes in texts are escaped, so what looks like a key is one. */
+static int record_old(const char *at, size_t left) {
+  int i;
+  for (i = 0; i < (int)(sizeof record_renamed / sizeof record_renamed[0]); i++) {
+    size_t n = strlen(record_renamed[i].old);
+    if (left <= n || memcmp(at, record_renamed[i].old, n) != 0 || at[n] == 'n' ||
+        at[n] == '"') continue;
+    if ((at[n] == '[') == record_renamed[i].list) return i;
+  }
+  return -1;
+}
+
+void record_modern(const char *text, size_t size, cli_json *out) {
+  size_t at, from = 0;
+  for (at = 0; at + 1 < size; at++) {
+    int i = -1;
+    if (text[at] == '{' || text[at] == ',') i = record_old(text + at + 1, size - at - 1);
+    if (i < 0) continue;
+    cli_json_raw(out, text + from, at + 1 - from);
+    cli_json_raw(out, record_renamed[i].now, strlen(record_renamed[i].now));
+    from = at + 1 + strlen(record_renamed[i].old);
+  }
+  cli_json_raw(out, text + from, size - from);
+}
+
 /* Reads all of standard input. */
 static bdpt_status record_load_stdin(record *r) {
   char part[4096];
@@ -110,7 +142,7 @@ bdpt_status record_load(record *r, bdpt_context *ctx, const char *path) {
   if (cli_file_exists(path) == 0) return BDPT_OK; /* of all errors, only this is absence */
   s = bdpt_file_read(ctx, path, &bytes, &size);
   if (s != BDPT_OK) return s;
-  cli_json_raw(&r->text, (const char *)bytes, size);
+  record_modern((const char *)bytes, size, &r->text);
   bdpt_release(ctx, bytes, size + 1);
   return r->text.failed ? BDPT_E_MEMORY : BDPT_OK;
 }

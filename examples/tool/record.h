@@ -47,6 +47,10 @@ int record_has(const record *r, const char *kind);
 /* How many lines of a kind there are. */
 int record_count(const record *r, const char *kind);
 
+/* Adds lines to `out` with the names that keys have today: a record from before they had one type
+ * each is read as if it were written now. */
+void record_modern(const char *text, size_t size, cli_json *out);
+
 /* Reads the file if there is one; a missing file is an empty record. "-" is standard input. */
 bdpt_status record_load(record *r, bdpt_context *ctx, const char *path);
 

@@ -61,7 +61,8 @@ typedef struct cli_common {
   {"--heads", CLI_INT_1, &cli_choice.heads, "N", NULL, "attention heads, if no file tells them"}
 #define CLI_EVERYWHERE {"Everywhere", CLI_TITLE, NULL, NULL, NULL, NULL}
 #define CLI_JSON(c) \
-  {"--json", CLI_FLAG, &(c)->json, NULL, NULL, "results as JSON lines instead of text"}
+  {"--json", CLI_FLAG, &(c)->json, NULL, NULL, \
+   "results as JSON lines, which data/records.json describes"}
 #define CLI_QUIET(c) {"--quiet", CLI_FLAG, &(c)->quiet, NULL, NULL, "no progress on stderr"}
 #define CLI_THREADS(c) \
   {"--threads", CLI_INT, &(c)->threads, "N", "0", "threads; 0: all there are"}

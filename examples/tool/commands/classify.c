@@ -160,8 +160,9 @@ static bdpt_status classify_print_json(const classify *c, const char *path, cons
   cli_json j = {NULL, 0, 0, 0, 0};
   int i;
   cli_json_open(&j, "classify");
+  cli_json_text(&j, "version", bdpt_version());
   cli_json_text(&j, "file", path);
-  cli_json_ints(&j, "classes", top, n);
+  cli_json_ints(&j, "top", top, n);
   cli_json_key(&j, "names");
   cli_json_raw(&j, "[", 1);
   for (i = 0; i < n; i++) {

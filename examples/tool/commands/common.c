@@ -98,9 +98,10 @@ bdpt_status command_print_saved(const char *what, const bdpt_model *m, const cha
     return BDPT_OK;
   }
   cli_json_open(&j, what);
+  cli_json_text(&j, "version", bdpt_version());
   cli_json_text(&j, "file", cli_out_name(out));
-  cli_json_real(&j, "attention", bdpt_removed(&m->config, 0));
-  cli_json_real(&j, "activation", bdpt_removed(&m->config, 1));
+  cli_json_real(&j, "attentions", bdpt_removed(&m->config, 0));
+  cli_json_real(&j, "activations", bdpt_removed(&m->config, 1));
   cli_json_real(&j, "params", (double)cost.params);
   cli_json_real(&j, "macs", cost.macs);
   cli_json_real(&j, "macs_no_matmul", cost.macs_no_matmul);

@@ -30,8 +30,9 @@ static bdpt_status print_accuracy(const bdpt_model *m, const char *path, const c
     return BDPT_OK;
   }
   cli_json_open(&j, "eval");
+  cli_json_text(&j, "version", bdpt_version());
   cli_json_text(&j, "file", path);
-  cli_json_text(&j, "part", part);
+  cli_json_text(&j, "set", part);
   cli_json_real(&j, "images", (double)a->count);
   cli_json_real(&j, "accuracy", a->top1);
   cli_json_real(&j, "top5", a->top5);

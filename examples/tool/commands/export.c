@@ -27,6 +27,7 @@ static bdpt_status print_export(bdpt_context *ctx, const char *path, const char 
     return BDPT_OK;
   }
   cli_json_open(&j, "export");
+  cli_json_text(&j, "version", bdpt_version());
   cli_json_text(&j, "file", cli_out_name(path));
   cli_json_text(&j, "format", format);
   cli_json_real(&j, "bytes", size);

@@ -174,6 +174,7 @@ static bdpt_status print_info_json(const bdpt_model *m, const char *path,
     if (c->block[l].mlp_state >= BDPT_MLP_FUSED) list[2][n[2]++] = l;
   }
   cli_json_open(&j, "info");
+  cli_json_text(&j, "version", bdpt_version());
   cli_json_text(&j, "file", path);
   cli_json_text(&j, "form", r->form);
   cli_json_text(&j, "dialect", r->dialect);
@@ -189,7 +190,7 @@ static bdpt_status print_info_json(const bdpt_model *m, const char *path,
   cli_json_real(&j, "macs_no_matmul", cost->macs_no_matmul);
   cli_json_ints(&j, "attention_removed", list[0], n[0]);
   cli_json_ints(&j, "activation_removed", list[1], n[1]);
-  cli_json_ints(&j, "fused", list[2], n[2]);
+  cli_json_ints(&j, "activation_fused", list[2], n[2]);
   input_guessed(&j, r);
   cli_json_text(&j, "weights", hash);
   cli_json_text(&j, "parent", m->parent);

@@ -255,8 +255,8 @@ static bdpt_status plus_tell_step(const plus *p, int i) {
   }
   cli_json_open(&j, "plus_step");
   cli_json_real(&j, "step", i + 1);
-  cli_json_real(&j, "attention", t->removed[0]);
-  cli_json_real(&j, "activation", t->removed[1]);
+  cli_json_real(&j, "attentions", t->removed[0]);
+  cli_json_real(&j, "activations", t->removed[1]);
   cli_json_real(&j, "narrowed", t->narrowed);
   cli_json_real(&j, "factor", t->width.factor);
   if (t->width.ms > 0) cli_json_real(&j, "planned_ms", t->width.ms);

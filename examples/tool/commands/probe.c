@@ -171,6 +171,7 @@ int command_probe(int argc, char **argv) {
   o.recipe.seed = o.common.seed;
   status = command_open(&c, &o.common, &ctx);
   if (status != CLI_GO_ON) return status;
+  if (o.common.json) command_print_setup(&ctx, &c, options, CLI_COUNT(options), path);
   status = probe(&c, &ctx, path, &o);
   bdpt_finish(&ctx);
   return status;

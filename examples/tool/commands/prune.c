@@ -58,26 +58,23 @@ static bdpt_status json_found(bdpt_context *ctx, const prune_options *o, const c
                               const bdpt_two_stage_result *split, const bdpt_stage2_result *end) {
   cli_json j = {NULL, 0, 0, 0, 0};
   char name[2 * BDPT_MAX_DEPTH][24];
+  const char *list[2 * BDPT_MAX_DEPTH];
   double point[3][4 * BDPT_MAX_DEPTH + 1];
   size_t points = split ? split->point_count : 0, k;
   int i, removed[2] = {0, 0};
   cli_json_open(&j, "prune_found");
-  cli_json_text(&j, "version", bdpt_version());
   cli_json_text(&j, "choose", way);
   cli_json_text(&j, "start", o->start);
   cli_json_real(&j, "seed", (double)o->common.seed);
   cli_json_real(&j, "budget", o->budget);
-  for (i = 0; i < count; i++) removed[layer[i].type]++;
-  cli_json_real(&j, "attention", removed[0]);
-  cli_json_real(&j, "activation", removed[1]);
-  cli_json_key(&j, "layers");
-  cli_json_raw(&j, "[", 1);
   for (i = 0; i < count; i++) {
+    removed[layer[i].type]++;
     snprintf(name[i], sizeof name[i], "%s %d", bdpt_type_name(layer[i].type), layer[i].block);
-    if (i) cli_json_raw(&j, ",", 1);
-    cli_json_quoted(&j, name[i]);
+    list[i] = name[i];
   }
-  cli_json_raw(&j, "]", 1);
+  cli_json_real(&j, "attentions", removed[0]);
+  cli_json_real(&j, "activations", removed[1]);
+  cli_json_texts(&j, "removed", list, count);
   cli_json_reals(&j, "accuracies", accuracy, count);
   for (k = 0; k < points; k++) {
     point[0][k] = split->points[k].attention;

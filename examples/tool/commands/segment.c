@@ -261,6 +261,7 @@ int command_segment(int argc, char **argv) {
   if (o.out) o.out = cli_out_path(o.out);
   status = command_open(&c, &o.common, &ctx);
   if (status != CLI_GO_ON) return status;
+  if (o.common.json) command_print_setup(&ctx, &c, options, CLI_COUNT(options), path);
   status = segment_do(&c, &ctx, &o, path);
   bdpt_finish(&ctx);
   return status;

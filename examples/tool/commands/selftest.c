@@ -309,6 +309,7 @@ static void self_tell(self_report *r, const char *what, int ok, const char *text
     return;
   }
   cli_json_open(&j, "selftest");
+  cli_json_text(&j, "version", bdpt_version());
   cli_json_text(&j, "check", what);
   cli_json_text(&j, "isa", bdpt_isa_name(r->ctx));
   cli_json_real(&j, "ok", ok);

@@ -55,7 +55,7 @@ int command_table(int argc, char **argv) {
     {"Which lines", CLI_TITLE, NULL, NULL, NULL, NULL},
     {"--kind", CLI_TEXT, &kind, "LIST", NULL, "only lines of these kinds, such as row,eval"},
     {"--where", CLI_TEXT, &where, "LIST", NULL,
-     "only lines with these values: part=test,start=fit"},
+     "only lines with these values: set=test,start=fit"},
     {"Means", CLI_TITLE, NULL, NULL, NULL, NULL},
     {"--by", CLI_TEXT, &by, "LIST", NULL, "keys that make a group, such as budget,start"},
     {"--value", CLI_TEXT, &value, "LIST", NULL, "keys whose mean is taken, such as accuracy,test"},
@@ -77,7 +77,7 @@ int command_table(int argc, char **argv) {
       !table_split(&t.columns, columns))
     return cli_usage_error(&c, "a list is at most %d names such as budget,start", TABLE_KEYS);
   if (!table_split_where(&t, where))
-    return cli_usage_error(&c, "--where wants values such as part=test,start=fit, got '%s'", where);
+    return cli_usage_error(&c, "--where wants values such as set=test,start=fit, got '%s'", where);
   if (by && !value) return cli_usage_error(&c, "--by wants --value: the mean of what?");
   if (columns && value) return cli_usage_error(&c, "--columns and --value exclude each other");
   if (t.digits > 15) return cli_usage_error(&c, "--digits wants 0 to 15, got '%d'", t.digits);

@@ -160,7 +160,7 @@ static void study(FILE *out, const char *path) {
     fprintf(out, "{\"name\":\"the study: DeiT-Tiny, CIFAR-100, seed %d\",\"points\":[", seed);
     for (any = 0; fgets(scratch, sizeof scratch, f);)
       if (sscanf(scratch, "{\"kind\":\"collected\",\"start\":\"paper\",\"seed\":%d,"
-                 "\"attention\":%lf,\"activation\":%lf,\"accuracy\":%lf}",
+                 "\"attentions\":%lf,\"activations\":%lf,\"accuracy\":%lf}",
                  &is, &a, &g, &accuracy) == 4 && is == seed)
         fprintf(out, "%s[%.17g,%.17g,%.17g]", any++ ? "," : "", a, g, accuracy);
     fprintf(out, "]},");

@@ -53,7 +53,7 @@ enum { REPORT_SPOTS = 80 };
 static double report_held_dense(const report_run *run) {
   const report_line *p = NULL;
   while ((p = report_next(run, p, "map_point")) != NULL)
-    if (report_number(p, "attention") >= 1 && report_number(p, "activation") >= 1)
+    if (report_number(p, "attentions") >= 1 && report_number(p, "activations") >= 1)
       return report_number(p, "accuracy");
   return report_number(report_next(run, NULL, "recovery"), "before");
 }
@@ -75,8 +75,8 @@ static int report_spots(const report_run *run, report_spot *spot) {
     report_spot *s = &spot[count];
     double low = report_number(line, "speedup_low"), high = report_number(line, "speedup_high");
     s->name = report_text(line, "name");
-    s->colour = report_number(line, "activation") <= 0 ? 'a'
-              : report_number(line, "attention") <= 0 ? 'g' : 'k';
+    s->colour = report_number(line, "activations") <= 0 ? 'a'
+              : report_number(line, "attentions") <= 0 ? 'g' : 'k';
     s->small = 1;
     s->speed[0] = report_number(line, "speedup");
     s->speed[1] = isfinite(low) ? low : s->speed[0];

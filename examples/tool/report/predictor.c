@@ -53,8 +53,8 @@ static int report_supported(const report_run *run, const report_map *m, double a
                             double activation) {
   const report_line *p = NULL;
   while ((p = report_map_point(run, m, p)) != NULL)
-    if (report_number(p, "attention") < attention + 1e-6 &&
-        report_number(p, "activation") < activation + 1e-6) return 1;
+    if (report_number(p, "attentions") < attention + 1e-6 &&
+        report_number(p, "activations") < activation + 1e-6) return 1;
   return 0;
 }
 
@@ -65,14 +65,14 @@ void report_map_facts(const report_run *run, const report_line *split, report_ma
   int degree;
   m->depth = report_int(m->fit, "depth", 1, BDPT_MAX_DEPTH, run->depth);
   m->budget = report_int(split, "budget", 0, 2 * m->depth, 0);
-  m->split[0] = report_int(split, "attention", 0, m->depth, -1);
-  m->split[1] = report_int(split, "activation", 0, m->depth, -1);
+  m->split[0] = report_int(split, "attentions", 0, m->depth, -1);
+  m->split[1] = report_int(split, "activations", 0, m->depth, -1);
   cv = report_get(m->fit, "cv_rmse");
   degree = report_int(m->fit, "degree", 1, 4, 0);
   m->error = cv && degree >= 1 && degree <= cv->count ? cv->number[degree - 1] : (double)NAN;
   m->lo = m->hi = (double)NAN;
   while ((p = report_map_point(run, m, p)) != NULL) {
-    double a = report_number(p, "attention"), g = report_number(p, "activation");
+    double a = report_number(p, "attentions"), g = report_number(p, "activations");
     report_widen(report_number(p, "accuracy"), &m->lo, &m->hi);
     if (a < least) least = a;
     if (g < least) least = g;
@@ -123,8 +123,8 @@ void report_map_heat(report_page *page, const report_run *run, const report_map 
   report_segment(page, "dash", 'k', report_at(&x, d), report_at(&y, d - m->budget),
                  report_at(&x, at[0]), report_at(&y, 2 * d - m->budget - at[0]));
   while ((p = report_map_point(run, m, p)) != NULL) {
-    at[0] = report_at(&x, report_number(p, "attention") * d);
-    at[1] = report_at(&y, report_number(p, "activation") * d);
+    at[0] = report_at(&x, report_number(p, "attentions") * d);
+    at[1] = report_at(&y, report_number(p, "activations") * d);
     report_ramp((report_number(p, "accuracy") - m->lo) / (m->hi - m->lo), colour);
     if (isfinite(at[0]) && isfinite(at[1]) && isfinite(report_number(p, "accuracy")))
       report_put(page,

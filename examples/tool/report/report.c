@@ -15,6 +15,7 @@
  * PAPER_NOTES.md. The panels are 372 units wide because two of them fill a page and one fills a
  * telephone, both at about the size at which the lettering was chosen. */
 #include "../../../boundarydpt.h"
+#include "../record.h"
 #include "lines.h"
 #include "page.h"
 #include "report.h"
@@ -206,11 +207,15 @@ void report_render(report_page *page, const report_run *run) {
 
 int report_write(bdpt_context *ctx, const char *jsonl_path, const char *html_path) {
   unsigned char *bytes = NULL;
+  cli_json lines = {NULL, 0, 0, 0, 0};
   size_t size = 0;
   int status = (int)bdpt_file_read(ctx, jsonl_path, &bytes, &size);
   if (status != BDPT_OK) return status;
-  status = report_write_lines(ctx, (const char *)bytes, size, jsonl_path, html_path);
+  record_modern((const char *)bytes, size, &lines);
   bdpt_release(ctx, bytes, size + 1);
+  if (lines.failed) status = report_fail(ctx, BDPT_E_MEMORY, "%s: out of memory", jsonl_path);
+  else status = report_write_lines(ctx, lines.text, lines.used, jsonl_path, html_path);
+  free(lines.text);
   return status;
 }
 

@@ -275,7 +275,7 @@ static void report_splits(report_page *page, const report_run *run) {
   if (most >= 8)
     report_mark(page, "ring", 'q', report_at(&x, 8), report_at(&y, 4), 5, "paper: 4 + 4 of 8");
   while ((line = report_next(run, line, "split")) != NULL) {
-    double b = report_number(line, "budget"), a = report_number(line, "attention");
+    double b = report_number(line, "budget"), a = report_number(line, "attentions");
     int paper = strcmp(report_text(line, "start"), "paper") == 0;
     double shift = paper ? 5 * (report_number(line, "seed") - report_number(run->setup, "seed"))
                          : -6;
@@ -392,10 +392,10 @@ static int report_add_recovery_order(const report_run *run, const char *what, re
 static void report_one_row_figure(report_page *page, const report_run *run, const char *kind,
                                   const char *key, const char *title) {
   report_group group[REPORT_GROUPS], test[REPORT_GROUPS];
-  int count = report_groups(run, kind, key, "accuracy", group);
+  int count = report_groups(run, kind, key, "accuracies", group);
   int tested = report_groups(run, kind, key, "test", test);
   if (strcmp(kind, "ranking") == 0) {
-    count = report_add_recovery_order(run, "accuracy", group, count);
+    count = report_add_recovery_order(run, "accuracies", group, count);
     tested = report_add_recovery_order(run, "test", test, tested);
   }
   double epochs = report_nth(report_next(run, NULL, kind), "marks", -1);
@@ -451,8 +451,8 @@ static const report_line *report_timing(const report_run *run, const report_line
   const report_field *a = report_get(types, "attention"), *g = report_get(types, "activation");
   while ((line = report_next(run, line, "timing")) != NULL)
     if (strcmp(report_text(line, "model"), report_text(types, "type")) == 0 && a && g &&
-        report_number(line, "attention") == a->count &&
-        report_number(line, "activation") == g->count) return line;
+        report_number(line, "attentions") == a->count &&
+        report_number(line, "activations") == g->count) return line;
   return NULL;
 }
 
@@ -463,7 +463,7 @@ static void report_types(report_page *page, const report_run *run) {
   report_axis x, y;
   int base, t, n, timed = 0;
   while ((line = report_next(run, line, "types")) != NULL) {
-    double loss = 100 * (1 - report_nth(line, "accuracy", -1) / dense);
+    double loss = 100 * (1 - report_nth(line, "accuracies", -1) / dense);
     if (loss * 1.1 > worst) worst = loss * 1.1;
     if (report_number(report_timing(run, line), "speedup") > most)
       most = report_number(report_timing(run, line), "speedup") + 0.05;
@@ -485,11 +485,11 @@ static void report_types(report_page *page, const report_run *run) {
       for (n = 1, line = NULL; n < REPORT_SEEDS && (line = report_next(run, line, "types"));) {
         if (strcmp(report_text(line, "type"), mix[t]) != 0) continue;
         speed[n] = report_number(report_timing(run, line), "speedup");
-        loss[n] = 100 * (1 - report_nth(line, "accuracy", -1) / dense);
+        loss[n] = 100 * (1 - report_nth(line, "accuracies", -1) / dense);
         if (!isfinite(report_number(line, "layers"))) continue;
         report_mark(page, "dot", colour, report_at(&x, speed[n]), report_at(&y, loss[n]), 4,
                     "%s, %.0f layers: %.2f times, %.2f %%", mix[t], report_number(line, "layers"),
-                    speed[n], report_nth(line, "accuracy", -1));
+                    speed[n], report_nth(line, "accuracies", -1));
         timed += isfinite(speed[n]);
         n++;
       }
@@ -502,10 +502,10 @@ static void report_types(report_page *page, const report_run *run) {
                    "only, or half of each. Solid is measured, fused and timed beside the dense "
                    "network on the machine named above; faint is the paper on ImageNet. ");
   line = report_next(run, NULL, "control");
-  if (isfinite(report_nth(line, "accuracy", 0)))
+  if (isfinite(report_nth(line, "accuracies", 0)))
     report_put(page, "The dense network, trained just as long with nothing removed, goes from "
                "%.2f to %.2f&nbsp;%%: that much of every loss is the training itself. ",
-               report_nth(line, "accuracy", 0), report_nth(line, "accuracy", -1));
+               report_nth(line, "accuracies", 0), report_nth(line, "accuracies", -1));
 }
 
 /* ---- Speed of the published networks ("timing" of DeiT) ---- */
@@ -527,12 +527,12 @@ static int report_speed_rows(report_page *page, const report_run *run, int promi
       if (strcmp(report_text(line, "model"), size[i].name) == 0) break;
     v = promised ? report_number(line, "dense_macs") / report_number(line, "macs")
                  : report_number(line, "speedup");
-    if (!isfinite(v + report_number(line, "attention") + report_number(line, "activation")))
+    if (!isfinite(v + report_number(line, "attentions") + report_number(line, "activations")))
       continue;
     shown++;
     report_put(page, "<text class=\"s\" x=\"0\" y=\"%.1f\">%s %.0f+%.0f</text>"
                "<text class=\"s e\" x=\"%d\" y=\"%.1f\">%.2f</text>\n", y + 4, size[i].label,
-               report_number(line, "attention"), report_number(line, "activation"), REPORT_W,
+               report_number(line, "attentions"), report_number(line, "activations"), REPORT_W,
                y + 4, v);
     if (!promised)
       report_segment(page, "bar", 'k', report_at(&x, report_number(line, "speedup_low")), y,
@@ -600,7 +600,7 @@ static double report_start_mean(const report_run *run, const char *start, double
   while ((line = report_next(run, line, "start")) != NULL)
     if (strcmp(report_text(line, "start"), start) == 0 &&
         report_number(line, "budget") == budget) {
-      sum += report_nth(line, "accuracy", at);
+      sum += report_nth(line, "accuracies", at);
       n++;
     }
   return n ? sum / n : (double)NAN;
@@ -630,7 +630,7 @@ static void report_start_panel(report_page *page, const report_run *run, const c
   const report_line *line = NULL;
   report_axis x, y;
   while ((line = report_next(run, line, "start")) != NULL)
-    report_widen(report_nth(line, "accuracy", at), &lo, &hi);
+    report_widen(report_nth(line, "accuracies", at), &lo, &hi);
   if (n == 0 || !isfinite(lo)) return;
   x = report_make_axis(budget[0] - 1, budget[n - 1] + 1, 40, REPORT_W - 8, 0);
   y = report_make_axis(floor(lo / 5) * 5, ceil(hi / 5) * 5, 250, 46, 0);
@@ -645,7 +645,7 @@ static void report_start_panel(report_page *page, const report_run *run, const c
   while ((line = report_next(run, line, "start")) != NULL) {
     const char *start = report_text(line, "start");
     int mine = strcmp(start, "paper") == 0 ? 0 : strcmp(start, other) == 0 ? 1 : 2;
-    double b = report_number(line, "budget"), v = report_nth(line, "accuracy", at);
+    double b = report_number(line, "budget"), v = report_nth(line, "accuracies", at);
     if (!isfinite(report_number(line, "seed"))) continue;
     report_mark(page, "dot", mine == 0 ? 'n' : mine == 1 ? 'k' : 'q', report_at(&x, b),
                 report_at(&y, v), 4, "%s, %.0f layers, seed %.0f: %.2f %%", start, b,
@@ -720,7 +720,7 @@ static void report_plus_panel(report_page *page, const report_run *run, int meas
   report_axis x, y;
   int shown = 0;
   while ((line = report_next(run, line, "plus")) != NULL) {
-    report_widen(report_nth(line, "accuracy", -1), &lo, &hi);
+    report_widen(report_nth(line, "accuracies", -1), &lo, &hi);
     report_widen(report_number(dense, "macs") / report_number(line, "macs"), &least, &most);
     report_widen(report_number(report_plus_timing(run, line), "speedup"), &least, &most);
   }
@@ -737,7 +737,7 @@ static void report_plus_panel(report_page *page, const report_run *run, int meas
     const int paper = strcmp(report_text(line, "start"), "paper") == 0;
     const double at = measured ? report_number(report_plus_timing(run, line), "speedup")
                                : report_number(dense, "macs") / report_number(line, "macs");
-    const double v = report_nth(line, "accuracy", -1);
+    const double v = report_nth(line, "accuracies", -1);
     if (!isfinite(at + v)) continue;
     shown++;
     if (paper)

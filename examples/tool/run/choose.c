@@ -35,8 +35,8 @@ bdpt_status run_collect(run *r) {
   if (s != BDPT_OK) return s;
   for (i = 0; i < n; i++) {
     cli_json_open(&r->base.record.text, "map_point");
-    cli_json_real(&r->base.record.text, "attention", point[i].attention);
-    cli_json_real(&r->base.record.text, "activation", point[i].activation);
+    cli_json_real(&r->base.record.text, "attentions", point[i].attention);
+    cli_json_real(&r->base.record.text, "activations", point[i].activation);
     cli_json_real(&r->base.record.text, "accuracy", point[i].accuracy);
     cli_json_close(&r->base.record.text);
   }
@@ -47,8 +47,8 @@ size_t run_points(const run *r, bdpt_map_point *point, size_t room) {
   size_t n = (size_t)record_count(&r->base.record, "map_point"), i;
   for (i = 0; i < n && i < room; i++) {
     record_line l = record_get(&r->base.record, "map_point", (int)i);
-    point[i].attention = record_real(l, "attention", 0);
-    point[i].activation = record_real(l, "activation", 0);
+    point[i].attention = record_real(l, "attentions", 0);
+    point[i].activation = record_real(l, "activations", 0);
     point[i].accuracy = record_real(l, "accuracy", 0);
   }
   return i;
@@ -79,7 +79,7 @@ static void run_record_map(run *r, const bdpt_map *map, int free_attention, int 
     char pair[40];
     int a, g;
     bdpt_map_term(k, &a, &g);
-    snprintf(pair, sizeof pair, "%s[%d,%d]", k ? "," : "", a, g);
+    snprintf(pair, sizeof pair, "%s%d,%d", k ? "," : "", a, g);
     cli_json_raw(j, pair, strlen(pair));
   }
   cli_json_raw(j, "]", 1);
@@ -88,8 +88,8 @@ static void run_record_map(run *r, const bdpt_map *map, int free_attention, int 
   cli_json_real(j, "fit_rmse", map->fit_rmse);
   cli_json_real(j, "depth", r->base.depth);
   cli_json_real(j, "budget", r->o.budget);
-  cli_json_real(j, "attention", attention);
-  cli_json_real(j, "activation", r->o.budget - attention);
+  cli_json_real(j, "attentions", attention);
+  cli_json_real(j, "activations", r->o.budget - attention);
   cli_json_real(j, "predicted", predicted);
   cli_json_real(j, "least", r->o.least);
   cli_json_real(j, "free_attention", free_attention);
@@ -126,7 +126,7 @@ static double run_predict(record_line l, double attention, double activation) {
 
 void run_tell_map(run *r) {
   record_line l = record_get(&r->base.record, "map", 0);
-  int budget = record_int(l, "budget", 0), best = record_int(l, "attention", 0), a;
+  int budget = record_int(l, "budget", 0), best = record_int(l, "attentions", 0), a;
   int wild = record_int(l, "free_attention", 0), least = record_int(l, "least", 0);
   double cv[4] = {0, 0, 0, 0};
   int degree = record_int(l, "degree", 1);
@@ -196,7 +196,7 @@ bdpt_status run_greedy(run *r) {
   if (s != BDPT_OK) return s;
   for (i = 0; i < found.removed; i++) run_record_choice(r, found.layer[i], found.accuracy[i]);
   cli_json_open(&r->base.record.text, "greedy");
-  cli_json_reals(&r->base.record.text, "loss", found.loss, found.removed);
+  cli_json_reals(&r->base.record.text, "losses", found.loss, found.removed);
   cli_json_real(&r->base.record.text, "images", found.images);
   cli_json_close(&r->base.record.text);
   return session_save(&r->base, "search");
@@ -214,8 +214,8 @@ bdpt_status run_search(run *r) {
   memset(&o, 0, sizeof o);
   o.recipe = run_short(r, r->o.search_images);
   o.start = r->start;
-  o.remove[0] = record_int(record_get(&r->base.record, "map", 0), "attention", 0);
-  o.remove[1] = record_int(record_get(&r->base.record, "map", 0), "activation", 0);
+  o.remove[0] = record_int(record_get(&r->base.record, "map", 0), "attentions", 0);
+  o.remove[1] = record_int(record_get(&r->base.record, "map", 0), "activations", 0);
   for (i = 0; i < o.remove[0] + o.remove[1]; i++) o.stage[i] = 1;
   some = run_candidates(r, &o);
   copy = bdpt_model_clone(r->model[RUN_DENSE]);

@@ -47,8 +47,8 @@ bdpt_status run_pareto(run *r) {
     snprintf(name, sizeof name, "%d+%d removed, short training", gone[0], gone[1]);
     cli_json_open(&r->base.record.text, "pareto");
     cli_json_text(&r->base.record.text, "name", name);
-    cli_json_real(&r->base.record.text, "attention", gone[0]);
-    cli_json_real(&r->base.record.text, "activation", gone[1]);
+    cli_json_real(&r->base.record.text, "attentions", gone[0]);
+    cli_json_real(&r->base.record.text, "activations", gone[1]);
     cli_json_real(&r->base.record.text, "accuracy", point[i].accuracy);
     cli_json_real(&r->base.record.text, "speedup", time[0].ms / time[1].ms);
     cli_json_close(&r->base.record.text);

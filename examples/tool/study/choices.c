@@ -58,8 +58,8 @@ static bdpt_status study_collect(study *s, const char *start, size_t seed) {
     cli_json_open(j, "collected");
     cli_json_text(j, "start", start);
     cli_json_real(j, "seed", (double)seed);
-    cli_json_real(j, "attention", point[i].attention);
-    cli_json_real(j, "activation", point[i].activation);
+    cli_json_real(j, "attentions", point[i].attention);
+    cli_json_real(j, "activations", point[i].activation);
     cli_json_real(j, "accuracy", point[i].accuracy);
     cli_json_close(j);
   }
@@ -74,8 +74,8 @@ static size_t study_points(const study *s, const char *start, size_t seed, bdpt_
   while ((line = study_next(s, &at)).text && n < room) {
     if (!record_is(line, "kind", "collected") || !record_is(line, "start", start) ||
         record_real(line, "seed", -1) != (double)seed) continue;
-    point[n].attention = record_real(line, "attention", NAN);
-    point[n].activation = record_real(line, "activation", NAN);
+    point[n].attention = record_real(line, "attentions", NAN);
+    point[n].activation = record_real(line, "activations", NAN);
     point[n++].accuracy = record_real(line, "accuracy", NAN);
   }
   return n;
@@ -135,8 +135,8 @@ static bdpt_status study_split(study *s, const char *start, size_t seed) {
     cli_json_text(j, "start", start);
     cli_json_real(j, "seed", (double)seed);
     cli_json_real(j, "budget", budget);
-    cli_json_real(j, "attention", a);
-    cli_json_real(j, "activation", g);
+    cli_json_real(j, "attentions", a);
+    cli_json_real(j, "activations", g);
     cli_json_real(j, "predicted", predicted);
     cli_json_real(j, "exact", noise.exact);
     cli_json_real(j, "one", noise.one);
@@ -178,7 +178,7 @@ void study_tell_map(study *s) {
       if (record_is(line, "kind", "split") && record_is(line, "start", start) &&
           record_real(line, "seed", -1) == (double)seed)
         session_say(&s->base, " %d: %d+%d", record_int(line, "budget", 0),
-                    record_int(line, "attention", 0), record_int(line, "activation", 0));
+                    record_int(line, "attentions", 0), record_int(line, "activations", 0));
     session_say(&s->base, "\n");
   }
   for (at = 0; (line = study_next(s, &at)).text;)
@@ -316,7 +316,7 @@ void study_say_spread(study *s, const char *kind, const char *key, const char *t
   while ((line = study_next(s, &at)).text) {
     if (!record_is(line, "kind", kind) || !record_is(line, key, text) ||
         (number && record_real(line, number, NAN) != value)) continue;
-    count = record_reals(line, "accuracy", a, BDPT_MAX_MARKS + 1);
+    count = record_reals(line, "accuracies", a, BDPT_MAX_MARKS + 1);
     if (count == 0) continue;
     last = a[count - 1];
     sum += last;

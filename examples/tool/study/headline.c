@@ -87,11 +87,11 @@ static bdpt_status study_record_greedy(study *s, study_goal goal, const bdpt_gre
   cli_json_real(j, "wanted", goal.layers);
   cli_json_real(j, "budget", goal.macs);
   cli_json_real(j, "layers", found->removed);
-  cli_json_reals(j, "type", list[0], found->removed);
+  cli_json_reals(j, "types", list[0], found->removed);
   cli_json_reals(j, "block", list[1], found->removed);
-  cli_json_reals(j, "loss", found->loss, found->removed);
-  cli_json_reals(j, "accuracy", found->accuracy, found->removed);
-  cli_json_reals(j, "macs", found->cost, found->removed);
+  cli_json_reals(j, "losses", found->loss, found->removed);
+  cli_json_reals(j, "accuracies", found->accuracy, found->removed);
+  cli_json_reals(j, "costs", found->cost, found->removed);
   cli_json_real(j, "images", found->images);
   cli_json_real(j, "processor_seconds", seconds);
   cli_json_close(j);
@@ -136,7 +136,7 @@ static bdpt_status study_greedy(study *s, study_goal goal) {
 static void study_take(const study *s, study_goal goal, study_spec *p) {
   record_line line = study_chosen(s, goal);
   double type[2 * BDPT_MAX_DEPTH], block[2 * BDPT_MAX_DEPTH];
-  int i, have = record_reals(line, "type", type, 2 * BDPT_MAX_DEPTH);
+  int i, have = record_reals(line, "types", type, 2 * BDPT_MAX_DEPTH);
   memset(p->which, 0, sizeof p->which);
   if (record_reals(line, "block", block, 2 * BDPT_MAX_DEPTH) != have) return;
   for (i = 0; i < have; i++)
@@ -146,9 +146,9 @@ static void study_take(const study *s, study_goal goal, study_spec *p) {
 static void study_tell_greedy(study *s, study_goal goal) {
   record_line line = study_chosen(s, goal);
   double type[2 * BDPT_MAX_DEPTH], block[2 * BDPT_MAX_DEPTH], loss[2 * BDPT_MAX_DEPTH];
-  int n = record_reals(line, "type", type, 2 * BDPT_MAX_DEPTH), i;
+  int n = record_reals(line, "types", type, 2 * BDPT_MAX_DEPTH), i;
   record_reals(line, "block", block, 2 * BDPT_MAX_DEPTH);
-  record_reals(line, "loss", loss, 2 * BDPT_MAX_DEPTH);
+  record_reals(line, "losses", loss, 2 * BDPT_MAX_DEPTH);
   for (i = 0; i < n; i++)
     session_say(&s->base, "   %2d %-10s %2.0f   loss %.4f\n", i + 1, bdpt_type_name(type[i] > 0),
                 block[i], loss[i]);

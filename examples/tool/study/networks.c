@@ -288,7 +288,7 @@ double study_tail(study *s, const study_spec *p) {
     cli_json_ints(j, bdpt_type_name((bdpt_type)t), layer, study_layers(p->which[t], s->base.depth,
                                                                        layer));
   cli_json_reals(j, "marks", mark, n + 1);
-  cli_json_reals(j, "accuracy", accuracy, n + 1);
+  cli_json_reals(j, "accuracies", accuracy, n + 1);
   cli_json_real(j, "test", record_real(network, "test", NAN));
   cli_json_real(j, "params", record_real(network, "params", NAN));
   cli_json_real(j, "macs", record_real(network, "macs", NAN));
@@ -298,7 +298,7 @@ double study_tail(study *s, const study_spec *p) {
 
 void study_say_curve(study *s, record_line line) {
   double a[BDPT_MAX_MARKS + 1];
-  int n = record_reals(line, "accuracy", a, BDPT_MAX_MARKS + 1), i;
+  int n = record_reals(line, "accuracies", a, BDPT_MAX_MARKS + 1), i;
   for (i = 0; i < n; i++) session_say(&s->base, " %6.2f", a[i]);
   session_say(&s->base, "   test %.2f\n", record_real(line, "test", NAN));
 }

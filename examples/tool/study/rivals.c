@@ -76,7 +76,7 @@ static bdpt_status study_maps_choose(study *s) {
   cli_json_text(j, "parent", s->better_hash);
   cli_json_real(j, "wanted", s->recipe.headline_layers);
   cli_json_ints(j, "block", block, n);
-  cli_json_reals(j, "loss", loss, n);
+  cli_json_reals(j, "losses", loss, n);
   cli_json_real(j, "processor_seconds", (double)(clock() - began) / CLOCKS_PER_SEC);
   cli_json_close(j);
   return study_cell_end(s, record_save(&s->base.record));

@@ -135,7 +135,7 @@ static void study_list_cell(study *s, const char *name, int known, int owner, do
   cli_json_real(j, "images_trained", train);
   cli_json_real(j, "images_evaluated", eval);
   cli_json_real(j, "seconds", train / s->train_speed + eval / s->eval_speed);
-  if (study_gathered(h->part)) cli_json_text(j, "shard", "gather");
+  if (study_gathered(h->part)) cli_json_real(j, "shard", 0); /* the gatherer's */
   else if (s->o.shards) cli_json_real(j, "shard", owner);
   cli_json_text(j, "state", known ? "done" : "to do");
   cli_json_close(j);

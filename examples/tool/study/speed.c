@@ -33,8 +33,8 @@ bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, int repe
   if (status == BDPT_OK) status = timing_measure(&s->base.in.held, pair, 2, repeats, time);
   s->base.ctx->bf16 = s->recipe.bf16 || s->o.common.bf16;
   if (status != BDPT_OK) return status;
-  cli_json_real(j, "attention", bdpt_removed(&pruned->config, 0));
-  cli_json_real(j, "activation", bdpt_removed(&pruned->config, 1));
+  cli_json_real(j, "attentions", bdpt_removed(&pruned->config, 0));
+  cli_json_real(j, "activations", bdpt_removed(&pruned->config, 1));
   cli_json_real(j, "speedup", time[0].ms / time[1].ms);
   cli_json_real(j, "speedup_low", time[0].low / time[1].high);
   cli_json_real(j, "speedup_high", time[0].high / time[1].low);
@@ -132,8 +132,8 @@ void study_tell_types(study *s) {
       size_t at = 0;
       while ((time = study_next(s, &at)).text)
         if (record_is(time, "kind", "timing") && record_is(time, "model", study_mix[t]) &&
-            record_int(time, "attention", -1) == study_layers(p.which[0], s->base.depth, layer) &&
-            record_int(time, "activation", -1) == study_layers(p.which[1], s->base.depth, layer))
+            record_int(time, "attentions", -1) == study_layers(p.which[0], s->base.depth, layer) &&
+            record_int(time, "activations", -1) == study_layers(p.which[1], s->base.depth, layer))
           break;
       session_say(&s->base, "   %-10s %2d  %5.2fx ", study_mix[t], n,
                   record_real(time, "speedup", NAN));
@@ -206,8 +206,8 @@ void study_tell_speed(study *s) {
     if (!l.text) continue;
     session_say(&s->base,
                 "   %-22s %d+%d removed: %.1f -> %.1f ms for %d images, %.2f times as fast "
-                "(%.2f-%.2f)%s\n", name, record_int(l, "attention", 0), record_int(l, "activation",
-                                                                                   0),
+                "(%.2f-%.2f)%s\n", name, record_int(l, "attentions", 0),
+                record_int(l, "activations", 0),
                 record_real(l, "dense_ms", NAN), record_real(l, "ms", NAN), TIMING_BATCH,
                 record_real(l, "speedup", NAN), record_real(l, "speedup_low", NAN),
                 record_real(l, "speedup_high", NAN), published[size]);

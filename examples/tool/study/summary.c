@@ -25,7 +25,7 @@ static double study_mean(const study *s, const char *kind, const char *key, cons
     if (!record_is(line, "kind", kind)) continue;
     record_text(line, key, own, sizeof own);
     if (strcmp(own, text) != 0) continue;
-    marks = record_reals(line, "accuracy", mark, BDPT_MAX_MARKS + 1);
+    marks = record_reals(line, "accuracies", mark, BDPT_MAX_MARKS + 1);
     if (!test && marks < 1) continue;
     sum += test ? record_real(line, "test", NAN) : mark[marks - 1];
     n++;

@@ -33,7 +33,7 @@ typedef struct table {
 /* Cuts "a,b" into its names, NULL into none; 0: too many, too long, or an empty one. */
 int table_split(table_keys *k, const char *text);
 
-/* "part=test,merge=0": names to `where`, values to `equals`; 0: it is nothing such. */
+/* "set=test,merge=0": names to `where`, values to `equals`; 0: it is nothing such. */
 int table_split_where(table *t, const char *text);
 
 /* Finds the columns of all keys that were named, and the rows that are wanted. */
