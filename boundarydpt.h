@@ -25,53 +25,56 @@
  *   #include "boundarydpt.h"
  *   #include <stdio.h>
  *
+ *   // Picture i, 8 x 8, is noise; its left half is brighter in class 0, its right half in class 1.
+ *   static int picture(void *user, size_t i, unsigned char *planes) { // [3][8][8]
+ *     bdpt_rng noise;
+ *     bdpt_rng_seed(&noise, 1, i);
+ *     for (size_t p = 0; p < 3 * 64; p++) {
+ *       planes[p] = (unsigned char)(200 * bdpt_uniform(&noise) + (p / 4 % 2 == i % 2 ? 50 : 0));
+ *     }
+ *     return user != NULL;                        // 0: it could be made
+ *   }
+ *
  *   int main(void) {
  *     static bdpt_context ctx;                    // all zeros: the defaults
  *     static bdpt_config config;
+ *     static bdpt_recipe recipe;
+ *     static unsigned short label[500];
+ *     bdpt_dataset data = {500, 2, 0, 8, 8, NULL, label, NULL, picture, NULL};
+ *     bdpt_subset train, held;                    // 400 pictures teach, 100 judge
+ *     bdpt_run run = {&train, NULL, NULL};
+ *     bdpt_layers gone = {{1 << 0, 1 << 1}};      // the attention of block 0, the GELU of block 1
+ *     bdpt_accuracy right[3];
  *     bdpt_cost_report dense, pruned;
- *     const size_t shape[4] = {2, 3, 8, 8};       // two pictures, 8 x 8: a bright and a dark one
- *     bdpt_real images[2 * 3 * 64], targets[4] = {1, 0, 0, 1};
- *     for (int i = 0; i < 2 * 3 * 64; i++) images[i] = i < 3 * 64;
- *
- *     bdpt_init(&ctx);
+ *     for (int i = 0; i < 500; i++) label[i] = (unsigned short)(i % 2);
  *     config.image = 8, config.patch = 4, config.classes = 2;
  *     config.width = 16, config.depth = 2, config.heads = 2;
+ *     recipe.epochs = 4, recipe.batch = 20, recipe.lr = 1e-2;
+ *     bdpt_init(&ctx);
  *     bdpt_model *model = bdpt_model_create(&ctx, &config, 1);
- *     bdpt_tape *tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
- *     if (!model || !tape || bdpt_model_train_mode(model) != BDPT_OK) return 1;
- *     bdpt_cost(&ctx, &model->config, &dense);
+ *     if (!model || bdpt_split(&ctx, &data, 50, 1, &train, &held)) return puts(ctx.message), 1;
  *
- *     for (int step = 0; step <= 30; step++) {
- *       if (step == 20) {                         // two layers go; then the rest recovers
- *         bdpt_prune(model, BDPT_ATTENTION, 1);
- *         bdpt_prune(model, BDPT_ACTIVATION, 0);
- *       }
- *       if (step == 30) bdpt_fuse_all(model);     // an MLP without its GELU becomes one matrix
- *       bdpt_tape_reset(tape);
- *       bdpt_model_zero_grad(model);
- *       bdpt_tensor *x = bdpt_input(tape, 4, shape, images, 0);
- *       bdpt_tensor *logits = bdpt_forward(model, tape, x, NULL, NULL);
- *       bdpt_tensor *loss = bdpt_cross_entropy(tape, logits, targets);
- *       if (bdpt_backward(tape, loss) != BDPT_OK) return puts(ctx.message), 1;
- *       if (step % 10 == 0) printf("step %2d  loss %.2f\n", step, loss->data[0]);
- *       for (int s = 0; s < model->slots; s++) {  // gradient descent on every parameter
- *         bdpt_tensor *p = &model->param[s];
- *         if (!p->grad) continue;                 // not every slot is in use
- *         for (size_t i = 0; i < p->count; i++) p->data[i] -= (bdpt_real)0.1 * p->grad[i];
- *       }
- *     }
+ *     bdpt_cost(&ctx, &model->config, &dense);
+ *     bdpt_train(model, NULL, &run, &recipe, NULL);
+ *     bdpt_evaluate(model, &held, &right[0]);
+ *     bdpt_remove(model, &gone, BDPT_START_SKIP_FIT, &train); // leaves a skip and a fitted map
+ *     bdpt_evaluate(model, &held, &right[1]);
+ *     bdpt_train(model, NULL, &run, &recipe, NULL);           // the rest recovers
+ *     bdpt_evaluate(model, &held, &right[2]);
  *     bdpt_cost(&ctx, &model->config, &pruned);
+ *
+ *     printf("dense %.0f %%, pruned %.0f %%, recovered %.0f %%\n", right[0].top1, right[1].top1,
+ *            right[2].top1);
  *     printf("%d -> %d parameters\n", (int)dense.params, (int)pruned.params);
- *     bdpt_tape_free(tape), bdpt_model_free(model), bdpt_finish(&ctx);
- *     return ctx.status != BDPT_OK;               // the first error, if there was one, stays here
+ *     bdpt_subset_free(&ctx, &train), bdpt_subset_free(&ctx, &held);
+ *     bdpt_model_free(model), bdpt_finish(&ctx);
+ *     if (ctx.status) puts(ctx.message);          // the first error, if there was one, stays here
+ *     return ctx.status != BDPT_OK;
  *   }
  *
- *   // It prints:
- *   //   step  0  loss 0.70
- *   //   step 10  loss 0.06
- *   //   step 20  loss 0.02
- *   //   step 30  loss 0.01
- *   //   7506 -> 4562 parameters
+ *   // It prints, with other last digits on other processors:
+ *   //   dense 100 %, pruned 98 %, recovered 100 %
+ *   //   7506 -> 4530 parameters
  *
  * WHERE TO READ. Each chapter has a tag to search for:
  *
@@ -575,6 +578,10 @@ BDPT_API bdpt_tensor *bdpt_mlp_half(bdpt_model *model, bdpt_tape *tape, int l, b
  * caller's. `tape` is a non-recording tape that serves as workspace; it is reset. */
 BDPT_API bdpt_status bdpt_predict(bdpt_model *model, bdpt_tape *tape, size_t count,
                                   const bdpt_real *images, bdpt_real *logits);
+/* The same for one picture as decoders give it, rgb[height][width][3], which is squeezed into the
+ * network's square and normalised by its statistics. Crop before what should not be squeezed. */
+BDPT_API bdpt_status bdpt_predict_rgb(bdpt_model *model, bdpt_tape *tape, const unsigned char *rgb,
+                                      int height, int width, bdpt_real *logits);
 
 /* ---- 3.4  Removing and fusing ---------------------------------------------------------------- */
 
@@ -7098,6 +7105,34 @@ BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, const unsigned char *i
   if (middle) bdpti_resize(side, (size_t)channels, in, middle, out);
   bdpti_arena_free(&a); /* both tables and what lies half-way */
   return middle ? BDPT_OK : ctx->status;
+}
+
+BDPT_API bdpt_status bdpt_predict_rgb(bdpt_model *m, bdpt_tape *tape, const unsigned char *rgb,
+                                      int h, int w, bdpt_real *logits) {
+  const bdpt_config *c = &m->config;
+  size_t side = (size_t)c->image, in = (size_t)h * (size_t)w, i;
+  bdpti_arena a = {m->ctx, NULL, 0};
+  unsigned char *planes; /* [3,h,w] and, behind them, [3,H,W] */
+  bdpt_real *x;
+  bdpt_status status;
+  if (h < 1 || w < 1 || (h | w) >= 1 << 15 || c->channels != 3) {
+    return bdpt_fail(m->ctx, BDPT_E_SHAPE, "predict: a picture of %d x %d pixels (sides of 1 to "
+                     "32767) in 3 channels for a network that reads %d", h, w, c->channels);
+  }
+  x = (bdpt_real *)bdpti_array(&a, 3 * side, side * sizeof *x);
+  planes = (unsigned char *)bdpti_array(&a, in + side * side, 3);
+  status = x && planes ? BDPT_OK : m->ctx->status;
+  for (i = 0; !status && i < 3 * in; i++) planes[i % 3 * in + i / 3] = rgb[i];
+  if (!status) {
+    status = bdpt_resize_bytes(m->ctx, planes, 3, h, w, planes + 3 * in, c->image, c->image);
+  }
+  for (i = 0; !status && i < 3 * side * side; i++) {
+    size_t k = i / (side * side);
+    x[i] = (bdpt_real)((planes[3 * in + i] / 255.0 - c->mean[k]) / c->std[k]);
+  }
+  if (!status) status = bdpt_predict(m, tape, 1, x, logits);
+  bdpti_arena_free(&a);
+  return status;
 }
 
 #ifndef BDPT_ONLY_INFERENCE

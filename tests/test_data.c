@@ -278,6 +278,36 @@ TEST(batch_for_evaluation) {
   bdpt_dataset_free(&ctx, &d);
 }
 
+/* One picture as decoders give it answers as the same picture in a data set. */
+TEST(predicts_rgb) {
+  bdpt_config c = tiny_config();
+  bdpt_model *m = bdpt_model_create(&ctx, &c, 1);
+  bdpt_tape *tape = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
+  bdpt_dataset d = make_data(1);
+  bdpt_subset all;
+  unsigned char rgb[20 * 25 * 3];
+  bdpt_real *image = (bdpt_real *)calloc(3 * 48 * 48, sizeof *image), want[100], got[100];
+  size_t i, n = 20 * 25;
+  CHECK(m && tape && image && bdpt_subset_all(&ctx, &d, &all) == BDPT_OK);
+  d.height = 20; /* of the 1,024 pixels the first 500 of each channel, as another shape */
+  d.width = 25;
+  for (i = 0; i < 3 * n; i++) rgb[i] = d.pixels[i % 3 * n + i / 3];
+  CHECK(bdpt_load_batch(&ctx, &c, &all, 0, 1, image, NULL) == BDPT_OK);
+  CHECK(bdpt_predict(m, tape, 1, image, want) == BDPT_OK);
+  CHECK(bdpt_predict_rgb(m, tape, rgb, 20, 25, got) == BDPT_OK);
+  CHECK(memcmp(got, want, sizeof got) == 0 && got[0] != got[1]);
+  CHECK(bdpt_predict_rgb(m, tape, rgb, 0, 25, got) == BDPT_E_SHAPE);
+  CHECK(says("a picture of 0 x 25 pixels"));
+  m->config.channels = 1;
+  CHECK(bdpt_predict_rgb(m, tape, rgb, 20, 25, got) == BDPT_E_SHAPE && says("that reads 1"));
+  d.height = d.width = 32;
+  free(image);
+  bdpt_subset_free(&ctx, &all);
+  bdpt_dataset_free(&ctx, &d);
+  bdpt_tape_free(tape);
+  bdpt_model_free(m);
+}
+
 /* A data set made on demand: image i is all i, and image 6 cannot be made. */
 static int fetch(void *user, size_t index, unsigned char *planes) {
   memset(planes, (int)index, *(size_t *)user);
@@ -320,6 +350,7 @@ int main(void) {
   RUN(resize_as_pillow);
   RUN(resize_corners);
   RUN(batch_for_evaluation);
+  RUN(predicts_rgb);
   RUN(fetched);
   bdpt_finish(&ctx);
   CHECK(ctx.bytes_now == 0);
