@@ -14,12 +14,8 @@
  * It is NOT a framework: no GPU, no convolutions beyond patch embedding, no graph compiler, and one
  * family of networks. It needs libc and libm; with OpenMP it uses several cores.
  *
- * HOW TO USE IT. In exactly one C or C++ file:
- *
- *     #define BOUNDARYDPT_IMPLEMENTATION
- *     #include "boundarydpt.h"              cc -O2 -fopenmp program.c -lm
- *
- * A whole program (examples/embed.c; `make test` compiles it and compares what it prints):
+ * HOW TO USE IT. Define BOUNDARYDPT_IMPLEMENTATION in exactly one C or C++ file. A whole program
+ * (examples/embed.c; `make test` compares what it prints), cc -O2 -fopenmp program.c -lm:
  *
  *   #define BOUNDARYDPT_IMPLEMENTATION
  *   #include "boundarydpt.h"
@@ -27,8 +23,7 @@
  *
  *   // Picture i, 8 x 8, is noise; its left half is brighter in class 0, its right half in class 1.
  *   static int picture(void *user, size_t i, unsigned char *planes) { // [3][8][8]
- *     bdpt_rng noise;
- *     bdpt_rng_seed(&noise, 1, i);
+ *     bdpt_rng noise = {i};
  *     for (size_t p = 0; p < 3 * 64; p++) {
  *       planes[p] = (unsigned char)(200 * bdpt_uniform(&noise) + (p / 4 % 2 == i % 2 ? 50 : 0));
  *     }
@@ -43,9 +38,9 @@
  *     bdpt_dataset data = {500, 2, 0, 8, 8, NULL, label, NULL, picture, NULL};
  *     bdpt_subset train, held;                    // 400 pictures teach, 100 judge
  *     bdpt_run run = {&train, NULL, NULL};
+ *     bdpt_accuracy right;
+ *     bdpt_cost_report cost;
  *     bdpt_layers gone = {{1 << 0, 1 << 1}};      // the attention of block 0, the GELU of block 1
- *     bdpt_accuracy right[3];
- *     bdpt_cost_report dense, pruned;
  *     for (int i = 0; i < 500; i++) label[i] = (unsigned short)(i % 2);
  *     config.image = 8, config.patch = 4, config.classes = 2;
  *     config.width = 16, config.depth = 2, config.heads = 2;
@@ -53,41 +48,33 @@
  *     bdpt_init(&ctx);
  *     bdpt_model *model = bdpt_model_create(&ctx, &config, 1);
  *     if (!model || bdpt_split(&ctx, &data, 50, 1, &train, &held)) return puts(ctx.message), 1;
- *
- *     bdpt_cost(&ctx, &model->config, &dense);
- *     bdpt_train(model, NULL, &run, &recipe, NULL);
- *     bdpt_evaluate(model, &held, &right[0]);
- *     bdpt_remove(model, &gone, BDPT_START_SKIP_FIT, &train); // leaves a skip and a fitted map
- *     bdpt_evaluate(model, &held, &right[1]);
- *     bdpt_train(model, NULL, &run, &recipe, NULL);           // the rest recovers
- *     bdpt_evaluate(model, &held, &right[2]);
- *     bdpt_cost(&ctx, &model->config, &pruned);
- *
- *     printf("dense %.0f %%, pruned %.0f %%, recovered %.0f %%\n", right[0].top1, right[1].top1,
- *            right[2].top1);
- *     printf("%d -> %d parameters\n", (int)dense.params, (int)pruned.params);
- *     bdpt_subset_free(&ctx, &train), bdpt_subset_free(&ctx, &held);
- *     bdpt_model_free(model), bdpt_finish(&ctx);
+ *     for (int turn = 0; turn < 3; turn++) {      // train; take two layers out; train again
+ *       if (turn == 1) bdpt_remove(model, &gone, BDPT_START_SKIP_FIT, &train);
+ *       else bdpt_train(model, NULL, &run, &recipe, NULL);
+ *       bdpt_evaluate(model, &held, &right);
+ *       bdpt_cost(&ctx, &model->config, &cost);
+ *       printf("%.0f %% right, %d parameters\n", right.top1, (int)cost.params);
+ *     }
+ *     bdpt_subset_free(&ctx, &train), bdpt_subset_free(&ctx, &held), bdpt_model_free(model);
+ *     bdpt_finish(&ctx);
  *     if (ctx.status) puts(ctx.message);          // the first error, if there was one, stays here
  *     return ctx.status != BDPT_OK;
  *   }
  *
  *   // It prints, with other last digits on other processors:
- *   //   dense 100 %, pruned 98 %, recovered 100 %
- *   //   7506 -> 4530 parameters
+ *   //   93 % right, 7506 parameters
+ *   //   89 % right, 4530 parameters
+ *   //   100 % right, 4530 parameters
  *
  * WHERE TO READ. Each chapter has a tag to search for:
  *
- *   >>guide      1  how to read, letters            >>method    11  observations, the two stages
- *   >>contract   2  what the library promises       >>data      12  images, long runs, checkpoints
- *   >>api        3  the declarations                >>files     13  JSON, safetensors, models
- *   >>memory     4  memory, errors, random          >>kernels   14  the engine room: vector kernels
- *   >>tape       5  tensors, differentiation
- *   >>ops        6  operations and their gradients
- *   >>deit       7  the vision transformer
- *   >>train      8  optimiser, one step
- *   >>prune      9  removing, fusing, fitting
- *   >>map       10  the model accuracy predictor
+ *   >>guide      1  how to read, letters            >>train      8  optimiser, one step
+ *   >>contract   2  what the library promises       >>prune      9  removing, fusing, fitting
+ *   >>api        3  the declarations                >>map       10  the model accuracy predictor
+ *   >>memory     4  memory, errors, random          >>method    11  observations, the two stages
+ *   >>tape       5  tensors, differentiation        >>data      12  images, long runs, checkpoints
+ *   >>ops        6  operations and their gradients  >>files     13  JSON, safetensors, models
+ *   >>deit       7  the vision transformer          >>kernels   14  the engine room: vector kernels
  *
  * Start at >>tape if you know transformers, at >>deit if you know differentiation, and at >>prune
  * if you came for the paper. PAPER_NOTES.md maps every equation to a function, lists each
@@ -98,8 +85,7 @@
  * 1  READING GUIDE                                                                         >>guide
  * =================================================================================================
  * Where does one begin, and what do the letters mean? Ten minutes: this page, >>prune, >>method. An
- * evening: chapters 5 to 11. The kernels of chapter 14 can be taken on trust: each has a naive twin
- * in tests/test_kernels.c.
+ * evening: chapters 5 to 11. Each kernel of chapter 14 has a naive twin in tests/test_kernels.c.
  *
  * Letters mean the same thing everywhere, in code, comments, error messages and tests:
  *
@@ -124,10 +110,9 @@
  * Memory    One allocator with a context pointer. A model's memory lives until bdpt_model_free, a
  *           step's memory until bdpt_tape_reset. Training steps allocate nothing after the first.
  *           When an allocation fails nothing leaks.
- * Threads   No mutable global. Two contexts in two threads do not know of each other. The result of
- *           every call has the same bits for any number of OpenMP threads (for one binary on one
- *           machine). OpenMP asks two things: after fork() the child must call exec before it calls
- *           the library, and no program may link both libgomp and libomp.
+ * Threads   No mutable global; two contexts in two threads do not know of each other. Results have
+ *           the same bits for any number of threads (of one binary on one machine). As always with
+ *           OpenMP, fork() needs exec before the next call, and libgomp excludes libomp.
  * Numbers   bdpt_real is float, or double with BDPT_REAL. GELU is exact (erf); eps and the image
  *           statistics belong to the model.
  * Zeros     A zeroed struct asks for the defaults. BDPT_NONE in a field asks for zero itself.
@@ -6880,8 +6865,7 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_run *run,
  * Accuracy that selects something (a layer to remove, an epoch to keep) must come from images that
  * no weight was fitted to, and the final accuracy from images that selected nothing. So a data set
  * is divided before anything else happens: `rest` trains, `held` decides, the test file is read
- * once at the end. Both divisions below treat every class alike; with ten images per class, a draw
- * that ignored classes would leave some class with four and another with sixteen.
+ * once at the end. Both divisions below treat every class alike.
  *
  * One walk serves both. Visit the images in a shuffled order and number those of each class 0, 1,
  * 2, ...: an image's rank. Classes a b a a b have the ranks 0 0 1 2 1. The split holds back the
@@ -6989,10 +6973,7 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
   bdpt_rng r = bdpti_draws(seed, BDPTI_DRAW_SAMPLE, 0, 0);
   size_t *order, *rank, *start, i, n = from->count;
   memset(out, 0, sizeof *out);
-  if (count > n) { /* none is drawn twice */
-    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "sample: %zu images wanted, the subset has %zu",
-                     count, n);
-  }
+  if (count > n) return bdpt_fail(ctx, BDPT_E_ARGUMENT, "sample: %zu images of %zu", count, n);
   order = bdpti_ranks(ctx, from->data, from->index, n, r);
   if (!order || bdpti_subset_make(ctx, from->data, count, out) != BDPT_OK) return ctx->status;
   rank = order + n;
@@ -7013,8 +6994,7 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
  *   math      out[o] = clip(round(sum_i w[o,i] in[i])),  w[o,i] = k((i - c + 1/2) / s) / K,
  *             c = (o + 1/2) in/out,  s = max(1, in/out),  k the cubic of 7.4, a = -1/2, K its sum
  *   shape     planes[C,H,W] -> [C,H,W'] -> [C,H',W']
- *   source    the arithmetic of Pillow's Resample.c: weights with 22 fractional bits, rows first,
- *             each pass rounded and clipped to a byte, a pass that keeps its size skipped
+ *   source    Pillow's Resample.c: weights with 22 fractional bits, each pass rounded to a byte
  *   check     tests/test_data.c resize_as_pillow: equal bytes for seven pairs of sizes
  *
  * DeiT's published weights saw images that Pillow had resized, so "bicubic" alone is not enough: a
@@ -7023,10 +7003,7 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
  * depend on the order of summation and on the compiler; a sum of integers does not.
  *
  * DEVIATION: Pillow 13 takes the columns first where the height shrinks much more than the width.
- * All versions before it, those that prepared the published weights among them, take rows first,
- * and so do we. Square images are not affected.
- *
- * The weights depend on the two sizes only. They are computed once per loader, not per image.
+ * The versions that prepared the published weights take rows first, and so do we.
  */
 #define BDPTI_WEIGHT_BITS 22 /* of the fraction; with 8 bits of pixel a sum stays within an int */
 
@@ -7107,32 +7084,29 @@ BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, const unsigned char *i
   return middle ? BDPT_OK : ctx->status;
 }
 
+/* Pixels lie side by side here: three bytes are the step of a row, a whole row that of a column. */
 BDPT_API bdpt_status bdpt_predict_rgb(bdpt_model *m, bdpt_tape *tape, const unsigned char *rgb,
                                       int h, int w, bdpt_real *logits) {
   const bdpt_config *c = &m->config;
-  size_t side = (size_t)c->image, in = (size_t)h * (size_t)w, i;
+  size_t s = (size_t)c->image, half = 3 * s * (size_t)h, i;
   bdpti_arena a = {m->ctx, NULL, 0};
-  unsigned char *planes; /* [3,h,w] and, behind them, [3,H,W] */
-  bdpt_real *x;
-  bdpt_status status;
-  if (h < 1 || w < 1 || (h | w) >= 1 << 15 || c->channels != 3) {
-    return bdpt_fail(m->ctx, BDPT_E_SHAPE, "predict: a picture of %d x %d pixels (sides of 1 to "
-                     "32767) in 3 channels for a network that reads %d", h, w, c->channels);
+  bdpti_side side[2];
+  unsigned char *bytes = NULL; /* [h,W,3], and [H,W,3] behind it */
+  bdpt_real *x = (bdpt_real *)bdpti_array(&a, 3 * s, s * sizeof *x); /* [3,H,W] */
+  bdpt_status status = bdpti_sides_make(&a, h, w, c->image, c->image, side);
+  if (!status && c->channels == 3) bytes = (unsigned char *)bdpti_array(&a, half + 3 * s * s, 1);
+  else status = bdpt_fail(m->ctx, BDPT_E_SHAPE, "predict: the network reads no red, green, blue");
+  if (x && bytes) {
+    bdpti_side_pass(&side[0], (size_t)h, 3, rgb, bytes);
+    bdpti_side_pass(&side[1], 1, 3 * s, bytes, bytes + half);
+    for (i = 0; i < 3 * s * s; i++) {
+      double v = bytes[half + i] / 255.0 - c->mean[i % 3];
+      x[i / 3 + i % 3 * s * s] = (bdpt_real)(v / c->std[i % 3]);
+    }
+    status = bdpt_predict(m, tape, 1, x, logits);
   }
-  x = (bdpt_real *)bdpti_array(&a, 3 * side, side * sizeof *x);
-  planes = (unsigned char *)bdpti_array(&a, in + side * side, 3);
-  status = x && planes ? BDPT_OK : m->ctx->status;
-  for (i = 0; !status && i < 3 * in; i++) planes[i % 3 * in + i / 3] = rgb[i];
-  if (!status) {
-    status = bdpt_resize_bytes(m->ctx, planes, 3, h, w, planes + 3 * in, c->image, c->image);
-  }
-  for (i = 0; !status && i < 3 * side * side; i++) {
-    size_t k = i / (side * side);
-    x[i] = (bdpt_real)((planes[3 * in + i] / 255.0 - c->mean[k]) / c->std[k]);
-  }
-  if (!status) status = bdpt_predict(m, tape, 1, x, logits);
   bdpti_arena_free(&a);
-  return status;
+  return x && bytes ? status : m->ctx->status;
 }
 
 #ifndef BDPT_ONLY_INFERENCE
@@ -7144,8 +7118,7 @@ BDPT_API bdpt_status bdpt_predict_rgb(bdpt_model *m, bdpt_tape *tape, const unsi
  *             erase: with probability q a rectangle of area a HW and aspect r becomes N(0,1) noise,
  *             a uniform in [0.02, 1/3], log r uniform in [log 0.3, -log 0.3]
  *   shape     planes[3,h,w] -> crop[3,h,w] -> resized[3,H,W] -> image[3,H,W], normalised
- *   source    Zhong et al., "Random erasing data augmentation", 2020; timm's RandomErasing, mode
- *             "pixel": ten attempts, sides sqrt(a HW r) and sqrt(a HW / r), strictly inside
+ *   source    Zhong et al., "Random erasing data augmentation", 2020, as timm, mode "pixel"
  *   check     tests/test_inside.c crop_and_flip, erasing, same_for_all_threads
  *
  * The crop and the flip happen on the bytes of the source image, before resizing, as torchvision
@@ -7308,18 +7281,15 @@ BDPT_API bdpt_status bdpt_load_batch(bdpt_context *ctx, const bdpt_config *confi
  *             cutmix: a box of x_i <- the same box of x_j, lam <- 1 - |box| / HW
  *             target: lam s(y_i) + (1 - lam) s(y_j),  s(y) = 1 - e + e/K at y and e/K elsewhere
  *   shape     images[B,3,H,W] in place; labels[B] -> targets[B,K]
- *   source    Zhang et al., "mixup", 2018; Yun et al., "CutMix", 2019; the pairing (the batch in
- *             reverse order), one lambda for the batch, the correction of lambda for a box cut off
- *             at the border and the smoothing e inside the mixed target are timm's Mixup
+ *   source    Zhang et al., "mixup", 2018; Yun et al., "CutMix", 2019; pairing, one lambda for the
+ *             batch, its correction where the border cuts the box, and smoothing as timm's Mixup
  *   check     tests/test_inside.c mixing_as_timm, mixed_targets
  *
  * With K = 4 and e = 0.2 an unmixed target is 0.85 at the label and 0.05 elsewhere; mixed at lam =
  * 0.75 it is 0.65 at the image's own label and 0.25 at its partner's.
  *
- * The box has sides floor(H sqrt(1 - lam)) and floor(W sqrt(1 - lam)) around a uniform centre. timm
- * up to 0.9 halved the sides first, which made odd boxes one pixel smaller; today's does not.
+ * The box has sides floor(H sqrt(1 - lam)) and floor(W sqrt(1 - lam)) around a uniform centre.
  */
-
 BDPTI_FN int bdpti_clamp(int v, int high) { /* to 0 .. high */
   if (v < 0) return 0;
   return v > high ? high : v; /* v itself in between */
@@ -7495,14 +7465,12 @@ BDPT_API bdpt_status bdpt_evaluate(bdpt_model *model, const bdpt_subset *data, b
  *
  * What a checkpoint must not do is continue another run. Three digests say what must not change
  * between two steps: structure, recipe, images. bdpt_train, which finds its file by itself, also
- * wants to know whether the network at hand is the one that the run began with. It is if its
- * weights have the digest of the beginning (the program was started anew) or that of the moment of
- * saving (a cancelled call is repeated with the same model). After a run with averages the model
- * holds these, and neither digest fits: train on under another name. A trainer by itself does not
- * ask: whoever loads a file into one wants the weights replaced, as chapter 11 does.
+ * wants to know whether the network at hand is the one that the run began with: its weights have
+ * the digest of the beginning (the program was started anew) or that of the moment of saving (a
+ * cancelled call is repeated). After a run with averages neither fits: train on under another name.
  *
- * Two rules protect the one file that matters. Numbers that are not finite are never saved, since
- * they would replace a healthy checkpoint; and loading checks every tensor before it changes one.
+ * Numbers that are not finite are never saved, since they would replace a healthy checkpoint; and
+ * loading checks every tensor before it changes one.
  */
 #define BDPTI_STATE_WORDS (sizeof(bdpti_counters) / 8)
 
@@ -7742,13 +7710,10 @@ BDPTI_FN int bdpti_checkpoint_exists(bdpt_context *ctx, const char *path) {
  * middle of an evaluation: the next call finds the same state and goes on, or is done at once.
  *
  * A file is written at the end of every epoch, or, with hooks.checkpoint_images, whenever so many
- * more images were trained on; always at the end of the run, and when a hook asks to stop. Saving
- * costs a copy of three or four numbers per weight, and the disk's time; where an epoch takes
- * seconds, a longer interval is the better choice.
+ * more images were trained on; always at the end of the run, and when a hook asks to stop.
  *
- * With recipe.ema the averaged weights are evaluated and stand in the model at the end; that is
- * what one averages for. DEVIATION: the released code keeps an average but evaluates the raw
- * weights; leave ema at 0 for that.
+ * With recipe.ema the averaged weights are evaluated and stand in the model at the end. DEVIATION:
+ * the released code keeps an average but evaluates the raw weights; leave ema at 0 for that.
  */
 #define BDPTI_LINE_WORDS (sizeof(bdpt_epoch) / 8)
 
