@@ -108,8 +108,8 @@ mpi: build/tool.a build/library.o
 # Runs every test program; the last line counts all checks. A program that dies counts as failed.
 test: $(FLOATS) $(DOUBLES) $(TOOL) $(LESSONS) page-if-possible faults-if-possible
 	@sh tests/run_tests tests/test_cli.sh tests/test_examples.sh tests/test_readme.sh \
-	  tests/test_reproduce.sh tests/test_faults.sh tests/test_book.sh tests/test_mpi.sh tests/test_page.sh \
-	  $(FLOATS) $(DOUBLES)
+	  tests/test_reproduce.sh tests/test_faults.sh tests/test_book.sh tests/test_mpi.sh \
+	  tests/test_page.sh $(FLOATS) $(DOUBLES)
 
 # Speed and memory against OpenBLAS, PyTorch and ONNX Runtime where they are installed. A second
 # program shows what flags are worth; a compiler without -march=native does without it.
