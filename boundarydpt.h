@@ -3859,8 +3859,8 @@ BDPT_API bdpt_tensor *bdpt_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_ten
 
 /* 7.6  From images to logits
  *
- * A block of the caller's own may leave out tokens, and nothing else: whatever follows counts on
- * the batch and the width. */
+ * A block of the caller's own may leave out tokens (boundarydpt_plus.h merges them so), and nothing
+ * else: whatever follows counts on the batch and the width. */
 BDPTI_FN bdpt_tensor *bdpti_one_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
                                       const bdpt_forward_options *o) {
   bdpt_tensor *y;

@@ -23,6 +23,7 @@ typedef struct world {
   bdpt_subset all;
   bdpt_model *model, *other;
   bdpt_trainer *trainer;
+  bdpt_merging merging; /* of both models */
 } world;
 
 static unsigned next(world *w) { return w->at < w->size ? w->data[w->at++] : 0; }
@@ -79,7 +80,7 @@ static void change(world *w) {
   const int layer = (int)(next(w) % 5) - 1;
   bdpt_layers set;
   bdpt_cost_report cost;
-  switch (next(w) % 9) {
+  switch (next(w) % 10) {
     case 0: bdpt_prune(w->model, type, layer); break;
     case 1: bdpt_restore(w->model, type, layer); break;
     case 2: bdpt_fuse(w->model, layer); break;
@@ -92,6 +93,7 @@ static void change(world *w) {
       bdpt_remove(w->model, &set, (bdpt_start)(next(w) % 7), next(w) & 1 ? &w->all : NULL);
       break;
     case 7: bdpt_model_assign(w->model, w->other); break;
+    case 8: bdpt_merge(w->model, (int)(next(w) % 5) - 1, &w->merging); break;
     default: bdpt_cost(&w->ctx, &w->model->config, &cost);
   }
 }
@@ -190,6 +192,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   bdpt_tape_free(w.tape);
   bdpt_model_free(w.model);
   bdpt_model_free(w.other);
+  bdpt_merging_free(&w.merging);
   bdpt_subset_free(&w.ctx, &w.all);
   fuzz_end(&w.ctx, 0);
   return 0;
