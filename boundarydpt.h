@@ -8791,9 +8791,8 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
  *
  * C has no word for most of that, so here are the library's only calls of an operating system: open
  * a file that must not exist, ask what a name is, follow a link, force bytes to the disk, replace.
- * Where there is none, files are written the plain way. Strict C modes hide the prototypes of
- * POSIX; we then declare those functions ourselves. The folder itself is not synced, so after a
- * loss of power the name may still stand for the old file, whole.
+ * Elsewhere files are written the plain way. Strict C hides POSIX's functions, so we declare them.
+ * The folder is not synced: after a loss of power the name may stand for the old file, whole.
  */
 #ifndef BDPT_NO_STDIO
 #if defined(__unix__) || (defined(__APPLE__) && defined(__MACH__))
@@ -8847,7 +8846,6 @@ BDPTI_FN int bdpti_follow(char *path, size_t room) {
 #include <fcntl.h>
 #include <io.h>
 #include <process.h>
-#include <sys/stat.h>
 #ifdef __cplusplus
 extern "C"
 #endif
@@ -8866,7 +8864,7 @@ BDPTI_FN int bdpti_name_kind(const char *path, unsigned *mode) {
 }
 
 BDPTI_FN FILE *bdpti_open_new(const char *path, unsigned mode) {
-  int file = _open(path, _O_CREAT | _O_EXCL | _O_WRONLY | _O_BINARY, _S_IREAD | _S_IWRITE);
+  int file = _open(path, _O_CREAT | _O_EXCL | _O_WRONLY | _O_BINARY, 0600);
   (void)mode;
   return file < 0 ? NULL : _fdopen(file, "wb");
 }
@@ -9750,8 +9748,11 @@ BDPTI_INLINE bdpt_real BDPTI_V(largest)(BDPTI_VEC v) {
 #define BDPTI_BOTH BDPTI_UNROLL for (v = 0; v < 2; v++)
 #if BDPTI_DOUBLE
 BDPTI_INLINE void BDPTI_V(exp_two)(BDPTI_VEC x[2]) {
-  int l, v;
-  BDPTI_BOTH for (l = 0; l < BDPTI_LANES; l++) BDPTI_LANE(x[v], l) = exp(BDPTI_LANE(x[v], l));
+  bdpt_real y[2 * BDPTI_LANES];
+  int l;
+  memcpy(y, x, sizeof y);
+  for (l = 0; l < 2 * BDPTI_LANES; l++) y[l] = exp(y[l]);
+  memcpy(x, y, sizeof y);
 }
 
 BDPTI_INLINE BDPTI_VEC BDPTI_V(root)(BDPTI_VEC x) {

@@ -395,12 +395,18 @@ static void write_text(const char *path, const char *s) {
   fclose(f);
 }
 
+#ifdef _WIN32
+#define REMOVE_ALL "if exist build\\test_images.d rmdir /s /q build\\test_images.d"
+#else
+#define REMOVE_ALL "rm -rf " WORK
+#endif
+
 /* train: b 3 pictures, a 2, C 2 (sorted C, a, b); val: one each. */
 static void draw_all(void) {
   static const char *const name[] = {"b", "a", "C"};
   char dir[200], file[40];
   int k, i;
-  CHECK(system("rm -rf " WORK) == 0);
+  CHECK(system(REMOVE_ALL) == 0);
   for (k = 0; k < 3; k++) {
     snprintf(dir, sizeof dir, WORK "/set/train/%s", name[k]);
     for (i = 0; i < 2 + (k == 0); i++) {

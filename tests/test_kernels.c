@@ -6,9 +6,12 @@
 #include "kernels.h"
 
 #define IS_FLOAT (sizeof(bdpt_real) == 4)
+/* From 1 to the next number: a rounding is at most half of it. Every bound is a multiple, whose
+ * reason stands beside it; on x86-64 the largest errors are a twentieth to nine tenths of it. */
 static const double eps = sizeof(bdpt_real) == 4 ? 1.1920929e-7 : 2.220446e-16;
-/* The reference is made in double: when that is what we test, it is no better than the kernels. */
-static const double slack = sizeof(bdpt_real) == 4 ? 1 : 16;
+/* The reference is made in double: when that is what we test, it is no better than the kernels, and
+ * its one running sum is worse than their many. */
+static const double slack = sizeof(bdpt_real) == 4 ? 1 : 4;
 static bdpt_context ctx;
 static bdpt_rng rng;
 
@@ -133,8 +136,8 @@ TEST(test_gelu) {
   printf("  %-8s GELU: error %.2g, slope %.2g, relative in the tail to -13: %.2g\n",
          ctx.isa->name, worst, slope, tail);
   CHECK(worst <= 1.0 * eps);
-  CHECK(slope <= 3.0 * eps);
-  CHECK(tail <= 80 * eps);
+  CHECK(slope <= 3.0 * eps); /* a sum of two products */
+  CHECK(tail <= 80 * eps);   /* exp(-z * z / 2): at -13, half an eps of 84 is in the exponent */
   CHECK((y[0] == 0 || !IS_FLOAT) && y[N - 1] == z[N - 1]);
   for (i = 0; i <= 40; i++) { /* every length, in place and from one element on */
     bdpt_real *part = copy_of(z + 80000, i);
@@ -188,8 +191,8 @@ TEST(test_gate) {
   printf("  %-8s other activations: error %.2g, slope %.2g, relative to -5: %.2g\n",
          ctx.isa->name, worst, slope, tail);
   CHECK(worst <= 2.0 * eps);
-  CHECK(slope <= 8.0 * eps);
-  CHECK(tail <= 20 * eps);
+  CHECK(slope <= 4.0 * eps); /* twice that of one, as dy is 2 */
+  CHECK(tail <= 20 * eps);   /* half an eps of an exponent of 17, and what follows */
   for (i = 0; i <= 40; i++) { /* every length, in place */
     bdpt_real *part = copy_of(z + 20000, i);
     bdpti_act(&ctx, BDPT_QUICK_GELU, N, z, NULL, y, 0);
@@ -250,7 +253,8 @@ static void free_problem(problem *p) {
 
 static void check_product(size_t m, size_t n, size_t k, unsigned bits) {
   problem p = make_problem(m, n, k, bits);
-  const double limit = eps * (16 + (double)k);
+  /* k products below 1 are added, and the epilogue does a few things more: half a rounding each */
+  const double limit = eps * (8 + (double)k / 2);
   bdpt_real *c = copy_of(p.c, p.c_size), *gelu = copy_of(p.gelu, p.c_size);
   bdpti_gemm g = p.g;
   if (g.add == g.c) g.add = c;
@@ -301,7 +305,7 @@ static void round_all(bdpt_real *x, size_t n) {
  * ahead, and any number of threads, change no bit of either. */
 static void check_bf16(size_t m, size_t n, size_t k, unsigned bits, int bf16) {
   problem p = make_problem(m, n, k, bits);
-  const double limit = eps * (16 + (double)k);
+  const double limit = eps * (8 + (double)k / 2); /* as above */
   bdpt_real *c = copy_of(p.c, p.c_size), *again = copy_of(p.c, p.c_size), *packed;
   bdpt_real *a = copy_of(p.a, p.a_size), *b = copy_of(p.b, p.b_size);
   const int threads = ctx.threads;
@@ -429,7 +433,7 @@ static void check_attention(size_t images, size_t n, size_t h, size_t d, double 
   if (!(CHECK(distance(out, want, size) <= 2 * loss) &&
         CHECK(distance_real(plain, out, size) == 0) &&
         CHECK(distance(lse, want_lse, images * h * n) <= 4 * eps) &&
-        CHECK(distance(dqkv, want_d, 3 * size) <= 4 * loss * (1 + fabs(scale))))) {
+        CHECK(distance(dqkv, want_d, 3 * size) <= loss * (1 + fabs(scale))))) {
     printf("  %s: %u images, %u tokens, %u heads of %u\n", ctx.isa->name, (unsigned)images,
            (unsigned)n, (unsigned)h, (unsigned)d);
     printf("  %g %g %g\n", distance(out, want, size), distance(lse, want_lse, images * h * n),
@@ -495,7 +499,8 @@ static void check_layernorm(size_t rows, size_t n, double mean) {
   const double e = 1e-6;
   /* a row of nearly equal numbers magnifies rounding by its r */
   double loss = eps * slack * (8 + fabs(mean));
-  const double bound = ctx.isa->panel > 2 ? 4 : 8; /* one lane has one running sum */
+  /* one lane adds a row's numbers to one sum, which grows with n; vectors have many short ones */
+  const double bound = ctx.isa->panel > 2 ? 2 : 8;
   size_t i, j;
   for (j = 0; j < n; j++) wg[j] = wb[j] = 1;
   for (j = 0; j < size; j++) wdx[j] = 1;
@@ -510,12 +515,12 @@ static void check_layernorm(size_t rows, size_t n, double mean) {
   CHECK(run_layernorm_back(&ctx, rows, norm_args(n, x, gamma, mu, r), dy, dx, 1, dgamma, dbeta) ==
         BDPT_OK);
   CHECK(distance(dgamma, wg, n) <= bound * loss);
-  CHECK(distance(dbeta, wb, n) <= 30 * eps);
-  CHECK(distance(dx, wdx, size) <= loss * fmax(1, loss / eps / 8));
+  CHECK(distance(dbeta, wb, n) <= 30 * eps); /* at most 91 rows are added */
+  CHECK(distance(dx, wdx, size) <= loss / 2 * fmax(1, loss / eps / slack / 8)); /* r again */
   run_layernorm_back(&ctx, rows, norm_args(n, x, gamma, mu, r), dy, dx, 0, NULL, only);
   for (j = 0; j < size; j++) wdx[j] -= 1;
   for (j = 0; j < n; j++) wb[j] -= 1;
-  CHECK(distance(dx, wdx, size) <= loss * fmax(1, loss / eps / 8));
+  CHECK(distance(dx, wdx, size) <= loss / 2 * fmax(1, loss / eps / slack / 8));
   CHECK(distance(only, wb, n) <= 30 * eps);
   run_layernorm(&ctx, rows, n, x, gamma, beta, e, x, NULL, NULL); /* in place */
   CHECK(distance_real(x, y, size) == 0);
@@ -547,13 +552,13 @@ static void check_softmax(size_t rows, size_t n, double spread, double middle) {
     bdpti_softmax_plain_back(n, wy + i * n, ddy + i * n, wdx + i * n);
   }
   in = bdpt_input(tape, 2, shape, x, 1), out = bdpt_softmax(tape, in);
-  CHECK(distance(out->data, wy, size) <= 4 * eps * reference);
+  CHECK(distance(out->data, wy, size) <= eps * reference); /* shares of 1 */
   CHECK(bdpt_backward_from(tape, out, dy) == BDPT_OK);
-  CHECK(distance(in->grad, wdx, size) <= 8 * eps * reference);
+  CHECK(distance(in->grad, wdx, size) <= eps * reference);
   tape->last->out.grad = dy; /* the walk has given its own back */
   bdpti_softmax_back(tape, tape->last);
   for (j = 0; j < size; j++) wdx[j] *= 2;
-  CHECK(distance(in->grad, wdx, size) <= 16 * eps * reference);
+  CHECK(distance(in->grad, wdx, size) <= 2 * eps * reference);
   bdpt_tape_free(tape);
   free(x); free(dy); free(wy); free(wdx); free(wx); free(ddy);
 }
@@ -624,6 +629,7 @@ static void check_rows(size_t rows, size_t n) {
     w[i] = (double)y[i] + (double)factor[i / n] * (double)x[i];
   }
   CHECK(bdpti_column_sum(&ctx, rows, n, x, sums) == BDPT_OK);
+  /* a sum of so many numbers of either sign is about as large as the root of their count */
   CHECK(distance(sums, ws, n) <= eps * slack * (10 + sqrt((double)rows)));
   run_samples(&ctx, rows, n, factor, x, y, u);
   CHECK(distance(u, w, size) <= 2 * eps);
@@ -670,8 +676,9 @@ TEST(test_adamw) {
       CHECK(distance(p, wp, n) <= 4 * eps);
       for (i = 0; i < n; i++) {
         if (wv[i] < 1e-30) continue;
-        CHECK(fabs((double)m[i] - wm[i]) <= 4e-6 * sqrt(wv[i] * 1000));
-        CHECK(fabs((double)v[i] - wv[i]) <= 1e-5 * wv[i]);
+        /* the root is about the largest gradient; each of four steps rounds twice or four times */
+        CHECK(fabs((double)m[i] - wm[i]) <= 2 * eps * sqrt(wv[i] * 1000));
+        CHECK(fabs((double)v[i] - wv[i]) <= 16 * eps * wv[i]);
       }
       free(g);
     }
