@@ -242,6 +242,12 @@ absent w.safetensors.ckpt.width2
 absent w.safetensors.ckpt.plus2.stage2
 run 0 info w.safetensors; says out "2 activations (2, 3)"; says out " 2  .*\] fitted"
 # shellcheck disable=SC2086
+run 0 plus m.safetensors --out w.safetensors --what depth --search 1,1 $few
+says out "^layers   a[a-z]* [0-3], a[a-z]* [0-3]$"
+run 0 info w.safetensors; says out "1 attention layer ([0-3]), 1 activation ([0-3])"
+# shellcheck disable=SC2086
+run 0 plus m.safetensors --out w.safetensors --what depth --fewer 1.3 $few; says out "^layers   a"
+# shellcheck disable=SC2086
 run 1 plus m.safetensors --out w.safetensors --what depth --fewer 50 $few
 says err "has 0"; one_line
 run 0 prune m.safetensors --out s.safetensors --attention 1 --activation 2,3 --start fit \
@@ -586,6 +592,18 @@ run 1 info "$elsewhere/module.zip.pth"; says err "state_dict"; one_line
 run 0 train --from "$elsewhere/vit.hf5.zip.pth" --heads 2 --out v.safetensors --epochs 1 \
   --images 50 --data images --quiet; says err "eps of the layer norms 1e-12"
 run 0 info v.safetensors; says out "100 classes"
+
+# What is found of an earlier command is told before it is read; --fresh forgets it.
+: > r.safetensors.ckpt.greedy
+run 1 prune m.safetensors --out r.safetensors --budget 1 --data images --epochs 1 --quiet
+says err "going on from r.safetensors.ckpt (--fresh"
+run 0 prune m.safetensors --out r.safetensors --budget 1 --data images --epochs 1 --quiet --fresh \
+  --tune-images 50 --held 100 --batch 25
+: > r.safetensors.ckpt.plus1.stage2
+# shellcheck disable=SC2086
+run 1 plus m.safetensors --out r.safetensors --what depth --attention 1 $few
+says err "going on from r.safetensors.ckpt (--fresh"
+rm -f r.safetensors.ckpt*
 
 # Ctrl-C: exit status 130, a checkpoint, and the same command ends where it would have ended.
 # shellcheck disable=SC2086

@@ -43,22 +43,28 @@ static void epochs_short(cli_epochs *e, double accuracy) {
   e->sum = e->losses = 0;
 }
 
-/* Reports of bdpt_train: steps, and between them evaluations. */
+/* Tells an epoch whose accuracy was not seen when it was judged; NaN if nobody says it now. */
+static void epochs_late(cli_epochs *e, double loss, double accuracy) {
+  if (e->judged && e->done) epochs_tell(e, (int)(e->done / e->per_epoch), loss, accuracy);
+  e->judged = 0;
+}
+
+/* Takes a report of bdpt_train: of a step, or of an evaluation between two epochs. Of several
+ * processes each judges some of the images; the mean comes with the next step. */
 static void epochs_of_train(cli_epochs *e, const bdpt_progress *now) {
-  const int judging = strcmp(now->phase, "evaluate") == 0;
-  if (judging && now->done < now->total) return;
-  if (judging && e->loss - e->loss == 0) {
+  const int judging = strcmp(now->phase, "evaluate") == 0, known = e->loss - e->loss == 0;
+  const size_t before = judging ? 0 : (now->done - 1) / e->per_epoch; /* complete epochs */
+  if (judging && (e->shared || (now->done == now->total && !known))) {
+    e->judged = 1;
+  } else if (judging && now->done == now->total) {
     epochs_tell(e, (int)((e->done + e->per_epoch - 1) / e->per_epoch), e->loss, now->accuracy);
     e->loss = NAN;
-  } else if (judging) {
-    e->judged = 1;
-  } else {
-    const int before = (int)((now->done - 1) / e->per_epoch);
-    e->done = (size_t)before * e->per_epoch;
-    e->total = now->total;
-    if (e->judged && before > 0) epochs_tell(e, before, NAN, now->accuracy);
-    e->judged = 0;
+  } else if (!judging) {
+    if (before > 0) e->done = before * e->per_epoch;
+    if (before > 0) e->total = now->total;
+    epochs_late(e, e->loss, before > 0 ? now->accuracy : NAN);
     e->done = now->done;
+    e->total = now->total;
     e->loss = now->loss;
   }
 }
@@ -106,6 +112,11 @@ void cli_epochs_train(cli_epochs *e, const char *label, const bdpt_recipe *recip
   e->per_epoch = batch ? n / batch * batch : 0;
 }
 
+void cli_epochs_rest(cli_epochs *e, const bdpt_epoch *log, int epochs) {
+  e->done = e->per_epoch * (size_t)epochs;
+  epochs_late(e, log[epochs - 1].loss, log[epochs - 1].held.top1);
+}
+
 /* Leaves whole lines in a file that a killed command may have left with half a one. */
 static bdpt_status epochs_mend(bdpt_context *ctx, const char *path, size_t *kept) {
   unsigned char *bytes;
@@ -125,6 +136,7 @@ static bdpt_status epochs_mend(bdpt_context *ctx, const char *path, size_t *kept
 bdpt_status cli_epochs_open(cli_epochs *e, bdpt_context *ctx, const char *path, int add) {
   size_t kept = 0;
   bdpt_status s = BDPT_OK;
+  e->shared = ctx->cluster.size > 1;
   if (!path || ctx->cluster.rank > 0) return BDPT_OK;
   e->path = path;
   if (add && !cli_is_special(path)) s = epochs_mend(ctx, path, &kept);
@@ -136,6 +148,7 @@ bdpt_status cli_epochs_open(cli_epochs *e, bdpt_context *ctx, const char *path, 
 }
 
 bdpt_status cli_epochs_close(cli_epochs *e, bdpt_context *ctx, bdpt_status status) {
+  if (status == BDPT_OK && e->per_epoch) epochs_late(e, e->loss, NAN);
   if (!e->csv) return status;
   if (status == BDPT_OK) epochs_short(e, NAN);
   if (fclose(e->csv) != 0) e->failed = 1;

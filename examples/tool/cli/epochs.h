@@ -37,7 +37,7 @@ typedef struct cli_epochs {
   double began, loss, sum, losses; /* of bdpt_train, the latest; of a short one: sum, count */
   size_t done, total;
   char phase[24], detail[48];
-  int judged, failed;             /* 1: held-out images were evaluated before any training */
+  int judged, shared, failed;     /* 1: an epoch is not told yet; images are shared out; no row */
 } cli_epochs;
 
 /* Begins zeroed but for tell and user: from now on sees what this progress sees. */
@@ -47,6 +47,9 @@ void cli_epochs_watch(cli_epochs *e, cli_progress *p);
  * are those that there are to train on. */
 void cli_epochs_train(cli_epochs *e, const char *label, const bdpt_recipe *recipe,
                       const bdpt_recipe *other, size_t images);
+
+/* Tells the last epoch of a training that has ended, if its reports did not. */
+void cli_epochs_rest(cli_epochs *e, const bdpt_epoch *log, int epochs);
 
 /* Opens the CSV file, to add to it or from its first row on. NULL: there is none. */
 bdpt_status cli_epochs_open(cli_epochs *e, bdpt_context *ctx, const char *path, int add);

@@ -37,7 +37,7 @@
 typedef struct plus_options {
   cli_common common;
   input_source from;
-  const char *out, *start, *what, *order, *importance, *csv;
+  const char *out, *start, *what, *order, *importance, *choose, *csv;
   cli_layers layer[2], search;     /* named; or so many of each type, found by the search */
   double ratio[BDPT_WIDTHS], fewer, macs, params, ms, share, lr;
   int budget, rounds, multiple, even, epochs, between, batch, image, repeats;
@@ -52,6 +52,8 @@ typedef struct plus {
   bdpt_plus_options work;
   bdpt_plus_result *out;
   bdpt_real *batch;                /* images to time */
+  int greedy;                      /* 1: layers are chosen by trying each */
+  double goal;                     /* MACs to which they are to go; 0: so many as were named */
 } plus;
 
 static double plus_clock(void *user) {
@@ -82,6 +84,7 @@ static const char *plus_check(const plus_options *o) {
   if (plus_word(o->importance, plus_importances) < 0)
     return "--importance wants taylor, l1, l2 or chance";
   if (input_start(o->start) < 0) return "--start wants " INPUT_STARTS;
+  if (input_choose(o->choose, o->start) < 0) return "--choose wants " INPUT_CHOICES;
   if (targets > 1) return "one target is enough: --fewer, --macs, --params or --ms";
   if (o->search.count != 0 && o->search.count != 2) return "--search wants two numbers: 2,3";
   if (depth + (o->search.count > 0) + (o->budget > 0) > 1)
@@ -178,6 +181,15 @@ static bdpt_status plus_width(plus *p) {
                                         p->batch, NULL) : s;
 }
 
+/* Depth goes to a part of the MACs: so many layers of each type, or as many as trying takes. */
+static bdpt_status plus_fewer(plus *p, double part) {
+  bdpt_cost_report cost;
+  bdpt_status s = plus_depth(p, part, p->work.depth.search.remove);
+  if (s == BDPT_OK) s = bdpt_cost(p->ctx, &p->dense->config, &cost);
+  if (s == BDPT_OK && p->greedy) p->goal = part * cost.macs;
+  return s;
+}
+
 /* Turns the command line into the library's options. */
 static bdpt_status plus_request(plus *p) {
   const plus_options *o = p->o;
@@ -188,6 +200,7 @@ static bdpt_status plus_request(plus *p) {
   w->rounds = o->rounds;
   w->depth.start = (bdpt_start)input_start(o->start);
   w->depth.budget = o->budget;
+  p->greedy = input_choose(o->choose, o->start) && (o->choose || w->order != BDPT_IN_TURNS);
   for (t = 0; t < 2; t++) {
     if (o->search.count) w->depth.search.remove[t] = o->search.layer[t];
     for (i = 0; i < o->layer[t].count; i++) {
@@ -201,7 +214,7 @@ static bdpt_status plus_request(plus *p) {
     }
   }
   if (what != 2 && !o->search.count && !o->budget && !o->layer[0].count && !o->layer[1].count)
-    s = plus_depth(p, pow(o->fewer, what == 1 ? -1 : -o->share), w->depth.search.remove);
+    s = plus_fewer(p, pow(o->fewer, what == 1 ? -1 : -o->share));
   if (s == BDPT_OK && what != 1) s = plus_width(p);
   plus_recipes(p);
   return s;
@@ -218,6 +231,34 @@ static int plus_begun(const char *checkpoint) {
     there |= cli_file_exists(path) == 1;
   }
   return there;
+}
+
+/* Chooses the layers on the dense network: those without which the loss stays smallest. In turns
+ * this is not the default, since named layers go in forward order. */
+static bdpt_status plus_greedy(plus *p, const bdpt_hooks *hooks) {
+  const plus_options *o = p->o;
+  bdpt_greedy_options g;
+  bdpt_greedy_result found;
+  bdpt_model *m;
+  bdpt_status s;
+  int i;
+  if (!p->greedy || (!o->search.count && !o->budget && !(p->goal > 0))) return BDPT_OK;
+  memset(&g, 0, sizeof g);
+  g.start = p->work.depth.start;
+  g.budget = p->goal;
+  g.layers = o->budget;
+  for (i = 0; i < 2 && o->search.count; i++) {
+    g.layers += o->search.layer[i];
+    g.most[i] = o->search.layer[i] ? o->search.layer[i] : (int)BDPT_NONE;
+  }
+  m = bdpt_model_clone(p->dense);
+  s = m ? bdpt_greedy(m, &(bdpt_run){&p->in.rest, &p->in.held, hooks}, &g, &found) : p->ctx->status;
+  bdpt_model_free(m);
+  for (i = 0; s == BDPT_OK && i < found.removed; i++)
+    bdpt_layers_add(&p->work.layers, found.layer[i].type, found.layer[i].block);
+  memset(p->work.depth.search.remove, 0, sizeof p->work.depth.search.remove);
+  p->work.depth.budget = 0;
+  return s;
 }
 
 static void plus_forget(const char *checkpoint) {
@@ -381,6 +422,7 @@ static int plus_command(bdpt_context *ctx, const char *path, const plus_options 
   if (s == BDPT_OK)
     cli_epochs_train(&epochs, NULL, &p.work.depth.finetune, &p.work.between, p.in.rest.count);
   if (s == BDPT_OK) s = cli_epochs_open(&epochs, ctx, o->csv, resumes);
+  if (s == BDPT_OK) s = plus_greedy(&p, &hooks);
   if (s == BDPT_OK)
     s = bdpt_plus(p.model, &(bdpt_run){&p.in.rest, &p.in.held, &hooks}, &p.work, p.out);
   cli_progress_clear(&progress);
@@ -425,8 +467,10 @@ int command_plus(int argc, char **argv) {
     {"--attention", CLI_LAYERS, &o.layer[0], "LIST", NULL,
      "blocks that lose attention, such as 3,7"},
     {"--activation", CLI_LAYERS, &o.layer[1], "LIST", NULL, "blocks that lose their GELU"},
-    {"--search", CLI_LAYERS, &o.search, "A,G", NULL, "or so many of each, by learned importance"},
-    {"--budget", CLI_INT_1, &o.budget, "N", NULL, "or so many in all, found by both stages"},
+    {"--search", CLI_LAYERS, &o.search, "A,G", NULL, "or so many of each, found"},
+    {"--budget", CLI_INT_1, &o.budget, "N", NULL, "or so many in all, found"},
+    {"--choose", CLI_TEXT, &o.choose, "WAY", NULL, "how they are found: " INPUT_CHOICES " (greedy;"
+     " learned in turns, and with --start paper or skip)"},
     {"--start", CLI_TEXT, &o.start, "NAME", "skip-fit", "their place: " INPUT_STARTS},
     {"Width", CLI_TITLE, NULL, NULL, NULL, NULL},
     {"--channels", CLI_REAL_UP, &o.ratio[BDPT_EMBEDDING], "X", NULL,

@@ -88,7 +88,9 @@ static bdpt_status train_epochs(bdpt_model *m, bdpt_model *teacher, const input 
   cli_epochs epochs;
   bdpt_hooks hooks;
   train_log log;
+  bdpt_epoch *line = (bdpt_epoch *)calloc((size_t)o->recipe.epochs, sizeof *line);
   bdpt_status s;
+  if (!line) return BDPT_E_MEMORY;
   cli_progress_open(&progress, o->common.quiet);
   hooks = cli_hooks(&progress, checkpoint);
   memset(&log, 0, sizeof log);
@@ -107,8 +109,10 @@ static bdpt_status train_epochs(bdpt_model *m, bdpt_model *teacher, const input 
   if (resumes) command_resumes(checkpoint);
   s = cli_epochs_open(&epochs, m->ctx, o->csv, resumes);
   if (s == BDPT_OK)
-    s = bdpt_train(m, teacher, &(bdpt_run){&in->rest, &in->held, &hooks}, &o->recipe, NULL);
+    s = bdpt_train(m, teacher, &(bdpt_run){&in->rest, &in->held, &hooks}, &o->recipe, line);
   cli_progress_clear(&progress);
+  if (s == BDPT_OK) cli_epochs_rest(&epochs, line, o->recipe.epochs);
+  free(line);
   if (log.aside.status != BDPT_OK) s = cli_fail(m->ctx, log.aside.status, "%s", log.aside.message);
   return cli_epochs_close(&epochs, m->ctx, s);
 }

@@ -305,6 +305,7 @@ bdpt_status run_tune(run *r) {
   if (s == BDPT_OK)
     s = bdpt_train(m, r->model[RUN_DENSE], &(bdpt_run){&r->base.in.rest, &r->base.in.held, &hooks},
                    &p, log);
+  if (s == BDPT_OK) cli_epochs_rest(&r->epochs, log, r->o.tune_epochs);
   if (s == BDPT_OK) s = bdpt_evaluate(m, &r->base.in.held, &after);
   if (s == BDPT_OK) s = bdpt_model_save(m, session_path(&r->base, "recovered.safetensors"),
                                         BDPT_F32);
