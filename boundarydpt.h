@@ -1324,9 +1324,9 @@ typedef struct bdpti_arena {
 typedef struct bdpti_mark { bdpti_chunk *chunk; size_t used; } bdpti_mark; /* where to return */
 
 #define BDPTI_CHUNK_HEAD ((sizeof(bdpti_chunk) + BDPTI_ALIGN - 1) / BDPTI_ALIGN * BDPTI_ALIGN)
-#define BDPTI_CHUNK_LEAST ((size_t)1 << 18) /* bytes: 256 KB */
 
-#ifndef BDPTI_FENCE /* tests/fences.h has others, for the address sanitizer */
+#ifndef BDPTI_FENCE /* tests/fences.h has others, for the address sanitizer; so has test_calls.c */
+#define BDPTI_CHUNK_LEAST ((size_t)1 << 18) /* bytes: 256 KB */
 #define BDPTI_FENCE ((size_t)0)
 #define BDPTI_GUARD(p, bytes, all) ((void)0)
 #endif
@@ -1374,8 +1374,9 @@ BDPTI_FN void bdpti_arena_free(bdpti_arena *a) {
 
 BDPTI_FN void bdpti_arena_reset(bdpti_arena *a) {
   const bdpti_mark start = {NULL, 0};
-  bdpti_arena_rewind(a, start, 1);
-  if (a->wish) bdpti_arena_take(a, 0); /* now, so that the next step allocates nothing */
+  const int sound = a->ctx->status == BDPT_OK; /* what cannot be had now is asked for again */
+  bdpti_arena_rewind(a, start, 1); /* and taken at once, so that the next step allocates nothing */
+  if (a->wish && !bdpti_arena_take(a, 0) && sound) bdpt_clear_error(a->ctx);
 }
 
 /* Takes a zeroed array from an arena, whose contents live and die together. */
@@ -3849,9 +3850,8 @@ BDPT_API bdpt_tensor *bdpt_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_ten
   x = bdpti_mlp(m, t, l, x, o && o->importance, bdpti_path_rate(m, l, o));
   /* DEVIATION: the released code applies one more GELU to the residual stream where an activation
    * is gone; the paper's text does not. Off unless the configuration asks for it. */
-  if (b->mlp_state != BDPT_MLP_KEPT &&
-      (c->extra_gelu == BDPT_GELU_ALWAYS ||
-       (c->extra_gelu == BDPT_GELU_BOTH && b->attention != BDPT_ATTENTION_KEPT))) {
+  if (b->mlp_state != BDPT_MLP_KEPT && (c->extra_gelu == BDPT_GELU_ALWAYS ||
+      (c->extra_gelu == BDPT_GELU_BOTH && b->attention != BDPT_ATTENTION_KEPT))) {
     x = bdpt_gelu(t, x);
   }
   return x;

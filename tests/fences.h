@@ -4,6 +4,7 @@
 #define FENCES_H
 #include <sanitizer/asan_interface.h>
 #define BDPTI_FENCE ((size_t)64)
+#define BDPTI_CHUNK_LEAST ((size_t)1 << 18)
 #define BDPTI_GUARD(p, bytes, all) \
   (ASAN_UNPOISON_MEMORY_REGION(p, all), ASAN_POISON_MEMORY_REGION((p) + (bytes), (all) - (bytes)))
 #endif

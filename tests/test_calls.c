@@ -1,7 +1,8 @@
 /* The groups of calls of faults/calls.c, in one process: each of their allocations fails once, and
  * then it and all that follow; and so does each call of C's file functions. What fails says so with
  * a status and a sentence, leaves nothing allocated, and a success has found what it finds without
- * a fault. Where there are more than 400, some are tried; TEST_ALL=1 tries all. */
+ * a fault. A group has a fifth of a second for all its points, or for some that are evenly spread;
+ * TEST_SECONDS gives more, TEST_ALL=1 tries all. */
 #if defined(_WIN32)
 #include <stdio.h>
 /* It needs the folders and links of POSIX. */
@@ -15,6 +16,7 @@ int main(void) { return printf("calls: 0 passed, 0 failed\n") < 0; }
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 typedef struct faults { long calls, at, on; } faults; /* the `at`-th fails; on: all after it */
@@ -74,6 +76,11 @@ static int shim_ferror(FILE *f) { return unreadable || ferror(f); }
 #define rename(from, to) shim_rename(from, to)
 #define fwrite(p, size, count, f) shim_fwrite(p, size, count, f)
 #define fread(p, size, count, f) shim_fread(p, size, count, f)
+/* An arena of the library takes 256 KB at a time, which is more than most groups need; here every
+ * piece of it is an allocation of its own, that can fail. */
+#define BDPTI_FENCE ((size_t)0)
+#define BDPTI_GUARD(p, bytes, all) ((void)0)
+#define BDPTI_CHUNK_LEAST ((size_t)1)
 #define BOUNDARYDPT_IMPLEMENTATION
 #define BOUNDARYDPT_PLUS_IMPLEMENTATION
 #define main calls_main
@@ -117,13 +124,15 @@ static int with(const named *c, faults *f, long at, long on) {
 
 static long tried;
 
-/* All points of one kind of fault, or `few`, evenly spread, if there are more than 400. */
-static void all_points(const named *c, faults *f, long few) {
-  double found;
+static void all_points(const named *c, faults *f) {
+  const char *text = getenv("TEST_SECONDS");
+  const clock_t begin = clock();
+  double found, seconds;
   long at, on, count, step, wrong = 0;
   if (!CHECK(!with(c, f, 0, 0))) return;
   found = sum, count = f->calls;
-  step = count <= 400 || getenv("TEST_ALL") ? 1 : 1 + count / few;
+  seconds = 2 * (double)count * (double)(clock() - begin) / CLOCKS_PER_SEC;
+  step = getenv("TEST_ALL") ? 1 : 1 + (long)(seconds / (text ? atof(text) : 0.2));
   for (at = 1; at <= count; at += step) {
     for (on = 0; on < 2; on++, tried++) {
       int failed = with(c, f, at, on);
@@ -135,12 +144,12 @@ static void all_points(const named *c, faults *f, long few) {
 
 TEST(every_allocation) {
   size_t i;
-  for (i = 0; i < sizeof calls / sizeof *calls; i++) all_points(&calls[i], &memory, 25);
+  for (i = 0; i < sizeof calls / sizeof *calls; i++) all_points(&calls[i], &memory);
 }
 
 TEST(every_file_call) {
   size_t i;
-  for (i = 0; i < sizeof calls / sizeof *calls; i++) all_points(&calls[i], &disk, 40);
+  for (i = 0; i < sizeof calls / sizeof *calls; i++) all_points(&calls[i], &disk);
 }
 
 int main(void) {

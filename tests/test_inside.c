@@ -29,6 +29,41 @@ TEST(the_generator_stays) {
   CHECK_CLOSE(bdpti_beta(&r, 0.8, 1.7), 0.60344711545271956, 1e-12);
 }
 
+/* The weights of a new network: each parameter has a stream of its own, which must not change. */
+TEST(a_new_network_stays) {
+  bdpt_config c;
+  bdpt_model *m;
+  int k;
+  memset(&c, 0, sizeof c);
+  c.image = 8, c.patch = 4, c.width = 8, c.heads = 2, c.mlp = 12, c.depth = 2, c.classes = 3;
+  m = bdpt_model_create(&ctx, &c, 1);
+  if (!CHECK(m != NULL)) return;
+  CHECK_CLOSE(m->param[BDPT_SLOT_CLS].data[0], -0.009954398375, 1e-8);
+  CHECK_CLOSE(m->param[BDPT_SLOT_PATCH_W].data[5], 0.006700516674, 1e-8);
+  CHECK_CLOSE(m->param[BDPT_SLOT_HEAD_W].data[7], -0.007400461032, 1e-8);
+  CHECK_CLOSE(m->param[BDPT_SLOT(0, BDPT_SLOT_QKV_W)].data[3], 0.002010546175, 1e-8);
+  CHECK_CLOSE(m->param[BDPT_SLOT(1, BDPT_SLOT_FC2_W)].data[11], -0.01626057753, 1e-8);
+  bdpt_model_free(m);
+  for (k = 0; k < 2; k++) {
+    c.distilled = k, c.registers = !k;
+    m = bdpt_model_create(&ctx, &c, 2);
+    if (!CHECK(m != NULL)) return;
+    CHECK_CLOSE(m->param[k ? BDPT_SLOT_HEAD2_W : BDPT_SLOT_REG].data[1],
+                k ? -0.01063181023 : -0.009636656379, 1e-8);
+    bdpt_model_free(m);
+  }
+}
+
+/* The plain softmax takes the largest away first, wherever it stands. */
+TEST(softmax_of_large_numbers) {
+  const double x[3][2] = {{0, 2000}, {2000, 0}, {-2000, -2000}};
+  double y[2];
+  CHECK(bdpti_softmax_plain(2, x[0], y) == 2000 && y[0] == 0 && y[1] == 1);
+  CHECK(bdpti_softmax_plain(2, x[1], y) == 2000 && y[0] == 1 && y[1] == 0);
+  CHECK_CLOSE(bdpti_softmax_plain(2, x[2], y), -2000 + log(2.0), 1e-12);
+  CHECK(y[0] == 0.5 && y[1] == 0.5);
+}
+
 /* So small a parameter that as a rule both Gamma draws underflow to zero. */
 TEST(draws_that_underflow) {
   bdpt_rng r;
@@ -894,6 +929,8 @@ TEST(certificate_finds_faults) {
 int main(void) {
   world_begin();
   RUN(the_generator_stays);
+  RUN(a_new_network_stays);
+  RUN(softmax_of_large_numbers);
   RUN(draws_that_underflow);
   RUN(draws_have_their_distributions);
   RUN(blocks_are_aligned);

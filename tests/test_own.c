@@ -64,6 +64,7 @@ static bdpt_tensor *build(bdpt_tape *t, bdpt_tensor *const *x, void *user) {
     case 2: /* behind and before the library's operations, everything used twice */
       y = times(t, bdpt_gelu(t, x[0]), bdpt_add(t, x[0], x[1]), 1.5);
       return bdpt_add(t, times(t, y, x[1], 1), bdpt_add(t, y, x[0]));
+    case 4: return bdpt_scale(t, bdpt_tape_op(t, &wrong, x, 2, x[0]->ndim, x[0]->shape), 100);
     default: return bdpt_tape_op(t, &wrong, x, 2, x[0]->ndim, x[0]->shape);
   }
 }
@@ -90,6 +91,12 @@ TEST(gradients) {
   }
   CHECK(bdpt_gradcheck(&ctx, build, &which, list, 2, &error) == BDPT_OK);
   CHECK(error > 4e-3 && error < 0.05); /* the wrong one: about 0.02 of 2.02 */
+  {
+    double small = error; /* it is relative, so a hundred times the loss is as wrong */
+    which = 4;
+    CHECK(bdpt_gradcheck(&ctx, build, &which, list, 2, &error) == BDPT_OK);
+    CHECK_CLOSE(error, small, DOUBLE ? 1e-6 : 2e-2);
+  }
 }
 
 /* Parameters keep adding, an input that wants no gradient gets none, values are those of the
