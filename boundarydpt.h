@@ -895,7 +895,8 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
 /* A layer can give its place to the linear map that does its work best, D x D with a bias, fitted
  * by ridge regression to what the layer makes of the data (9.3). The calls refuse layers that are
  * not there, fewer than two images, and fewer tokens than a map has inputs; after a failure the
- * model is as before. model->certificate says what was fitted. `options`, `out` may be NULL. */
+ * model is as before. model->certificate says what was fitted, and whether the images were too few:
+ * the error is then 1 or more, as that of a constant. `options` and `out` may be NULL. */
 typedef struct bdpt_fit_options {
   double lambda;          /* ridge, in units of the inputs' mean variance; 0: 1e-3, BDPT_NONE: 0 */
   size_t images;          /* of the data, evenly spread; 0: 64 D tokens, but at least 256 images */
@@ -5363,10 +5364,7 @@ BDPT_API bdpt_status bdpt_fit_all(bdpt_model *m, const bdpt_layers *layers,
   memset(&r, 0, sizeof r);
   if (out) *out = r;
   if (options) o = *options;
-  if (m->block) {
-    return bdpt_fail(m->ctx, BDPT_E_STATE, "fit: the model has a block of its own, and only layers "
-                     "of the standard block can be fitted");
-  }
+  if (m->block) return bdpt_fail(m->ctx, BDPT_E_STATE, "fit: the model has a block of its own");
   for (i = 0; i < count; i++) {
     if (!bdpti_removable(m, "fit", list[i].type, list[i].block)) return m->ctx->status;
   }
@@ -5378,8 +5376,9 @@ BDPT_API bdpt_status bdpt_fit_all(bdpt_model *m, const bdpt_layers *layers,
   for (i = 0; i < done; i++) bdpti_fit_settle(m, list[i].type, list[i].block, !status);
   if (!status && r.layers) {
     bdpti_format(m->certificate, sizeof m->certificate, "%d layer%s fitted, not exact: relative "
-                 "error up to %g on %zu images held back from %zu, ridge %g", r.layers,
-                 r.layers == 1 ? "" : "s", r.error, r.held, r.held + r.images, r.lambda);
+                 "error up to %g on %zu images held back from %zu, ridge %g%s", r.layers,
+                 r.layers == 1 ? "" : "s", r.error, r.held, r.held + r.images, r.lambda,
+                 r.error < 1 ? "" : ": worse than a constant, fit to more images");
   }
   if (out) *out = r;
   return status;

@@ -1,12 +1,15 @@
 """check_forms.py: networks of each form made by timm and transformers with random weights; prints the largest
-difference of a logit (or feature) from theirs, over the largest, by the tool and by ONNX Runtime. By hand, from
+difference of a logit (or feature) from theirs, over the largest, by the tool and by ONNX Runtime; then of the pruned
+network (block 0 without attention and activation: a skip and a fitted map, and plainly, fused) by load_pruned.py and
+ONNX Runtime from the tool; and whether one epoch of training goes. By hand, from
 the root: python3 tests/check_forms.py (torch, timm, transformers, safetensors, onnxruntime, pillow)."""
 import torch, torch.library
 _o=torch.library.register_fake
 def _rf(n,*a,**k):
     return (lambda f:f) if str(n).startswith("torchvision") else _o(n,*a,**k)
 torch.library.register_fake=_rf
-import os,json,subprocess,sys,torch,timm,numpy as np
+import os,json,subprocess,sys,torch,timm,onnxruntime,numpy as np
+sys.path.insert(0,'examples'); import load_pruned
 from functools import partial
 from PIL import Image
 torch.manual_seed(0); out='build/forms'; tool='build/boundarydpt'; os.makedirs(out,exist_ok=True)
@@ -19,20 +22,42 @@ def rand(m):
     return m.eval()
 rng=np.random.RandomState(1); pix=rng.randint(0,256,(32,32,3),dtype=np.uint8)
 Image.fromarray(pix).save(out+'/p32.ppm'); Image.fromarray(rng.randint(0,256,(28,28,3),dtype=np.uint8)).save(out+'/p28.ppm')
-def check(name,path,pic,want,args=()):
-    r=subprocess.run([tool,'classify',path,out+'/'+pic,'--json','--logits','--threads','1',*args],capture_output=True,text=True)
-    if r.returncode: print('%-26s refused %s'%(name,r.stderr.strip()[-170:])); return
-    o=json.loads(r.stdout)['logits']; w=want.flatten().tolist()
-    d=max(abs(a-b) for a,b in zip(o,w))/max(abs(x) for x in w) if len(o)==len(w) else float('nan')
-    print('%-26s %.2e'%(name,d), flush=True)
-    onnx=path+'.onnx'
-    r=subprocess.run([tool,'export',path,'--onnx',onnx,*args],capture_output=True,text=True)
-    if r.returncode: print('   onnx', r.stderr.strip()[-150:]); return
-    import onnxruntime as ort
-    from io import BytesIO
-    s=ort.InferenceSession(onnx); 
-    y=s.run(None,{'images':X[pic+str(MS[name])]})[0].flatten()
-    print('   onnx %.2e'%(np.abs(y-np.array(w)).max()/np.abs(w).max()), flush=True)
+for k in range(120):  # pictures to fit, to train and to compare on
+    os.makedirs('%s/pictures/class%d'%(out,k%5),exist_ok=True)
+    Image.fromarray(np.kron(rng.randint(0,256,(8,8,3)),np.ones((4,4,1))).astype(np.uint8)).save('%s/pictures/class%d/%03d.ppm'%(out,k%5,k))
+DATA=['--data',out+'/pictures','--holdout','4']
+def run(*words):
+    r=subprocess.run([tool,*words],capture_output=True,text=True)
+    return r.stdout if r.returncode==0 else 'refused: '+(r.stderr.strip() or r.stdout.strip()).split('\n')[-1][-150:]
+def logits(path,pic):
+    r=run('classify',path,out+'/'+pic,'--json','--logits','--threads','1')
+    return np.array(json.loads(r)['logits']) if r.startswith('{') else r
+def by_onnx(path,x):
+    r=run('export',path,'--onnx',path+'.onnx')
+    return r if r.startswith('refused') else onnxruntime.InferenceSession(path+'.onnx').run(None,{'images':x})[0]
+def off(a,b):
+    for v in (a,b):
+        if isinstance(v,str): return v
+    return '%.1e'%(np.abs(np.ravel(a)-np.ravel(b)).max()/np.abs(b).max()) if np.size(a)==np.size(b) else 'sizes %d and %d'%(np.size(a),np.size(b))
+def pruned(path,pic,x):
+    """The network with a skip and a map, and with both types removed and fused: PyTorch and ONNX against the tool."""
+    said=[]
+    for form,more in (('fitted',DATA[:2]),('fused',['--start','paper'])):
+        p,q='%s.%s'%(path,form),'%s.%s.st'%(path,form)
+        r=run('prune',path,'--attention','0','--activation','0',*more,'--out',p)
+        if not r.startswith('refused'): r=run('fuse',p,*DATA[:2],'--out',q)
+        if r.startswith('refused'): said+=[r]; continue
+        with torch.no_grad(): y=logits(q,pic); said+=[off(load_pruned.Network(q)(torch.tensor(x)).numpy(),y),off(by_onnx(q,x),y)]
+    return said
+def check(name,path,pic,want):
+    x=X[pic+str(MS[name])]; w=want.numpy().flatten(); first=logits(path,pic); row=[off(first,w)]
+    if not isinstance(first,str):
+        row+=[off(by_onnx(path,x),w),*pruned(path,pic,x)]
+        if w.size==5:
+            r=run('train','--from',path,*DATA,'--epochs','1','--images','32','--batch','16','--held','0','--out',path+'.st','--fresh')
+            row+=['trains' if not r.startswith('refused') and float(off(logits(path+'.st',pic),first))>1e-4 else r]
+    print('%-26s %s'%(name,' '.join(row)),flush=True)
+print('%-26s %s'%('network','tool ONNX fitted:PyTorch ONNX fused:PyTorch ONNX'))
 X={}; MS={}
 def T(name,size=32,**kw):
     base=dict(img_size=size,patch_size=8,embed_dim=16,depth=2,num_heads=2,num_classes=5,mlp_ratio=2)

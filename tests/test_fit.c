@@ -437,6 +437,27 @@ TEST(training_goes_on_from_the_maps) {
 }
 
 /* Fusing beside fitting: the sentences of both stay. */
+/* A map that was fitted to too few images is worse on others than a constant, and it is said. */
+TEST(says_where_images_are_few) {
+  static const char sentence[] = "worse than a constant, fit to more images";
+  bdpt_fit_options o = {BDPT_NONE, 0};
+  size_t images;
+  int warned = 0, well = 0;
+  for (images = 5; images <= 60; images += images < 8 ? 1 : 26) {
+    bdpt_model *m = make_model(3);
+    bdpt_fit_report r;
+    int said;
+    o.images = images;
+    CHECK(bdpt_fit(m, BDPT_ACTIVATION, 1, &train, &o, &r) == BDPT_OK);
+    CHECK(r.held + r.images == images);
+    said = strstr(m->certificate, sentence) != NULL;
+    CHECK(said == (r.error >= 1));
+    warned += said, well += !said;
+    bdpt_model_free(m);
+  }
+  CHECK(warned > 0 && well > 0);
+}
+
 TEST(a_certificate_for_both) {
   bdpt_model *m = make_model(11);
   bdpt_certificate c;
@@ -695,6 +716,7 @@ int main(void) {
   RUN(errors);
   RUN(every_allocation_fails_once);
   RUN(training_goes_on_from_the_maps);
+  RUN(says_where_images_are_few);
   RUN(a_certificate_for_both);
   RUN(studies_start_from_the_fit);
   RUN(both_stages_search_from_the_fit);
