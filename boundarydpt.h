@@ -9006,28 +9006,11 @@ BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
  * A checkpoint is the network's parameters under timm's names and, in the metadata, what shapes
  * cannot tell. A pruned network is plain data like any other: removed attention has no qkv and no
  * proj, a fused MLP is blocks.N.mlp.fused.{weight,bias} in place of fc1 and fc2, a fitted attention
- * is blocks.N.attn.fitted.{weight,bias}; and the lists say so once more in words:
+ * is blocks.N.attn.fitted.{weight,bias}; and the lists say so once more in words.
  *
- *   format           pt, as PyTorch's tools expect
- *   boundarydpt      1, the version of this list of keys, or 2 if there are any of its last lines;
- *                    without it no other key is looked at
- *   image_size patch_size in_chans num_classes embed_dim depth distilled
- *                    whole numbers
- *   num_heads head_dim mlp_dim attn_scale
- *                    one number for each block, [3,3,2], or one for all
- *   layer_norm_eps image_mean image_std
- *                    real numbers, written so that they read back to the same bits (13.2)
- *   drop_attn_list drop_act_list fused_mlp_list fitted_attn_list fitted_mlp_list
- *                    0-based blocks, [3,7]; a fused block is also in drop_act_list
- *   attn_form        ln, skip or double: what a removed attention leaves
- *   extra_gelu       none, both or always;   pos_resize   timm or deit
- *   parent certificate preprocessing
- *                    text, kept as it is
- *   label_names      what the classes are called, ["cat","dog"]; left out where nothing says it
- *   act_layer        gelu, gelu_tanh, quick_gelu or relu
- *   global_pool      token, avg_fc_norm, avg or token_avg, as BDPT_POOL_...
- *   no_class_token reg_tokens pre_norm no_qkv_bias no_head
- *                    whole numbers; these two lines are left out where they are zero (DeiT)
+ * The table below has all keys of the metadata but three. format is pt, as PyTorch's tools expect;
+ * boundarydpt is the table's version, 1, or 2 where there is a key that DeiT does not need, and is
+ * asked for first; label_names, if somebody has told them, are the classes' names, ["cat","dog"].
  *
  * Loading goes the other way in four steps. Names and shapes give a configuration: width, depth,
  * patch, image, classes, each MLP's width, what is removed or fused. The metadata then have the
@@ -9053,7 +9036,7 @@ BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
  */
 typedef struct bdpti_key {
   const char *key;
-  char kind;         /* i, r, l, w, t, I, W */
+  char kind;         /* i, r, l, g, w, t, I, W */
   int each, n;       /* each: one for each block; `at` is the first one's place in bdpt_model */
   size_t at;
   const char *words; /* of kind w, else "" */
@@ -9063,30 +9046,36 @@ typedef struct bdpti_key {
                               offsetof(bdpt_config, block) + offsetof(bdpt_block, member)
 
 static const bdpti_key bdpti_keys[] = {
+  /* Whole numbers; from num_heads on one for each block, [3,3,2], or one for all. */
   {"image_size", 'i', BDPTI_ONE(1, image), ""}, {"patch_size", 'i', BDPTI_ONE(1, patch), ""},
   {"in_chans", 'i', BDPTI_ONE(1, channels), ""}, {"num_classes", 'i', BDPTI_ONE(1, classes), ""},
   {"embed_dim", 'i', BDPTI_ONE(1, width), ""}, {"depth", 'i', BDPTI_ONE(1, depth), ""},
   {"distilled", 'i', BDPTI_ONE(1, distilled), ""}, {"num_heads", 'i', BDPTI_EACH(0, heads), ""},
   {"head_dim", 'i', BDPTI_EACH(0, head_dim), ""}, {"mlp_dim", 'i', BDPTI_EACH(0, mlp), ""},
+  /* Real numbers, written so that they read back to the same bits (13.2). */
   {"attn_scale", 'r', BDPTI_EACH(0, scale), ""}, {"layer_norm_eps", 'r', BDPTI_ONE(1, eps), ""},
   {"image_mean", 'r', BDPTI_ONE(3, mean), ""}, {"image_std", 'r', BDPTI_ONE(3, std), ""},
+  /* Blocks from 0, [3,7]; a fused block is also in drop_act_list. Later lists win. */
   {"drop_attn_list", 'l', BDPTI_EACH(BDPT_ATTENTION_REMOVED, attention), ""},
   {"fitted_attn_list", 'l', BDPTI_EACH(BDPT_ATTENTION_FITTED, attention), ""},
   {"drop_act_list", 'g', BDPTI_EACH(BDPT_MLP_LINEAR, mlp_state), ""},
   {"fused_mlp_list", 'l', BDPTI_EACH(BDPT_MLP_FUSED, mlp_state), ""},
-  {"fitted_mlp_list", 'l', BDPTI_EACH(BDPT_MLP_FITTED, mlp_state), ""}, /* later lists win */
-  {"attn_form", 'w', BDPTI_ONE(3, attn_form), "ln\0skip\0double"},     /* as BDPT_ATTN_... */
-  {"extra_gelu", 'w', BDPTI_ONE(3, extra_gelu), "none\0both\0always"}, /* as BDPT_GELU_... */
-  {"pos_resize", 'w', BDPTI_ONE(2, pos_resize), "timm\0deit"},         /* as BDPT_POS_... */
-  {"act_layer", 'W', BDPTI_ONE(4, act), "gelu\0gelu_tanh\0quick_gelu\0relu"}, /* as bdpt_act */
+  {"fitted_mlp_list", 'l', BDPTI_EACH(BDPT_MLP_FITTED, mlp_state), ""},
+  /* Words in the order of the enums; attn_form is what a removed attention leaves. */
+  {"attn_form", 'w', BDPTI_ONE(3, attn_form), "ln\0skip\0double"},     /* BDPT_ATTN_... */
+  {"extra_gelu", 'w', BDPTI_ONE(3, extra_gelu), "none\0both\0always"}, /* BDPT_GELU_... */
+  {"pos_resize", 'w', BDPTI_ONE(2, pos_resize), "timm\0deit"},         /* BDPT_POS_... */
+  {"act_layer", 'W', BDPTI_ONE(4, act), "gelu\0gelu_tanh\0quick_gelu\0relu"}, /* bdpt_act */
   {"global_pool", 'W', BDPTI_ONE(4, pool), "token\0avg_fc_norm\0avg\0token_avg"},
+  /* Whole numbers that are zero in DeiT; those two words and these are left out there. */
   {"no_class_token", 'I', BDPTI_ONE(1, no_class), ""},
   {"pre_norm", 'I', BDPTI_ONE(1, pre_norm), ""},
   {"reg_tokens", 'I', BDPTI_ONE(1, registers), ""}, {"no_head", 'I', BDPTI_ONE(1, headless), ""},
   {"no_qkv_bias", 'I', BDPTI_ONE(1, no_qkv_bias), ""},
-  {"parent", 't', 0, 65, offsetof(bdpt_model, parent), ""},            /* a digest */
-  {"certificate", 't', 0, 200, offsetof(bdpt_model, certificate), ""}, /* a sentence (11.7) */
-  {"preprocessing", 't', 0, 100, offsetof(bdpt_model, preprocessing), ""}}; /* kept as it is */
+  /* Text, kept as it is: a digest, a sentence (11.7), how images were made. */
+  {"parent", 't', 0, 65, offsetof(bdpt_model, parent), ""},
+  {"certificate", 't', 0, 200, offsetof(bdpt_model, certificate), ""},
+  {"preprocessing", 't', 0, 100, offsetof(bdpt_model, preprocessing), ""}};
 
 /* Returns where the i-th number of a key is: in block i, or in an array of real numbers. */
 BDPTI_FN void *bdpti_key_at(const bdpti_key *k, const bdpt_model *m, int i) {
