@@ -247,6 +247,10 @@ BDPT_API bdpt_status bdpt_fail(bdpt_context *ctx, bdpt_status status, const char
  * gives it back with bdpt_release and the same size; NULL is allowed there. */
 BDPT_API void *bdpt_alloc(bdpt_context *ctx, size_t bytes);
 BDPT_API void bdpt_release(bdpt_context *ctx, void *block, size_t bytes);
+/* What a call returns as bytes: a file's, or those of a file to be. A 0 that is not counted stands
+ * behind them, so text needs no copy. The caller owns them; freeing leaves all zeros. */
+typedef struct bdpt_bytes { unsigned char *data; size_t size; } bdpt_bytes;
+BDPT_API void bdpt_bytes_free(bdpt_context *ctx, bdpt_bytes *bytes);
 BDPT_API const char *bdpt_status_string(bdpt_status status);
 BDPT_API const char *bdpt_version(void);
 #ifndef BDPT_ONLY_SAFETENSORS
@@ -599,9 +603,10 @@ typedef struct bdpt_cost_report {
 BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config, bdpt_cost_report *out);
 
 /* Bicubic as Pillow does it on bytes: a = -0.5, antialiased when shrinking, rows first, rounded and
- * clipped to 8 bits after each pass. planes [channels][h][w] -> [channels][oh][ow]. */
-BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, const unsigned char *in, int channels,
-                                       int h, int w, unsigned char *out, int oh, int ow);
+ * clipped to 8 bits after each pass. in[channels][height][width], of the size `from` = {height,
+ * width}, becomes out, of the size `to`. */
+BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, int channels, const unsigned char *in,
+                                       const int from[2], unsigned char *out, const int to[2]);
 
 #ifndef BDPT_ONLY_INFERENCE
 /* ---- 3.5  Data ------------------------------------------------------------------------------- */
@@ -745,10 +750,10 @@ BDPT_API size_t bdpt_trainer_steps_per_epoch(const bdpt_trainer *trainer);
 BDPT_API size_t bdpt_trainer_importance(bdpt_trainer *trainer, double out[2][BDPT_MAX_DEPTH]);
 /* Swaps weights and their moving average (recipe.ema); call again to swap back. */
 BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *trainer);
-/* Weights, moments, averages and counters, bit for bit, to and from memory (bdpt_release) or a
- * file. A trainer takes back only what one with the same recipe, subset and structure saved; the
- * weights of its model are replaced. */
-BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *trainer, unsigned char **bytes, size_t *size);
+/* Weights, moments, averages and counters, bit for bit, to and from memory or a file. A trainer
+ * takes back only what one with the same recipe, subset and structure saved; the weights of its
+ * model are replaced. */
+BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *trainer, bdpt_bytes *out);
 BDPT_API bdpt_status bdpt_trainer_parse(bdpt_trainer *trainer, const void *bytes, size_t size,
                                         const char *name);
 #ifndef BDPT_NO_STDIO
@@ -1006,8 +1011,7 @@ typedef struct bdpt_safetensors {
   const char **key;       /* [pairs], sorted; each value stands behind its key's zero byte */
   void *memory;           /* owned: tables, shapes, names */
   size_t memory_bytes;
-  unsigned char *file;    /* owned when opened by path, else NULL */
-  size_t file_bytes;
+  bdpt_bytes file;        /* owned when opened by path, else zero */
 } bdpt_safetensors;
 
 /* `name` is used in messages only. On failure `out` is all zero and owns nothing. */
@@ -1056,11 +1060,11 @@ typedef struct bdpt_write_tensor {
   const void *data;
   int raw;
 } bdpt_write_tensor;
-/* Bytes of a whole file, into memory of the context (free with bdpt_release). */
+/* Makes a whole file in memory, with key[i], value[i] as its metadata. */
 BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_tensor *tensors,
                                             size_t count, const char *const *key,
                                             const char *const *value, size_t pairs,
-                                            unsigned char **bytes, size_t *size);
+                                            bdpt_bytes *out);
 
 #ifndef BDPT_ONLY_SAFETENSORS
 /* Models. From and to memory; and from and to files. A load creates the model: the configuration
@@ -1069,19 +1073,17 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
  * no_class, no_qkv_bias, headless, the removed activations. A failed load leaves nothing behind. */
 BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                       const char *name, const bdpt_config *hint);
-BDPT_API bdpt_status bdpt_model_build(const bdpt_model *model, int dtype, unsigned char **bytes,
-                                      size_t *size);
+BDPT_API bdpt_status bdpt_model_build(const bdpt_model *model, bdpt_dtype dtype, bdpt_bytes *out);
 #ifndef BDPT_NO_STDIO
 BDPT_API bdpt_model *bdpt_model_load(bdpt_context *ctx, const char *path, const bdpt_config *hint);
-BDPT_API bdpt_status bdpt_model_save(const bdpt_model *model, const char *path, int dtype);
+BDPT_API bdpt_status bdpt_model_save(const bdpt_model *model, const char *path, bdpt_dtype dtype);
 #endif
 #endif /* BDPT_ONLY_SAFETENSORS */
 #ifndef BDPT_NO_STDIO
 
 /* Whole files. Writing goes to a temporary file in the same folder, is flushed to the disk, and
  * takes the name at the end, so that the name never stands for half a file. */
-BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, unsigned char **bytes,
-                                    size_t *size); /* bdpt_release(ctx, bytes, size + 1) */
+BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, bdpt_bytes *out);
 BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const void *bytes,
                                      size_t size);
 #endif
@@ -1295,6 +1297,11 @@ BDPT_API void bdpt_release(bdpt_context *ctx, void *block, size_t bytes) {
   ctx->bytes_now -= bytes;
   if (ctx->allocator.free) ctx->allocator.free(ctx->allocator.user, raw, bytes + BDPTI_EXTRA);
   else free(raw);
+}
+
+BDPT_API void bdpt_bytes_free(bdpt_context *ctx, bdpt_bytes *b) {
+  bdpt_release(ctx, b->data, b->size + 1); /* nothing where data is NULL */
+  memset(b, 0, sizeof *b);
 }
 
 /* One workspace per context serves every kernel in turn: packed panels, attention tiles, partial
@@ -6005,16 +6012,15 @@ BDPTI_FN void bdpti_study_save(bdpti_study *s) {
 BDPTI_FN void bdpti_study_note(bdpti_study *s) {
 #ifndef BDPT_NO_STDIO
   void *copy = s->path[0] ? bdpt_alloc(s->ctx, s->room * 8) : NULL;
-  unsigned char *bytes = NULL;
-  size_t size = 0;
+  bdpt_bytes file = {NULL, 0};
   if (copy) {
     const bdpt_write_tensor w = bdpti_words_put("train.log", s->word, s->count, copy);
-    s->status = bdpt_safetensors_build(s->ctx, &w, 1, NULL, NULL, 0, &bytes, &size);
-    if (!s->status) s->status = bdpt_file_write(s->ctx, s->path, bytes, size);
+    s->status = bdpt_safetensors_build(s->ctx, &w, 1, NULL, NULL, 0, &file);
+    if (!s->status) s->status = bdpt_file_write(s->ctx, s->path, file.data, file.size);
   } else {
     s->status = s->ctx->status;
   }
-  bdpt_release(s->ctx, bytes, size);
+  bdpt_bytes_free(s->ctx, &file);
   bdpt_release(s->ctx, copy, s->room * 8);
 #else
   (void)s;
@@ -7069,14 +7075,14 @@ BDPTI_FN void bdpti_resize(const bdpti_side side[2], size_t channels, const unsi
   bdpti_side_pass(&side[1], channels, (size_t)side[0].out, middle, out);   /* a row is a step */
 }
 
-BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, const unsigned char *in, int channels,
-                                       int h, int w, unsigned char *out, int oh, int ow) {
+BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, int channels, const unsigned char *in,
+                                       const int from[2], unsigned char *out, const int to[2]) {
   bdpti_arena a = {ctx, NULL, 0};
   bdpti_side side[2];
   unsigned char *middle = NULL; /* [C,H,W'] */
   if (channels < 1) return bdpt_fail(ctx, BDPT_E_ARGUMENT, "resize: %d channels", channels);
-  if (bdpti_sides_make(&a, h, w, oh, ow, side) == BDPT_OK) {
-    middle = (unsigned char *)bdpti_array(&a, (size_t)channels * (size_t)h, (size_t)ow);
+  if (bdpti_sides_make(&a, from[0], from[1], to[0], to[1], side) == BDPT_OK) {
+    middle = (unsigned char *)bdpti_array(&a, (size_t)channels * (size_t)from[0], (size_t)to[1]);
   }
   if (middle) bdpti_resize(side, (size_t)channels, in, middle, out);
   bdpti_arena_free(&a); /* both tables and what lies half-way */
@@ -7570,7 +7576,7 @@ BDPTI_FN bdpt_write_tensor bdpti_words_put(const char *name, const void *from, s
   return w;
 }
 
-BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, unsigned char **bytes, size_t *size) {
+BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, bdpt_bytes *out) {
   static const char *const key[2] = {"format", "kind"};
   static const char *const value[2] = {"pt", "boundarydpt training checkpoint 2"};
   bdpti_arena a = {t->ctx, NULL, 0}; /* of this call */
@@ -7580,6 +7586,7 @@ BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, unsigned char **bytes, 
   char (*name)[112] = (char (*)[112])bdpti_array(&a, most, sizeof *name); /* w points into it */
   void *state = bdpti_array(&a, BDPTI_STATE_WORDS, 8), *log = bdpti_array(&a, t->words, 8);
   bdpt_status status = w && name && state && log ? bdpti_trainer_fit(t) : t->ctx->status;
+  out->data = NULL, out->size = 0;
   for (k = 0; k < arrays && status == BDPT_OK; k++) {
     const bdpt_real *data = bdpti_stored(t, k, &w[n], name[n]);
     if (data && !bdpti_all_finite(t->ctx, t->moments[k / 4].count, data)) {
@@ -7593,7 +7600,7 @@ BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, unsigned char **bytes, 
     t->now.weights = bdpti_digest_weights(t->model, t->recipe.importance);
     w[n++] = bdpti_words_put("train.state", &t->now, BDPTI_STATE_WORDS, state);
     w[n++] = bdpti_words_put("train.log", t->log, t->words, log);
-    status = bdpt_safetensors_build(t->ctx, w, n, key, value, 2, bytes, size);
+    status = bdpt_safetensors_build(t->ctx, w, n, key, value, 2, out);
   }
   bdpti_arena_free(&a);
   return status;
@@ -7659,12 +7666,11 @@ BDPT_API bdpt_status bdpt_trainer_parse(bdpt_trainer *t, const void *bytes, size
 
 #ifndef BDPT_NO_STDIO
 BDPT_API bdpt_status bdpt_trainer_save(bdpt_trainer *t, const char *path) {
-  unsigned char *bytes = NULL;
-  size_t size = 0;
+  bdpt_bytes file = {NULL, 0};
   int first = t->ctx->cluster.rank == 0; /* of a cluster, one saves */
-  bdpt_status status = first ? bdpt_trainer_build(t, &bytes, &size) : BDPT_OK;
-  if (first && !status) status = bdpt_file_write(t->ctx, path, bytes, size);
-  bdpt_release(t->ctx, bytes, size); /* NULL in all but one process */
+  bdpt_status status = first ? bdpt_trainer_build(t, &file) : BDPT_OK;
+  if (first && !status) status = bdpt_file_write(t->ctx, path, file.data, file.size);
+  bdpt_bytes_free(t->ctx, &file); /* empty in all but one process */
   if (bdpti_cluster_any(t->ctx, status != BDPT_OK) && !status) {
     status = bdpt_fail(t->ctx, BDPT_E_IO, "%s: process 0 could not save it", path);
   }
@@ -8577,7 +8583,7 @@ BDPT_API bdpt_status bdpt_safetensors_parse(bdpt_context *ctx, const void *bytes
 BDPT_API void bdpt_safetensors_close(bdpt_safetensors *file) {
   if (!file->ctx) return; /* closed already, or never open */
   bdpt_release(file->ctx, file->memory, file->memory_bytes);
-  bdpt_release(file->ctx, file->file, file->file_bytes + 1); /* NULL if parsed from memory */
+  bdpt_bytes_free(file->ctx, &file->file); /* empty if parsed from memory */
   memset(file, 0, sizeof *file);
 }
 
@@ -8726,14 +8732,14 @@ BDPTI_FN void bdpti_put_header(bdpti_text *t, const bdpti_layout *plan) {
 BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_tensor *tensors,
                                             size_t count, const char *const *key,
                                             const char *const *value, size_t pairs,
-                                            unsigned char **bytes, size_t *size) {
+                                            bdpt_bytes *out) {
   bdpti_layout plan = {NULL, count, pairs, key, value};
   bdpti_text t = {NULL, 0, 0}; /* no room: it only measures */
   bdpt_safetensors check;
   size_t i, k, at, n = 0, room = count * sizeof *plan.piece; /* n: bytes of the numbers */
   unsigned char *p = NULL;
   bdpt_status before = ctx->status, s = BDPT_OK;
-  *bytes = NULL, *size = 0;
+  out->data = NULL, out->size = 0;
   plan.piece = (bdpti_piece *)bdpt_alloc(ctx, room);
   if (!plan.piece) return BDPT_E_MEMORY;
   for (i = 0; i < count && !s; i++) { /* each must be writable */
@@ -8743,7 +8749,7 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
   if (!s) {
     qsort(plan.piece, count, sizeof *plan.piece, bdpti_by_alignment); /* a caller sets no traps */
     bdpti_put_header(&t, &plan);
-    if (!bdpti_add(8 + t.used, n, &n)) n = SIZE_MAX; /* n: of the whole file from now on */
+    if (!bdpti_add(9 + t.used, n, &n)) n = SIZE_MAX; /* of the whole file and a 0, from now on */
     p = (unsigned char *)bdpt_alloc(ctx, n);
     if (!p) s = BDPT_E_MEMORY;
   }
@@ -8765,14 +8771,14 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
         bdpti_put_bytes(p + at + k, (int)step, step == 8 ? wide : narrow);
       }
     }
-    s = bdpt_safetensors_parse(ctx, p, n, "write", &check);
+    s = bdpt_safetensors_parse(ctx, p, n - 1, "write", &check);
     if (s == BDPT_E_FORMAT) s = BDPT_E_ARGUMENT; /* the caller's, here */
     if (s && !before) ctx->status = s;
     bdpt_safetensors_close(&check);
   }
   bdpt_release(ctx, plan.piece, room);
   if (s) { bdpt_release(ctx, p, n); return s; }
-  *bytes = p, *size = n; /* the caller's from now on */
+  out->data = p, out->size = n - 1; /* the caller's from now on */
   return BDPT_OK;
 }
 
@@ -8905,20 +8911,19 @@ BDPTI_FN bdpt_status bdpti_file_fill(bdpt_context *ctx, const char *path, FILE *
                    (size_t)end);
 }
 
-BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, unsigned char **bytes,
-                                    size_t *size) {
+BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, bdpt_bytes *out) {
   size_t has = 0; /* bytes of the block */
   bdpt_status s;
   FILE *f;
-  *bytes = NULL, *size = 0;
+  out->data = NULL, out->size = 0;
   errno = 0; /* C does not promise that fopen sets it */
   f = fopen(path, "rb");
   if (!f) return bdpti_fail_io(ctx, path, "cannot be opened for reading");
-  s = bdpti_file_fill(ctx, path, f, bytes, &has, size);
+  s = bdpti_file_fill(ctx, path, f, &out->data, &has, &out->size);
   fclose(f);
   if (!s) return BDPT_OK;
-  bdpt_release(ctx, *bytes, has);
-  *bytes = NULL, *size = 0;
+  bdpt_release(ctx, out->data, has);
+  out->data = NULL, out->size = 0;
   return s;
 }
 
@@ -8988,15 +8993,13 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
 
 BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
                                            bdpt_safetensors *out) {
-  unsigned char *bytes;
-  size_t size;
-  bdpt_status s = bdpt_file_read(ctx, path, &bytes, &size);
+  bdpt_bytes file;
+  bdpt_status s = bdpt_file_read(ctx, path, &file);
   memset(out, 0, sizeof *out); /* owns nothing after an error */
-  if (s) return s;
-  s = bdpt_safetensors_parse(ctx, bytes, size, path, out);
-  if (s) { bdpt_release(ctx, bytes, size + 1); return s; }
-  out->file = bytes, out->file_bytes = size; /* closed with the tables that point into it */
-  return BDPT_OK;
+  if (!s) s = bdpt_safetensors_parse(ctx, file.data, file.size, path, out);
+  if (s) bdpt_bytes_free(ctx, &file);
+  out->file = file; /* closed with the tables that point into it */
+  return s;
 }
 #endif /* BDPT_NO_STDIO */
 
@@ -9118,8 +9121,7 @@ typedef struct bdpti_draft { /* too large for a stack */
 /* A network that has diverged is not written, and above all not over a healthy one: a value that is
  * not finite, or becomes infinite in the file's format, is an error. The limit lies half a step
  * above the largest number of the format, where rounding to nearest turns to infinity. */
-BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, int dtype, unsigned char **bytes,
-                                      size_t *size) {
+BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, bdpt_dtype dtype, bdpt_bytes *out) {
   bdpti_draft *d = (bdpti_draft *)bdpt_alloc(m->ctx, sizeof *d);
   const bdpti_dtype *type = bdpti_dtype_row(dtype);
   size_t count = 0, pairs = 2; /* tensors and metadata so far */
@@ -9127,7 +9129,7 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, int dtype, unsigned c
   bdpt_status s = d ? BDPT_OK : BDPT_E_MEMORY;
   double limit = HUGE_VAL; /* a dtype that is no float is refused by the writer */
   int i;
-  *bytes = NULL, *size = 0;
+  out->data = NULL, out->size = 0;
   if (type && type->fraction) {
     limit = ldexp(2 - ldexp(1, -type->fraction - 1), (1 << (type->exponent - 1)) - 1);
   }
@@ -9161,7 +9163,7 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, int dtype, unsigned c
     bdpti_put(&t, 0); /* ends this value */
   }
   if (m->labels) d->key[pairs] = "label_names", d->value[pairs++] = m->labels;
-  s = bdpt_safetensors_build(m->ctx, d->list, count, d->key, d->value, pairs, bytes, size);
+  s = bdpt_safetensors_build(m->ctx, d->list, count, d->key, d->value, pairs, out);
   bdpt_release(m->ctx, d, sizeof *d);
   return s;
 }
@@ -9458,21 +9460,19 @@ BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size
 
 #ifndef BDPT_NO_STDIO
 BDPT_API bdpt_model *bdpt_model_load(bdpt_context *ctx, const char *path, const bdpt_config *hint) {
-  unsigned char *bytes;
-  size_t size;
+  bdpt_bytes file;
   bdpt_model *m;
-  if (bdpt_file_read(ctx, path, &bytes, &size) != BDPT_OK) return NULL;
-  m = bdpt_model_parse(ctx, bytes, size, path, hint);
-  bdpt_release(ctx, bytes, size + 1); /* the weights are copies */
+  if (bdpt_file_read(ctx, path, &file) != BDPT_OK) return NULL;
+  m = bdpt_model_parse(ctx, file.data, file.size, path, hint);
+  bdpt_bytes_free(ctx, &file); /* the weights are copies */
   return m;
 }
 
-BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path, int dtype) {
-  unsigned char *bytes;
-  size_t size;
-  bdpt_status s = bdpt_model_build(m, dtype, &bytes, &size);
-  if (!s) s = bdpt_file_write(m->ctx, path, bytes, size);
-  bdpt_release(m->ctx, bytes, size); /* NULL after a failure */
+BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path, bdpt_dtype dtype) {
+  bdpt_bytes file;
+  bdpt_status s = bdpt_model_build(m, dtype, &file);
+  if (!s) s = bdpt_file_write(m->ctx, path, file.data, file.size);
+  bdpt_bytes_free(m->ctx, &file); /* empty after a failure */
   return s;
 }
 #endif

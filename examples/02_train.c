@@ -39,17 +39,16 @@ static bdpt_status ask(bdpt_model *model, const compass *c) {
 /* A saved network is an ordinary safetensors file. Here the file stays in memory; bdpt_model_save
  * and bdpt_model_load do the same with a path. */
 static bdpt_status keep(const bdpt_model *model) {
-  unsigned char *bytes;
-  size_t size;
+  bdpt_bytes bytes;
   bdpt_model *again;
   char before[17], after[17];
-  if (bdpt_model_build(model, BDPT_F32, &bytes, &size) != BDPT_OK) return model->ctx->status;
-  again = bdpt_model_parse(model->ctx, bytes, size, "lesson 2", NULL);
-  bdpt_release(model->ctx, bytes, size);
+  if (bdpt_model_build(model, BDPT_F32, &bytes) != BDPT_OK) return model->ctx->status;
+  again = bdpt_model_parse(model->ctx, bytes.data, bytes.size, "lesson 2", NULL);
+  bdpt_bytes_free(model->ctx, &bytes);
   if (!again) return model->ctx->status;
   bdpt_model_hash(model, before);
   bdpt_model_hash(again, after);
-  printf("written to memory and read back: %u kB, %s network\n", (unsigned)(size / 1000),
+  printf("written to memory and read back: %u kB, %s network\n", (unsigned)(bytes.size / 1000),
          strcmp(before, after) == 0 ? "the same" : "ANOTHER");
   bdpt_model_free(again);
   return BDPT_OK;

@@ -59,11 +59,10 @@ public:
   int blocks() const { return model_->config.depth; }
 
   std::vector<unsigned char> save() const {
-    unsigned char *bytes = nullptr;
-    size_t size = 0;
-    context_.check(bdpt_model_build(model_.get(), BDPT_F32, &bytes, &size));
-    std::vector<unsigned char> copy(bytes, bytes + size);
-    bdpt_release(context_.get(), bytes, size);
+    bdpt_bytes bytes = {nullptr, 0};
+    context_.check(bdpt_model_build(model_.get(), BDPT_F32, &bytes));
+    std::vector<unsigned char> copy(bytes.data, bytes.data + bytes.size);
+    bdpt_bytes_free(context_.get(), &bytes);
     return copy;
   }
 

@@ -101,8 +101,7 @@ static void change(world *w) {
 static void use(world *w) {
   static bdpt_real images[2 * 3 * 64 * 64], logits[2 * 64];
   bdpt_accuracy a;
-  unsigned char *bytes = NULL;
-  size_t size = 0;
+  bdpt_bytes bytes = {NULL, 0};
   bdpt_model *m;
   bdpt_tape *t;
   switch (next(w) % 7) {
@@ -118,10 +117,10 @@ static void use(world *w) {
       w->other = m;
       break;
     case 3:
-      if (bdpt_model_build(w->model, (int)(next(w) % 5), &bytes, &size) != BDPT_OK) break;
-      if (next(w) & 1) bytes[next(w) * size / 256] ^= (unsigned char)(1 + next(w));
-      m = bdpt_model_parse(&w->ctx, bytes, size, "bytes", NULL);
-      bdpt_release(&w->ctx, bytes, size);
+      if (bdpt_model_build(w->model, (int)(next(w) % 5), &bytes) != BDPT_OK) break;
+      if (next(w) & 1) bytes.data[next(w) * bytes.size / 256] ^= (unsigned char)(1 + next(w));
+      m = bdpt_model_parse(&w->ctx, bytes.data, bytes.size, "bytes", NULL);
+      bdpt_bytes_free(&w->ctx, &bytes);
       bdpt_model_free(m);
       break;
     case 4: bdpt_model_resize(w->model, (int)(next(w) % 5) * 4); break;

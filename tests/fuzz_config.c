@@ -29,7 +29,7 @@ static const part parts[] = {
   {"vit.encoder.layer.0.output.dense.bias", "blocks.0.mlp.fc2.bias", 1, {4, 0, 0, 0}}};
 
 /* The network without biases of q, k and v: config.json may say whether that is right. */
-static void build(bdpt_context *ctx, int hf, unsigned char **bytes, size_t *size) {
+static void build(bdpt_context *ctx, int hf, bdpt_bytes *out) {
   static const float zeros[64] = {0};
   bdpt_write_tensor list[sizeof parts / sizeof *parts];
   size_t i, n = 0;
@@ -43,7 +43,7 @@ static void build(bdpt_context *ctx, int hf, unsigned char **bytes, size_t *size
     list[n].data = zeros;
     list[n++].raw = 1;
   }
-  FUZZ_CHECK(bdpt_safetensors_build(ctx, list, n, NULL, NULL, 0, bytes, size) == BDPT_OK);
+  FUZZ_CHECK(bdpt_safetensors_build(ctx, list, n, NULL, NULL, 0, out) == BDPT_OK);
 }
 
 /* Reads the texts alone, without the network. */
@@ -80,12 +80,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   for (hf = 0; hf < 2; hf++) {
     if (!file[hf]) {
       bdpt_context ctx = fuzz_context();
-      unsigned char *bytes;
-      build(&ctx, hf, &bytes, &length[hf]);
+      bdpt_bytes bytes;
+      build(&ctx, hf, &bytes);
+      length[hf] = bytes.size;
       file[hf] = (unsigned char *)malloc(length[hf]);
       FUZZ_CHECK(file[hf] != NULL);
-      memcpy(file[hf], bytes, length[hf]);
-      bdpt_release(&ctx, bytes, length[hf]);
+      memcpy(file[hf], bytes.data, length[hf]);
+      bdpt_bytes_free(&ctx, &bytes);
       fuzz_end(&ctx, 0);
     }
     read_texts(hf, config, images);

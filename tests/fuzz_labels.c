@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     s = classify_read_labels(&c, "fuzz");
     for (k = 0; !s && k < classes[i]; k++) FUZZ_CHECK(strlen(c.label[k]) <= size);
     free((void *)c.owned);
-    bdpt_release(&ctx, c.text, c.text_size + 1);
+    bdpt_bytes_free(&ctx, &c.text);
     fuzz_end(&ctx, s != BDPT_OK);
   }
   return 0;

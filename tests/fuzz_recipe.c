@@ -21,7 +21,7 @@ static void try(const uint8_t *data, size_t size) {
     study_values(&s.recipe, text, sizeof text);
     FUZZ_CHECK(memchr(text, 0, sizeof text) != NULL && s.recipe.seeds > 0);
   }
-  bdpt_release(&ctx, s.text, s.text_size + 1);
+  bdpt_bytes_free(&ctx, &s.text);
   fuzz_end(&ctx, status != BDPT_OK);
 }
 

@@ -10,8 +10,7 @@ static void rewrite(bdpt_context *ctx, const bdpt_safetensors *f) {
   bdpt_write_tensor list[MOST];
   const char *key[MOST], *value[MOST];
   size_t i, n = 0, pairs;
-  unsigned char *bytes;
-  size_t size;
+  bdpt_bytes bytes;
   bdpt_safetensors again;
   for (i = 0; i < f->count && n < MOST; i++) {
     const bdpt_file_tensor *t = &f->tensor[i];
@@ -28,8 +27,8 @@ static void rewrite(bdpt_context *ctx, const bdpt_safetensors *f) {
     key[pairs] = f->key[pairs];
     value[pairs] = bdpt_safetensors_get(f, key[pairs]);
   }
-  FUZZ_CHECK(bdpt_safetensors_build(ctx, list, n, key, value, pairs, &bytes, &size) == BDPT_OK);
-  FUZZ_CHECK(bdpt_safetensors_parse(ctx, bytes, size, "again", &again) == BDPT_OK);
+  FUZZ_CHECK(bdpt_safetensors_build(ctx, list, n, key, value, pairs, &bytes) == BDPT_OK);
+  FUZZ_CHECK(bdpt_safetensors_parse(ctx, bytes.data, bytes.size, "again", &again) == BDPT_OK);
   FUZZ_CHECK(again.count == n && again.pairs == pairs);
   for (i = 0; i < n; i++) {
     const bdpt_file_tensor *t = bdpt_safetensors_find(&again, list[i].name);
@@ -37,7 +36,7 @@ static void rewrite(bdpt_context *ctx, const bdpt_safetensors *f) {
     FUZZ_CHECK(t->size == 0 || memcmp(t->bytes, list[i].data, t->size) == 0);
   }
   bdpt_safetensors_close(&again);
-  bdpt_release(ctx, bytes, size);
+  bdpt_bytes_free(ctx, &bytes);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -16,19 +16,20 @@ static char *header, *second, *notes, *companion; /* both headers; what the book
 
 /* A text with all white space, and the stars of comments, turned into single blanks. */
 static char *read_squashed(const char *path) {
-  unsigned char *bytes;
-  size_t size, i, n = 0;
+  bdpt_bytes bytes;
+  size_t i, n = 0;
   char *out;
-  if (bdpt_file_read(&ctx, path, &bytes, &size) != BDPT_OK) return NULL;
-  out = (char *)malloc(size + 1);
-  for (i = 0; out && i < size; i++) {
-    int blank = bytes[i] == ' ' || bytes[i] == '\n';
-    int star = bytes[i] == '*' && i > 1 && bytes[i - 1] == ' ' && bytes[i - 2] == '\n';
+  if (bdpt_file_read(&ctx, path, &bytes) != BDPT_OK) return NULL;
+  out = (char *)malloc(bytes.size + 1);
+  for (i = 0; out && i < bytes.size; i++) {
+    int blank = bytes.data[i] == ' ' || bytes.data[i] == '\n';
+    int star =
+        bytes.data[i] == '*' && i > 1 && bytes.data[i - 1] == ' ' && bytes.data[i - 2] == '\n';
     if ((blank || star) && (n == 0 || out[n - 1] == ' ')) continue;
-    out[n++] = blank ? ' ' : (char)bytes[i];
+    out[n++] = blank ? ' ' : (char)bytes.data[i];
   }
   if (out) out[n] = 0;
-  bdpt_release(&ctx, bytes, size + 1);
+  bdpt_bytes_free(&ctx, &bytes);
   return out;
 }
 
@@ -883,9 +884,9 @@ TEST(picture_numbers) {
   bdpt_real images[2 * 3] = {100, 100, 100, 20, 20, 20};
   bdpt_dataset data;
   bdpti_mixing mix = {0.75, 0, 0, 0, 0, 0};
-  CHECK(bdpt_resize_bytes(&ctx, edge, 1, 1, 4, two, 1, 2) == BDPT_OK);
+  CHECK(bdpt_resize_bytes(&ctx, 1, edge, (int[2]){1, 4}, two, (int[2]){1, 2}) == BDPT_OK);
   says("resize", "becomes two pixels, %d and %d:", two[0], two[1]);
-  CHECK(bdpt_resize_bytes(&ctx, edge, 1, 1, 4, eight, 1, 8) == BDPT_OK);
+  CHECK(bdpt_resize_bytes(&ctx, 1, edge, (int[2]){1, 4}, eight, (int[2]){1, 8}) == BDPT_OK);
   says("resize", "to eight it is %d, %d, %d, %d, %d, %d, %d, %d:", eight[0], eight[1], eight[2],
        eight[3], eight[4], eight[5], eight[6], eight[7]);
   bdpti_crop_flip(row, 1, 4, 1, 1, 2, 0, crop);
@@ -924,8 +925,7 @@ TEST(format_numbers) {
   bdpt_json_event e;
   bdpt_write_tensor t[2];
   bdpt_safetensors file;
-  unsigned char *bytes;
-  size_t size;
+  bdpt_bytes bytes;
   bdpt_json_init(&j, "{\"a\":[1,true]}", 14);
   do {
     e = bdpt_json_next(&j);
@@ -946,21 +946,23 @@ TEST(format_numbers) {
   says("decimal", "held in a double, needs %d digits: %s.", (int)strlen(text + 2), text);
   memset(t, 0, sizeof t);
   t[0].name = "x", t[0].data = &one;
-  CHECK(bdpt_safetensors_build(&ctx, t, 1, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
-  says(NULL, "an F32 that is 1, makes a file of %d bytes; in full:", (int)size);
+  CHECK(bdpt_safetensors_build(&ctx, t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
+  says(NULL, "an F32 that is 1, makes a file of %d bytes.data; in full:", (int)bytes.size);
   says(NULL, "%02x 00 00 00 00 00 00 00 N = %d %.53s and three spaces %02x %02x %02x %02x 1.0",
-       bytes[0], bytes[0], (const char *)bytes + 8, bytes[64], bytes[65], bytes[66], bytes[67]);
-  bdpt_release(&ctx, bytes, size);
+       bytes.data[0], bytes.data[0], (const char *)bytes.data + 8, bytes.data[64], bytes.data[65],
+       bytes.data[66], bytes.data[67]);
+  bdpt_bytes_free(&ctx, &bytes);
   t[0].name = "a", t[0].dtype = BDPT_F16;
   t[1].name = "b", t[1].data = &one;
-  CHECK(bdpt_safetensors_build(&ctx, t, 2, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
-  CHECK(bdpt_safetensors_parse(&ctx, bytes, size, "two", &file) == BDPT_OK && file.count == 2);
+  CHECK(bdpt_safetensors_build(&ctx, t, 2, NULL, NULL, 0, &bytes) == BDPT_OK);
+  CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, "two", &file) == BDPT_OK &&
+        file.count == 2);
   says("write", "so b has the offsets [%d,%d] and a [%d,%d],",
        (int)(file.tensor[1].bytes - file.tensor[1].bytes), (int)file.tensor[1].size,
        (int)(file.tensor[0].bytes - file.tensor[1].bytes),
        (int)(file.tensor[0].bytes + file.tensor[0].size - file.tensor[1].bytes));
   bdpt_safetensors_close(&file);
-  bdpt_release(&ctx, bytes, size);
+  bdpt_bytes_free(&ctx, &bytes);
 }
 
 /* The heads of a network of this width that is read from a file without metadata; 0: refused. */
@@ -968,8 +970,8 @@ static int heads_of(int width) {
   static bdpt_config c;
   bdpt_write_tensor t[BDPT_SLOTS_FIXED + BDPT_SLOTS_BLOCK];
   bdpt_model *m, *back = NULL;
-  unsigned char *bytes;
-  size_t size, count = 0;
+  bdpt_bytes bytes;
+  size_t count = 0;
   int i, heads = 0;
   memset(&c, 0, sizeof c);
   memset(t, 0, sizeof t);
@@ -985,9 +987,9 @@ static int heads_of(int width) {
     memcpy(t[count].shape, m->param[i].shape, sizeof t[count].shape);
     t[count++].data = m->param[i].data;
   }
-  if (CHECK(bdpt_safetensors_build(&ctx, t, count, NULL, NULL, 0, &bytes, &size) == BDPT_OK)) {
-    back = bdpt_model_parse(&ctx, bytes, size, "no metadata", NULL);
-    bdpt_release(&ctx, bytes, size);
+  if (CHECK(bdpt_safetensors_build(&ctx, t, count, NULL, NULL, 0, &bytes) == BDPT_OK)) {
+    back = bdpt_model_parse(&ctx, bytes.data, bytes.size, "no metadata", NULL);
+    bdpt_bytes_free(&ctx, &bytes);
   }
   if (back) heads = back->config.heads;
   else bdpt_clear_error(&ctx);
@@ -1001,26 +1003,25 @@ TEST(model_file_numbers) {
   char path[400];
   bdpt_model *m = little(2, 2);
   bdpt_safetensors file;
-  unsigned char *bytes;
-  size_t size;
+  bdpt_bytes bytes;
   CHECK(m && bdpt_prune(m, BDPT_ACTIVATION, 1) == BDPT_OK && bdpt_fuse(m, 1) == BDPT_OK);
-  CHECK(bdpt_model_build(m, BDPT_F32, &bytes, &size) == BDPT_OK);
-  CHECK(bdpt_safetensors_parse(&ctx, bytes, size, "model", &file) == BDPT_OK);
+  CHECK(bdpt_model_build(m, BDPT_F32, &bytes) == BDPT_OK);
+  CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, "model", &file) == BDPT_OK);
   says("model-files", "drop_act_list is %s, fused_mlp_list is %s,",
        bdpt_safetensors_get(&file, "drop_act_list"), bdpt_safetensors_get(&file, "fused_mlp_list"));
   CHECK(bdpt_safetensors_find(&file, "blocks.0.mlp.fc1.weight") != NULL);
   CHECK(bdpt_safetensors_find(&file, "blocks.1.mlp.fc1.weight") == NULL);
   bdpt_safetensors_close(&file);
-  bdpt_release(&ctx, bytes, size);
+  bdpt_bytes_free(&ctx, &bytes);
   bdpt_model_free(m);
   says("the-caller-s-hint-and-the-heads", "Width 192 without metadata: %d heads of 64.",
        heads_of(192));
   CHECK(heads_of(96) == 0);
   CHECK(bdpt_file_write(&ctx, temporary("book"), text, 1000) == BDPT_OK);
   CHECK(bdpt_file_write(&ctx, temporary("book"), text, 68) == BDPT_OK);
-  CHECK(bdpt_file_read(&ctx, temporary("book"), &bytes, &size) == BDPT_OK);
-  says("io", "Written over one of 1000 bytes it is %d bytes long", (int)size);
-  bdpt_release(&ctx, bytes, size + 1);
+  CHECK(bdpt_file_read(&ctx, temporary("book"), &bytes) == BDPT_OK);
+  says("io", "Written over one of 1000 bytes.data it is %d bytes.data long", (int)bytes.size);
+  bdpt_bytes_free(&ctx, &bytes);
   remove(temporary("book"));
   snprintf(path, sizeof path, "%s/none/x", temporary("book"));
   CHECK(bdpt_file_write(&ctx, path, text, 68) == BDPT_E_IO);

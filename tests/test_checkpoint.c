@@ -275,14 +275,14 @@ static void edit_prefix(edit *e, const char *old, const char *new_one) {
   }
 }
 static bdpt_model *edit_load(bdpt_context *ctx, edit *e, const char *config, int heads) {
-  unsigned char *bytes, *copy;
-  size_t size;
+  bdpt_bytes bytes;
+  unsigned char *copy;
   checkpoint_options o = {NULL, heads};
   bdpt_model *m;
-  CHECK(bdpt_safetensors_build(ctx, e->list, e->count, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
-  copy = exact(bytes, size);
-  bdpt_release(ctx, bytes, size);
-  m = checkpoint_parse(ctx, copy, size, "m", text_side(config), nothing, &o, &report);
+  CHECK(bdpt_safetensors_build(ctx, e->list, e->count, NULL, NULL, 0, &bytes) == BDPT_OK);
+  copy = exact(bytes.data, bytes.size);
+  m = checkpoint_parse(ctx, copy, bytes.size, "m", text_side(config), nothing, &o, &report);
+  bdpt_bytes_free(ctx, &bytes);
   free(copy);
   return m;
 }
@@ -458,15 +458,15 @@ TEST(names_of_classes) {
 static bdpt_model *sharded(bdpt_context *ctx, const char *index) {
   edit *e = edit_open(ctx, "deit.timm.safetensors");
   checkpoint_options o = {NULL, 3};
-  unsigned char *bytes;
+  bdpt_bytes bytes;
   bdpt_model *m;
-  size_t size, half = e->count / 2, i;
+  size_t half = e->count / 2, i;
   char text[12000] = "";
   for (i = 0; i < 2; i++) {
     CHECK(bdpt_safetensors_build(ctx, e->list + i * half, i ? e->count - half : half, NULL, NULL, 0,
-                                 &bytes, &size) == BDPT_OK);
-    CHECK(bdpt_file_write(ctx, temporary(i ? "two" : "one"), bytes, size) == BDPT_OK);
-    bdpt_release(ctx, bytes, size);
+                                 &bytes) == BDPT_OK);
+    CHECK(bdpt_file_write(ctx, temporary(i ? "two" : "one"), bytes.data, bytes.size) == BDPT_OK);
+    bdpt_bytes_free(ctx, &bytes);
   }
   strcpy(text, "{\"metadata\":{\"total_size\":1},\n\"weight_map\":{");
   for (i = 0; i < e->count; i++) {
@@ -573,31 +573,31 @@ TEST(our_own_files) {
   checkpoint_options o = {NULL, 0};
   bdpt_config c;
   bdpt_model *m, *n;
-  unsigned char *bytes;
-  size_t size;
+  bdpt_bytes bytes;
   memset(&c, 0, sizeof c);
   c.image = 8; c.patch = 4; c.width = 12; c.depth = 2; c.heads = 3; c.classes = 4; c.mlp = 8;
   c.block[1].attention = BDPT_ATTENTION_REMOVED;
   c.block[0].mlp_state = BDPT_MLP_LINEAR;
   m = bdpt_model_create(&ctx, &c, 1);
-  CHECK(bdpt_model_build(m, BDPT_F32, &bytes, &size) == BDPT_OK);
-  n = checkpoint_parse(&ctx, bytes, size, "m", text_side("{bad"), nothing, NULL, &report);
+  CHECK(bdpt_model_build(m, BDPT_F32, &bytes) == BDPT_OK);
+  n = checkpoint_parse(&ctx, bytes.data, bytes.size, "m", text_side("{bad"), nothing, NULL,
+                       &report);
   CHECK(n && n->config.block[0].mlp_state != BDPT_MLP_KEPT && n->config.heads == 3);
   CHECK(strcmp(report.dialect, "boundarydpt") == 0 && !report.note[0]);
   bdpt_model_free(n);
   o.key = ".";
-  n = checkpoint_parse(&ctx, bytes, size, "m", nothing, nothing, &o, &report);
+  n = checkpoint_parse(&ctx, bytes.data, bytes.size, "m", nothing, nothing, &o, &report);
   CHECK(n != NULL);
   bdpt_model_free(n);
   o.key = "model";
-  CHECK(!checkpoint_parse(&ctx, bytes, size, "m", nothing, nothing, &o, &report));
+  CHECK(!checkpoint_parse(&ctx, bytes.data, bytes.size, "m", nothing, nothing, &o, &report));
   CHECK_HAS(ctx.message, "m: it holds no network 'model'; there is .");
   bdpt_clear_error(&ctx);
   o.key = NULL;
   o.heads = 5;
-  CHECK(!checkpoint_parse(&ctx, bytes, size, "m", nothing, nothing, &o, &report));
+  CHECK(!checkpoint_parse(&ctx, bytes.data, bytes.size, "m", nothing, nothing, &o, &report));
   CHECK_HAS(ctx.message, "no multiple of the heads");
-  bdpt_release(&ctx, bytes, size);
+  bdpt_bytes_free(&ctx, &bytes);
   bdpt_model_free(m);
   CHECK(ctx.bytes_now == 0 && mem_blocks == 0);
 }
@@ -680,8 +680,8 @@ TEST(configurations_that_fit) {
   edit *e;
   bdpt_model *m;
   checkpoint_options o = {NULL, 4};
-  unsigned char *bytes;
-  size_t i, size;
+  bdpt_bytes bytes;
+  size_t i;
   for (i = 0; i < sizeof good / sizeof *good; i++) {
     edit_same(&ctx, edit_open(&ctx, "deit.hf4/model.safetensors"), good[i], NULL);
     if (i == 3) CHECK_HAS(report.note, "'x.hidden_size' is not known here and was left aside");
@@ -690,17 +690,19 @@ TEST(configurations_that_fit) {
   }
   /* eps and image statistics arrive; --heads wins over num_attention_heads, and says so */
   e = edit_open(&ctx, "deit.hf4/model.safetensors");
-  CHECK(bdpt_safetensors_build(&ctx, e->list, e->count, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
-  m = checkpoint_parse(&ctx, bytes, size, "m", text_side(DEIT_CONFIG ",\"layer_norm_eps\":1e-5}"),
+  CHECK(bdpt_safetensors_build(&ctx, e->list, e->count, NULL, NULL, 0, &bytes) == BDPT_OK);
+  m = checkpoint_parse(&ctx, bytes.data, bytes.size, "m",
+                       text_side(DEIT_CONFIG ",\"layer_norm_eps\":1e-5}"),
                        text_side("{\"image_mean\":[0.5,0.25,0.125],\"image_std\":[1,2,4],"
-                                 "\"size\":{\"height\":12}}"), &o, &report);
+                                 "\"size\":{\"height\":12}}"),
+                       &o, &report);
   if (CHECK(m != NULL)) {
     CHECK(m->config.eps == 1e-5 && m->config.mean[1] == 0.25 && m->config.std[2] == 4);
     CHECK(m->config.heads == 4);
   }
   CHECK_HAS(report.note, "config.json says num_attention_heads 3; the network was read with 4");
   bdpt_model_free(m);
-  bdpt_release(&ctx, bytes, size);
+  bdpt_bytes_free(&ctx, &bytes);
   edit_close(e);
   /* Beside timm's names: timm's own, one that describes the network, and strangers */
   edit_same(&ctx, edit_open(&ctx, "deit.timm.safetensors"), DEIT_CONFIG "}", NULL);
@@ -943,12 +945,12 @@ TEST(inert_objects) {
     "((tN\x88\x89KaMbbJcccct"};
   bdpt_context ctx = fresh();
   pth_file from;
-  unsigned char *bytes;
-  size_t size, i, count;
+  bdpt_bytes bytes;
+  size_t i, count;
   char hash[17], got[17];
   pth_item item[64];
-  CHECK(bdpt_file_read(&ctx, FOLDER "mini.zip.pth", &bytes, &size) == BDPT_OK);
-  CHECK(pth_open(&ctx, bytes, size, "mini", &from) == BDPT_OK);
+  CHECK(bdpt_file_read(&ctx, FOLDER "mini.zip.pth", &bytes) == BDPT_OK);
+  CHECK(pth_open(&ctx, bytes.data, bytes.size, "mini", &from) == BDPT_OK);
   CHECK(pth_items(&from, NULL) <= 64);
   count = pth_items(&from, item);
   strcpy(hash, loads("mini.zip.pth", NULL, 1, "mini", ".logits.1e-06", NULL));
@@ -1000,7 +1002,7 @@ TEST(inert_objects) {
     free(file.p);
   }
   pth_close(&from);
-  bdpt_release(&ctx, bytes, size);
+  bdpt_bytes_free(&ctx, &bytes);
   CHECK(mem_blocks == 0 && fopen("build/a_pickle_ran", "rb") == NULL);
 }
 
@@ -1510,12 +1512,14 @@ TEST(cut_and_changed) {
   for (i = 0; i < 3; i++) {
     bdpt_context ctx = fresh();
     char path[200];
-    unsigned char *bytes, *copy;
+    bdpt_bytes bytes;
+    unsigned char *copy;
     size_t size, loaded = 0;
     snprintf(path, sizeof path, FOLDER "%s", file[i]);
-    CHECK(bdpt_file_read(&ctx, path, &bytes, &size) == BDPT_OK);
-    copy = exact(bytes, size);
-    bdpt_release(&ctx, bytes, size + 1);
+    CHECK(bdpt_file_read(&ctx, path, &bytes) == BDPT_OK);
+    size = bytes.size;
+    copy = exact(bytes.data, size);
+    bdpt_bytes_free(&ctx, &bytes);
     CHECK(survives(copy, size, NULL));
     for (n = 0; n < size; n++) {
       unsigned char *cut = exact(copy, n);

@@ -526,19 +526,21 @@ TEST(as_the_reference_writes) {
   static const unsigned char f64[8] = {0x9a, 0x99, 0x99, 0x99, 0x99, 0x99, 0xb9, 0x3f};
   const char *key = "k\"", *value = "v\n\x1f\r\f\xe2\x82\xac";
   bdpt_write_tensor t[11];
-  unsigned char *bytes;
-  size_t size;
+  bdpt_bytes bytes;
   t[0] = tensor("x", BDPT_F32, 0, 0, 0, 0, six + 1, 0); /* the example in the header's text */
-  CHECK(bdpt_safetensors_build(&ctx, t, 1, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
-  CHECK(size == 68 && bytes[0] == 0x38 && memcmp(bytes + 59, "}}   \0\0\x80\x3f", 9) == 0);
-  bdpt_release(&ctx, bytes, size);
+  CHECK(bdpt_safetensors_build(&ctx, t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
+  CHECK(bytes.size == 68 && bytes.data[0] == 0x38 &&
+        memcmp(bytes.data + 59, "}}   \0\0\x80\x3f", 9) == 0);
+  bdpt_bytes_free(&ctx, &bytes);
   t[0] = tensor("attn.0", BDPT_F32, 3, 1, 2, 3, six, 0);
-  CHECK(bdpt_safetensors_build(&ctx, t, 1, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
-  CHECK(size == sizeof reference_scalars - 1 && memcmp(bytes, reference_scalars, size) == 0);
-  bdpt_release(&ctx, bytes, size);
-  CHECK(bdpt_safetensors_build(&ctx, NULL, 0, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
-  CHECK(size == sizeof reference_empty - 1 && memcmp(bytes, reference_empty, size) == 0);
-  bdpt_release(&ctx, bytes, size);
+  CHECK(bdpt_safetensors_build(&ctx, t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
+  CHECK(bytes.size == sizeof reference_scalars - 1 &&
+        memcmp(bytes.data, reference_scalars, bytes.size) == 0);
+  bdpt_bytes_free(&ctx, &bytes);
+  CHECK(bdpt_safetensors_build(&ctx, NULL, 0, NULL, NULL, 0, &bytes) == BDPT_OK);
+  CHECK(bytes.size == sizeof reference_empty - 1 &&
+        memcmp(bytes.data, reference_empty, bytes.size) == 0);
+  bdpt_bytes_free(&ctx, &bytes);
   t[0] = tensor("u8", BDPT_U8, 1, 1, 0, 0, &one, 1);
   t[1] = tensor("zz", BDPT_F32, 2, 0, 2, 0, NULL, 0);
   t[2] = tensor("f16", BDPT_F16, 1, 1, 0, 0, tenth, 0);
@@ -551,21 +553,21 @@ TEST(as_the_reference_writes) {
   t[9] = tensor("f64", BDPT_F64, 1, 1, 0, 0, f64, 1);
   t[10] = tensor("q\"\\/\b\t\n\1\x7f\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", BDPT_U8, 0, 0, 0, 0,
       &three, 1);
-  CHECK(bdpt_safetensors_build(&ctx, t, 11, &key, &value, 1, &bytes, &size) == BDPT_OK);
-  CHECK(size == sizeof reference_mixed - 1 && memcmp(bytes, reference_mixed, size) == 0);
-  bdpt_release(&ctx, bytes, size);
+  CHECK(bdpt_safetensors_build(&ctx, t, 11, &key, &value, 1, &bytes) == BDPT_OK);
+  CHECK(bytes.size == sizeof reference_mixed - 1 &&
+        memcmp(bytes.data, reference_mixed, bytes.size) == 0);
+  bdpt_bytes_free(&ctx, &bytes);
   CHECK(out_blocks == 0);
 }
 
 static void refused(const bdpt_write_tensor *t, size_t count, bdpt_status want,
     const char *phrase) {
   bdpt_context ctx = fresh();
-  unsigned char *bytes;
-  size_t size;
-  CHECK(bdpt_safetensors_build(&ctx, t, count, NULL, NULL, 0, &bytes, &size) == want);
+  bdpt_bytes bytes;
+  CHECK(bdpt_safetensors_build(&ctx, t, count, NULL, NULL, 0, &bytes) == want);
   if (!CHECK(strstr(ctx.message, phrase) != NULL)) printf("  %s (wanted: %s)\n", ctx.message,
       phrase);
-  CHECK(bytes == NULL && out_blocks == 0);
+  CHECK(bytes.data == NULL && out_blocks == 0);
 }
 
 TEST(not_written) {
@@ -573,8 +575,7 @@ TEST(not_written) {
   bdpt_write_tensor t[2];
   const char *key[2] = {"k", "k"}, *value[2] = {"1", "2"};
   bdpt_context ctx = fresh();
-  unsigned char *bytes;
-  size_t size;
+  bdpt_bytes bytes;
   t[0] = tensor("a", BDPT_F32, 1, 1, 0, 0, v, 0);
   t[1] = tensor("a", BDPT_F16, 1, 1, 0, 0, v, 0);
   refused(t, 2, BDPT_E_ARGUMENT, "'a': this name occurs twice");
@@ -592,7 +593,7 @@ TEST(not_written) {
   refused(t, 1, BDPT_E_ARGUMENT, "its shape overflows");
   t[0] = tensor("a", BDPT_F32, 1, 1, 0, 0, NULL, 0);
   refused(t, 1, BDPT_E_ARGUMENT, "it has no data");
-  CHECK(bdpt_safetensors_build(&ctx, NULL, 0, key, value, 2, &bytes, &size) == BDPT_E_ARGUMENT);
+  CHECK(bdpt_safetensors_build(&ctx, NULL, 0, key, value, 2, &bytes) == BDPT_E_ARGUMENT);
   CHECK_HAS(ctx.message, "write: 'k': this metadata key occurs twice");
   { /* a header over the limit, in one name */
     char *name = (char *)malloc(BDPT_HEADER_LIMIT + 1);
@@ -610,8 +611,8 @@ TEST(round_trip) {
   static const int dtypes[4] = {BDPT_F32, BDPT_F64, BDPT_F16, BDPT_BF16};
   static const double step[4] = {0, 0, 1.0 / 2048, 1.0 / 256};
   bdpt_real in[260], out[260];
-  unsigned char *bytes;
-  size_t size, i;
+  bdpt_bytes bytes;
+  size_t i;
   int d;
   bdpt_rng r;
   bdpt_rng_seed(&r, 3, 1);
@@ -622,8 +623,8 @@ TEST(round_trip) {
     bdpt_write_tensor t = tensor("x", dtypes[d], 2, 26, 10, 0, in, 0);
     bdpt_safetensors f;
     int wrong = 0;
-    CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
-    CHECK(bdpt_safetensors_parse(&ctx, bytes, size, NULL, &f) == BDPT_OK);
+    CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
+    CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, NULL, &f) == BDPT_OK);
     CHECK(f.tensor[0].count == 260 && f.tensor[0].dtype == dtypes[d]);
     CHECK(bdpt_safetensors_read(&ctx, f.tensor, out, 260) == BDPT_OK);
     for (i = 0; i < 256; i++) {
@@ -637,7 +638,7 @@ TEST(round_trip) {
       CHECK(memcmp(in, out, sizeof in) == 0);
     }
     bdpt_safetensors_close(&f);
-    bdpt_release(&ctx, bytes, size);
+    bdpt_bytes_free(&ctx, &bytes);
   }
   CHECK(out_blocks == 0);
 }
@@ -656,32 +657,33 @@ TEST(bits_survive) {
   const int wide = sizeof(bdpt_real) == 8;
   static const int other[3] = {BDPT_F16, BDPT_BF16, -1};
   bdpt_context ctx = fresh();
-  unsigned char raw[8 * N], *bytes;
+  bdpt_bytes bytes;
+  unsigned char raw[8 * N];
   bdpt_real v[N], back[N];
-  size_t size, i, n = sizeof(bdpt_real);
+  size_t i, n = sizeof(bdpt_real);
   bdpt_write_tensor t = tensor("x", wide ? BDPT_F64 : BDPT_F32, 1, N, 0, 0, raw, 1);
   bdpt_safetensors f;
   int k, bad = 0;
   for (i = 0; i < N; i++) put_bytes(raw + n * i, (int)n, pattern[i][wide]);
-  CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
-  CHECK(bdpt_safetensors_parse(&ctx, bytes, size, NULL, &f) == BDPT_OK);
+  CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
+  CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, NULL, &f) == BDPT_OK);
   CHECK(bdpt_safetensors_read(&ctx, f.tensor, v, N) == BDPT_OK);
   bdpt_safetensors_close(&f);
-  bdpt_release(&ctx, bytes, size);
+  bdpt_bytes_free(&ctx, &bytes);
   t.data = v;
   t.raw = 0;
-  CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
-  CHECK(memcmp(bytes + size - n * N, raw, n * N) == 0);
-  bdpt_release(&ctx, bytes, size);
+  CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
+  CHECK(memcmp(bytes.data + bytes.size - n * N, raw, n * N) == 0);
+  bdpt_bytes_free(&ctx, &bytes);
   for (k = 0; k < 3; k++) {
     t.dtype = k < 2 ? other[k] : wide ? BDPT_F32 : BDPT_F64;
-    CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
-    CHECK(bdpt_safetensors_parse(&ctx, bytes, size, NULL, &f) == BDPT_OK);
+    CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
+    CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, NULL, &f) == BDPT_OK);
     CHECK(bdpt_safetensors_read(&ctx, f.tensor, back, N) == BDPT_OK);
     for (i = 0; i < 6; i++) bad += back[i] == back[i] || !signbit(back[i]) != !signbit(v[i]);
     for (i = 6; i < 9; i++) bad += !(back[i] == v[i]) || !signbit(back[i]) != !signbit(v[i]);
     bdpt_safetensors_close(&f);
-    bdpt_release(&ctx, bytes, size);
+    bdpt_bytes_free(&ctx, &bytes);
   }
   CHECK(bad == 0);
   CHECK(out_blocks == 0);
@@ -732,8 +734,8 @@ TEST(names_that_are_no_plain_files) {
 TEST(twelve_writers) {
   enum { WRITERS = 12, BYTES = 100000 };
   bdpt_context ctx = fresh();
-  unsigned char *bytes = NULL;
-  size_t size = 0, i;
+  bdpt_bytes bytes = {NULL, 0};
+  size_t i;
   int k, status, good = 0;
   for (k = 0; k < WRITERS; k++) {
     if (fork() == 0) {
@@ -746,38 +748,38 @@ TEST(twelve_writers) {
   }
   for (k = 0; k < WRITERS; k++) good += wait(&status) > 0 && status == 0;
   CHECK(good == WRITERS);
-  CHECK(bdpt_file_read(&ctx, PLACE, &bytes, &size) == BDPT_OK && size == BYTES);
-  for (i = 1; i < size && bytes[i] == bytes[0]; i++) { }
+  CHECK(bdpt_file_read(&ctx, PLACE, &bytes) == BDPT_OK && bytes.size == BYTES);
+  for (i = 1; i < bytes.size && bytes.data[i] == bytes.data[0]; i++) { }
   CHECK(i == BYTES);
-  bdpt_release(&ctx, bytes, size + 1);
+  bdpt_bytes_free(&ctx, &bytes);
   remove(PLACE);
 }
 #endif
 
 TEST(whole_files) {
   bdpt_context ctx = fresh();
-  unsigned char *bytes;
-  size_t size, n = 200000, i;
+  bdpt_bytes bytes;
+  size_t n = 200000, i;
   char *big = (char *)malloc(n);
   for (i = 0; i < n; i++) big[i] = (char)(i % 251);
   CHECK(bdpt_file_write(&ctx, PLACE, big, n) == BDPT_OK);
-  CHECK(bdpt_file_read(&ctx, PLACE, &bytes, &size) == BDPT_OK);
-  CHECK(size == n && memcmp(bytes, big, n) == 0 && bytes[n] == 0);
-  bdpt_release(&ctx, bytes, size + 1);
+  CHECK(bdpt_file_read(&ctx, PLACE, &bytes) == BDPT_OK);
+  CHECK(bytes.size == n && memcmp(bytes.data, big, n) == 0 && bytes.data[n] == 0);
+  bdpt_bytes_free(&ctx, &bytes);
   CHECK(bdpt_file_write(&ctx, PLACE, "", 0) == BDPT_OK);
-  CHECK(bdpt_file_read(&ctx, PLACE, &bytes, &size) == BDPT_OK && size == 0 && bytes[0] == 0);
-  bdpt_release(&ctx, bytes, size + 1);
+  CHECK(bdpt_file_read(&ctx, PLACE, &bytes) == BDPT_OK && bytes.size == 0 && bytes.data[0] == 0);
+  bdpt_bytes_free(&ctx, &bytes);
   CHECK(!left_over(PLACE));
   CHECK(out_blocks == 0);
   remove(PLACE);
-  CHECK(bdpt_file_read(&ctx, PLACE, &bytes, &size) == BDPT_E_IO && bytes == NULL);
+  CHECK(bdpt_file_read(&ctx, PLACE, &bytes) == BDPT_E_IO && bytes.data == NULL);
   CHECK_HAS(ctx.message, "-file: cannot be opened for reading (");
   bdpt_clear_error(&ctx);
   CHECK(bdpt_file_write(&ctx, "no/such/folder/x", "a", 1) == BDPT_E_IO);
   CHECK_HAS(ctx.message, "no/such/folder/x.bdpt-tmp-");
 #if defined(__unix__) || defined(__APPLE__)
   bdpt_clear_error(&ctx);
-  CHECK(bdpt_file_read(&ctx, ".", &bytes, &size) == BDPT_E_IO);
+  CHECK(bdpt_file_read(&ctx, ".", &bytes) == BDPT_E_IO);
   CHECK_HAS(ctx.message, ".: reading failed (");
   bdpt_clear_error(&ctx);
   CHECK(bdpt_file_write(&ctx, ".", "a", 1) == BDPT_E_IO); /* the name is taken by a folder */
@@ -797,11 +799,11 @@ TEST(opening) {
   CHECK(f.count == 1 && f.tensor[0].ndim == 3 && f.tensor[0].bytes[7] == 0x3f);
   bdpt_safetensors_close(&f);
   put_file(PLACE, "PK\3\4 and so on");
-  CHECK(bdpt_safetensors_open(&ctx, PLACE, &f) == BDPT_E_FORMAT && f.file == NULL);
+  CHECK(bdpt_safetensors_open(&ctx, PLACE, &f) == BDPT_E_FORMAT && f.file.data == NULL);
   CHECK_HAS(ctx.message, "-file: not a safetensors file: it is a zip archive");
   bdpt_clear_error(&ctx);
   remove(PLACE);
-  CHECK(bdpt_safetensors_open(&ctx, PLACE, &f) == BDPT_E_IO && f.file == NULL);
+  CHECK(bdpt_safetensors_open(&ctx, PLACE, &f) == BDPT_E_IO && f.file.data == NULL);
   CHECK(out_blocks == 0);
 }
 
@@ -858,15 +860,14 @@ TEST(models_come_back) {
   for (i = 0; i < 2; i++) {
     bdpt_context ctx = fresh();
     bdpt_model *m = bdpt_model_create(&ctx, &config[i], 5), *n;
-    unsigned char *bytes, *again;
-    size_t size, size2;
+    bdpt_bytes bytes, again;
     char before[17], after[17];
     if (!CHECK(m != NULL)) { printf("  %s\n", ctx.message); continue; }
     strcpy(m->parent, "00112233aabbccdd");
     strcpy(m->certificate, "fused within 3.1e-7, \"arg-max\" 256/256");
     m->config.block[1].scale = 0.1;
-    CHECK(bdpt_model_build(m, REAL_DTYPE, &bytes, &size) == BDPT_OK);
-    n = bdpt_model_parse(&ctx, bytes, size, "m", NULL);
+    CHECK(bdpt_model_build(m, REAL_DTYPE, &bytes) == BDPT_OK);
+    n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "m", NULL);
     if (!CHECK(n != NULL)) { printf("  %s\n", ctx.message); continue; }
     bdpt_model_hash(m, before);
     bdpt_model_hash(n, after);
@@ -874,10 +875,10 @@ TEST(models_come_back) {
     CHECK(same_blocks(&m->config, &n->config));
     CHECK(strcmp(m->parent, n->parent) == 0 && strcmp(m->certificate, n->certificate) == 0);
     CHECK(n->preprocessing[0] == 0);
-    CHECK(bdpt_model_build(n, REAL_DTYPE, &again, &size2) == BDPT_OK);
-    CHECK(size == size2 && memcmp(bytes, again, size) == 0);
-    bdpt_release(&ctx, again, size2);
-    bdpt_release(&ctx, bytes, size);
+    CHECK(bdpt_model_build(n, REAL_DTYPE, &again) == BDPT_OK);
+    CHECK(bytes.size == again.size && memcmp(bytes.data, again.data, bytes.size) == 0);
+    bdpt_bytes_free(&ctx, &again);
+    bdpt_bytes_free(&ctx, &bytes);
     CHECK(bdpt_model_save(m, PLACE, BDPT_BF16) == BDPT_OK);
     bdpt_model_free(n);
     n = bdpt_model_load(&ctx, PLACE, NULL);
@@ -902,11 +903,11 @@ TEST(metadata_text) {
     {"drop_attn_list", "[0]"}, {"fitted_attn_list", "[1]"}, {"drop_act_list", "[1,2,3]"},
     {"fused_mlp_list", "[2]"}, {"fitted_mlp_list", "[3]"}, {"attn_form", "double"},
     {"extra_gelu", "both"}, {"pos_resize", "deit"}};
-  unsigned char *bytes;
+  bdpt_bytes bytes;
   bdpt_safetensors f;
-  size_t size, i;
-  CHECK(bdpt_model_build(m, BDPT_F16, &bytes, &size) == BDPT_OK);
-  CHECK(bdpt_safetensors_parse(&ctx, bytes, size, NULL, &f) == BDPT_OK);
+  size_t i;
+  CHECK(bdpt_model_build(m, BDPT_F16, &bytes) == BDPT_OK);
+  CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, NULL, &f) == BDPT_OK);
   for (i = 0; i < sizeof want / sizeof *want; i++) {
     const char *got = bdpt_safetensors_get(&f, want[i][0]);
     if (!CHECK(got && strcmp(got, want[i][1]) == 0)) printf("  %s: %s\n", want[i][0], got ? got :
@@ -919,18 +920,18 @@ TEST(metadata_text) {
   CHECK(!bdpt_safetensors_find(&f, "blocks.2.mlp.fc1.weight"));
   CHECK(bdpt_safetensors_find(&f, "head_dist.weight") != NULL);
   bdpt_safetensors_close(&f);
-  bdpt_release(&ctx, bytes, size);
+  bdpt_bytes_free(&ctx, &bytes);
   bdpt_model_free(m);
   CHECK(out_blocks == 0);
 }
 
 /* The tensors of a model under another set of metadata; `drop`: leave one out; `add`: one more. */
-static unsigned char *rewrite(bdpt_context *ctx, const bdpt_model *m, const char *const *meta,
-                              const char *drop, const bdpt_write_tensor *add, size_t *size) {
+static bdpt_bytes rewrite(bdpt_context *ctx, const bdpt_model *m, const char *const *meta,
+                          const char *drop, const bdpt_write_tensor *add) {
   bdpt_write_tensor list[200];
   const char *key[16], *value[16];
   size_t n = 0, pairs = 0;
-  unsigned char *bytes = NULL;
+  bdpt_bytes bytes = {NULL, 0};
   int i;
   for (i = 0; i < m->slots; i++) {
     if (!bdpt_model_active(m, i) || (drop && strcmp(drop, m->name[i]) == 0)) continue;
@@ -943,7 +944,7 @@ static unsigned char *rewrite(bdpt_context *ctx, const bdpt_model *m, const char
     key[pairs] = meta[2 * pairs];
     value[pairs] = meta[2 * pairs + 1];
   }
-  CHECK(bdpt_safetensors_build(ctx, list, n, key, value, pairs, &bytes, size) == BDPT_OK);
+  CHECK(bdpt_safetensors_build(ctx, list, n, key, value, pairs, &bytes) == BDPT_OK);
   return bytes;
 }
 
@@ -951,8 +952,7 @@ TEST(without_metadata) {
   bdpt_context ctx = fresh();
   bdpt_config c, hint;
   bdpt_model *m, *n;
-  unsigned char *bytes;
-  size_t size;
+  bdpt_bytes bytes;
   char before[17], after[17];
   memset(&c, 0, sizeof c);
   c.image = 12; c.patch = 4; c.width = 128; c.depth = 4; c.heads = 2; c.classes = 5; c.mlp = 32;
@@ -961,8 +961,8 @@ TEST(without_metadata) {
   c.block[2].mlp_state = BDPT_MLP_FUSED;
   c.block[3].attention = BDPT_ATTENTION_FITTED;
   m = bdpt_model_create(&ctx, &c, 1);
-  bytes = rewrite(&ctx, m, NULL, NULL, NULL, &size);
-  n = bdpt_model_parse(&ctx, bytes, size, "m", NULL);
+  bytes = rewrite(&ctx, m, NULL, NULL, NULL);
+  n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "m", NULL);
   if (CHECK(n != NULL)) {
     bdpt_model_hash(m, before);
     bdpt_model_hash(n, after);
@@ -979,19 +979,19 @@ TEST(without_metadata) {
   bdpt_model_free(n);
   memset(&hint, 0, sizeof hint);
   hint.heads = 8; hint.eps = 1e-12; hint.std[0] = hint.std[1] = hint.std[2] = 0.5;
-  n = bdpt_model_parse(&ctx, bytes, size, "m", &hint);
+  n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "m", &hint);
   CHECK(n && n->config.block[0].heads == 8 && n->config.block[0].head_dim == 16);
   CHECK(n && n->config.eps == 1e-12 && n->config.std[2] == 0.5 && n->config.mean[0] == 0);
   bdpt_model_free(n);
   hint.heads = 0; hint.block[0].heads = 4; hint.block[0].mlp_state = BDPT_MLP_LINEAR;
-  n = bdpt_model_parse(&ctx, bytes, size, "m", &hint);
+  n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "m", &hint);
   CHECK(n && n->config.block[0].heads == 4 && n->config.block[1].heads == 2);
   CHECK(n && n->config.block[0].mlp_state != BDPT_MLP_KEPT);
   bdpt_model_free(n);
   hint.heads = 3; hint.block[0].heads = 0;
-  CHECK(bdpt_model_parse(&ctx, bytes, size, "m", &hint) == NULL);
+  CHECK(bdpt_model_parse(&ctx, bytes.data, bytes.size, "m", &hint) == NULL);
   CHECK_HAS(ctx.message, "128 features of attention are no multiple of the heads");
-  bdpt_release(&ctx, bytes, size);
+  bdpt_bytes_free(&ctx, &bytes);
   bdpt_model_free(m);
   CHECK(out_blocks == 0);
 }
@@ -1004,25 +1004,24 @@ TEST(some_metadata) {
   static const char *const not_ours[] = {"depth", "deep", "drop_act_list", "[0]", NULL, NULL};
   bdpt_config c;
   bdpt_model *m, *n;
-  unsigned char *bytes;
-  size_t size;
+  bdpt_bytes bytes;
   memset(&c, 0, sizeof c);
   c.image = 12; c.patch = 4; c.width = 128; c.depth = 2; c.heads = 2; c.classes = 5; c.mlp = 32;
   m = bdpt_model_create(&ctx, &c, 1);
-  bytes = rewrite(&ctx, m, meta, NULL, NULL, &size);
-  n = bdpt_model_parse(&ctx, bytes, size, "m", NULL);
+  bytes = rewrite(&ctx, m, meta, NULL, NULL);
+  n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "m", NULL);
   if (!CHECK(n != NULL)) printf("  %s\n", ctx.message);
   CHECK(n && n->config.block[0].mlp_state != BDPT_MLP_KEPT && n->config.block[1].heads == 4);
   CHECK(n && n->config.block[1].mlp_state == BDPT_MLP_KEPT && n->config.block[0].head_dim == 32);
   CHECK(n && n->config.eps == 1.5e-12 && n->config.attn_form == BDPT_ATTN_SKIP);
   CHECK(n && strcmp(n->parent, "ab") == 0);
   bdpt_model_free(n);
-  bdpt_release(&ctx, bytes, size);
-  bytes = rewrite(&ctx, m, not_ours, NULL, NULL, &size);
-  n = bdpt_model_parse(&ctx, bytes, size, "m", NULL);
+  bdpt_bytes_free(&ctx, &bytes);
+  bytes = rewrite(&ctx, m, not_ours, NULL, NULL);
+  n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "m", NULL);
   CHECK(n && n->config.depth == 2 && n->config.block[0].mlp_state == BDPT_MLP_KEPT);
   bdpt_model_free(n);
-  bdpt_release(&ctx, bytes, size);
+  bdpt_bytes_free(&ctx, &bytes);
   bdpt_model_free(m);
   CHECK(out_blocks == 0);
 }
@@ -1031,14 +1030,13 @@ TEST(some_metadata) {
 static void wrong(const bdpt_model *m, const char *const *meta, const char *drop,
                   const bdpt_write_tensor *add, bdpt_status want, const char *phrase) {
   bdpt_context ctx = fresh();
-  size_t size;
-  unsigned char *bytes = rewrite(&ctx, m, meta, drop, add, &size);
-  bdpt_model *n = bdpt_model_parse(&ctx, bytes, size, "m", NULL);
+  bdpt_bytes bytes = rewrite(&ctx, m, meta, drop, add);
+  bdpt_model *n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "m", NULL);
   CHECK(n == NULL && ctx.status == want);
   if (!CHECK(strstr(ctx.message, phrase) != NULL)) printf("  %s (wanted: %s)\n", ctx.message,
       phrase);
   bdpt_model_free(n);
-  bdpt_release(&ctx, bytes, size);
+  bdpt_bytes_free(&ctx, &bytes);
   CHECK(ctx.bytes_now == 0);
 }
 

@@ -299,8 +299,7 @@ TEST(thread_count_changes_no_bit) {
 TEST(saved_loaded_and_counted) {
   bdpt_model *m = make_model(8), *n;
   bdpt_cost_report before, after;
-  unsigned char *bytes;
-  size_t size;
+  bdpt_bytes bytes;
   const double d = 16, f = 24, tokens = 5;
   bdpt_config c = make_config();
   int type;
@@ -317,16 +316,16 @@ TEST(saved_loaded_and_counted) {
     CHECK(bdpt_removed(&m->config, type) == 1);
     CHECK(!m->param[BDPT_SLOT(2, type ? BDPT_SLOT_FC1_W : BDPT_SLOT_QKV_W)].data);
   }
-  CHECK(bdpt_model_build(m, sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32, &bytes, &size) ==
+  CHECK(bdpt_model_build(m, sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32, &bytes) ==
         BDPT_OK);
-  n = bdpt_model_parse(&ctx, bytes, size, "fitted", NULL);
+  n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "fitted", NULL);
   if (CHECK(n != NULL)) {
     CHECK(same_weights(m, n) && strcmp(m->certificate, n->certificate) == 0);
     CHECK(n->config.block[2].attention == BDPT_ATTENTION_FITTED);
     CHECK(n->config.block[2].mlp_state == BDPT_MLP_FITTED);
     CHECK(bdpt_removed(&n->config, 0) == 1 && bdpt_removed(&n->config, 1) == 1);
   }
-  bdpt_release(&ctx, bytes, size);
+  bdpt_bytes_free(&ctx, &bytes);
   bdpt_model_free(n);
   bdpt_model_free(m);
 }

@@ -60,8 +60,8 @@ static bdpt_model *form_scaled(const form *f) {
   bdpt_write_tensor list[64];
   static bdpt_real gamma[4][16];
   char name[4][40], stream[80];
-  unsigned char *bytes = NULL;
-  size_t size = 0, count = 0, k;
+  bdpt_bytes bytes = {NULL, 0};
+  size_t count = 0, k;
   int i;
   memset(list, 0, sizeof list);
   memset(&hint, 0, sizeof hint);
@@ -82,10 +82,10 @@ static bdpt_model *form_scaled(const form *f) {
     list[count].dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
     list[count++].data = gamma[i];
   }
-  CHECK(bdpt_safetensors_build(&ctx, list, count, NULL, NULL, 0, &bytes, &size) == BDPT_OK);
-  read = bdpt_model_parse(&ctx, bytes, size, "scaled", &hint);
+  CHECK(bdpt_safetensors_build(&ctx, list, count, NULL, NULL, 0, &bytes) == BDPT_OK);
+  read = bdpt_model_parse(&ctx, bytes.data, bytes.size, "scaled", &hint);
   if (!CHECK(read != NULL)) printf("  %s\n", ctx.message);
-  bdpt_release(&ctx, bytes, size);
+  bdpt_bytes_free(&ctx, &bytes);
   bdpt_model_free(m);
   return read;
 }
@@ -189,8 +189,8 @@ static void form_life(const form *f, const bdpt_subset *all, bdpt_start start) {
   bdpt_layers gone;
   bdpt_epoch log[4];
   bdpt_real *z, *again;
-  unsigned char *bytes = NULL;
-  size_t size = 0, k;
+  bdpt_bytes bytes = {NULL, 0};
+  size_t k;
   int dtype;
   if (!m) return;
   memset(&r, 0, sizeof r);
@@ -210,8 +210,8 @@ static void form_life(const form *f, const bdpt_subset *all, bdpt_start start) {
   CHECK(c.fused == (start == BDPT_START_PAPER));
   CHECK(bdpt_model_label(m, "[\"left\",\"right\"]") == BDPT_OK);
   dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
-  CHECK(bdpt_model_build(m, dtype, &bytes, &size) == BDPT_OK);
-  n = bdpt_model_parse(&ctx, bytes, size, f->name, NULL);
+  CHECK(bdpt_model_build(m, dtype, &bytes) == BDPT_OK);
+  n = bdpt_model_parse(&ctx, bytes.data, bytes.size, f->name, NULL);
   if (CHECK(n != NULL)) {
     CHECK(n->labels && strcmp(n->labels, m->labels) == 0);
     again = answers(n, all);
@@ -222,7 +222,7 @@ static void form_life(const form *f, const bdpt_subset *all, bdpt_start start) {
     free(again);
   }
   free(z);
-  bdpt_release(&ctx, bytes, size);
+  bdpt_bytes_free(&ctx, &bytes);
   bdpt_model_free(n);
   bdpt_model_free(m);
 }

@@ -359,12 +359,14 @@ TEST(fit) {
   memset(&own, 0, sizeof own);
   bdpt_init(&own);
   decode_file("rgb-as-ppm.ppm"); /* 24 x 17; 18 x 25 for S = 16 */
-  CHECK(bdpt_resize_bytes(&own, got.planes, 3, 17, 24, full, 18, 25) == BDPT_OK);
+  CHECK(bdpt_resize_bytes(&own, 3, got.planes, (int[2]){17, 24}, full, (int[2]){18, 25}) ==
+        BDPT_OK);
   for (c = 0; c < 3; c++)
     for (y = 0; y < 16; y++)
       for (x = 0; x < 16; x++) want[(c * 16 + y) * 16 + x] = full[(c * 18 + y + 1) * 25 + x + 4];
   CHECK(image_fit(&got, 16, IMAGE_CROP, out, why) && memcmp(out, want, sizeof out) == 0);
-  CHECK(bdpt_resize_bytes(&own, got.planes, 3, 17, 24, want, 16, 16) == BDPT_OK);
+  CHECK(bdpt_resize_bytes(&own, 3, got.planes, (int[2]){17, 24}, want, (int[2]){16, 16}) ==
+        BDPT_OK);
   CHECK(image_fit(&got, 16, IMAGE_WHOLE, out, why) && memcmp(out, want, sizeof out) == 0);
   free(full);
   bdpt_finish(&own);

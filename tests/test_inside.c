@@ -701,10 +701,10 @@ TEST(layers_come_and_go) {
   CHECK_CLOSE(longest / bdpt_schedule(&t->recipe, 6 / 7.0), 1, 1e-2);
     /* And a checkpoint of that state continues exactly. */
   {
-    blob b = freeze(t), c;
+    bdpt_bytes b = freeze(t), c;
     bdpt_model *copy = bdpt_model_clone(m);
     bdpt_trainer *u = bdpt_trainer_create(copy, NULL, &train, &r);
-    CHECK(bdpt_trainer_parse(u, b.bytes, b.size, "b") == BDPT_OK);
+    CHECK(bdpt_trainer_parse(u, b.data, b.size, "b") == BDPT_OK);
     drop(&b);
     CHECK(steps(t, 2) && steps(u, 2));
     b = freeze(t);

@@ -210,8 +210,7 @@ TEST(other_arguments) {
 
 TEST(sizes_that_overflow) {
   const size_t half = SIZE_MAX / 2 + 1, shape[3] = {half, 2, 1}, large[2] = {half / 8, 2};
-  unsigned char *bytes = NULL;
-  size_t size = 0;
+  bdpt_bytes bytes = {NULL, 0};
   bdpt_write_tensor t;
   memset(&t, 0, sizeof t);
   CHECK(bdpt_alloc(&ctx, SIZE_MAX) == NULL && ctx.status == BDPT_E_MEMORY);
@@ -223,7 +222,7 @@ TEST(sizes_that_overflow) {
   CHECK(bdpt_input(tape, 2, large, NULL, 0) == NULL && ctx.status != BDPT_OK);
   bdpt_clear_error(&ctx);
   t.name = "t", t.ndim = 2, t.shape[0] = half, t.shape[1] = 2, t.data = numbers;
-  CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes, &size) != BDPT_OK && !bytes);
+  CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) != BDPT_OK && !bytes.data);
   bdpt_clear_error(&ctx);
 }
 
@@ -232,8 +231,7 @@ TEST(the_deepest_network) {
   bdpt_config c;
   bdpt_model *m, *again;
   bdpt_layers set;
-  unsigned char *bytes = NULL;
-  size_t size = 0;
+  bdpt_bytes bytes = {NULL, 0};
   bdpt_real images[3 * 64] = {0}, logits[2], same[2];
   memset(&c, 0, sizeof c), memset(&set, 0, sizeof set);
   c.image = 8, c.patch = 4, c.width = 4, c.heads = 1, c.mlp = 4, c.classes = 2;
@@ -253,15 +251,15 @@ TEST(the_deepest_network) {
   bdpt_clear_error(&ctx);
   CHECK(m->config.block[63].mlp_state == BDPT_MLP_FUSED);
   CHECK(bdpt_removed(&m->config, BDPT_ATTENTION) == 2);
-  CHECK(bdpt_model_build(m, sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32, &bytes, &size) ==
+  CHECK(bdpt_model_build(m, sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32, &bytes) ==
         BDPT_OK);
-  again = bdpt_model_parse(&ctx, bytes, size, "deep", NULL);
+  again = bdpt_model_parse(&ctx, bytes.data, bytes.size, "deep", NULL);
   bdpt_tape_free(tape);
   tape = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   CHECK(again && bdpt_predict(m, tape, 1, images, logits) == BDPT_OK);
   CHECK(again && bdpt_predict(again, tape, 1, images, same) == BDPT_OK);
   CHECK(memcmp(logits, same, sizeof same) == 0);
-  bdpt_release(&ctx, bytes, size);
+  bdpt_bytes_free(&ctx, &bytes);
   bdpt_model_free(m);
   bdpt_model_free(again);
 }

@@ -55,11 +55,10 @@ static double score(bdpt_model *m) {
 /* A hook that stops at the n-th report, and checks that progress never goes back. */
 static int reports, stop_at, disorder, copy_at;
 static void copy_file(const char *from, const char *to) {
-  unsigned char *bytes = NULL;
-  size_t size = 0;
-  if (bdpt_file_read(&ctx, from, &bytes, &size) != BDPT_OK) return;
-  bdpt_file_write(&ctx, to, bytes, size);
-  bdpt_release(&ctx, bytes, size + 1);
+  bdpt_bytes bytes = {NULL, 0};
+  if (bdpt_file_read(&ctx, from, &bytes) != BDPT_OK) return;
+  bdpt_file_write(&ctx, to, bytes.data, bytes.size);
+  bdpt_bytes_free(&ctx, &bytes);
 }
 
 static double last_done, last_total;
@@ -961,8 +960,8 @@ static void tamper(const char *path, size_t at, double value) {
   if (bdpt_safetensors_open(&ctx, path, &f) != BDPT_OK) return;
   log = bdpt_safetensors_find(&f, "train.log");
   memcpy(&word, &value, 8);
-  if (log && at < log->count) put_bytes(f.file + (log->bytes - f.file) + 8 * at, 8, word);
-  bdpt_file_write(&ctx, path, f.file, f.file_bytes);
+  if (log && at < log->count) put_bytes(f.file.data + (log->bytes - f.file.data) + 8 * at, 8, word);
+  bdpt_file_write(&ctx, path, f.file.data, f.file.size);
   bdpt_safetensors_close(&f);
 }
 

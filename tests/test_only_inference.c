@@ -14,8 +14,8 @@ int main(void) {
   bdpt_tape *tape;
   bdpt_cost_report before, after;
   bdpt_merging merging;
-  unsigned char *bytes = NULL;
-  size_t size = 0, i;
+  bdpt_bytes bytes = {NULL, 0};
+  size_t i;
   double sum = 0;
   bdpt_init(&ctx);
   for (i = 0; i < sizeof images / sizeof *images; i++) {
@@ -31,9 +31,9 @@ int main(void) {
   CHECK(bdpt_prune(m, BDPT_ACTIVATION, 5) == BDPT_OK && bdpt_fuse_all(m) == BDPT_OK);
   CHECK(bdpt_cost(&ctx, &m->config, &after) == BDPT_OK && after.params < before.params);
   CHECK(bdpt_predict(m, tape, 2, images, logits) == BDPT_OK);
-  CHECK(bdpt_model_build(m, sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32, &bytes, &size) ==
+  CHECK(bdpt_model_build(m, sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32, &bytes) ==
         BDPT_OK);
-  n = bdpt_model_parse(&ctx, bytes, size, "again", NULL);
+  n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "again", NULL);
   CHECK(n && bdpt_predict(n, tape, 2, images, again) == BDPT_OK);
   CHECK(memcmp(logits, again, sizeof logits) == 0);
   memset(&merging, 0, sizeof merging); /* what boundarydpt_plus.h has for inference */
@@ -41,7 +41,7 @@ int main(void) {
   CHECK(bdpt_predict(m, tape, 2, images, again) == BDPT_OK);
   CHECK(memcmp(logits, again, sizeof logits) != 0);
   bdpt_merging_free(&merging);
-  bdpt_release(&ctx, bytes, size);
+  bdpt_bytes_free(&ctx, &bytes);
   bdpt_tape_free(tape);
   bdpt_model_free(m);
   bdpt_model_free(n);

@@ -59,8 +59,7 @@ TEST(there_and_back) {
   bdpt_write_tensor t;
   bdpt_safetensors f;
   const bdpt_file_tensor *x;
-  unsigned char *bytes;
-  size_t size;
+  bdpt_bytes bytes;
   memset(&ctx, 0, sizeof ctx);
   memset(&t, 0, sizeof t);
   CHECK(bdpt_init(&ctx) == BDPT_OK);
@@ -70,9 +69,9 @@ TEST(there_and_back) {
   t.shape[0] = 2;
   t.shape[1] = 3;
   t.data = numbers;
-  CHECK(bdpt_safetensors_build(&ctx, &t, 1, key, value, 1, &bytes, &size) == BDPT_OK);
-  CHECK(bdpt_file_write(&ctx, PLACE, bytes, size) == BDPT_OK);
-  bdpt_release(&ctx, bytes, size);
+  CHECK(bdpt_safetensors_build(&ctx, &t, 1, key, value, 1, &bytes) == BDPT_OK);
+  CHECK(bdpt_file_write(&ctx, PLACE, bytes.data, bytes.size) == BDPT_OK);
+  bdpt_bytes_free(&ctx, &bytes);
   CHECK(bdpt_safetensors_open(&ctx, PLACE, &f) == BDPT_OK);
   x = bdpt_safetensors_find(&f, "x");
   CHECK(x && bdpt_safetensors_read(&ctx, x, back, 6) == BDPT_OK);

@@ -89,16 +89,15 @@ static void read_kind(bdpt_json *j, const char *name) {
 }
 
 static void read_schema(void) {
-  unsigned char *bytes = NULL;
-  size_t size = 0;
+  bdpt_bytes bytes = {NULL, 0};
   bdpt_context ctx;
   bdpt_json j;
   char name[NAME], part[NAME] = "";
   int i;
   bdpt_json_event e;
   memset(&ctx, 0, sizeof ctx);
-  if (!CHECK(bdpt_file_read(&ctx, "data/records.json", &bytes, &size) == BDPT_OK)) return;
-  bdpt_json_init(&j, (const char *)bytes, size);
+  if (!CHECK(bdpt_file_read(&ctx, "data/records.json", &bytes) == BDPT_OK)) return;
+  bdpt_json_init(&j, (const char *)bytes.data, bytes.size);
   while ((e = bdpt_json_next(&j)) != BDPT_JSON_END && CHECK(e != BDPT_JSON_ERROR)) {
     if (e == BDPT_JSON_STRING && j.depth == 1 && strcmp(part, "version") == 0)
       bdpt_json_copy(&j, version, NAME);
@@ -108,7 +107,7 @@ static void read_schema(void) {
     else if (strcmp(part, "keys") == 0) read_key(&j, name);
     else if (strcmp(part, "kinds") == 0) read_kind(&j, name);
   }
-  bdpt_release(&ctx, bytes, size + 1);
+  bdpt_bytes_free(&ctx, &bytes);
   for (i = 0; i < key_count; i++)
     if (!CHECK(keys[i].used)) printf("  no kind has the key %s\n", keys[i].name);
   CHECK(strcmp(version, bdpt_version()) == 0);

@@ -183,22 +183,22 @@ static bdpt_status r_drop_rate(void) {
 
 static unsigned char bytes[3 * 64];
 static bdpt_status r_resize_channels(void) {
-  return bdpt_resize_bytes(&ctx, bytes, 0, 8, 8, bytes, 4, 4);
+  return bdpt_resize_bytes(&ctx, 0, bytes, (int[2]){8, 8}, bytes, (int[2]){4, 4});
 }
 static bdpt_status r_resize_low(void) {
-  return bdpt_resize_bytes(&ctx, bytes, 3, 0, 8, bytes, 4, 4);
+  return bdpt_resize_bytes(&ctx, 3, bytes, (int[2]){0, 8}, bytes, (int[2]){4, 4});
 }
 static bdpt_status r_resize_narrow(void) {
-  return bdpt_resize_bytes(&ctx, bytes, 3, 8, 0, bytes, 4, 4);
+  return bdpt_resize_bytes(&ctx, 3, bytes, (int[2]){8, 0}, bytes, (int[2]){4, 4});
 }
 static bdpt_status r_resize_to_none(void) {
-  return bdpt_resize_bytes(&ctx, bytes, 3, 8, 8, bytes, 4, -1);
+  return bdpt_resize_bytes(&ctx, 3, bytes, (int[2]){8, 8}, bytes, (int[2]){4, -1});
 }
 static bdpt_status r_resize_to_low(void) {
-  return bdpt_resize_bytes(&ctx, bytes, 3, 8, 8, bytes, 0, 4);
+  return bdpt_resize_bytes(&ctx, 3, bytes, (int[2]){8, 8}, bytes, (int[2]){0, 4});
 }
 static bdpt_status r_resize_vast(void) {
-  return bdpt_resize_bytes(&ctx, bytes, 3, 1 << 20, 8, bytes, 4, 4);
+  return bdpt_resize_bytes(&ctx, 3, bytes, (int[2]){1 << 20, 8}, bytes, (int[2]){4, 4});
 }
 static bdpt_status r_judge_nothing(void) {
   bdpt_accuracy a;

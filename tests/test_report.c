@@ -47,16 +47,15 @@ static char *changed(const char *text, const char *from, const char *to) {
 }
 
 static char *sample_text(void) {
-  unsigned char *bytes = NULL;
-  size_t size = 0;
+  bdpt_bytes bytes = {NULL, 0};
   char *text = NULL;
-  if (bdpt_file_read(&ctx, sample, &bytes, &size) != BDPT_OK) return NULL;
-  text = (char *)malloc(size + 1);
+  if (bdpt_file_read(&ctx, sample, &bytes) != BDPT_OK) return NULL;
+  text = (char *)malloc(bytes.size + 1);
   if (text) {
-    memcpy(text, bytes, size);
-    text[size] = 0;
+    memcpy(text, bytes.data, bytes.size);
+    text[bytes.size] = 0;
   }
-  bdpt_release(&ctx, bytes, size + 1);
+  bdpt_bytes_free(&ctx, &bytes);
   return text;
 }
 
@@ -277,8 +276,7 @@ static void refused(const char *text, const char *place, const char *what) {
 }
 
 TEST(bad_files_are_refused_by_line) {
-  unsigned char *bytes = NULL;
-  size_t size = 0;
+  bdpt_bytes bytes = {NULL, 0};
   FILE *f;
   refused("{\"kind\":\"done\"}\n{\"kind\":\"row\",}\n", "memory: line 2, byte ", "");
   refused("\n\n{\"kind\":\"row\"", "line 3", "");
@@ -295,8 +293,8 @@ TEST(bad_files_are_refused_by_line) {
   CHECK(report_write(&ctx, output, output) != BDPT_OK);
   CHECK_HAS(ctx.message, "line 2");
   bdpt_clear_error(&ctx);
-  CHECK(bdpt_file_read(&ctx, output, &bytes, &size) == BDPT_OK && size == 18);
-  bdpt_release(&ctx, bytes, size + 1);
+  CHECK(bdpt_file_read(&ctx, output, &bytes) == BDPT_OK && bytes.size == 18);
+  bdpt_bytes_free(&ctx, &bytes);
   CHECK(report_write(&ctx, "no/such/run.jsonl", output) != BDPT_OK && ctx.status == BDPT_E_IO);
   bdpt_clear_error(&ctx);
   CHECK(report_write(&ctx, sample, "no/such/page.html") != BDPT_OK && ctx.status == BDPT_E_IO);
@@ -345,11 +343,10 @@ TEST(intervals_on_the_same_images_are_paired) {
 /* The study that is shipped: the order by recovery stands among the ways and is the best, seed by
  * seed; the panel without scatter says why it looks empty. */
 TEST(the_shipped_study) {
-  unsigned char *bytes = NULL;
-  size_t size = 0;
+  bdpt_bytes bytes = {NULL, 0};
   char *html;
-  CHECK(bdpt_file_read(&ctx, "data/reproduce.jsonl", &bytes, &size) == BDPT_OK);
-  html = page_of((const char *)bytes, size);
+  CHECK(bdpt_file_read(&ctx, "data/reproduce.jsonl", &bytes) == BDPT_OK);
+  html = page_of((const char *)bytes.data, bytes.size);
   CHECK(html && well_formed(html) && !has_nan(html));
   CHECK(has(html, "The best mean has <q>recovered accuracy</q>, 60.72&nbsp;%"));
   CHECK(has(html, "It is ahead with 3 of 3 seeds, by 5.90 to 6.78 points"));
@@ -357,7 +354,7 @@ TEST(the_shipped_study) {
   CHECK(has(html, "costs the dense network 5.4 points at 1 a block, 41.1 points at 2 a block"));
   hollow_is_published(html);
   free(html);
-  bdpt_release(&ctx, bytes, size + 1);
+  bdpt_bytes_free(&ctx, &bytes);
   html = page_of_text("{\"kind\":\"recipe\",\"text\":\"\"}\n{\"kind\":\"plus\",\"way\":\"depth\"}\n"
                       "{\"kind\":\"ranking\",\"way\":\"random\"}\n{\"kind\":\"timing\"}\n"
                       "{\"kind\":\"types\"}\n{\"kind\":\"split\"}\n");

@@ -18,13 +18,13 @@ static study one; /* large */
 
 /* The shipped file with a line more, or with one line replaced; what reading it says. */
 static const char *reading(const char *file, const char *without, const char *more) {
-  unsigned char *bytes;
-  size_t size, used = 0;
+  bdpt_bytes bytes;
+  size_t used = 0;
   char *at, *text, *end;
   bdpt_clear_error(&ctx);
-  if (bdpt_file_read(&ctx, file, &bytes, &size) != BDPT_OK) return "no file";
-  text = (char *)malloc(size + 200);
-  for (at = (char *)bytes; *at; at = end) {
+  if (bdpt_file_read(&ctx, file, &bytes) != BDPT_OK) return "no file";
+  text = (char *)malloc(bytes.size + 200);
+  for (at = (char *)bytes.data; *at; at = end) {
     end = at + strcspn(at, "\n");
     if (*end) end++;
     if (without && strncmp(at, without, strlen(without)) == 0) continue;
@@ -32,13 +32,12 @@ static const char *reading(const char *file, const char *without, const char *mo
     used += (size_t)(end - at);
   }
   used += (size_t)sprintf(text + used, "%s", more);
-  bdpt_release(&ctx, bytes, size + 1);
+  bdpt_bytes_free(&ctx, &bytes);
   bdpt_file_write(&ctx, PLACE, text, used);
   free(text);
   memset(&one, 0, sizeof one);
   study_read(&one, &ctx, PLACE);
-  if (one.text) bdpt_release(&ctx, one.text, one.text_size + 1);
-  one.text = NULL;
+  bdpt_bytes_free(&ctx, &one.text);
   remove(PLACE);
   return ctx.message;
 }

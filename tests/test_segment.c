@@ -288,17 +288,17 @@ TEST(trainer_on_a_lesson) {
   for (run = 0; run < 2; run++) {
     bdpt_model *m = mask_model(0);
     bdpt_trainer *t = bdpt_trainer_create(m, NULL, &all, &r), *second;
-    unsigned char *bytes = NULL;
-    size_t size = 0, before = 0;
+    bdpt_bytes bytes = {NULL, 0};
+    size_t before = 0;
     for (step = 0; CHECK(t != NULL) && step < 10; step++) {
       if (run == 1 && step == 4) {
-        CHECK(bdpt_trainer_build(t, &bytes, &size) == BDPT_OK);
+        CHECK(bdpt_trainer_build(t, &bytes) == BDPT_OK);
         bdpt_trainer_free(t);
         bdpt_model_free(m);
         m = mask_model(0);
         t = second = bdpt_trainer_create(m, NULL, &all, &r);
-        CHECK(second && bdpt_trainer_parse(t, bytes, size, "memory") == BDPT_OK);
-        bdpt_release(&ctx, bytes, size);
+        CHECK(second && bdpt_trainer_parse(t, bytes.data, bytes.size, "memory") == BDPT_OK);
+        bdpt_bytes_free(&ctx, &bytes);
       }
       CHECK(bdpt_trainer_step_on(t, lesson, &s, &loss[step]) == BDPT_OK);
       if (step == 1) before = ctx.bytes_peak = ctx.bytes_now;

@@ -228,13 +228,13 @@ TEST(it_learns) {
 /* ---- Promises -------------------------------------------------------------------------------- */
 
 TEST(same_bits_for_any_threads) {
-  blob first = {NULL, 0};
+  bdpt_bytes first = {NULL, 0};
   int threads, keep = ctx.threads;
   for (threads = 1; threads <= 3; threads++) {
     bdpt_model *m, *teacher;
     bdpt_recipe r = full_recipe();
     bdpt_trainer *t;
-    blob b;
+    bdpt_bytes b;
     ctx.threads = threads;
     m = small_model(1, 6);
     teacher = small_model(1, 7);
@@ -260,7 +260,7 @@ TEST(resume_is_exact) {
   bdpt_model *m = small_model(1, 6);
   bdpt_recipe r = full_recipe();
   bdpt_trainer *t = bdpt_trainer_create(m, NULL, &train, &r);
-  blob whole, b;
+  bdpt_bytes whole, b;
   CHECK(steps(t, 14));
   whole = freeze(t);
   bdpt_trainer_free(t);
@@ -445,7 +445,7 @@ TEST(saves_by_images) {
 }
 
 static void load_refused(bdpt_trainer *t, bdpt_status status, const char *what) {
-  blob before = freeze(t), after;
+  bdpt_bytes before = freeze(t), after;
   CHECK(bdpt_trainer_load(t, path) == status);
   CHECK(says(what));
   after = freeze(t);
@@ -459,7 +459,7 @@ TEST(foreign_checkpoints) {
   bdpt_recipe r = full_recipe(), other = full_recipe();
   bdpt_config c = small_config(0);
   bdpt_trainer *t = bdpt_trainer_create(m, NULL, &train, &r), *u;
-  blob b;
+  bdpt_bytes b;
   size_t cut;
   int failed = 0, tried = 0;
   CHECK(steps(t, 2) && bdpt_trainer_save(t, path) == BDPT_OK);
@@ -493,11 +493,11 @@ TEST(foreign_checkpoints) {
   load_refused(t, BDPT_E_IO, path);
   b = freeze(t);
   for (cut = 0; cut < b.size; cut += b.size / 97 + 1, tried++) {
-    if (bdpt_trainer_parse(t, b.bytes, cut, "cut") != BDPT_OK) failed++;
+    if (bdpt_trainer_parse(t, b.data, cut, "cut") != BDPT_OK) failed++;
     bdpt_clear_error(&ctx);
   }
   CHECK(failed == tried);
-  CHECK(bdpt_trainer_parse(t, b.bytes, b.size, "whole") == BDPT_OK);
+  CHECK(bdpt_trainer_parse(t, b.data, b.size, "whole") == BDPT_OK);
   drop(&b);
   bdpt_trainer_free(t);
   bdpt_model_free(m);
@@ -510,7 +510,7 @@ TEST(no_step_on_nan) {
   bdpt_real *w = m->param[BDPT_SLOT(1, BDPT_SLOT_FC1_W)].data, keep;
   double zero = 0;
   char hash[17], again[17];
-  blob before, after;
+  bdpt_bytes before, after;
   CHECK(steps(t, 8));
   before = freeze(t);
   keep = w[5];
@@ -733,7 +733,7 @@ TEST(trains_without_a_data_set) {
   double loss = 0, same = 0, worst = 0;
   size_t k;
   int i, step;
-  blob b;
+  bdpt_bytes b;
   CHECK(bdpt_sample(&ctx, &train, 16, 3, &few) == BDPT_OK);
   memset(&own, 0, sizeof own);
   own.order = &few;
@@ -754,7 +754,7 @@ TEST(trains_without_a_data_set) {
   CHECK(worst > 0 && worst < 1e-5);
   CHECK(bdpt_trainer_steps_done(t) == 4);
   b = freeze(t);
-  CHECK(bdpt_trainer_parse(t, b.bytes, b.size, "own") == BDPT_OK);
+  CHECK(bdpt_trainer_parse(t, b.data, b.size, "own") == BDPT_OK);
   drop(&b);
   CHECK(bdpt_trainer_step(t, NULL) == BDPT_E_STATE && says("no data set"));
   bdpt_clear_error(&ctx);

@@ -92,20 +92,15 @@ TEST_UNUSED static bdpt_recipe plain_recipe(void) {
 }
 
 /* A whole checkpoint: equal bytes are equal weights, moments, averages and counters. */
-typedef struct blob { unsigned char *bytes; size_t size; } blob;
-
-TEST_UNUSED static blob freeze(bdpt_trainer *t) {
-  blob b = {NULL, 0};
-  CHECK(bdpt_trainer_build(t, &b.bytes, &b.size) == BDPT_OK);
+TEST_UNUSED static bdpt_bytes freeze(bdpt_trainer *t) {
+  bdpt_bytes b = {NULL, 0};
+  CHECK(bdpt_trainer_build(t, &b) == BDPT_OK);
   return b;
 }
-TEST_UNUSED static int same(blob a, blob b) {
-  return a.bytes && b.bytes && a.size == b.size && memcmp(a.bytes, b.bytes, a.size) == 0;
+TEST_UNUSED static int same(bdpt_bytes a, bdpt_bytes b) {
+  return a.data && b.data && a.size == b.size && memcmp(a.data, b.data, a.size) == 0;
 }
-TEST_UNUSED static void drop(blob *b) {
-  bdpt_release(&ctx, b->bytes, b->size);
-  b->bytes = NULL;
-}
+TEST_UNUSED static void drop(bdpt_bytes *b) { bdpt_bytes_free(&ctx, b); }
 
 static int steps(bdpt_trainer *t, int n) {
   bdpt_status s = BDPT_OK;

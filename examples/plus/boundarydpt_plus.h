@@ -1235,16 +1235,15 @@ static int bdptp_absent(const char *path) {
 /* Reads what a measurement decided, if it was made by an earlier run. */
 static bdpt_status bdptp_plus_recall(bdpt_context *ctx, const char *path, uint64_t key,
                                      double known[2]) {
-  unsigned char *file = NULL;
+  bdpt_bytes file = {NULL, 0};
   unsigned long long was = 0;
   double value[2];
   char line[100] = "";
-  size_t size = 0;
   bdpt_status s;
   if (bdptp_absent(path)) return BDPT_OK;
-  s = bdpt_file_read(ctx, path, &file, &size);
-  if (!s && size < sizeof line) memcpy(line, file, size);
-  bdpt_release(ctx, file, size + 1);
+  s = bdpt_file_read(ctx, path, &file);
+  if (!s && file.size < sizeof line) memcpy(line, file.data, file.size);
+  bdpt_bytes_free(ctx, &file);
   if (s) return s;
   if (sscanf(line, "%llx %lf %lf", &was, &value[0], &value[1]) != 3 || was != key) {
     return bdpt_fail(ctx, BDPT_E_STATE, "%s was saved by a run with another network or another "
@@ -1945,12 +1944,11 @@ BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, s
 
 #ifndef BDPT_NO_STDIO
 BDPT_API bdpt_status bdpt_cifar100_load(bdpt_context *ctx, const char *path, bdpt_dataset *out) {
-  unsigned char *bytes;
-  size_t size;
-  bdpt_status status = bdpt_file_read(ctx, path, &bytes, &size);
+  bdpt_bytes file;
+  bdpt_status status = bdpt_file_read(ctx, path, &file);
   memset(out, 0, sizeof *out);
-  if (!status) status = bdpt_cifar100_parse(ctx, bytes, size, path, out);
-  bdpt_release(ctx, bytes, size + 1); /* NULL after a failed read */
+  if (!status) status = bdpt_cifar100_parse(ctx, file.data, file.size, path, out);
+  bdpt_bytes_free(ctx, &file); /* empty after a failed read */
   return status;
 }
 #endif

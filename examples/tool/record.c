@@ -132,18 +132,17 @@ static bdpt_status record_load_stdin(record *r) {
 }
 
 bdpt_status record_load(record *r, bdpt_context *ctx, const char *path) {
-  unsigned char *bytes;
-  size_t size;
+  bdpt_bytes bytes;
   bdpt_status s;
   memset(r, 0, sizeof *r);
   r->ctx = ctx;
   r->path = path;
   if (strcmp(path, "-") == 0) return record_load_stdin(r);
   if (cli_file_exists(path) == 0) return BDPT_OK; /* of all errors, only this is absence */
-  s = bdpt_file_read(ctx, path, &bytes, &size);
+  s = bdpt_file_read(ctx, path, &bytes);
   if (s != BDPT_OK) return s;
-  record_modern((const char *)bytes, size, &r->text);
-  bdpt_release(ctx, bytes, size + 1);
+  record_modern((const char *)bytes.data, bytes.size, &r->text);
+  bdpt_bytes_free(ctx, &bytes);
   return r->text.failed ? BDPT_E_MEMORY : BDPT_OK;
 }
 

@@ -238,7 +238,7 @@ static bdpt_status sets(void) {
   bdpt_status s;
   DO(world());
   memset(small, 7, sizeof small);
-  DO(bdpt_resize_bytes(&ctx, small, 3, 4, 4, large, 8, 8));
+  DO(bdpt_resize_bytes(&ctx, 3, small, (int[2]){4, 4}, large, (int[2]){8, 8}));
   DO(bdpt_subset_all(&ctx, &data, &all));
   s = bdpt_sample(&ctx, &all, 7, 1, &some);
   if (!s) bdpt_subset_free(&ctx, &some);
@@ -267,8 +267,7 @@ static bdpt_trainer *trainer;
 
 static bdpt_status stepping(void) {
   bdpt_recipe r = recipe();
-  unsigned char *bytes;
-  size_t size;
+  bdpt_bytes bytes;
   double loss, mean[2][BDPT_MAX_DEPTH];
   bdpt_status s;
   DO(world());
@@ -279,9 +278,9 @@ static bdpt_status stepping(void) {
   sum += loss + (double)bdpt_trainer_importance(trainer, mean);
   bdpt_trainer_swap_ema(trainer);
   bdpt_trainer_swap_ema(trainer);
-  DO(bdpt_trainer_build(trainer, &bytes, &size));
-  s = bdpt_trainer_parse(trainer, bytes, size, "bytes");
-  bdpt_release(&ctx, bytes, size);
+  DO(bdpt_trainer_build(trainer, &bytes));
+  s = bdpt_trainer_parse(trainer, bytes.data, bytes.size, "bytes");
+  bdpt_bytes_free(&ctx, &bytes);
   DO(s);
   DO(bdpt_trainer_save(trainer, "trainer.ckpt"));
   return bdpt_trainer_load(trainer, "trainer.ckpt");
@@ -395,25 +394,24 @@ static bdpt_status plus(void) {
 /* ---- Files ----------------------------------------------------------------------------------- */
 
 static bdpt_status files(void) {
-  unsigned char *bytes;
-  size_t size, i;
+  bdpt_bytes bytes;
+  size_t i;
   DO(bdpt_file_write(&ctx, "new", "some bytes", 10));
-  DO(bdpt_file_read(&ctx, "new", &bytes, &size));
-  for (i = 0; i < size; i++) sum += bytes[i];
-  bdpt_release(&ctx, bytes, size + 1);
+  DO(bdpt_file_read(&ctx, "new", &bytes));
+  for (i = 0; i < bytes.size; i++) sum += bytes.data[i];
+  bdpt_bytes_free(&ctx, &bytes);
   return BDPT_OK;
 }
 
 static bdpt_status model_files(void) {
-  unsigned char *bytes;
-  size_t size;
+  bdpt_bytes bytes;
   bdpt_safetensors f;
   bdpt_real numbers[8];
   const bdpt_file_tensor *norm;
   DO(world());
-  DO(bdpt_model_build(model, BDPT_F32, &bytes, &size));
-  other = bdpt_model_parse(&ctx, bytes, size, "bytes", NULL);
-  bdpt_release(&ctx, bytes, size);
+  DO(bdpt_model_build(model, BDPT_F32, &bytes));
+  other = bdpt_model_parse(&ctx, bytes.data, bytes.size, "bytes", NULL);
+  bdpt_bytes_free(&ctx, &bytes);
   MADE(other);
   bdpt_model_free(other), other = NULL;
   DO(bdpt_model_save(model, "model.st", BDPT_BF16));

@@ -119,16 +119,16 @@ void cli_epochs_rest(cli_epochs *e, const bdpt_epoch *log, int epochs) {
 
 /* Leaves whole lines in a file that a killed command may have left with half a one. */
 static bdpt_status epochs_mend(bdpt_context *ctx, const char *path, size_t *kept) {
-  unsigned char *bytes;
-  size_t size, whole;
+  bdpt_bytes bytes;
+  size_t whole;
   bdpt_status s;
   *kept = 0;
   if (cli_file_exists(path) != 1) return BDPT_OK;
-  s = bdpt_file_read(ctx, path, &bytes, &size);
+  s = bdpt_file_read(ctx, path, &bytes);
   if (s != BDPT_OK) return s;
-  for (whole = size; whole > 0 && bytes[whole - 1] != '\n'; whole--) { }
-  if (whole < size) s = bdpt_file_write(ctx, path, bytes, whole);
-  bdpt_release(ctx, bytes, size + 1);
+  for (whole = bytes.size; whole > 0 && bytes.data[whole - 1] != '\n'; whole--) { }
+  if (whole < bytes.size) s = bdpt_file_write(ctx, path, bytes.data, whole);
+  bdpt_bytes_free(ctx, &bytes);
   *kept = whole;
   return s;
 }

@@ -43,17 +43,18 @@ static const char *const classify_cifar100[100] = {
 static bdpt_status classify_read_labels(classify *c, const char *path) {
   bdpt_context *ctx = c->m->ctx;
   size_t classes = (size_t)c->m->config.classes, lines = 0, i = 0, start = 0, n;
-  bdpt_status s = bdpt_file_read(ctx, path, &c->text, &c->text_size);
+  bdpt_status s = bdpt_file_read(ctx, path, &c->text);
   if (s != BDPT_OK) return s;
   c->owned = (const char **)calloc(classes, sizeof *c->owned);
   if (!c->owned) return cli_fail(ctx, BDPT_E_MEMORY, "out of memory");
-  n = c->text_size;
-  while (n > 0 && image_is_blank(c->text[n - 1])) n--;
-  if (n >= 3 && memcmp(c->text, "\xEF\xBB\xBF", 3) == 0) start = i = 3; /* a byte order mark */
+  n = c->text.size;
+  while (n > 0 && image_is_blank(c->text.data[n - 1])) n--;
+  if (n >= 3 && memcmp(c->text.data, "\xEF\xBB\xBF", 3) == 0) start = i = 3; /* a byte order mark */
   for (; i <= n && n > 0; i++) {
-    if (i < n && c->text[i] != '\n') continue;
-    if (lines < classes) c->owned[lines] = (const char *)c->text + start;
-    c->text[i > start && c->text[i - 1] == '\r' ? i - 1 : i] = 0; /* the block ends with a zero */
+    if (i < n && c->text.data[i] != '\n') continue;
+    if (lines < classes) c->owned[lines] = (const char *)c->text.data + start;
+    /* The block ends with a zero. */
+    c->text.data[i > start && c->text.data[i - 1] == '\r' ? i - 1 : i] = 0;
     lines++;
     start = i + 1;
   }
@@ -99,7 +100,7 @@ bdpt_status classify_open(classify *c, bdpt_model *m, const char *labels, int ho
 
 void classify_close(classify *c) {
   bdpt_tape_free(c->tape);
-  if (c->text) bdpt_release(c->m->ctx, c->text, c->text_size + 1);
+  bdpt_bytes_free(c->m->ctx, &c->text);
   free(c->owned);
   free(c->planes);
   free(c->images);

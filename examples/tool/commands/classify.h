@@ -17,8 +17,7 @@ typedef struct classify {
   size_t left_out;        /* pictures without an answer */
   const char *const *label; /* [classes], or NULL: numbers */
   const char **owned;     /* the table and the text of a label file */
-  unsigned char *text;
-  size_t text_size;
+  bdpt_bytes text;
   unsigned char *planes;  /* [CLASSIFY_BATCH][3][S][S] */
   bdpt_real *images, *out; /* the same, normalised; [CLASSIFY_BATCH][K] */
 } classify;

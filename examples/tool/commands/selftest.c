@@ -271,15 +271,14 @@ static bdpt_status self_training(bdpt_context *ctx, int threads, int stop, char 
   s = t ? BDPT_OK : ctx->status;
   for (step = 0; !s && step < r.epochs * IMAGES / BATCH; step++) {
     if (stop && step == 5) {
-      unsigned char *bytes = NULL;
-      size_t size = 0;
-      s = bdpt_trainer_build(t, &bytes, &size);
+      bdpt_bytes bytes = {NULL, 0};
+      s = bdpt_trainer_build(t, &bytes);
       bdpt_trainer_free(t);
       bdpt_model_free(m);
       m = self_network(ctx);
       t = m ? bdpt_trainer_create(m, NULL, &self_train, &r) : NULL;
-      if (!s) s = t ? bdpt_trainer_parse(t, bytes, size, "saved") : ctx->status;
-      bdpt_release(ctx, bytes, size);
+      if (!s) s = t ? bdpt_trainer_parse(t, bytes.data, bytes.size, "saved") : ctx->status;
+      bdpt_bytes_free(ctx, &bytes);
     }
     if (!s) s = bdpt_trainer_step(t, NULL);
   }

@@ -447,7 +447,7 @@ static bdpt_status checkpoint_assemble(checkpoint_work *c) {
     }
   }
   if (!s) {
-    s = bdpt_safetensors_build(c->ctx, list, count, NULL, NULL, 0, &c->image, &c->image_size);
+    s = bdpt_safetensors_build(c->ctx, list, count, NULL, NULL, 0, &c->image);
   }
   free(list);
   free(name);
@@ -598,22 +598,23 @@ bdpt_model *checkpoint_end(checkpoint_work *c, bdpt_status s) {
   free(c->item);
   free(c->pick);
   free(c->room);
-  if (!s && c->image) m = bdpt_model_parse(c->ctx, c->image, c->image_size, c->name, &c->hint);
-  if (m && c->image && checkpoint_config_compare(c, &m->config) != BDPT_OK) {
+  if (!s && c->image.data)
+    m = bdpt_model_parse(c->ctx, c->image.data, c->image.size, c->name, &c->hint);
+  if (m && c->image.data && checkpoint_config_compare(c, &m->config) != BDPT_OK) {
     bdpt_model_free(m);
     m = NULL;
   }
-  if (m && c->image) {
+  if (m && c->image.data) {
     snprintf(m->preprocessing, sizeof m->preprocessing, "%s", c->report->pictures);
   }
-  if (m && c->image) names = labels_json(&c->labels, (size_t)m->config.classes);
+  if (m && c->image.data) names = labels_json(&c->labels, (size_t)m->config.classes);
   if (names && bdpt_model_label(m, names) != BDPT_OK) {
     bdpt_model_free(m);
     m = NULL;
   }
   free(names);
   labels_free(&c->labels);
-  bdpt_release(c->ctx, c->image, c->image_size);
+  bdpt_bytes_free(c->ctx, &c->image);
   free(c);
   return m;
 }
@@ -638,28 +639,27 @@ bdpt_model *checkpoint_parse(bdpt_context *ctx, const void *bytes, size_t size,
   return c ? checkpoint_end(c, checkpoint_begin(c, bytes, size, config, images, options)) : NULL;
 }
 
-/* Reads the text of `file` in the folder of `path`; {NULL, 0} if there is no such file. One that
- * is there and cannot be read is an error: its settings would be guessed. */
+/* Reads the text of `file` in the folder of `path`, which is empty if there is no such file. One
+ * that is there and cannot be read is an error: its settings would be guessed. */
 static bdpt_status checkpoint_beside(const checkpoint_work *c, const char *file,
-                                     unsigned char **text, size_t *size) {
+                                     bdpt_bytes *text) {
   const char *slash = cli_last_slash(c->name);
   size_t folder = slash ? (size_t)(slash - c->name) + 1 : 0, n = strlen(file);
   char *name = (char *)checkpoint_alloc(c, folder + n + 1, 1);
   bdpt_status s = BDPT_OK;
-  *text = NULL;
-  *size = 0;
+  text->data = NULL;
+  text->size = 0;
   if (!name) return BDPT_E_MEMORY;
   memcpy(name, c->name, folder);
   memcpy(name + folder, file, n);
-  if (cli_file_exists(name) != 0) s = bdpt_file_read(c->ctx, name, text, size);
+  if (cli_file_exists(name) != 0) s = bdpt_file_read(c->ctx, name, text);
   free(name);
   return s;
 }
 
 bdpt_model *checkpoint_load(bdpt_context *ctx, const char *path,
                             const checkpoint_options *options, checkpoint_report *report) {
-  unsigned char *bytes = NULL, *text[2] = {NULL, NULL};
-  size_t size = 0, length[2] = {0, 0}, spare = 1; /* a file is read with a zero byte behind it */
+  bdpt_bytes bytes = {NULL, 0}, text[2] = {{NULL, 0}, {NULL, 0}};
   checkpoint_side side[2];
   char file[1100];
   checkpoint_work *c = checkpoint_new(ctx, path, report);
@@ -669,22 +669,20 @@ bdpt_model *checkpoint_load(bdpt_context *ctx, const char *path,
   memset(report, 0, sizeof *report);
   s = shards_find(ctx, path, file);
   c->name = file;
-  if (!s) s = bdpt_file_read(ctx, file, &bytes, &size);
-  if (!s && shards_is_index(bytes, size)) {
-    unsigned char *index = bytes;
-    size_t indexed = size;
-    s = shards_read(ctx, file, index, indexed, &bytes, &size);
-    bdpt_release(ctx, index, indexed + 1);
-    spare = 0;
+  if (!s) s = bdpt_file_read(ctx, file, &bytes);
+  if (!s && shards_is_index(bytes.data, bytes.size)) {
+    bdpt_bytes index = bytes;
+    s = shards_read(ctx, file, &index, &bytes);
+    bdpt_bytes_free(ctx, &index);
   }
-  if (!s) s = checkpoint_beside(c, "config.json", &text[0], &length[0]);
-  if (!s) s = checkpoint_beside(c, "preprocessor_config.json", &text[1], &length[1]);
+  if (!s) s = checkpoint_beside(c, "config.json", &text[0]);
+  if (!s) s = checkpoint_beside(c, "preprocessor_config.json", &text[1]);
   for (i = 0; i < 2; i++) {
-    side[i].text = (const char *)text[i];
-    side[i].size = length[i];
+    side[i].text = (const char *)text[i].data;
+    side[i].size = text[i].size;
   }
-  if (!s) s = checkpoint_begin(c, bytes, size, side[0], side[1], options);
-  for (i = 0; i < 2; i++) bdpt_release(ctx, text[i], length[i] + 1);
-  bdpt_release(ctx, bytes, size + spare);
+  if (!s) s = checkpoint_begin(c, bytes.data, bytes.size, side[0], side[1], options);
+  for (i = 0; i < 2; i++) bdpt_bytes_free(ctx, &text[i]);
+  bdpt_bytes_free(ctx, &bytes);
   return checkpoint_end(c, s);
 }

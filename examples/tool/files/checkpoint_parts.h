@@ -61,8 +61,7 @@ typedef struct checkpoint_work {
   unsigned char *room;  /* for what must be gathered */
   size_t room_used, total;
   bdpt_config hint;
-  unsigned char *image; /* what comes out: the network under timm's names ... */
-  size_t image_size;
+  bdpt_bytes image;     /* what comes out: the network under timm's names ... */
   bdpt_model *model;    /* ... or, from a file that needs no translation, the network itself */
 } checkpoint_work;
 

@@ -184,16 +184,15 @@ int export_config_is_ours(const unsigned char *text, size_t size, const char *we
 static bdpt_status export_config_path(bdpt_context *ctx, const char *file, char path[1024],
                                       const char **weights) {
   const char *slash = cli_last_slash(file);
-  unsigned char *text;
-  size_t size;
+  bdpt_bytes text;
   int ours;
   *weights = slash ? slash + 1 : file;
   if (snprintf(path, 1024, "%.*sconfig.json", (int)(*weights - file), file) >= 1024)
     return cli_fail(ctx, BDPT_E_ARGUMENT, "%.200s...: the path is too long", file);
   if (cli_file_exists(path) == 0) return BDPT_OK;
-  if (bdpt_file_read(ctx, path, &text, &size) != BDPT_OK) return ctx->status;
-  ours = export_config_is_ours(text, size, *weights);
-  bdpt_release(ctx, text, size + 1);
+  if (bdpt_file_read(ctx, path, &text) != BDPT_OK) return ctx->status;
+  ours = export_config_is_ours(text.data, text.size, *weights);
+  bdpt_bytes_free(ctx, &text);
   if (ours) return BDPT_OK;
   return cli_fail(ctx, BDPT_E_STATE, "%s is there already and belongs to another network than "
                   "%s: export into a folder of its own", path, *weights);
@@ -290,16 +289,15 @@ static bdpt_status export_check_numbers(const bdpt_model *m, int dtype) {
 static bdpt_status export_hf(const bdpt_model *m, const char *path, int dtype) {
   static const char *const key[] = {"format"}, *const value[] = {"pt"};
   export_table *t;
-  unsigned char *bytes = NULL;
-  size_t size = 0;
+  bdpt_bytes bytes = {NULL, 0};
   bdpt_status s = export_check_numbers(m, dtype);
   if (s != BDPT_OK) return s;
   t = (export_table *)calloc(1, sizeof *t);
   if (!t) return cli_fail(m->ctx, BDPT_E_MEMORY, "out of memory");
   export_hf_rows(t, m, dtype);
-  s = bdpt_safetensors_build(m->ctx, t->list, t->count, key, value, 1, &bytes, &size);
-  if (s == BDPT_OK) s = bdpt_file_write(m->ctx, path, bytes, size);
-  bdpt_release(m->ctx, bytes, size);
+  s = bdpt_safetensors_build(m->ctx, t->list, t->count, key, value, 1, &bytes);
+  if (s == BDPT_OK) s = bdpt_file_write(m->ctx, path, bytes.data, bytes.size);
+  bdpt_bytes_free(m->ctx, &bytes);
   free(t);
   return s;
 }

@@ -19,8 +19,8 @@ typedef struct shards {
   const char *path;
   int folder;                        /* of `path`, so many bytes */
   char name[SHARDS_MOST][SHARDS_NAME];
-  unsigned char *bytes[SHARDS_MOST];
-  size_t size[SHARDS_MOST], tensors, said;
+  bdpt_bytes bytes[SHARDS_MOST];
+  size_t tensors, said;
   bdpt_safetensors file[SHARDS_MOST];
   int count;
 } shards;
@@ -67,9 +67,10 @@ static int shards_open(shards *s, const char *name) {
   }
   snprintf(s->name[i], SHARDS_NAME, "%s", name);
   snprintf(path, sizeof path, "%.*s%s", s->folder, s->path, name);
-  if (bdpt_file_read(s->ctx, path, &s->bytes[i], &s->size[i]) != BDPT_OK) return -1;
+  if (bdpt_file_read(s->ctx, path, &s->bytes[i]) != BDPT_OK) return -1;
   s->count++;
-  if (bdpt_safetensors_parse(s->ctx, s->bytes[i], s->size[i], path, &s->file[i]) != BDPT_OK)
+  if (bdpt_safetensors_parse(s->ctx, s->bytes[i].data, s->bytes[i].size, path, &s->file[i]) !=
+      BDPT_OK)
     return -1;
   s->tensors += s->file[i].count;
   return i;
@@ -98,7 +99,7 @@ static bdpt_status shards_map(shards *s, const char *text, size_t length) {
   return shards_fail(s, BDPT_E_FORMAT, "JSON, but no network's index: it has no", "weight_map");
 }
 
-static bdpt_status shards_join(shards *s, unsigned char **bytes, size_t *size) {
+static bdpt_status shards_join(shards *s, bdpt_bytes *out) {
   bdpt_write_tensor *list = (bdpt_write_tensor *)calloc(s->tensors + 1, sizeof *list);
   bdpt_status status = BDPT_OK;
   size_t n = 0, k;
@@ -114,28 +115,28 @@ static bdpt_status shards_join(shards *s, unsigned char **bytes, size_t *size) {
       list[n].data = t->bytes, list[n].raw = 1;
       if (!status && t->ndim) memcpy(list[n].shape, t->shape, (size_t)t->ndim * sizeof *t->shape);
     }
-  if (!status) status = bdpt_safetensors_build(s->ctx, list, n, NULL, NULL, 0, bytes, size);
+  if (!status) status = bdpt_safetensors_build(s->ctx, list, n, NULL, NULL, 0, out);
   free(list);
   return status;
 }
 
-bdpt_status shards_read(bdpt_context *ctx, const char *path, const unsigned char *index,
-                        size_t length, unsigned char **bytes, size_t *size) {
+bdpt_status shards_read(bdpt_context *ctx, const char *path, const bdpt_bytes *index,
+                        bdpt_bytes *out) {
   shards *s = (shards *)calloc(1, sizeof *s);
   const char *slash = cli_last_slash(path);
   bdpt_status status;
   int i;
-  *bytes = NULL;
-  *size = 0;
+  out->data = NULL;
+  out->size = 0;
   if (!s) return cli_fail(ctx, BDPT_E_MEMORY, "out of memory");
   s->ctx = ctx;
   s->path = path;
   s->folder = slash ? (int)(slash - path) + 1 : 0;
-  status = shards_map(s, (const char *)index, length);
-  if (!status) status = shards_join(s, bytes, size);
+  status = shards_map(s, (const char *)index->data, index->size);
+  if (!status) status = shards_join(s, out);
   for (i = 0; i < s->count; i++) {
     bdpt_safetensors_close(&s->file[i]);
-    bdpt_release(ctx, s->bytes[i], s->size[i] + 1);
+    bdpt_bytes_free(ctx, &s->bytes[i]);
   }
   free(s);
   return status;

@@ -12,8 +12,8 @@ bdpt_status shards_find(bdpt_context *ctx, const char *path, char out[1100]);
 int shards_is_index(const unsigned char *bytes, size_t size);
 
 /* Reads every file that the index names, in the folder of `path`, and makes one safetensors file of
- * them in memory (bdpt_release). All tensors of the index must be in the files that it says. */
-bdpt_status shards_read(bdpt_context *ctx, const char *path, const unsigned char *index,
-                        size_t length, unsigned char **bytes, size_t *size);
+ * them in memory (bdpt_bytes_free). All tensors of the index must be in the files that it says. */
+bdpt_status shards_read(bdpt_context *ctx, const char *path, const bdpt_bytes *index,
+                        bdpt_bytes *out);
 
 #endif /* TOOL_FILES_SHARDS_H */

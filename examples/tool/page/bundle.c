@@ -38,11 +38,12 @@ static void die(const char *what, const char *name) {
 
 static buffer read_file(const char *path) {
   static bdpt_context ctx;
-  unsigned char *bytes;
+  bdpt_bytes bytes;
   buffer b;
-  if (bdpt_init(&ctx) != BDPT_OK || bdpt_file_read(&ctx, path, &bytes, &b.size) != BDPT_OK)
+  if (bdpt_init(&ctx) != BDPT_OK || bdpt_file_read(&ctx, path, &bytes) != BDPT_OK)
     die("cannot read:", ctx.message);
-  b.data = (char *)bytes;
+  b.data = (char *)bytes.data;
+  b.size = bytes.size;
   return b;
 }
 

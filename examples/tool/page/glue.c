@@ -165,13 +165,15 @@ PAGE_CALL(page_drop) void page_drop(int h) {
 
 /* The bytes of a safetensors file, their number in answer[0]; to be given back to page_built. */
 PAGE_CALL(page_build) unsigned char *page_build(int h) {
-  unsigned char *bytes = NULL;
-  size_t size = 0;
-  if (bdpt_model_build(model[h], BDPT_F32, &bytes, &size) != BDPT_OK) return NULL;
-  answer[0] = (double)size;
-  return bytes;
+  bdpt_bytes bytes = {NULL, 0};
+  if (bdpt_model_build(model[h], BDPT_F32, &bytes) != BDPT_OK) return NULL;
+  answer[0] = (double)bytes.size;
+  return bytes.data;
 }
-PAGE_CALL(page_built) void page_built(void *bytes, size_t size) { bdpt_release(&ctx, bytes, size); }
+PAGE_CALL(page_built) void page_built(unsigned char *data, size_t size) {
+  bdpt_bytes bytes = {data, size};
+  bdpt_bytes_free(&ctx, &bytes);
+}
 
 /* What JavaScript wants to know of a configuration: 13 numbers, then five of each block. */
 PAGE_CALL(page_config) int page_config(int h) {

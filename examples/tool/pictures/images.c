@@ -586,12 +586,14 @@ static int image_resize(int filter, const picture *in, unsigned char *out, int o
   size_t h = (size_t)in->height, w = (size_t)ow;
   unsigned char *middle;
   bdpt_context ctx;
-  int ok;
+  int ok, from[2], to[2];
   if (filter == IMAGE_BICUBIC) {
     memset(&ctx, 0, sizeof ctx);
     ctx.threads = 1;
+    from[0] = in->height, from[1] = in->width;
+    to[0] = oh, to[1] = ow;
     ok = bdpt_init(&ctx) == BDPT_OK &&
-         bdpt_resize_bytes(&ctx, in->planes, 3, in->height, in->width, out, oh, ow) == BDPT_OK;
+         bdpt_resize_bytes(&ctx, 3, in->planes, from, out, to) == BDPT_OK;
     if (!ok) image_no(why, ctx.message);
     bdpt_finish(&ctx);
     return ok;

@@ -208,11 +208,10 @@ int report_load(bdpt_context *ctx, const char *bytes, size_t size, const char *n
 }
 
 int report_read(bdpt_context *ctx, const char *path, report_run *run) {
-  unsigned char *bytes = NULL;
-  size_t size = 0;
-  int status = (int)bdpt_file_read(ctx, path, &bytes, &size);
+  bdpt_bytes bytes = {NULL, 0};
+  int status = (int)bdpt_file_read(ctx, path, &bytes);
   if (status != BDPT_OK) return status;
-  status = report_load(ctx, (const char *)bytes, size, path, run);
-  bdpt_release(ctx, bytes, size + 1);
+  status = report_load(ctx, (const char *)bytes.data, bytes.size, path, run);
+  bdpt_bytes_free(ctx, &bytes);
   return status;
 }

@@ -206,13 +206,12 @@ void report_render(report_page *page, const report_run *run) {
 }
 
 int report_write(bdpt_context *ctx, const char *jsonl_path, const char *html_path) {
-  unsigned char *bytes = NULL;
   cli_json lines = {NULL, 0, 0, 0, 0};
-  size_t size = 0;
-  int status = (int)bdpt_file_read(ctx, jsonl_path, &bytes, &size);
+  bdpt_bytes bytes = {NULL, 0};
+  int status = (int)bdpt_file_read(ctx, jsonl_path, &bytes);
   if (status != BDPT_OK) return status;
-  record_modern((const char *)bytes, size, &lines);
-  bdpt_release(ctx, bytes, size + 1);
+  record_modern((const char *)bytes.data, bytes.size, &lines);
+  bdpt_bytes_free(ctx, &bytes);
   if (lines.failed) status = report_fail(ctx, BDPT_E_MEMORY, "%s: out of memory", jsonl_path);
   else status = report_write_lines(ctx, lines.text, lines.used, jsonl_path, html_path);
   free(lines.text);

@@ -119,15 +119,14 @@ static const char *study_impossible(const study_recipe *r) {
 bdpt_status study_read(study *s, bdpt_context *ctx, const char *path) {
   cli_option keys[STUDY_KEYS];
   int seen[STUDY_KEYS], count = study_keys(&s->recipe, keys), k;
-  unsigned char *bytes;
   const char *problem;
   char why[CLI_WHY];
-  bdpt_status status = bdpt_file_read(ctx, path, &bytes, &s->text_size);
+  bdpt_status status = bdpt_file_read(ctx, path, &s->text);
   if (status != BDPT_OK) return status;
-  s->text = (char *)bytes;
   memset(seen, 0, sizeof seen);
-  if (memchr(bytes, 0, s->text_size)) return cli_fail(ctx, BDPT_E_FORMAT, "%s: no text", path);
-  if (!cli_settings_read(s->text, keys, count, 0, seen, why))
+  if (memchr(s->text.data, 0, s->text.size))
+    return cli_fail(ctx, BDPT_E_FORMAT, "%s: no text", path);
+  if (!cli_settings_read((char *)s->text.data, keys, count, 0, seen, why))
     return cli_fail(ctx, BDPT_E_FORMAT, "%s: %s", path, why);
   for (k = 0; k < count && status == BDPT_OK; k++)
     if (!seen[k]) status = cli_fail(ctx, BDPT_E_FORMAT, "%s: no '%s'", path, keys[k].name);

@@ -135,22 +135,22 @@ static bdpt_status study_print_held(study *s) {
  * would be: 5000 different numbers below 50000, in rising order. */
 static bdpt_status study_read_held(study *s) {
   bdpt_subset *held = &s->base.in.held, *rest = &s->base.in.rest;
-  unsigned char *bytes;
-  size_t size, n = 0, i, k = 0;
+  bdpt_bytes bytes;
+  size_t n = 0, i, k = 0;
   char *at, *end;
   bdpt_status status;
   if (strcmp(s->base.in.name, "cifar-100") != 0 || s->base.in.train.count != STUDY_CIFAR)
     return BDPT_OK;
-  status = bdpt_file_read(s->base.ctx, STUDY_HELD, &bytes, &size);
+  status = bdpt_file_read(s->base.ctx, STUDY_HELD, &bytes);
   if (status != BDPT_OK) return status;
-  at = (char *)bytes;
+  at = (char *)bytes.data;
   for (; n <= held->count; at = end, n++) {
     unsigned long v = strtoul(at, &end, 10);
     if (end == at) break;
     if (n == held->count || v >= STUDY_CIFAR || (n && v <= held->index[n - 1])) n = SIZE_MAX - 1;
     else held->index[n] = (size_t)v;
   }
-  bdpt_release(s->base.ctx, bytes, size + 1);
+  bdpt_bytes_free(s->base.ctx, &bytes);
   if (n != held->count)
     return cli_fail(s->base.ctx, BDPT_E_FORMAT, "%s: not %zu rising numbers below %d",
                     STUDY_HELD, held->count, STUDY_CIFAR);
@@ -406,7 +406,7 @@ int study_command(bdpt_context *ctx, const study_options *options) {
   if (s.idle) standin_idle_close(s.idle);
   free(s.idle);
   bdpt_model_free(s.dense);
-  if (s.text) bdpt_release(ctx, s.text, s.text_size + 1);
+  bdpt_bytes_free(ctx, &s.text);
   study_free_shares(&s);
   session_close(&s.base);
   return cli_finish("reproduce", ctx, status, "the same command goes on from here");

@@ -69,8 +69,7 @@ typedef struct study {
   session base;                  /* images, record, progress */
   study_options o;
   study_recipe recipe;
-  char *text;                    /* of the recipe file, cut into words */
-  size_t text_size;
+  bdpt_bytes text;               /* of the recipe file, cut into words */
   bdpt_model *dense;
   char hash[17];                 /* of the dense network */
   bdpt_model *better;            /* part 15's, trained longer; NULL until it is wanted */
