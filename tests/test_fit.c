@@ -271,6 +271,40 @@ TEST(a_choice_of_images) {
   bdpt_model_free(b);
 }
 
+/* One image in eight measures, one where there are fewer than 16; and every image of a subset is
+ * read, its first too. */
+static int reads[IMAGES];
+static int counted(void *user, size_t index, unsigned char *planes) {
+  const size_t bytes = (size_t)3 * SIDE * SIDE;
+  (void)user;
+  reads[index]++; /* the context has one thread */
+  memcpy(planes, data.pixels + index * bytes, bytes);
+  return 0;
+}
+TEST(every_image_counts) {
+  static const size_t sizes[4][3] = {{15, 14, 1}, {16, 14, 2}, {17, 15, 2}, {24, 21, 3}};
+  bdpt_dataset fetched = data;
+  bdpt_subset some = {&fetched, NULL, 0};
+  bdpt_fit_report r;
+  size_t index[24], i;
+  int k, wrong, threads = ctx.threads;
+  for (i = 0; i < 24; i++) index[i] = train.index[1 + i];
+  some.index = index;
+  fetched.pixels = NULL, fetched.fetch = counted;
+  ctx.threads = 1;
+  for (k = 0; k < 4; k++) {
+    bdpt_model *m = make_model(6);
+    some.count = sizes[k][0];
+    memset(reads, 0, sizeof reads);
+    CHECK(bdpt_fit(m, BDPT_ACTIVATION, 0, &some, NULL, &r) == BDPT_OK);
+    CHECK(r.images == sizes[k][1] && r.held == sizes[k][2]);
+    for (i = 0, wrong = 0; i < some.count; i++) wrong += reads[index[i]] != 1;
+    CHECK(wrong == 0);
+    bdpt_model_free(m);
+  }
+  ctx.threads = threads;
+}
+
 /* Wide enough that the sums and the rows of the solution are shared out. */
 TEST(thread_count_changes_no_bit) {
   bdpt_config c = make_config();
@@ -710,6 +744,7 @@ int main(void) {
   RUN(a_linear_mlp_is_found_again);
   RUN(several_layers_in_forward_order);
   RUN(a_choice_of_images);
+  RUN(every_image_counts);
   RUN(thread_count_changes_no_bit);
   RUN(saved_loaded_and_counted);
   RUN(errors);

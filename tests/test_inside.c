@@ -64,6 +64,53 @@ TEST(softmax_of_large_numbers) {
   CHECK(y[0] == 0.5 && y[1] == 0.5);
 }
 
+/* A number that is not finite is found wherever it stands among the sums of a fit. */
+TEST(sums_not_finite) {
+  double sum[7 * 5] = {0};
+  bdpti_gram g = {3, NULL, NULL};
+  size_t i;
+  int wrong = 0;
+  g.sum = sum;
+  CHECK(bdpti_gram_finite(&g));
+  for (i = 0; i < 35; i++) {
+    sum[i] = i % 2 ? (double)NAN : (double)INFINITY;
+    wrong += bdpti_gram_finite(&g);
+    sum[i] = 1e300;
+  }
+  CHECK(wrong == 0 && bdpti_gram_finite(&g));
+}
+
+/* A state belongs to one network, one phase, its options, and every image that is held back. */
+static uint64_t state_key(const bdpt_model *m, const bdpt_subset *on, const char *phase,
+                          int option) {
+  bdpt_run run = {&train, NULL, NULL};
+  bdpti_study s;
+  uint64_t key = 0;
+  run.held = on;
+  bdpti_study_open(&s, m, &run, phase, &option, sizeof option, 4);
+  CHECK(s.status == BDPT_OK && s.word != NULL);
+  if (s.word) memcpy(&key, s.word, sizeof key);
+  bdpti_study_close(&s);
+  return key;
+}
+TEST(states_know_their_images) {
+  bdpt_model *m = small_model(0, 3);
+  size_t index[10], i, k;
+  bdpt_subset other = held;
+  uint64_t key = state_key(m, &held, "map", 1);
+  CHECK(held.count == 10 && key == state_key(m, &held, "map", 1));
+  CHECK(key != state_key(m, &held, "search", 1) && key != state_key(m, &held, "map", 2));
+  CHECK(key != state_key(m, NULL, "map", 1));
+  for (i = 0; i < 10; i++) {
+    for (k = 0; k < 10; k++) index[k] = held.index[k] + (k == i);
+    other.index = index;
+    CHECK(key != state_key(m, &other, "map", 1));
+  }
+  m->param[BDPT_SLOT_CLS].data[0] += 1;
+  CHECK(key != state_key(m, &held, "map", 1));
+  bdpt_model_free(m);
+}
+
 /* So small a parameter that as a rule both Gamma draws underflow to zero. */
 TEST(draws_that_underflow) {
   bdpt_rng r;
@@ -931,6 +978,8 @@ int main(void) {
   RUN(the_generator_stays);
   RUN(a_new_network_stays);
   RUN(softmax_of_large_numbers);
+  RUN(sums_not_finite);
+  RUN(states_know_their_images);
   RUN(draws_that_underflow);
   RUN(draws_have_their_distributions);
   RUN(blocks_are_aligned);
