@@ -4380,11 +4380,6 @@ BDPTI_FN void bdpti_trainer_blame(const bdpt_trainer *t, char out[128]) {
     bdpti_format(out, 128, "an image");
     return;
   }
-  if (t->targets && !bdpti_all_finite(t->ctx, t->own * (size_t)t->model->config.classes,
-                                      t->targets)) {
-    bdpti_format(out, 128, "a target");
-    return;
-  }
   for (n = t->tape->last; n; n = n->previous) { /* newest first, so the oldest is found last */
     if (!bdpti_all_finite(t->ctx, n->out.count, n->out.data)) first = n;
   }
@@ -5752,7 +5747,6 @@ BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *
       !bdpti_add(bytes, most * most, &bytes) || !bdpti_mul(bytes, sizeof *job.y, &bytes)) {
     bytes = SIZE_MAX; /* refused by the allocator */
   }
-  memset(&job, 0, sizeof job);
   job.y = (double *)bdpt_alloc(ctx, bytes); /* and three arrays more in the same block */
   if (!job.y) return ctx->status;
   job.x = job.y + sets * count;

@@ -535,6 +535,19 @@ TEST(no_step_on_nan) {
   bdpt_model_free(m);
 }
 
+/* Statistics of images that no picture can have make the images infinite. */
+TEST(names_the_images) {
+  bdpt_model *m = small_model(0, 8);
+  bdpt_recipe r = plain_recipe();
+  bdpt_trainer *t;
+  m->config.std[1] = 1e-320;
+  t = bdpt_trainer_create(m, NULL, &train, &r);
+  CHECK(t && bdpt_trainer_step(t, NULL) == BDPT_E_NUMERIC);
+  CHECK(says("an image is not finite"));
+  bdpt_trainer_free(t);
+  bdpt_model_free(m);
+}
+
 /* A NaN in any parameter, one after another, is called by that parameter's name; the weights stay.
  * With clean parameters it is the operation where numbers leave the range. */
 TEST(names_the_culprit) {
@@ -834,6 +847,7 @@ int main(void) {
   RUN(saves_by_images);
   RUN(foreign_checkpoints);
   RUN(no_step_on_nan);
+  RUN(names_the_images);
   RUN(names_the_culprit);
   RUN(out_of_memory);
   RUN(importance_moves);
