@@ -1,4 +1,4 @@
-/* Fuzz target: a record of JSON lines, as a resumed run reads it and as the report does. */
+/* Fuzz target: a record of JSON lines, as a resumed run reads it, and as report and table do. */
 #include "fuzz_text.h"
 #include "../examples/tool/cli/system.h"
 #define cli_file_exists(path) 1
@@ -7,6 +7,7 @@
 #include "../examples/tool/jsonl.c"
 #include "../examples/tool/record.c"
 #include "../examples/tool/report/lines.c"
+#include "../examples/tool/table/cells.c"
 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -15,6 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   bdpt_context ctx = fuzz_context();
   record r;
   report_run run;
+  cells c;
   bdpt_status s;
   size_t i, k;
   fuzz_bytes = data, fuzz_size = size;
@@ -43,6 +45,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   s = (bdpt_status)report_load(&ctx, (const char *)data, size, "fuzz", &run);
   for (i = 0; !s && i < 6; i++) FUZZ_CHECK(report_count(&run, kinds[i]) >= 0);
   report_free(&run);
+  fuzz_end(&ctx, s != BDPT_OK);
+  ctx = fuzz_context();
+  memset(&c, 0, sizeof c);
+  c.ctx = &ctx;
+  s = cells_read(&c, "fuzz");
+  for (i = 0; !s && i < (size_t)c.rows; i++) {
+    FUZZ_CHECK(c.row[i].setup < (int)i && strlen(cells_kind(&c, (int)i)) < size + 1);
+    for (k = 0; k < (size_t)c.row[i].count; k++) {
+      int field = c.row[i].first + (int)k;
+      FUZZ_CHECK(cells_find(&c, (int)i, c.field[field].column) == field);
+      FUZZ_CHECK(strlen(cells_text(&c, field)) <= 3 * size);
+    }
+  }
+  cells_free(&c);
   fuzz_end(&ctx, s != BDPT_OK);
   return 0;
 }

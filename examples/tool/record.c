@@ -42,7 +42,8 @@ double record_real(record_line line, const char *key, double otherwise) {
 }
 
 int record_int(record_line line, const char *key, int otherwise) {
-  return (int)record_real(line, key, (double)otherwise);
+  const double v = record_real(line, key, (double)otherwise);
+  return v >= -2147483647.0 && v <= 2147483647.0 ? (int)v : otherwise;
 }
 
 int record_reals(record_line line, const char *key, double *out, int room) {

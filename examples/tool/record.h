@@ -26,7 +26,7 @@ bdpt_json_event record_find(record_line line, const char *key, bdpt_json *j);
 /* Returns a number; `otherwise` if the key is missing, NaN if it is null. */
 double record_real(record_line line, const char *key, double otherwise);
 
-/* Returns the same as a whole number. */
+/* Returns the same as a whole number; `otherwise` also for what no int can hold. */
 int record_int(record_line line, const char *key, int otherwise);
 
 /* Reads numbers of an array, at most `room`; returns how many. Arrays in arrays are flattened. */

@@ -47,16 +47,47 @@ void command_resumes(const char *checkpoint) {
     fprintf(stderr, "   going on from %s (--fresh would start again)\n", checkpoint);
 }
 
-bdpt_status command_print_setup(bdpt_context *ctx, const cli_command *c, const cli_option *options,
-                                int count, const char *model) {
+int command_begin(const cli_command *c, const cli_common *common, bdpt_context *ctx,
+                  const cli_option *options, int count, const char *model) {
   cli_json j = {NULL, 0, 0, 0, 0};
+  int status = command_open(c, common, ctx);
+  if (status != CLI_GO_ON || !common->json) return status;
   cli_json_open(&j, "setup");
   cli_json_text(&j, "version", bdpt_version());
   cli_json_text(&j, "command", c->name);
   if (model) cli_json_text(&j, "model", model);
   cli_settings_write(&j, options, count);
   cli_json_close(&j);
-  return cli_json_print(&j, ctx);
+  if (cli_json_print(&j, ctx) == BDPT_OK) return CLI_GO_ON;
+  status = cli_finish(c->name, ctx, ctx->status, NULL);
+  bdpt_finish(ctx);
+  return status;
+}
+
+bdpt_recipe command_recipe(int epochs, int batch, double lr, size_t seed) {
+  bdpt_recipe r;
+  memset(&r, 0, sizeof r);
+  r.epochs = epochs;
+  r.batch = batch;
+  r.lr = lr;
+  r.clip = r.flip = 1;
+  r.crop = 4;
+  r.smoothing = 0.1;
+  r.seed = seed;
+  return r;
+}
+
+bdpt_status command_layers(const bdpt_model *m, const cli_layers list[2], bdpt_layers *out) {
+  int t, i;
+  for (t = 0; t < 2; t++)
+    for (i = 0; i < list[t].count; i++) {
+      const int l = list[t].layer[i];
+      if (l >= m->config.depth)
+        return cli_fail(m->ctx, BDPT_E_ARGUMENT, "layer %d, but the network has layers 0 to %d", l,
+                        m->config.depth - 1);
+      bdpt_layers_add(out, (bdpt_type)t, l);
+    }
+  return BDPT_OK;
 }
 
 int command_check_merge(const cli_command *c, int r) {

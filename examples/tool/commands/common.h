@@ -13,15 +13,22 @@ extern void (*command_join)(bdpt_context *ctx);
 /* Applies --threads, --isa and --bf16. Returns CLI_GO_ON, or the exit status after a complaint. */
 int command_open(const cli_command *c, const cli_common *common, bdpt_context *ctx);
 
+/* The same; then with --json prints a line of kind "setup", with the version and the value of every
+ * option. `model` is the network that the command reads, or NULL. */
+int command_begin(const cli_command *c, const cli_common *common, bdpt_context *ctx,
+                  const cli_option *options, int count, const char *model);
+
 /* Sets what the options that all commands share are before the table's values. */
 void command_defaults(cli_common *common);
 
 /* Says that a command goes on from a checkpoint; NULL: it does not. */
 void command_resumes(const char *checkpoint);
 
-/* With --json: prints a line of kind "setup" with the version and every option's value. */
-bdpt_status command_print_setup(bdpt_context *ctx, const cli_command *c, const cli_option *options,
-                                int count, const char *model);
+/* A training as all commands begin one: random crops and flips, smoothed labels, clipped. */
+bdpt_recipe command_recipe(int epochs, int batch, double lr, size_t seed);
+
+/* Adds the blocks that --attention and --activation name; an error names one that is not there. */
+bdpt_status command_layers(const bdpt_model *m, const cli_layers list[2], bdpt_layers *out);
 
 /* --merge R: how many tokens each block may merge; no file holds it. */
 #define COMMAND_MERGE(r) \

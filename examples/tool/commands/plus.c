@@ -136,15 +136,7 @@ static void plus_recipes(plus *p) {
   bdpt_plus_options *w = &p->work;
   int steps = w->order == BDPT_IN_TURNS ? (o->rounds ? o->rounds : 2) : 2, i;
   int between = o->between ? o->between : o->epochs / (2 * steps) > 0 ? o->epochs / (2 * steps) : 1;
-  bdpt_recipe r;
-  memset(&r, 0, sizeof r);
-  r.epochs = 1;
-  r.batch = o->batch;
-  r.lr = o->lr;
-  r.clip = r.flip = 1;
-  r.crop = 4;
-  r.smoothing = 0.1;
-  r.seed = o->common.seed;
+  bdpt_recipe r = command_recipe(1, o->batch, o->lr, o->common.seed);
   r.epoch_images = o->images < p->in.rest.count ? o->images : 0;
   w->depth.collect.recipe = w->depth.search.recipe = r;
   for (i = 0; i < 2 * BDPT_MAX_DEPTH; i++) w->depth.search.stage[i] = 1;
@@ -194,26 +186,17 @@ static bdpt_status plus_fewer(plus *p, double part) {
 static bdpt_status plus_request(plus *p) {
   const plus_options *o = p->o;
   bdpt_plus_options *w = &p->work;
-  int what = plus_word(o->what, plus_whats), t, i;
-  bdpt_status s = BDPT_OK;
+  int what = plus_word(o->what, plus_whats), t;
+  bdpt_status s;
   w->order = plus_word(o->order, plus_orders);
   w->rounds = o->rounds;
   w->depth.start = (bdpt_start)input_start(o->start);
   w->depth.budget = o->budget;
   p->greedy = input_choose(o->choose, o->start) && (o->choose || w->order != BDPT_IN_TURNS);
-  for (t = 0; t < 2; t++) {
-    if (o->search.count) w->depth.search.remove[t] = o->search.layer[t];
-    for (i = 0; i < o->layer[t].count; i++) {
-      if (o->layer[t].layer[i] < p->dense->config.depth) {
-        bdpt_layers_add(&w->layers, (bdpt_type)t, o->layer[t].layer[i]);
-        continue;
-      }
-      snprintf(p->ctx->message, sizeof p->ctx->message, "layer %d, but the network has layers 0 to "
-               "%d", o->layer[t].layer[i], p->dense->config.depth - 1);
-      return p->ctx->status = BDPT_E_ARGUMENT;
-    }
-  }
-  if (what != 2 && !o->search.count && !o->budget && !o->layer[0].count && !o->layer[1].count)
+  for (t = 0; t < 2 && o->search.count; t++) w->depth.search.remove[t] = o->search.layer[t];
+  s = command_layers(p->dense, o->layer, &w->layers);
+  if (s == BDPT_OK && what != 2 && !o->search.count && !o->budget && !o->layer[0].count &&
+      !o->layer[1].count)
     s = plus_fewer(p, pow(o->fewer, what == 1 ? -1 : -o->share));
   if (s == BDPT_OK && what != 1) s = plus_width(p);
   plus_recipes(p);
@@ -311,6 +294,19 @@ static bdpt_status plus_tell_step(const plus *p, int i) {
   return cli_json_print(&j, p->ctx);
 }
 
+/* Adds the layers that went, as prune's line has them. */
+static void plus_put_layers(const plus *p, cli_json *j) {
+  char name[2 * BDPT_MAX_DEPTH][24];
+  const char *list[2 * BDPT_MAX_DEPTH];
+  int i;
+  for (i = 0; i < p->out->count; i++) {
+    snprintf(name[i], sizeof name[i], "%s %d", bdpt_type_name(p->out->layer[i].type),
+             p->out->layer[i].block);
+    list[i] = name[i];
+  }
+  cli_json_texts(j, "removed", list, p->out->count);
+}
+
 static bdpt_status plus_tell_row(const plus *p, const char *name, bdpt_model *m,
                                  const timing *time, const timing *dense) {
   cli_json j = {NULL, 0, 0, 0, 0};
@@ -343,6 +339,7 @@ static bdpt_status plus_tell_row(const plus *p, const char *name, bdpt_model *m,
   cli_json_real(&j, "ms_high", time->high);
   cli_json_real(&j, "batch", TIMING_BATCH);
   cli_json_real(&j, "speedup", dense->ms / time->ms);
+  if (m == p->model) plus_put_layers(p, &j);
   cli_json_close(&j);
   return cli_json_print(&j, p->ctx);
 }
@@ -519,9 +516,8 @@ int command_plus(int argc, char **argv) {
   wrong = plus_check(&o);
   if (wrong) return cli_usage_error(&c, "%s", wrong);
   if (o.out) o.out = cli_out_path(o.out);
-  status = command_open(&c, &o.common, &ctx);
+  status = command_begin(&c, &o.common, &ctx, options, CLI_COUNT(options), path);
   if (status != CLI_GO_ON) return status;
-  if (o.common.json) command_print_setup(&ctx, &c, options, CLI_COUNT(options), path);
   status = plus_command(&ctx, path, &o);
   bdpt_finish(&ctx);
   return status;

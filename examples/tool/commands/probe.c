@@ -169,9 +169,8 @@ int command_probe(int argc, char **argv) {
   if (o.window < 1 || o.steps < o.window || o.recipe.batch < 1 || o.recipe.epochs < 1)
     return cli_usage_error(&c, "--steps must be at least --window, and all counts 1 or more");
   o.recipe.seed = o.common.seed;
-  status = command_open(&c, &o.common, &ctx);
+  status = command_begin(&c, &o.common, &ctx, options, CLI_COUNT(options), path);
   if (status != CLI_GO_ON) return status;
-  if (o.common.json) command_print_setup(&ctx, &c, options, CLI_COUNT(options), path);
   status = probe(&c, &ctx, path, &o);
   bdpt_finish(&ctx);
   return status;

@@ -30,17 +30,11 @@ typedef struct prune_options {
 } prune_options;
 
 static bdpt_status prune_given(bdpt_model *m, const prune_options *o) {
-  bdpt_status s = BDPT_OK;
   bdpt_start start = (bdpt_start)input_start(o->start);
-  int t, i, images = start != BDPT_START_PAPER && start != BDPT_START_SKIP;
+  int images = start != BDPT_START_PAPER && start != BDPT_START_SKIP;
   bdpt_layers gone = {{0, 0}};
+  bdpt_status s = command_layers(m, o->layer, &gone);
   input in;
-  for (t = 0; t < 2; t++)
-    for (i = 0; i < o->layer[t].count && s == BDPT_OK; i++) {
-      int l = o->layer[t].layer[i];
-      if (l < m->config.depth) bdpt_layers_add(&gone, (bdpt_type)t, l);
-      else s = bdpt_prune(m, (bdpt_type)t, l); /* refused, with the reason */
-    }
   if (s != BDPT_OK) return s;
   memset(&in, 0, sizeof in);
   if (!images) return bdpt_remove(m, &gone, start, NULL);
@@ -105,15 +99,7 @@ static void print_found(const bdpt_layer *layer, int count, const bdpt_stage2_re
 
 /* Returns the recipe of the short trainings; the last one gets its own length and a teacher. */
 static bdpt_recipe prune_recipe(const prune_options *o, int last) {
-  bdpt_recipe r;
-  memset(&r, 0, sizeof r);
-  r.epochs = last ? o->epochs : 1;
-  r.batch = o->batch;
-  r.lr = o->lr;
-  r.clip = r.flip = 1;
-  r.crop = 4;
-  r.smoothing = 0.1;
-  r.seed = o->common.seed;
+  bdpt_recipe r = command_recipe(last ? o->epochs : 1, o->batch, o->lr, o->common.seed);
   r.epoch_images = last ? o->tune_images : o->images;
   if (last) r.distill = BDPT_DISTILL_SOFT;
   return r;
@@ -294,9 +280,8 @@ int command_prune(int argc, char **argv) {
   if (o.csv && !o.budget)
     return cli_usage_error(&c, "--csv tells of trainings, which --budget needs");
   if (o.out) o.out = cli_out_path(o.out);
-  status = command_open(&c, &o.common, &ctx);
+  status = command_begin(&c, &o.common, &ctx, options, CLI_COUNT(options), path);
   if (status != CLI_GO_ON) return status;
-  if (o.common.json) command_print_setup(&ctx, &c, options, CLI_COUNT(options), path);
   status = prune(&c, &ctx, path, &o);
   bdpt_finish(&ctx);
   return status;

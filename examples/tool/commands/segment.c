@@ -259,9 +259,8 @@ int command_segment(int argc, char **argv) {
   r->seed = o.common.seed;
   o.run.json = o.common.json, o.run.quiet = o.common.quiet;
   if (o.out) o.out = cli_out_path(o.out);
-  status = command_open(&c, &o.common, &ctx);
+  status = command_begin(&c, &o.common, &ctx, options, CLI_COUNT(options), path);
   if (status != CLI_GO_ON) return status;
-  if (o.common.json) command_print_setup(&ctx, &c, options, CLI_COUNT(options), path);
   status = segment_do(&c, &ctx, &o, path);
   bdpt_finish(&ctx);
   return status;

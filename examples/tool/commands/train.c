@@ -223,9 +223,9 @@ int command_train(int argc, char **argv) {
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, plain, &n);
   if (status == CLI_GO_ON) status = check_train(&c, &o);
   if (status == CLI_GO_ON) o.out = cli_out_path(o.out);
-  if (status == CLI_GO_ON) status = command_open(&c, &o.common, &ctx);
+  if (status == CLI_GO_ON)
+    status = command_begin(&c, &o.common, &ctx, options, CLI_COUNT(options), o.from);
   if (status != CLI_GO_ON) return status;
-  if (o.common.json) command_print_setup(&ctx, &c, options, CLI_COUNT(options), o.from);
   status = train(&c, &ctx, &o);
   bdpt_finish(&ctx);
   return status;
