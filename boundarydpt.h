@@ -1,4 +1,4 @@
-/* boundarydpt.h - 0.1.0 - train, depth-prune and fuse vision transformers on a CPU, in one header.
+/* boundarydpt.h - 0.2.0 - train, depth-prune and fuse vision transformers on a CPU, in one header.
  * SPDX-License-Identifier: MIT OR Unlicense                                (both texts in LICENSE)
  *
  * A vision transformer alternates attention, where tokens exchange information, and an MLP, where
@@ -135,9 +135,9 @@
 #define BOUNDARYDPT_H
 
 #define BDPT_VERSION_MAJOR 0
-#define BDPT_VERSION_MINOR 1
+#define BDPT_VERSION_MINOR 2
 #define BDPT_VERSION_PATCH 0
-#define BDPT_VERSION "0.1.0"
+#define BDPT_VERSION "0.2.0"
 
 #include <stddef.h>
 #include <stdint.h>

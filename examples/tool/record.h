@@ -15,6 +15,10 @@ typedef struct record {
   size_t from;            /* ... and where in `text` those begin that are not; SIZE_MAX: none */
 } record;
 
+/* The first version whose runs gave these numbers. A record goes on with any version from it on;
+ * a version that changes a number takes its place here. */
+#define RECORD_SINCE "0.1.0"
+
 /* What record_save writes: everything, nothing for now, or only the lines of a share. */
 enum { RECORD_WHOLE, RECORD_HELD, RECORD_OWN };
 

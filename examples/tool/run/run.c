@@ -88,7 +88,7 @@ static void run_describe(run *r, const char *weights) {
            "most=%d dense_epochs=%d dense_images=%zu tune_epochs=%d batch=%d short_batch=%d "
            "held=%zu test=%zu probe_steps=%zu recovery_images=%zu map_images=%zu "
            "search_images=%zu tune_images=%zu dense_lr=%g short_lr=%g tune_lr=%g repeats=%d "
-           "seed=%zu real=%d start=%s%s%s", BDPT_VERSION, r->base.in.folder, r->base.in.train.count,
+           "seed=%zu real=%d start=%s%s%s", RECORD_SINCE, r->base.in.folder, r->base.in.train.count,
            r->base.in.rest.count, o->model, weights, o->image, o->budget, o->least, o->most,
            o->dense_epochs, o->dense_images, o->tune_epochs, o->batch, o->short_batch, o->held,
            o->test, o->probe_steps, o->recovery_images, o->map_images, o->search_images,

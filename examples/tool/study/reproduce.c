@@ -166,7 +166,7 @@ static void study_describe(study *s, const char *weights) {
   study_values(&s->recipe, values, sizeof values);
   snprintf(s->base.setup, sizeof s->base.setup,
            "version=%s data=%s train=%zu rest=%zu weights=%s seed=%zu real=%d recipe=%016llx%s",
-           BDPT_VERSION, s->base.in.name, s->base.in.train.count, s->base.in.rest.count, weights,
+           RECORD_SINCE, s->base.in.name, s->base.in.train.count, s->base.in.rest.count, weights,
            s->o.common.seed, (int)sizeof(bdpt_real),
            (unsigned long long)study_hash(values),
            s->o.common.bf16 ? " bf16" : "");
