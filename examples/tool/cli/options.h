@@ -58,7 +58,8 @@ typedef struct cli_common {
   {"A network from elsewhere (info --help: what is refused)", CLI_TITLE, NULL, NULL, NULL, NULL}, \
   {"--key", CLI_TEXT, &cli_choice.key, "NAME", NULL, \
      "which of several in a .pth file: model_ema"}, \
-  {"--heads", CLI_INT_1, &cli_choice.heads, "N", NULL, "attention heads, if no file tells them"}
+  {"--heads", CLI_INT_1, &cli_choice.heads, "N", NULL, \
+   "attention heads, if no file tells them (train: 2)"}
 #define CLI_EVERYWHERE {"Everywhere", CLI_TITLE, NULL, NULL, NULL, NULL}
 #define CLI_JSON(c) \
   {"--json", CLI_FLAG, &(c)->json, NULL, NULL, \

@@ -38,7 +38,7 @@ static void grid_latex(grid *g, const char *text) {
 
 static void grid_markdown(grid *g, const char *text) {
   for (; *text; text++) {
-    if (strchr("|\\*_`<", *text)) grid_raw(g, "\\");
+    if (strchr("|\\*`<", *text)) grid_raw(g, "\\");
     cli_json_raw(&g->text, *text == '\n' ? " " : text, 1);
   }
 }
