@@ -171,7 +171,8 @@ build/sane.a: build/sane/library.o $(MODULES:examples/tool/%.c=build/sane/%.o)
 sanitize: build/sane.a
 	@for t in $(TESTS); do echo "  sanitize $$t"; \
 	  $(SANE) tests/$$t.c build/sane.a -o build/$$t.sanitized -lm || exit 1; done
-	@sh tests/run_tests $(addprefix build/,$(addsuffix .sanitized,$(TESTS)))
+	@ASAN_OPTIONS=allocator_may_return_null=1 \
+	  sh tests/run_tests $(addprefix build/,$(addsuffix .sanitized,$(TESTS)))
 
 # Every language, compiler and configuration that the header promises, as syntax and warnings.
 matrix:

@@ -111,6 +111,29 @@ TEST(states_know_their_images) {
   bdpt_model_free(m);
 }
 
+/* Erasing takes between a fiftieth and a third of the area, of an aspect of 0.3 to 1 / 0.3. */
+TEST(erases_as_much_as_it_draws) {
+  static bdpt_real image[3 * 100 * 100];
+  int seed, wrong = 0, fitted = 0;
+  for (seed = 0; seed < 20; seed++) {
+    double target, aspect, h, w;
+    bdpt_rng r, q;
+    size_t i, changed = 0;
+    bdpt_rng_seed(&r, 9, (uint64_t)seed);
+    q = r;
+    target = 10000 * (0.02 + (1 / 3.0 - 0.02) * bdpt_uniform(&q));
+    aspect = exp(log(0.3) * (1 - 2 * bdpt_uniform(&q)));
+    h = floor(sqrt(target * aspect) + 0.5), w = floor(sqrt(target / aspect) + 0.5);
+    if (h >= 100 || w >= 100) continue; /* it draws again */
+    memset(image, 0, sizeof image);
+    bdpti_erase(image, 100, &r);
+    for (i = 0; i < 30000; i++) changed += image[i] != 0;
+    wrong += changed != (size_t)(3 * h * w);
+    fitted++;
+  }
+  CHECK(wrong == 0 && fitted > 10);
+}
+
 /* So small a parameter that as a rule both Gamma draws underflow to zero. */
 TEST(draws_that_underflow) {
   bdpt_rng r;
@@ -980,6 +1003,7 @@ int main(void) {
   RUN(softmax_of_large_numbers);
   RUN(sums_not_finite);
   RUN(states_know_their_images);
+  RUN(erases_as_much_as_it_draws);
   RUN(draws_that_underflow);
   RUN(draws_have_their_distributions);
   RUN(blocks_are_aligned);

@@ -496,11 +496,35 @@ TEST(calls) {
   }
 }
 
+/* What looks like too little, and is enough. */
+TEST(at_the_edge) {
+  bdpt_greedy_options o;
+  static bdpt_greedy_result out;
+  bdpt_map_options of_one;
+  bdpt_map map;
+  int l, a = -1, g = -1;
+  memset(&o, 0, sizeof o);
+  model = small_model(0, 7);
+  for (l = 0; l < 3; l++) {
+    CHECK(bdpt_prune(model, BDPT_ATTENTION, l) == BDPT_OK);
+    CHECK(bdpt_prune(model, BDPT_ACTIVATION, l) == BDPT_OK);
+  }
+  o.start = BDPT_START_PAPER, o.budget = 1e12; /* no layer is left, and none has to go */
+  CHECK(bdpt_greedy(model, &run, &o, &out) == BDPT_OK && out.removed == 0);
+  bdpt_model_free(model);
+  of_one.degree = 0, of_one.max_degree = 1;
+  CHECK(bdpt_map_fit(&ctx, points, 3, &of_one, &map) == BDPT_OK && map.degree == 1);
+  CHECK(bdpt_map_split(&ctx, &map, 3, 0, &a, &g, NULL) == BDPT_OK && a == 0 && g == 0);
+  CHECK(bdpt_map_split(&ctx, &map, 3, 6, &a, &g, NULL) == BDPT_OK && a == 3 && g == 3);
+  CHECK(bdpt_map_split(&ctx, &map, BDPT_MAX_DEPTH, 1, &a, &g, NULL) == BDPT_OK);
+}
+
 int main(void) {
   world_begin();
   run.train = &train, run.held = &held;
   RUN(configurations);
   RUN(calls);
+  RUN(at_the_edge);
   world_end();
   return TEST_END("refusals");
 }
