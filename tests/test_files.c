@@ -974,14 +974,14 @@ TEST(without_metadata) {
     CHECK(n->config.depth == 4 && n->config.block[3].attention == BDPT_ATTENTION_FITTED);
     CHECK(n->config.block[2].mlp_state != BDPT_MLP_KEPT && n->config.block[0].mlp_state == 0);
     CHECK(n->config.block[0].mlp == 32 && n->config.classes == 5 && !n->config.distilled);
-    CHECK(n->config.eps == 1e-6);
+    CHECK(n->config.eps == (double)1e-6); /* without the cast x87 compares more digits */
   }
   bdpt_model_free(n);
   memset(&hint, 0, sizeof hint);
   hint.heads = 8; hint.eps = 1e-12; hint.std[0] = hint.std[1] = hint.std[2] = 0.5;
   n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "m", &hint);
   CHECK(n && n->config.block[0].heads == 8 && n->config.block[0].head_dim == 16);
-  CHECK(n && n->config.eps == 1e-12 && n->config.std[2] == 0.5 && n->config.mean[0] == 0);
+  CHECK(n && n->config.eps == (double)1e-12 && n->config.std[2] == 0.5 && n->config.mean[0] == 0);
   bdpt_model_free(n);
   hint.heads = 0; hint.block[0].heads = 4; hint.block[0].mlp_state = BDPT_MLP_LINEAR;
   n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "m", &hint);
@@ -1013,7 +1013,7 @@ TEST(some_metadata) {
   if (!CHECK(n != NULL)) printf("  %s\n", ctx.message);
   CHECK(n && n->config.block[0].mlp_state != BDPT_MLP_KEPT && n->config.block[1].heads == 4);
   CHECK(n && n->config.block[1].mlp_state == BDPT_MLP_KEPT && n->config.block[0].head_dim == 32);
-  CHECK(n && n->config.eps == 1.5e-12 && n->config.attn_form == BDPT_ATTN_SKIP);
+  CHECK(n && n->config.eps == (double)1.5e-12 && n->config.attn_form == BDPT_ATTN_SKIP);
   CHECK(n && strcmp(n->parent, "ab") == 0);
   bdpt_model_free(n);
   bdpt_bytes_free(&ctx, &bytes);
