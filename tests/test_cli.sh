@@ -224,7 +224,9 @@ says out '"attentions":2'; says out '"parent":"[0-9a-f]'; says err "went plainly
 run 0 prune m.safetensors --out s.safetensors --attention 1-2 --activation 3 --data images --json
 says out '"attentions":2'; says out 'fitted, not exact'
 run 0 prune m.safetensors --out s.safetensors --budget 2 --data images --epochs 1 --batch 25 \
-  --json --quiet
+  --json --quiet --csv p.csv
+says p.csv '^[0-9.]*,train,,1,900,[0-9.e-]*,[0-9.]*,[0-9.]*$'
+says out '"kind":"setup".*"model":"m.safetensors","settings":.*"budget":2,"choose":"greedy"'
 says out '"kind":"prune_found","choose":"greedy","start":"skip-fit","seed":1'
 says out '"removed":\["a[a-z]* [0-3]","a[a-z]* [0-3]"\],"accuracies":\[[0-9.]*,[0-9.]*\]'
 run 0 fuse p.safetensors --out f.safetensors --data images --json; says out "f.safetensors"
@@ -241,6 +243,10 @@ says out "step 2"; says out "ratios x 0.000"; says out "at once"
 absent w.safetensors.ckpt.width2
 absent w.safetensors.ckpt.plus2.stage2
 run 0 info w.safetensors; says out "2 activations (2, 3)"; says out " 2  .*\] fitted"
+# shellcheck disable=SC2086
+run 0 plus m.safetensors --out w.safetensors --what depth --search 1,1 $few --csv p.csv --json
+says out '"settings":.*"fewer":null,'; says p.csv ',train,,2,1800,'
+says out '"name":"plus".*"removed":\["a[a-z]* [0-3]","a[a-z]* [0-3]"\]'
 # shellcheck disable=SC2086
 run 0 plus m.safetensors --out w.safetensors --what depth --search 1,1 $few
 says out "^layers   a[a-z]* [0-3], a[a-z]* [0-3]$"

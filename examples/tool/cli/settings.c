@@ -131,6 +131,7 @@ static void cli_settings_value(cli_json *j, const cli_option *o) {
     default:
       v = *(const double *)o->value;
       if (v == BDPT_NONE) v = 0;
+      else if (v == 0 && o->kind == CLI_REAL_UP) v = -1;
   }
   if (v >= 0) cli_json_value(j, v);
   else cli_json_raw(j, "null", 4);

@@ -192,7 +192,7 @@ static bdpt_status plus_request(plus *p) {
   w->rounds = o->rounds;
   w->depth.start = (bdpt_start)input_start(o->start);
   w->depth.budget = o->budget;
-  p->greedy = input_choose(o->choose, o->start) && (o->choose || w->order != BDPT_IN_TURNS);
+  p->greedy = input_choose(o->choose, o->start);
   for (t = 0; t < 2 && o->search.count; t++) w->depth.search.remove[t] = o->search.layer[t];
   s = command_layers(p->dense, o->layer, &w->layers);
   if (s == BDPT_OK && what != 2 && !o->search.count && !o->budget && !o->layer[0].count &&
@@ -515,6 +515,8 @@ int command_plus(int argc, char **argv) {
   if (status != CLI_GO_ON) return status;
   wrong = plus_check(&o);
   if (wrong) return cli_usage_error(&c, "%s", wrong);
+  if (!o.choose)
+    o.choose = input_choose(NULL, o.start) && strcmp(o.order, "turns") ? "greedy" : "learned";
   if (o.out) o.out = cli_out_path(o.out);
   status = command_begin(&c, &o.common, &ctx, options, CLI_COUNT(options), path);
   if (status != CLI_GO_ON) return status;

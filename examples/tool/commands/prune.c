@@ -275,6 +275,7 @@ int command_prune(int argc, char **argv) {
     return cli_usage_error(&c, "--start wants " INPUT_STARTS ", got '%s'", o.start);
   if (input_choose(o.choose, o.start) < 0)
     return cli_usage_error(&c, "--choose wants " INPUT_CHOICES ", got '%s'", o.choose);
+  if (!o.choose && o.budget) o.choose = input_choose(NULL, o.start) ? "greedy" : "learned";
   if ((o.budget != 0) == (o.layer[0].count + o.layer[1].count != 0))
     return cli_usage_error(&c, "name layers with --attention and --activation, or give --budget");
   if (o.csv && !o.budget)

@@ -92,6 +92,7 @@ int command_run(int argc, char **argv) {
     return cli_usage_error(&c, "--start wants " INPUT_STARTS ", got '%s'", o.start);
   if (input_choose(o.choose, o.start) < 0)
     return cli_usage_error(&c, "--choose wants " INPUT_CHOICES ", got '%s'", o.choose);
+  if (!o.choose) o.choose = input_choose(NULL, o.start) ? "greedy" : "learned";
   if (o.tune_epochs > 1000 || o.dense_epochs > 1000)
     return cli_usage_error(&c, "--tune-epochs and --dense-epochs want at most 1000");
   o.table = options, o.rows = CLI_COUNT(options);
