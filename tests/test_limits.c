@@ -336,6 +336,15 @@ TEST(words_and_bounds) {
   other.threads = 1025;
   CHECK(bdpt_init(&other) == BDPT_E_ARGUMENT);
   CHECK_HAS(other.message, "threads: 1025 is not between 0 and 1024");
+#ifdef _OPENMP
+  memset(&other, 0, sizeof other);
+  other.threads = 3; /* as many as are wanted, whatever there are */
+  CHECK(bdpt_init(&other) == BDPT_OK && other.threads == 3);
+  bdpt_finish(&other);
+#endif
+  memset(&other, 0, sizeof other);
+  CHECK(bdpt_init(&other) == BDPT_OK && other.threads >= 1);
+  bdpt_finish(&other);
   memset(&other, 0, sizeof other);
   bdpt_fail(&other, BDPT_E_STATE, "%c%s %d %zu %g %%", 'a', "b", -3, (size_t)4, 0.5);
   CHECK(strcmp(other.message, "ab -3 4 0.5 %") == 0);
