@@ -306,6 +306,7 @@ run 1 table t1.jsonl t4.jsonl --value accuracy; one_line
 says err "kind eval (t1.jsonl: line 2) and row (t4.jsonl: line 1): --kind"
 run 1 table nowhere.jsonl; says err "no such file"; one_line
 run 1 table t1.jsonl --kind evil; says err "no such line"; one_line
+run 1 table t1.jsonl --by marks.1 --value loss; says err "the key 'marks.1'"; one_line
 run 2 table t1.jsonl --by seed; says err "mean of what"; one_line
 run 2 table t1.jsonl --value loss --as html; says err "latex"; one_line
 # A sweep of seeds and budgets in one loop.

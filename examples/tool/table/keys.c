@@ -71,7 +71,8 @@ static int resolve(const table *t, table_key *k) {
 static bdpt_status resolve_all(const table *t, table_keys *k) {
   int i;
   for (i = 0; i < k->count; i++)
-    if (!resolve(t, &k->key[i])) return unknown(t, k->key[i].name);
+    if (!resolve(t, &k->key[i]) || (k != &t->value && k->key[i].element >= 0))
+      return unknown(t, k->key[i].name); /* one of a list can only be a value */
   return BDPT_OK;
 }
 
