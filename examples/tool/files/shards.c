@@ -65,8 +65,11 @@ static int shards_open(shards *s, const char *name) {
     shards_fail(s, BDPT_E_FORMAT, "the index names a file that cannot lie beside it,", name);
     return -1;
   }
-  snprintf(s->name[i], SHARDS_NAME, "%s", name);
-  snprintf(path, sizeof path, "%.*s%s", s->folder, s->path, name);
+  memcpy(s->name[i], name, strlen(name) + 1);
+  if (snprintf(path, sizeof path, "%.*s%s", s->folder, s->path, name) >= (int)sizeof path) {
+    shards_fail(s, BDPT_E_FORMAT, "too long a path for the file", name);
+    return -1;
+  }
   if (bdpt_file_read(s->ctx, path, &s->bytes[i]) != BDPT_OK) return -1;
   s->count++;
   if (bdpt_safetensors_parse(s->ctx, s->bytes[i].data, s->bytes[i].size, path, &s->file[i]) !=
