@@ -751,6 +751,29 @@ TEST(configurations_that_fit) {
   CHECK(ctx.bytes_now == 0);
 }
 
+/* Nine positions beside a class token may be 3 x 3 patches or an image that is not square. */
+TEST(positions_in_doubt) {
+  bdpt_context ctx = fresh();
+  edit *e = edit_open(&ctx, "deit.timm.safetensors");
+  bdpt_model *m;
+  size_t i;
+  m = edit_load(&ctx, e, NULL, 3);
+  CHECK(m && !strstr(report.note, "positions are taken"));
+  bdpt_model_free(m);
+  for (i = 0; i < e->count; i++) {
+    if (strcmp(e->name[i], "pos_embed") == 0) e->list[i].shape[1] = 9;
+  }
+  m = edit_load(&ctx, e, NULL, 3);
+  CHECK(m && m->config.image == 12);
+  CHECK_HAS(report.note, "its 9 positions are taken for 3 x 3 patches, and none for the class token");
+  bdpt_model_free(m);
+  m = edit_load(&ctx, e, DEIT_CONFIG "}", 3);
+  CHECK(m && !strstr(report.note, "positions are taken"));
+  bdpt_model_free(m);
+  edit_close(e);
+  CHECK(ctx.bytes_now == 0);
+}
+
 /* ------------------------------------------------------------------------------- building --- */
 
 /* Bytes that grow: a pickle, a zip archive. */
@@ -1642,6 +1665,7 @@ int main(int argc, char **argv) {
   RUN(pickles_of_other_protocols);
   RUN(configurations);
   RUN(configurations_that_fit);
+  RUN(positions_in_doubt);
   RUN(pickles_that_are_refused);
   RUN(inert_objects);
   RUN(hostile_tensors);

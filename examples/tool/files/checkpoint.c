@@ -548,6 +548,22 @@ static bdpt_status checkpoint_guess(checkpoint_work *c, int heads, size_t width)
   return BDPT_OK;
 }
 
+/* A square number of positions beside a class token is read as no_embed_class. Where no settings say
+ * how large an image is, they might as well be those of an image that is not square. */
+static void checkpoint_doubt(checkpoint_work *c) {
+  size_t side = 1, rows = 0;
+  pth_tensor pos;
+  if (c->config.image || !checkpoint_there(c, BDPT_SLOT_CLS) ||
+      !checkpoint_there(c, BDPT_SLOT_POS) ||
+      checkpoint_tensor(c, c->pick[BDPT_SLOT_POS][0], &pos) != BDPT_OK) return;
+  if (pos.ndim > 1) rows = pos.shape[pos.ndim - 2];
+  while (side * side < rows) side++;
+  if (side * side == rows)
+    checkpoint_note(c, "nothing tells the image size: its %lu positions are taken for %lu x %lu "
+                    "patches, and none for the class token", (unsigned long)rows,
+                    (unsigned long)side, (unsigned long)side);
+}
+
 /* Goes from the list of items to c->image. */
 static bdpt_status checkpoint_convert(checkpoint_work *c, checkpoint_side config,
                                       checkpoint_side images, const checkpoint_options *o) {
@@ -567,6 +583,7 @@ static bdpt_status checkpoint_convert(checkpoint_work *c, checkpoint_side config
   if (!s) s = checkpoint_forms(c);
   if (!s) s = checkpoint_complete(c);
   if (!s) s = checkpoint_guess(c, o->heads, width);
+  if (!s) checkpoint_doubt(c);
   return s ? s : checkpoint_assemble(c);
 }
 
