@@ -548,7 +548,7 @@ static bdpt_status checkpoint_guess(checkpoint_work *c, int heads, size_t width)
   return BDPT_OK;
 }
 
-/* A square number of positions beside a class token is read as no_embed_class. Where no setting says
+/* A square number of positions beside a class token is read as no_embed_class. If no setting says
  * how large an image is, they might as well be those of an image that is not square. */
 static void checkpoint_doubt(checkpoint_work *c) {
   size_t side = 1, rows = 0;
