@@ -1,6 +1,7 @@
 /* Fuzz target: a file of class names, for networks of several numbers of classes. The rest of the
  * command is there, but what it calls is not:
  * flags: -no-pie -Wl,--unresolved-symbols=ignore-all */
+#define BOUNDARYDPT_PLUS_IMPLEMENTATION
 #include "fuzz_text.h"
 #include "../examples/tool/cli/messages.c"
 #include "../examples/tool/cli/json.c"
