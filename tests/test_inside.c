@@ -134,6 +134,26 @@ TEST(erases_as_much_as_it_draws) {
   CHECK(wrong == 0 && fitted > 10);
 }
 
+/* A crop alone moves images, and none leaves them as they are. */
+TEST(crops_without_mirrors) {
+  static bdpt_real image[3][12 * 3 * 144];
+  bdpt_model *m = small_model(0, 1);
+  bdpt_recipe r;
+  bdpti_loader l;
+  int k, labels[12];
+  memset(&r, 0, sizeof r);
+  CHECK(bdpti_loader_make(&ctx, &m->config, &train, 12, &l) == BDPT_OK);
+  for (k = 0; k < 3; k++) {
+    r.crop = k == 2;
+    l.recipe = k ? &r : NULL;
+    CHECK(bdpti_load(&l, train.index, 12, 1, 0, image[k], labels) == BDPT_OK);
+  }
+  CHECK(memcmp(image[0], image[1], sizeof image[0]) == 0);
+  CHECK(memcmp(image[0], image[2], sizeof image[0]) != 0);
+  bdpti_arena_free(&l.arena);
+  bdpt_model_free(m);
+}
+
 /* So small a parameter that as a rule both Gamma draws underflow to zero. */
 TEST(draws_that_underflow) {
   bdpt_rng r;
@@ -1004,6 +1024,7 @@ int main(void) {
   RUN(sums_not_finite);
   RUN(states_know_their_images);
   RUN(erases_as_much_as_it_draws);
+  RUN(crops_without_mirrors);
   RUN(draws_that_underflow);
   RUN(draws_have_their_distributions);
   RUN(blocks_are_aligned);

@@ -496,6 +496,26 @@ TEST(calls) {
   }
 }
 
+/* Stage 2 asks a teacher unless it is told not to. */
+TEST(no_distillation) {
+  static const int wanted[3] = {BDPT_NONE, BDPT_NONE, BDPT_DISTILL_NONE};
+  bdpt_model *teacher = small_model(0, 9), *m;
+  bdpt_recipe r;
+  bdpt_stage2_result out;
+  double loss[3];
+  int k;
+  for (k = 0; k < 3; k++) { /* without one, with one and BDPT_NONE, with one */
+    memset(&r, 0, sizeof r);
+    r.epochs = 1, r.batch = 10, r.lr = 1e-2, r.distill = wanted[k];
+    m = small_model(0, 7);
+    CHECK(bdpt_stage2(m, k ? teacher : NULL, &run, &r, NULL, &out) == BDPT_OK);
+    loss[k] = out.recovered.loss;
+    bdpt_model_free(m);
+  }
+  CHECK(loss[0] == loss[1] && loss[0] != loss[2]);
+  bdpt_model_free(teacher);
+}
+
 /* What looks like too little, and is enough. */
 TEST(at_the_edge) {
   bdpt_greedy_options o;
@@ -525,6 +545,7 @@ int main(void) {
   RUN(configurations);
   RUN(calls);
   RUN(at_the_edge);
+  RUN(no_distillation);
   world_end();
   return TEST_END("refusals");
 }
