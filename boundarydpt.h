@@ -224,7 +224,7 @@ typedef struct bdpt_cluster {
 typedef struct bdpt_context {
   bdpt_allocator allocator; /* zero: malloc and free */
   int threads;              /* 0: as many as OpenMP offers; 1 without OpenMP */
-  int isa_wanted;           /* bdpt_isa_choice; 0: the best */
+  bdpt_isa_choice isa_wanted; /* 0: the best */
   int bf16;                 /* 1: matrix products round their factors to bf16 (14.3); 0: float */
   bdpt_cluster cluster;     /* zero: this process works alone */
   bdpt_status status;       /* the first error, sticky until bdpt_clear_error */
@@ -410,23 +410,27 @@ typedef enum bdpt_attention_state {
 typedef enum bdpt_mlp_state {
   BDPT_MLP_KEPT = 0, BDPT_MLP_LINEAR = 1, BDPT_MLP_FUSED = 2, BDPT_MLP_FITTED = 3
 } bdpt_mlp_state;
-enum { BDPT_ATTN_NORM = 0, BDPT_ATTN_SKIP = 1, BDPT_ATTN_DOUBLE = 2 }; /* x + LN1(x), x, 2x */
-enum { BDPT_GELU_NEVER = 0, BDPT_GELU_BOTH = 1, BDPT_GELU_ALWAYS = 2 }; /* a GELU more */
-enum { BDPT_POS_TIMM = 0, BDPT_POS_DEIT = 1 };           /* position embedding resize */
+typedef enum bdpt_attn_form { /* what removed attention leaves: x + LN1(x), x, 2x */
+  BDPT_ATTN_NORM = 0, BDPT_ATTN_SKIP = 1, BDPT_ATTN_DOUBLE = 2
+} bdpt_attn_form;
+typedef enum bdpt_extra_gelu { /* the released code's, on the stream behind a removed activation */
+  BDPT_GELU_NEVER = 0, BDPT_GELU_BOTH = 1, BDPT_GELU_ALWAYS = 2
+} bdpt_extra_gelu;
+typedef enum bdpt_pos_resize { BDPT_POS_TIMM = 0, BDPT_POS_DEIT = 1 } bdpt_pos_resize;
 
 /* What the class head reads: the class token after the last norm; the norm of the patches' mean
  * (timm's fc_norm); the mean of the normed patches; both, one behind the other, [B,2D]. */
-enum {
+typedef enum bdpt_pooling {
   BDPT_POOL_CLASS = 0, BDPT_POOL_MEAN = 1, BDPT_POOL_NORMED = 2, BDPT_POOL_BOTH = 3
-};
+} bdpt_pooling;
 
 /* One transformer block as plain data. Zero sizes are filled from the model's on creation. */
 typedef struct bdpt_block {
   int heads, head_dim; /* h, d; heads * head_dim need not be the width */
   int mlp;             /* hidden width F of its MLP */
   double scale;        /* softmax scale; 0: 1/sqrt(head_dim) */
-  int attention;       /* bdpt_attention_state */
-  int mlp_state;       /* bdpt_mlp_state */
+  bdpt_attention_state attention;
+  bdpt_mlp_state mlp_state;
 } bdpt_block;
 
 /* A zero-filled config means DeiT-Tiny at 224 px with 1000 classes; resolved by bdpt_model_create
@@ -439,11 +443,11 @@ typedef struct bdpt_config {
   int distilled;              /* 1: a distillation token and a second head */
   double eps;                 /* layer norm; 0: 1e-6, timm's */
   double mean[3], std[3];     /* image statistics; all zero: ImageNet's */
-  int attn_form;              /* what a removed attention layer leaves */
-  int extra_gelu;             /* the released code's extra GELU on the residual stream */
-  int pos_resize;             /* how position embeddings are resized */
-  int act;                    /* bdpt_act: the activation of every MLP */
-  int pool;                   /* BDPT_POOL_...: what the class head reads */
+  bdpt_attn_form attn_form;
+  bdpt_extra_gelu extra_gelu;
+  bdpt_pos_resize pos_resize; /* how position embeddings are resized */
+  bdpt_act act;               /* of every MLP */
+  bdpt_pooling pool;          /* what the class head reads */
   int no_class;               /* 1: no class token; `pool` is a mean then */
   int registers;              /* tokens behind the class token, which no head reads */
   int pre_norm;               /* 1: a norm before the first block, and no bias of the patches */
@@ -657,7 +661,9 @@ BDPT_API bdpt_status bdpt_evaluate(bdpt_model *model, const bdpt_subset *data, b
 
 /* ---- 3.6  Training --------------------------------------------------------------------------- */
 
-enum { BDPT_DISTILL_NONE = 0, BDPT_DISTILL_HARD = 1, BDPT_DISTILL_SOFT = 2 };
+typedef enum bdpt_distill { /* OFF: none, also where 0 asks for another default (bdpt_stage2) */
+  BDPT_DISTILL_OFF = BDPT_NONE, BDPT_DISTILL_NONE = 0, BDPT_DISTILL_HARD = 1, BDPT_DISTILL_SOFT = 2
+} bdpt_distill;
 
 /* One struct holds a training recipe. Comments tell the defaults; augmentations are off. */
 typedef struct bdpt_recipe {
@@ -681,7 +687,7 @@ typedef struct bdpt_recipe {
   double erase;           /* probability of erasing a random rectangle (noise, mode "pixel") */
   int repeats;            /* repeated augmentation: each image this often per epoch, 1 */
   double drop_path;       /* stochastic depth of the last block */
-  int distill;            /* BDPT_DISTILL_NONE, _HARD or _SOFT; needs a teacher */
+  bdpt_distill distill;   /* needs a teacher */
   double distill_alpha;   /* weight of the distillation loss, 0.5 */
   double distill_tau;     /* temperature of soft distillation, 1 */
   double distill_features; /* weight of the distance between the streams (6.17); 0: none */
@@ -834,12 +840,14 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
                                     int *attention, int *activation, double *predicted);
 /* ---- 3.9  The two stages --------------------------------------------------------------------- */
 
-enum { BDPT_SAMPLE_SINGLE = 1, BDPT_SAMPLE_INTERLEAVED = 2, BDPT_SAMPLE_BOTH = 3 };
+typedef enum bdpt_sampling { /* which algorithms */
+  BDPT_SAMPLE_SINGLE = 1, BDPT_SAMPLE_INTERLEAVED = 2, BDPT_SAMPLE_BOTH = 3
+} bdpt_sampling;
 typedef struct bdpt_map_collect_options {
   bdpt_recipe recipe;                   /* of each short fine-tune; seed + step is used */
   int most;                             /* single runs: layers removed at the end; 0: depth / 2 */
   int rounds;                           /* interleaved: of each type at the end; 0: half of most */
-  int sampling;                         /* 0: both algorithms */
+  bdpt_sampling sampling;               /* 0: both */
   int order[2][BDPT_MAX_DEPTH];         /* which layer goes first, by type ... */
   int use_order;                        /* ... if 1; else the smallest mean |dL/dm| goes first */
   bdpt_start start;
@@ -942,7 +950,7 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
                                          bdpt_certificate *out);
 
 /* Stage 2: fine-tunes `model` (pruned or fitted) with the dense network as `teacher`, then fuses.
- * A teacher and recipe.distill = 0: the distillation is soft. No teacher or BDPT_NONE: none. */
+ * A teacher and recipe.distill = 0: the distillation is soft. No teacher, or OFF: none. */
 typedef struct bdpt_stage2_result {
   bdpt_accuracy at_once, recovered, fused; /* on the held-out subset */
   bdpt_certificate certificate;
@@ -995,7 +1003,7 @@ typedef struct bdpt_file_tensor {
   size_t count;           /* elements; 0 is allowed */
   const unsigned char *bytes; /* little-endian, of any alignment */
   size_t size;            /* bytes */
-  int dtype;              /* bdpt_dtype */
+  bdpt_dtype dtype;
   int ndim;
 } bdpt_file_tensor;
 
@@ -1054,7 +1062,7 @@ BDPT_API double bdpt_json_number(const bdpt_json *j);
 /* What to write. `data` points to bdpt_real numbers, or to raw bytes of `dtype` if raw is 1. */
 typedef struct bdpt_write_tensor {
   const char *name;
-  int dtype;              /* F32, F64, F16, BF16; with raw also U8, I64 */
+  bdpt_dtype dtype;       /* F32, F64, F16, BF16; with raw also U8, I64 */
   int ndim;
   size_t shape[BDPT_MAX_DIMS];
   const void *data;
@@ -1488,7 +1496,7 @@ BDPT_API bdpt_status bdpt_init(bdpt_context *ctx) {
 #endif
   if (ctx->threads == 0) ctx->threads = 1; /* without OpenMP */
 #ifndef BDPT_ONLY_SAFETENSORS
-  ctx->isa = bdpti_isa_select(ctx->isa_wanted);
+  ctx->isa = bdpti_isa_select((int)ctx->isa_wanted);
   if (!bdpti_isa_sound(ctx->isa)) {
     return bdpt_fail(ctx, BDPT_E_STATE, "exp(-3) or the check for NaN is wrong: compile without "
                      "options like -funsafe-math-optimizations");
@@ -3692,7 +3700,7 @@ BDPTI_FN double bdpti_cubic(double t, double a) {
 }
 
 /* Fills r[out][in], zero on entry, with the weights of one axis; each row sums to one. */
-BDPTI_FN void bdpti_resize_matrix(int form, int in, int out, double *r) {
+BDPTI_FN void bdpti_resize_matrix(bdpt_pos_resize form, int in, int out, double *r) {
   double scale = (double)in / (double)out, a = form == BDPT_POS_DEIT ? -0.75 : -0.5;
   double stretch = form == BDPT_POS_TIMM && scale > 1 ? scale : 1; /* antialiased when shrinking */
   int i, k, border = form == BDPT_POS_DEIT ? 2 : 0; /* taps beyond the edge go to the edge */
@@ -3807,7 +3815,8 @@ BDPT_API bdpt_tensor *bdpt_attention_half(bdpt_model *m, bdpt_tape *t, int l, bd
                                           const bdpt_forward_options *o) {
   const double rate = bdpti_path_rate(m, l, o);
   const bdpt_block *b = m->config.block;
-  int gone, form = m->config.attn_form;
+  const bdpt_attn_form form = m->config.attn_form;
+  int gone;
   bdpt_tensor *u, *f, *r;
   if (!x || !bdpti_block_ok(m, "attention half", l)) return NULL;
   b += l;
@@ -3897,7 +3906,7 @@ BDPTI_FN bdpt_tensor *bdpti_embed(bdpt_model *m, bdpt_tape *t, bdpt_tensor *imag
 /* What the class head reads, [B,E]: a norm and a pooling in the order that the network wants. */
 BDPTI_FN bdpt_tensor *bdpti_pooled(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x) {
   const size_t first = (size_t)bdpt_prefix_count(&m->config);
-  const int pool = m->config.pool;
+  const bdpt_pooling pool = m->config.pool;
   if (pool == BDPT_POOL_CLASS) return bdpti_norm(m, t, BDPT_SLOT_NORM_W, bdpt_token(t, x, 0));
   if (pool == BDPT_POOL_MEAN) {
     return bdpti_norm(m, t, BDPT_SLOT_FC_NORM_W, bdpt_pool(t, x, first, 0));
@@ -7497,8 +7506,8 @@ BDPTI_FN uint64_t bdpti_digest_weights(const bdpt_model *m, int importance) {
 BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
   const bdpt_config *c = &t->model->config;
   const int whole[8] = {c->image, c->patch, c->width, c->depth, c->classes, c->distilled,
-                        c->attn_form, c->extra_gelu}; /* numbers that every network has */
-  const int form[7] = {c->act, c->pool, c->no_class, c->registers, c->pre_norm, c->no_qkv_bias,
+                        (int)c->attn_form, (int)c->extra_gelu}; /* numbers that every network has */
+  const int form[7] = {(int)c->act, (int)c->pool, c->no_class, c->registers, c->pre_norm, c->no_qkv_bias,
                        c->headless};
   bdpt_recipe r = t->recipe;
   size_t k;
@@ -8180,7 +8189,12 @@ BDPTI_FN double bdpti_unpack(uint64_t bits, int exponent_bits, int fraction_bits
 /* The dtypes of the format, in the order of their alignment, which is the reference's order of
  * tensors in a file, last first. Those without field widths are listed and sized but not read,
  * except U8 and I64. */
-typedef struct bdpti_dtype { const char *name; int bits, dtype, exponent, fraction; } bdpti_dtype;
+typedef struct bdpti_dtype {
+  const char *name;
+  int bits;
+  bdpt_dtype dtype;
+  int exponent, fraction;
+} bdpti_dtype;
 #define BDPTI_LISTED(name, bits) {name, bits, BDPT_OTHER, 0, 0}
 static const bdpti_dtype bdpti_dtypes[] = {
   BDPTI_LISTED("BOOL", 8), BDPTI_LISTED("F4", 4), BDPTI_LISTED("F6_E2M3", 6), /* not whole bytes */
@@ -8194,7 +8208,7 @@ static const bdpti_dtype bdpti_dtypes[] = {
 #define BDPTI_COUNT(table) ((int)(sizeof(table) / sizeof(table)[0]))
 
 /* Returns the row of a bdpt_dtype, or NULL for those that are not read. */
-BDPTI_FN const bdpti_dtype *bdpti_dtype_row(int dtype) {
+BDPTI_FN const bdpti_dtype *bdpti_dtype_row(bdpt_dtype dtype) {
   int i = 0;
   while (i < BDPTI_COUNT(bdpti_dtypes) && bdpti_dtypes[i].dtype != dtype) i++;
   return i < BDPTI_COUNT(bdpti_dtypes) && dtype != BDPT_OTHER ? &bdpti_dtypes[i] : NULL;

@@ -625,7 +625,7 @@ TEST(round_trip) {
     int wrong = 0;
     CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
     CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, NULL, &f) == BDPT_OK);
-    CHECK(f.tensor[0].count == 260 && f.tensor[0].dtype == dtypes[d]);
+    CHECK(f.tensor[0].count == 260 && f.tensor[0].dtype == (bdpt_dtype)dtypes[d]);
     CHECK(bdpt_safetensors_read(&ctx, f.tensor, out, 260) == BDPT_OK);
     for (i = 0; i < 256; i++) {
       double slack = step[d] + (d == 0 && sizeof(bdpt_real) == 8 ? 1e-7 : 0);

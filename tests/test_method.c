@@ -653,7 +653,7 @@ TEST(stage2_by_hand) {
   /* Labels only, in both ways of saying so. */
   copy = bdpt_model_clone(dense);
   bdpt_model_assign(m, dense);
-  r.distill = BDPT_NONE;
+  r.distill = BDPT_DISTILL_OFF;
   CHECK(bdpt_stage2(m, dense, &(bdpt_run){&train, &held, NULL}, &r, NULL, &out) == BDPT_OK);
   r.distill = 0;
   CHECK(bdpt_stage2(copy, NULL, &(bdpt_run){&train, &held, NULL}, &r, NULL, &out) == BDPT_OK);

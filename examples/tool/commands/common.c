@@ -26,7 +26,7 @@ int command_open(const cli_command *c, const cli_common *common, bdpt_context *c
     if (common->isa && strcmp(common->isa, name[i]) == 0) break;
   if (common->isa && i == CLI_COUNT(name))
     return cli_usage_error(c, "--isa wants best, portable, avx2 or avx512, got '%s'", common->isa);
-  ctx->isa_wanted = common->isa ? i : BDPT_ISA_BEST;
+  ctx->isa_wanted = common->isa ? (bdpt_isa_choice)i : BDPT_ISA_BEST;
   if (common->threads > 1024)
     return cli_usage_error(c, "--threads wants 0 to 1024, got '%d'", common->threads);
   ctx->threads = common->threads;

@@ -292,7 +292,7 @@ static bdpt_status checkpoint_tensor(const checkpoint_work *c, uint32_t item, pt
       return checkpoint_fail(c, BDPT_E_FORMAT, "'%s': numbers of dtype %s cannot be read", shown,
                              f->dtype_name);
     }
-    t->dtype = f->dtype;
+    t->dtype = (int)f->dtype;
     t->ndim = f->ndim;
     t->count = f->count;
     t->bytes = f->bytes;
@@ -368,7 +368,7 @@ static bdpt_status checkpoint_put(checkpoint_work *c, int slot, char name[48],
   checkpoint_timm_name(slot, name);
   memset(w, 0, sizeof *w);
   w->name = name;
-  w->dtype = t[0].dtype;
+  w->dtype = (bdpt_dtype)t[0].dtype;
   w->ndim = zero && t[0].ndim ? 1 : t[0].ndim;
   memcpy(w->shape, t[0].shape, sizeof w->shape);
   if (parts == 3) w->shape[0] *= 3;
@@ -407,7 +407,7 @@ static bdpt_status checkpoint_put_scale(checkpoint_work *c, int at, char name[48
   snprintf(name, 48, "blocks.%d.ls%d.gamma", at / 2, at % 2 + 1);
   memset(w, 0, sizeof *w);
   w->name = name;
-  w->dtype = t.dtype;
+  w->dtype = (bdpt_dtype)t.dtype;
   w->ndim = t.ndim;
   memcpy(w->shape, t.shape, sizeof w->shape);
   w->raw = 1;

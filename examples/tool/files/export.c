@@ -217,7 +217,7 @@ static void export_row(export_table *t, const bdpt_tensor *p, size_t first, size
   size_t each = p->shape[0] ? p->count / p->shape[0] : 0;
   memcpy(t->name[t->count], name, strlen(name) + 1);
   w->name = t->name[t->count++];
-  w->dtype = dtype;
+  w->dtype = (bdpt_dtype)dtype;
   w->ndim = p->ndim;
   memcpy(w->shape, p->shape, sizeof p->shape);
   if (rows) w->shape[0] = rows;
@@ -314,7 +314,7 @@ bdpt_status export_safetensors(const bdpt_model *m, const export_options *o) {
   s = export_config_path(m->ctx, o->safetensors, path, &weights);
   if (s == BDPT_OK)
     s = o->names == EXPORT_HF ? export_hf(m, o->safetensors, o->dtype)
-                              : bdpt_model_save(m, o->safetensors, o->dtype);
+                              : bdpt_model_save(m, o->safetensors, (bdpt_dtype)o->dtype);
   if (s != BDPT_OK) return s;
   export_config(&text, m, weights, o->names);
   if (text.failed) s = cli_fail(m->ctx, BDPT_E_MEMORY, "out of memory");

@@ -304,7 +304,8 @@ static onnx_name onnx_gelu(onnx_graph *g, onnx_name x, onnx_name out) {
 
 /* Writes the activation of an MLP: GELU, max(0, x), or x sigmoid(p x + q x^3). */
 static onnx_name onnx_activation(onnx_graph *g, onnx_name x, onnx_name out) {
-  const int act = g->m->config.act, cube = act == BDPT_GELU_TANH;
+  const bdpt_act act = g->m->config.act;
+  const int cube = act == BDPT_GELU_TANH;
   const double p = cube ? 1.5957691216057308 : 1.702;
   onnx_name y = x;
   if (act == BDPT_GELU) return onnx_gelu(g, x, out);
@@ -472,7 +473,7 @@ static onnx_name onnx_token(onnx_graph *g, onnx_name x, int which) {
 
 /* What the class head reads: [B,D], or [B,2D]. */
 static onnx_name onnx_pooled(onnx_graph *g, onnx_name x) {
-  const int pool = g->m->config.pool;
+  const bdpt_pooling pool = g->m->config.pool;
   onnx_name y;
   if (pool == BDPT_POOL_MEAN)
     return onnx_norm(g, BDPT_SLOT_FC_NORM_W, onnx_mean(g, x), onnx_named("fc_norm"));

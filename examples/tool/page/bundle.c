@@ -99,7 +99,7 @@ static void measure(int isa, const buffer *network, const unsigned char *test,
   int i;
   memset(&ctx, 0, sizeof ctx);
   ctx.threads = 1;
-  ctx.isa_wanted = isa;
+  ctx.isa_wanted = (bdpt_isa_choice)isa;
   if (!images || bdpt_init(&ctx) != BDPT_OK) die("no memory", "");
   m = bdpt_model_parse(&ctx, network->data, network->size, "the network", NULL);
   tape = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);

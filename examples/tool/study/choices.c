@@ -49,7 +49,7 @@ static bdpt_status study_collect(study *s, const char *start, size_t seed) {
   memcpy(o.order, s->order, sizeof o.order);
   m = bdpt_model_clone(s->dense);
   if (!m) return s->base.ctx->status;
-  m->config.attn_form = study_starts[which].form;
+  m->config.attn_form = (bdpt_attn_form)study_starts[which].form;
   hooks = session_hooks(&s->base, name);
   status = bdpt_map_collect(m, &(bdpt_run){&s->base.in.rest, &s->base.in.held, &hooks}, &o, point,
                             sizeof point / sizeof point[0], &n);

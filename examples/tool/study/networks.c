@@ -120,8 +120,8 @@ bdpt_model *study_pruned(study *s, const study_spec *p) {
   int t, l;
   bdpt_layers gone = {{0, 0}};
   bdpt_status status = m ? BDPT_OK : s->base.ctx->status;
-  if (m) m->config.attn_form = p->form;
-  if (m) m->config.extra_gelu = p->gelu;
+  if (m) m->config.attn_form = (bdpt_attn_form)p->form;
+  if (m) m->config.extra_gelu = (bdpt_extra_gelu)p->gelu;
   for (t = 0; t < 2; t++)
     for (l = 0; l < s->base.depth; l++)
       if (p->which[t][l]) bdpt_layers_add(&gone, (bdpt_type)t, l);
