@@ -400,7 +400,6 @@ typedef struct bdpt_layers {
 BDPT_API const char *bdpt_type_name(bdpt_type type); /* "attention", "activation" */
 BDPT_API void bdpt_layers_add(bdpt_layers *set, bdpt_type type, int block);
 BDPT_API int bdpt_layers_has(const bdpt_layers *set, bdpt_type type, int block);
-BDPT_API int bdpt_layers_count(const bdpt_layers *set, bdpt_type type);
 
 /* What stands in an attention layer's place, and what an MLP is: two linears with the activation
  * between them or without it, or one D x D map, which either is their product or was fitted. */
@@ -1208,7 +1207,8 @@ BDPTI_FN void bdpti_put_real(bdpti_text *t, double v) {
     v = -v;
   }
   if (!(v > 1e-300 && v < 1.7e308)) { /* NaN, zero, infinity, or next to them */
-    bdpti_put_string(t, v != v ? "nan" : v < 1 ? "0" : "inf");
+    const char *word = v < 1 ? "0" : "inf";
+    bdpti_put_string(t, v != v ? "nan" : word);
     return;
   }
   exponent = (int)floor(log10(v)); /* v = d.ddddd * 10^exponent */
@@ -1675,14 +1675,14 @@ BDPTI_FN void bdpti_wants(const bdpt_tape *t, bdpti_node *n, const bdpt_tensor *
 }
 
 BDPTI_FN bdpti_node *bdpti_record(bdpt_tape *t, int op, int ndim, const size_t *shape,
-                                  bdpt_tensor *a, bdpt_tensor *b, bdpt_tensor *c, bdpt_tensor *d) {
+                                  bdpt_tensor *a, bdpt_tensor *b, bdpt_tensor *c) {
   bdpti_node *n = (bdpti_node *)bdpti_take(t, 0, 1, sizeof *n);
   int i;
   if (!n) return NULL;
   memset(n, 0, sizeof *n); /* the arena's memory is reused, not zeroed */
   n->op = op;
-  n->in[0] = a; n->in[1] = b; n->in[2] = c; n->in[3] = d;
-  for (i = 0; i < 4; i++) bdpti_wants(t, n, n->in[i]);
+  n->in[0] = a; n->in[1] = b; n->in[2] = c; /* who has more adds them */
+  for (i = 0; i < 3; i++) bdpti_wants(t, n, n->in[i]);
   n->out.on_tape = 1; /* it goes with the step */
   if (!bdpti_set_shape(&n->out, ndim, shape)) {
     bdpt_fail(t->ctx, BDPT_E_SHAPE, "a tensor of %d axes overflows the address space", ndim);
@@ -1698,7 +1698,7 @@ BDPTI_FN bdpti_node *bdpti_record(bdpt_tape *t, int op, int ndim, const size_t *
 /* Records the common case: an output of the first input's shape. */
 BDPTI_FN bdpti_node *bdpti_record_like(bdpt_tape *t, int op, bdpt_tensor *a, bdpt_tensor *b,
                                        bdpt_tensor *c) {
-  return a ? bdpti_record(t, op, a->ndim, a->shape, a, b, c, NULL) : NULL;
+  return a ? bdpti_record(t, op, a->ndim, a->shape, a, b, c) : NULL;
 }
 
 BDPTI_FN bdpt_tensor *bdpti_out(bdpti_node *n) { return n ? &n->out : NULL; }
@@ -1729,7 +1729,7 @@ BDPTI_FN bdpt_tensor *bdpti_lend(bdpt_tape *t, const size_t *shape, const bdpt_r
 BDPT_API bdpt_tensor *bdpt_input(bdpt_tape *t, int ndim, const size_t *shape,
                                  const bdpt_real *data, int wants_grad) {
   bdpt_tensor *x = NULL;
-  if (t) x = bdpti_out(bdpti_record(t, 0, ndim, shape, NULL, NULL, NULL, NULL)); /* op 0 is input */
+  if (t) x = bdpti_out(bdpti_record(t, 0, ndim, shape, NULL, NULL, NULL)); /* op 0 is input */
   if (!x) return NULL;
   x->wants_grad = t->mode != BDPT_TAPE_COMPUTE && wants_grad; /* bdpti_wants saw no inputs */
   if (data) memcpy(x->data, data, x->count * sizeof *data); /* the caller keeps data */
@@ -2194,7 +2194,8 @@ BDPT_API bdpt_tensor *bdpt_linear_add(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor 
   if (!x || !w || !b || !bdpti_linear_fits(t, "linear", x, w, b, bdpti_last_axis(x))) return NULL;
   memcpy(shape, x->shape, sizeof shape); /* all axes of x */
   shape[x->ndim - 1] = w->shape[0];      /* but the last: O for I */
-  n = bdpti_record(t, BDPTI_OP_linear, x->ndim, shape, x, w, b, r);
+  n = bdpti_record(t, BDPTI_OP_linear, x->ndim, shape, x, w, b);
+  if (n) bdpti_wants(t, n, n->in[3] = r);
   if (n && r && !bdpti_same_shape(&n->out, r)) {
     return bdpti_misfit(t, "linear", r, &n->out, NULL, "the sum and the product differ in shape");
   }
@@ -2457,7 +2458,8 @@ BDPTI_FN double bdpti_gelu_slope_plain(double z) {
 
 /* Sets the two constants of a gate; p = 0 tells the kernel that it is ReLU. */
 BDPTI_FN void bdpti_gate_constants(bdpt_act act, double *p, double *q) {
-  *p = act == BDPT_GELU_TANH ? 1.5957691216057308 : act == BDPT_QUICK_GELU ? 1.702 : 0;
+  *p = act == BDPT_QUICK_GELU ? 1.702 : 0;
+  if (act == BDPT_GELU_TANH) *p = 1.5957691216057308; /* 2 sqrt(2 / pi) */
   *q = act == BDPT_GELU_TANH ? 0.044715 * *p : 0;
 }
 
@@ -2607,7 +2609,7 @@ BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, 
   }
   d = qkv->shape[2] / (3 * h);
   shape[0] = qkv->shape[0]; shape[1] = qkv->shape[1]; shape[2] = h * d; /* B, N, h d */
-  n = bdpti_record(t, BDPTI_OP_attention, 3, shape, qkv, NULL, NULL, NULL);
+  n = bdpti_record(t, BDPTI_OP_attention, 3, shape, qkv, NULL, NULL);
   if (!bdpti_save(t, n, shape[0] * h * shape[1], 0)) return NULL; /* lse[B,h,N] */
   n->index = h; /* for the way back */
   n->number = scale;
@@ -2672,7 +2674,7 @@ BDPT_API bdpt_tensor *bdpt_patch_embed(bdpt_tape *t, bdpt_tensor *images, bdpt_t
   shape[0] = images->shape[0];
   shape[1] = (images->shape[2] / p) * (images->shape[3] / p); /* n */
   shape[2] = w->shape[0];
-  n = bdpti_record(t, BDPTI_OP_patch_embed, 3, shape, images, w, b, NULL);
+  n = bdpti_record(t, BDPTI_OP_patch_embed, 3, shape, images, w, b);
   if (!bdpti_save(t, n, images->count, 0)) return NULL; /* im2col: as many numbers */
   bdpti_patches(t, images, p, n->saved[0], NULL);
   return bdpti_affine_run(t, n, n->saved[0]); /* rows W^T + bias */
@@ -2711,7 +2713,8 @@ BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tenso
     return bdpti_misfit(t, "tokens", patches, pos, cls, "each token needs one position");
   }
   shape[0] = patches->shape[0]; shape[1] = pos->shape[1]; shape[2] = d;
-  n = bdpti_record(t, BDPTI_OP_tokens, 3, shape, patches, pos, cls, dist);
+  n = bdpti_record(t, BDPTI_OP_tokens, 3, shape, patches, pos, cls);
+  if (n) bdpti_wants(t, n, n->in[3] = dist);
   if (n) bdpti_wants(t, n, n->in[4] = reg);
   for (b = 0; n && b < shape[0]; b++) { /* one image */
     bdpt_real *y = n->out.data + b * pos->count, *at = y;
@@ -2757,7 +2760,7 @@ BDPT_API bdpt_tensor *bdpt_token(bdpt_tape *t, bdpt_tensor *x, size_t index) {
     return NULL;
   }
   shape[0] = x->shape[0]; shape[1] = d = x->shape[2]; /* B, D */
-  n = bdpti_record(t, BDPTI_OP_token, 2, shape, x, NULL, NULL, NULL);
+  n = bdpti_record(t, BDPTI_OP_token, 2, shape, x, NULL, NULL);
   for (b = 0; n && b < shape[0]; b++) {
     memcpy(n->out.data + b * d, x->data + (b * x->shape[1] + index) * d, d * sizeof *x->data);
   }
@@ -2789,7 +2792,7 @@ BDPT_API bdpt_tensor *bdpt_pool(bdpt_tape *t, bdpt_tensor *x, size_t first, int 
   }
   d = x->shape[2];
   shape[0] = x->shape[0]; shape[1] = token ? 2 * d : d;
-  n = bdpti_record(t, BDPTI_OP_pool, 2, shape, x, NULL, NULL, NULL);
+  n = bdpti_record(t, BDPTI_OP_pool, 2, shape, x, NULL, NULL);
   for (b = 0; n && b < shape[0]; b++) {
     const bdpt_real *from = x->data + b * x->shape[1] * d;
     bdpt_real *y = n->out.data + b * shape[1];
@@ -2980,7 +2983,7 @@ BDPTI_FN bdpt_tensor *bdpti_soft_loss(bdpt_tape *t, int op, bdpt_tensor *x, cons
   if (x->ndim != 2 || x->count == 0) {
     return bdpti_misfit(t, "loss", x, NULL, NULL, "logits must be [B,K]");
   }
-  n = bdpti_save(t, bdpti_record(t, op, 1, &one, x, NULL, NULL, NULL), x->count, 0); /* dx[B,K] */
+  n = bdpti_save(t, bdpti_record(t, op, 1, &one, x, NULL, NULL), x->count, 0); /* dx[B,K] */
   if (!n) return NULL;
   batch = x->shape[0];
   classes = x->shape[1];
@@ -3061,7 +3064,7 @@ BDPT_API bdpt_tensor *bdpt_match(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *y) {
   if (x->ndim != y->ndim || memcmp(x->shape, y->shape, (size_t)x->ndim * sizeof *x->shape)) {
     return bdpti_misfit(t, "match", x, y, NULL, "the shapes must be equal");
   }
-  n = bdpti_record(t, BDPTI_OP_match, 1, &one, x, y, NULL, NULL);
+  n = bdpti_record(t, BDPTI_OP_match, 1, &one, x, y, NULL);
   if (!n) return NULL;
   for (i = 0; i < x->count; i++) {
     double own = (double)y->data[i], off = (double)x->data[i] - own;
@@ -3113,7 +3116,7 @@ BDPT_API bdpt_tensor *bdpt_tape_op(bdpt_tape *t, const bdpt_op *op, bdpt_tensor 
   for (i = 0; i < count; i++) {
     if (!in[i]) return NULL;
   }
-  n = bdpti_record(t, BDPTI_OP_own, ndim, shape, NULL, NULL, NULL, NULL);
+  n = bdpti_record(t, BDPTI_OP_own, ndim, shape, NULL, NULL, NULL);
   o = n ? (bdpti_own *)bdpti_take(t, 0, 1, sizeof *o) : NULL;
   if (!o) return NULL;
   memset(o, 0, sizeof *o);
@@ -3526,8 +3529,8 @@ BDPTI_FN void bdpti_slot_init(bdpt_model *m, int slot, uint64_t seed) {
   bdpt_rng r;
   bdpt_rng_seed(&r, seed, bdpti_slot_number(slot)); /* a stream each: order does not matter */
   for (i = 0; i < p->count; i++) {
-    p->data[i] = (bdpt_real)(patch ? (2 * bdpt_uniform(&r) - 1) / sqrt(fan)
-                             : p->ndim > 1 ? 0.02 * bdpt_normal(&r) : one_axis);
+    if (patch) p->data[i] = (bdpt_real)((2 * bdpt_uniform(&r) - 1) / sqrt(fan));
+    else p->data[i] = (bdpt_real)(p->ndim > 1 ? 0.02 * bdpt_normal(&r) : one_axis);
   }
 }
 
@@ -3708,7 +3711,8 @@ BDPTI_FN void bdpti_resize_matrix(bdpt_pos_resize form, int in, int out, double 
     double centre = scale * ((double)i + 0.5), sum = 0; /* its centre in old pixels */
     for (k = -border; k < in + border; k++) {           /* old pixel k, centre at k + 1/2 */
       double w = bdpti_cubic(((double)k + 0.5 - centre) / stretch, a);
-      r[k < 0 ? 0 : k < in ? k : in - 1] += w; /* clamped to the edge */
+      const int tap = k < 0 ? 0 : k;
+      r[tap < in ? tap : in - 1] += w; /* clamped to the edge */
       sum += w;
     }
     for (k = 0; k < in; k++) r[k] /= sum; /* a row sums to 1 */
@@ -4873,13 +4877,6 @@ BDPT_API int bdpt_layers_has(const bdpt_layers *set, bdpt_type type, int block) 
   return (int)(set->blocks[type] >> block & 1);
 }
 
-BDPT_API int bdpt_layers_count(const bdpt_layers *set, bdpt_type type) {
-  uint64_t left = set->blocks[type];
-  int count = 0;
-  for (; left; left &= left - 1) count++; /* the lowest bit that is set goes */
-  return count;
-}
-
 /* The removable layers of a network in forward order: i = 0 is the attention of block 0, 1 its
  * activation, 2 the attention of block 1, and so on. */
 BDPTI_FN bdpt_layer bdpti_layer_at(int i) {
@@ -5268,7 +5265,8 @@ BDPTI_FN bdpt_status bdpti_fit_choose(const bdpt_model *m, const bdpt_subset *da
     return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "fit: no images; a map needs two or more, most to "
                      "be fitted to and some to be measured on");
   }
-  n = wanted ? wanted : usual > 256 ? usual : 256;
+  n = usual > 256 ? usual : 256;
+  if (wanted) n = wanted;
   if (n > data->count) n = data->count;
   *fit = n - (n < 16 ? 1 : n / 8);
   if (*fit * tokens <= d) {
@@ -5432,7 +5430,7 @@ BDPT_API bdpt_status bdpt_remove(bdpt_model *m, const bdpt_layers *layers, bdpt_
   bdpt_layer list[2 * BDPT_MAX_DEPTH];
   int i, count = bdpti_layers_list(layers, list);
   bdpt_status status = BDPT_OK;
-  if (bdpt_layers_count(layers, BDPT_ATTENTION)) status = bdpti_start_form(m, start);
+  if (layers->blocks[BDPT_ATTENTION]) status = bdpti_start_form(m, start);
   for (i = 0; i < count && !status; i++) {
     if (!bdpt_start_fits(start, list[i].type)) {
       status = bdpt_prune(m, list[i].type, list[i].block);
@@ -5746,7 +5744,8 @@ BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *
   bdpt_status status;
   bdpti_map_job job;
   size_t bytes;
-  int d, high = o->degree ? o->degree : o->max_degree ? o->max_degree : BDPTI_MAP_DEGREE;
+  const int limit = o->max_degree ? o->max_degree : BDPTI_MAP_DEGREE;
+  int d, high = o->degree ? o->degree : limit;
   if (o->degree < 0 || high < 1 || high > BDPTI_MAP_DEGREE || count < 3) {
     return bdpt_fail(ctx, BDPT_E_ARGUMENT, "map: %zu points, degree %d, max_degree %d; it takes 3 "
                      "points to leave two out, and degrees end at %d", count, o->degree,
@@ -6126,14 +6125,12 @@ BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_run *run
                                     bdpt_disparity_row *rows, size_t capacity, size_t *count) {
   size_t layers = 2 * (size_t)model->config.depth, first = 0, end, i;
   bdpt_recipe r = *recipe;
-  bdpt_run unseen = *run; /* the same run, whatever is held out */
   bdpti_study s;
   *count = 0;
-  unseen.held = NULL;
   if (window == 0) return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "disparity: a window of 0 steps");
   r.importance = 1;
   bdpt_recipe_resolve(&r);
-  bdpti_study_open(&s, model, &unseen, "disparity", &window, sizeof window,
+  bdpti_study_open(&s, model, run, "disparity", &window, sizeof window,
                    capacity * (1 + layers));
   s.total = r.epochs;
   bdpti_study_copy(&s);
@@ -7178,14 +7175,14 @@ BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *con
   return l->work && l->failed ? BDPT_OK : ctx->status;
 }
 
-/* Crops in[3,h,w] to out[3,h,w], the window that a draw of (dy, dx) shows of the padded image. */
-BDPTI_FN void bdpti_crop_flip(const unsigned char *in, int h, int w, int pad, int dy, int dx,
-                              int flip, unsigned char *out) {
+/* Crops in[3,h,w] to out[3,h,w], moved by `down` rows and `right` columns, with zeros outside. */
+BDPTI_FN void bdpti_crop_flip(const unsigned char *in, int h, int w, int down, int right, int flip,
+                              unsigned char *out) {
   int c, y, x; /* y: the row of `in` */
   for (c = 0; c < 3; c++, in += (size_t)h * (size_t)w) { /* a plane */
-    for (y = dy - pad; y < dy - pad + h; y++, out += w) { /* rows that the window shows */
+    for (y = down; y < down + h; y++, out += w) { /* rows that the window shows */
       for (x = 0; x < w; x++) {
-        int from = (flip ? w - 1 - x : x) + dx - pad; /* the column of `in` */
+        int from = (flip ? w - 1 - x : x) + right; /* the column of `in` */
         int inside = y >= 0 && y < h && from >= 0 && from < w;
         out[x] = inside ? in[(size_t)y * (size_t)w + (size_t)from] : (unsigned char)0;
       }
@@ -7226,9 +7223,10 @@ BDPTI_FN int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, uns
   if (!d->pixels && d->fetch(d->user, index, work) != 0) return 0; /* fills work[3,h,w] */
   if (recipe && (recipe->crop > 0 || recipe->flip)) {
     size_t offsets = (size_t)recipe->crop * 2 + 1; /* places of the window along one axis */
-    int dy = (int)bdpti_below(&r, offsets), dx = (int)bdpti_below(&r, offsets);
+    int dy = (int)bdpti_below(&r, offsets) - recipe->crop;
+    int dx = (int)bdpti_below(&r, offsets) - recipe->crop;
     int flip = recipe->flip && bdpt_uniform(&r) < 0.5;
-    bdpti_crop_flip(bytes, d->height, d->width, recipe->crop, dy, dx, flip, cropped);
+    bdpti_crop_flip(bytes, d->height, d->width, dy, dx, flip, cropped);
     bytes = cropped; /* and these are resized */
   }
   bdpti_resize(l->side, 3, bytes, middle, resized);
@@ -7507,8 +7505,8 @@ BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
   const bdpt_config *c = &t->model->config;
   const int whole[8] = {c->image, c->patch, c->width, c->depth, c->classes, c->distilled,
                         (int)c->attn_form, (int)c->extra_gelu}; /* numbers that every network has */
-  const int form[7] = {(int)c->act, (int)c->pool, c->no_class, c->registers, c->pre_norm, c->no_qkv_bias,
-                       c->headless};
+  const int form[7] = {(int)c->act, (int)c->pool, c->no_class, c->registers, c->pre_norm,
+                       c->no_qkv_bias, c->headless};
   bdpt_recipe r = t->recipe;
   size_t k;
   int i;
@@ -8189,12 +8187,7 @@ BDPTI_FN double bdpti_unpack(uint64_t bits, int exponent_bits, int fraction_bits
 /* The dtypes of the format, in the order of their alignment, which is the reference's order of
  * tensors in a file, last first. Those without field widths are listed and sized but not read,
  * except U8 and I64. */
-typedef struct bdpti_dtype {
-  const char *name;
-  int bits;
-  bdpt_dtype dtype;
-  int exponent, fraction;
-} bdpti_dtype;
+typedef struct bdpti_dtype { const char *name; int bits, dtype, exponent, fraction; } bdpti_dtype;
 #define BDPTI_LISTED(name, bits) {name, bits, BDPT_OTHER, 0, 0}
 static const bdpti_dtype bdpti_dtypes[] = {
   BDPTI_LISTED("BOOL", 8), BDPTI_LISTED("F4", 4), BDPTI_LISTED("F6_E2M3", 6), /* not whole bytes */
@@ -8210,7 +8203,7 @@ static const bdpti_dtype bdpti_dtypes[] = {
 /* Returns the row of a bdpt_dtype, or NULL for those that are not read. */
 BDPTI_FN const bdpti_dtype *bdpti_dtype_row(bdpt_dtype dtype) {
   int i = 0;
-  while (i < BDPTI_COUNT(bdpti_dtypes) && bdpti_dtypes[i].dtype != dtype) i++;
+  while (i < BDPTI_COUNT(bdpti_dtypes) && bdpti_dtypes[i].dtype != (int)dtype) i++;
   return i < BDPTI_COUNT(bdpti_dtypes) && dtype != BDPT_OTHER ? &bdpti_dtypes[i] : NULL;
 }
 
@@ -8391,7 +8384,7 @@ BDPTI_FN void bdpti_walk_tensor(bdpti_reader *r) {
   while (i < t->ndim && fits) fits = bdpti_mul(t->count, r->shape[i++], &t->count);
   fits = fits && bdpti_mul(t->count, (size_t)r->type->bits, &bits);
   t->size = bits / 8; /* they fill whole bytes, or it is an error */
-  t->dtype_name = r->type->name, t->dtype = r->type->dtype;
+  t->dtype_name = r->type->name, t->dtype = (bdpt_dtype)r->type->dtype;
   if (!fits) bdpti_bad(r, "its shape overflows: more than %zu elements or bits", (size_t)SIZE_MAX);
   if (bits % 8) bdpti_bad(r, "%zu elements of %s do not end on a byte", t->count, t->dtype_name);
   if (to < from) bdpti_bad(r, "data_offsets [%zu, %zu] end before they begin", from, to);

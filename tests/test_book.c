@@ -889,8 +889,8 @@ TEST(picture_numbers) {
   CHECK(bdpt_resize_bytes(&ctx, 1, edge, (int[2]){1, 4}, eight, (int[2]){1, 8}) == BDPT_OK);
   says("resize", "to eight it is %d, %d, %d, %d, %d, %d, %d, %d:", eight[0], eight[1], eight[2],
        eight[3], eight[4], eight[5], eight[6], eight[7]);
-  bdpti_crop_flip(row, 1, 4, 1, 1, 2, 0, crop);
-  bdpti_crop_flip(row, 1, 4, 1, 1, 2, 1, flip);
+  bdpti_crop_flip(row, 1, 4, 0, 1, 0, crop);
+  bdpti_crop_flip(row, 1, 4, 0, 1, 1, flip);
   says("augment", "dx = 2 shows %d %d %d %d, a column of the border included; then flipped, "
        "%d %d %d %d.", crop[0], crop[1], crop[2], crop[3], flip[0], flip[1], flip[2], flip[3]);
   bdpti_mix_images(&mix, 1, 2, 1, 1, images);

@@ -264,14 +264,14 @@ TEST(crop_and_flip) {
   int i;
   for (i = 0; i < 18; i++) in[i] = (unsigned char)(i + 1);
     /* Offset 0 of a padding of 1 shows the border: the image moves right and down. */
-  bdpti_crop_flip(in, 2, 3, 1, 0, 0, 0, out);
+  bdpti_crop_flip(in, 2, 3, -1, -1, 0, out);
   CHECK(memcmp(out, right_down, 6) == 0);
-  bdpti_crop_flip(in, 2, 3, 1, 1, 1, 0, out);
+  bdpti_crop_flip(in, 2, 3, 0, 0, 0, out);
   CHECK(memcmp(out, in, 18) == 0);
-  bdpti_crop_flip(in, 2, 3, 0, 0, 0, 1, out);
+  bdpti_crop_flip(in, 2, 3, 0, 0, 1, out);
   CHECK(memcmp(out, flipped, 6) == 0);
   CHECK(out[12] == 15);
-  bdpti_crop_flip(in, 2, 3, 1, 2, 2, 1, out);
+  bdpti_crop_flip(in, 2, 3, 1, 1, 1, out);
   CHECK(memcmp(out, both, 6) == 0);
 }
 
