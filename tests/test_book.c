@@ -947,7 +947,7 @@ TEST(format_numbers) {
   memset(t, 0, sizeof t);
   t[0].name = "x", t[0].data = &one;
   CHECK(bdpt_safetensors_build(&ctx, t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
-  says(NULL, "an F32 that is 1, makes a file of %d bytes.data; in full:", (int)bytes.size);
+  says(NULL, "an F32 that is 1, makes a file of %d bytes; in full:", (int)bytes.size);
   says(NULL, "%02x 00 00 00 00 00 00 00 N = %d %.53s and three spaces %02x %02x %02x %02x 1.0",
        bytes.data[0], bytes.data[0], (const char *)bytes.data + 8, bytes.data[64], bytes.data[65],
        bytes.data[66], bytes.data[67]);
@@ -1020,7 +1020,7 @@ TEST(model_file_numbers) {
   CHECK(bdpt_file_write(&ctx, temporary("book"), text, 1000) == BDPT_OK);
   CHECK(bdpt_file_write(&ctx, temporary("book"), text, 68) == BDPT_OK);
   CHECK(bdpt_file_read(&ctx, temporary("book"), &bytes) == BDPT_OK);
-  says("io", "Written over one of 1000 bytes.data it is %d bytes.data long", (int)bytes.size);
+  says("io", "Written over one of 1000 bytes it is %d bytes long", (int)bytes.size);
   bdpt_bytes_free(&ctx, &bytes);
   remove(temporary("book"));
   snprintf(path, sizeof path, "%s/none/x", temporary("book"));
