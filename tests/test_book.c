@@ -106,7 +106,7 @@ TEST(norm_and_activation_numbers) {
   says("layernorm", "has the mean 3 and the biased variance 3.5, so rstd = %.4f,", AT(y, 3) / 3);
   CHECK(bdpt_backward_from(tape, g, ones) == BDPT_OK);
   says("act", "GELU(1) = %.4f and GELU(-1) = %.4f:", AT(g, 0), AT(g, 1));
-  says("act", "Its slope is %.4f at 1 and %.4f at -1.", GRAD(z, 0), GRAD(z, 1));
+  says("act", "At 1 its slope is %.4f, at -1 it is %.4f.", GRAD(z, 0), GRAD(z, 1));
 }
 
 TEST(attention_numbers) {
