@@ -784,6 +784,10 @@ TEST(whole_files) {
   bdpt_clear_error(&ctx);
   CHECK(bdpt_file_write(&ctx, ".", "a", 1) == BDPT_E_IO); /* the name is taken by a folder */
   CHECK_HAS(ctx.message, ".: cannot be opened for writing (");
+#elif defined(_WIN32)
+  bdpt_clear_error(&ctx); /* devices have names in every folder */
+  CHECK(bdpt_file_write(&ctx, "NUL", "gone", 4) == BDPT_OK);
+  CHECK(bdpt_file_write(&ctx, ".\\nul", "gone", 4) == BDPT_OK);
 #endif
   CHECK(out_blocks == 0);
   free(big);
