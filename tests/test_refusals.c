@@ -498,7 +498,7 @@ TEST(calls) {
 
 /* Stage 2 asks a teacher unless it is told not to. */
 TEST(no_distillation) {
-  static const int wanted[3] = {BDPT_NONE, BDPT_NONE, BDPT_DISTILL_NONE};
+  static const int wanted[3] = {BDPT_DISTILL_SOFT, BDPT_NONE, BDPT_DISTILL_NONE};
   bdpt_model *teacher = small_model(0, 9), *m;
   bdpt_recipe r;
   bdpt_stage2_result out;
