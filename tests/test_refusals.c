@@ -496,6 +496,33 @@ TEST(calls) {
   }
 }
 
+/* A teacher must read the student's images and know its classes; for features, be of its build. */
+TEST(teachers) {
+  bdpt_config c;
+  int k;
+  model = small_model(0, 7);
+  for (k = 0; k < 9; k++) {
+    bdpt_recipe r = plain_recipe();
+    bdpt_model *teacher;
+    c = small_config(k == 8);
+    r.distill = BDPT_DISTILL_SOFT;
+    if (k > 4) r.distill_features = 1;
+    if (k == 0) c.image = 16;
+    if (k == 1) c.channels = 1;
+    if (k == 2) c.classes = CLASSES + 1;
+    if (k == 3 || k == 4) c.std[0] = c.std[1] = c.std[2] = 0.5;
+    if (k == 3) c.mean[1] = 0.25;
+    if (k == 5) c.width = 16;
+    if (k == 6) c.depth = 2;
+    if (k == 7) c.patch = 6;
+    teacher = bdpt_model_create(&ctx, &c, 1);
+    CHECK(bdpt_trainer_create(model, teacher, &train, &r) == NULL && ctx.status == BDPT_E_SHAPE);
+    CHECK(says(k > 4 ? "train: features of a teacher" : "train: the teacher takes"));
+    bdpt_model_free(teacher);
+  }
+  bdpt_model_free(model);
+}
+
 /* Stage 2 asks a teacher unless it is told not to. */
 TEST(no_distillation) {
   static const int wanted[3] = {BDPT_DISTILL_SOFT, BDPT_NONE, BDPT_DISTILL_NONE};
@@ -546,6 +573,7 @@ int main(void) {
   RUN(calls);
   RUN(at_the_edge);
   RUN(no_distillation);
+  RUN(teachers);
   world_end();
   return TEST_END("refusals");
 }
