@@ -126,6 +126,36 @@ static bdpt_status r_fit_removed(void) { /* the first of two is gone */
   bdpt_status s = bdpt_prune(model, BDPT_ATTENTION, 0);
   return s ? s : bdpt_fit_all(model, &set, &train, NULL, NULL);
 }
+static bdpt_config spoiled(void) {
+  bdpt_config c = small_config(0);
+  c.patch = 5;
+  return c;
+}
+static bdpt_status r_cost_of_none(void) {
+  bdpt_config c = spoiled();
+  bdpt_cost_report cost;
+  return bdpt_cost(&ctx, &c, &cost);
+}
+static bdpt_status r_reshape_to_none(void) {
+  bdpt_config c = spoiled();
+  CHECK(bdpt_model_reshape(model, &c) == NULL);
+  return ctx.status;
+}
+static bdpt_status r_resize_model(void) { return bdpt_model_resize(model, 0); }
+static bdpt_status r_batch_of_none(void) {
+  bdpt_subset none = train;
+  none.count = 0;
+  return bdpt_load_batch(&ctx, &model->config, &none, 0, 0, images, NULL);
+}
+static bdpt_status build_of(const char *name, int ndim) {
+  bdpt_write_tensor t;
+  bdpt_bytes out = {NULL, 0};
+  memset(&t, 0, sizeof t);
+  t.name = name, t.ndim = ndim, t.data = images;
+  return bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &out);
+}
+static bdpt_status r_build_nameless(void) { return build_of(NULL, 0); }
+static bdpt_status r_build_axes(void) { return build_of("t", -1); }
 static bdpt_status predict_on(bdpt_tape_mode mode) {
   bdpt_tape *t = bdpt_tape_create(&ctx, mode);
   bdpt_status s = bdpt_predict(model, t, 2, images, logits);
@@ -404,6 +434,12 @@ static const wrong_call wrong[] = {
   {r_fit_lambda, BDPT_E_ARGUMENT, "a ridge of -0.5"},
   {r_fit_vast, BDPT_E_ARGUMENT, "a ridge of 1e9"},
   {r_fit_removed, BDPT_E_STATE, "fit"},
+  {r_cost_of_none, BDPT_E_SHAPE, "patch 5 does not divide"},
+  {r_reshape_to_none, BDPT_E_SHAPE, "patch 5 does not divide"},
+  {r_resize_model, BDPT_E_ARGUMENT, "image is"},
+  {r_batch_of_none, BDPT_E_ARGUMENT, "empty"},
+  {r_build_nameless, BDPT_E_ARGUMENT, "it has no name"},
+  {r_build_axes, BDPT_E_ARGUMENT, "axes"},
   {r_predict_record, BDPT_E_ARGUMENT, "predict"},
   {r_predict_nan, BDPT_E_NUMERIC, "image 1"},
   {r_forward_grey, BDPT_E_SHAPE, "images[1,1,12,12], but the model wants [B,3,12,12]"},
