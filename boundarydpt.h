@@ -10591,38 +10591,24 @@ static void BDPTI_V(attention_bwd)(const bdpti_heads *h, size_t begin, size_t en
 static void BDPTI_V(layernorm_fwd)(const void *args, size_t begin, size_t end) {
   const bdpti_norm_args *s = (const bdpti_norm_args *)args;
   const size_t n = s->width;
-  size_t i, j, row[2], v;
-  for (i = begin; i < end; i += 2) { /* two rows at a time, or the last with itself */
-    const bdpt_real *x[2];
-    BDPTI_VEC sum[2], square[2];
-    bdpt_real mean[2], rstd[2];
-    BDPTI_BOTH row[v] = i + v < end ? i + v : i;
-    BDPTI_BOTH x[v] = s->x + row[v] * n;
-    BDPTI_BOTH sum[v] = square[v] = BDPTI_SPLAT(0);
-    for (j = 0; j < n; j += BDPTI_LANES) { /* first walk: the mean */
-      BDPTI_BOTH sum[v] += BDPTI_LOAD(x[v] + j, n - j);
-    }
-    BDPTI_BOTH mean[v] = BDPTI_V(total)(sum[v]) / (bdpt_real)n;
+  size_t i, j;
+  for (i = begin; i < end; i++) {
+    const bdpt_real *x = s->x + i * n;
+    BDPTI_VEC sum = BDPTI_SPLAT(0), square = sum;
+    bdpt_real mean, rstd;
+    for (j = 0; j < n; j += BDPTI_LANES) sum += BDPTI_LOAD(x + j, n - j); /* first walk: the mean */
+    mean = BDPTI_V(total)(sum) / (bdpt_real)n;
     for (j = 0; j < n; j += BDPTI_LANES) { /* second: the variance */
-      BDPTI_BOTH {
-        BDPTI_VEC d = BDPTI_V(keep)(BDPTI_LOAD(x[v] + j, n - j) - mean[v], n - j, BDPTI_SPLAT(0));
-        square[v] += d * d;
-      }
+      BDPTI_VEC v = BDPTI_V(keep)(BDPTI_LOAD(x + j, n - j) - mean, n - j, BDPTI_SPLAT(0));
+      square += v * v;
     }
-    BDPTI_BOTH {
-      const bdpt_real variance = BDPTI_V(total)(square[v]) / (bdpt_real)n;
-      rstd[v] = (bdpt_real)(1 / sqrt((double)(variance + s->eps)));
-    }
+    rstd = (bdpt_real)(1 / sqrt((double)(BDPTI_V(total)(square) / (bdpt_real)n + s->eps)));
     for (j = 0; j < n; j += BDPTI_LANES) { /* third: y */
-      const BDPTI_VEC gamma = BDPTI_LOAD(s->gamma + j, n - j);
-      const BDPTI_VEC beta = BDPTI_LOAD(s->beta + j, n - j);
-      BDPTI_BOTH {
-        BDPTI_VEC y = (BDPTI_LOAD(x[v] + j, n - j) - mean[v]) * rstd[v] * gamma + beta;
-        if (i + v < end) BDPTI_STORE(s->y + row[v] * n + j, n - j, y);
-      }
+      BDPTI_VEC v = (BDPTI_LOAD(x + j, n - j) - mean) * rstd * BDPTI_LOAD(s->gamma + j, n - j);
+      BDPTI_STORE(s->y + i * n + j, n - j, v + BDPTI_LOAD(s->beta + j, n - j));
     }
-    for (v = 0; v < 2 && s->mean; v++) s->mean[row[v]] = mean[v]; /* for the backward pass */
-    for (v = 0; v < 2 && s->rstd; v++) s->rstd[row[v]] = rstd[v];
+    if (s->mean) s->mean[i] = mean; /* for the backward pass */
+    if (s->rstd) s->rstd[i] = rstd;
   }
 }
 
