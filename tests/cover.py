@@ -53,7 +53,7 @@ def build(names):
 
 
 def run(names):
-    env = dict(os.environ, OMP_NUM_THREADS="2", OMP_WAIT_POLICY="passive", TEST_SECONDS="2",
+    env = dict(os.environ, OMP_NUM_THREADS="2", OMP_WAIT_POLICY="passive", TEST_SECONDS="3",
                TOOL=os.path.abspath(place + "/boundarydpt"))
     runs = [(["./%s/test_%s" % (place, n)], part) for n in names for part in PARTS.get(n, ("",))]
     if any(n in TOOL for n in names):
