@@ -102,7 +102,7 @@ TEST_UNUSED static int same(bdpt_bytes a, bdpt_bytes b) {
 }
 TEST_UNUSED static void drop(bdpt_bytes *b) { bdpt_bytes_free(&ctx, b); }
 
-static int steps(bdpt_trainer *t, int n) {
+TEST_UNUSED static int steps(bdpt_trainer *t, int n) {
   bdpt_status s = BDPT_OK;
   while (n-- > 0 && s == BDPT_OK) s = bdpt_trainer_step(t, NULL);
   return s == BDPT_OK;
