@@ -305,18 +305,18 @@ TEST(pooling_backwards) {
 
 /* Six digits, as few as tell the number, and powers of ten only where that is shorter. */
 TEST(numbers_in_sentences) {
-  static const struct { double v; const char *text; } numbers[] = {
+  static const struct { double v; const char *text; } said[] = {
     {0, "0"}, {0.0001, "0.0001"}, {1e-5, "1e-5"}, {2.999999e-5, "3e-5"},
     {0.000123456, "0.000123456"}, {999999.4, "999999"}, {999999.6, "1000000"},
     {1234567, "1234570"}, {12345678.9, "12345700"}, {9.999995, "10"}, {9.9999949, "9.99999"},
     {-2.25, "-2.25"}, {1e100, "1e100"}, {1e-300, "0"}, {123456.5, "123457"}, {1e9, "1e9"},
     {0.500000495, "0.5"}, {0.50000051, "0.500001"}, {123456789, "123457000"}, {100, "100"}};
   size_t i;
-  for (i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-    bdpt_fail(&ctx, BDPT_E_STATE, "<%g>", numbers[i].v);
-    if (!CHECK(strncmp(ctx.message + 1, numbers[i].text, strlen(numbers[i].text)) == 0 &&
-               ctx.message[strlen(numbers[i].text) + 1] == '>')) {
-      printf("  %s, not %s\n", ctx.message, numbers[i].text);
+  for (i = 0; i < sizeof said / sizeof *said; i++) {
+    bdpt_fail(&ctx, BDPT_E_STATE, "<%g>", said[i].v);
+    if (!CHECK(strncmp(ctx.message + 1, said[i].text, strlen(said[i].text)) == 0 &&
+               ctx.message[strlen(said[i].text) + 1] == '>')) {
+      printf("  %s, not %s\n", ctx.message, said[i].text);
     }
     bdpt_clear_error(&ctx);
   }
