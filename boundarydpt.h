@@ -3668,7 +3668,7 @@ BDPT_API void bdpt_model_zero_grad(bdpt_model *m) {
 
 /* Sends eight bytes at a time through chapter 4's mixer; slot and size come before each tensor. */
 BDPT_API void bdpt_model_hash(const bdpt_model *m, char out[17]) {
-  uint64_t h = 0, word; /* the digest so far; eight bytes */
+  uint64_t h = 0, word, le = 1; /* the digest; eight bytes; its first byte is 1 if little-endian */
   int i;
   for (i = 0; i < m->slots; i++) {
     const unsigned char *bytes = (const unsigned char *)m->param[i].data;
@@ -3678,7 +3678,7 @@ BDPT_API void bdpt_model_hash(const bdpt_model *m, char out[17]) {
     for (at = 0; at < size; at += 8) {
       word = 0;
       memcpy(&word, bytes + at, size - at < 8 ? size - at : 8); /* zeros behind the last bytes */
-      h = bdpti_mix64(h + word);
+      h = bdpti_mix64(h + (sizeof(bdpt_real) > 4 || *(char *)&le ? word : word << 32 | word >> 32));
     }
   }
   for (i = 0; i < 16; i++) out[i] = "0123456789abcdef"[(h >> (60 - 4 * i)) & 15]; /* hex digits */
