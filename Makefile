@@ -35,7 +35,7 @@ FLOATS  := $(addprefix build/,$(TESTS))
 DOUBLES := $(addprefix build/,$(addsuffix _double,$(DOUBLE)))
 
 # As many compilers at once as there are processors, unless -j was given.
-ifeq ($(filter -j% --jobs%,$(MAKEFLAGS)),)
+ifeq ($(MAKELEVEL)$(filter -j% --jobs%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc 2> /dev/null || echo 2)
 endif
 
@@ -147,7 +147,7 @@ INSIDE := $(addprefix build/page/,simd.wasm scalar.wasm) data/dense.safetensors 
 build/page.html: build/page/bundle $(INSIDE) $(wildcard $(PAGE)/*.html $(PAGE)/*.css $(PAGE)/*.js)
 	build/page/bundle $@ $(PAGE) $(INSIDE) build/page/images
 page: build/page.html
-page-if-possible:
+page-if-possible: build/tool.a build/library.o # which no second make builds at the same time
 	@if sh $(PAGE)/toolchain $(CLANG) 2> /dev/null; then $(MAKE) --no-print-directory page; fi
 
 build/weave: examples/weave.c $(wildcard examples/weave/*.h) | build

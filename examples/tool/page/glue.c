@@ -195,7 +195,9 @@ PAGE_CALL(page_certificate) const char *page_certificate(int h) { return model[h
 PAGE_CALL(page_preprocessing) const char *page_preprocessing(int h) {
   return model[h]->preprocessing;
 }
-PAGE_CALL(page_form) void page_form(int h, int form) { model[h]->config.attn_form = form; }
+PAGE_CALL(page_form) void page_form(int h, int form) {
+  model[h]->config.attn_form = (bdpt_attn_form)form;
+}
 
 static int told(bdpt_status s) { return s == BDPT_OK; }
 
