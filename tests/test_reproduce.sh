@@ -78,7 +78,7 @@ lines split 7 "start,seed,budget,attentions,activations,predicted,exact,one,more
 lines distillation 9 "teacher,seed,attention,activation,marks,accuracies,test,params,macs"
 lines plus 11 "way,start,budget,width,seed,attention,activation,marks,accuracies,test,params,macs"
 lines tokens 5 "network,merge,accuracy,macs"
-lines tokens_timing 3 "model,image,merge,attention,activation,speedup,speedup_low,speedup_high,\
+lines tokens_timing 3 "model,image,merge,attentions,activations,speedup,speedup_low,speedup_high,\
 dense_ms,ms,ms_low,ms_high,batch,dense_macs,macs,params"
 
 # The page: every section has its drawing.
@@ -207,8 +207,8 @@ lines choice 7 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines long 3 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines frontier 7 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines rival 15 "row,seed,attention,activation,marks,accuracies,test,params,macs"
-lines block_maps 2 "parent,wanted,block,loss,processor_seconds"
-lines rival_timing 7 "model,image,attention,activation,speedup,speedup_low,speedup_high,\
+lines block_maps 2 "parent,wanted,block,losses,processor_seconds"
+lines rival_timing 7 "model,image,attentions,activations,speedup,speedup_low,speedup_high,\
 dense_ms,ms,ms_low,ms_high,batch,dense_macs,macs,params"
 study 0 --out "$work/a" --summary
 for figure in dense_test gap_short gap_long greedy_8 learned_8 best_recovered_8 \
