@@ -6,20 +6,7 @@
 #
 # What the page's script does is tried in a headless Chromium where one is installed.
 cd "$(dirname "$0")/.." || exit 1
-CC=${CC:-cc}
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-passed=0
-failed=0
-
-check() { # check STATUS WHAT
-  if [ "$1" -eq 0 ]; then
-    passed=$((passed + 1))
-  else
-    failed=$((failed + 1))
-    echo "tests/test_book.sh: $2"
-  fi
-}
+. tests/check.sh
 
 companion=examples/weave/companion.txt
 plus=examples/plus/boundarydpt_plus.h

@@ -8,21 +8,8 @@
 #
 # EXAMPLES=quick leaves out the lessons that train networks many times.
 cd "$(dirname "$0")/.." || exit 1
-CC=${CC:-cc}
+. tests/check.sh
 EXAMPLES=${EXAMPLES:-all}
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-passed=0
-failed=0
-
-check() { # check STATUS WHAT
-  if [ "$1" -eq 0 ]; then
-    passed=$((passed + 1))
-  else
-    failed=$((failed + 1))
-    echo "tests/test_examples.sh: $2"
-  fi
-}
 
 silent() { # runs a command; it must succeed and say nothing
   "$@" > "$work/said" 2>&1 && [ ! -s "$work/said" ]

@@ -80,7 +80,7 @@ TEST(sums_not_finite) {
   CHECK(wrong == 0 && bdpti_gram_finite(&g));
 }
 
-/* A state belongs to one network, one phase, its options, and every image that is held back. */
+/* A state belongs to one network, one phase, its options, and every image of both kinds. */
 static uint64_t state_key(const bdpt_model *m, const bdpt_subset *on, const char *phase,
                           int option) {
   bdpt_run run = {&train, NULL, NULL};
@@ -100,7 +100,10 @@ TEST(states_know_their_images) {
   uint64_t key = state_key(m, &held, "map", 1);
   CHECK(held.count == 10 && key == state_key(m, &held, "map", 1));
   CHECK(key != state_key(m, &held, "search", 1) && key != state_key(m, &held, "map", 2));
-  CHECK(key != state_key(m, NULL, "map", 1));
+  CHECK(state_key(m, &held, "disparity", 1) != state_key(m, NULL, "disparity", 1));
+  train.index[train.count - 1]++;
+  CHECK(key != state_key(m, &held, "map", 1));
+  train.index[train.count - 1]--;
   for (i = 0; i < 10; i++) {
     for (k = 0; k < 10; k++) index[k] = held.index[k] + (k == i);
     other.index = index;

@@ -3,21 +3,8 @@
 # the header's, its CMake lines and pkg-config build that program where they are installed, and
 # every file that it names exists.
 cd "$(dirname "$0")/.." || exit 1
-CC=${CC:-cc}
+. tests/check.sh
 root=$(pwd)
-work=$(mktemp -d) || exit 1
-trap 'rm -rf "$work"' EXIT
-passed=0
-failed=0
-
-check() { # check STATUS WHAT
-  if [ "$1" -eq 0 ]; then
-    passed=$((passed + 1))
-  else
-    failed=$((failed + 1))
-    echo "tests/test_readme.sh: $2"
-  fi
-}
 
 # The blocks of a language, one behind the other.
 block() { sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/p" README.md | grep -v '^```'; }

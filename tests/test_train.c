@@ -782,6 +782,50 @@ TEST(trains_without_a_data_set) {
   bdpt_model_free(theirs);
 }
 
+/* Each long call, given no images. */
+static void long_calls_want_images(bdpt_model *m, const bdpt_run *none) {
+  static bdpt_disparity_row rows[4];
+  static bdpt_recovery_row recovered[2 * BDPT_MAX_DEPTH];
+  static bdpt_map_point points[4 * BDPT_MAX_DEPTH + 1];
+  static bdpt_two_stage_options stages;
+  static bdpt_two_stage_result staged;
+  bdpt_search_options search;
+  bdpt_search_result searched;
+  bdpt_greedy_options greedy;
+  bdpt_greedy_result chosen;
+  bdpt_recipe r = plain_recipe();
+  const bdpt_run no_held = {&train, NULL, NULL};
+  size_t count;
+  int i;
+  memset(&search, 0, sizeof search);
+  memset(&greedy, 0, sizeof greedy);
+  search.remove[BDPT_ATTENTION] = search.stage[0] = greedy.layers = 1;
+  for (i = 0; i < 2; i++) {
+    const bdpt_run *run = i ? &no_held : none;
+    bdpt_status status[5];
+    int k;
+    status[0] = bdpt_recovery(m, run, NULL, recovered);
+    CHECK(says("recovery: no data set"));
+    bdpt_clear_error(&ctx);
+    status[1] = bdpt_map_collect(m, run, NULL, points, 4 * BDPT_MAX_DEPTH + 1, &count);
+    CHECK(says("map: no data set"));
+    bdpt_clear_error(&ctx);
+    status[2] = bdpt_search(m, run, &search, &searched);
+    CHECK(says("search: no data set"));
+    bdpt_clear_error(&ctx);
+    status[3] = bdpt_greedy(m, run, &greedy, &chosen);
+    CHECK(says("greedy: no data set"));
+    bdpt_clear_error(&ctx);
+    status[4] = bdpt_two_stage(m, run, &stages, &staged);
+    CHECK(says("map: no data set"));
+    bdpt_clear_error(&ctx);
+    for (k = 0; k < 5; k++) CHECK(status[k] == BDPT_E_ARGUMENT);
+  }
+  CHECK(bdpt_disparity(m, none, &r, 1, rows, 4, &count) == BDPT_E_ARGUMENT);
+  CHECK(says("disparity: no data set"));
+  bdpt_clear_error(&ctx);
+}
+
 /* What needs images says so where it gets none. */
 TEST(needs_a_data_set) {
   bdpt_model *m = small_model(0, 8);
@@ -792,6 +836,7 @@ TEST(needs_a_data_set) {
   bdpt_clear_error(&ctx);
   CHECK(bdpt_evaluate(m, NULL, &a) == BDPT_E_ARGUMENT && says("no data set") && a.count == 0);
   bdpt_clear_error(&ctx);
+  long_calls_want_images(m, &none);
   bdpt_model_free(m);
 }
 

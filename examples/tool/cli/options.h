@@ -76,6 +76,10 @@ typedef struct cli_common {
   {"--config", CLI_CONFIG, &(c)->config, "FILE", NULL, \
    "options as lines NAME = VALUE; the command line wins"}
 
+/* What every command that draws at random lists last; --config goes behind it. */
+#define CLI_SHARED(c) \
+  CLI_EVERYWHERE, CLI_MACHINE(c), CLI_SEED(c), CLI_JSON(c), CLI_QUIET(c)
+
 /* Says what is wrong with the command line, on stderr. Returns CLI_USAGE. */
 CLI_PRINTF(2, 3)
 int cli_usage_error(const cli_command *c, const char *format, ...);

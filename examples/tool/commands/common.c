@@ -109,6 +109,14 @@ int command_check_source(const cli_command *c, const cli_common *common, input_s
   return CLI_GO_ON;
 }
 
+int command_check_ways(const cli_command *c, const char *start, const char *choose) {
+  if (input_start(start) < 0)
+    return cli_usage_error(c, "--start wants " INPUT_STARTS ", got '%s'", start);
+  if (input_choose(choose, start) < 0)
+    return cli_usage_error(c, "--choose wants " INPUT_CHOICES ", got '%s'", choose);
+  return CLI_GO_ON;
+}
+
 bdpt_status command_check_classes(const bdpt_model *m, const bdpt_dataset *data, const char *path) {
   if (m->config.classes == data->classes) return BDPT_OK;
   snprintf(m->ctx->message, sizeof m->ctx->message,

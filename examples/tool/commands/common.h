@@ -51,6 +51,10 @@ void command_no_source(input_source *s);
 /* Returns CLI_GO_ON, or the exit status after a complaint. */
 int command_check_source(const cli_command *c, const cli_common *common, input_source *s);
 
+/* --start and --choose, where NULL leaves the choice open. Returns CLI_GO_ON, or the exit status
+ * after a complaint. */
+int command_check_ways(const cli_command *c, const char *start, const char *choose);
+
 /* The classifier must fit the images; says so before any work is done. */
 bdpt_status command_check_classes(const bdpt_model *m, const bdpt_dataset *data, const char *path);
 

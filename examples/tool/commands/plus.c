@@ -83,8 +83,6 @@ static const char *plus_check(const plus_options *o) {
   if (plus_word(o->order, plus_orders) < 0) return "--order wants depth, width or turns";
   if (plus_word(o->importance, plus_importances) < 0)
     return "--importance wants taylor, l1, l2 or chance";
-  if (input_start(o->start) < 0) return "--start wants " INPUT_STARTS;
-  if (input_choose(o->choose, o->start) < 0) return "--choose wants " INPUT_CHOICES;
   if (targets > 1) return "one target is enough: --fewer, --macs, --params or --ms";
   if (o->search.count != 0 && o->search.count != 2) return "--search wants two numbers: 2,3";
   if (depth + (o->search.count > 0) + (o->budget > 0) > 1)
@@ -500,12 +498,8 @@ int command_plus(int argc, char **argv) {
     {"--fresh", CLI_FLAG, &o.common.fresh, NULL, NULL, "start again instead of going on"},
     CLI_CSV(&o.csv),
     CLI_ELSEWHERE,
-    CLI_EVERYWHERE,
-    CLI_MACHINE(&o.common),
-    CLI_SETTINGS(&o.common),
-    CLI_SEED(&o.common),
-    CLI_JSON(&o.common),
-    CLI_QUIET(&o.common)
+    CLI_SHARED(&o.common),
+    CLI_SETTINGS(&o.common)
   };
   memset(&o, 0, sizeof o);
   command_defaults(&o.common);
@@ -515,6 +509,8 @@ int command_plus(int argc, char **argv) {
   if (status != CLI_GO_ON) return status;
   wrong = plus_check(&o);
   if (wrong) return cli_usage_error(&c, "%s", wrong);
+  status = command_check_ways(&c, o.start, o.choose);
+  if (status != CLI_GO_ON) return status;
   if (!o.choose)
     o.choose = input_choose(NULL, o.start) && strcmp(o.order, "turns") ? "greedy" : "learned";
   if (o.out) o.out = cli_out_path(o.out);

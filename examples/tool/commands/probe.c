@@ -149,11 +149,7 @@ int command_probe(int argc, char **argv) {
     {"--lr", CLI_SAID, &o.recipe.lr, "X", "3e-4", "learning rate"},
     {"--image", CLI_INT_1, &o.image, "N", NULL, "input size in pixels (the network's)"},
     CLI_ELSEWHERE,
-    CLI_EVERYWHERE,
-    CLI_MACHINE(&o.common),
-    CLI_SEED(&o.common),
-    CLI_JSON(&o.common),
-    CLI_QUIET(&o.common)
+    CLI_SHARED(&o.common)
   };
   memset(&o, 0, sizeof o);
   command_defaults(&o.common);

@@ -252,12 +252,8 @@ int command_prune(int argc, char **argv) {
     {"--start", CLI_TEXT, &o.start, "NAME", NULL, "their place: " INPUT_STARTS " (skip-fit;"
      " named layers without images: paper)"},
     CLI_ELSEWHERE,
-    CLI_EVERYWHERE,
-    CLI_MACHINE(&o.common),
-    CLI_SETTINGS(&o.common),
-    CLI_SEED(&o.common),
-    CLI_JSON(&o.common),
-    CLI_QUIET(&o.common)
+    CLI_SHARED(&o.common),
+    CLI_SETTINGS(&o.common)
   };
   memset(&o, 0, sizeof o);
   o.began = cli_now();
@@ -271,10 +267,8 @@ int command_prune(int argc, char **argv) {
   if (o.budget < 0 || o.epochs < 1 || o.batch < 1)
     return cli_usage_error(&c, "--budget, --epochs and --batch want 1 or more");
   if (!o.start && (o.budget || o.from.data || o.from.generated)) o.start = "skip-fit";
-  if (input_start(o.start) < 0)
-    return cli_usage_error(&c, "--start wants " INPUT_STARTS ", got '%s'", o.start);
-  if (input_choose(o.choose, o.start) < 0)
-    return cli_usage_error(&c, "--choose wants " INPUT_CHOICES ", got '%s'", o.choose);
+  status = command_check_ways(&c, o.start, o.choose);
+  if (status != CLI_GO_ON) return status;
   if (!o.choose && o.budget) o.choose = input_choose(NULL, o.start) ? "greedy" : "learned";
   if ((o.budget != 0) == (o.layer[0].count + o.layer[1].count != 0))
     return cli_usage_error(&c, "name layers with --attention and --activation, or give --budget");

@@ -62,11 +62,7 @@ int command_reproduce(int argc, char **argv) {
     {"--print-held", CLI_FLAG, &o.print_held, NULL, NULL,
      "print the numbers of the held-out images"},
     CLI_ELSEWHERE,
-    CLI_EVERYWHERE,
-    CLI_MACHINE(&o.common),
-    CLI_SEED(&o.common),
-    CLI_JSON(&o.common),
-    CLI_QUIET(&o.common)
+    CLI_SHARED(&o.common)
   };
   memset(&o, 0, sizeof o);
   command_defaults(&o.common);

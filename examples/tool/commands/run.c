@@ -71,12 +71,8 @@ int command_run(int argc, char **argv) {
     {"--test", CLI_SIZE, &o.test, "N", "4000; 0", "test images; 0: all"},
     {"--repeats", CLI_INT_1, &o.repeats, "N", "25", "timing rounds, at most 101"},
     CLI_ELSEWHERE,
-    CLI_EVERYWHERE,
-    CLI_MACHINE(&o.common),
-    CLI_SETTINGS(&o.common),
-    CLI_SEED(&o.common),
-    CLI_JSON(&o.common),
-    CLI_QUIET(&o.common)
+    CLI_SHARED(&o.common),
+    CLI_SETTINGS(&o.common)
   };
   memset(&o, 0, sizeof o);
   command_defaults(&o.common);
@@ -88,10 +84,8 @@ int command_run(int argc, char **argv) {
     return cli_usage_error(&c, "--budget must be at least twice --least");
   if (o.holdout >= 0 && !o.data)
     return cli_usage_error(&c, "--holdout wants 1 or more, and --data DIR");
-  if (input_start(o.start) < 0)
-    return cli_usage_error(&c, "--start wants " INPUT_STARTS ", got '%s'", o.start);
-  if (input_choose(o.choose, o.start) < 0)
-    return cli_usage_error(&c, "--choose wants " INPUT_CHOICES ", got '%s'", o.choose);
+  status = command_check_ways(&c, o.start, o.choose);
+  if (status != CLI_GO_ON) return status;
   if (!o.choose) o.choose = input_choose(NULL, o.start) ? "greedy" : "learned";
   if (o.tune_epochs > 1000 || o.dense_epochs > 1000)
     return cli_usage_error(&c, "--tune-epochs and --dense-epochs want at most 1000");

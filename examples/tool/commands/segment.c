@@ -240,11 +240,7 @@ int command_segment(int argc, char **argv) {
     {"--drop-path", CLI_REAL, &r->drop_path, "X", "0", "stochastic depth of the last block"},
     {"--fresh", CLI_FLAG, &o.run.fresh, NULL, NULL, "ignore NEW.ckpt"},
     CLI_ELSEWHERE,
-    CLI_EVERYWHERE,
-    CLI_MACHINE(&o.common),
-    CLI_SEED(&o.common),
-    CLI_JSON(&o.common),
-    CLI_QUIET(&o.common)
+    CLI_SHARED(&o.common)
   };
   memset(&o, 0, sizeof o);
   command_defaults(&o.common);

@@ -209,12 +209,8 @@ int command_train(int argc, char **argv) {
     {"--alpha", CLI_SAID, &o.recipe.distill_alpha, "X", "0.5", "weight of the distillation loss"},
     {"--tau", CLI_REAL_UP, &o.recipe.distill_tau, "X", "1", "its temperature, soft only"},
     CLI_ELSEWHERE,
-    CLI_EVERYWHERE,
-    CLI_MACHINE(&o.common),
-    CLI_SETTINGS(&o.common),
-    CLI_SEED(&o.common),
-    CLI_JSON(&o.common),
-    CLI_QUIET(&o.common)
+    CLI_SHARED(&o.common),
+    CLI_SETTINGS(&o.common)
   };
   memset(&o, 0, sizeof o);
   command_defaults(&o.common);

@@ -118,33 +118,52 @@ bdpt_status baseline_look(bdpt_model *m, const bdpt_subset *data, baseline_walk 
   return s;
 }
 
-bdpt_status baseline_entropy(bdpt_model *m, const bdpt_subset *data, double *out) {
-  size_t pixels = 3 * (size_t)m->config.image * (size_t)m->config.image, at, n, i;
-  size_t classes = (size_t)m->config.classes;
+bdpt_status baseline_predict(bdpt_model *m, const bdpt_subset *data, baseline_answers each,
+                             void *user) {
+  size_t pixels = 3 * (size_t)m->config.image * (size_t)m->config.image, at, n;
   bdpt_real *images = (bdpt_real *)malloc(BASELINE_BATCH * pixels * sizeof *images);
-  bdpt_real *z = (bdpt_real *)malloc(BASELINE_BATCH * classes * sizeof *z);
-  double *sum = (double *)calloc(2 * classes, sizeof *sum), count = (double)data->count;
+  bdpt_real *z = (bdpt_real *)malloc(BASELINE_BATCH * (size_t)m->config.classes * sizeof *z);
   bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
-  bdpt_status s = images && z && sum && t ? BDPT_OK : BDPT_E_MEMORY;
+  bdpt_status s = images && z && t ? BDPT_OK : BDPT_E_MEMORY;
   for (at = 0; at < data->count && s == BDPT_OK; at += n) {
     n = data->count - at < BASELINE_BATCH ? data->count - at : BASELINE_BATCH;
     s = bdpt_load_batch(m->ctx, &m->config, data, at, n, images, NULL);
     if (s == BDPT_OK) s = bdpt_predict(m, t, n, images, z);
-    for (i = 0; i < n * classes && s == BDPT_OK; i++) {
-      sum[i % classes] += (double)z[i];
-      sum[classes + i % classes] += (double)z[i] * (double)z[i];
-    }
+    if (s == BDPT_OK && each) each(z, n, user);
     if (cli_stop && s == BDPT_OK) s = BDPT_CANCELLED;
-  }
-  *out = 0;
-  for (i = 0; i < classes && s == BDPT_OK; i++) {
-    double mean = sum[i] / count, variance = sum[classes + i] / count - mean * mean;
-    *out += 0.5 * log(variance > 1e-12 ? variance : 1e-12);
   }
   bdpt_tape_free(t);
   free(images);
   free(z);
-  free(sum);
+  return s;
+}
+
+/* Sums and sums of squares of each logit: sum[2][classes]. */
+typedef struct baseline_moments { double *sum; size_t classes; } baseline_moments;
+
+static void baseline_add(const bdpt_real *z, size_t n, void *user) {
+  const baseline_moments *m = (const baseline_moments *)user;
+  size_t i;
+  for (i = 0; i < n * m->classes; i++) {
+    m->sum[i % m->classes] += (double)z[i];
+    m->sum[m->classes + i % m->classes] += (double)z[i] * (double)z[i];
+  }
+}
+
+bdpt_status baseline_entropy(bdpt_model *m, const bdpt_subset *data, double *out) {
+  const double count = (double)data->count;
+  baseline_moments all;
+  bdpt_status s;
+  size_t i;
+  all.classes = (size_t)m->config.classes;
+  all.sum = (double *)calloc(2 * all.classes, sizeof *all.sum);
+  s = all.sum ? baseline_predict(m, data, baseline_add, &all) : BDPT_E_MEMORY;
+  *out = 0;
+  for (i = 0; i < all.classes && s == BDPT_OK; i++) {
+    double mean = all.sum[i] / count, variance = all.sum[all.classes + i] / count - mean * mean;
+    *out += 0.5 * log(variance > 1e-12 ? variance : 1e-12);
+  }
+  free(all.sum);
   return s;
 }
 

@@ -12,6 +12,12 @@ typedef struct baseline_walk {
 /* Cosines and changes of every layer, means over the images of `data`. */
 bdpt_status baseline_look(bdpt_model *m, const bdpt_subset *data, baseline_walk *out);
 
+/* Classifies all images, 16 at a time, each process all of them; `each` (NULL: nobody) is given the
+ * logits z[count][classes] of every batch. */
+typedef void (*baseline_answers)(const bdpt_real *z, size_t count, void *user);
+bdpt_status baseline_predict(bdpt_model *m, const bdpt_subset *data, baseline_answers each,
+                             void *user);
+
 /* Entropy of the answers as if every logit were normal: the sum of the logarithms of their standard
  * deviations over the images, constants left out. */
 bdpt_status baseline_entropy(bdpt_model *m, const bdpt_subset *data, double *out);

@@ -3,35 +3,13 @@
  * Both work on the library's public names: a block of the caller's own (bdpt_model.block) watches
  * the tokens that pass, and stands in for the standard one afterwards. */
 #include "standins.h"
-#include "../cli/system.h"
+#include "baselines.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { STANDIN_BATCH = 16 };
 #define STANDIN_RIDGE 1e-3 /* of the mean of the diagonal, as bdpt_fit takes it */
-
-/* Sends images through a network whose own block watches them. */
-static bdpt_status standin_walk(bdpt_model *m, const bdpt_subset *images) {
-  const size_t pixels = 3 * (size_t)m->config.image * (size_t)m->config.image;
-  bdpt_real *batch = (bdpt_real *)malloc(STANDIN_BATCH * pixels * sizeof *batch);
-  bdpt_real *logits = (bdpt_real *)malloc(STANDIN_BATCH * (size_t)m->config.classes *
-                                          sizeof *logits);
-  bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
-  bdpt_status s = batch && logits && t ? BDPT_OK : BDPT_E_MEMORY;
-  size_t at, n;
-  for (at = 0; at < images->count && s == BDPT_OK; at += n) {
-    n = images->count - at < STANDIN_BATCH ? images->count - at : STANDIN_BATCH;
-    s = bdpt_load_batch(m->ctx, &m->config, images, at, n, batch, NULL);
-    if (s == BDPT_OK) s = bdpt_predict(m, t, n, batch, logits);
-    if (cli_stop && s == BDPT_OK) s = BDPT_CANCELLED;
-  }
-  bdpt_tape_free(t);
-  free(batch);
-  free(logits);
-  return s;
-}
 
 /* ---- One map for a block ---- */
 
@@ -40,7 +18,7 @@ static bdpt_status standin_walk(bdpt_model *m, const bdpt_subset *images) {
 typedef struct standin_sums {
   size_t d;
   double *sum[BDPT_MAX_DEPTH]; /* [2 d][d + 1]: 1, then x; NULL: nobody wants this block's */
-  double count;
+  double count[BDPT_MAX_DEPTH]; /* tokens */
 } standin_sums;
 
 static void standin_add(standin_sums *s, int l, const bdpt_tensor *x, const bdpt_tensor *from,
@@ -68,7 +46,7 @@ static bdpt_tensor *standin_watch(bdpt_model *m, bdpt_tape *t, int l, bdpt_tenso
                                     &m->param[BDPT_SLOT(l, BDPT_SLOT_NORM2_B)], m->config.eps);
     if (!n) return NULL;
     standin_add(s, l, n, x, y);
-    if (l == 0) s->count += (double)(n->count / s->d);
+    s->count[l] += (double)(n->count / s->d);
   }
   return y;
 }
@@ -96,9 +74,9 @@ static void standin_solve(size_t d, double *g, double *c) {
 }
 
 /* Writes the map of some sums as block l of a network that has lost both layers there. */
-static bdpt_status standin_put(bdpt_model *m, int l, const standin_sums *s, double *work) {
+static void standin_put(bdpt_model *m, int l, const standin_sums *s, double *work) {
   const size_t d = s->d;
-  const double n = s->count, *sum = s->sum[l];
+  const double n = s->count[l], *sum = s->sum[l];
   double *g = work, *c = work + d * d, trace = 0;
   bdpt_real *w = m->param[BDPT_SLOT(l, BDPT_SLOT_FUSED_W)].data;
   bdpt_real *b = m->param[BDPT_SLOT(l, BDPT_SLOT_FUSED_B)].data;
@@ -119,7 +97,6 @@ static bdpt_status standin_put(bdpt_model *m, int l, const standin_sums *s, doub
     }
     b[i] = (bdpt_real)bias;
   }
-  return BDPT_OK;
 }
 
 /* A copy of a network without the layers of block l, whose map is zero. */
@@ -156,7 +133,7 @@ static bdpt_status standin_measure(const bdpt_model *m, const bdpt_subset *image
   if (copy) {
     copy->block = standin_watch;
     copy->block_user = s;
-    status = standin_walk(copy, images);
+    status = baseline_predict(copy, images, NULL, NULL);
   }
   bdpt_model_free(copy);
   return status;
@@ -170,12 +147,12 @@ static bdpt_status standin_block(bdpt_model *m, int l, const bdpt_subset *images
   bdpt_model *without = NULL;
   standin_sums s;
   bdpt_status status;
-  which[l] = which[0] = 1; /* block 0 counts the tokens */
+  which[l] = 1;
   status = standin_sums_open(&s, m, which);
   if (!work) status = BDPT_E_MEMORY;
   if (status == BDPT_OK) status = standin_measure(m, images, &s);
   if (status == BDPT_OK && !(without = standin_without(m, l))) status = m->ctx->status;
-  if (status == BDPT_OK) status = standin_put(without, l, &s, work);
+  if (status == BDPT_OK) standin_put(without, l, &s, work);
   if (status == BDPT_OK) status = bdpt_model_assign(m, without);
   bdpt_model_free(without);
   standin_sums_close(&s);
@@ -196,21 +173,19 @@ static bdpt_status standin_try(const bdpt_model *m, const int *left, const bdpt_
                                const bdpt_subset *held, int *best, double *loss) {
   const size_t d = (size_t)m->config.width;
   double *work = (double *)malloc(2 * d * d * sizeof *work);
-  int which[BDPT_MAX_DEPTH], l;
+  int l;
   bdpt_accuracy a;
   standin_sums s;
   bdpt_status status;
-  memcpy(which, left, sizeof which);
-  which[0] = 1;
-  status = standin_sums_open(&s, m, which);
+  status = standin_sums_open(&s, m, left);
   if (!work) status = BDPT_E_MEMORY;
   if (status == BDPT_OK) status = standin_measure(m, images, &s);
   for (l = 0, *best = -1; l < m->config.depth && status == BDPT_OK; l++) {
     bdpt_model *without;
     if (!left[l]) continue;
     without = standin_without(m, l);
-    status = without ? standin_put(without, l, &s, work) : m->ctx->status;
-    if (status == BDPT_OK) status = bdpt_evaluate(without, held, &a);
+    if (without) standin_put(without, l, &s, work);
+    status = without ? bdpt_evaluate(without, held, &a) : m->ctx->status;
     bdpt_model_free(without);
     if (status == BDPT_OK && (*best < 0 || a.loss < *loss)) *best = l, *loss = a.loss;
   }
@@ -380,7 +355,7 @@ bdpt_status standin_idle_open(bdpt_model *m, double share, const bdpt_subset *im
   }
   m->block = standin_watch_lines;
   m->block_user = &s;
-  if (status == BDPT_OK) status = standin_walk(m, images);
+  if (status == BDPT_OK) status = baseline_predict(m, images, NULL, NULL);
   m->block = NULL;
   for (l = 0; l < m->config.depth && status == BDPT_OK; l++)
     status = standin_mark(m, l, share, &s, out);
