@@ -4934,13 +4934,11 @@ BDPT_API bdpt_status bdpt_restore(bdpt_model *m, bdpt_type type, int l) {
   if (!bdpti_layer_ok(m, "restore", type, l)) return m->ctx->status;
   p = &m->param[BDPT_SLOT(l, 0)];
   b = &m->config.block[l];
-  if (bdpti_kept(&m->config, type, l)) {
+  if (type == BDPT_ATTENTION ? b->attention != BDPT_ATTENTION_REMOVED : !b->mlp_state) {
     why = "is not removed";
   } else if (type == BDPT_ACTIVATION && b->mlp_state != BDPT_MLP_LINEAR) {
     what = "MLP";
     why = "is fused; its two linears are gone";
-  } else if (type == BDPT_ATTENTION && b->attention == BDPT_ATTENTION_FITTED) {
-    why = "is not removed";
   } else if (type == BDPT_ATTENTION && (!p[BDPT_SLOT_QKV_W].data || !p[BDPT_SLOT_NORM1_W].data)) {
     why = "has no weights in the file that this model came from";
   }
@@ -4958,19 +4956,18 @@ BDPT_API int bdpt_removed(const bdpt_config *c, bdpt_type type) {
 
 /* The refusal is the lesson: what everybody tries first, and why it cannot be. */
 BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *m, int layer, int which) {
-  int d = m->config.width, f;
+  int in = m->config.width, out; /* features that the linear reads and returns */
+  char reader[48]; /* what reads them next */
   if (!bdpti_block_ok(m, "prune linear", layer)) return m->ctx->status;
-  f = m->config.block[layer].mlp;
-  if (which == 1) {
-    return bdpt_fail(m->ctx, BDPT_E_SHAPE,
-                     "dimension mismatch: without fc1 [%d,%d] of block %d its fc2 [%d,%d] would "
-                     "get %d features instead of %d; remove the activation and fuse both instead",
-                     f, d, layer, d, f, d, f);
+  out = m->config.block[layer].mlp;
+  bdpti_format(reader, sizeof reader, "its fc2 [%d,%d]", in, out);
+  if (which != 1) {
+    out = in, in = m->config.block[layer].mlp;
+    bdpti_format(reader, sizeof reader, "the residual stream");
   }
-  return bdpt_fail(m->ctx, BDPT_E_SHAPE,
-                   "dimension mismatch: without fc2 [%d,%d] of block %d the residual stream would "
-                   "get %d features instead of %d; remove the activation and fuse both instead",
-                   d, f, layer, f, d);
+  return bdpt_fail(m->ctx, BDPT_E_SHAPE, "dimension mismatch: without fc%d [%d,%d] of block %d %s "
+                   "would get %d features instead of %d; remove the activation and fuse both "
+                   "instead", which == 1 ? 1 : 2, out, in, layer, reader, in, out);
 }
 
 /* 9.2  Fusing                                                                              >>fuse
@@ -5029,11 +5026,11 @@ BDPT_API bdpt_status bdpt_fuse(bdpt_model *m, int layer) {
 
 BDPT_API bdpt_status bdpt_fuse_all(bdpt_model *m) {
   int l;
-  for (l = 0; l < m->config.depth; l++) {
-    if (m->config.block[l].mlp_state != BDPT_MLP_LINEAR) continue;
-    if (bdpt_fuse(m, l) != BDPT_OK) return m->ctx->status;
+  bdpt_status status = BDPT_OK;
+  for (l = 0; l < m->config.depth && !status; l++) {
+    if (m->config.block[l].mlp_state == BDPT_MLP_LINEAR) status = bdpt_fuse(m, l);
   }
-  return BDPT_OK;
+  return status;
 }
 
 #ifndef BDPT_ONLY_INFERENCE
@@ -5293,28 +5290,16 @@ BDPTI_FN const int *bdpti_fit_slots(bdpt_type type) {
   return slots[type];
 }
 
-/* Makes the layer a map, or again what it was. */
-BDPTI_FN void bdpti_fit_state(bdpt_model *m, bdpt_type type, int l, int fitted) {
-  bdpt_block *b = &m->config.block[l];
-  if (type == BDPT_ATTENTION) b->attention = fitted ? BDPT_ATTENTION_FITTED : BDPT_ATTENTION_KEPT;
-  else b->mlp_state = fitted ? BDPT_MLP_FITTED : BDPT_MLP_KEPT;
-}
-
-/* Frees, once all layers are done, this one's weights; after a failure, those of its map. */
-BDPTI_FN void bdpti_fit_settle(bdpt_model *m, bdpt_type type, int l, int good) {
-  const int *slots = bdpti_fit_slots(type);
-  int s, first = good ? slots[0] : slots[2], last = good ? slots[1] : slots[2] + 1;
-  for (s = first; s <= last; s++) bdpti_slot_free(m, BDPT_SLOT(l, s));
-  bdpti_fit_state(m, type, l, good);
-}
-
-/* Makes the structure alone, a map of zeros, for weights that come from a file. */
+/* Puts a map of zeros in the place of a layer; its weights come from a fit or from a file. */
 BDPTI_FN bdpt_status bdpti_fit_room(bdpt_model *m, bdpt_type type, int l) {
-  int slot = BDPT_SLOT(l, bdpti_fit_slots(type)[2]), good;
+  const int *slots = bdpti_fit_slots(type);
+  int s, slot = BDPT_SLOT(l, slots[2]);
   if (!bdpti_removable(m, "fit", type, l)) return m->ctx->status;
-  good = bdpti_slot_alloc(m, slot) && bdpti_slot_alloc(m, slot + 1);
-  bdpti_fit_settle(m, type, l, good);
-  return good ? BDPT_OK : m->ctx->status;
+  if (!bdpti_slot_alloc(m, slot) || !bdpti_slot_alloc(m, slot + 1)) return m->ctx->status;
+  for (s = slots[0]; s <= slots[1]; s++) bdpti_slot_free(m, BDPT_SLOT(l, s));
+  if (type == BDPT_ATTENTION) m->config.block[l].attention = BDPT_ATTENTION_FITTED;
+  else m->config.block[l].mlp_state = BDPT_MLP_FITTED;
+  return BDPT_OK;
 }
 
 /* Fits one layer, from images to map. Everything but the map itself lives in the arena. */
@@ -5322,8 +5307,7 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_type type, int l, const
                                      const bdpt_fit_options *o, bdpti_arena *a,
                                      bdpt_fit_report *out) {
   size_t d = (size_t)m->config.width, side = (size_t)m->config.image, i;
-  int slot = BDPT_SLOT(l, bdpti_fit_slots(type)[2]);
-  bdpt_tensor *w = &m->param[slot], *bias = w + 1;
+  bdpt_tensor *w = &m->param[BDPT_SLOT(l, bdpti_fit_slots(type)[2])], *bias = w + 1;
   bdpt_real *x = NULL;
   bdpt_subset chosen;
   bdpti_gram g[2];
@@ -5342,13 +5326,14 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_type type, int l, const
     if (!g[i].sum || !g[i].panel || !x) status = m->ctx->status;
   }
   if (!status) status = bdpti_fit_pass(m, type, l, &chosen, out->images, x, g);
-  if (status || !bdpti_slot_alloc(m, slot) || !bdpti_slot_alloc(m, slot + 1)) return m->ctx->status;
+  if (status) return status;
   if (!bdpti_gram_finite(&g[0]) || !bdpti_gram_finite(&g[1])) {
     return bdpt_fail(m->ctx, BDPT_E_NUMERIC, "fit: what the %s of block %d reads or returns is "
                      "not finite", bdpt_type_name(type), l);
   }
   out->held = chosen.count - out->images;
   out->tokens = (size_t)g[0].sum[0];
+  if (bdpti_fit_room(m, type, l) != BDPT_OK) return m->ctx->status;
   if (!bdpti_fit_solve(m->ctx, &g[0], out->lambda, w->data, bias->data)) {
     return bdpt_fail(m->ctx, BDPT_E_NUMERIC, "fit: the %s of block %d reads the same at all "
                      "%zu tokens, or a ridge of %g is too small to tell a best map",
@@ -5357,40 +5342,48 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_type type, int l, const
   error = bdpti_fit_error(m->ctx, &g[1], w->data, bias->data);
   if (error > out->error) out->error = error;
   out->layers++;
-  bdpti_fit_state(m, type, l, 1);
   return BDPT_OK;
+}
+
+/* Ends a call that has worked on a copy: the model becomes the copy, or after a failure stays. */
+BDPTI_FN bdpt_status bdpti_model_end(bdpt_model *m, bdpt_model *copy, bdpt_status status) {
+  if (!status) return bdpti_model_become(m, copy);
+  bdpt_model_free(copy); /* NULL if it could not be made */
+  return status;
 }
 
 BDPT_API bdpt_status bdpt_fit_all(bdpt_model *m, const bdpt_layers *layers,
                                   const bdpt_subset *data, const bdpt_fit_options *options,
                                   bdpt_fit_report *out) {
   bdpti_arena a = {m->ctx, NULL, 0};
-  bdpt_status status = BDPT_OK;
   bdpt_fit_options o = {0, 0};
-  bdpt_fit_report r;
+  bdpt_fit_report r = {0, 0, 0, 0, 0, 0};
   bdpt_layer list[2 * BDPT_MAX_DEPTH]; /* the set in forward order */
-  int i, done = 0, count = bdpti_layers_list(layers, list);
-  memset(&r, 0, sizeof r);
+  int i, count = bdpti_layers_list(layers, list);
+  bdpt_model *work;
+  bdpt_status status;
   if (out) *out = r;
   if (options) o = *options;
   if (m->block) return bdpt_fail(m->ctx, BDPT_E_STATE, "fit: the model has a block of its own");
   for (i = 0; i < count; i++) {
     if (!bdpti_removable(m, "fit", list[i].type, list[i].block)) return m->ctx->status;
   }
-  for (; done < count && !status; done++) {
-    status = bdpti_fit_layer(m, list[done].type, list[done].block, data, &o, &a, &r);
+  if (count == 0) return BDPT_OK;
+  work = bdpt_model_clone(m);
+  status = work ? BDPT_OK : m->ctx->status;
+  for (i = 0; i < count && !status; i++) {
+    status = bdpti_fit_layer(work, list[i].type, list[i].block, data, &o, &a, &r);
     bdpti_arena_reset(&a);
   }
   bdpti_arena_free(&a);
-  for (i = 0; i < done; i++) bdpti_fit_settle(m, list[i].type, list[i].block, !status);
-  if (!status && r.layers) {
-    bdpti_format(m->certificate, sizeof m->certificate, "%d layer%s fitted, not exact: relative "
-                 "error up to %g on %zu images held back from %zu, ridge %g%s", r.layers,
+  if (!status) {
+    bdpti_format(work->certificate, sizeof work->certificate, "%d layer%s fitted, not exact: "
+                 "relative error up to %g on %zu images held back from %zu, ridge %g%s", r.layers,
                  r.layers == 1 ? "" : "s", r.error, r.held, r.held + r.images, r.lambda,
                  r.error < 1 ? "" : ": worse than a constant, fit to more images");
   }
   if (out) *out = r;
-  return status;
+  return bdpti_model_end(m, work, status);
 }
 
 BDPT_API bdpt_status bdpt_fit(bdpt_model *m, bdpt_type type, int block, const bdpt_subset *data,
@@ -5401,7 +5394,6 @@ BDPT_API bdpt_status bdpt_fit(bdpt_model *m, bdpt_type type, int block, const bd
   return bdpt_fit_all(m, &one, data, options, out);
 }
 
-/* Returns 1 if a start fits a map in the place of a layer of the type. */
 BDPT_API int bdpt_start_fits(bdpt_start start, bdpt_type type) {
   if (start == BDPT_START_FIT) return 1;
   if (type == BDPT_ATTENTION) return start == BDPT_START_FIT_ATTENTION;
@@ -5474,9 +5466,10 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
   for (l = 0; l < c.depth; l++) {
     const bdpt_block *b = &c.block[l];
     double hd = (double)(b->heads * b->head_dim);
-    if (b->attention == BDPT_ATTENTION_KEPT)
+    if (b->attention == BDPT_ATTENTION_KEPT) {
       macs += 4 * tokens * d * hd; /* q, k, v and the projection */
-    if (b->attention == BDPT_ATTENTION_KEPT) products += 2 * tokens * tokens * hd;
+      products += 2 * tokens * tokens * hd;
+    }
     if (b->attention == BDPT_ATTENTION_FITTED) macs += tokens * d * d;
     macs += tokens * d * (b->mlp_state <= BDPT_MLP_LINEAR ? 2 * (double)b->mlp : d);
   }
@@ -5485,7 +5478,6 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
   out->params = bdpt_model_bytes(&c) / sizeof(bdpt_real);
   return BDPT_OK;
 }
-
 
 #ifndef BDPT_ONLY_INFERENCE
 
@@ -6549,23 +6541,19 @@ BDPTI_FN int bdpti_kept_count(const bdpt_model *m) {
 /* Makes s->work the network without the layers that are gone. */
 BDPTI_FN void bdpti_greedy_build(bdpti_study *s, const bdpt_layers *gone) {
   bdpti_study_copy(s);
-  if (!s->status) s->status = bdpti_start_form(s->work, s->start);
   if (!s->status) s->status = bdpt_remove(s->work, gone, s->start, s->train);
 }
 
-/* Takes the layer out, judges, and puts it back. Returns how many images that took. */
+/* Takes the layer out of a copy and judges that. Returns how many images it took. */
 BDPTI_FN size_t bdpti_greedy_try(bdpti_study *s, bdpt_layer a, const bdpt_subset *chosen,
                                  bdpt_accuracy *out) {
-  const bdpt_fit_options usual = {0, 0};
-  int fit = bdpt_start_fits(s->start, a.type);
-  bdpti_arena arena = {s->ctx, NULL, 0};
+  bdpt_model *trial = bdpt_model_clone(s->work);
   bdpt_fit_report r = {0, 0, 0, 0, 0, 0};
-  s->status = fit ? bdpti_fit_layer(s->work, a.type, a.block, s->train, &usual, &arena, &r)
-                  : bdpt_prune(s->work, a.type, a.block);
-  bdpti_arena_free(&arena);
-  if (!s->status) s->status = bdpt_evaluate(s->work, chosen, out);
-  if (fit) bdpti_fit_settle(s->work, a.type, a.block, 0);
-  else if (!s->status) s->status = bdpt_restore(s->work, a.type, a.block);
+  if (!trial) s->status = s->ctx->status;
+  else if (!bdpt_start_fits(s->start, a.type)) s->status = bdpt_prune(trial, a.type, a.block);
+  else s->status = bdpt_fit(trial, a.type, a.block, s->train, NULL, &r);
+  if (!s->status) s->status = bdpt_evaluate(trial, chosen, out);
+  bdpt_model_free(trial);
   return out->count + r.images + r.held;
 }
 
@@ -6702,20 +6690,11 @@ BDPTI_FN bdpt_status bdpti_contrast(bdpt_model *model, bdpt_model *fused, const 
   return status;
 }
 
-BDPTI_FN int bdpti_any_fitted(const bdpt_model *m) {
-  int l, any = 0;
-  for (l = 0; l < m->config.depth; l++) {
-    any |= m->config.block[l].attention == BDPT_ATTENTION_FITTED;
-    any |= m->config.block[l].mlp_state == BDPT_MLP_FITTED;
-  }
-  return any;
-}
-
 BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *data,
                                          bdpt_certificate *out) {
   bdpt_model *fused;
   bdpt_status status;
-  int l;
+  int l, fitted = 0; /* fitted: 1 if there are maps, whose sentence stays */
   memset(out, 0, sizeof *out);
   if (!data || data->count == 0) {
     return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "fuse: a certificate needs images");
@@ -6724,19 +6703,18 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
   status = fused ? bdpt_fuse_all(fused) : model->ctx->status;
   if (!status) status = bdpti_contrast(model, fused, data, out);
   for (l = 0; l < model->config.depth && !status; l++) {
-    out->fused += fused->config.block[l].mlp_state != model->config.block[l].mlp_state;
+    const bdpt_block *b = &model->config.block[l];
+    out->fused += fused->config.block[l].mlp_state != b->mlp_state;
+    fitted |= b->attention == BDPT_ATTENTION_FITTED || b->mlp_state == BDPT_MLP_FITTED;
   }
   if (fused && (out->fused || !model->certificate[0])) { /* else an earlier sentence stays */
-    int fitted = bdpti_any_fitted(model);
     bdpti_format(fused->certificate, sizeof fused->certificate,
                  "%d MLP%s fused: logits differ by %g of the largest (bound %g), arg-max equal on "
                  "%zu of %zu images, %zu near ties%s%s", out->fused, out->fused == 1 ? "" : "s",
                  out->difference, BDPTI_FUSE_BOUND, out->agree, out->images, out->near_ties,
                  fitted ? "; " : "", fitted ? model->certificate : "");
   }
-  if (!status) status = bdpt_model_assign(model, fused);
-  bdpt_model_free(fused);
-  return status;
+  return bdpti_model_end(model, fused, status);
 }
 
 /* 11.8  Recovery with the dense network as teacher                                         >>stage2
@@ -6785,9 +6763,7 @@ BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const b
   if (!status) status = bdpt_fuse_certified(work, run->held, &out->certificate);
   if (!status) status = bdpt_evaluate(work, run->held, &out->fused);
   if (!status && teacher && !work->parent[0]) bdpt_model_hash(teacher, work->parent);
-  if (!status) status = bdpt_model_assign(model, work);
-  bdpt_model_free(work);
-  return status;
+  return bdpti_model_end(model, work, status);
 }
 
 /* 11.9  Both stages                                                                     >>two-stage
@@ -6840,22 +6816,17 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_run *run,
                                     const bdpt_two_stage_options *options,
                                     bdpt_two_stage_result *out) {
   bdpt_layers found = {{0, 0}};
-  bdpt_model *student = NULL;
-  bdpt_status status;
+  bdpt_model *student = bdpt_model_clone(model);
+  bdpt_status status = student ? BDPT_OK : model->ctx->status;
   int j;
   memset(out, 0, sizeof *out);
-  status = bdpt_stage1(model, run, options, out);
-  if (!status && (student = bdpt_model_clone(model)) == NULL) status = model->ctx->status;
+  if (!status) status = bdpt_stage1(model, run, options, out);
   for (j = 0; j < out->search.removed; j++) {
     bdpt_layers_add(&found, out->search.layer[j].type, out->search.layer[j].block);
   }
   if (!status) status = bdpt_remove(student, &found, options->start, run->train);
-  if (!status) {
-    status = bdpt_stage2(student, model, run, &options->finetune, NULL, &out->stage2);
-  }
-  if (!status) status = bdpt_model_assign(model, student);
-  bdpt_model_free(student);
-  return status;
+  if (!status) status = bdpt_stage2(student, model, run, &options->finetune, NULL, &out->stage2);
+  return bdpti_model_end(model, student, status);
 }
 
 /* =================================================================================================
