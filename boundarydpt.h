@@ -123,7 +123,7 @@
  *
  *   BDPT_REAL       * float (default) or double
  *   BDPT_STATIC     * every function private to this file
- *   BDPT_NO_STDIO   * no file access: parse and build from memory
+ *   BDPT_NO_STDIO     no file access: a call that names a file fails; parse and build from memory
  *   BDPT_NO_OPENMP    one thread even if the compiler has OpenMP on
  *   BDPT_NO_VECTORS   plain scalar kernels, as for compilers without vector extensions
  *   BDPT_SELF         this file's name in quotes, if it was changed and the compiler is old (14.7)
@@ -761,10 +761,8 @@ BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *trainer);
 BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *trainer, bdpt_bytes *out);
 BDPT_API bdpt_status bdpt_trainer_parse(bdpt_trainer *trainer, const void *bytes, size_t size,
                                         const char *name);
-#ifndef BDPT_NO_STDIO
 BDPT_API bdpt_status bdpt_trainer_save(bdpt_trainer *trainer, const char *path);
 BDPT_API bdpt_status bdpt_trainer_load(bdpt_trainer *trainer, const char *path);
-#endif
 
 /* The whole run: epochs, evaluation on run->held (may be NULL) after each, log[recipe epochs] (may
  * be NULL), checkpoints, resume. A checkpoint is taken only by the network that its run began with,
@@ -1024,10 +1022,8 @@ typedef struct bdpt_safetensors {
 /* `name` is used in messages only. On failure `out` is all zero and owns nothing. */
 BDPT_API bdpt_status bdpt_safetensors_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                             const char *name, bdpt_safetensors *out);
-#ifndef BDPT_NO_STDIO
 BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
                                            bdpt_safetensors *out);
-#endif
 BDPT_API void bdpt_safetensors_close(bdpt_safetensors *file); /* may be called twice */
 /* NULL when there is no such tensor, no such metadata key; neither is an error. */
 BDPT_API const bdpt_file_tensor *bdpt_safetensors_find(const bdpt_safetensors *f, const char *name);
@@ -1081,19 +1077,15 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
 BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                       const char *name, const bdpt_config *hint);
 BDPT_API bdpt_status bdpt_model_build(const bdpt_model *model, bdpt_dtype dtype, bdpt_bytes *out);
-#ifndef BDPT_NO_STDIO
 BDPT_API bdpt_model *bdpt_model_load(bdpt_context *ctx, const char *path, const bdpt_config *hint);
 BDPT_API bdpt_status bdpt_model_save(const bdpt_model *model, const char *path, bdpt_dtype dtype);
-#endif
 #endif /* BDPT_ONLY_SAFETENSORS */
-#ifndef BDPT_NO_STDIO
 
 /* Whole files. Writing goes to a temporary file in the same folder, is flushed to the disk, and
  * takes the name at the end, so that the name never stands for half a file. */
 BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, bdpt_bytes *out);
 BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const void *bytes,
                                      size_t size);
-#endif
 
 #ifdef __cplusplus
 } /* extern "C" */
@@ -5732,10 +5724,10 @@ BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *
                                        bdpt_map *maps) {
   static const bdpt_map_options none = {0, 0};
   const bdpt_map_options *o = options ? options : &none;
-  const size_t most = BDPT_MAP_TERMS;
-  bdpt_status status;
+  const size_t most = BDPT_MAP_TERMS, column = count * sizeof(double); /* column: bytes */
+  bdpti_arena a = {ctx, NULL, 0};
+  bdpt_status status = BDPT_OK;
   bdpti_map_job job;
-  size_t bytes;
   const int limit = o->max_degree ? o->max_degree : BDPTI_MAP_DEGREE;
   int d, high = o->degree ? o->degree : limit;
   if (o->degree < 0 || high < 1 || high > BDPTI_MAP_DEGREE || count < 3) {
@@ -5743,21 +5735,17 @@ BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *
                      "points to leave two out, and degrees end at %d", count, o->degree,
                      o->max_degree, BDPTI_MAP_DEGREE);
   }
-  if (!bdpti_add(sets, 3 * most, &bytes) || !bdpti_mul(bytes, count, &bytes) ||
-      !bdpti_add(bytes, most * most, &bytes) || !bdpti_mul(bytes, sizeof *job.y, &bytes)) {
-    bytes = SIZE_MAX; /* refused by the allocator */
-  }
-  job.y = (double *)bdpt_alloc(ctx, bytes); /* and three arrays more in the same block */
-  if (!job.y) return ctx->status;
-  job.x = job.y + sets * count;
-  job.inverse = job.x + most * count;
-  job.a = job.inverse + most * count;
   job.count = count, job.sets = sets, job.maps = maps;
-  status = bdpti_map_take(ctx, &job, points);
+  job.y = (double *)bdpti_array(&a, sets, column);
+  job.x = (double *)bdpti_array(&a, count, most * sizeof *job.x);
+  job.inverse = (double *)bdpti_array(&a, most, column);
+  job.a = (double *)bdpti_array(&a, most, column + most * sizeof *job.a);
+  if (!job.y || !job.x || !job.inverse || !job.a) status = ctx->status;
+  if (!status) status = bdpti_map_take(ctx, &job, points);
   for (d = o->degree ? o->degree : 1; status == BDPT_OK && d <= high; d++) {
     bdpti_map_try(&job, points, d);
   }
-  bdpt_release(ctx, job.y, bytes);
+  bdpti_arena_free(&a);
   return status;
 }
 
@@ -5808,14 +5796,10 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
  * dense network as teacher, and fuse the linears that lost the activation between them (11.7,
  * 11.8). Section 11.9 is all of it in one call. */
 
-/* From >>checkpoint. */
+/* From >>checkpoint and >>io. */
 BDPTI_FN int bdpti_words_read(const bdpt_safetensors *f, const char *name, void *out, size_t n);
 BDPTI_FN bdpt_write_tensor bdpti_words_put(const char *name, const void *from, size_t n, void *to);
-#ifndef BDPT_NO_STDIO
-BDPTI_FN int bdpti_checkpoint_exists(bdpt_context *ctx, const char *path);
-BDPTI_FN bdpt_status bdpti_fail_io(bdpt_context *ctx, const char *path, const char *what);
-BDPTI_FN bdpt_status bdpti_trainer_write(bdpt_trainer *t, const char *path, void *log, size_t n);
-#endif
+BDPTI_FN int bdpti_file_exists(bdpt_context *ctx, const char *path);
 
 /* 11.1  Long calls                                                                        >>studies
  *
@@ -5861,18 +5845,11 @@ BDPTI_FN uint64_t bdpti_hash_bytes(uint64_t h, const void *bytes, size_t size) {
 
 /* Takes what the file holds, if there is one and its key is ours. */
 BDPTI_FN void bdpti_study_load(bdpti_study *s, uint64_t key) {
-#ifdef BDPT_NO_STDIO
-  s->status = bdpt_fail(s->ctx, BDPT_E_IO, "%s: built without files", s->path);
-  (void)key;
-#else
   const bdpt_file_tensor *log;
   bdpt_safetensors f;
-  switch (bdpti_checkpoint_exists(s->ctx, s->path)) {
-    case 0: return; /* nothing was saved */
-    case 1: break;
-    default: s->status = s->ctx->status; return;
-  }
-  s->status = bdpt_safetensors_open(s->ctx, s->path, &f);
+  int found = bdpti_file_exists(s->ctx, s->path);
+  if (found == 0) return; /* nothing was saved */
+  s->status = found < 0 ? s->ctx->status : bdpt_safetensors_open(s->ctx, s->path, &f);
   if (s->status) return;
   log = bdpt_safetensors_find(&f, "train.log");
   if (log && log->count <= s->room) s->count = log->count;
@@ -5885,7 +5862,6 @@ BDPTI_FN void bdpti_study_load(bdpti_study *s, uint64_t key) {
   }
   s->reached = s->word[1];
   bdpt_safetensors_close(&f);
-#endif
 }
 
 /* `options` are the bytes that the key hashes besides network and images; `room` is the most
@@ -5895,6 +5871,7 @@ BDPTI_FN void bdpti_study_load(bdpti_study *s, uint64_t key) {
 
 BDPTI_FN void bdpti_study_open(bdpti_study *s, const bdpt_model *model, const bdpt_run *run,
                                const char *phase, const void *options, size_t bytes, size_t room) {
+  const bdpt_progress now = {phase, s->detail, 0, 0, "images", 0, (double)NAN};
   char hash[17];
   uint64_t key;
   memset(s, 0, sizeof *s);
@@ -5902,10 +5879,7 @@ BDPTI_FN void bdpti_study_open(bdpti_study *s, const bdpt_model *model, const bd
   s->model = model;
   s->train = run->train;
   s->held = run->held;
-  s->now.phase = phase;
-  s->now.detail = s->detail;
-  s->now.unit = "images";
-  s->now.accuracy = (double)NAN;
+  s->now = now;
   s->start = BDPT_START_PAPER; /* until a call that removes says otherwise */
   if (run->hooks) s->hooks = *run->hooks;
   if (s->hooks.checkpoint) bdpti_format(s->path, BDPTI_PATH, "%s.%s", s->hooks.checkpoint, phase);
@@ -5985,9 +5959,8 @@ BDPTI_FN void bdpti_study_begin(bdpti_study *s, const bdpt_recipe *recipe) {
   if (!s->trainer) s->status = s->ctx->status;
   if (!s->trainer) return;
   s->word[1] += 1.0;
-#ifndef BDPT_NO_STDIO
   if (s->word[1] == s->reached) s->status = bdpt_trainer_load(s->trainer, s->path);
-#endif
+  s->trainer->log = s->word;
   s->before += s->epochs;
   s->epochs = recipe->epochs;
   s->images = (double)(recipe->epoch_images ? recipe->epoch_images : s->train->count);
@@ -5996,32 +5969,24 @@ BDPTI_FN void bdpti_study_begin(bdpti_study *s, const bdpt_recipe *recipe) {
 }
 
 BDPTI_FN void bdpti_study_save(bdpti_study *s) {
-#ifndef BDPT_NO_STDIO
   if (s->status || !s->path[0]) return;
   s->saved = bdpt_trainer_steps_done(s->trainer);
-  s->status = bdpti_trainer_write(s->trainer, s->path, s->word, s->count);
-#else
-  (void)s;
-#endif
+  s->trainer->words = s->count;
+  s->status = bdpt_trainer_save(s->trainer, s->path);
 }
 
 /* Saves the journal of a call that trains nothing. */
 BDPTI_FN void bdpti_study_note(bdpti_study *s) {
-#ifndef BDPT_NO_STDIO
   void *copy = s->path[0] ? bdpt_alloc(s->ctx, s->room * 8) : NULL;
   bdpt_bytes file = {NULL, 0};
+  s->status = s->ctx->status; /* is good without a path */
   if (copy) {
     const bdpt_write_tensor w = bdpti_words_put("train.log", s->word, s->count, copy);
     s->status = bdpt_safetensors_build(s->ctx, &w, 1, NULL, NULL, 0, &file);
     if (!s->status) s->status = bdpt_file_write(s->ctx, s->path, file.data, file.size);
-  } else {
-    s->status = s->ctx->status;
   }
   bdpt_bytes_free(s->ctx, &file);
   bdpt_release(s->ctx, copy, s->room * 8);
-#else
-  (void)s;
-#endif
 }
 
 /* Reports; saves when asked to stop, when something worth keeping has happened, and when it is
@@ -7636,7 +7601,6 @@ BDPT_API bdpt_status bdpt_trainer_parse(bdpt_trainer *t, const void *bytes, size
   return status;
 }
 
-#ifndef BDPT_NO_STDIO
 BDPT_API bdpt_status bdpt_trainer_save(bdpt_trainer *t, const char *path) {
   bdpt_bytes file = {NULL, 0};
   int first = t->ctx->cluster.rank == 0; /* of a cluster, one saves */
@@ -7656,28 +7620,6 @@ BDPT_API bdpt_status bdpt_trainer_load(bdpt_trainer *t, const char *path) {
   bdpt_safetensors_close(&f);
   return status;
 }
-
-/* Saves a trainer with n words of the caller's for a log. */
-BDPTI_FN bdpt_status bdpti_trainer_write(bdpt_trainer *t, const char *path, void *log, size_t n) {
-  bdpt_status status;
-  t->log = log, t->words = n;
-  status = bdpt_trainer_save(t, path);
-  t->log = NULL, t->words = 0; /* the caller's log was lent for this call */
-  return status;
-}
-
-/* Returns 1 if there is such a file, 0 if there is none, -1 after an error: a file that cannot be
- * opened may be there all the same, and a run that began anew would replace it. */
-BDPTI_FN int bdpti_checkpoint_exists(bdpt_context *ctx, const char *path) {
-  FILE *f;
-  errno = 0;
-  f = fopen(path, "rb");
-  if (f) fclose(f); /* that it can be opened is all that is asked */
-  if (f || errno == ENOENT) return f != NULL;
-  bdpti_fail_io(ctx, path, "cannot be opened for reading");
-  return -1;
-}
-#endif
 
 /* 12.7  A whole run                                                                         >>run
  *
@@ -7699,16 +7641,10 @@ BDPTI_FN bdpt_status bdpti_train_file(bdpt_trainer *t, int save) {
   const char *path = t->hooks.checkpoint; /* of the run, may be NULL */
   int found;
   if (!path) return BDPT_OK; /* the caller wants none */
-#ifdef BDPT_NO_STDIO
-  (void)save;
-  (void)found;
-  return bdpt_fail(t->ctx, BDPT_E_IO, "%s: built without files", path);
-#else
   if (save) return bdpt_trainer_save(t, path);
-  found = bdpti_checkpoint_exists(t->ctx, path);
+  found = bdpti_file_exists(t->ctx, path);
   if (found == 0) return BDPT_OK; /* there is none yet: the run begins */
   return found < 0 ? t->ctx->status : bdpt_trainer_load(t, path);
-#endif
 }
 
 /* Saves before a run ends early, in a cluster also with the process whose error ends it. */
@@ -8963,6 +8899,36 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
   return s;
 }
 
+/* Returns 1 if there is such a file, 0 if there is none, -1 after an error: a file that cannot be
+ * opened may be there all the same, and a run that began anew would replace it. */
+BDPTI_FN int bdpti_file_exists(bdpt_context *ctx, const char *path) {
+  FILE *f;
+  errno = 0;
+  f = fopen(path, "rb");
+  if (f) fclose(f); /* that it can be opened is all that is asked */
+  if (f || errno == ENOENT) return f != NULL;
+  bdpti_fail_io(ctx, path, "cannot be opened for reading");
+  return -1;
+}
+#else /* three refusals, on which all other calls that name a file rest */
+BDPTI_FN int bdpti_file_exists(bdpt_context *ctx, const char *path) {
+  bdpt_fail(ctx, BDPT_E_IO, "%s: built without files", path);
+  return -1;
+}
+
+BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, bdpt_bytes *out) {
+  memset(out, 0, sizeof *out);
+  return bdpt_fail(ctx, BDPT_E_IO, "%s: built without files", path);
+}
+
+BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const void *bytes,
+                                     size_t size) {
+  (void)bytes;
+  (void)size;
+  return bdpt_fail(ctx, BDPT_E_IO, "%s: built without files", path);
+}
+#endif /* BDPT_NO_STDIO */
+
 BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
                                            bdpt_safetensors *out) {
   bdpt_bytes file;
@@ -8973,7 +8939,6 @@ BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
   out->file = file; /* closed with the tables that point into it */
   return s;
 }
-#endif /* BDPT_NO_STDIO */
 
 #ifndef BDPT_ONLY_SAFETENSORS
 /* 13.7  Models                                                                       >>model-files
@@ -9430,7 +9395,6 @@ BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size
   return NULL;
 }
 
-#ifndef BDPT_NO_STDIO
 BDPT_API bdpt_model *bdpt_model_load(bdpt_context *ctx, const char *path, const bdpt_config *hint) {
   bdpt_bytes file;
   bdpt_model *m;
@@ -9447,7 +9411,6 @@ BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path, bdpt
   bdpt_bytes_free(m->ctx, &file); /* empty after a failure */
   return s;
 }
-#endif
 #endif /* BDPT_ONLY_SAFETENSORS */
 
 /* =================================================================================================
