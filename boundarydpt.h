@@ -435,7 +435,8 @@ typedef struct bdpt_block {
 /* A zero-filled config means DeiT-Tiny at 224 px with 1000 classes; resolved by bdpt_model_create
  * and readable in model->config. */
 typedef struct bdpt_config {
-  int image, patch, channels; /* 224, 16, 3 */
+  int image, patch, channels; /* 224 pixels down and across, 16, 3 */
+  int image_width;            /* pixels across where they are others than down; 0: as many */
   int width, depth, heads;    /* 192, 12, 3 */
   int mlp;                    /* default hidden width; 0: 4 * width */
   int classes;                /* 1000 */
@@ -463,6 +464,8 @@ BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *config)
 /* Of a resolved one: the tokens of an image, N, and those of them that stand before its patches. */
 BDPT_API int bdpt_token_count(const bdpt_config *config);
 BDPT_API int bdpt_prefix_count(const bdpt_config *config);
+BDPT_API int bdpt_image_width(const bdpt_config *config);      /* W, also of a square */
+BDPT_API size_t bdpt_image_numbers(const bdpt_config *config); /* C H W */
 
 /* Slots: where each parameter of a model is kept. Block l's slot s is BDPT_SLOTS_FIXED + l *
  * BDPT_SLOTS_BLOCK + s. A slot that the configuration does not use has data == NULL. */
@@ -547,8 +550,9 @@ BDPT_API bdpt_status bdpt_model_new_head(bdpt_model *model, int classes, uint64_
 /* Keeps a copy of the classes' names, a JSON array of texts that is not looked at; NULL: none. They
  * go into files, and into copies unless the number of classes changes. */
 BDPT_API bdpt_status bdpt_model_label(bdpt_model *model, const char *names);
-/* The same network at another input size: position embeddings resized as config.pos_resize says. */
-BDPT_API bdpt_status bdpt_model_resize(bdpt_model *model, int image);
+/* The same network at another input size, width 0 for a square; positions are resized as its
+ * config.pos_resize says. */
+BDPT_API bdpt_status bdpt_model_resize(bdpt_model *model, int height, int width);
 
 /* images [B, channels, H, W], normalised -> logits [B, K]. A distilled model in training gives the
  * class head's logits and, in *dist (may be NULL), the distillation head's; otherwise the mean of
@@ -571,7 +575,7 @@ BDPT_API bdpt_tensor *bdpt_mlp_half(bdpt_model *model, bdpt_tape *tape, int l, b
 BDPT_API bdpt_status bdpt_predict(bdpt_model *model, bdpt_tape *tape, size_t count,
                                   const bdpt_real *images, bdpt_real *logits);
 /* The same for one picture as decoders give it, rgb[height][width][3], which is squeezed into the
- * network's square and normalised by its statistics. Crop before what should not be squeezed. */
+ * network's input and normalised by its statistics. Crop before what should not be squeezed. */
 BDPT_API bdpt_status bdpt_predict_rgb(bdpt_model *model, bdpt_tape *tape, const unsigned char *rgb,
                                       int height, int width, bdpt_real *logits);
 
@@ -1389,10 +1393,8 @@ BDPTI_FN void bdpti_arena_reset(bdpti_arena *a) {
 
 /* Takes a zeroed array from an arena, whose contents live and die together. */
 BDPTI_FN void *bdpti_array(bdpti_arena *a, size_t count, size_t size) {
-  size_t bytes = SIZE_MAX; /* stays after an overflow, and is refused */
-  void *p;
-  bdpti_mul(count, size, &bytes);
-  p = bdpti_arena_take(a, bytes);
+  size_t bytes = 0; /* stays so after an overflow, for which no memory is found */
+  void *p = bdpti_arena_take(a, bdpti_mul(count, size, &bytes) ? bytes : SIZE_MAX);
   return p ? memset(p, 0, bytes) : NULL;
 }
 
@@ -1708,8 +1710,10 @@ BDPTI_FN bdpti_node *bdpti_save(bdpt_tape *t, bdpti_node *n, size_t first, size_
   return n->saved[0] && n->saved[1] ? n : NULL; /* no memory: the operation fails */
 }
 
-/* Makes images[B,C,S,S] a tensor that owns nothing: they must stay until the tape is reset. */
-BDPTI_FN bdpt_tensor *bdpti_lend(bdpt_tape *t, const size_t *shape, const bdpt_real *images) {
+/* Makes images[n,C,H,W] a tensor that owns nothing: they must stay until the tape is reset. */
+BDPTI_FN bdpt_tensor *bdpti_lend(bdpt_tape *t, const bdpt_config *c, size_t n,
+                                 const bdpt_real *images) {
+  const size_t shape[4] = {n, (size_t)c->channels, (size_t)c->image, (size_t)bdpt_image_width(c)};
   bdpt_tensor *x = (bdpt_tensor *)bdpti_take(t, 0, 1, sizeof *x);
   if (!x) return NULL;
   memset(x, 0, sizeof *x);
@@ -3025,9 +3029,7 @@ BDPTI_FN void bdpti_cross_entropy_back(bdpt_tape *t, bdpti_node *n) {
  */
 BDPT_API bdpt_tensor *bdpt_distill_soft(bdpt_tape *t, bdpt_tensor *x, const bdpt_real *teacher,
                                         double temperature) {
-  if (temperature > 0) {
-    return bdpti_soft_loss(t, BDPTI_OP_distill_soft, x, teacher, temperature, 1);
-  }
+  if (temperature > 0) return bdpti_soft_loss(t, BDPTI_OP_distill_soft, x, teacher, temperature, 1);
   bdpt_fail(t->ctx, BDPT_E_ARGUMENT, "soft distillation: temperature %g", temperature);
   return NULL;
 }
@@ -3214,18 +3216,21 @@ BDPT_API bdpt_status bdpt_config_named(bdpt_context *ctx, const char *name, bdpt
 }
 
 typedef struct bdpti_limit { const char *what; size_t at; int low, high, otherwise; } bdpti_limit;
+#define BDPTI_LIMIT(type, f, low, high, zero) {#f, offsetof(type, f), low, high, zero}
+#define BDPTI_OF(f, low, high, zero) BDPTI_LIMIT(bdpt_config, f, low, high, zero)
 
 BDPTI_FN void bdpti_default(int *value, int otherwise) {
   if (*value == 0) *value = otherwise;
 }
 
-BDPTI_FN int bdpti_limits_hold(bdpt_context *ctx, const bdpti_limit *limit, int count, void *data) {
+BDPTI_FN int bdpti_limits_hold(bdpt_context *ctx, const char *of, const bdpti_limit *limit,
+                               int count, void *data) {
   int i;
   for (i = 0; i < count; i++, limit++) {
     int *value = (int *)(void *)((unsigned char *)data + limit->at); /* a member by its offset */
     bdpti_default(value, limit->otherwise);
     if (*value >= limit->low && *value <= limit->high) continue;
-    bdpt_fail(ctx, BDPT_E_ARGUMENT, "config: %s is %d, not between %d and %d", limit->what, *value,
+    bdpt_fail(ctx, BDPT_E_ARGUMENT, "%s: %s is %d, not between %d and %d", of, limit->what, *value,
               limit->low, limit->high);
     return 0;
   }
@@ -3234,11 +3239,10 @@ BDPTI_FN int bdpti_limits_hold(bdpt_context *ctx, const bdpti_limit *limit, int 
 
 BDPTI_FN int bdpti_block_resolve(bdpt_context *ctx, const bdpt_config *c, bdpt_block *b) {
   static const bdpti_limit limits[5] = { /* the sizes get their defaults from the model, below */
-    {"heads of a block", offsetof(bdpt_block, heads), 1, 1024, 0},
-    {"head size of a block", offsetof(bdpt_block, head_dim), 1, 4096, 0},
-    {"MLP width of a block", offsetof(bdpt_block, mlp), 1, 1 << 18, 0},
-    {"attention state", offsetof(bdpt_block, attention), 0, BDPT_ATTENTION_FITTED, 0},
-    {"MLP state", offsetof(bdpt_block, mlp_state), 0, BDPT_MLP_FITTED, 0}};
+    BDPTI_LIMIT(bdpt_block, heads, 1, 1024, 0), BDPTI_LIMIT(bdpt_block, head_dim, 1, 4096, 0),
+    BDPTI_LIMIT(bdpt_block, mlp, 1, 1 << 18, 0),
+    BDPTI_LIMIT(bdpt_block, mlp_state, 0, BDPT_MLP_FITTED, 0),
+    BDPTI_LIMIT(bdpt_block, attention, 0, BDPT_ATTENTION_FITTED, 0)};
   if (b->heads == 0 && b->head_dim == 0 && c->width % c->heads != 0) { /* h does not divide D */
     bdpt_fail(ctx, BDPT_E_SHAPE, "config: %d heads do not divide width %d; give head_dim for each "
               "block", c->heads, c->width);
@@ -3248,42 +3252,34 @@ BDPTI_FN int bdpti_block_resolve(bdpt_context *ctx, const bdpt_config *c, bdpt_b
   bdpti_default(&b->head_dim, c->width / c->heads); /* d = D / h */
   bdpti_default(&b->mlp, c->mlp);
   if (b->scale == 0 && b->head_dim > 0) b->scale = 1.0 / sqrt((double)b->head_dim);
-  return bdpti_limits_hold(ctx, limits, 5, b); /* an int each; scale is free */
+  return bdpti_limits_hold(ctx, "block", limits, 5, b); /* an int each; scale is free */
 }
 
 BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
   static const double mean[3] = {0.485, 0.456, 0.406}, sd[3] = {0.229, 0.224, 0.225}; /* ImageNet */
-  static const bdpti_limit limits[19] = {
-    {"image", offsetof(bdpt_config, image), 1, 16384, 224}, /* pixels of a side */
-    {"patch", offsetof(bdpt_config, patch), 1, 16384, 16}, /* P */
-    {"channels", offsetof(bdpt_config, channels), 1, 3, 3}, /* C: grey to RGB */
-    {"width", offsetof(bdpt_config, width), 1, 1 << 16, 192}, /* D */
-    {"depth", offsetof(bdpt_config, depth), 1, BDPT_MAX_DEPTH, 12}, /* L */
-    {"heads", offsetof(bdpt_config, heads), 1, 1024, 3}, /* h of a block that names none */
-    {"MLP width", offsetof(bdpt_config, mlp), 0, 1 << 18, 0}, /* F; 0: 4 D */
-    {"classes", offsetof(bdpt_config, classes), 1, 1 << 20, 1000}, /* K */
-    {"distilled", offsetof(bdpt_config, distilled), 0, 1, 0},
-    {"attn_form", offsetof(bdpt_config, attn_form), BDPT_ATTN_NORM, BDPT_ATTN_DOUBLE, 0},
-    {"extra_gelu", offsetof(bdpt_config, extra_gelu), BDPT_GELU_NEVER, BDPT_GELU_ALWAYS, 0},
-    {"pos_resize", offsetof(bdpt_config, pos_resize), BDPT_POS_TIMM, BDPT_POS_DEIT, 0},
-    {"act", offsetof(bdpt_config, act), BDPT_GELU, BDPT_RELU, 0},
-    {"pool", offsetof(bdpt_config, pool), BDPT_POOL_CLASS, BDPT_POOL_BOTH, 0},
-    {"no_class", offsetof(bdpt_config, no_class), 0, 1, 0},
-    {"registers", offsetof(bdpt_config, registers), 0, 1024, 0},
-    {"pre_norm", offsetof(bdpt_config, pre_norm), 0, 1, 0},
-    {"no_qkv_bias", offsetof(bdpt_config, no_qkv_bias), 0, 1, 0},
-    {"headless", offsetof(bdpt_config, headless), 0, 1, 0}};
+  static const bdpti_limit limits[20] = { /* H, W, P, C, D, L, h, F, K, and the forms */
+    BDPTI_OF(image, 1, 16384, 224), BDPTI_OF(image_width, 0, 16384, 0),
+    BDPTI_OF(patch, 1, 16384, 16), BDPTI_OF(channels, 1, 3, 3), /* grey to RGB */
+    BDPTI_OF(width, 1, 1 << 16, 192), BDPTI_OF(depth, 1, BDPT_MAX_DEPTH, 12),
+    BDPTI_OF(heads, 1, 1024, 3), BDPTI_OF(mlp, 0, 1 << 18, 0), /* of blocks that name none */
+    BDPTI_OF(classes, 1, 1 << 20, 1000), BDPTI_OF(distilled, 0, 1, 0),
+    BDPTI_OF(attn_form, 0, BDPT_ATTN_DOUBLE, 0), BDPTI_OF(extra_gelu, 0, BDPT_GELU_ALWAYS, 0),
+    BDPTI_OF(pos_resize, 0, BDPT_POS_DEIT, 0), BDPTI_OF(act, 0, BDPT_RELU, 0),
+    BDPTI_OF(pool, 0, BDPT_POOL_BOTH, 0), BDPTI_OF(registers, 0, 1024, 0),
+    BDPTI_OF(no_class, 0, 1, 0), BDPTI_OF(pre_norm, 0, 1, 0),
+    BDPTI_OF(no_qkv_bias, 0, 1, 0), BDPTI_OF(headless, 0, 1, 0)};
   int i;
-  if (!bdpti_limits_hold(ctx, limits, 19, c)) return ctx->status;
+  if (!bdpti_limits_hold(ctx, "config", limits, 20, c)) return ctx->status;
   bdpti_default(&c->mlp, 4 * c->width);                     /* F = 4 D */
   if (c->eps == 0) c->eps = 1e-6;                           /* timm's; PyTorch has 1e-5 */
   if (c->std[0] == 0 && c->std[1] == 0 && c->std[2] == 0) { /* none given */
     memcpy(c->mean, mean, sizeof mean);
     memcpy(c->std, sd, sizeof sd);
   }
-  if (c->image % c->patch != 0) { /* pixels would be left over */
-    return bdpt_fail(ctx, BDPT_E_SHAPE, "config: patch %d does not divide image %d", c->patch,
-                     c->image);
+  if (c->image_width == c->image) c->image_width = 0; /* a square is said in one way */
+  if (c->image % c->patch != 0 || c->image_width % c->patch != 0) { /* pixels would be left over */
+    return bdpt_fail(ctx, BDPT_E_SHAPE, "config: patch %d does not divide image %d x %d", c->patch,
+                     c->image, bdpt_image_width(c));
   }
   if (!(c->eps > 0 && c->eps < 1) || !(c->std[0] > 0 && c->std[1] > 0 && c->std[2] > 0)) {
     return bdpt_fail(ctx, BDPT_E_ARGUMENT, "config: eps %g must be in (0,1) and std positive",
@@ -3366,9 +3362,16 @@ BDPT_API int bdpt_prefix_count(const bdpt_config *c) {
   return 1 - c->no_class + c->distilled + c->registers;
 }
 
-BDPT_API int bdpt_token_count(const bdpt_config *c) {
-  int side = c->image / c->patch; /* patches along a side */
-  return side * side + bdpt_prefix_count(c); /* N */
+BDPT_API int bdpt_token_count(const bdpt_config *c) { /* N */
+  return c->image / c->patch * (bdpt_image_width(c) / c->patch) + bdpt_prefix_count(c);
+}
+
+BDPT_API int bdpt_image_width(const bdpt_config *c) {
+  return c->image_width ? c->image_width : c->image;
+}
+
+BDPT_API size_t bdpt_image_numbers(const bdpt_config *c) {
+  return (size_t)c->channels * (size_t)c->image * (size_t)bdpt_image_width(c);
 }
 
 BDPTI_FN int bdpti_slot_used(const bdpt_config *c, int slot) {
@@ -3619,8 +3622,7 @@ BDPT_API bdpt_status bdpt_model_new_head(bdpt_model *m, int classes, uint64_t se
   int i;
   wanted.classes = classes ? classes : -1; /* 0 would ask for the default */
   wanted.headless = 0;
-  if (bdpt_config_resolve(m->ctx, &wanted) != BDPT_OK) return m->ctx->status;
-  copy = bdpti_model_copy(m, &wanted); /* heads of another size are zeros in it */
+  copy = bdpt_model_reshape(m, &wanted); /* heads of another size are zeros in it */
   if (!copy) return m->ctx->status;
   for (i = BDPT_SLOT_HEAD_W; i <= BDPT_SLOT_HEAD2_B; i++) bdpti_slot_init(copy, i, seed);
   return bdpti_model_become(m, copy);
@@ -3679,7 +3681,7 @@ BDPT_API void bdpt_model_hash(const bdpt_model *m, char out[17]) {
 
 /* 7.4  Position embeddings at another size
  *
- *   math      out = R in R^T per channel; each row of R holds the cubic's weights
+ *   math      out = R in R'^T per channel; each row of R and R' holds the cubic's weights
  *             k(t) = (a+2)|t|^3 - (a+3)|t|^2 + 1 for |t| <= 1, a|t|^3 - 5a|t|^2 + 8a|t| - 4a to 2
  *   source    Keys 1981; timm: a = -0.5, stretched by the scale when shrinking (antialiased);
  *             DeiT's own script: a = -0.75, four taps, borders repeated (PyTorch's plain bicubic)
@@ -3711,47 +3713,57 @@ BDPTI_FN void bdpti_resize_matrix(bdpt_pos_resize form, int in, int out, double 
   }
 }
 
-BDPTI_FN void bdpti_resize_grid(const double *r, size_t from, size_t to, size_t width,
-                                const bdpt_real *in, bdpt_real *out) {
+/* in[from[0],from[1],D] -> out[to[0],to[1],D]; r[0] holds the weights of rows, r[1] of columns. */
+BDPTI_FN void bdpti_resize_grid(double *const r[2], const size_t from[2], const size_t to[2],
+                                size_t width, const bdpt_real *in, bdpt_real *out) {
   size_t at, c, i, j;
-  for (at = 0; at < to * to; at++) { /* in[from][from][D] -> out[to][to][D] */
-    const double *ry = r + at / to * from, *rx = r + at % to * from; /* of its row, of its column */
+  for (at = 0; at < to[0] * to[1]; at++) {
+    const double *ry = r[0] + at / to[1] * from[0], *rx = r[1] + at % to[1] * from[1];
     for (c = 0; c < width; c++) { /* each channel alone */
       double sum = 0;
-      for (i = 0; i < from; i++) {
-        double line = 0;                           /* old line i at the new column */
-        for (j = 0; j < from && ry[i] != 0; j++) { /* most weights are 0 */
-          if (rx[j] != 0) line += rx[j] * (double)in[(i * from + j) * width + c];
+      for (i = 0; i < from[0]; i++) {
+        double line = 0;                              /* old line i at the new column */
+        for (j = 0; j < from[1] && ry[i] != 0; j++) { /* most weights are 0 */
+          if (rx[j] != 0) line += rx[j] * (double)in[(i * from[1] + j) * width + c];
         }
-        sum += ry[i] * line; /* R in R^T, one element */
+        sum += ry[i] * line; /* one element of the product */
       }
       out[at * width + c] = (bdpt_real)sum;
     }
   }
 }
 
-BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int image) {
-  bdpt_config wanted = m->config;
-  int from = m->config.image / m->config.patch, to = image / m->config.patch; /* patches per side */
-  size_t width = (size_t)m->config.width, bytes;
-  size_t prefix = (size_t)bdpt_prefix_count(&m->config) * width;
+BDPTI_FN void bdpti_grid(const bdpt_config *c, size_t side[2]) { /* patches down and across */
+  side[0] = (size_t)(c->image / c->patch);
+  side[1] = (size_t)(bdpt_image_width(c) / c->patch);
+}
+
+/* An axis that keeps its size gets the unit matrix, which changes no bit. */
+BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int height, int width) {
   const bdpt_real *old = m->param[BDPT_SLOT_POS].data;
+  size_t d = (size_t)m->config.width, prefix = (size_t)bdpt_prefix_count(&m->config) * d;
+  size_t from[2], to[2];
+  bdpt_config wanted = m->config;
+  bdpti_arena a = {m->ctx, NULL, 0};
+  double *r[2] = {NULL, NULL};
   bdpt_model *copy;
-  double *r;
-  wanted.image = image ? image : -1; /* 0 would ask for the default */
-  if (bdpt_config_resolve(m->ctx, &wanted) != BDPT_OK) return m->ctx->status;
-  bytes = (size_t)from * (size_t)to * sizeof *r; /* of R[to,from] */
-  copy = bdpti_model_copy(m, &wanted);
-  r = copy ? (double *)bdpt_alloc(m->ctx, bytes) : NULL;
-  if (r && from != to) { /* equal: the copy has them already */
-    bdpt_real *pos = copy->param[BDPT_SLOT_POS].data;
-    bdpti_resize_matrix(m->config.pos_resize, from, to, r);
-    memcpy(pos, old, prefix * sizeof *pos); /* class and distillation tokens */
-    bdpti_resize_grid(r, (size_t)from, (size_t)to, width, old + prefix, pos + prefix);
+  int i;
+  wanted.image = height ? height : -1; /* 0 would ask for the default */
+  wanted.image_width = width;
+  copy = bdpt_model_reshape(m, &wanted);
+  bdpti_grid(&m->config, from);
+  if (copy) bdpti_grid(&copy->config, to);
+  for (i = 0; copy && i < 2; i++) {
+    r[i] = (double *)bdpti_array(&a, from[i], to[i] * sizeof **r); /* zeros */
+    if (r[i]) bdpti_resize_matrix(wanted.pos_resize, (int)from[i], (int)to[i], r[i]);
   }
-  if (r) bdpti_model_become(m, copy); /* nothing can fail any more */
-  else bdpt_model_free(copy);         /* the model is as it was */
-  bdpt_release(m->ctx, r, bytes);
+  if (r[0] && r[1]) {
+    bdpt_real *pos = copy->param[BDPT_SLOT_POS].data;
+    memcpy(pos, old, prefix * sizeof *pos); /* class and distillation tokens */
+    bdpti_resize_grid(r, from, to, d, old + prefix, pos + prefix);
+    bdpti_model_become(m, copy); /* nothing can fail any more */
+  } else bdpt_model_free(copy);  /* the model is as it was */
+  bdpti_arena_free(&a);
   return m->ctx->status;
 }
 
@@ -3966,9 +3978,9 @@ BDPT_API bdpt_tensor *bdpt_trunk(bdpt_model *m, bdpt_tape *t, bdpt_tensor *image
   if (!images) return NULL;
   if (m->packed_isa != m->ctx->isa || m->packed_bf16 != m->ctx->bf16) bdpt_model_unpack(m);
   if (images->ndim != 4 || images->shape[1] != (size_t)c->channels ||
-      images->shape[2] != (size_t)c->image || images->shape[3] != (size_t)c->image) {
+      images->shape[2] != (size_t)c->image || images->shape[3] != (size_t)bdpt_image_width(c)) {
     bdpt_fail(m->ctx, BDPT_E_SHAPE, "forward: images%s, but the model wants [B,%d,%d,%d]",
-              bdpt_shape(images).text, c->channels, c->image, c->image);
+              bdpt_shape(images).text, c->channels, c->image, bdpt_image_width(c));
     return NULL;
   }
   x = bdpti_embed(m, t, images);
@@ -3991,19 +4003,16 @@ BDPT_API bdpt_tensor *bdpt_forward(bdpt_model *m, bdpt_tape *t, bdpt_tensor *ima
 /* Images go through in groups, so that the workspace stays small whatever the count. */
 BDPTI_FN bdpt_status bdpti_logits(bdpt_model *m, bdpt_tape *t, size_t count,
                                   const bdpt_real *images, bdpt_real *logits) {
-  const bdpt_config *c = &m->config;
-  size_t shape[4] = {32, 0, 0, 0}, at; /* 32 images a time */
+  size_t n = 32, at; /* 32 images a time */
   bdpt_tensor *x, *y;
   if (t->mode != BDPT_TAPE_COMPUTE) {
     return bdpt_fail(m->ctx, BDPT_E_ARGUMENT,
                      "predict: this tape records; make one with BDPT_TAPE_COMPUTE");
   }
-  shape[1] = (size_t)c->channels;
-  shape[2] = shape[3] = (size_t)c->image;
-  for (at = 0; at < count; at += shape[0]) {
-    if (count - at < shape[0]) shape[0] = count - at; /* the last group */
+  for (at = 0; at < count; at += n) {
+    if (count - at < n) n = count - at; /* the last group */
     bdpt_tape_reset(t);
-    x = bdpti_lend(t, shape, images);
+    x = bdpti_lend(t, &m->config, n, images);
     y = bdpt_forward(m, t, x, NULL, NULL);
     if (!y) return m->ctx->status;
     memcpy(logits, y->data, y->count * sizeof *logits); /* [group,K] */
@@ -4086,8 +4095,8 @@ typedef struct bdpti_loader {
   bdpti_arena arena;           /* owns what the pointers below point to, data and recipe apart */
   const bdpt_dataset *data;    /* borrowed */
   const bdpt_recipe *recipe;   /* how to augment; NULL: not at all, for evaluation */
-  int threads, image;          /* image: the side H = W that the network wants */
-  bdpti_side side[2];          /* across, down */
+  int threads;
+  bdpti_side side[2];          /* across, down: to the W and H that the network wants */
   bdpt_real level[3][256];     /* byte -> normalised value */
   unsigned char *failed;       /* [images per call]: 1 where one could not be fetched */
   unsigned char *work;         /* [threads][each] */
@@ -4105,7 +4114,7 @@ BDPTI_FN bdpt_status bdpti_load(bdpti_loader *l, const size_t *index, size_t n, 
                                 size_t position, bdpt_real *images, int *labels);
 BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *config,
                                        const bdpt_subset *subset, size_t room, bdpti_loader *l);
-BDPTI_FN bdpti_mixing bdpti_mix_draw(const bdpt_recipe *recipe, int size, bdpt_rng *r);
+BDPTI_FN bdpti_mixing bdpti_mix_draw(const bdpt_recipe *recipe, int h, int w, bdpt_rng *r);
 BDPTI_FN void bdpti_mix_images(const bdpti_mixing *m, int threads, size_t n, size_t h, size_t w,
                                bdpt_real *images);
 BDPTI_FN void bdpti_mix_targets(const int *labels, size_t n, int classes, double lam,
@@ -4368,7 +4377,7 @@ BDPTI_FN const char *bdpti_node_place(const bdpti_node *n) {
  * backwards, the last parameter whose gradient has one. */
 BDPTI_FN void bdpti_trainer_blame(const bdpt_trainer *t, char out[128]) {
   static const char *const op[] = {BDPTI_OPS(BDPTI_OP_NAME) ""};
-  size_t images = t->own * (size_t)t->model->config.channels * (size_t)t->model->config.image;
+  const size_t images = t->own * bdpt_image_numbers(&t->model->config);
   const bdpti_node *n, *first = NULL;
   char name[64];
   int i, live, back = -1;
@@ -4380,7 +4389,6 @@ BDPTI_FN void bdpti_trainer_blame(const bdpt_trainer *t, char out[128]) {
     bdpti_format(out, 128, "the value of %s", bdpti_param_name(t, i, name));
     return;
   }
-  images *= (size_t)t->model->config.image;
   if (t->images && !bdpti_all_finite(t->ctx, images, t->images)) {
     bdpti_format(out, 128, "an image");
     return;
@@ -4599,20 +4607,22 @@ BDPTI_FN bdpt_status bdpti_trainer_check(bdpt_trainer *t) {
                      "in patches of %d, cannot be matched by %d blocks, %d wide, in patches of %d",
                      d->depth, d->width, d->patch, c->depth, c->width, c->patch);
   }
-  if (d->image == c->image && d->channels == c->channels && d->classes == c->classes &&
+  if (d->image == c->image && d->image_width == c->image_width && d->channels == c->channels &&
+      d->classes == c->classes &&
       !memcmp(d->mean, c->mean, sizeof d->mean) && !memcmp(d->std, c->std, sizeof d->std)) {
     return BDPT_OK;
   }
-  return bdpt_fail(t->ctx, BDPT_E_SHAPE, "train: the teacher takes %d channels of %d pixels and "
-                   "knows %d classes, its images normalised with mean %g and deviation %g; the "
-                   "model must agree", d->channels, d->image, d->classes, d->mean[0], d->std[0]);
+  return bdpt_fail(t->ctx, BDPT_E_SHAPE, "train: the teacher takes %d channels of %d x %d pixels "
+                   "and knows %d classes, its images normalised with mean %g and deviation %g; "
+                   "the model must agree", d->channels, d->image, bdpt_image_width(d), d->classes,
+                   d->mean[0], d->std[0]);
 }
 
 BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teacher,
                                            const bdpt_subset *train, const bdpt_recipe *recipe) {
   size_t count = train ? train->count : 1, b; /* b: images in the trainer's own batch */
   size_t images = recipe->epoch_images ? recipe->epoch_images : count; /* per epoch */
-  size_t side = (size_t)model->config.image, k = (size_t)model->config.classes;
+  size_t k = (size_t)model->config.classes, each = bdpt_image_numbers(&model->config);
   bdpt_trainer *t = (bdpt_trainer *)bdpt_alloc(model->ctx, sizeof *t);
   bdpti_arena *a = t ? &t->loader.arena : NULL;
   if (!t) return NULL;
@@ -4629,7 +4639,7 @@ BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teache
       bdpti_cluster_check(t) == BDPT_OK) {
     t->loader.recipe = &t->recipe; /* from now on it augments */
     t->per_epoch = images / t->batch;
-    t->images = (bdpt_real *)bdpti_array(a, b * 3 * side, side * sizeof *t->images);
+    t->images = (bdpt_real *)bdpti_array(a, b, each * sizeof *t->images);
     t->targets = (bdpt_real *)bdpti_array(a, b, k * sizeof *t->targets);
     t->taught = (bdpt_real *)bdpti_array(a, b, k * sizeof *t->taught);
     t->order = (size_t *)bdpti_array(a, count, sizeof *t->order);
@@ -4699,28 +4709,27 @@ BDPTI_FN void bdpti_trainer_pick(bdpt_trainer *t, size_t epoch, size_t position)
 BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
   const bdpt_recipe *r = &t->recipe;
   const bdpt_config *c = &t->model->config;
-  size_t step = (size_t)t->now.step, epoch = step / t->per_epoch, side = (size_t)c->image;
+  size_t step = (size_t)t->now.step, epoch = step / t->per_epoch;
   size_t position = step % t->per_epoch * t->batch; /* of the batch's first image in the epoch */
   size_t half, front;
   bdpt_rng rng = bdpti_draws(r->seed, BDPTI_DRAW_MIX, epoch, position);
-  bdpti_mixing mix = bdpti_mix_draw(r, c->image, &rng);
+  const int high = c->image, wide = bdpt_image_width(c);
+  bdpti_mixing mix = bdpti_mix_draw(r, high, wide, &rng);
   if (!t->train) return bdpt_fail(t->ctx, BDPT_E_STATE, "train: it has no data set");
-  if (c->image != t->loader.image) {
-    return bdpt_fail(t->ctx, BDPT_E_STATE, "train: the model changed to %d pixels, its trainer "
-                     "was made for %d", c->image, t->loader.image);
+  if (high != t->loader.side[1].out || wide != t->loader.side[0].out) {
+    return bdpt_fail(t->ctx, BDPT_E_STATE, "train: the model changed to %d x %d pixels, its "
+                     "trainer was made for others", high, wide);
   }
   bdpti_trainer_pick(t, epoch, position);
   half = bdpti_cluster_size(t->ctx) == 1 ? t->own : t->own / 2; /* what is adjacent in the epoch */
   front = (size_t)t->ctx->cluster.rank * half;
-  if (bdpti_load(&t->loader, t->picked, half, epoch, position + front, t->images, t->labels)) {
+  if (bdpti_load(&t->loader, t->picked, half, epoch, position + front, t->images, t->labels) ||
+      (half < t->own &&
+       bdpti_load(&t->loader, t->picked + half, half, epoch, position + t->batch - front - half,
+                  t->images + half * bdpt_image_numbers(c), t->labels + half))) {
     return t->ctx->status;
   }
-  if (half < t->own &&
-      bdpti_load(&t->loader, t->picked + half, half, epoch, position + t->batch - front - half,
-                 t->images + half * 3 * side * side, t->labels + half)) {
-    return t->ctx->status;
-  }
-  bdpti_mix_images(&mix, t->loader.threads, t->own, side, side, t->images);
+  bdpti_mix_images(&mix, t->loader.threads, t->own, (size_t)high, (size_t)wide, t->images);
   bdpti_mix_targets(t->labels, t->own, c->classes, mix.lam, r->smoothing, t->targets);
   return BDPT_OK;
 }
@@ -4736,15 +4745,14 @@ BDPTI_FN int bdpti_tape_settle(bdpt_tape *t) {
 /* The teacher's logits, or, for hard distillation, a one in the place of the largest; and its
  * streams, which stay on its tape until the student's gradients are there. */
 BDPTI_FN bdpt_status bdpti_trainer_teach(bdpt_trainer *t) {
-  size_t k = (size_t)t->model->config.classes, side = (size_t)t->model->config.image, i, j, best;
-  size_t shape[4] = {t->own, 3, side, side};
+  size_t k = (size_t)t->model->config.classes, i, j, best;
   bdpt_forward_options options = {0, 0, 0, 0, NULL};
-  bdpt_tensor *answer;
+  bdpt_tensor *images, *answer;
   if (t->recipe.distill == BDPT_DISTILL_NONE) return BDPT_OK;
   if (t->recipe.distill_features > 0) options.blocks = t->features;
   bdpt_tape_reset(t->teacher_tape);
-  answer = bdpt_forward(t->teacher, t->teacher_tape, bdpti_lend(t->teacher_tape, shape, t->images),
-                        &options, NULL);
+  images = bdpti_lend(t->teacher_tape, &t->teacher->config, t->own, t->images);
+  answer = bdpt_forward(t->teacher, t->teacher_tape, images, &options, NULL);
   if (!answer) return t->ctx->status;
   memcpy(t->taught, answer->data, answer->count * sizeof *answer->data);
   for (i = 0; i < t->own && t->recipe.distill == BDPT_DISTILL_HARD; i++) {
@@ -4757,15 +4765,14 @@ BDPTI_FN bdpt_status bdpti_trainer_teach(bdpt_trainer *t) {
 
 BDPTI_FN bdpt_tensor *bdpti_trainer_graph(bdpt_trainer *t) {
   const bdpt_recipe *r = &t->recipe;
-  size_t side = (size_t)t->model->config.image, shape[4] = {t->own, 3, side, side};
   bdpt_tensor *stream[BDPT_MAX_DEPTH]; /* behind each block */
   bdpt_forward_options options = {1, r->drop_path, 0, r->importance, stream}; /* 1: training */
-  bdpt_tensor *logits, *second = NULL, *student, *loss; /* [B,K] each, and one number */
+  bdpt_tensor *images, *logits, *second = NULL, *student, *loss; /* [B,K] each; one number */
   int l, depth = t->model->config.depth;
   options.seed = bdpti_hash(r->seed, BDPTI_DRAW_PATH, t->now.step);
   bdpt_tape_reset(t->tape); /* of what a step that failed has left */
-  logits = bdpt_forward(t->model, t->tape, bdpti_lend(t->tape, shape, t->images), &options,
-                        &second);
+  images = bdpti_lend(t->tape, &t->model->config, t->own, t->images);
+  logits = bdpt_forward(t->model, t->tape, images, &options, &second);
   student = second ? second : logits; /* z': what the teacher's answer is held against */
   if (r->distill == BDPT_DISTILL_NONE) {
     if (second) logits = bdpt_scale(t->tape, bdpt_add(t->tape, logits, second), 0.5);
@@ -5126,18 +5133,17 @@ BDPTI_FN bdpt_status bdpti_fit_pass(bdpt_model *m, bdpt_type type, int l, const 
                                     size_t fit, bdpt_real *x, const bdpti_gram g[2]) {
   bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
   bdpt_status status = t ? BDPT_OK : m->ctx->status;
-  size_t at, n, turn = 0, shape[4] = {0, 3, (size_t)m->config.image, (size_t)m->config.image};
+  size_t at, n, turn = 0;
   const size_t rank = bdpti_cluster_size(m->ctx) > 1 ? (size_t)m->ctx->cluster.rank : 0;
   bdpt_tensor *pair[2];
   for (at = 0; at < chosen->count && !status; at += n, turn++) {
     int part = at >= fit;
     n = (part ? chosen->count : fit) - at;
-    shape[0] = n = n < BDPTI_FIT_BATCH ? n : BDPTI_FIT_BATCH;
+    n = n < BDPTI_FIT_BATCH ? n : BDPTI_FIT_BATCH;
     if (turn % bdpti_cluster_size(m->ctx) != rank) continue; /* another process has it */
     status = bdpt_load_batch(m->ctx, &m->config, chosen, at, n, x, NULL);
-    if (status) break;
     bdpt_tape_reset(t);
-    if (bdpti_fit_pair(m, t, type, l, bdpti_lend(t, shape, x), pair)) {
+    if (!status && bdpti_fit_pair(m, t, type, l, bdpti_lend(t, &m->config, n, x), pair)) {
       bdpti_gram_add(m->ctx, &g[part], bdpti_rows(pair[0]), pair[0]->data, pair[1]->data);
     } else {
       status = m->ctx->status;
@@ -5298,7 +5304,7 @@ BDPTI_FN bdpt_status bdpti_fit_room(bdpt_model *m, bdpt_type type, int l) {
 BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_type type, int l, const bdpt_subset *data,
                                      const bdpt_fit_options *o, bdpti_arena *a,
                                      bdpt_fit_report *out) {
-  size_t d = (size_t)m->config.width, side = (size_t)m->config.image, i;
+  size_t d = (size_t)m->config.width, each = bdpt_image_numbers(&m->config), i;
   bdpt_tensor *w = &m->param[BDPT_SLOT(l, bdpti_fit_slots(type)[2])], *bias = w + 1;
   bdpt_real *x = NULL;
   bdpt_subset chosen;
@@ -5314,7 +5320,7 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_type type, int l, const
     g[i].d = d;
     g[i].sum = (double *)bdpti_array(a, 2 * d + 1, (d + 2) * sizeof *g[i].sum);
     g[i].panel = (double *)bdpti_array(a, 2 * d + 1, BDPTI_FIT_PANEL * sizeof *g[i].panel);
-    x = (bdpt_real *)bdpti_array(a, BDPTI_FIT_BATCH * 3 * side, side * sizeof *x);
+    x = (bdpt_real *)bdpti_array(a, BDPTI_FIT_BATCH, each * sizeof *x);
     if (!g[i].sum || !g[i].panel || !x) status = m->ctx->status;
   }
   if (!status) status = bdpti_fit_pass(m, type, l, &chosen, out->images, x, g);
@@ -5452,9 +5458,7 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
   tokens = (double)bdpt_token_count(&c);
   d = (double)c.width;
   macs = (double)(c.channels * c.patch * c.patch) * d * (tokens - bdpt_prefix_count(&c));
-  if (!c.headless) {
-    macs += (1 + c.distilled + (c.pool == BDPT_POOL_BOTH)) * d * (double)c.classes;
-  }
+  if (!c.headless) macs += (1 + c.distilled + (c.pool == BDPT_POOL_BOTH)) * d * (double)c.classes;
   for (l = 0; l < c.depth; l++) {
     const bdpt_block *b = &c.block[l];
     double hd = (double)(b->heads * b->head_dim);
@@ -6204,9 +6208,7 @@ BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int 
                                   bdpt_type type, int order[BDPT_MAX_DEPTH]) {
   double score[BDPT_MAX_DEPTH];
   int l;
-  for (l = 0; l < depth; l++) {
-    score[l] = -rows[(type == BDPT_ATTENTION ? 0 : depth) + l].after[mark];
-  }
+  for (l = 0; l < depth; l++) score[l] = -rows[(int)type * depth + l].after[mark];
   bdpti_rank(score, depth, order);
 }
 
@@ -6621,14 +6623,14 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
 /* Computes the logits of both networks from the same images, batch by batch. */
 BDPTI_FN bdpt_status bdpti_contrast(bdpt_model *model, bdpt_model *fused, const bdpt_subset *data,
                                     bdpt_certificate *out) {
-  size_t image = 3 * (size_t)model->config.image * (size_t)model->config.image, n, i, k, a, b;
-  size_t classes = (size_t)model->config.classes, batch = 32, bytes;
+  size_t image = bdpt_image_numbers(&model->config), n, i, k, a, b;
+  size_t classes = (size_t)model->config.classes, batch = 32;
+  bdpti_arena arena = {model->ctx, NULL, 0};
   bdpt_tape *tape = bdpt_tape_create(model->ctx, BDPT_TAPE_COMPUTE);
   double largest = 0.0, most;
   bdpt_real *x, *y, *z;
   bdpt_status status;
-  if (!bdpti_mul(batch * sizeof *x, image + 2 * classes, &bytes)) bytes = SIZE_MAX;
-  x = (bdpt_real *)bdpt_alloc(model->ctx, bytes);
+  x = (bdpt_real *)bdpti_array(&arena, batch, (image + 2 * classes) * sizeof *x);
   status = x && tape ? BDPT_OK : model->ctx->status;
   for (; out->images < data->count && !status; out->images += n) {
     n = data->count - out->images < batch ? data->count - out->images : batch;
@@ -6650,7 +6652,7 @@ BDPTI_FN bdpt_status bdpti_contrast(bdpt_model *model, bdpt_model *fused, const 
     }
   }
   if (largest > 0) out->difference /= largest;
-  bdpt_release(model->ctx, x, bytes);
+  bdpti_arena_free(&arena);
   bdpt_tape_free(tape);
   return status;
 }
@@ -6763,9 +6765,7 @@ BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_run *run,
     status = bdpt_map_collect(model, run, &o->collect, out->points,
                               sizeof out->points / sizeof *out->points, &out->point_count);
   }
-  if (!status) {
-    status = bdpt_map_fit(model->ctx, out->points, out->point_count, &o->map, &out->map);
-  }
+  if (!status) status = bdpt_map_fit(model->ctx, out->points, out->point_count, &o->map, &out->map);
   if (!status) {
     status = bdpt_map_split(model->ctx, &out->map, depth, budget, &out->attention,
                             &out->activation, &out->predicted);
@@ -6951,21 +6951,20 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
 /* The weights are computed twice, once for their sum, which costs less than a place to keep them.
  * Rounding is half away from zero. */
 BDPTI_FN bdpt_status bdpti_side_make(bdpti_arena *a, int in, int out, bdpti_side *s) {
-  double scale = (double)in / out, wide = scale < 1.0 ? 1.0 : scale; /* s of the formula */
+  double scale = (double)in / out, wide = scale < 1.0 ? 1.0 : scale, one = 1 << BDPTI_WEIGHT_BITS;
   int o, i, *row;
   s->in = in, s->out = out;
   s->taps = (size_t)ceil(2.0 * wide) * 2 + 1; /* the cubic reaches 2 s to either side */
   row = s->table = (int *)bdpti_array(a, (size_t)out, (s->taps + 2) * sizeof(int));
   if (!row) return a->ctx->status; /* the allocator has said why */
   for (o = 0; o < out; o++, row += s->taps + 2) {
-    double center = (o + 0.5) * scale, shrink = 1.0 / wide, sum = 0.0;
+    double center = (o + 0.5) * scale, shrink = 1.0 / wide, sum = 0.0; /* c, 1 / s, K */
     int low = (int)(center - 2.0 * wide + 0.5), high = (int)(center + 2.0 * wide + 0.5);
     row[0] = low = low < 0 ? 0 : low; /* the first tap, inside the picture */
     row[1] = (high > in ? in : high) - low; /* how many taps there are */
     for (i = 0; i < row[1]; i++) sum += bdpti_cubic((i + low - center + 0.5) * shrink, -0.5);
     for (i = 0; i < row[1]; i++) {
-      double w = bdpti_cubic((i + low - center + 0.5) * shrink, -0.5) / sum;
-      w *= 1 << BDPTI_WEIGHT_BITS;
+      double w = bdpti_cubic((i + low - center + 0.5) * shrink, -0.5) / sum * one;
       row[2 + i] = (int)(w < 0 ? w - 0.5 : w + 0.5); /* a fixed-point weight */
     }
   }
@@ -7029,20 +7028,20 @@ BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, int channels, const un
 BDPT_API bdpt_status bdpt_predict_rgb(bdpt_model *m, bdpt_tape *tape, const unsigned char *rgb,
                                       int h, int w, bdpt_real *logits) {
   const bdpt_config *c = &m->config;
-  size_t s = (size_t)c->image, half = 3 * s * (size_t)h, i;
+  size_t s = (size_t)bdpt_image_width(c), plane = s * (size_t)c->image, half = 3 * s * (size_t)h, i;
   bdpti_arena a = {m->ctx, NULL, 0};
   bdpti_side side[2];
   unsigned char *bytes = NULL; /* [h,W,3], and [H,W,3] behind it */
-  bdpt_real *x = (bdpt_real *)bdpti_array(&a, 3 * s, s * sizeof *x); /* [3,H,W] */
-  bdpt_status status = bdpti_sides_make(&a, h, w, c->image, c->image, side);
-  if (!status && c->channels == 3) bytes = (unsigned char *)bdpti_array(&a, half + 3 * s * s, 1);
+  bdpt_real *x = (bdpt_real *)bdpti_array(&a, 3 * plane, sizeof *x); /* [3,H,W] */
+  bdpt_status status = bdpti_sides_make(&a, h, w, c->image, (int)s, side);
+  if (!status && c->channels == 3) bytes = (unsigned char *)bdpti_array(&a, half + 3 * plane, 1);
   else status = bdpt_fail(m->ctx, BDPT_E_SHAPE, "predict: the network reads no red, green, blue");
   if (x && bytes) {
     bdpti_side_pass(&side[0], (size_t)h, 3, rgb, bytes);
     bdpti_side_pass(&side[1], 1, 3 * s, bytes, bytes + half);
-    for (i = 0; i < 3 * s * s; i++) {
+    for (i = 0; i < 3 * plane; i++) {
       double v = bytes[half + i] / 255.0 - c->mean[i % 3];
-      x[i / 3 + i % 3 * s * s] = (bdpt_real)(v / c->std[i % 3]);
+      x[i / 3 + i % 3 * plane] = (bdpt_real)(v / c->std[i % 3]);
     }
     status = bdpt_predict(m, tape, 1, x, logits);
   }
@@ -7092,20 +7091,21 @@ BDPTI_FN bdpt_status bdpti_loader_check(bdpt_context *ctx, const bdpt_config *c,
 BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *config,
                                        const bdpt_subset *subset, size_t room, bdpti_loader *l) {
   const bdpt_dataset *d = subset ? subset->data : NULL;
-  size_t side = (size_t)config->image; /* H = W */
   int i;
   memset(l, 0, sizeof *l);
   l->arena.ctx = ctx, l->data = d;
-  l->threads = ctx->threads, l->image = config->image; /* each thread has a workspace */
+  l->threads = ctx->threads; /* each thread has a workspace */
   if (bdpti_loader_check(ctx, config, subset) != BDPT_OK ||
-      bdpti_sides_make(&l->arena, d->height, d->width, l->image, l->image, l->side) != BDPT_OK) {
+      bdpti_sides_make(&l->arena, d->height, d->width, config->image,
+                       bdpt_image_width(config), l->side) != BDPT_OK) {
     return ctx->status;
   }
   for (i = 0; i < 3 * 256; i++) {
     double v = (i % 256 / 255.0 - config->mean[i / 256]) / config->std[i / 256];
     l->level[i / 256][i % 256] = (bdpt_real)v; /* of channel i / 256, byte i % 256 */
   }
-  l->each = 2 * bdpti_image_bytes(d) + 3 * side * ((size_t)d->height + side); /* see above */
+  l->each = (size_t)3 * (size_t)l->side[0].out * (size_t)(d->height + config->image);
+  l->each += 2 * bdpti_image_bytes(d); /* as said above */
   l->work = (unsigned char *)bdpti_array(&l->arena, (size_t)l->threads, l->each);
   l->failed = (unsigned char *)bdpti_array(&l->arena, room, 1); /* [room], by image */
   return l->work && l->failed ? BDPT_OK : ctx->status;
@@ -7114,36 +7114,33 @@ BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *con
 /* Crops in[3,h,w] to out[3,h,w], moved by `down` rows and `right` columns, with zeros outside. */
 BDPTI_FN void bdpti_crop_flip(const unsigned char *in, int h, int w, int down, int right, int flip,
                               unsigned char *out) {
-  int c, y, x; /* y: the row of `in` */
-  for (c = 0; c < 3; c++, in += (size_t)h * (size_t)w) { /* a plane */
-    for (y = down; y < down + h; y++, out += w) { /* rows that the window shows */
-      for (x = 0; x < w; x++) {
-        int from = (flip ? w - 1 - x : x) + right; /* the column of `in` */
-        int inside = y >= 0 && y < h && from >= 0 && from < w;
-        out[x] = inside ? in[(size_t)y * (size_t)w + (size_t)from] : (unsigned char)0;
-      }
+  int i, x;
+  for (i = 0; i < 3 * h; i++, out += w) { /* row i % h of plane i / h */
+    const int y = i % h + down; /* the row of `in` */
+    for (x = 0; x < w; x++) {
+      int from = (flip ? w - 1 - x : x) + right; /* the column of `in` */
+      int inside = y >= 0 && y < h && from >= 0 && from < w;
+      out[x] = inside ? in[(size_t)(i - i % h + y) * (size_t)w + (size_t)from] : (unsigned char)0;
     }
   }
 }
 
-/* Erases one rectangle of image[3,size,size], or none if ten attempts draw none that fits. */
-BDPTI_FN void bdpti_erase(bdpt_real *image, int size, bdpt_rng *r) {
-  double area = (double)size * size, log_least = log(0.3); /* of the least aspect, 0.3 */
-  int attempt, c, y, x, h = size, w = size; /* too large: nothing drawn yet */
-  for (attempt = 0; attempt < 10 && (h >= size || w >= size); attempt++) {
+/* Erases one rectangle of image[3,high,wide], or none if ten attempts draw none that fits. */
+BDPTI_FN void bdpti_erase(bdpt_real *image, int high, int wide, bdpt_rng *r) {
+  double area = (double)high * wide, log_least = log(0.3); /* of the least aspect, 0.3 */
+  int attempt, i, k, y, x, h = high, w = wide; /* too large: nothing drawn yet */
+  for (attempt = 0; attempt < 10 && (h >= high || w >= wide); attempt++) {
     double target = area * (0.02 + (1.0 / 3.0 - 0.02) * bdpt_uniform(r));
     double aspect = exp(log_least - 2.0 * log_least * bdpt_uniform(r)); /* height to width */
     h = (int)floor(sqrt(target * aspect) + 0.5); /* its height, rounded */
     w = (int)floor(sqrt(target / aspect) + 0.5); /* its width */
   }
-  if (h >= size || w >= size) return; /* none of the ten fitted */
-  y = (int)bdpti_below(r, (size_t)(size - h) + 1); /* the corner is uniform */
-  x = (int)bdpti_below(r, (size_t)(size - w) + 1);
-  image += (size_t)y * (size_t)size + (size_t)x; /* the corner */
-  for (c = 0; c < 3; c++, image += (size_t)size * (size_t)size) {
-    for (y = 0; y < h; y++) { /* rows of the rectangle */
-      for (x = 0; x < w; x++) image[y * size + x] = (bdpt_real)bdpt_normal(r);
-    }
+  if (h >= high || w >= wide) return; /* none of the ten fitted */
+  y = (int)bdpti_below(r, (size_t)(high - h) + 1); /* the corner is uniform */
+  x = (int)bdpti_below(r, (size_t)(wide - w) + 1);
+  for (i = 0; i < 3 * h; i++) { /* row i % h of the rectangle in channel i / h */
+    bdpt_real *row = image + (size_t)(i / h * high + y + i % h) * (size_t)wide + (size_t)x;
+    for (k = 0; k < w; k++) row[k] = (bdpt_real)bdpt_normal(r);
   }
 }
 
@@ -7152,9 +7149,10 @@ BDPTI_FN int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, uns
                             bdpt_real *image) {
   const bdpt_dataset *d = l->data;
   const bdpt_recipe *recipe = l->recipe; /* NULL: evaluation, nothing is drawn */
-  size_t source = bdpti_image_bytes(d), side = (size_t)l->image, plane = side * side, i;
+  const int high = l->side[1].out, wide = l->side[0].out; /* H, W */
+  size_t source = bdpti_image_bytes(d), plane = (size_t)high * (size_t)wide, i;
   unsigned char *cropped = work + source, *middle = cropped + source; /* [3,h,w], [3,h,W] */
-  unsigned char *resized = middle + 3 * (size_t)d->height * side;     /* [3,H,W] */
+  unsigned char *resized = middle + 3 * (size_t)d->height * (size_t)wide; /* [3,H,W] */
   const unsigned char *bytes = d->pixels ? d->pixels + index * source : work;
   if (!d->pixels && d->fetch(d->user, index, work) != 0) return 0; /* fills work[3,h,w] */
   if (recipe && (recipe->crop > 0 || recipe->flip)) {
@@ -7168,7 +7166,7 @@ BDPTI_FN int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, uns
   bdpti_resize(l->side, 3, bytes, middle, resized);
   for (i = 0; i < 3 * plane; i++) image[i] = l->level[i / plane][resized[i]];
   if (recipe && recipe->erase > 0 && bdpt_uniform(&r) < recipe->erase) {
-    bdpti_erase(image, l->image, &r);
+    bdpti_erase(image, high, wide, &r);
   }
   return 1;
 }
@@ -7177,7 +7175,7 @@ BDPTI_FN int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, uns
  * The threads take images in turn; the first failure in the order of the batch is reported. */
 BDPTI_FN bdpt_status bdpti_load(bdpti_loader *l, const size_t *index, size_t n, size_t epoch,
                                 size_t position, bdpt_real *images, int *labels) {
-  size_t i, each = (size_t)3 * (size_t)l->image * (size_t)l->image; /* numbers of an image */
+  size_t i, each = (size_t)3 * (size_t)l->side[0].out * (size_t)l->side[1].out; /* 3 H W */
   uint64_t seed = l->recipe ? l->recipe->seed : 0; /* evaluation draws nothing */
   int worker; /* a loop over threads, so that each has its own workspace */
   BDPTI_OMP(omp parallel for num_threads(l->threads) schedule(static) private(i))
@@ -7249,7 +7247,7 @@ BDPTI_FN void bdpti_cut_box(int h, int w, double lam, int cy, int cx, bdpti_mixi
 }
 
 /* Draws what happens to one batch of images of this size. */
-BDPTI_FN bdpti_mixing bdpti_mix_draw(const bdpt_recipe *recipe, int size, bdpt_rng *r) {
+BDPTI_FN bdpti_mixing bdpti_mix_draw(const bdpt_recipe *recipe, int h, int w, bdpt_rng *r) {
   bdpti_mixing m = {1.0, 0, 0, 0, 0, 0};
   int cut = recipe->cutmix > 0, mix = recipe->mixup > 0, cy;
   double alpha; /* both parameters of the Beta distribution */
@@ -7258,8 +7256,8 @@ BDPTI_FN bdpti_mixing bdpti_mix_draw(const bdpt_recipe *recipe, int size, bdpt_r
   alpha = cut ? recipe->cutmix : recipe->mixup; /* of Beta(alpha, alpha) */
   m.lam = bdpti_beta(r, alpha, alpha); /* the share of the image itself */
   if (!cut) return m;
-  cy = (int)bdpti_below(r, (size_t)size); /* drawn first: C leaves the order of arguments open */
-  bdpti_cut_box(size, size, m.lam, cy, (int)bdpti_below(r, (size_t)size), &m);
+  cy = (int)bdpti_below(r, (size_t)h); /* drawn first: C leaves the order of arguments open */
+  bdpti_cut_box(h, w, m.lam, cy, (int)bdpti_below(r, (size_t)w), &m);
   return m;
 }
 
@@ -7355,7 +7353,7 @@ BDPTI_FN bdpt_status bdpti_judge_share(bdpt_context *ctx, bdpt_status own, bdpt_
 
 BDPTI_FN bdpt_status bdpti_judge(bdpt_model *m, const bdpt_subset *data, const bdpt_hooks *hooks,
                                  bdpt_accuracy *out) {
-  size_t side = (size_t)m->config.image, k = (size_t)m->config.classes;
+  size_t k = (size_t)m->config.classes, each = bdpt_image_numbers(&m->config);
   size_t count = data ? data->count : 0;
   size_t ranks = bdpti_cluster_size(m->ctx), rank = ranks > 1 ? (size_t)m->ctx->cluster.rank : 0;
   size_t at = count * rank / ranks, end = count * (rank + 1) / ranks; /* of this process */
@@ -7363,7 +7361,7 @@ BDPTI_FN bdpt_status bdpti_judge(bdpt_model *m, const bdpt_subset *data, const b
   bdpti_loader l;
   bdpt_status status = bdpti_loader_make(m->ctx, &m->config, data, n, &l);
   bdpt_tape *tape = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE); /* records nothing */
-  bdpt_real *images = (bdpt_real *)bdpti_array(&l.arena, n * 3 * side, side * sizeof *images);
+  bdpt_real *images = (bdpt_real *)bdpti_array(&l.arena, n, each * sizeof *images);
   bdpt_real *logits = (bdpt_real *)bdpti_array(&l.arena, n, k * sizeof *logits); /* [n,K] */
   int *labels = (int *)bdpti_array(&l.arena, n, sizeof *labels);
   bdpt_accuracy sum = {0, 0, 0, 0}; /* of counts and losses; *out has the means */
@@ -7441,8 +7439,8 @@ BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
   const bdpt_config *c = &t->model->config;
   const int whole[8] = {c->image, c->patch, c->width, c->depth, c->classes, c->distilled,
                         (int)c->attn_form, (int)c->extra_gelu}; /* numbers that every network has */
-  const int form[7] = {(int)c->act, (int)c->pool, c->no_class, c->registers, c->pre_norm,
-                       c->no_qkv_bias, c->headless};
+  const int form[8] = {(int)c->act, (int)c->pool, c->no_class, c->registers, c->pre_norm,
+                       c->no_qkv_bias, c->headless, c->image_width};
   bdpt_recipe r = t->recipe;
   size_t k;
   int i;
@@ -7451,7 +7449,7 @@ BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
   h[2] = (uint64_t)t->batch + ((uint64_t)t->per_epoch << 32); /* of a step; of an epoch */
   bdpti_digest(&h[0], c->eps);
   for (i = 0; i < 8; i++) bdpti_digest(&h[0], whole[i]);
-  for (i = 0; i < 7; i++) { /* fields that came later count where they are used */
+  for (i = 0; i < 8; i++) { /* fields that came later count where they are used */
     if (form[i]) bdpti_digest(&h[0], 1 + i + 8 * form[i]); /* which field, and its value */
   }
   for (i = 0; i < 3; i++) bdpti_digest(&h[0], c->mean[i]);
@@ -9012,6 +9010,7 @@ static const bdpti_key bdpti_keys[] = {
   {"pre_norm", 'I', BDPTI_ONE(1, pre_norm), ""},
   {"reg_tokens", 'I', BDPTI_ONE(1, registers), ""}, {"no_head", 'I', BDPTI_ONE(1, headless), ""},
   {"no_qkv_bias", 'I', BDPTI_ONE(1, no_qkv_bias), ""},
+  {"image_width", 'I', BDPTI_ONE(1, image_width), ""},
   /* Text, kept as it is: a digest, a sentence (11.7), how images were made. */
   {"parent", 't', 0, 65, offsetof(bdpt_model, parent), ""},
   {"certificate", 't', 0, 200, offsetof(bdpt_model, certificate), ""},
@@ -9051,7 +9050,7 @@ BDPTI_FN void bdpti_key_put(bdpti_text *t, const bdpti_key *k, const bdpt_model 
 
 typedef struct bdpti_draft { /* too large for a stack */
   bdpt_write_tensor list[BDPT_MAX_SLOTS];
-  const char *key[40], *value[40]; /* the table's 32, names, and two that say whose they are */
+  const char *key[40], *value[40]; /* the table's 33, names, and two that say whose they are */
   char text[10240];                /* the values; 64 blocks at their longest fill half of it */
 } bdpti_draft;
 
@@ -9144,6 +9143,7 @@ BDPTI_FN void bdpti_guess(bdpt_model *m, const bdpt_safetensors *file, const bdp
   for (all = side; all < 1 << 10 && all * all < tokens;) all++; /* tokens that are all patches */
   if (side * side != patches && all * all == tokens) side = all;
   c->image = c->patch < 1 << 15 ? side * c->patch : c->patch; /* no overflow */
+  if (hint->image_width) c->image = hint->image, c->image_width = hint->image_width;
 }
 
 /* 13.7.2  What the metadata say

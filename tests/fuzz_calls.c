@@ -123,7 +123,7 @@ static void use(world *w) {
       bdpt_bytes_free(&w->ctx, &bytes);
       bdpt_model_free(m);
       break;
-    case 4: bdpt_model_resize(w->model, (int)(next(w) % 5) * 4); break;
+    case 4: bdpt_model_resize(w->model, (int)(next(w) % 5) * 4, (int)(next(w) % 4) * 4); break;
     case 5: bdpt_model_new_head(w->model, (int)(next(w) % 5), 1); break;
     default: keep(w, bdpt_forward(w->model, w->tape, any(w), NULL, NULL));
   }

@@ -152,7 +152,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   {
     bdpt_context ctx = fuzz_context();
     bdpt_dataset set;
-    image_plan plan = image_plan_of(4, IMAGE_CROP);
+    image_plan plan = image_plan_of(4, 4, IMAGE_CROP);
     unsigned char planes[3 * 4 * 4];
     size_t i, order[ENTRIES];
     folder_dataset(&f, &plan, &set);

@@ -336,17 +336,17 @@ TEST(sizes) {
   picture p = {0, 0, NULL, 0};
   for (i = 0; i < sizeof row / sizeof row[0]; i++) {
     p.width = row[i][0], p.height = row[i][1];
-    plan = image_plan_of(row[i][2], IMAGE_CROP);
+    plan = image_plan_of(row[i][2], row[i][2], IMAGE_CROP);
     CHECK(image_target(&p, &plan, &w, &h, why));
     CHECK(w == row[i][3] && h == row[i][4]);
-    plan = image_plan_of(row[i][2], IMAGE_WHOLE);
+    plan = image_plan_of(row[i][2], row[i][2], IMAGE_WHOLE);
     CHECK(image_target(&p, &plan, &w, &h, why));
     CHECK(w == row[i][2] && h == row[i][2]);
   }
   for (i = 0; i < sizeof corner / sizeof corner[0]; i++)
     CHECK(image_corner(corner[i][0], corner[i][1]) == corner[i][2]);
   p.width = 65535, p.height = 1;
-  plan = image_plan_of(224, IMAGE_CROP);
+  plan = image_plan_of(224, 224, IMAGE_CROP);
   CHECK(!image_target(&p, &plan, &w, &h, why));
   CHECK_HAS(why, "too long");
 }
@@ -497,8 +497,8 @@ TEST(imagenet_layout) {
   CHECK(i == sizeof planes);
   /* Settings that came with the network decide in training and evaluation as in classify. */
   strcpy(m->preprocessing, "pictures: squash 20 bilinear crop 16");
-  plan = image_plan_for(m->preprocessing, 16, 0);
-  CHECK(plan.squash == 1 && plan.size == 20 && plan.filter == 2 && plan.crop == 16);
+  plan = image_plan_for(m, 0);
+  CHECK(plan.squash == 1 && plan.size[0] == 20 && plan.filter == 2 && plan.crop[1] == 16);
   CHECK(image_apply(&p, &plan, other, why) && memcmp(other, planes, sizeof planes) != 0);
   for (turn = 0; turn < 2; turn++) {
     if (turn) input_adopt(&in, m);
@@ -586,7 +586,7 @@ TEST(filters) {
     {65, 157, 122, 68, 121, 100, 136, 124, 136, 100, 129, 139, 190, 111, 119, 129},
     {87, 144, 123, 89, 100, 107, 147, 110, 146, 100, 120, 148, 167, 133, 105, 125}};
   static unsigned char pixel[3 * 200 * 200], out[3 * 94 * 94];
-  image_plan plan = {1, 4, 0, 4};
+  image_plan plan = {1, {4, 4}, 0, {4, 4}};
   picture p = {9, 9, pixel, 0};
   int i, k;
   for (i = 0; i < 81; i++)
@@ -597,7 +597,7 @@ TEST(filters) {
   }
   p.width = p.height = 200;
   for (i = 0; i < 3 * 200 * 200; i++) pixel[i] = (unsigned char)(i % 200);
-  plan.filter = 0, plan.size = plan.crop = 94;
+  plan.filter = 0, plan.size[0] = plan.size[1] = plan.crop[0] = plan.crop[1] = 94;
   CHECK(image_apply(&p, &plan, out, why) && out[23] == 49 && out[70] == 149 && out[93] == 198);
 }
 
@@ -634,7 +634,7 @@ TEST(threads) {
     CHECK(bdpt_evaluate(m, &in.tested, &a) == BDPT_OK && a.count == 3);
     loss[t] = a.loss;
     bdpt_model_hash(m, hash[t]);
-    CHECK(image_plan_for(m->preprocessing, 16, 0).squash == 0);
+    CHECK(image_plan_for(m, 0).squash == 0);
     bdpt_model_free(m);
     input_close(&in);
     bdpt_finish(&own);
@@ -734,9 +734,9 @@ TEST(labels) {
   config = tiny();
   config.image = 224, config.patch = 112;
   m = bdpt_model_create(&ctx, &config, 1);
-  CHECK(image_plan_for(m->preprocessing, 224, 0).squash == 0);
+  CHECK(image_plan_for(m, 0).squash == 0);
   strcpy(m->preprocessing, "cifar-100: the whole image");
-  CHECK(image_plan_for(m->preprocessing, 224, 0).squash == 1);
+  CHECK(image_plan_for(m, 0).squash == 1);
   bdpt_model_free(m);
 }
 

@@ -129,7 +129,7 @@ TEST(erases_as_much_as_it_draws) {
     h = floor(sqrt(target * aspect) + 0.5), w = floor(sqrt(target / aspect) + 0.5);
     if (h >= 100 || w >= 100) continue; /* it draws again */
     memset(image, 0, sizeof image);
-    bdpti_erase(image, 100, &r);
+    bdpti_erase(image, 100, 100, &r);
     for (i = 0; i < 30000; i++) changed += image[i] != 0;
     wrong += changed != (size_t)(3 * h * w);
     fitted++;
@@ -287,7 +287,7 @@ TEST(erasing) {
     bdpt_rng r = bdpti_draws(5, BDPTI_DRAW_IMAGE, 0, (size_t)i);
     int top = 48, bottom = 0, left = 48, right = 0, erased = 0;
     for (k = 0; k < 3 * 2304; k++) image[k] = 99;
-    bdpti_erase(image, 48, &r);
+    bdpti_erase(image, 48, 48, &r);
     for (y = 0; y < 48; y++) {
       for (x = 0; x < 48; x++) {
         double v = (double)image[2304 + y * 48 + x];
@@ -511,7 +511,7 @@ TEST(mixing_draws) {
   bdpt_recipe_resolve(&r);
   for (i = 0; i < 10; i++) {
     bdpt_rng rng = bdpti_draws(1, BDPTI_DRAW_MIX, 0, (size_t)i);
-    if (bdpti_mix_draw(&r, 12, &rng).lam != 1) odd++;
+    if (bdpti_mix_draw(&r, 12, 12, &rng).lam != 1) odd++;
   }
   CHECK(odd == 0);
   r.mixup = 0.8;
@@ -520,7 +520,7 @@ TEST(mixing_draws) {
   r.mix_prob = 0.8;
   for (i = 0; i < n; i++) {
     bdpt_rng rng = bdpti_draws(1, BDPTI_DRAW_MIX, 0, (size_t)i);
-    bdpti_mixing m = bdpti_mix_draw(&r, 12, &rng);
+    bdpti_mixing m = bdpti_mix_draw(&r, 12, 12, &rng);
     if (m.lam == 1 && !m.cut) continue;
     mixed++;
     if (m.cut) {
@@ -808,8 +808,8 @@ TEST(layers_come_and_go) {
     bdpt_trainer_free(u);
     bdpt_model_free(copy);
   }
-  CHECK(bdpt_model_resize(m, 24) == BDPT_OK && bdpt_trainer_step(t, NULL) == BDPT_E_STATE);
-  CHECK(says("the model changed to 24 pixels"));
+  CHECK(bdpt_model_resize(m, 24, 0) == BDPT_OK && bdpt_trainer_step(t, NULL) == BDPT_E_STATE);
+  CHECK(says("the model changed to 24 x 24 pixels"));
   bdpt_trainer_free(t);
   bdpt_model_free(m);
 }

@@ -323,7 +323,7 @@ TEST(bad_configurations) {
   m = odd_model(&ctx, &c);
   CHECK(!bdpt_forward(m, t, bdpt_input(t, 4, shape, NULL, 0), NULL, NULL));
   refused(ctx.status, BDPT_E_SHAPE, "images[1,3,16,16], but the model wants [B,3,18,18]");
-  refused(bdpt_model_resize(m, 20), BDPT_E_SHAPE, "does not divide image 20");
+  refused(bdpt_model_resize(m, 20, 0), BDPT_E_SHAPE, "does not divide image 20 x 20");
   CHECK(m->config.image == 18);
   bdpt_tape_free(t);
   bdpt_model_free(m);
@@ -396,7 +396,7 @@ static void resize_case(const char *pair, int from, int to, int prefix, int form
   want = fixture_doubles(name, which, NULL);
   if (CHECK(n == m->param[BDPT_SLOT_POS].count)) {
     for (i = 0; i < n; i++) m->param[BDPT_SLOT_POS].data[i] = (bdpt_real)in[i];
-    CHECK(bdpt_model_resize(m, to) == BDPT_OK);
+    CHECK(bdpt_model_resize(m, to, 0) == BDPT_OK);
     CHECK(fixture_error(m->param[BDPT_SLOT_POS].data, want, m->param[BDPT_SLOT_POS].count) <=
           (sizeof(bdpt_real) == 8 ? 1e-12 : 1e-6));
   }
@@ -624,7 +624,7 @@ TEST(real_deit_tiny) {
     }
     if (form == BDPT_POS_TIMM) real_case(m, 224, "logits224", 1e-4);
     m->config.pos_resize = form;
-    CHECK(bdpt_model_resize(m, 64) == BDPT_OK);
+    CHECK(bdpt_model_resize(m, 64, 0) == BDPT_OK);
     real_case(m, 64, form ? "logits64_deit" : "logits64_timm", 1e-4);
     bdpt_model_free(m);
   }

@@ -41,8 +41,8 @@ TEST(configurations) {
     {c_eps, "eps 1 must be in (0,1)"}, {c_nan, "must be in (0,1)"}, {c_first, "std positive"},
     {c_second, "std positive"}, {c_third, "std positive"}, {c_class, "pool the patches"},
     {c_both, "pool the patches"}, {c_distilled, "pools nothing"},
-    {c_distilled_none, "pools nothing"}, {c_block_heads, "heads of a block is 1025"},
-    {c_block_state, "MLP state is 9"}};
+    {c_distilled_none, "pools nothing"}, {c_block_heads, "block: heads is 1025"},
+    {c_block_state, "block: mlp_state is 9"}};
   bdpt_config c;
   size_t i;
   for (i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -141,7 +141,7 @@ static bdpt_status r_reshape_to_none(void) {
   CHECK(bdpt_model_reshape(model, &c) == NULL);
   return ctx.status;
 }
-static bdpt_status r_resize_model(void) { return bdpt_model_resize(model, 0); }
+static bdpt_status r_resize_model(void) { return bdpt_model_resize(model, 0, 0); }
 static bdpt_status r_batch_of_none(void) {
   bdpt_subset none = train;
   none.count = 0;

@@ -187,7 +187,7 @@ TEST(teacher_refusals) {
   c.classes = CLASSES + 1;
   teacher = bdpt_model_create(&ctx, &c, 1);
   CHECK(bdpt_trainer_create(m, teacher, &train, &r) == NULL);
-  CHECK(says("the teacher takes 3 channels of 12 pixels and knows 6 classes"));
+  CHECK(says("the teacher takes 3 channels of 12 x 12 pixels and knows 6 classes"));
   bdpt_model_free(teacher);
   c = small_config(0);
   c.mean[0] = c.std[0] = c.std[1] = c.std[2] = 0.5;
@@ -854,7 +854,7 @@ TEST(freed_too_early) {
     t[k] = bdpt_trainer_create(m[k], own[k], &train, &r);
     if (!CHECK(t[k] != NULL)) return;
   }
-  CHECK(bdpt_model_resize(own[1], 24) == BDPT_OK && bdpt_model_resize(own[1], 12) == BDPT_OK);
+  CHECK(bdpt_model_resize(own[1], 24, 0) == BDPT_OK && bdpt_model_resize(own[1], 12, 0) == BDPT_OK);
   bdpt_model_assign(own[1], own[0]); /* a changed model is still the trainer's */
   bdpt_model_free(own[1]);
   bdpt_model_free(m[1]);

@@ -639,8 +639,7 @@ typedef struct bdptp_batch {
 } bdptp_batch;
 
 static bdpt_status bdptp_batch_make(bdpt_context *ctx, const bdpt_config *c, bdptp_batch *b) {
-  const size_t side = (size_t)c->image;
-  b->image_bytes = BDPTP_SCORE_BATCH * 3 * side * side * sizeof *b->images;
+  b->image_bytes = BDPTP_SCORE_BATCH * bdpt_image_numbers(c) * sizeof *b->images;
   b->target_bytes = BDPTP_SCORE_BATCH * (size_t)c->classes * sizeof *b->targets;
   b->images = (bdpt_real *)bdpt_alloc(ctx, b->image_bytes);
   b->targets = (bdpt_real *)bdpt_alloc(ctx, b->target_bytes);
@@ -657,8 +656,9 @@ static void bdptp_batch_free(bdpt_context *ctx, bdptp_batch *b) {
 /* Adds one batch's gradients to those in the model. A shorter batch counts for less. */
 static bdpt_status bdptp_width_batch(bdpt_model *m, bdpt_tape *t, const bdpt_subset *chosen,
                                      size_t at, size_t n, bdptp_batch *b) {
-  const size_t classes = (size_t)m->config.classes, side = (size_t)m->config.image;
-  size_t shape[4], k;
+  const size_t classes = (size_t)m->config.classes;
+  const size_t shape[4] = {n, 3, (size_t)m->config.image, (size_t)bdpt_image_width(&m->config)};
+  size_t k;
   bdpt_tensor *loss;
   bdpt_status s = bdpt_load_batch(m->ctx, &m->config, chosen, at, n, b->images, b->labels);
   if (s) return s;
@@ -671,7 +671,6 @@ static bdpt_status bdptp_width_batch(bdpt_model *m, bdpt_tape *t, const bdpt_sub
   for (k = 0; k < n; k++) { /* a one at the label, times the batch's weight */
     b->targets[k * classes + (size_t)b->labels[k]] = (bdpt_real)n / BDPTP_SCORE_BATCH;
   }
-  shape[0] = n, shape[1] = 3, shape[2] = shape[3] = side;
   bdpt_tape_reset(t);
   loss = bdpt_forward(m, t, bdpt_input(t, 4, shape, b->images, 0), NULL, NULL);
   loss = bdpt_cross_entropy(t, loss, b->targets);
@@ -950,8 +949,8 @@ static double bdptp_width_clock(const bdpt_width_options *o) {
 
 /* Measures the median of five predictions of the batch, in milliseconds. */
 static bdpt_status bdptp_width_time(const bdptp_planner *p, const bdpt_config *c, double *ms) {
-  const size_t n = p->o.batch ? p->o.batch_images : 1, side = (size_t)c->image;
-  const size_t image_bytes = (size_t)c->channels * side * side * sizeof(bdpt_real);
+  const size_t n = p->o.batch ? p->o.batch_images : 1;
+  const size_t image_bytes = bdpt_image_numbers(c) * sizeof(bdpt_real);
   const size_t logit_bytes = n * (size_t)c->classes * sizeof(bdpt_real);
   bdpt_model *m = bdpt_model_create(p->ctx, c, 1); /* any weights take the same time */
   bdpt_tape *t = bdpt_tape_create(p->ctx, BDPT_TAPE_COMPUTE);

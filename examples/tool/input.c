@@ -206,14 +206,15 @@ static void input_plan(input *in, const image_plan *plan) {
 }
 
 void input_fit(input *in, const bdpt_model *m) {
-  const image_plan plan = image_plan_for(m->preprocessing, m->config.image, 0);
+  const image_plan plan = image_plan_for(m, 0);
   if (input_is_pictures(in)) input_plan(in, &plan);
 }
 
 void input_adopt(input *in, bdpt_model *m) {
   image_plan plan;
-  int told = image_plan_read(m->preprocessing, m->config.image, &plan);
-  if (!told) plan = image_plan_of(m->config.image, IMAGE_CROP);
+  int told = image_plan_read(m, &plan);
+  if (!told)
+    plan = image_plan_of(m->config.image, bdpt_image_width(&m->config), IMAGE_CROP);
   if (input_is_pictures(in)) input_plan(in, &plan);
   if (told && input_is_pictures(in)) return;
   snprintf(m->preprocessing, sizeof m->preprocessing, "%s: %s", in->name,
@@ -239,7 +240,7 @@ bdpt_status input_label(const input *in, bdpt_model *m) {
 }
 
 static bdpt_status input_list(input *in, const input_source *from, int parts) {
-  const image_plan plan = image_plan_of(224, IMAGE_CROP); /* until the network is known */
+  const image_plan plan = image_plan_of(224, 224, IMAGE_CROP); /* until the network is known */
   bdpt_status s;
   char path[700], val[700];
   int i, there[2];
@@ -321,7 +322,7 @@ bdpt_status input_keep(bdpt_context *ctx, bdpt_subset *subset, size_t count) {
   return BDPT_OK;
 }
 
-bdpt_model *input_model_report(bdpt_context *ctx, const char *path, int image,
+bdpt_model *input_model_report(bdpt_context *ctx, const char *path, const int image[2],
                                checkpoint_report *report) {
   checkpoint_options o;
   const char *line = report->note;
@@ -334,7 +335,9 @@ bdpt_model *input_model_report(bdpt_context *ctx, const char *path, int image,
     fprintf(stderr, "   %s: %.*s\n", path, n, line);
     line += n + (line[n] == '\n');
   }
-  if (m && image > 0 && image != m->config.image && bdpt_model_resize(m, image) != BDPT_OK) {
+  if (m && image && image[0] > 0 &&
+      (image[0] != m->config.image || image[1] != m->config.image_width) &&
+      bdpt_model_resize(m, image[0], image[1]) != BDPT_OK) {
     bdpt_model_free(m);
     return NULL;
   }
@@ -373,7 +376,7 @@ void input_form(const char *name, bdpt_model *m) {
   if (name && strncmp(name, "skip", 4) == 0) m->config.attn_form = BDPT_ATTN_SKIP;
 }
 
-bdpt_model *input_model(bdpt_context *ctx, const char *path, int image) {
+bdpt_model *input_model(bdpt_context *ctx, const char *path, const int image[2]) {
   checkpoint_report report;
   return input_model_report(ctx, path, image, &report);
 }

@@ -66,7 +66,7 @@ bdpt_status input_keep(bdpt_context *ctx, bdpt_subset *subset, size_t count);
 /* A network from a file of any form that checkpoint.h knows, brought to another input size if one
  * is named. What the user should know about the file goes to stderr; its form and the dialect of
  * its names are in the report. NULL: see ctx->message. */
-bdpt_model *input_model_report(bdpt_context *ctx, const char *path, int image,
+bdpt_model *input_model_report(bdpt_context *ctx, const char *path, const int image[2],
                                checkpoint_report *report);
 
 /* Adds "guessed", a list of what nothing told of a network: "heads", "eps", "mean", "std". */
@@ -91,6 +91,6 @@ int input_choose(const char *name, const char *start);
 void input_form(const char *name, bdpt_model *m);
 
 /* The same for a caller that has no use for the report. */
-bdpt_model *input_model(bdpt_context *ctx, const char *path, int image);
+bdpt_model *input_model(bdpt_context *ctx, const char *path, const int image[2]);
 
 #endif /* TOOL_INPUT_H */

@@ -99,11 +99,12 @@ bdpt_status session_record_setup(session *s, const bdpt_config *c, const char *m
   cli_json_text(j, "data_path", s->in.folder);
   cli_json_text(j, "model", model);
   cli_json_real(j, "image", c->image);
+  if (c->image_width) cli_json_real(j, "image_width", c->image_width);
   cli_json_real(j, "patch", c->patch);
   cli_json_real(j, "width", c->width);
   cli_json_real(j, "depth", c->depth);
   cli_json_real(j, "heads", c->heads);
-  cli_json_real(j, "tokens", c->image / c->patch * (c->image / c->patch) + 1 + c->distilled);
+  cli_json_real(j, "tokens", bdpt_token_count(c));
   cli_json_real(j, "classes", c->classes);
   cli_json_real(j, "params", (double)cost.params);
   cli_json_real(j, "seed", (double)seed);

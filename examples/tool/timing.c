@@ -10,7 +10,7 @@ bdpt_status timing_measure(const bdpt_subset *images, bdpt_model *const *models,
   static double taken[TIMING_NETWORKS][TIMING_ROUNDS];
   bdpt_context *ctx = models[0]->ctx;
   const bdpt_config *c = &models[0]->config;
-  size_t pixels = (size_t)TIMING_BATCH * 3 * (size_t)c->image * (size_t)c->image;
+  size_t pixels = (size_t)TIMING_BATCH * bdpt_image_numbers(c);
   bdpt_real *batch = (bdpt_real *)malloc(pixels * sizeof *batch);
   bdpt_real *logits = (bdpt_real *)malloc(TIMING_BATCH * (size_t)c->classes * sizeof *logits);
   bdpt_tape *tape = bdpt_tape_create(ctx, BDPT_TAPE_COMPUTE);

@@ -169,7 +169,7 @@ static bdpt_status models(void) {
   MADE(other);
   DO(bdpt_model_assign(other, model));
   DO(bdpt_model_new_head(other, 5, 2));
-  DO(bdpt_model_resize(other, 16));
+  DO(bdpt_model_resize(other, 16, 0));
   DO(bdpt_model_pack(other));
   bdpt_model_unpack(other);
   bdpt_model_free(other);

@@ -109,6 +109,17 @@ static int cli_read_whole(const char *text, unsigned long long least, unsigned l
   return *end == 0 && errno == 0 && *out >= least && *out <= most;
 }
 
+/* "64" or "64x96". */
+static int cli_read_sides(const char *text, int out[2]) {
+  const int high = cli_read_layer(&text), two = *text == 'x';
+  int wide = 0;
+  if (two) text++, wide = cli_read_layer(&text);
+  if (high < 1 || *text || (two && wide < 1)) return 0;
+  out[0] = high;
+  out[1] = wide == high ? 0 : wide;
+  return 1;
+}
+
 static const char *cli_store_real(const cli_option *o, const char *text) {
   char *end = NULL;
   double v = strtod(text, &end);
@@ -135,6 +146,8 @@ const char *cli_store(const cli_option *o, const char *text) {
       else *(size_t *)o->value = (size_t)v;
       return NULL;
     case CLI_REAL: case CLI_SAID: case CLI_REAL_UP: return cli_store_real(o, text);
+    case CLI_SIDES:
+      return cli_read_sides(text, (int *)o->value) ? NULL : "a size such as 64 or 64x96";
     case CLI_LAYERS:
       return cli_read_layers(text, (cli_layers *)o->value) ? NULL : "layers such as 3,7 or 3-5";
     default:

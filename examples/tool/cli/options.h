@@ -19,9 +19,10 @@ extern cli_elsewhere cli_choice;
 
 /* What a value may be. The numbers are 0 or more; those of the next row are more than 0, so that 0
  * can stand for "nothing was said". CLI_SAID is a real number for the library, where a zero that
- * was said is BDPT_NONE. CLI_CONFIG is a text: a file with more values (settings.h). */
+ * was said is BDPT_NONE. CLI_CONFIG is a text: a file with more values (settings.h). CLI_SIDES is
+ * the size of an input, "64" or "64x96": int[2], height and width, whose width is 0 in a square. */
 enum { CLI_FLAG, CLI_INT, CLI_SIZE, CLI_REAL, CLI_SAID, CLI_TEXT, CLI_LAYERS, CLI_TITLE,
-       CLI_INT_1, CLI_SIZE_1, CLI_REAL_UP, CLI_CONFIG };
+       CLI_INT_1, CLI_SIZE_1, CLI_REAL_UP, CLI_CONFIG, CLI_SIDES };
 enum { CLI_MOST = 96 };   /* rows of the longest table */
 
 /* A list of layer numbers, as in "3,7,11" or "3-5". */
@@ -30,7 +31,7 @@ typedef struct cli_layers { int count, layer[64]; } cli_layers;
 typedef struct cli_option {
   const char *name;       /* "--batch"; for CLI_TITLE a heading of the help */
   int kind;
-  void *value;            /* int, size_t (CLI_SIZE), double, const char *, cli_layers */
+  void *value;            /* int, size_t (CLI_SIZE), double, const char *, cli_layers, int[2] */
   const char *argument;   /* "N" */
   const char *initial;    /* "64", as it would be typed; "64; 128": the second where the command's
                            * `second` is said; NULL: the command sets it, and the help says how */
@@ -60,6 +61,9 @@ typedef struct cli_common {
      "which of several in a .pth file: model_ema"}, \
   {"--heads", CLI_INT_1, &cli_choice.heads, "N", NULL, \
    "attention heads, if no file tells them (train: 2)"}
+#define CLI_IMAGE(sides, initial) \
+  {"--image", CLI_SIDES, (sides), "N", NULL, \
+   "input size in pixels, or HxW, height first (" initial ")"}
 #define CLI_EVERYWHERE {"Everywhere", CLI_TITLE, NULL, NULL, NULL, NULL}
 #define CLI_JSON(c) \
   {"--json", CLI_FLAG, &(c)->json, NULL, NULL, \

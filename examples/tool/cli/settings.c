@@ -112,7 +112,14 @@ static void cli_settings_value(cli_json *j, const cli_option *o) {
   const char *text;
   size_t n;
   double v;
+  char size[40];
   switch (o->kind) {
+    case CLI_SIDES:
+      v = ((const int *)o->value)[0] ? ((const int *)o->value)[0] : -1;
+      if (((const int *)o->value)[1] == 0) break;
+      snprintf(size, sizeof size, "%.0fx%d", v, ((const int *)o->value)[1]);
+      cli_json_quoted(j, size);
+      return;
     case CLI_INT: case CLI_FLAG: v = *(const int *)o->value; break;
     case CLI_INT_1: v = *(const int *)o->value ? *(const int *)o->value : -1; break;
     case CLI_SIZE: case CLI_SIZE_1:

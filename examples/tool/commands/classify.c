@@ -84,10 +84,10 @@ static bdpt_status classify_choose_labels(classify *c, const char *labels) {
 }
 
 bdpt_status classify_open(classify *c, bdpt_model *m, const char *labels, int how) {
-  size_t side = (size_t)m->config.image, pixels = CLASSIFY_BATCH * 3 * side * side;
+  size_t pixels = CLASSIFY_BATCH * bdpt_image_numbers(&m->config);
   memset(c, 0, sizeof *c);
   c->m = m;
-  c->plan = image_plan_for(m->preprocessing, m->config.image, how);
+  c->plan = image_plan_for(m, how);
   c->tape = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);
   if (!c->tape) return m->ctx->status;
   c->planes = (unsigned char *)malloc(pixels);
@@ -108,12 +108,12 @@ void classify_close(classify *c) {
 }
 
 static bdpt_status classify_load(classify *c, const char *path, size_t at) {
-  size_t side = (size_t)c->m->config.image;
+  size_t each = bdpt_image_numbers(&c->m->config);
   char why[IMAGE_WHY] = "";
   picture one;
   int ok = image_read(path, &one, why);
   if (ok && !c->no_exif) ok = image_turn(&one, why);
-  if (ok) ok = image_apply(&one, &c->plan, c->planes + at * 3 * side * side, why);
+  if (ok) ok = image_apply(&one, &c->plan, c->planes + at * each, why);
   image_free(&one);
   if (ok) return BDPT_OK;
   return cli_fail(c->m->ctx, BDPT_E_FORMAT, "%s: %s",
@@ -131,7 +131,8 @@ static bdpt_status classify_run(classify *c, size_t n) {
   memset(&all, 0, sizeof all);
   data.count = n;
   data.classes = data.coarse_classes = 1;
-  data.height = data.width = c->m->config.image;
+  data.height = c->m->config.image;
+  data.width = bdpt_image_width(&c->m->config);
   data.pixels = c->planes;
   data.label = label;
   s = bdpt_subset_all(ctx, &data, &all);
@@ -247,7 +248,7 @@ static int classify_pictures(const cli_command *c, bdpt_context *ctx, const clas
   classify work;
   checkpoint_report report;
   bdpt_merging merging;
-  bdpt_model *m = input_model_report(ctx, plain[0], 0, &report);
+  bdpt_model *m = input_model_report(ctx, plain[0], NULL, &report);
   bdpt_status s = m ? classify_open(&work, m, o->labels, o->how) : ctx->status;
   size_t left_out = 0;
   work.json = o->common.json;

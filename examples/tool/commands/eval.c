@@ -62,7 +62,7 @@ int command_eval(int argc, char **argv) {
   input_source from;
   const char *path, *part = NULL;
   size_t count;
-  int image = 0, merge, n, status, which;
+  int image[2] = {0, 0}, merge, n, status, which;
   checkpoint_report report;
   bdpt_context ctx;
   bdpt_model *m;
@@ -74,7 +74,7 @@ int command_eval(int argc, char **argv) {
     COMMAND_SOURCE(&from),
     {"--part", CLI_TEXT, &part, "NAME", "test", "test, held or train"},
     {"--images", CLI_SIZE, &count, "N", "0", "only so many, balanced by class; 0: all"},
-    {"--image", CLI_INT_1, &image, "N", NULL, "input size in pixels (the network's)"},
+    CLI_IMAGE(image, "the network's"),
     COMMAND_MERGE(&merge),
     CLI_ELSEWHERE,
     CLI_EVERYWHERE,

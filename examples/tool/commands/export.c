@@ -40,7 +40,7 @@ static int export_network(const cli_command *c, bdpt_context *ctx, const char *p
   cli_files files = {{path}, {o->onnx, o->safetensors}};
   bdpt_model *m = NULL;
   bdpt_status s = cli_check_files(ctx, &files);
-  if (s == BDPT_OK && !(m = input_model(ctx, path, 0))) s = ctx->status;
+  if (s == BDPT_OK && !(m = input_model(ctx, path, NULL))) s = ctx->status;
   if (s == BDPT_OK && o->safetensors) {
     s = export_safetensors(m, o);
     if (s == BDPT_OK)

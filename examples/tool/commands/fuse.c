@@ -59,7 +59,7 @@ int command_fuse(int argc, char **argv) {
   files.in[0] = path;
   files.out[0] = out;
   input_files(&from, data, &files);
-  m = cli_check_files(&ctx, &files) == BDPT_OK ? input_model(&ctx, path, 0) : NULL;
+  m = cli_check_files(&ctx, &files) == BDPT_OK ? input_model(&ctx, path, NULL) : NULL;
   if (m && bdpt_removed(&m->config, BDPT_ACTIVATION) == 0) {
     snprintf(ctx.message, sizeof ctx.message,
              "%s: no activation is removed, so there is nothing to fuse (a GELU stands between the "

@@ -28,7 +28,7 @@ enum { INFO_BAR = 26 };
 
 double info_macs(const bdpt_config *c, int l, int mlp) {
   const bdpt_block *b = &c->block[l];
-  double side = c->image / c->patch, tokens = side * side + 1 + c->distilled, width = c->width;
+  double tokens = bdpt_token_count(c), width = c->width;
   double inner = (double)b->heads * b->head_dim;
   if (mlp) return tokens * width * (b->mlp_state <= BDPT_MLP_LINEAR ? 2.0 * b->mlp : width);
   if (b->attention == BDPT_ATTENTION_FITTED) return tokens * width * width;
@@ -75,12 +75,14 @@ void info_bar(int width, const char *label, char *out, size_t room) {
 
 static void info_draw(const bdpt_config *c, FILE *f) {
   double most = 1;
-  int l, mlp, side = c->image / c->patch, tokens = side * side + 1 + c->distilled;
+  int l, mlp;
   char text[2][100], label[60];
   for (l = 0; l < 2 * c->depth; l++)
     if (info_macs(c, l / 2, l % 2) > most) most = info_macs(c, l / 2, l % 2);
-  fprintf(f, "\n         %d x %d px, %d channels\n", c->image, c->image, c->channels);
-  fprintf(f, "         patches of %d: %d tokens of width %d\n\n", c->patch, tokens, c->width);
+  fprintf(f, "\n         %d x %d px, %d channels\n", c->image, bdpt_image_width(c),
+          c->channels);
+  fprintf(f, "         patches of %d: %d tokens of width %d\n\n", c->patch,
+          bdpt_token_count(c), c->width);
   fprintf(f, "  block  %-*s  %-*s  M MACs\n", INFO_BAR, "attention: heads x size", INFO_BAR,
           "MLP: hidden width");
   for (l = 0; l < c->depth; l++) {
@@ -179,6 +181,7 @@ static bdpt_status print_info_json(const bdpt_model *m, const char *path,
   cli_json_text(&j, "form", r->form);
   cli_json_text(&j, "dialect", r->dialect);
   cli_json_real(&j, "image", c->image);
+  cli_json_real(&j, "image_width", bdpt_image_width(c));
   cli_json_real(&j, "patch", c->patch);
   cli_json_real(&j, "width", c->width);
   cli_json_real(&j, "depth", c->depth);
@@ -237,7 +240,7 @@ int command_info(int argc, char **argv) {
   if (status == CLI_GO_ON) status = command_open(&c, &common, &ctx);
   if (status != CLI_GO_ON) return status;
   memset(&from, 0, sizeof from);
-  m = input_model_report(&ctx, path, 0, &from);
+  m = input_model_report(&ctx, path, NULL, &from);
   describe_file(&from, file);
   if (m && bdpt_merging_cost(&ctx, &m->config, merge, &cost) == BDPT_OK) {
     bdpt_model_hash(m, hash);

@@ -40,7 +40,7 @@ typedef struct plus_options {
   const char *out, *start, *what, *order, *importance, *choose, *csv;
   cli_layers layer[2], search;     /* named; or so many of each type, found by the search */
   double ratio[BDPT_WIDTHS], fewer, macs, params, ms, share, lr;
-  int budget, rounds, multiple, even, epochs, between, batch, image, repeats;
+  int budget, rounds, multiple, even, epochs, between, batch, image[2], repeats;
   size_t images, tune_images, score_images, held, test;
 } plus_options;
 
@@ -151,7 +151,6 @@ static bdpt_status plus_width(plus *p) {
   const plus_options *o = p->o;
   bdpt_width_options *w = &p->work.width;
   bdpt_cost_report cost;
-  size_t side = (size_t)p->dense->config.image;
   bdpt_status s = bdpt_cost(p->ctx, &p->dense->config, &cost);
   memcpy(w->ratio, o->ratio, sizeof w->ratio);
   w->multiple = o->multiple;
@@ -165,7 +164,8 @@ static bdpt_status plus_width(plus *p) {
   if (o->ms > 0) w->target = BDPT_TO_MS, w->budget = o->ms;
   w->clock = plus_clock;
   w->batch_images = TIMING_BATCH;
-  w->batch = p->batch = (bdpt_real *)calloc(TIMING_BATCH * 3 * side * side, sizeof *p->batch);
+  w->batch = p->batch = (bdpt_real *)calloc(TIMING_BATCH * bdpt_image_numbers(&p->dense->config),
+                                            sizeof *p->batch);
   if (!p->batch) return BDPT_E_MEMORY;
   return s == BDPT_OK ? bdpt_load_batch(p->ctx, &p->dense->config, &p->in.held, 0, TIMING_BATCH,
                                         p->batch, NULL) : s;
@@ -491,7 +491,7 @@ int command_plus(int argc, char **argv) {
     {"What goes in and out", CLI_TITLE, NULL, NULL, NULL, NULL},
     COMMAND_SOURCE(&o.from),
     {"--out", CLI_TEXT, &o.out, "NEW", NULL, "where the small network is saved"},
-    {"--image", CLI_INT_1, &o.image, "N", NULL, "input size in pixels (the network's)"},
+    CLI_IMAGE(o.image, "the network's"),
     {"--held", CLI_SIZE, &o.held, "N", "2000", "held-out images that choose; 0: all"},
     {"--test", CLI_SIZE, &o.test, "N", "0", "test images; 0: all"},
     {"--repeats", CLI_INT_1, &o.repeats, "N", "25", "timing rounds, at most 101"},

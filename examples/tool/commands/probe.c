@@ -22,7 +22,7 @@ typedef struct probe_options {
   const char *what;
   size_t steps, window, images, held;
   bdpt_recipe recipe;
-  int image;
+  int image[2];
 } probe_options;
 
 static bdpt_status print_disparity(bdpt_context *ctx, const bdpt_disparity_row *row,
@@ -147,7 +147,7 @@ int command_probe(int argc, char **argv) {
     {"--held", CLI_SIZE, &o.held, "N", "2000", "held-out images that measure; 0: all"},
     {"--batch", CLI_INT_1, &o.recipe.batch, "N", "64", "batch size"},
     {"--lr", CLI_SAID, &o.recipe.lr, "X", "3e-4", "learning rate"},
-    {"--image", CLI_INT_1, &o.image, "N", NULL, "input size in pixels (the network's)"},
+    CLI_IMAGE(o.image, "the network's"),
     CLI_ELSEWHERE,
     CLI_SHARED(&o.common)
   };

@@ -24,7 +24,7 @@ typedef struct prune_options {
   input_source from;
   const char *out, *start, *choose, *csv;
   cli_layers layer[2];
-  int budget, epochs, image, batch;
+  int budget, epochs, image[2], batch;
   size_t images, tune_images, held;
   double lr, began;
 } prune_options;
@@ -248,7 +248,7 @@ int command_prune(int argc, char **argv) {
     CLI_CSV(&o.csv),
     {"Both", CLI_TITLE, NULL, NULL, NULL, NULL},
     {"--out", CLI_TEXT, &o.out, "NEW", NULL, "where the pruned network is saved"},
-    {"--image", CLI_INT_1, &o.image, "N", NULL, "input size in pixels (the network's)"},
+    CLI_IMAGE(o.image, "the network's"),
     {"--start", CLI_TEXT, &o.start, "NAME", NULL, "their place: " INPUT_STARTS " (skip-fit;"
      " named layers without images: paper)"},
     CLI_ELSEWHERE,

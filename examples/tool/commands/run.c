@@ -37,7 +37,7 @@ int command_run(int argc, char **argv) {
     {"--holdout", CLI_INT, &o.holdout, "N", NULL, "of DIR/CLASS/..: of each class, to test on"},
     {"--skip-bad", CLI_SIZE, &o.skip_bad, "N", "0", "leave out at most N bad pictures, listed"},
     {"--model", CLI_TEXT, &o.model, "FILE", "data/dense.safetensors", "the dense network"},
-    {"--image", CLI_INT_1, &o.image, "N", NULL, "input size in pixels (the network's; 64)"},
+    CLI_IMAGE(o.image, "the network's; 64 with CIFAR-100"),
     {"--out", CLI_TEXT, &o.out, "DIR", "build/run", "where numbers and checkpoints go"},
     {"--report", CLI_TEXT, &o.report, "FILE", "build/report.html", "the page of plots"},
     {"--fresh", CLI_FLAG, &o.common.fresh, NULL, NULL, "start again instead of going on"},

@@ -121,12 +121,16 @@ static bdpt_status segment_print(const bdpt_model *m, const char *path, const se
 
 /* Returns the network with a classifier for the masks; NULL: see ctx->message. */
 static bdpt_model *segment_model(bdpt_context *ctx, const char *path, const segment_options *o) {
-  bdpt_model *m = input_model(ctx, path, o->image);
+  const int image[2] = {o->image, 0};
+  bdpt_model *m = input_model(ctx, path, image);
   int classes = o->data ? o->classes : GEN_SCENE_CLASSES, ready;
   bdpt_status s = BDPT_OK;
   if (!m) return NULL;
   ready = strncmp(m->preprocessing, "segment:", 8) == 0;
-  if (!ready && !o->image && !o->data) s = bdpt_model_resize(m, 96);
+  if (!ready && !o->image && !o->data) s = bdpt_model_resize(m, 96, 0);
+  if (s == BDPT_OK && m->config.image_width)
+    s = cli_fail(ctx, BDPT_E_SHAPE, "%.200s reads %d x %d pixels, but masks are made of squares: "
+                 "--image N", path, m->config.image, m->config.image_width);
   if (!ready && !o->out)
     s = cli_fail(ctx, BDPT_E_ARGUMENT, "%.200s is a classifier: --out NEW makes a network for "
                  "masks of it", path);
@@ -172,8 +176,11 @@ static int segment_do(const cli_command *c, bdpt_context *ctx, segment_options *
   if (s == BDPT_OK && !(m = segment_model(ctx, path, o))) s = ctx->status;
   if (s == BDPT_OK) s = segment_open_sets(ctx, o, m->config.image, set);
   o->run.checkpoint = checkpoint;
-  if (s == BDPT_OK && o->beside && !(beside = input_model(ctx, o->beside, m->config.image)))
-    s = ctx->status;
+  if (s == BDPT_OK && o->beside) {
+    const int image[2] = {m->config.image, 0};
+    beside = input_model(ctx, o->beside, image);
+    if (!beside) s = ctx->status;
+  }
   if (s == BDPT_OK && o->draw) {
     s = segment_write_set(ctx, &set[0], o->draw, "training");
     if (s == BDPT_OK) s = segment_write_set(ctx, &set[1], o->draw, "validation");

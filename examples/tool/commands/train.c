@@ -27,7 +27,7 @@ typedef struct train_options {
   bdpt_config config;
   bdpt_recipe recipe;
   size_t held;
-  int image;
+  int image[2];
 } train_options;
 
 /* Epochs are told as they end. */
@@ -75,7 +75,7 @@ static bdpt_model *train_model(bdpt_context *ctx, train_options *o, int classes)
     if (bdpt_config_named(ctx, o->name, &named) != BDPT_OK) return NULL;
     o->config = named;
   }
-  if (o->image) o->config.image = o->image;
+  if (o->image[0]) o->config.image = o->image[0], o->config.image_width = o->image[1];
   o->config.classes = classes;
   return bdpt_model_create(ctx, &o->config, o->common.seed);
 }
@@ -133,8 +133,11 @@ static int train(const cli_command *c, bdpt_context *ctx, train_options *o) {
   if (s == BDPT_OK) input_adopt(&in, m);
   if (s == BDPT_OK) s = bdpt_model_label(m, NULL); /* --from may have learned other classes */
   if (s == BDPT_OK) s = input_label(&in, m);
-  if (s == BDPT_OK && o->teacher && !(teacher = input_model(ctx, o->teacher, m->config.image)))
-    s = ctx->status;
+  if (s == BDPT_OK && o->teacher) {
+    const int image[2] = {m->config.image, m->config.image_width};
+    teacher = input_model(ctx, o->teacher, image);
+    if (!teacher) s = ctx->status;
+  }
   if (s == BDPT_OK && o->common.fresh) cli_forget_checkpoint(checkpoint);
   if (s == BDPT_OK) s = train_epochs(m, teacher, &in, o, checkpoint);
   if (s == BDPT_OK) s = bdpt_model_save(m, o->out, BDPT_F32);
@@ -181,7 +184,7 @@ int command_train(int argc, char **argv) {
     {"--held", CLI_SIZE, &o.held, "N", "2000", "held-out images measured each epoch; 0: all"},
     {"The network (without --from)", CLI_TITLE, NULL, NULL, NULL, NULL},
     {"--name", CLI_TEXT, &o.name, "NAME", NULL, "a published one, such as deit_tiny_patch16_224"},
-    {"--image", CLI_INT_1, &o.image, "N", NULL, "input size in pixels (32; with --from its own)"},
+    CLI_IMAGE(o.image, "32; with --from its own"),
     {"--patch", CLI_INT_1, &o.config.patch, "N", "4", "patch size"},
     {"--width", CLI_INT_1, &o.config.width, "N", "64", "embedding width"},
     {"--depth", CLI_INT_1, &o.config.depth, "N", "12", "blocks"},

@@ -89,6 +89,7 @@ static void export_print_fields(cli_json *out, const char *text) {
 /* What transformers wants to know. */
 static void export_common_fields(cli_json *j, const bdpt_config *c, int names) {
   int heads[BDPT_MAX_DEPTH], size[BDPT_MAX_DEPTH], mlp[BDPT_MAX_DEPTH], l;
+  const int sides[2] = {c->image, c->image_width};
   for (l = 0; l < c->depth; l++) {
     heads[l] = c->block[l].heads;
     size[l] = c->block[l].head_dim;
@@ -110,7 +111,8 @@ static void export_common_fields(cli_json *j, const bdpt_config *c, int names) {
   export_sizes(j, "intermediate_size", mlp, c->depth);
   cli_json_text(j, "hidden_act", "gelu");
   cli_json_real(j, "layer_norm_eps", c->eps);
-  cli_json_real(j, "image_size", c->image);
+  if (c->image_width) cli_json_ints(j, "image_size", sides, 2);
+  else cli_json_real(j, "image_size", c->image);
   cli_json_real(j, "patch_size", c->patch);
   cli_json_real(j, "num_channels", c->channels);
   cli_json_key(j, "qkv_bias");

@@ -560,7 +560,8 @@ static void onnx_value(onnx_bytes *b, int field, const char *name, int ndim, con
 static void onnx_graph_rest(onnx_bytes *b, const onnx_graph *g) {
   const bdpt_config *c = &g->m->config;
   int image[4], logits[2];
-  image[0] = logits[0] = 0, image[1] = c->channels, image[2] = image[3] = c->image;
+  image[0] = logits[0] = 0, image[1] = c->channels;
+  image[2] = c->image, image[3] = bdpt_image_width(c);
   logits[1] = c->classes;
   onnx_raw(b, g->nodes.data, g->nodes.used);
   onnx_text(b, 2, "vit");

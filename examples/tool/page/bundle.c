@@ -103,6 +103,8 @@ static void measure(int isa, const buffer *network, const unsigned char *test,
   if (!images || bdpt_init(&ctx) != BDPT_OK) die("no memory", "");
   m = bdpt_model_parse(&ctx, network->data, network->size, "the network", NULL);
   tape = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
+  if (m && bdpt_image_numbers(&m->config) != (size_t)3 * 32 * 32)
+    die("it reads other pixels than 32 x 32:", "the network");
   if (!m || !tape ||
       bdpt_cifar100_parse(&ctx, test, (size_t)IMAGES * GEN_RECORD, "test", &data) != BDPT_OK ||
       bdpt_subset_all(&ctx, &data, &all) != BDPT_OK ||

@@ -153,7 +153,14 @@ static int keep(bdpt_model *m) {
 }
 
 PAGE_CALL(page_parse) int page_parse(const void *bytes, size_t size) {
-  return keep(bdpt_model_parse(&ctx, bytes, size, "the file", NULL));
+  bdpt_model *m = bdpt_model_parse(&ctx, bytes, size, "the file", NULL);
+  if (m && m->config.image_width) {
+    bdpt_fail(&ctx, BDPT_E_SHAPE, "it reads %d x %d pixels; this page draws squares",
+              m->config.image, m->config.image_width);
+    bdpt_model_free(m);
+    m = NULL;
+  }
+  return keep(m);
 }
 
 PAGE_CALL(page_clone) int page_clone(int h) { return keep(bdpt_model_clone(model[h])); }

@@ -147,7 +147,7 @@ int folder_list(folder *f, const char *root, int flat) {
   memset(f, 0, sizeof *f);
   if (strlen(root) >= sizeof f->root) return folder_no(f, root, "the path is too long");
   strcpy(f->root, root);
-  f->plan = image_plan_of(224, IMAGE_CROP);
+  f->plan = image_plan_of(224, 224, IMAGE_CROP);
   ok = folder_scan(f, root, 0, &f->classes);
   if (ok && f->classes.count == 0 && flat) {
     f->ignored = 0; /* they are looked at again, as pictures */
@@ -296,7 +296,8 @@ void folder_dataset(folder *f, const image_plan *plan, bdpt_dataset *out) {
   out->count = f->files.count;
   out->classes = (int)f->classes.count;
   out->coarse_classes = 1;
-  out->height = out->width = plan->crop;
+  out->height = plan->crop[0];
+  out->width = plan->crop[1];
   out->label = f->label;
   out->fetch = folder_fetch;
   out->user = f;
@@ -307,7 +308,7 @@ void folder_explain(const folder *f, char *message, size_t room) {
   unsigned char *planes;
   char why[FOLDER_WHY];
   if (!f->failed || sscanf(message, "image %zu: the data set's fetch", &index) != 1) return;
-  planes = (unsigned char *)malloc((size_t)f->plan.crop * (size_t)f->plan.crop * 3);
+  planes = (unsigned char *)malloc((size_t)f->plan.crop[0] * (size_t)f->plan.crop[1] * 3);
   if (planes && index < f->files.count && !folder_read(f, index, planes, why))
     snprintf(message, room, "%s", why);
   free(planes);

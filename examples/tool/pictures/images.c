@@ -475,6 +475,9 @@ int image_read(const char *path, picture *out, char why[IMAGE_WHY]) {
  *             what DeiT's evaluation does with ImageNet's pictures
  *   whole     the whole picture becomes S x S, whatever its shape: what training on CIFAR does
  *
+ * An input of H x W that is no square is cut likewise from the smallest picture that covers
+ * H / 0.875 x W / 0.875.
+ *
  * Both resize as Pillow does (>>resize in the header), so a picture that Pillow decodes to the same
  * bytes arrives as the same bytes. Rounding is torchvision's: the long side is cut off to a whole
  * number; the corner of the crop is rounded half to even.
@@ -486,46 +489,59 @@ int image_corner(int full, int side) {
 }
 enum { IMAGE_NEAREST = 0, IMAGE_LANCZOS, IMAGE_BILINEAR, IMAGE_BICUBIC, IMAGE_BOX, IMAGE_HAMMING };
 
-image_plan image_plan_of(int side, int how) {
-  image_plan p = {0, 0, IMAGE_BICUBIC, 0};
+image_plan image_plan_of(int high, int wide, int how) {
+  image_plan p = {0, {0, 0}, IMAGE_BICUBIC, {0, 0}};
+  int i;
   p.squash = how == IMAGE_WHOLE;
-  p.size = p.squash ? side : (int)floor(side / 0.875);
-  p.crop = side;
+  p.crop[0] = high, p.crop[1] = wide;
+  for (i = 0; i < 2; i++) p.size[i] = p.squash ? p.crop[i] : (int)floor(p.crop[i] / 0.875);
   return p;
 }
 
-int image_plan_read(const char *text, int side, image_plan *p) {
+/* Reads "224", or "64x96", height first; 0 if it is neither. */
+static int image_sides(const char *text, int side[2]) {
+  int used = 0;
+  if (sscanf(text, "%dx%d%n", &side[0], &side[1], &used) != 2 || text[used]) {
+    if (sscanf(text, "%d%n", &side[0], &used) != 1 || text[used]) return 0;
+    side[1] = side[0];
+  }
+  return side[0] > 0 && side[1] > 0 && side[0] <= 1 << 16 && side[1] <= 1 << 16;
+}
+
+int image_plan_read(const bdpt_model *m, image_plan *p) {
   static const char *const filter[6] = {"nearest", "lanczos", "bilinear", "bicubic", "box",
                                         "hamming"};
-  char how[16] = "", name[16] = "";
+  const int want[2] = {m->config.image, bdpt_image_width(&m->config)};
+  char how[16] = "", name[16] = "", size[16] = "", crop[16] = "";
   int i;
-  *p = image_plan_of(side, IMAGE_WHOLE);
-  if (strcmp(text, "pictures: as is") == 0) {
-    p->size = 0;
+  *p = image_plan_of(want[0], want[1], IMAGE_WHOLE);
+  if (strcmp(m->preprocessing, "pictures: as is") == 0) {
+    p->size[0] = p->size[1] = 0;
     return 1;
   }
-  if (sscanf(text, "pictures: %15s %d %15s crop %d", how, &p->size, name, &p->crop) != 4 ||
-      p->size < 1 || p->crop < 1 || p->size > 1 << 16 || p->crop > 1 << 16) return 0;
+  if (sscanf(m->preprocessing, "pictures: %15s %15s %15s crop %15s", how, size, name, crop) != 4 ||
+      !image_sides(size, p->size) || !image_sides(crop, p->crop)) return 0;
   p->squash = strcmp(how, "squash") == 0;
   for (i = 0; i < 6; i++)
     if (strcmp(name, filter[i]) == 0) p->filter = i;
-  if (p->crop != side) p->size = (int)((double)p->size * side / p->crop + 0.5);
-  p->crop = side;
+  for (i = 0; i < 2; i++) {
+    if (p->crop[i] != want[i])
+      p->size[i] = (int)((double)p->size[i] * want[i] / p->crop[i] + 0.5);
+    p->crop[i] = want[i];
+  }
   return 1;
 }
 
-image_plan image_plan_for(const char *text, int side, int how) {
-  const int crop = strncmp(text, "folder:", 7) == 0;
-  image_plan p;
-  if (image_plan_read(text, side, &p)) {
-    int filter = p.filter;
-    if (how) p = image_plan_of(side, how);
-    p.filter = filter;
-    return p;
+image_plan image_plan_for(const bdpt_model *m, int how) {
+  const int high = m->config.image, wide = bdpt_image_width(&m->config);
+  image_plan p, plain = image_plan_of(high, wide, how);
+  if (image_plan_read(m, &p)) {
+    if (how) plain.filter = p.filter;
+    return how ? plain : p;
   }
-  if (how) return image_plan_of(side, how);
-  if (text[0]) return image_plan_of(side, crop ? IMAGE_CROP : IMAGE_WHOLE);
-  return image_plan_of(side, side < 128 ? IMAGE_WHOLE : IMAGE_CROP);
+  if (how) return plain;
+  how = m->preprocessing[0] ? strncmp(m->preprocessing, "folder:", 7) == 0 : high >= 128;
+  return image_plan_of(high, wide, how ? IMAGE_CROP : IMAGE_WHOLE);
 }
 
 /* Returns Pillow's filters at a distance of t, and how far each reaches. */
@@ -605,14 +621,31 @@ static int image_resize(int filter, const picture *in, unsigned char *out, int o
   return ok ? 1 : image_no(why, "out of memory");
 }
 
+/* Rounds half to even, as Python does. */
+static double image_round(double v) {
+  double low = floor(v), rest = v - low;
+  return rest > 0.5 || (rest == 0.5 && fmod(low, 2) != 0) ? low + 1 : low;
+}
+
+/* The smallest size of the picture's shape that covers size[2]: torchvision's Resize for a square,
+ * timm's ResizeKeepRatio for others. */
+static void image_cover(const picture *in, const int size[2], double *high, double *wide) {
+  double h = in->height, w = in->width, least = h / size[0] < w / size[1] ? h / size[0]
+                                                                          : w / size[1];
+  *high = image_round(h / least);
+  *wide = image_round(w / least);
+  if (size[0] != size[1]) return;
+  *high = floor(size[0] * h / (w < h ? w : h));
+  *wide = floor(size[0] * w / (w < h ? w : h));
+}
+
 int image_target(const picture *in, const image_plan *p, int *w, int *h,
                  char why[IMAGE_WHY]) {
-  double least = in->width < in->height ? in->width : in->height;
-  double wide = floor((double)p->size * in->width / least);
-  double high = floor((double)p->size * in->height / least);
-  *w = *h = p->size;
-  if (p->size == 0) *w = in->width, *h = in->height;
-  if (p->size && !p->squash) {
+  double wide, high;
+  *w = p->size[1], *h = p->size[0];
+  if (*h == 0) *w = in->width, *h = in->height;
+  else if (!p->squash) {
+    image_cover(in, p->size, &high, &wide);
     if (wide * high > (double)IMAGE_MOST_PIXELS) {
       snprintf(why, IMAGE_WHY, "%d x %d pixels: too long for its width to be resized", in->width,
                in->height);
@@ -621,18 +654,21 @@ int image_target(const picture *in, const image_plan *p, int *w, int *h,
     *w = (int)wide;
     *h = (int)high;
   }
-  if (*w >= p->crop && *h >= p->crop && (p->size || (*w == p->crop && *h == p->crop))) return 1;
+  if (*h >= p->crop[0] && *w >= p->crop[1] &&
+      (p->size[0] || (*h == p->crop[0] && *w == p->crop[1]))) return 1;
   snprintf(why, IMAGE_WHY, "%d x %d pixels%s, but the network reads %d x %d", *w, *h,
-           p->size ? " once resized" : " and its settings say not to resize", p->crop, p->crop);
+           p->size[0] ? " once resized" : " and its settings say not to resize", p->crop[1],
+           p->crop[0]);
   return 0;
 }
 
-/* Cuts out the middle: planes[3][h][w] -> out[3][side][side]. */
-static void image_crop(const unsigned char *planes, int h, int w, int side, unsigned char *out) {
-  size_t top = (size_t)image_corner(h, side), left = (size_t)image_corner(w, side), y, c;
+/* Cuts out the middle: planes[3][h][w] -> out[3][crop[0]][crop[1]]. */
+static void image_crop(const unsigned char *planes, int h, int w, const int crop[2],
+                       unsigned char *out) {
+  size_t top = (size_t)image_corner(h, crop[0]), left = (size_t)image_corner(w, crop[1]), y, c;
   for (c = 0; c < 3; c++)
-    for (y = 0; y < (size_t)side; y++, out += side)
-      memcpy(out, planes + (c * (size_t)h + top + y) * (size_t)w + left, (size_t)side);
+    for (y = 0; y < (size_t)crop[0]; y++, out += crop[1])
+      memcpy(out, planes + (c * (size_t)h + top + y) * (size_t)w + left, (size_t)crop[1]);
 }
 
 int image_apply(const picture *in, const image_plan *p, unsigned char *planes,
@@ -650,6 +686,6 @@ int image_apply(const picture *in, const image_plan *p, unsigned char *planes,
 
 int image_fit(const picture *in, int side, int how, unsigned char *planes,
               char why[IMAGE_WHY]) {
-  image_plan p = image_plan_of(side, how);
+  image_plan p = image_plan_of(side, side, how);
   return image_apply(in, &p, planes, why);
 }

@@ -2,6 +2,8 @@
 #ifndef TOOL_PICTURES_IMAGES_H
 #define TOOL_PICTURES_IMAGES_H
 
+#include "../../../boundarydpt.h"
+
 #include <stdio.h>
 
 #ifndef IMAGE_MOST_PIXELS
@@ -73,30 +75,32 @@ enum { IMAGE_CROP = 1, IMAGE_WHOLE = 2 };
 /* Returns (full - side) / 2, rounded half to even. */
 int image_corner(int full, int side);
 
-/* How a picture becomes input: resized to `size` (its short side, or both with `squash`) by one of
- * Pillow's filters, then its middle `crop` x `crop` is taken. size 0: not resized. */
-typedef struct image_plan { int squash, size, filter, crop; } image_plan;
+/* How a picture becomes input: resized by one of Pillow's filters to `size` = {height, width} with
+ * `squash`, else to the smallest of the picture's shape that covers it; then its middle, `crop` =
+ * {height, width}, is taken. size 0: not resized. */
+typedef struct image_plan { int squash, size[2], filter, crop[2]; } image_plan;
 
-/* What IMAGE_CROP or IMAGE_WHOLE does for an input of this size. */
-image_plan image_plan_of(int side, int how);
+/* What IMAGE_CROP or IMAGE_WHOLE does for an input of this height and width. */
+image_plan image_plan_of(int high, int wide, int how);
 
-/* What a network says of its own pictures, "pictures: shortest 256 bicubic crop 224", brought to
- * another input size where it was resized; 0 if it says nothing of the kind. */
-int image_plan_read(const char *text, int side, image_plan *p);
+/* What a network says of its own pictures, "pictures: shortest 256 bicubic crop 224" or, of others
+ * than squares, "... 73x109 bicubic crop 64x96", brought to the network's input size where that was
+ * changed; 0 if it says nothing of the kind. */
+int image_plan_read(const bdpt_model *m, image_plan *p);
 
-/* What evaluation does with the images of a network whose `preprocessing` is this text: as it says,
- * else by the input's size; or as `how` says, unless that is 0. */
-image_plan image_plan_for(const char *text, int side, int how);
+/* What evaluation does with the images of a network: as its `preprocessing` says, else by the
+ * input's size; or as `how` says, unless that is 0. */
+image_plan image_plan_for(const bdpt_model *m, int how);
 
 /* Returns the size before the crop; 0 if it would be too much, or too little. */
 int image_target(const picture *in, const image_plan *p, int *w, int *h,
                  char why[IMAGE_WHY]);
 
-/* Makes planes[3][crop][crop] of the picture. Callable from several threads. */
+/* Makes planes[3][crop[0]][crop[1]] of the picture. Callable from several threads. */
 int image_apply(const picture *in, const image_plan *p, unsigned char *planes,
                 char why[IMAGE_WHY]);
 
-/* The same in the way that IMAGE_CROP or IMAGE_WHOLE names. */
+/* The same for a square, in the way that IMAGE_CROP or IMAGE_WHOLE names. */
 int image_fit(const picture *in, int side, int how, unsigned char *planes,
               char why[IMAGE_WHY]);
 

@@ -62,8 +62,8 @@ static bdpt_status run_right(run *r, int which, unsigned char *right) {
   enum { BATCH = 64 };
   const bdpt_subset *set = &r->base.in.tested;
   bdpt_model *m = r->model[which];
-  const size_t side = (size_t)m->config.image, classes = (size_t)m->config.classes;
-  bdpt_real *images = (bdpt_real *)malloc(BATCH * 3 * side * side * sizeof *images);
+  const size_t each = bdpt_image_numbers(&m->config), classes = (size_t)m->config.classes;
+  bdpt_real *images = (bdpt_real *)malloc(BATCH * each * sizeof *images);
   bdpt_real *z = (bdpt_real *)malloc(BATCH * classes * sizeof *z);
   bdpt_tape *tape = bdpt_tape_create(r->base.ctx, BDPT_TAPE_COMPUTE);
   bdpt_status s = tape && images && z ? BDPT_OK : BDPT_E_MEMORY;

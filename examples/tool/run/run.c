@@ -44,7 +44,7 @@ const char *const run_network[RUN_NETWORKS] = {"dense", "pruned", "recovered", "
 
 /* The input of a pretrained DeiT on CIFAR-100. */
 static void run_defaults(run_options *o) {
-  if (!o->image && o->data && !input_has_pictures(o->data)) o->image = 64;
+  if (!o->image[0] && o->data && !input_has_pictures(o->data)) o->image[0] = 64;
 }
 
 /* -------------------------------------------------------------------------------------------------
@@ -83,13 +83,16 @@ bdpt_recipe run_short(const run *r, size_t images) {
 /* Writes everything that the result depends on. Two runs with the same text are the same run. */
 static void run_describe(run *r, const char *weights) {
   const run_options *o = &r->o;
+  char image[40];
+  snprintf(image, sizeof image, "%d", o->image[0]);
+  if (o->image[1]) snprintf(image, sizeof image, "%dx%d", o->image[0], o->image[1]);
   snprintf(r->base.setup, sizeof r->base.setup,
-           "version=%s data=%s train=%zu rest=%zu model=%s weights=%s image=%d budget=%d least=%d "
+           "version=%s data=%s train=%zu rest=%zu model=%s weights=%s image=%s budget=%d least=%d "
            "most=%d dense_epochs=%d dense_images=%zu tune_epochs=%d batch=%d short_batch=%d "
            "held=%zu test=%zu probe_steps=%zu recovery_images=%zu map_images=%zu "
            "search_images=%zu tune_images=%zu dense_lr=%g short_lr=%g tune_lr=%g repeats=%d "
            "seed=%zu real=%d start=%s%s%s", RECORD_SINCE, r->base.in.folder, r->base.in.train.count,
-           r->base.in.rest.count, o->model, weights, o->image, o->budget, o->least, o->most,
+           r->base.in.rest.count, o->model, weights, image, o->budget, o->least, o->most,
            o->dense_epochs, o->dense_images, o->tune_epochs, o->batch, o->short_batch, o->held,
            o->test, o->probe_steps, o->recovery_images, o->map_images, o->search_images,
            o->tune_images, o->dense_lr, o->short_lr, o->tune_lr, o->repeats, o->common.seed,

@@ -236,6 +236,7 @@ static bdpt_status study_setup(study *s) {
   char weights[17];
   const int dry = s->o.list || s->o.print_held; /* writes nothing */
   const input_source from = {s->o.data, 0, -1, 0, s->o.common.quiet, dry, 0};
+  int image[2] = {0, 0};
   bdpt_status status = study_read(s, base->ctx, s->o.recipe);
   if (s->o.seeds > 0) s->recipe.seeds = s->o.seeds;
   if (s->recipe.bf16) base->ctx->bf16 = 1;
@@ -250,8 +251,13 @@ static bdpt_status study_setup(study *s) {
   if (status == BDPT_OK) status = input_keep(base->ctx, &base->in.held, s->recipe.held);
   if (status == BDPT_OK) status = input_keep(base->ctx, &base->in.tested, s->recipe.test);
   if (status != BDPT_OK) return status;
-  s->dense = input_model(base->ctx, s->o.model, s->recipe.image);
+  image[0] = s->recipe.image;
+  s->dense = input_model(base->ctx, s->o.model, image);
   if (!s->dense) return base->ctx->status;
+  if (s->dense->config.image_width)
+    return cli_fail(base->ctx, BDPT_E_SHAPE, "%.200s reads %d x %d pixels, but the study compares "
+                    "squares: name a size in the recipe", s->o.model, s->dense->config.image,
+                    s->dense->config.image_width);
   input_fit(&base->in, s->dense);
   bdpt_model_hash(s->dense, weights);
   base->depth = s->dense->config.depth;

@@ -114,7 +114,7 @@ bdpt_status study_stand_in(study *s, bdpt_model *m, const study_spec *p) {
   bdpt_subset few;
   bdpt_status status = BDPT_OK;
   memset(&few, 0, sizeof few);
-  if (p->rival == STUDY_SMALLER_INPUT) return bdpt_model_resize(m, study_smaller_input(s));
+  if (p->rival == STUDY_SMALLER_INPUT) return bdpt_model_resize(m, study_smaller_input(s), 0);
   status = study_sample(s, s->recipe.which_images, &few);
   if (status == BDPT_OK && p->rival == STUDY_BLOCK_MAPS)
     status = standin_blocks(m, p->which[0], &few);
