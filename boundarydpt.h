@@ -1333,7 +1333,6 @@ typedef struct bdpti_arena {
   bdpti_chunk *first; /* the newest, the one being filled */
   size_t wish;        /* bytes that the next chunk has at least */
 } bdpti_arena;
-typedef struct bdpti_mark { bdpti_chunk *chunk; size_t used; } bdpti_mark; /* where to return */
 
 #define BDPTI_CHUNK_HEAD ((sizeof(bdpti_chunk) + BDPTI_ALIGN - 1) / BDPTI_ALIGN * BDPTI_ALIGN)
 
@@ -1343,9 +1342,11 @@ typedef struct bdpti_mark { bdpti_chunk *chunk; size_t used; } bdpti_mark; /* wh
 #define BDPTI_GUARD(p, bytes, all) ((void)0)
 #endif
 
-BDPTI_FN void *bdpti_arena_take(bdpti_arena *a, size_t bytes) {
+/* Takes room for `count` things of a size. A product that overflows is refused as SIZE_MAX is. */
+BDPTI_FN void *bdpti_arena_take(bdpti_arena *a, size_t count, size_t size) {
   bdpti_chunk *c = a->first;
-  size_t rounded, total; /* bytes: what is taken, a chunk to hold it */
+  size_t bytes = SIZE_MAX, rounded, total; /* what is asked, what is taken, a chunk to hold it */
+  bdpti_mul(count, size, &bytes);
   if (!bdpti_add(bytes, BDPTI_FENCE + BDPTI_ALIGN - 1, &rounded)) rounded = SIZE_MAX;
   rounded = rounded / BDPTI_ALIGN * BDPTI_ALIGN;
   if (!c || rounded > c->bytes - c->used) { /* the newest chunk has no room for it */
@@ -1365,37 +1366,35 @@ BDPTI_FN void *bdpti_arena_take(bdpti_arena *a, size_t bytes) {
   return (unsigned char *)c + c->used - rounded;
 }
 
-/* Forgets what was taken since the mark; with keep = 0 its chunks go back to the allocator. */
-BDPTI_FN void bdpti_arena_rewind(bdpti_arena *a, bdpti_mark m, int keep) {
-  keep = keep && a->first != m.chunk && a->first->next == m.chunk; /* just one: it is emptied */
-  while (a->first != m.chunk && !keep) {
+/* Forgets what was taken since `mark` was the first chunk, with so much used, or since the start
+ * for NULL; with keep = 0 its chunks go back to the allocator. */
+BDPTI_FN void bdpti_arena_rewind(bdpti_arena *a, bdpti_chunk *mark, size_t used, int keep) {
+  keep = keep && a->first != mark && a->first->next == mark; /* just one: it is emptied */
+  while (a->first != mark && !keep) {
     bdpti_chunk *c = a->first;
     a->first = c->next;
     a->wish += c->bytes; /* one chunk will replace them all */
     bdpt_release(a->ctx, c, c->bytes);
   }
   if (keep) a->first->used = BDPTI_CHUNK_HEAD;
-  if (m.chunk) m.chunk->used = m.used; /* what was taken before the mark stays */
+  if (mark) mark->used = used; /* what was taken before the mark stays */
 }
 
 BDPTI_FN void bdpti_arena_free(bdpti_arena *a) {
-  const bdpti_mark start = {NULL, 0};
-  bdpti_arena_rewind(a, start, 0);
+  bdpti_arena_rewind(a, NULL, 0, 0);
   a->wish = 0; /* and nobody will take anything more */
 }
 
 BDPTI_FN void bdpti_arena_reset(bdpti_arena *a) {
-  const bdpti_mark start = {NULL, 0};
   const int sound = a->ctx->status == BDPT_OK; /* what cannot be had now is asked for again */
-  bdpti_arena_rewind(a, start, 1); /* and taken at once, so that the next step allocates nothing */
-  if (a->wish && !bdpti_arena_take(a, 0) && sound) bdpt_clear_error(a->ctx);
+  bdpti_arena_rewind(a, NULL, 0, 1); /* taken at once, so that the next step allocates nothing */
+  if (a->wish && !bdpti_arena_take(a, 0, 0) && sound) bdpt_clear_error(a->ctx);
 }
 
 /* Takes a zeroed array from an arena, whose contents live and die together. */
 BDPTI_FN void *bdpti_array(bdpti_arena *a, size_t count, size_t size) {
-  size_t bytes = 0; /* stays so after an overflow, for which no memory is found */
-  void *p = bdpti_arena_take(a, bdpti_mul(count, size, &bytes) ? bytes : SIZE_MAX);
-  return p ? memset(p, 0, bytes) : NULL;
+  void *p = bdpti_arena_take(a, count, size);
+  return p ? memset(p, 0, count * size) : NULL;
 }
 
 /* 4.4  Random numbers                                                                     >>random
@@ -1602,14 +1601,11 @@ BDPT_API void bdpt_tape_free(bdpt_tape *t) {
 BDPT_API size_t bdpt_tape_bytes(const bdpt_tape *t) { return t->most; }
 BDPT_API bdpt_context *bdpt_tape_context(const bdpt_tape *t) { return t->ctx; }
 
-/* Takes memory that lives as long as the step: `head` bytes and room for count things of a size. */
-BDPTI_FN void *bdpti_take(bdpt_tape *t, size_t head, size_t count, size_t size) {
-  size_t bytes;
-  void *p;
-  if (!bdpti_mul(count, size, &bytes) || !bdpti_add(bytes, head, &bytes)) bytes = SIZE_MAX;
-  p = bdpti_arena_take(&t->arena, bytes);
-  if (!p) return NULL; /* an overflow ends here too: no allocator has SIZE_MAX bytes */
-  t->used += bytes;
+/* Takes memory that lives as long as the step. */
+BDPTI_FN void *bdpti_take(bdpt_tape *t, size_t count, size_t size) {
+  void *p = bdpti_arena_take(&t->arena, count, size);
+  if (!p) return NULL;
+  t->used += count * size;
   if (t->used > t->most) t->most = t->used;
   return p;
 }
@@ -1670,7 +1666,7 @@ BDPTI_FN void bdpti_wants(const bdpt_tape *t, bdpti_node *n, const bdpt_tensor *
 
 BDPTI_FN bdpti_node *bdpti_record(bdpt_tape *t, int op, int ndim, const size_t *shape,
                                   bdpt_tensor *a, bdpt_tensor *b, bdpt_tensor *c) {
-  bdpti_node *n = (bdpti_node *)bdpti_take(t, 0, 1, sizeof *n);
+  bdpti_node *n = (bdpti_node *)bdpti_take(t, 1, sizeof *n);
   int i;
   if (!n) return NULL;
   memset(n, 0, sizeof *n); /* the arena's memory is reused, not zeroed */
@@ -1682,7 +1678,7 @@ BDPTI_FN bdpti_node *bdpti_record(bdpt_tape *t, int op, int ndim, const size_t *
     bdpt_fail(t->ctx, BDPT_E_SHAPE, "a tensor of %d axes overflows the address space", ndim);
     return NULL;
   }
-  n->out.data = (bdpt_real *)bdpti_take(t, 0, n->out.count, sizeof(bdpt_real)); /* not zeroed */
+  n->out.data = (bdpt_real *)bdpti_take(t, n->out.count, sizeof(bdpt_real)); /* not zeroed */
   if (!n->out.data) return NULL;
   n->previous = t->last;      /* newest first */
   if (t->mode != BDPT_TAPE_COMPUTE) t->last = n; /* else the node is lost, its output lives on */
@@ -1705,8 +1701,8 @@ BDPTI_FN void bdpti_replace(bdpt_tape *t, bdpti_node *n, const bdpt_tensor *x) {
 /* Adds memory that only the backward pass will read: `first` and `second` numbers. */
 BDPTI_FN bdpti_node *bdpti_save(bdpt_tape *t, bdpti_node *n, size_t first, size_t second) {
   if (!n) return NULL;
-  n->saved[0] = (bdpt_real *)bdpti_take(t, 0, first, sizeof(bdpt_real));
-  n->saved[1] = (bdpt_real *)bdpti_take(t, 0, second, sizeof(bdpt_real));
+  n->saved[0] = (bdpt_real *)bdpti_take(t, first, sizeof(bdpt_real));
+  n->saved[1] = (bdpt_real *)bdpti_take(t, second, sizeof(bdpt_real));
   return n->saved[0] && n->saved[1] ? n : NULL; /* no memory: the operation fails */
 }
 
@@ -1714,7 +1710,7 @@ BDPTI_FN bdpti_node *bdpti_save(bdpt_tape *t, bdpti_node *n, size_t first, size_
 BDPTI_FN bdpt_tensor *bdpti_lend(bdpt_tape *t, const bdpt_config *c, size_t n,
                                  const bdpt_real *images) {
   const size_t shape[4] = {n, (size_t)c->channels, (size_t)c->image, (size_t)bdpt_image_width(c)};
-  bdpt_tensor *x = (bdpt_tensor *)bdpti_take(t, 0, 1, sizeof *x);
+  bdpt_tensor *x = (bdpt_tensor *)bdpti_take(t, 1, sizeof *x);
   if (!x) return NULL;
   memset(x, 0, sizeof *x);
   bdpti_set_shape(x, 4, shape); /* on_tape stays 0: the caller's */
@@ -1744,11 +1740,12 @@ BDPTI_FN bdpti_buffer *bdpti_buffer_of(const bdpt_real *grad) {
 }
 
 BDPTI_FN bdpt_real *bdpti_buffer_take(bdpt_tape *t, size_t count) {
+  const size_t head = BDPTI_ALIGN / sizeof(bdpt_real);    /* numbers whose place the header takes */
   bdpti_buffer **at = &t->spare, *b;                      /* at: the link to b */
   while (*at && (*at)->count != count) at = &(*at)->next; /* exact sizes: a network has few */
   b = *at;
   if (b) *at = b->next; /* one that the walk has finished with */
-  else b = (bdpti_buffer *)bdpti_take(t, BDPTI_ALIGN, count, sizeof(bdpt_real)); /* or a new one */
+  else b = (bdpti_buffer *)bdpti_take(t, head + count, sizeof(bdpt_real)); /* or a new one */
   if (!b) return NULL;
   b->count = count;
   b->shares = 1; /* the tensor that asked */
@@ -1861,77 +1858,77 @@ typedef struct bdpti_check {
   bdpt_tape *tape;
   bdpt_tensor *const *inputs;            /* [count] the caller's */
   int count;
-  bdpt_tensor *copy[BDPTI_CHECK_INPUTS]; /* of the inputs, on the tape */
 } bdpti_check;
 
-/* Builds the graph from the inputs as they are now; returns the projected loss, and with `back`
- * leaves the gradients in the copies. */
-BDPTI_FN double bdpti_check_run(bdpti_check *c, int back) {
+/* Builds the graph from the inputs as they are now; returns the projected loss. With `exact` the
+ * graph goes there instead, and the gradients stay in copy[count]. */
+BDPTI_FN double bdpti_check_run(const bdpti_check *c, bdpt_tape *exact, bdpt_tensor **copy) {
+  bdpt_tape *t = exact ? exact : c->tape;
   bdpt_tensor *out;
   bdpt_real *seed;
   double sum = 0; /* L = seed . out */
   size_t k;
   int i;
-  bdpt_tape_reset(c->tape); /* the graph of the run before */
+  bdpt_tape_reset(t); /* the graph of the run before */
   for (i = 0; i < c->count; i++) {
     const bdpt_tensor *x = c->inputs[i];
-    c->copy[i] = bdpt_input(c->tape, x->ndim, x->shape, x->data, back); /* back: wants a gradient */
+    copy[i] = bdpt_input(t, x->ndim, x->shape, x->data, exact != NULL);
   }
-  out = c->build(c->tape, c->copy, c->user);
-  seed = out ? (bdpt_real *)bdpti_take(c->tape, 0, out->count, sizeof *seed) : NULL;
+  out = c->build(t, copy, c->user);
+  seed = out ? (bdpt_real *)bdpti_take(t, out->count, sizeof *seed) : NULL;
   for (k = 0; seed && k < out->count; k++) {
     bdpt_rng r;
     bdpt_rng_seed(&r, 4242, k); /* element k has the same weight in every run */
     seed[k] = (bdpt_real)(2 * bdpt_uniform(&r) - 1); /* uniform in [-1, 1) */
     sum += (double)seed[k] * (double)out->data[k];
   }
-  if (back && seed) bdpt_backward_from(c->tape, out, seed); /* dL/dout = seed */
+  if (exact && seed) bdpt_backward_from(t, out, seed); /* dL/dout = seed */
   return sum;
 }
 
-/* Returns the error of one input, whose gradient is copied since the next run resets the tape. */
-BDPTI_FN double bdpti_check_input(bdpti_check *c, int which) {
+/* Returns the error of the gradient of one input. */
+BDPTI_FN double bdpti_check_input(const bdpti_check *c, bdpt_tensor *x, const bdpt_real *grad) {
   bdpt_context *ctx = c->tape->ctx;
-  bdpt_tensor *x = c->inputs[which];
-  size_t i, bytes = x->count * sizeof(bdpt_real); /* of one gradient */
-  bdpt_real *analytic = (bdpt_real *)bdpt_alloc(ctx, bytes);
+  bdpt_tensor *copy[BDPTI_CHECK_INPUTS];
   double worst = 0, scale = 1e-3; /* largest miss; what it is measured by */
-  bdpti_check_run(c, 1);
-  if (ctx->status == BDPT_OK && c->copy[which]->grad) memcpy(analytic, c->copy[which]->grad, bytes);
+  size_t i;
   for (i = 0; i < x->count && worst == worst && ctx->status == BDPT_OK; i++) {
     const bdpt_real keep = x->data[i];
-    double h = 6e-6 * (1 + fabs((double)keep)), exact = (double)analytic[i], numeric, step, miss;
+    double h = 6e-6 * (1 + fabs((double)keep)), exact = grad ? (double)grad[i] : 0;
+    double numeric, step, miss;
     x->data[i] = (bdpt_real)((double)keep + h);
     step = (double)x->data[i];
-    numeric = bdpti_check_run(c, 0); /* L(x + h) */
+    numeric = bdpti_check_run(c, NULL, copy); /* L(x + h) */
     x->data[i] = (bdpt_real)((double)keep - h);
     step -= (double)x->data[i]; /* the step that was really made, after rounding */
-    numeric = (numeric - bdpti_check_run(c, 0)) / step; /* central difference */
+    numeric = (numeric - bdpti_check_run(c, NULL, copy)) / step; /* central difference */
     x->data[i] = keep; /* the caller's array is as it was */
     miss = fabs(numeric - exact);
     scale = fmax(scale, fmax(fabs(numeric), fabs(exact)));
     if (!(miss <= worst)) worst = miss; /* a NaN gets in and ends the loop */
   }
-  bdpt_release(ctx, analytic, bytes);
   return worst / scale;
 }
 
 BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *user,
                                     bdpt_tensor *const *inputs, int count, double *error) {
-  bdpti_check c;
+  bdpti_check c = {build, user, NULL, inputs, count};
+  bdpt_tensor *x[BDPTI_CHECK_INPUTS]; /* copies of the inputs, with gradients */
+  bdpt_tape *exact;
   int i;
-  memset(&c, 0, sizeof c);
   *error = 0;
   if (count > BDPTI_CHECK_INPUTS) {
     return bdpt_fail(ctx, BDPT_E_ARGUMENT, "gradcheck: %d inputs, at most 16", count);
   }
-  c.build = build; c.user = user; c.inputs = inputs; c.count = count;
-  c.tape = bdpt_tape_create(ctx, BDPT_TAPE_RECORD); /* one that records, for all runs */
+  c.tape = bdpt_tape_create(ctx, BDPT_TAPE_RECORD);
+  exact = bdpt_tape_create(ctx, BDPT_TAPE_RECORD);
+  if (ctx->status == BDPT_OK) bdpti_check_run(&c, exact, x);
   for (i = 0; i < count && ctx->status == BDPT_OK; i++) {
-    double e = bdpti_check_input(&c, i);
+    double e = bdpti_check_input(&c, inputs[i], x[i]->grad);
     if (!(e <= *error) && *error == *error) *error = e; /* a NaN stays */
   }
   bdpt_tape_free(c.tape);
+  bdpt_tape_free(exact);
   return ctx->status;
 }
 
@@ -2016,8 +2013,9 @@ typedef struct bdpti_block {
 typedef struct bdpti_heads {
   size_t tokens, heads, size, pieces;                 /* N h d */
   bdpt_real scale;
-  const bdpt_real *qkv, *out, *lse, *dout;            /* [B,N,3,h,d] [B,N,h,d] [B,h,N] [B,N,h,d] */
-  bdpt_real *new_out, *new_lse, *dqkv;                /* written, by forward and by backward */
+  const bdpt_real *qkv;                               /* [B,N,3,h,d] */
+  bdpt_real *out, *lse;                               /* [B,N,h,d] [B,h,N] or NULL; from forward */
+  const bdpt_real *dout; bdpt_real *dqkv;             /* of backward; NULL in the forward pass */
 } bdpti_heads;
 
 /* The kernels over rows and elements each have a struct of arguments. A NULL output is not wanted;
@@ -2084,14 +2082,7 @@ BDPTI_FN void bdpti_act(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_re
                         const bdpt_real *dy, bdpt_real *out, int add);
 BDPTI_FN void bdpti_adamw(bdpt_context *ctx, size_t n, const bdpti_adamw_args *s);
 BDPTI_FN int bdpti_all_finite(bdpt_context *ctx, size_t n, const bdpt_real *x);
-BDPTI_FN bdpt_status bdpti_attention_bwd(bdpt_context *ctx, size_t images, size_t tokens,
-                                         size_t heads, size_t size, bdpt_real scale,
-                                         const bdpt_real *qkv, const bdpt_real *out,
-                                         const bdpt_real *lse, const bdpt_real *dout,
-                                         bdpt_real *dqkv);
-BDPTI_FN bdpt_status bdpti_attention_fwd(bdpt_context *ctx, size_t images, size_t tokens,
-                                         size_t heads, size_t size, bdpt_real scale,
-                                         const bdpt_real *qkv, bdpt_real *out, bdpt_real *lse);
+BDPTI_FN bdpt_status bdpti_attention(bdpt_context *ctx, size_t images, bdpti_heads h);
 BDPTI_FN bdpt_status bdpti_column_sum(bdpt_context *ctx, size_t rows, size_t width,
                                       const bdpt_real *x, bdpt_real *out);
 BDPTI_FN double bdpti_dot(bdpt_context *ctx, size_t n, const bdpt_real *x, const bdpt_real *y,
@@ -2231,18 +2222,25 @@ BDPTI_FN void bdpti_linear_back(bdpt_tape *t, bdpti_node *n) {
                     bdpti_grad(t, n->in[0]));
 }
 
-/* The arguments of a layer norm: the first three inputs of its node are x, gamma and beta. */
-BDPTI_FN bdpti_norm_args bdpti_norm_args_of(const bdpti_node *n, bdpt_real *mean, bdpt_real *rstd) {
-  bdpti_norm_args s;
-  memset(&s, 0, sizeof s);
-  s.width = bdpti_last_axis(n->in[0]);
-  s.x = n->in[0]->data;
-  s.gamma = n->in[1]->data;
-  s.beta = n->in[2]->data;
-  s.eps = (bdpt_real)n->number;
-  s.mean = mean;
-  s.rstd = rstd;
+/* The arguments of a layer norm: the first three inputs of its node are x, gamma and beta; mean[R]
+ * and rstd[R] stand in saved[1]. */
+BDPTI_FN bdpti_norm_args bdpti_norm_args_of(const bdpti_node *n, bdpt_real *y) {
+  const bdpt_tensor *x = n->in[0];
+  bdpti_norm_args s = {bdpti_last_axis(x), x->data, n->in[1]->data, n->in[2]->data,
+                       (bdpt_real)n->number, y, n->saved[1], n->saved[1] + bdpti_rows(x),
+                       NULL, NULL, 0};
   return s;
+}
+
+/* Makes dx, dgamma and dbeta of a layer norm from the gradient of what it made. */
+BDPTI_FN void bdpti_norm_back(bdpt_tape *t, bdpti_node *n, const bdpt_real *dy) {
+  bdpti_norm_args s = bdpti_norm_args_of(n, NULL);
+  bdpti_target dx = bdpti_grad(t, n->in[0]);
+  bdpt_real *dgamma = bdpti_grad_sum(t, n->in[1]), *dbeta = bdpti_grad_sum(t, n->in[2]);
+  s.dy = dy;
+  s.dx = dx.to;
+  s.add = dx.add;
+  bdpti_layernorm_bwd(t->ctx, bdpti_rows(n->in[0]), &s, dgamma, dbeta);
 }
 
 /* 6.3  The MLP                                                                            >>mlp
@@ -2269,8 +2267,7 @@ BDPTI_FN void bdpti_mlp_hidden(bdpt_tape *t, bdpti_node *n, bdpt_real *v, bdpt_r
   const size_t rows = bdpti_rows(x);              /* R */
   const bdpt_act act = (bdpt_act)n->index;
   bdpti_gemm g = bdpti_affine(n->in[3], rows, v); /* v W1^T */
-  bdpti_norm_args norm = bdpti_norm_args_of(n, n->saved[1], n->saved[1] + rows);
-  norm.y = v;
+  bdpti_norm_args norm = bdpti_norm_args_of(n, v);
   bdpti_layernorm_fwd(t->ctx, rows, &norm);
   g.bias = n->in[4]->data; /* b1[F] */
   g.c = z;                 /* z may be s: then f(z) replaces it */
@@ -2322,12 +2319,11 @@ BDPTI_FN void bdpti_mlp_back(bdpt_tape *t, bdpti_node *n) {
   bdpt_tensor *x = n->in[0], *w1 = n->in[3], *w2 = n->in[5];
   size_t rows = bdpti_rows(x), d = bdpti_last_axis(x), hidden = w1->shape[0]; /* R, D, F */
   bdpt_real *s = bdpti_buffer_take(t, rows * hidden), *dz = bdpti_buffer_take(t, rows * hidden);
-  bdpt_real *v = bdpti_buffer_take(t, rows * d), *dgamma, *dbeta;              /* v = LN(x) again */
-  bdpti_target none = {NULL, 0}, dv = {bdpti_buffer_take(t, rows * d), 0}, dx; /* dv is fresh */
+  bdpt_real *v = bdpti_buffer_take(t, rows * d);                          /* LN(x) again */
+  bdpti_target none = {NULL, 0}, dv = {bdpti_buffer_take(t, rows * d), 0}; /* dv is fresh */
   int again = t->mode != BDPT_TAPE_RECORD; /* z was not kept */
   const bdpt_real *z = again ? s : n->saved[0];
   const bdpt_act act = (bdpt_act)n->index;
-  bdpti_norm_args norm;
   bdpti_gemm g;
   if (!s || !dz || !v || !dv.to) return; /* no memory: the context knows */
   bdpti_mlp_hidden(t, n, v, again ? s : NULL, NULL); /* z where s will be */
@@ -2348,14 +2344,7 @@ BDPTI_FN void bdpti_mlp_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_grad_pass(t, x, n->out.grad); /* dy goes on to x, which then has the buffer to itself */
   bdpti_buffer_release(t, n->out.grad);
   n->out.grad = NULL;
-  dx = bdpti_grad(t, x); /* dy by now; LN's part is added */
-  dgamma = bdpti_grad_sum(t, n->in[1]);
-  dbeta = bdpti_grad_sum(t, n->in[2]);
-  norm = bdpti_norm_args_of(n, n->saved[1], n->saved[1] + rows);
-  norm.dy = dv.to;
-  norm.dx = dx.to;
-  norm.add = dx.add;
-  bdpti_layernorm_bwd(t->ctx, rows, &norm, dgamma, dbeta);
+  bdpti_norm_back(t, n, dv.to); /* adds LN's part to the dy that x has by now */
   bdpti_buffer_release(t, s); /* all four serve the next block */
   bdpti_buffer_release(t, dz);
   bdpti_buffer_release(t, v);
@@ -2415,24 +2404,16 @@ BDPT_API bdpt_tensor *bdpt_layernorm(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *
   if (gamma->count != d || beta->count != d) {
     return bdpti_misfit(t, "layer norm", x, gamma, beta, "the last axes differ");
   }
-  n = bdpti_save(t, bdpti_record_like(t, BDPTI_OP_layernorm, x, gamma, beta), rows, rows);
+  n = bdpti_save(t, bdpti_record_like(t, BDPTI_OP_layernorm, x, gamma, beta), 0, 2 * rows);
   if (!n) return NULL;
   n->number = eps;
-  s = bdpti_norm_args_of(n, n->saved[0], n->saved[1]);
-  s.y = n->out.data;
+  s = bdpti_norm_args_of(n, n->out.data);
   bdpti_layernorm_fwd(t->ctx, rows, &s);
-  return bdpti_out(n);
+  return &n->out;
 }
 
 BDPTI_FN void bdpti_layernorm_back(bdpt_tape *t, bdpti_node *n) {
-  bdpt_tensor *x = n->in[0];
-  bdpti_norm_args s = bdpti_norm_args_of(n, n->saved[0], n->saved[1]);
-  bdpti_target dx = bdpti_grad(t, x);
-  bdpt_real *dgamma = bdpti_grad_sum(t, n->in[1]), *dbeta = bdpti_grad_sum(t, n->in[2]);
-  s.dy = n->out.grad;
-  s.dx = dx.to;
-  s.add = dx.add;
-  bdpti_layernorm_bwd(t->ctx, bdpti_rows(x), &s, dgamma, dbeta);
+  bdpti_norm_back(t, n, n->out.grad);
 }
 
 /* 6.5  Activations, element by element                                                     >>act
@@ -2594,8 +2575,16 @@ BDPTI_FN void bdpti_attention_plain_back(const size_t size[2], double scale,
   }
 }
 
+/* The arguments of the engine room; the backward pass adds two. */
+BDPTI_FN bdpti_heads bdpti_heads_of(bdpti_node *n) {
+  const bdpt_tensor *y = &n->out;
+  bdpti_heads h = {y->shape[1], n->index, y->shape[2] / n->index, 1, (bdpt_real)n->number,
+                   n->in[0]->data, y->data, n->saved[0], NULL, NULL};
+  return h;
+}
+
 BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale) {
-  size_t shape[3], h = (size_t)heads, d;
+  size_t shape[3], h = (size_t)heads;
   bdpti_node *n;
   if (!qkv) return NULL;
   if (heads < 1 || qkv->ndim != 3 || qkv->shape[2] % (3 * h) != 0) {
@@ -2603,25 +2592,24 @@ BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, 
               bdpt_shape(qkv).text, heads);
     return NULL;
   }
-  d = qkv->shape[2] / (3 * h);
-  shape[0] = qkv->shape[0]; shape[1] = qkv->shape[1]; shape[2] = h * d; /* B, N, h d */
+  shape[0] = qkv->shape[0]; shape[1] = qkv->shape[1]; shape[2] = qkv->shape[2] / 3; /* B, N, h d */
   n = bdpti_record(t, BDPTI_OP_attention, 3, shape, qkv, NULL, NULL);
   if (!bdpti_save(t, n, shape[0] * h * shape[1], 0)) return NULL; /* lse[B,h,N] */
   n->index = h; /* for the way back */
   n->number = scale;
-  return bdpti_attention_fwd(t->ctx, shape[0], shape[1], h, d, (bdpt_real)scale, qkv->data,
-                             n->out.data, n->saved[0]) ? NULL : &n->out;
+  return bdpti_attention(t->ctx, shape[0], bdpti_heads_of(n)) == BDPT_OK ? &n->out : NULL;
 }
 
 /* The kernel writes all of dqkv and cannot add, so it writes a buffer of its own. */
 BDPTI_FN void bdpti_attention_back(bdpt_tape *t, bdpti_node *n) {
-  bdpt_tensor *qkv = n->in[0], *y = &n->out;
-  bdpt_real *fresh = qkv->wants_grad ? bdpti_buffer_take(t, qkv->count) : NULL;
-  if (!fresh) return;
-  bdpti_attention_bwd(t->ctx, y->shape[0], y->shape[1], n->index, y->shape[2] / n->index,
-                      (bdpt_real)n->number, qkv->data, y->data, n->saved[0], y->grad, fresh);
-  bdpti_grad_pass(t, qkv, fresh); /* handed over if it is the first */
-  bdpti_buffer_release(t, fresh);
+  bdpt_tensor *qkv = n->in[0];
+  bdpti_heads h = bdpti_heads_of(n);
+  h.dqkv = qkv->wants_grad ? bdpti_buffer_take(t, qkv->count) : NULL;
+  if (!h.dqkv) return;
+  h.dout = n->out.grad;
+  bdpti_attention(t->ctx, n->out.shape[0], h);
+  bdpti_grad_pass(t, qkv, h.dqkv); /* handed over if it is the first */
+  bdpti_buffer_release(t, h.dqkv);
 }
 
 /* 6.8  Patch embedding                                                                  >>patch
@@ -2741,80 +2729,61 @@ BDPTI_FN void bdpti_tokens_back(bdpt_tape *t, bdpti_node *n) {
   if (dpos) bdpti_column_sum(t->ctx, n->out.shape[0], pos->count, n->out.grad, dpos);
 }
 
-/* 6.10  One token of every image
- *   math      y[b] = x[b,i]
- *   shape     x[B,N,D] -> y[B,D]
- *   backward  dx[b,i] += dy[b]; nothing elsewhere
- *   check     tests/test_ops.c gradients_structured
- */
-BDPT_API bdpt_tensor *bdpt_token(bdpt_tape *t, bdpt_tensor *x, size_t index) {
-  size_t shape[2], d, b;
-  bdpti_node *n;
-  if (!x) return NULL;
-  if (x->ndim != 3 || index >= x->shape[1]) {
-    bdpt_fail(t->ctx, BDPT_E_SHAPE, "token: x%s has no token %zu", bdpt_shape(x).text, index);
-    return NULL;
-  }
-  shape[0] = x->shape[0]; shape[1] = d = x->shape[2]; /* B, D */
-  n = bdpti_record(t, BDPTI_OP_token, 2, shape, x, NULL, NULL);
-  for (b = 0; n && b < shape[0]; b++) {
-    memcpy(n->out.data + b * d, x->data + (b * x->shape[1] + index) * d, d * sizeof *x->data);
-  }
-  if (n) n->index = index;
-  return bdpti_out(n);
-}
-
-BDPTI_FN void bdpti_token_back(bdpt_tape *t, bdpti_node *n) {
-  size_t tokens = n->in[0]->shape[1], d = n->out.shape[1], b;
-  bdpt_real *dx = bdpti_grad_sum(t, n->in[0]); /* zeros where no other token put more */
-  for (b = 0; dx && b < n->out.shape[0]; b++) {
-    bdpti_add_to(dx + (b * tokens + n->index) * d, n->out.grad + b * d, d);
-  }
-}
-
-/* The mean of the patches
- *   math      y[b] = mean_i x[b,i] over i >= first, behind x[b,0] where `token` is set
+/* 6.10  One token of every image, and the mean of several
+ *   math      y[b] = mean_i x[b,i] over first <= i < first + count, behind x[b,0] where y has 2D
  *   shape     x[B,N,D] -> y[B,D] or y[B,2D]
- *   backward  dx[b,i] += dy[b] / (N - first) for i >= first;  dx[b,0] += its half of dy[b]
+ *   backward  dx[b,i] += dy[b] / count for those i;  dx[b,0] += its half of dy[b]
  *   check     tests/test_ops.c gradients_structured; tests/check_forms.py
  */
-BDPT_API bdpt_tensor *bdpt_pool(bdpt_tape *t, bdpt_tensor *x, size_t first, int token) {
-  size_t shape[2], d, b, i, j;
+BDPTI_FN bdpt_tensor *bdpti_token_mean(bdpt_tape *t, int op, bdpt_tensor *x, size_t first,
+                                       size_t count, int wide) {
+  size_t d = x->shape[x->ndim - 1], b, i, j;
+  const size_t shape[2] = {x->shape[0], wide ? 2 * d : d};
   bdpti_node *n;
-  if (!x) return NULL;
   if (x->ndim != 3 || first >= x->shape[1]) {
-    bdpt_fail(t->ctx, BDPT_E_SHAPE, "pool: x%s has no token %zu", bdpt_shape(x).text, first);
+    bdpt_fail(t->ctx, BDPT_E_SHAPE, "%s: x%s has no token %zu",
+              op == BDPTI_OP_token ? "token" : "pool", bdpt_shape(x).text, first);
     return NULL;
   }
-  d = x->shape[2];
-  shape[0] = x->shape[0]; shape[1] = token ? 2 * d : d;
-  n = bdpti_record(t, BDPTI_OP_pool, 2, shape, x, NULL, NULL);
+  n = bdpti_record(t, op, 2, shape, x, NULL, NULL);
   for (b = 0; n && b < shape[0]; b++) {
     const bdpt_real *from = x->data + b * x->shape[1] * d;
     bdpt_real *y = n->out.data + b * shape[1];
-    if (token) memcpy(y, from, d * sizeof *y);
+    if (wide) memcpy(y, from, d * sizeof *y);
     for (j = 0; j < d; j++) {
       double sum = 0;
-      for (i = first; i < x->shape[1]; i++) sum += (double)from[i * d + j];
-      y[shape[1] - d + j] = (bdpt_real)(sum / (double)(x->shape[1] - first));
+      for (i = first; i < first + count; i++) sum += (double)from[i * d + j];
+      y[shape[1] - d + j] = (bdpt_real)(sum / (double)count);
     }
   }
   if (n) n->index = first;
+  if (n) n->number = (double)count;
   return bdpti_out(n);
+}
+
+BDPT_API bdpt_tensor *bdpt_pool(bdpt_tape *t, bdpt_tensor *x, size_t first, int token) {
+  return x ? bdpti_token_mean(t, BDPTI_OP_pool, x, first, x->shape[1] - first, token) : NULL;
+}
+
+BDPT_API bdpt_tensor *bdpt_token(bdpt_tape *t, bdpt_tensor *x, size_t index) {
+  return x ? bdpti_token_mean(t, BDPTI_OP_token, x, index, 1, 0) : NULL;
 }
 
 BDPTI_FN void bdpti_pool_back(bdpt_tape *t, bdpti_node *n) {
   const size_t tokens = n->in[0]->shape[1], d = n->in[0]->shape[2], wide = n->out.shape[1];
-  const bdpt_real share = 1 / (bdpt_real)(tokens - n->index);
+  const size_t end = n->index + (size_t)n->number;
+  const bdpt_real share = 1 / (bdpt_real)n->number;
   bdpt_real *dx = bdpti_grad_sum(t, n->in[0]), *dy = n->out.grad;
   size_t b, i, j;
   for (b = 0; dx && b < n->out.shape[0]; b++, dx += tokens * d, dy += wide) {
     if (wide > d) bdpti_add_to(dx, dy, d);
-    for (i = n->index; i < tokens; i++) {
+    for (i = n->index; i < end; i++) {
       for (j = 0; j < d; j++) dx[i * d + j] += share * dy[wide - d + j];
     }
   }
 }
+
+BDPTI_FN void bdpti_token_back(bdpt_tape *t, bdpti_node *n) { bdpti_pool_back(t, n); }
 
 /* 6.11  Sum and scaling
  *   math      y = a + b;  y = s x
@@ -2874,44 +2843,37 @@ BDPTI_FN size_t bdpti_cluster_place(const bdpt_context *ctx, size_t n, size_t k)
  *
  * At rate 0 the operation is its input: nothing is recorded and nothing is drawn.
  */
+BDPTI_FN void bdpti_drop_path_run(bdpt_tape *t, bdpti_node *n, const bdpt_real *x,
+                                  const bdpt_real *y, bdpt_real *out) {
+  bdpti_samples s = {n->index, n->saved[0], x, y, out};
+  bdpti_sample_axpy(t->ctx, n->out.shape[0], &s);
+}
+
 BDPT_API bdpt_tensor *bdpt_drop_path(bdpt_tape *t, bdpt_tensor *x, double rate, bdpt_rng *rng) {
-  bdpti_samples s;
   bdpti_node *n;
-  size_t b, batch, own;
+  size_t b, batch, all, own;
   if (!x || rate == 0) return x;
   if (!(rate > 0 && rate < 1)) {
     bdpt_fail(t->ctx, BDPT_E_ARGUMENT, "drop path: rate %g is not in [0,1)", rate);
     return NULL;
   }
   batch = x->shape[0]; /* B */
+  all = batch * bdpti_cluster_size(t->ctx);
   n = bdpti_save(t, bdpti_record_like(t, BDPTI_OP_drop_path, x, NULL, NULL), batch, 0);
   if (!n) return NULL;
-  for (b = 0; b < batch * bdpti_cluster_size(t->ctx);
-       b++) { /* one draw per sample of all processes */
+  for (b = 0; b < all; b++) { /* one draw per sample of all processes */
     bdpt_real keep = (bdpt_real)(bdpt_uniform(rng) < rate ? 0 : 1 / (1 - rate));
     own = bdpti_cluster_place(t->ctx, batch, b);
     if (own < batch) n->saved[0][own] = keep;
   }
   n->index = batch ? x->count / batch : 0; /* numbers of a sample */
-  s.width = n->index;
-  s.factor = n->saved[0];
-  s.x = x->data;
-  s.y = NULL;
-  s.out = n->out.data;
-  bdpti_sample_axpy(t->ctx, batch, &s);
+  bdpti_drop_path_run(t, n, x->data, NULL, n->out.data);
   return &n->out;
 }
 
 BDPTI_FN void bdpti_drop_path_back(bdpt_tape *t, bdpti_node *n) {
-  bdpti_samples s;
   bdpti_target dx = bdpti_grad(t, n->in[0]);
-  if (!dx.to) return;
-  s.width = n->index;
-  s.factor = n->saved[0];
-  s.x = n->out.grad;
-  s.y = dx.add ? dx.to : NULL;
-  s.out = dx.to;
-  bdpti_sample_axpy(t->ctx, n->out.shape[0], &s);
+  if (dx.to) bdpti_drop_path_run(t, n, n->out.grad, dx.add ? dx.to : NULL, dx.to);
 }
 
 /* 6.13  Masked mix and the straight-through scalar                                         >>mix
@@ -3055,7 +3017,7 @@ BDPT_API bdpt_tensor *bdpt_match(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *y) {
   double miss = 0, size = 0; /* sums in one order, whatever the threads */
   bdpti_node *n;
   if (!x || !y) return NULL;
-  if (x->ndim != y->ndim || memcmp(x->shape, y->shape, (size_t)x->ndim * sizeof *x->shape)) {
+  if (!bdpti_same_shape(x, y)) {
     return bdpti_misfit(t, "match", x, y, NULL, "the shapes must be equal");
   }
   n = bdpti_record(t, BDPTI_OP_match, 1, &one, x, y, NULL);
@@ -3111,7 +3073,7 @@ BDPT_API bdpt_tensor *bdpt_tape_op(bdpt_tape *t, const bdpt_op *op, bdpt_tensor 
     if (!in[i]) return NULL;
   }
   n = bdpti_record(t, BDPTI_OP_own, ndim, shape, NULL, NULL, NULL);
-  o = n ? (bdpti_own *)bdpti_take(t, 0, 1, sizeof *o) : NULL;
+  o = n ? (bdpti_own *)bdpti_take(t, 1, sizeof *o) : NULL;
   if (!o) return NULL;
   memset(o, 0, sizeof *o);
   n->own = o;
@@ -3126,7 +3088,7 @@ BDPT_API bdpt_tensor *bdpt_tape_op(bdpt_tape *t, const bdpt_op *op, bdpt_tensor 
               "through it", op->name);
     return NULL;
   }
-  if (op->saved && !(o->run.saved = bdpti_take(t, 0, op->saved, 1))) return NULL;
+  if (op->saved && !(o->run.saved = bdpti_take(t, op->saved, 1))) return NULL;
   return bdpti_own_call(o, op->forward) ? &n->out : NULL;
 }
 
@@ -3946,8 +3908,8 @@ BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, 
   }
   t->stream = x && t->mode == BDPT_TAPE_COMPUTE && !m->block ? x->data : NULL;
   for (l = 0; x && l < count; l++) {
-    bdpti_mark mark = {t->arena.first, t->arena.first->used}; /* where x lies */
-    size_t used = t->used;
+    bdpti_chunk *mark = t->arena.first; /* where x lies */
+    const size_t behind = mark->used, used = t->used;
     bdpt_tensor *y = bdpti_one_block(m, t, l, x, o);
     if (t->mode != BDPT_TAPE_COMPUTE || !y) { /* the way back needs the intermediates */
       x = y;
@@ -3957,7 +3919,7 @@ BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, 
     if (y->data != x->data) memcpy(x->data, y->data, y->count * sizeof *x->data);
     x->shape[1] = y->shape[1]; /* fewer tokens if the block says so */
     x->count = y->count;
-    bdpti_arena_rewind(&t->arena, mark, 1);                /* y and what led to it are forgotten */
+    bdpti_arena_rewind(&t->arena, mark, behind, 1);        /* y and what led to it are forgotten */
     t->used = used; /* so bdpt_tape_bytes counts one block */
     t->spare = NULL; /* spare buffers lay behind the mark */
     if (o->blocks) {
@@ -4739,7 +4701,7 @@ BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
  * allocates anything. 0 if memory is out. */
 BDPTI_FN int bdpti_tape_settle(bdpt_tape *t) {
   bdpt_tape_reset(t);
-  return bdpti_arena_take(&t->arena, 0) != NULL; /* makes the one block, if there is none */
+  return bdpti_arena_take(&t->arena, 0, 0) != NULL; /* makes the one block, if there is none */
 }
 
 /* The teacher's logits, or, for hard distillation, a one in the place of the largest; and its
@@ -10425,8 +10387,8 @@ static void BDPTI_V(attention_fwd)(const bdpti_heads *h, size_t begin, size_t en
     const size_t rows = (piece + 1) * n / h->pieces - low;                         /* queries */
     const size_t parts = (rows + BDPTI_QUERIES - 1) / BDPTI_QUERIES; /* nearly equal, 36 at most */
     const bdpt_real *q = h->qkv + image * n * row + head * d;        /* [N,d], rows 3hd apart */
-    bdpt_real *out = h->new_out + image * n * out_row + head * d;    /* [N,d], rows hd apart */
-    bdpt_real *lse = h->new_lse ? h->new_lse + (image * h->heads + head) * n : NULL;
+    bdpt_real *out = h->out + image * n * out_row + head * d;    /* [N,d], rows hd apart */
+    bdpt_real *lse = h->lse ? h->lse + (image * h->heads + head) * n : NULL;
     bdpti_gemm qk = BDPTI_V(operands)(0, n, d, q, row, 1, q + out_row, 1, row, s, ld);
     bdpti_gemm pv = BDPTI_V(operands)(0, d, n, s, ld, 1, q + 2 * out_row, row, 1, out, out_row);
     bdpti_block k_block, v_block;
@@ -11079,35 +11041,16 @@ BDPTI_FN bdpt_status bdpti_attention_run(bdpt_context *ctx, bdpti_task kernel, c
   return BDPT_OK;
 }
 
-/* With few heads, as in the classification of one image, each head's queries are cut into pieces
- * until there are four tasks per thread. A row's result does not depend on its piece. lse may be
- * NULL when no backward pass follows. */
-BDPTI_FN bdpt_status bdpti_attention_fwd(bdpt_context *ctx, size_t images, size_t tokens,
-                                         size_t heads, size_t size, bdpt_real scale,
-                                         const bdpt_real *qkv, bdpt_real *out, bdpt_real *lse) {
-  const size_t tasks = images * heads, few = 4 * (size_t)ctx->threads; /* enough tasks */
-  const double work = (double)tasks * (double)tokens * (double)tokens * (double)size;
-  bdpti_heads h;
-  memset(&h, 0, sizeof h);
-  h.tokens = tokens; h.heads = heads; h.size = size; h.scale = scale;
-  h.pieces = tasks == 0 || tasks >= few || ctx->threads == 1 ? 1 : (few + tasks - 1) / tasks;
-  h.qkv = qkv; h.new_out = out; h.new_lse = lse;
+/* Runs forward, or with `dout` backward, which writes all of dqkv. With few heads, as in the
+ * classification of one image, each head's queries are cut into pieces until there are four tasks
+ * per thread; a row's result does not depend on its piece. */
+BDPTI_FN bdpt_status bdpti_attention(bdpt_context *ctx, size_t images, bdpti_heads h) {
+  const size_t tasks = images * h.heads, few = 4 * (size_t)ctx->threads; /* enough tasks */
+  const double work = (double)tasks * (double)h.tokens * (double)h.tokens * (double)h.size;
+  h.pieces = 1;
+  if (h.dout) return bdpti_attention_run(ctx, ctx->isa->attention_bwd, &h, tasks, work / 10);
+  if (tasks > 0 && tasks < few && ctx->threads > 1) h.pieces = (few + tasks - 1) / tasks;
   return bdpti_attention_run(ctx, ctx->isa->attention_fwd, &h, tasks * h.pieces, work / 25);
-}
-
-/* Writes all of dqkv. */
-BDPTI_FN bdpt_status bdpti_attention_bwd(bdpt_context *ctx, size_t images, size_t tokens,
-                                         size_t heads, size_t size, bdpt_real scale,
-                                         const bdpt_real *qkv, const bdpt_real *out,
-                                         const bdpt_real *lse, const bdpt_real *dout,
-                                         bdpt_real *dqkv) {
-  const size_t tasks = images * heads;
-  const double work = (double)tasks * (double)tokens * (double)tokens * (double)size;
-  bdpti_heads h;
-  memset(&h, 0, sizeof h);
-  h.tokens = tokens; h.heads = heads; h.size = size; h.scale = scale; h.pieces = 1;
-  h.qkv = qkv; h.out = out; h.lse = lse; h.dout = dout; h.dqkv = dqkv;
-  return bdpti_attention_run(ctx, ctx->isa->attention_bwd, &h, tasks, work / 10); /* 5 products */
 }
 
 /* 14.11  Rows and elements on several threads

@@ -25,6 +25,19 @@ static BDPTI_UNUSED bdpt_status run_layernorm_back(bdpt_context *c, size_t rows,
   return bdpti_layernorm_bwd(c, rows, &s, dgamma, dbeta);
 }
 
+/* size: images, tokens, heads, head size. */
+static BDPTI_UNUSED bdpti_heads heads_args(const size_t size[4], double scale, const bdpt_real *qkv,
+                                           bdpt_real *out, bdpt_real *lse) {
+  bdpti_heads h = {size[1], size[2], size[3], 1, (bdpt_real)scale, qkv, out, lse, NULL, NULL};
+  return h;
+}
+
+static BDPTI_UNUSED bdpt_status run_attention_back(bdpt_context *c, size_t images, bdpti_heads h,
+                                                   const bdpt_real *dout, bdpt_real *dqkv) {
+  h.dout = dout, h.dqkv = dqkv;
+  return bdpti_attention(c, images, h);
+}
+
 static BDPTI_UNUSED void run_samples(bdpt_context *c, size_t rows, size_t n,
                                      const bdpt_real *factor, const bdpt_real *x,
                                      const bdpt_real *y, bdpt_real *out) {

@@ -413,10 +413,10 @@ TEST(memory_numbers) {
   bdpt_release(&counted, block, 100);
   bdpt_finish(&counted);
   a.ctx = &ctx;
-  for (i = 0; i < 3; i++) CHECK(bdpti_arena_take(&a, 300000) != NULL);
+  for (i = 0; i < 3; i++) CHECK(bdpti_arena_take(&a, 300000, 1) != NULL);
   chunk = a.first ? a.first->bytes : 0;
   bdpti_arena_reset(&a);
-  for (i = 0; i < 3; i++) CHECK(bdpti_arena_take(&a, 300000) != NULL);
+  for (i = 0; i < 3; i++) CHECK(bdpti_arena_take(&a, 300000, 1) != NULL);
   for (; a.first && a.first->next; chunks++) a.first = a.first->next;
   says("the-arena", "three chunks of 300,%03d. The reset replaces them by one of 900,%03d,",
        (int)(chunk % 1000), (int)(a.first ? a.first->bytes % 1000 : 0));

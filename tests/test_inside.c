@@ -249,11 +249,11 @@ TEST(blocks_are_aligned) {
   memset(&a, 0, sizeof a);
   a.ctx = &own;
   for (n = 1; n < 200; n += 7) {
-    unsigned char *p = (unsigned char *)bdpti_arena_take(&a, n);
+    unsigned char *p = (unsigned char *)bdpti_arena_take(&a, n, 1);
     CHECK(p && ((uintptr_t)p & 63) == 0 && (!last || p >= last));
     last = p + n;
   }
-  CHECK(bdpti_arena_take(&a, SIZE_MAX - 10) == NULL && own.status == BDPT_E_MEMORY);
+  CHECK(bdpti_arena_take(&a, 1, SIZE_MAX - 10) == NULL && own.status == BDPT_E_MEMORY);
   bdpti_arena_free(&a);
   CHECK(own.bytes_now == 0);
 }

@@ -406,7 +406,7 @@ static void plain_head(const heads *a, const bdpt_real *q, double *out, double *
 }
 
 static void check_attention(size_t images, size_t n, size_t h, size_t d, double scale) {
-  const size_t size = images * n * h * d;
+  const size_t size = images * n * h * d, sizes[4] = {images, n, h, d};
   /* the rounding of a logit is magnified by the exponential: logits grow with scale and d */
   const double loss = eps * (8 + fabs(scale) * (double)d);
   heads a;
@@ -417,10 +417,10 @@ static void check_attention(size_t images, size_t n, size_t h, size_t d, double 
   size_t b, i;
   a.images = images; a.n = n; a.h = h; a.d = d; a.scale = scale;
   bdpt_finish(&ctx);
-  CHECK(bdpti_attention_fwd(&ctx, images, n, h, d, (bdpt_real)scale, qkv, out, lse) == BDPT_OK);
-  CHECK(bdpti_attention_fwd(&ctx, images, n, h, d, (bdpt_real)scale, qkv, plain, NULL) == BDPT_OK);
+  CHECK(bdpti_attention(&ctx, images, heads_args(sizes, scale, qkv, out, lse)) == BDPT_OK);
+  CHECK(bdpti_attention(&ctx, images, heads_args(sizes, scale, qkv, plain, NULL)) == BDPT_OK);
   bdpt_finish(&ctx);
-  CHECK(bdpti_attention_bwd(&ctx, images, n, h, d, (bdpt_real)scale, qkv, out, lse, dout, dqkv) ==
+  CHECK(run_attention_back(&ctx, images, heads_args(sizes, scale, qkv, out, lse), dout, dqkv) ==
         BDPT_OK);
   for (b = 0; b < images; b++) {
     for (i = 0; i < h; i++) {
@@ -717,10 +717,10 @@ static uint64_t everything(void) {
     free_problem(&p);
   }
   for (i = 0; i < 2; i++) { /* six heads, then one: its queries are cut into pieces */
-    bdpti_attention_fwd(&ctx, i ? 1 : 2, i ? 390 : 130, i ? 1 : 3, i ? 48 : 24, 1, q, o, l);
+    const size_t sizes[4] = {i ? 1 : 2, i ? 390 : 130, i ? 1 : 3, i ? 48 : 24};
+    bdpti_attention(&ctx, sizes[0], heads_args(sizes, 1, q, o, l));
     h = add_hash(add_hash(h, o, heads_d * sizeof *o), l, heads_d * sizeof *l);
-    bdpti_attention_bwd(&ctx, i ? 1 : 2, i ? 390 : 130, i ? 1 : 3, i ? 48 : 24, 1, q, o, l, q,
-                        l + heads_d);
+    run_attention_back(&ctx, sizes[0], heads_args(sizes, 1, q, o, l), q, l + heads_d);
     h = add_hash(h, l, heads_d * sizeof *l);
   }
   sums[0] = bdpti_dot(&ctx, size, x, x, NULL);
@@ -766,6 +766,7 @@ static void *refuse(void *user, size_t bytes) {
 
 TEST(test_failures) {
   problem p = make_problem(20, 21, 20, 2); /* such a B is packed on every processor */
+  const size_t sizes[4] = {1, 4, 1, 4};
   bdpt_context poor;
   memset(&poor, 0, sizeof poor);
   poor.allocator.alloc = refuse;
@@ -773,7 +774,7 @@ TEST(test_failures) {
   bdpt_init(&poor);
   CHECK(bdpti_matmul(&poor, &p.g) == BDPT_E_MEMORY);
   CHECK_HAS(poor.message, "memory");
-  CHECK(bdpti_attention_fwd(&poor, 1, 4, 1, 4, 1, p.a, p.c, NULL) == BDPT_E_MEMORY);
+  CHECK(bdpti_attention(&poor, 1, heads_args(sizes, 1, p.a, p.c, NULL)) == BDPT_E_MEMORY);
   CHECK(bdpti_column_sum(&poor, 4, 4, p.a, p.c) == BDPT_E_MEMORY);
   CHECK(bdpti_attention_work((size_t)-1 / 2, 64) == (size_t)-1);
   free_problem(&p);
