@@ -197,7 +197,8 @@ build/faults/boundarydpt: build/tool/boundarydpt.o build/tool.a build/library.o 
 	@$(LINK)
 build/faults/calls: build/faults/calls.o build/library.o build/faults/oom.o
 	@$(LINK)
-faults-if-possible: $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),$(FAULTS))
+OURS := $(shell printf '\n__linux__ __x86_64__\n' | $(CC) -E -P - 2> /dev/null | grep '^1 1$$')
+faults-if-possible: $(if $(OURS),$(FAULTS))
 faults: $(FAULTS)
 	@sh tests/faults/run io $(EVERY) $(CASES)
 	@sh tests/faults/run oom $(EVERY) $(CASES)

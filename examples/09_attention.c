@@ -105,7 +105,7 @@ static bdpt_status look(bdpt_model *m, bdpt_tape *tape, bdpt_tensor *x, FILE *f,
       double off = shares(qkv, out, scale, head, share);
       worst = off > worst ? off : worst;
       draw(f, planes, share, 20 + 110 * l, 20 + 110 * head);
-      for (i = 0; i < PATCHES; i++) on_squares += touched[i] * share[i] / HEADS;
+      for (i = 0; i < PATCHES; i++) on_squares += touched[i] * share[i] / (int)HEADS;
     }
     printf("block %d: of the class token's attention %.0f %% falls on them\n", l, 100 * on_squares);
     x = bdpt_mlp_half(m, tape, l, bdpt_attention_half(m, tape, l, x, NULL), NULL);

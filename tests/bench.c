@@ -184,7 +184,7 @@ static void introduce(void) {
   const double load = load_average();
   bdpt_context ctx;
   memset(&ctx, 0, sizeof ctx);
-  ctx.isa_wanted = bench.isa;
+  ctx.isa_wanted = (bdpt_isa_choice)bench.isa;
   bdpt_init(&ctx);
   snprintf(bench.isa_name, sizeof bench.isa_name, "%.15s", bdpt_isa_name(&ctx));
   processor(cpu, sizeof cpu);

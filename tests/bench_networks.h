@@ -90,7 +90,7 @@ static int network_make(network *n, const job *what) {
   n->what = *what;
   n->room = (size_t)what->batch;
   n->ctx.threads = what->threads;
-  n->ctx.isa_wanted = what->isa ? what->isa : bench.isa;
+  n->ctx.isa_wanted = (bdpt_isa_choice)(what->isa ? what->isa : bench.isa);
   n->ctx.bf16 = what->bf16;
   c.image = what->image; c.patch = what->patch; c.width = what->width; c.depth = what->depth;
   c.heads = what->heads; c.classes = what->classes;

@@ -79,7 +79,7 @@ static engine peak_engine(peak *p, const char *name, int threads) {
   for (i = 0; i < PEAKS && strcmp(peaks[i].name, name) != 0; i++) {}
   *p = peaks[i < PEAKS ? i : 2];
   p->threads = threads;
-  return engine_of("peak", peak_run, p, threads, 1e-9 * p->flop * PEAK_STEPS * threads);
+  return engine_of("peak", peak_run, p, threads, 1e-9 * p->flop * (int)PEAK_STEPS * threads);
 }
 
 static void section_machine(void) {

@@ -149,7 +149,7 @@ static void section_matmul(void) {
   float *a, *b;
   int threads;
   blas_find();
-  p.ctx.isa_wanted = bench.isa;
+  p.ctx.isa_wanted = (bdpt_isa_choice)bench.isa;
   if (bdpt_init(&p.ctx) != BDPT_OK) return;
   a = numbers(&p.ctx, room);
   b = numbers(&p.ctx, room);
@@ -266,7 +266,7 @@ static int heads_make(heads *h, const size_t *sizes, int threads) {
   const size_t n = sizes[1], d = sizes[3], all = sizes[0] * n * sizes[2] * d, t = (size_t)threads;
   memset(h, 0, sizeof *h);
   h->ctx.threads = threads;
-  h->ctx.isa_wanted = bench.isa;
+  h->ctx.isa_wanted = (bdpt_isa_choice)bench.isa;
   if (bdpt_init(&h->ctx) != BDPT_OK) return 0;
   h->images = sizes[0]; h->tokens = n; h->count = sizes[2]; h->size = d;
   h->qkv = numbers(&h->ctx, 3 * all);

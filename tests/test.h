@@ -115,6 +115,7 @@ void bdpt_mutant_part(const char *name);
     if (!only || strcmp(only, #name) == 0) name(), bdpt_mutant_part(#name); \
   } while (0)
 #define CHECK(condition) test_check((condition) ? 1 : 0, #condition, __FILE__, __LINE__)
+#define FAIL(what) test_check(0, what, __FILE__, __LINE__)
 #define CHECK_CLOSE(got, want, tolerance) \
   test_close((double)(got), (double)(want), (double)(tolerance), #got, __FILE__, __LINE__)
 /* A string that must contain another: for error sentences. */

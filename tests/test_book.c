@@ -592,7 +592,7 @@ static bdpt_tensor *without_attention(int form) {
   c.image = c.patch = 4;
   c.width = c.classes = 2;
   c.heads = c.depth = 1;
-  c.attn_form = form;
+  c.attn_form = (bdpt_attn_form)form;
   c.eps = 1e-12;
   m = bdpt_model_create(&ctx, &c, 1);
   if (CHECK(m && bdpt_prune(m, BDPT_ATTENTION, 0) == BDPT_OK)) {

@@ -1524,7 +1524,7 @@ static int survives(const unsigned char *bytes, size_t size, const char *config)
   int good = (m != NULL) == (ctx.status == BDPT_OK) && (m != NULL) == (ctx.message[0] == 0);
   int loaded = m != NULL;
   bdpt_model_free(m);
-  if (!good || mem_blocks) CHECK(!"a failure without a sentence, or a leak");
+  if (!good || mem_blocks) FAIL("a failure without a sentence, or a leak");
   return loaded;
 }
 

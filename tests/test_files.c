@@ -512,7 +512,7 @@ static bdpt_write_tensor tensor(const char *name, int dtype, int ndim, size_t a,
                                 const void *data, int raw) {
   bdpt_write_tensor t;
   memset(&t, 0, sizeof t);
-  t.name = name; t.dtype = dtype; t.ndim = ndim; t.data = data; t.raw = raw;
+  t.name = name; t.dtype = (bdpt_dtype)dtype; t.ndim = ndim; t.data = data; t.raw = raw;
   t.shape[0] = a; t.shape[1] = b; t.shape[2] = c;
   return t;
 }
@@ -676,7 +676,7 @@ TEST(bits_survive) {
   CHECK(memcmp(bytes.data + bytes.size - n * N, raw, n * N) == 0);
   bdpt_bytes_free(&ctx, &bytes);
   for (k = 0; k < 3; k++) {
-    t.dtype = k < 2 ? other[k] : wide ? BDPT_F32 : BDPT_F64;
+    t.dtype = (bdpt_dtype)(k < 2 ? other[k] : wide ? BDPT_F32 : BDPT_F64);
     CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
     CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, NULL, &f) == BDPT_OK);
     CHECK(bdpt_safetensors_read(&ctx, f.tensor, back, N) == BDPT_OK);

@@ -121,7 +121,7 @@ static void compare(int type, int l, double lambda) {
   bdpt_fit_report report;
   o.lambda = lambda;
   rows = layer_tokens(m, type, l, index, fit, x, y);
-  CHECK(bdpt_fit(n, type, l, &train, &o, &report) == BDPT_OK);
+  CHECK(bdpt_fit(n, (bdpt_type)type, l, &train, &o, &report) == BDPT_OK);
   CHECK(report.layers == 1 && report.images == 53 && report.held == 7);
   CHECK(report.tokens == rows && rows == 53 * 5);
   memset(mx, 0, sizeof mx);
@@ -341,13 +341,13 @@ TEST(saved_loaded_and_counted) {
   CHECK(bdpt_config_resolve(&ctx, &c) == BDPT_OK && bdpt_removed(&c, BDPT_ACTIVATION) == 1);
   for (type = 0; type < 2; type++) {
     CHECK(bdpt_cost(&ctx, &m->config, &before) == BDPT_OK);
-    CHECK(bdpt_fit(m, type, 2, &train, NULL, NULL) == BDPT_OK);
+    CHECK(bdpt_fit(m, (bdpt_type)type, 2, &train, NULL, NULL) == BDPT_OK);
     CHECK(bdpt_cost(&ctx, &m->config, &after) == BDPT_OK);
     CHECK_CLOSE((double)before.params - (double)after.params,
                 (type ? 2 * d * f + f + d : 4 * d * d + 4 * d) - (d * d + d), 0);
     CHECK_CLOSE(before.macs_no_matmul - after.macs_no_matmul,
                 tokens * (type ? 2 * d * f : 4 * d * d) - tokens * d * d, 0);
-    CHECK(bdpt_removed(&m->config, type) == 1);
+    CHECK(bdpt_removed(&m->config, (bdpt_type)type) == 1);
     CHECK(!m->param[BDPT_SLOT(2, type ? BDPT_SLOT_FC1_W : BDPT_SLOT_QKV_W)].data);
   }
   CHECK(bdpt_model_build(m, sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32, &bytes) ==

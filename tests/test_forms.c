@@ -44,7 +44,7 @@ static bdpt_model *form_model(const form *f) {
   char prefix[30];
   memset(&c, 0, sizeof c);
   c.image = SIDE, c.patch = f->patch, c.width = f->width, c.heads = f->heads, c.depth = f->depth;
-  c.mlp = f->width * 3 / 2, c.classes = 5, c.act = f->act, c.pool = f->pool;
+  c.mlp = f->width * 3 / 2, c.classes = 5, c.act = (bdpt_act)f->act, c.pool = (bdpt_pooling)f->pool;
   c.no_class = f->no_class, c.registers = f->registers, c.pre_norm = f->pre_norm;
   c.no_qkv_bias = f->no_qkv_bias, c.headless = f->headless;
   m = bdpt_model_create(&ctx, &c, 1);
@@ -210,7 +210,7 @@ static void form_life(const form *f, const bdpt_subset *all, bdpt_start start) {
   CHECK(c.fused == (start == BDPT_START_PAPER));
   CHECK(bdpt_model_label(m, "[\"left\",\"right\"]") == BDPT_OK);
   dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
-  CHECK(bdpt_model_build(m, dtype, &bytes) == BDPT_OK);
+  CHECK(bdpt_model_build(m, (bdpt_dtype)dtype, &bytes) == BDPT_OK);
   n = bdpt_model_parse(&ctx, bytes.data, bytes.size, f->name, NULL);
   if (CHECK(n != NULL)) {
     CHECK(n->labels && strcmp(n->labels, m->labels) == 0);

@@ -18,7 +18,7 @@ static bdpt_rng rng;
 static void use(int isa, int threads) {
   bdpt_finish(&ctx);
   memset(&ctx, 0, sizeof ctx);
-  ctx.isa_wanted = isa;
+  ctx.isa_wanted = (bdpt_isa_choice)isa;
   ctx.threads = threads;
   bdpt_init(&ctx);
 }
@@ -742,7 +742,7 @@ static uint64_t everything(void) {
 }
 
 TEST(test_threads) {
-  const int isa = ctx.isa_wanted;
+  const int isa = (int)ctx.isa_wanted;
   uint64_t one, more;
   int t;
   use(isa, 1);

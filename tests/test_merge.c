@@ -282,9 +282,9 @@ static void torch_case(const network_case *n) {
   char stream[80], label[40];
   size_t shape[4] = {3, 3, 28, 28}, i;
   int l, left = 50 + n->distilled, half;
-  c.attn_form = n->form;
+  c.attn_form = (bdpt_attn_form)n->form;
   for (i = 0; i < 2; i++) {
-    if (n->block[i] >= 0) c.block[n->block[i]].attention = n->state;
+    if (n->block[i] >= 0) c.block[n->block[i]].attention = (bdpt_attention_state)n->state;
     if (n->gelu[i] >= 0) c.block[n->gelu[i]].mlp_state = BDPT_MLP_LINEAR;
   }
   m = small_model(&ctx, &c);

@@ -248,7 +248,7 @@ TEST(recovery_rows) {
   for (i = 0; i < 2 * DEPTH; i++) {
     bdpt_trainer *t;
     copy = bdpt_model_clone(m);
-    bdpt_prune(copy, i / DEPTH, i % DEPTH);
+    bdpt_prune(copy, (bdpt_type)(i / DEPTH), i % DEPTH);
     bad += rows[i].layer.type != (bdpt_type)(i / DEPTH) || rows[i].layer.block != i % DEPTH;
     bad += rows[i].before != score(m) || rows[i].at_once != score(copy);
     t = bdpt_trainer_create(copy, NULL, &train, &r);

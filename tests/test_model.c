@@ -168,8 +168,8 @@ static void variant(const char *name, int attn, int act1, int act2, int form, in
   bdpt_tensor *y, *cls, *dist, *loss;
   char prefix[80];
   int i;
-  c.attn_form = form;
-  c.extra_gelu = extra;
+  c.attn_form = (bdpt_attn_form)form;
+  c.extra_gelu = (bdpt_extra_gelu)extra;
   m = odd_model(&ctx, &c);
   snprintf(prefix, sizeof prefix, "%s.", name);
   if (attn >= 0) CHECK(bdpt_prune(m, BDPT_ATTENTION, attn) == BDPT_OK);
@@ -196,7 +196,7 @@ static void importance_gradients(const char *point, int form) {
   bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
   bdpt_tensor *cls, *dist, *loss;
   char prefix[80];
-  c.attn_form = form;
+  c.attn_form = (bdpt_attn_form)form;
   m = odd_model(&ctx, &c);
   bdpt_model_train_mode(m);
   bdpt_model_zero_grad(m);
@@ -389,7 +389,7 @@ static void resize_case(const char *pair, int from, int to, int prefix, int form
   memset(&c, 0, sizeof c);
   c.image = from; c.patch = 1; c.width = 8; c.heads = 1; c.depth = 1; c.classes = 2;
   c.distilled = prefix == 2;
-  c.pos_resize = form;
+  c.pos_resize = (bdpt_pos_resize)form;
   m = bdpt_model_create(&ctx, &c, 1);
   snprintf(name, sizeof name, "pos.%s.prefix%d.", pair, prefix);
   in = fixture_doubles(name, "input", &n);
@@ -623,7 +623,7 @@ TEST(real_deit_tiny) {
       break;
     }
     if (form == BDPT_POS_TIMM) real_case(m, 224, "logits224", 1e-4);
-    m->config.pos_resize = form;
+    m->config.pos_resize = (bdpt_pos_resize)form;
     CHECK(bdpt_model_resize(m, 64, 0) == BDPT_OK);
     real_case(m, 64, form ? "logits64_deit" : "logits64_timm", 1e-4);
     bdpt_model_free(m);

@@ -579,7 +579,7 @@ TEST(removed) {
     for (gelu = 0; gelu < 3; gelu++)
       for (fused = 0; fused < 2; fused++) {
         bdpt_config c = small();
-        c.attn_form = form, c.extra_gelu = gelu;
+        c.attn_form = (bdpt_attn_form)form, c.extra_gelu = (bdpt_extra_gelu)gelu;
         c.block[0].attention = BDPT_ATTENTION_REMOVED;
         c.block[1].attention = BDPT_ATTENTION_REMOVED;
         c.block[1].mlp_state = BDPT_MLP_LINEAR;

@@ -569,7 +569,7 @@ int main(void) {
   for (isa = BDPT_ISA_PORTABLE; isa <= BDPT_ISA_AVX512; isa++) {
     memset(&ctx, 0, sizeof ctx);
     ctx.threads = sizeof(bdpt_real) == 8 ? 1 : 2; /* gradients of so little wait for a team */
-    ctx.isa_wanted = isa;
+    ctx.isa_wanted = (bdpt_isa_choice)isa;
     bdpt_init(&ctx);
     tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
     if (!fixture_open(&ctx, "tests/fixtures/ops.safetensors")) return 1;

@@ -353,7 +353,7 @@ static bdpt_status collect_with(int most, int rounds, int sampling, int order, s
   static bdpt_map_point out[40];
   size_t count, i;
   memset(&o, 0, sizeof o);
-  o.recipe = brief, o.most = most, o.rounds = rounds, o.sampling = sampling;
+  o.recipe = brief, o.most = most, o.rounds = rounds, o.sampling = (bdpt_sampling)sampling;
   o.use_order = order >= 0;
   for (i = 0; i < 6; i++) o.order[i % 2][i / 2] = (int)(i / 2);
   o.order[1][2] = order;
