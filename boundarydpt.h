@@ -4813,12 +4813,10 @@ BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *t, bdpt_objective lesson
  * one linear map of D x D: with F = 4D an eighth of the multiplications, and one layer of depth
  * instead of three. Removing the activation costs accuracy; fusing afterwards costs nothing.
  *
- * The paper's idea is how to choose. It finds that losing a GELU hurts at once and heals fast in
- * training, and that losing an attention layer hardly hurts and heals badly; here both heal (11.3).
- * Either way a score taken before recovery ranks them by what training makes good again.
- * Two questions are therefore kept apart: how many of each kind, answered by predicting the
- * accuracy AFTER recovery from the two counts (chapter 10), and which ones of a kind, answered by
- * letting the network learn it (chapter 11). Here are the operations that both build on.
+ * The paper's idea is how to choose: by the accuracy AFTER recovery, because a score taken before
+ * ranks layers by what training makes good again. How many of each kind should go is predicted from
+ * the two counts (chapter 10), and which ones of a kind is learned (chapter 11). Here are the
+ * operations that both build on.
  */
 
 /* 9.1  Removing and restoring
@@ -4915,6 +4913,11 @@ BDPT_API int bdpt_removed(const bdpt_config *c, bdpt_type type) {
   return count;
 }
 
+BDPTI_FN int bdpti_kept_count(const bdpt_model *m) {
+  const bdpt_config *c = &m->config;
+  return 2 * c->depth - bdpt_removed(c, BDPT_ATTENTION) - bdpt_removed(c, BDPT_ACTIVATION);
+}
+
 /* The refusal is the lesson: what everybody tries first, and why it cannot be. */
 BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *m, int layer, int which) {
   int in = m->config.width, out; /* features that the linear reads and returns */
@@ -5006,25 +5009,24 @@ BDPT_API bdpt_status bdpt_fuse_all(bdpt_model *m) {
  *   source    DEVIATION: not in the paper. Hoerl and Kennard, "Ridge regression", 1970
  *   check     tests/test_fit.c equals_another_solver, a_linear_mlp_is_found_again
  *
- * Why does the loss of one GELU throw a network to chance? What is left, W2 W1, is a linear map,
- * and a poor one: it was trained for hidden features whose negative halves are gone. Which linear
- * map would do the MLP's work best needs no training to find out. Send some hundred images through
- * the network, note what the MLP reads at each token and what it returns, and solve a least-squares
- * problem. The same map can stand where attention was. It cannot move anything from one token to
- * another, but it can return what attention returns on average for a token like this.
+ * Without its GELU an MLP is the linear map W2 W1, and a poor one: it was trained for hidden
+ * features whose negative halves are gone. The linear map that does the MLP's work best needs no
+ * training. Send some hundred images through the network, note what the MLP reads at each token and
+ * what it returns, and solve a least-squares problem. Where attention was, such a map cannot move
+ * anything from one token to another, but it returns what attention returns on average for such a
+ * token.
  *
  * Several layers are fitted in the order of the forward pass. Each sees its inputs as the maps
  * before it make them, and is fitted to what the trained layer answers to those: it is good where
  * it will be used, but passes earlier errors on. The maps are parameters, and train on from there.
  *
- * One pass over the images is enough, because the problem is known from sums of products. With
- * z = (1, x, y) all of them are entries of sum z z^T; they are kept in double, which holds the
- * product of two floats exactly. The ridge is no refinement. What a norm makes lies in a plane,
- * sum_j (x_j - beta_j) / gamma_j = 0, so G never has full rank, and training leaves more directions
- * in which tokens hardly vary; along them plain least squares amplifies noise. The error on images
- * held back comes from the same sums over those images, by expanding the square. It is 0 for a
- * perfect map and 1 for one that knows the mean only. Tokens are added four at a time, and a row of
- * the sums is one thread's, so the thread count changes no bit.
+ * One pass over the images is enough, because the problem is known from sums of products. With z =
+ * (1, x, y) all of them are entries of sum z z^T, kept in double, which holds the product of two
+ * floats exactly. The ridge is needed: what a norm makes lies in a plane, sum_j (x_j - beta_j) /
+ * gamma_j = 0, so G never has full rank, and along the directions in which tokens hardly vary plain
+ * least squares amplifies noise. The error on images held back comes from the same sums over those,
+ * by expanding the square; it is 0 for a perfect map and 1 for one that knows the mean only. A row
+ * of the sums is one thread's, so the thread count changes no bit.
  */
 #define BDPTI_FIT_PANEL 64 /* tokens; a multiple of 4 */
 #define BDPTI_FIT_BATCH 16 /* images */
@@ -5073,21 +5075,15 @@ BDPTI_FN void bdpti_gram_add(const bdpt_context *ctx, const bdpti_gram *g, size_
 /* Finds x and y of the layer for a batch that passes through the network as it is before it. */
 BDPTI_FN int bdpti_fit_pair(bdpt_model *m, bdpt_tape *t, bdpt_type type, int l, bdpt_tensor *images,
                             bdpt_tensor *pair[2]) {
-  bdpt_tensor *x, *y;
-  bdpt_forward_options none;
-  memset(&none, 0, sizeof none);
-  x = bdpti_embed(m, t, images);
-  x = bdpti_blocks(m, t, x, l, &none);
-  if (type == BDPT_ACTIVATION) x = bdpt_attention_half(m, t, l, x, NULL);
+  const int act = type == BDPT_ACTIVATION;
+  const bdpt_forward_options none = {0, 0, 0, 0, NULL};
+  bdpt_tensor *x = bdpti_blocks(m, t, bdpti_embed(m, t, images), l, &none), *y;
+  if (act) x = bdpt_attention_half(m, t, l, x, NULL);
   if (!x) return 0;
-  y = type == BDPT_ATTENTION ? bdpt_attention_half(m, t, l, x, NULL)
-                             : bdpt_mlp_half(m, t, l, x, NULL);
-  y = bdpt_add(t, y, bdpt_scale(t, x, -1)); /* the branch without the stream */
-  x = bdpti_norm(m, t, BDPT_SLOT(l, type == BDPT_ATTENTION ? BDPT_SLOT_NORM1_W
-                                                           : BDPT_SLOT_NORM2_W), x);
-  pair[0] = x;
-  pair[1] = y;
-  return x && y;
+  y = act ? bdpt_mlp_half(m, t, l, x, NULL) : bdpt_attention_half(m, t, l, x, NULL);
+  pair[0] = bdpti_norm(m, t, BDPT_SLOT(l, act ? BDPT_SLOT_NORM2_W : BDPT_SLOT_NORM1_W), x);
+  pair[1] = bdpt_add(t, y, bdpt_scale(t, x, -1)); /* the branch without the stream */
+  return pair[0] && pair[1];
 }
 
 /* Makes the pass: images before `fit` go into g[0], the others into g[1]. `x` holds a batch. */
@@ -5112,7 +5108,7 @@ BDPTI_FN bdpt_status bdpti_fit_pass(bdpt_model *m, bdpt_type type, int l, const 
     }
   }
   bdpt_tape_free(t);
-  for (at = 0; at < 2 && bdpti_cluster_size(m->ctx) > 1; at++) {
+  for (at = 0; at < 2; at++) { /* nothing happens where one process works alone */
     bdpt_status sum = bdpti_cluster_sum(m->ctx, g[at].sum, (2 * g[at].d + 1) * (g[at].d + 2));
     if (!status) status = sum;
   }
@@ -5442,19 +5438,14 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
 /* =================================================================================================
  * 10  HOW MANY LAYERS OF EACH TYPE: THE MODEL ACCURACY PREDICTOR                              >>map
  * =================================================================================================
- * Of a budget of k layers, how many should be attention and how many activations? Chapter 11 shows
- * what the paper holds against scores computed layer by layer: those of the two types live on two
- * scales (409 times apart there, 5 here), and the accuracy right after a removal says little about
- * the accuracy after recovery. The coin in which both types are counted alike is the accuracy
- * of the pruned network after it has been trained again.
- *
- * To train every split until it recovers would be the honest answer and the expensive one. The
- * paper trains a few networks a little and draws a smooth surface through what they reached,
- * a polynomial P(a, t) of the retained shares n/L of attention layers and of activations. This
- * chapter is that surface: plain arithmetic on (a, t, accuracy) triples, in double. Where the
- * triples come from is section 11.4. Two warnings. A budget line that leaves the measured region is
- * extrapolation, and a polynomial extrapolates badly. And a, t should be exact fractions: 11/12
- * typed as 0.92 moves every coefficient. PAPER_NOTES.md tells what the paper's own points say. */
+ * Of a budget of k layers, how many should be attention and how many activations? To train every
+ * split until it recovers would be the honest answer and the expensive one. The paper trains a few
+ * networks a little (11.4) and draws a smooth surface through what they reached, a polynomial P(a,
+ * t) of the retained shares n/L of attention layers and of activations. This chapter is that
+ * surface: plain arithmetic on (a, t, accuracy) triples, in double. Two warnings. A budget line
+ * that leaves the measured region is extrapolation, and a polynomial extrapolates badly. And a, t
+ * should be exact fractions: 11/12 typed as 0.92 moves every coefficient. PAPER_NOTES.md tells what
+ * the paper's own points say. */
 
 /* 10.1  The polynomial
  *
@@ -5463,11 +5454,10 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
  *             total degree in its example, as we do
  *   check     tests/test_map.c terms
  *
- * Why a polynomial, and why a low one? Accuracy falls slowly at first and faster later, for either
- * type, and a little faster still when both are gone: a plane with a bend in each direction and one
- * product term, six numbers. Between points a twelfth apart nothing sharper can be seen through
- * half a point of noise. Section 10.3 lets the data object. The terms are numbered by rising total
- * degree, then by falling power of a: 1, a, t, a^2, at, t^2, ... as the paper prints them. */
+ * Accuracy falls slowly at first and faster later, for either type, and a little faster still when
+ * both are gone: a plane with a bend in each direction and one product term, six numbers. Nothing
+ * sharper can be seen through half a point of noise; 10.3 lets the data object. Terms are numbered
+ * by rising total degree, then falling power of a: 1, a, t, a^2, at, t^2, ... as the paper's. */
 #define BDPTI_MAP_DEGREE 4 /* the highest that is tried, the paper's limit too */
 
 BDPT_API void bdpt_map_term(int k, int *i, int *j) {
@@ -5505,21 +5495,19 @@ BDPT_API double bdpt_map_predict(const bdpt_map *map, double attention, double a
  *   source    Hestenes 1958 (one-sided rotations); Golub and Van Loan, section 8.6.3
  *   check     tests/test_inside.c solver: a known inverse, a rank-one and a wide system
  *
- * The textbook way, the normal equations (A^T A) theta = A^T y, is the wrong way here. Powers of
- * numbers between 0.3 and 1 are nearly parallel, so the condition of A is near a million at degree
- * 4, and A^T A squares it. Worse, A can be singular for a reason that has nothing to do with
- * rounding. The paper's plan has many points with a = 1, many with t = 1, and five in the interior.
- * Some conic q passes through any five points, and the quartic (1-a)(1-t) q(a,t) is zero at every
- * point of the plan: the rank is 14 although there are 15 terms. What is always defined is the
- * shortest theta among those that fit best: drop every direction whose singular value is below 1e-9
- * of the norm of A. The smallest value that is real here is 1e-6, the largest that is rounding
- * 1e-17, so the cut-off is not delicate.
- * One-sided Jacobi finds the decomposition by one idea. Rotate two columns of A in their plane so
- * that they become orthogonal; go through all pairs of columns; repeat until no pair needs it. The
- * product of the rotations is V, what is left of A is U S: mutually orthogonal columns whose
- * lengths are the singular values. It works for wide matrices (surplus columns shrink to nothing)
- * and finds small singular values to full relative accuracy. With the identity written below A one
- * loop turns both, and V appears where the identity was. */
+ * The normal equations (A^T A) theta = A^T y are the wrong way here. Powers of numbers between 0.3
+ * and 1 are nearly parallel, so the condition of A is near a million at degree 4, and A^T A squares
+ * it. And A can be singular whatever the rounding: the paper's plan has many points with a = 1,
+ * many with t = 1, and five in the interior; some conic q passes through any five points, and the
+ * quartic (1-a)(1-t) q(a,t) is zero at every point: the rank is 14 although there are 15 terms.
+ * Always defined is the shortest theta among those that fit best, without the directions whose
+ * singular value is below 1e-9 of |A|; the smallest real one is 1e-6 here, the largest of rounding
+ * 1e-17. One-sided Jacobi rotates two columns of A in their plane so that they become orthogonal,
+ * goes through all pairs of columns, and repeats until no pair needs it. The product of the
+ * rotations is V, what is left of A is U S: orthogonal columns whose lengths are the singular
+ * values, the small ones to full relative accuracy. Surplus columns of a wide matrix shrink to
+ * nothing. With the identity written below A one loop turns both, and V appears where the identity
+ * was. */
 
 /* Makes two columns orthogonal in their first `rows` entries, by the smaller of the two angles that
  * do: it is the one that converges. Returns 0 if they are already, to 14 digits of their lengths,
@@ -5580,14 +5568,12 @@ BDPTI_FN int bdpti_pseudo_inverse(double *a, size_t rows, size_t cols, double cu
  *   check     tests/test_map.c example_fit: against numpy.linalg.lstsq
  *
  * A surface of higher degree always passes closer to its own points, so the fit cannot judge
- * itself. Every pair of points in turn is hidden, the rest is fitted, and the errors at the hidden
- * pair are collected. The paper does not say how errors are pooled. We take the root of the mean
- * over all of them, not the mean of each pair's root: a large error then stays large. Ties go to
- * the lower degree.
- * Two facts make this short. A point is hidden by a row of zeros in A: its column of A^+ is then
- * zero too, and the rest is what it would be without the row. And A does not depend on the
- * accuracies, so an error is a fixed linear function of them: one decomposition per pair serves any
- * number of sets of accuracies: a fit has one, the noise study of boundarydpt_plus.h hundreds. */
+ * itself. The paper does not say how the errors of the pairs are pooled. We take the root of the
+ * mean over all of them, not the mean of each pair's root: a large error then stays large. Ties go
+ * to the lower degree. Two facts make this short. A point is hidden by a row of zeros in A: its
+ * column of A^+ is then zero too, and the rest is what it would be without the row. And A does not
+ * depend on the accuracies, so one decomposition per pair serves any number of sets of accuracies:
+ * a fit has one, the noise study of boundarydpt_plus.h hundreds. */
 typedef struct bdpti_map_job {
   size_t count, sets;
   int degree, rank;   /* under way */
@@ -5747,20 +5733,18 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
  * Which layers of a trained network can go, how are they found, and how does the accuracy return?
  * Everything so far was machinery; this chapter is the argument.
  *
- * A block has two removable layers, its attention and its activation (chapter 9). A natural plan
- * is to give every layer an importance, rank all 2L of them and remove the smallest. The paper's
- * first observation (11.2) says why that fails: it finds gradients that differ by a factor of 409
- * for reasons of size and scale (here 5.1), so a common ranking removes one type only. The second
- * (11.3) says that a fairer-looking measure fails too: the accuracy lost at the moment of removal
- * ranks attention far before activation; here its order leaves 54.3 %, that by recovery 60.7. Two
- * rules follow: never compare importance across types; judge a removal by recovered accuracy.
+ * A natural plan is to give every one of the 2L layers an importance and to remove the smallest.
+ * The paper's first observation (11.2) says why that fails: it finds gradients that differ by a
+ * factor of 409 for reasons of size and scale (here 5.1), so a common ranking removes one type
+ * only. The second (11.3) says that a fairer-looking measure fails too: the accuracy lost at the
+ * moment of removal ranks attention far before activation; here its order leaves 54.3 %, that by
+ * recovery 60.7. So importance is never compared across types, and a removal is judged by recovery.
  *
- * The rules leave two questions. How many of each type? Only recovered accuracy can tell, so
- * measure it on a small set of pruned networks (11.4) and interpolate (chapter 10). Which ones?
- * Within a type importance is comparable, so learn it, remove the least important layer of one
- * type, train on, remove one of the other (11.5). Then recover what is left to recover, with the
- * dense network as teacher, and fuse the linears that lost the activation between them (11.7,
- * 11.8). Section 11.9 is all of it in one call. */
+ * How many of each type? Measure the recovered accuracy of a few pruned networks (11.4) and
+ * interpolate (chapter 10). Which ones? Within a type importance is comparable, so learn it, remove
+ * the least important layer of one type, train on, remove one of the other (11.5). Then recover
+ * with the dense network as teacher, and fuse the linears that lost the activation between them
+ * (11.7, 11.8). Section 11.9 is all of it in one call. */
 
 /* From >>checkpoint and >>io. */
 BDPTI_FN int bdpti_words_read(const bdpt_safetensors *f, const char *name, void *out, size_t n);
@@ -5776,13 +5760,12 @@ BDPTI_FN int bdpti_file_exists(bdpt_context *ctx, const char *path);
  * Resuming is replaying. The call runs from its beginning, structure changes included, but a number
  * that is in the journal is read instead of measured, and a training that was over is skipped. The
  * training under way is filled from the file, and from there on the call works. So no call has code
- * of its own for resuming, and there is no second order of events that could differ from the first.
- * Failure needs no code either: after the first error every later step of a plan does nothing.
+ * of its own for resuming. After the first error every later step of a plan does nothing.
  *
- * The file is the trainer's checkpoint (12.6) with the journal as its log: a key, the ordinal
- * of the training, a number of the call's own, and the list. The trainer refuses another recipe,
- * structure or training subset; the key is a hash of what else decides the result. To start over
- * silently would throw away somebody's hours; to continue would mix two experiments. */
+ * The file is the trainer's checkpoint (12.6) with the journal as its log: a key, the ordinal of
+ * the training, a number of the call's own, and the list. The trainer refuses another recipe,
+ * structure or training subset; the key is a hash of what else decides the result. A file of
+ * another experiment is refused, neither continued nor replaced. */
 #define BDPTI_PATH 4200      /* longer than any file system allows */
 #define BDPTI_JOURNAL_HEAD 3 /* key, training, carry */
 
@@ -6019,33 +6002,30 @@ BDPTI_FN void bdpti_study_run(bdpti_study *s, int epoch, double *out) {
  *   source    PAPER_NOTES.md, Gradient disparity (theorem 4, corrected here)
  *   check     tests/test_method.c known_gradients: attention that returns its input has none
  *
- * How much does a layer matter? Blend it with what would stand in its place, h = m f + (1-m) r, and
- * ask how the loss moves as m leaves 1. The derivative costs one backward pass for all 2L layers.
- * If it is positive, less of the layer would lower the loss. Now estimate its size. Let the entries
- * of dL/dh be uncorrelated with those of f - r and have mean square s^2. A sum of n such products
- * has mean square n s^2 E[(f - r)^2]. With n = BND for attention and BNF for the activation:
+ * Blend a layer with what would stand in its place, h = m f + (1-m) r, and ask how the loss moves
+ * as m leaves 1. The derivative costs one backward pass for all 2L layers. If it is positive, less
+ * of the layer would lower the loss. Now estimate its size. Let the entries of dL/dh be
+ * uncorrelated with those of f - r and have mean square s^2. A sum of n such products has mean
+ * square n s^2 E[(f - r)^2]. With n = BND for attention and BNF for the activation:
  *
  *   math      E[(dL/dm_act)^2] / E[(dL/dm_attn)^2] = F/D (s_act^2 / s_attn^2) q,
  *             q = E[(GELU(z) - z)^2] / E[(MHSA(u) - u)^2]
  *
  * F/D is 4 in every DeiT. The last factor compares two variances that training never had a reason
  * to make alike: u is normalised, z is not. Nothing in the formula asks which layer the task needs.
- * The published measurements on DeiT say the same: 0.0007 to 0.011 for the twelve attention layers,
- * 0.75 to 3.6 for the twelve activations. In one common ranking the ten least important layers
- * would all be attention. Hence the first rule: importance is compared within a type only.
+ * The published measurements say the same, 0.0007 to 0.011 for the twelve attention layers of DeiT
+ * and 0.75 to 3.6 for its activations: hence importance is compared within a type only.
  *
  * DEVIATION: the printed theorem has GELU(z) - 1 and MHSA(u) - 1 in the last factor: it takes the
  * identity map for the number one. It also leaves out s_act and s_attn, which differ because dL/ds
  * passes through W2 and dL/db does not. The conclusion survives the correction.
  *
  * Two cautions. The derivative at m = 1 tells where the loss goes when the layer fades a little; a
- * removal goes all the way to m = 0. It is a way to choose whom to try first, not a prediction. And
- * AdamW divides each gradient by its own running size, so a scalar trained with it moves by about
- * the learning rate per step: it counts, with a fading memory, how often the sign was positive. Of
- * the gap in the gradients, 5.1 times here, a factor of 0.70 is left in the learned scalars.
+ * removal goes all the way to m = 0. And AdamW divides each gradient by its own running size, so a
+ * scalar trained with it counts, with a fading memory, how often the sign was positive. Of the gap
+ * in the gradients, 5.1 times here, a factor of 0.70 is left in the learned scalars.
  *
- * bdpt_disparity shows the gradients: means of |dL/dm| over windows of training steps, on a copy
- * that trains as it would in the search. */
+ * The means of |dL/dm| are taken on a copy that trains as it would in the search. */
 BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_run *run,
                                     const bdpt_recipe *recipe, size_t window,
                                     bdpt_disparity_row *rows, size_t capacity, size_t *count) {
@@ -6056,8 +6036,7 @@ BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_run *run
   if (window == 0) return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "disparity: a window of 0 steps");
   r.importance = 1;
   bdpt_recipe_resolve(&r);
-  bdpti_study_open(&s, model, run, "disparity", &window, sizeof window,
-                   capacity * (1 + layers));
+  bdpti_study_open(&s, model, run, "disparity", &window, sizeof window, capacity * (1 + layers));
   s.total = r.epochs;
   bdpti_study_copy(&s);
   bdpti_study_begin(&s, &r);
@@ -6090,23 +6069,21 @@ BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_run *run
  *   check     tests/test_method.c recovery_rows: every row against a removal made by hand
  *
  * Remove one attention layer from DeiT-Base and 80 to 81 of its 81.8 per cent remain. Remove one
- * activation and 0.1 to 3.5 per cent remain: chance. So attention is dispensable and activations
- * are sacred? After ten epochs of training the same networks stand at 80.7 to 81.4 and at 78.6 to
- * 81.8, and in the last three blocks the one without the activation is ahead (published). Here, on
- * CIFAR-100, 5.9 and 66.8 points go at once and 0.5 and 2.1 stay missing: attention heals too.
+ * activation and 0.1 to 3.5 per cent remain: chance. After ten epochs of training the same networks
+ * stand at 80.7 to 81.4 and at 78.6 to 81.8, and in the last three blocks the one without the
+ * activation is ahead (published). Here, on CIFAR-100, 5.9 and 66.8 points go at once and 0.5 and
+ * 2.1 stay missing: attention heals too.
  *
- * Why the damage differs: an attention layer adds a correction to a residual stream that carries on
- * without it. An activation stands inside the MLP, and GELU(z) - z is close to -z for negative z
- * and to 0 for positive z. So its removal adds the negative halves of all F hidden features, which
- * training never let through, to the sum that W2 forms. Removed attention leaves the 2D weights of
- * its norm to make good with; a removed activation W1 and W2, free to become the best linear map.
+ * An attention layer adds a correction to a residual stream that carries on without it. But GELU(z)
+ * is close to 0 for negative z, so the removal of an activation adds the negative halves of all F
+ * hidden features, which training never let through, to the sum that W2 forms. Removed attention
+ * leaves the 2D weights of its norm to make good with; a removed activation W1 and W2, free to
+ * become the best linear map.
  *
- * The consequence is the second rule: what counts is the accuracy after recovery. The study below
- * measures it layer by layer, after each of the epochs named by the caller. The learning rate
- * follows one schedule to the last of them, so an early mark is not a short training of its own.
- * All rows train with the same seed, hence on the same images in the same order: differences
- * between rows are differences between layers, not draws. The published study's two seeds differ by
- * up to 2.2 points in one row, so closer ranks mean little. */
+ * The learning rate follows one schedule to the last of the marks, so an early mark is not a short
+ * training of its own. All rows train with the same seed, hence on the same images in the same
+ * order: differences between rows are differences between layers, not draws. The published study's
+ * two seeds differ by up to 2.2 points in one row, so closer ranks mean little. */
 BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_run *run,
                                    const bdpt_recovery_options *options, bdpt_recovery_row *rows) {
   int depth = model->config.depth, i, r;
@@ -6182,36 +6159,35 @@ BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int 
  *   source        PAPER_NOTES.md, MAP (algorithms 1 and 2)
  *   check         tests/test_inside.c collect_design; tests/test_method.c collect_points
  *
- * The predictor of chapter 10 needs networks with different numbers of removed layers, each at its
- * recovered accuracy. To recover each from the dense network would cost dozens of long trainings.
- * Here every network inherits the weights of the one with a layer less, so that each has only one
- * more wound to heal, and a few epochs do. The price is that the n-th network on an axis has
- * trained n times as long as the first, and the dense one not at all. As long as training on the
- * subset still helps, the surface is a little too kind to deep removal. So it is in the paper.
+ * To recover each network of the predictor from the dense one would cost dozens of long trainings.
+ * So each inherits the weights of the one with a layer less and has only one more wound to heal,
+ * for which a few epochs do. The price is that the n-th network on an axis has trained n times as
+ * long as the first, and the dense one not at all: as long as training on the subset still helps,
+ * the surface is a little too kind to deep removal. So it is in the paper.
  *
  * The dense network is measured first. `most` trainings go down each axis, 2 * `rounds` along the
  * diagonal. With both algorithms the diagonal's first network, one activation removed, is on the
- * axis already. It is trained again, to the same bits, rather than kept in memory all the while,
- * and it is not counted twice. With depth 12, most = 8 and rounds = 3 this is exactly the published
- * design of 22 points.
+ * axis already: it is trained again, to the same bits, and not counted twice. With depth 12, most =
+ * 8 and rounds = 3 this is exactly the published design of 22 points.
  *
  * DEVIATION: algorithm 2 as printed removes attention first in each round. The interleaved points
  * of the published example, (11,11) (11,10) (10,10) (10,9) (9,9) layers kept, can only come from
- * activation first. We follow the data. Which layer goes is not stated in the paper. The caller may
- * give an order, for instance the one that a recovery study suggests; otherwise the mean |dL/dm|
- * over one epoch of training decides, smallest first, within each type. */
-BDPTI_FN void bdpti_collect_resolve(bdpt_map_collect_options *o, int depth) {
-  if (o->most == 0) o->most = depth / 2 > 0 ? depth / 2 : 1;
-  if (o->rounds == 0) o->rounds = (o->most + 1) / 2;
-  if (o->sampling == 0) o->sampling = BDPT_SAMPLE_BOTH;
+ * activation first, and we follow them. Which layer goes the paper does not say: the caller's order
+ * decides, or the mean |dL/dm| over one epoch of training, smallest first, within each type. */
+BDPTI_FN bdpt_map_collect_options bdpti_collect_resolve(const bdpt_map_collect_options *options,
+                                                        int depth) {
+  bdpt_map_collect_options o;
+  memset(&o, 0, sizeof o);
+  if (options) o = *options;
+  if (o.most == 0) o.most = depth / 2 > 0 ? depth / 2 : 1;
+  if (o.rounds == 0) o.rounds = (o.most + 1) / 2;
+  if (o.sampling == 0) o.sampling = BDPT_SAMPLE_BOTH;
+  return o;
 }
 
 BDPT_API size_t bdpt_map_collect_count(int depth, const bdpt_map_collect_options *options) {
-  bdpt_map_collect_options o;
+  const bdpt_map_collect_options o = bdpti_collect_resolve(options, depth);
   int n = 1;
-  memset(&o, 0, sizeof o);
-  if (options) o = *options;
-  bdpti_collect_resolve(&o, depth);
   if (o.sampling & BDPT_SAMPLE_SINGLE) n += 2 * o.most;
   if (o.sampling & BDPT_SAMPLE_INTERLEAVED) n += 2 * o.rounds;
   return (size_t)(o.sampling == BDPT_SAMPLE_BOTH ? n - 1 : n);
@@ -6259,16 +6235,12 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *r
   int depth = model->config.depth, k;
   bdpt_type type;
   size_t all = bdpt_map_collect_count(depth, options), layers = 2 * (size_t)depth;
-  bdpt_map_collect_options o;
+  bdpt_map_collect_options o = bdpti_collect_resolve(options, depth);
   bdpti_study s;
   *count = 0;
-  memset(&o, 0, sizeof o);
-  if (options) o = *options;
-  bdpti_collect_resolve(&o, depth);
   bdpt_recipe_resolve(&o.recipe);
   if (!o.use_order) memset(o.order, 0, sizeof o.order);
-  if (bdpt_removed(&model->config, BDPT_ATTENTION) +
-      bdpt_removed(&model->config, BDPT_ACTIVATION) > 0) {
+  if (bdpti_kept_count(model) < 2 * depth) {
     return bdpt_fail(model->ctx, BDPT_E_STATE, "map: collecting starts from a complete network");
   }
   if (!bdpti_collect_ok(&o, depth) || capacity < all) {
@@ -6313,22 +6285,20 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *r
  *   check     tests/test_method.c search_rigged, search_details, resumes
  *
  * Each layer has two parameters. The mask says whether it is there; nothing learns it. The scalar
- * importance learns and is never used in the forward pass. It starts at 0. Where less of the layer
- * would lower the loss, the gradient of section 11.2 is positive, and descent subtracts it: the
- * scalar falls. After a while the smallest scalar of a type belongs to the layer that the network
- * misses least, given the layers that are gone already.
+ * importance starts at 0, learns, and is never used in the forward pass. Where less of the layer
+ * would lower the loss, the gradient of section 11.2 is positive, and descent subtracts it. So
+ * after a while the smallest scalar of a type belongs to the layer that the network misses least,
+ * given the layers that are gone already.
  *
- * That last clause is why removal is progressive. Two layers can each be superfluous because the
- * other does the work. So one layer goes at a time, and the network and the scalars adapt before
- * the next choice, each time longer, because each wound is deeper: 3 epochs, then 5, 7, ... The
- * types take turns, so that neither adapts to a long absence of the other: the type that must give
- * up more layers begins, activation if both give up the same, then strictly in turn until one type
- * is done, and the rest of the other.
+ * Two layers can each be superfluous because the other does the work. So one layer goes at a time,
+ * and the network and the scalars adapt before the next choice, each time longer, because each
+ * wound is deeper: 3 epochs, then 5, 7, ... The types take turns: the type that must give up more
+ * layers begins, activation if both give up the same, then strictly in turn until one type is done,
+ * and the rest of the other.
  *
  * What the scalars see is the training loss on augmented images with drop path; what decides in the
  * end is accuracy on clean ones. And two layers whose scalars differ by a few learning rates are
- * not ranked but drawn. The candidates are therefore the caller's to narrow, with a recovery study
- * or anything else: the importance enters in one function, the choice of the smallest.
+ * not ranked but drawn. So the candidates are the caller's to narrow, with a recovery study say.
  *
  * DEVIATION from the released code, three times. It removes one epoch later than its stage lengths
  * say; we remove when the stage is over. Its first stage trains at the lowest learning rate (and
@@ -6342,11 +6312,10 @@ BDPTI_FN bdpt_type bdpti_search_turn(const int remove[2], int j) {
 }
 
 /* Returns the type's kept candidate of least importance, the first of equals; -1 for none. */
-BDPTI_FN int bdpti_search_choose(const bdpt_model *m, const bdpt_search_options *o,
-                                 bdpt_type type) {
+BDPTI_FN int bdpti_search_choose(const bdpt_model *m, const bdpt_layers *from, bdpt_type type) {
   int l, best = -1;
   for (l = 0; l < m->config.depth; l++) {
-    if (!bdpti_kept(&m->config, type, l) || !bdpt_layers_has(&o->candidates, type, l)) continue;
+    if (!bdpti_kept(&m->config, type, l) || !bdpt_layers_has(from, type, l)) continue;
     if (best < 0 || *m->importance[type][l].data < *m->importance[type][best].data) best = l;
   }
   return best;
@@ -6392,7 +6361,7 @@ BDPTI_FN void bdpti_search_event(bdpti_study *s, const bdpt_search_options *o,
                                  bdpt_search_result *out) {
   int j = out->removed;
   bdpt_type type = bdpti_search_turn(o->remove, j);
-  double layer = s->status ? -1 : bdpti_search_choose(s->work, o, type);
+  double layer = s->status ? -1 : bdpti_search_choose(s->work, &o->candidates, type);
   bdpti_study_measure(s, &out->accuracy[j]);
   bdpti_study_record(s, &layer);
   if (!s->status && !(layer >= 0 && layer < BDPT_MAX_DEPTH)) {
@@ -6442,14 +6411,14 @@ BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_run *run,
  *   source    DEVIATION: not in the paper, whose layers are learned (>>search) or counted (>>map)
  *   check     tests/test_method.c greedy_by_hand, greedy_budgets, resumes
  *
- * Accuracy at once is a bad guide if the identity stands where an activation was: all activations
- * then look alike, at chance. With the best map in its place each layer shows what it is worth, and
- * the two types stand on one scale, that of the loss. So nothing has to be split between them in
- * advance. One choice of ten layers of DeiT-Tiny sends about 300,000 images forward, none back.
+ * With the identity in their place all activations look alike, at chance. With the best map there
+ * each layer shows what it is worth, and the two types stand on one scale, that of the loss, so
+ * that nothing has to be split between them in advance. One choice of ten layers of DeiT-Tiny sends
+ * about 300,000 images forward, none back.
  *
- * A greedy choice never takes a layer back. It does see what went before: all maps are fitted anew
- * in forward order after each step, and the next trials start from there. The loss decides, not the
- * accuracy, which moves in steps of one image. Report on other images: those flatter it. */
+ * A greedy choice never takes a layer back, but it sees what went before: all maps are fitted anew
+ * in forward order after each step. The loss decides, not the accuracy, which moves in steps of one
+ * image. Report on other images: those flatter it. */
 BDPTI_FN double bdpti_greedy_cost(bdpt_model *m, const bdpt_greedy_options *o) {
   bdpt_config fused = m->config;
   bdpt_cost_report cost;
@@ -6460,11 +6429,6 @@ BDPTI_FN double bdpti_greedy_cost(bdpt_model *m, const bdpt_greedy_options *o) {
   }
   bdpt_cost(m->ctx, &fused, &cost);
   return cost.macs;
-}
-
-BDPTI_FN int bdpti_kept_count(const bdpt_model *m) {
-  const bdpt_config *c = &m->config;
-  return 2 * c->depth - bdpt_removed(c, BDPT_ATTENTION) - bdpt_removed(c, BDPT_ACTIVATION);
 }
 
 /* Makes s->work the network without the layers that are gone. */
@@ -6575,11 +6539,10 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
  *   source    PAPER_NOTES.md, Fusion
  *   check     tests/test_method.c certificate; tests/test_inside.c certificate_finds_faults
  *
- * On paper fusing is exact (chapter 9). In a machine it sums in another order, so logits move in
- * their last digits, and a user who is told "exact" should be able to see the digits. An arg-max
- * can turn only if the two logits it hangs between are closer than twice the largest change. So a
- * disagreement is counted as a near tie if, before fusing, the two logits differed by less than
- * twice the bound times the image's largest logit. One that is no near tie means a fault. */
+ * Fusing sums in another order, so logits move in their last digits. An arg-max can turn only if
+ * the two logits it hangs between are closer than twice the largest change. So a disagreement is
+ * counted as a near tie if, before fusing, the two logits differed by less than twice the bound
+ * times the image's largest logit. One that is no near tie means a fault. */
 #define BDPTI_FUSE_BOUND (sizeof(bdpt_real) == sizeof(double) ? 1e-12 : 1e-5)
 
 /* Computes the logits of both networks from the same images, batch by batch. */
@@ -6652,22 +6615,18 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
  *   source    PAPER_NOTES.md, Stage 2
  *   check     tests/test_method.c stage2_by_hand: the same calls made one by one
  *
- * The search left a network that has seen several rounds of removal. Stage 2 does not continue it.
- * It removes the layers that the search found from the dense network at once, so that the weights
- * of the kept layers are those of the trained network, and fine-tunes long. The dense network knows
- * the answer to every training image, wrong classes included; a student that matches it learns more
- * per image than one that sees labels only. DEVIATION: distillation is soft unless the recipe says
- * otherwise; the released log distils the teacher's arg-max into a distillation token.
+ * Stage 2 does not continue the network that the search left. It removes the layers that were found
+ * from the dense network at once, so that the weights of the kept layers are those of the trained
+ * network, and fine-tunes long. The dense network knows the answer to every training image, wrong
+ * classes included; a student that matches it learns more per image than one that sees labels only.
+ * DEVIATION: distillation is soft unless the recipe says otherwise; the released log distils the
+ * teacher's arg-max into a distillation token.
  *
  * Both linears of a pruned MLP train until the end, as in the released code, and are fused last.
  * Their product could train as one D x D map at an eighth of the cost; but two factors of a product
  * do not move as the product would, and the trained pair is where the dense network's knowledge is.
- * Of the three accuracies returned, recovered and fused must be equal, but for near ties.
- *
- * A network that lost GELUs starts at chance, and the first epochs go into finding linear maps that
- * are known in closed form. The model given to this function may therefore have fitted maps instead
- * of removed layers (bdpt_fit_all). They are what fusing would have made of the pair, so they train
- * as one D x D map from the first step on, and nothing is left to fuse. */
+ * A model that comes with fitted maps (9.3) does train them as such, and nothing is left to fuse.
+ * Of the three accuracies returned, recovered and fused must be equal, but for near ties. */
 BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const bdpt_run *run,
                                  const bdpt_recipe *recipe, bdpt_epoch *log,
                                  bdpt_stage2_result *out) {
@@ -6703,15 +6662,13 @@ BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const b
  *   check     tests/test_method.c two_stages, resumes: the calls one by one; cancelled anywhere
  *
  * Every step saves under its own name, so an interrupted run finds the finished steps finished. The
- * axes of the collection go at least as far as the budget, because a split with no measurement near
- * it would be an extrapolation. What it costs, in epochs: 1 for the order of removal, a fine-tune
- * for each of the 2 most + 2 rounds points, the stages of the search (3 + 5 + 7 + ... for k layers
- * is k (k + 2)), and stage 2, the longest. The paper runs everything but stage 2 on a twelfth of
- * ImageNet.
+ * axes of the collection go at least as far as the budget, since a split with no measurement near
+ * it would be an extrapolation. The cost in epochs: 1 for the order of removal, a fine-tune for
+ * each of the 2 most + 2 rounds points, the stages of the search (3 + 5 + 7 + ... for k layers is k
+ * (k + 2)), and stage 2, the longest. The paper runs all but stage 2 on a twelfth of ImageNet.
  *
- * `held` makes every choice here: the surface, the split, the certificate. An accuracy that has
- * chosen something is too good by what the choice picked up from chance, so the accuracy to
- * report comes from images that this function never sees. */
+ * `held` makes every choice here: the surface, the split, the certificate. What has chosen is too
+ * good by what the choice picked up from chance: report on images that this function never sees. */
 
 BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_run *run,
                                  const bdpt_two_stage_options *options,
@@ -8563,25 +8520,21 @@ BDPTI_FN void bdpti_put_sizes(bdpti_text *t, int n, const size_t *size) { /* [2,
   bdpti_put_string(t, n ? "]" : "[]");
 }
 
-typedef struct bdpti_layout { /* a file to be */
-  bdpti_piece *piece;                    /* [count], in the order of the file */
-  size_t count, pairs;
-  const char *const *key, *const *value; /* [pairs], as the caller ordered them */
-} bdpti_layout;
-
-BDPTI_FN void bdpti_put_header(bdpti_text *t, const bdpti_layout *plan) {
+/* The pieces stand in the order of the file, the metadata as the caller ordered them. */
+BDPTI_FN void bdpti_put_header(bdpti_text *t, const bdpti_piece *piece, size_t count,
+                               const char *const *key, const char *const *value, size_t pairs) {
   size_t i, place[2] = {0, 0}; /* data_offsets */
   t->used = 0; /* measuring or keeping, it starts from the front */
   bdpti_put(t, '{');
-  for (i = 0; i < plan->pairs; i++) {
+  for (i = 0; i < pairs; i++) {
     bdpti_put_string(t, i ? "," : "\"__metadata__\":{");
-    bdpti_put_json(t, plan->key[i]);
+    bdpti_put_json(t, key[i]);
     bdpti_put(t, ':');
-    bdpti_put_json(t, plan->value[i]);
+    bdpti_put_json(t, value[i]);
   }
-  if (plan->pairs) bdpti_put_string(t, plan->count ? "}," : "}"); /* the end of __metadata__ */
-  for (i = 0; i < plan->count; i++) {
-    const bdpti_piece *p = &plan->piece[i];
+  if (pairs) bdpti_put_string(t, count ? "}," : "}"); /* the end of __metadata__ */
+  for (i = 0; i < count; i++) {
+    const bdpti_piece *p = &piece[i];
     place[0] = place[1], place[1] += p->bytes; /* back to back */
     if (i) bdpti_put(t, ',');
     bdpti_put_json(t, p->tensor->name);
@@ -8601,22 +8554,21 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
                                             size_t count, const char *const *key,
                                             const char *const *value, size_t pairs,
                                             bdpt_bytes *out) {
-  bdpti_layout plan = {NULL, count, pairs, key, value};
   bdpti_text t = {NULL, 0, 0}; /* no room: it only measures */
   bdpt_safetensors check;
-  size_t i, k, at, n = 0, room = count * sizeof *plan.piece; /* n: bytes of the numbers */
+  size_t i, k, at, n = 0, room = count * sizeof(bdpti_piece); /* n: bytes of the numbers */
+  bdpti_piece *piece = (bdpti_piece *)bdpt_alloc(ctx, room);
   unsigned char *p = NULL;
   bdpt_status before = ctx->status, s = BDPT_OK;
   out->data = NULL, out->size = 0;
-  plan.piece = (bdpti_piece *)bdpt_alloc(ctx, room);
-  if (!plan.piece) return BDPT_E_MEMORY;
+  if (!piece) return BDPT_E_MEMORY;
   for (i = 0; i < count && !s; i++) { /* each must be writable */
-    s = bdpti_piece_init(ctx, &plan.piece[i], &tensors[i]);
-    if (!bdpti_add(n, plan.piece[i].bytes, &n)) n = SIZE_MAX; /* refused by the allocator */
+    s = bdpti_piece_init(ctx, &piece[i], &tensors[i]);
+    if (!bdpti_add(n, piece[i].bytes, &n)) n = SIZE_MAX; /* refused by the allocator */
   }
   if (!s) {
-    qsort(plan.piece, count, sizeof *plan.piece, bdpti_by_alignment); /* a caller sets no traps */
-    bdpti_put_header(&t, &plan);
+    qsort(piece, count, sizeof *piece, bdpti_by_alignment); /* a caller sets no traps */
+    bdpti_put_header(&t, piece, count, key, value, pairs);
     if (!bdpti_add(9 + t.used, n, &n)) n = SIZE_MAX; /* of the whole file and a 0, from now on */
     p = (unsigned char *)bdpt_alloc(ctx, n);
     if (!p) s = BDPT_E_MEMORY;
@@ -8625,12 +8577,12 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
     bdpti_put_bytes(p, 8, (uint64_t)t.used); /* N, the length of the header */
     t.out = (char *)p + 8;
     t.room = t.used + 1;
-    bdpti_put_header(&t, &plan);
-    for (i = 0, at = 8 + t.used; i < count; at += plan.piece[i++].bytes) {
-      const bdpt_write_tensor *w = plan.piece[i].tensor;
-      const bdpti_dtype *type = plan.piece[i].type;
-      size_t step = (size_t)type->bits / 8, end = w->raw ? 0 : plan.piece[i].bytes;
-      if (w->raw && plan.piece[i].bytes) memcpy(p + at, w->data, plan.piece[i].bytes);
+    bdpti_put_header(&t, piece, count, key, value, pairs);
+    for (i = 0, at = 8 + t.used; i < count; at += piece[i++].bytes) {
+      const bdpt_write_tensor *w = piece[i].tensor;
+      const bdpti_dtype *type = piece[i].type;
+      size_t step = (size_t)type->bits / 8, end = w->raw ? 0 : piece[i].bytes;
+      if (w->raw && piece[i].bytes) memcpy(p + at, w->data, piece[i].bytes);
       for (k = 0; k < end; k += step) {
         const bdpt_real *v = (const bdpt_real *)w->data + k / step;
         uint64_t wide = bdpti_pack((double)*v, type->exponent, type->fraction);
@@ -8644,7 +8596,7 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
     if (s && !before) ctx->status = s;
     bdpt_safetensors_close(&check);
   }
-  bdpt_release(ctx, plan.piece, room);
+  bdpt_release(ctx, piece, room);
   if (s) { bdpt_release(ctx, p, n); return s; }
   out->data = p, out->size = n - 1; /* the caller's from now on */
   return BDPT_OK;

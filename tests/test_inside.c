@@ -904,7 +904,7 @@ TEST(collect_design) {
   o.most = 8;
   o.rounds = 3;
   CHECK(bdpt_map_collect_count(12, &o) == 22);
-  bdpti_collect_resolve(&o, 12);
+  o = bdpti_collect_resolve(&o, 12);
   for (k = 0; k < 22; k++) { /* training 16 repeats training 8, the first activation */
     int from = bdpti_collect_step(&o, k, &type), point = k < 16 ? k + 1 : k == 16 ? 9 : k;
     if (from == 0) now[0] = now[1] = 12;
