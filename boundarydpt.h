@@ -1218,7 +1218,8 @@ BDPTI_FN void bdpti_put_real(bdpti_text *t, double v) {
   bdpti_put_digits(t, digits, last + 1, exponent + 1, 9);
 }
 
-BDPTI_FN void bdpti_format_list(bdpti_text *t, const char *f, va_list args) {
+BDPTI_FN void bdpti_format_list(char *out, size_t room, const char *f, va_list args) {
+  bdpti_text text = {out, room, 0}, *t = &text;
   int v;
   for (; *f; f++) {
     if (*f != '%') {
@@ -1239,26 +1240,22 @@ BDPTI_FN void bdpti_format_list(bdpti_text *t, const char *f, va_list args) {
       default: bdpti_put(t, *f); break; /* %% */
     }
   }
-  if (t->room) t->out[t->used < t->room ? t->used : t->room - 1] = 0; /* always ended */
+  if (room) out[t->used < room ? t->used : room - 1] = 0; /* always ended */
 }
 
 BDPTI_PRINTF(3, 4) BDPTI_FN void bdpti_format(char *out, size_t room, const char *format, ...) {
-  bdpti_text t = {out, room, 0};
   va_list args;
   va_start(args, format);
-  bdpti_format_list(&t, format, args);
+  bdpti_format_list(out, room, format, args);
   va_end(args);
 }
 
-/* Records the first error and returns its status. Later errors keep the first sentence and return
- * their own status. */
 BDPT_API bdpt_status bdpt_fail(bdpt_context *ctx, bdpt_status status, const char *format, ...) {
-  bdpti_text t = {ctx->message, sizeof ctx->message, 0};
   va_list args;
   if (ctx->status != BDPT_OK) return status; /* a first error stands: it keeps the sentence */
   ctx->status = status;
   va_start(args, format);
-  bdpti_format_list(&t, format, args);
+  bdpti_format_list(ctx->message, sizeof ctx->message, format, args);
   va_end(args);
   return status;
 }
@@ -3506,12 +3503,17 @@ BDPT_API bdpt_model *bdpt_model_create(bdpt_context *ctx, const bdpt_config *con
   return m;
 }
 
-BDPT_API void bdpt_model_free(bdpt_model *m) {
+/* Gives back all that a model owns. */
+BDPTI_FN void bdpti_model_empty(bdpt_model *m) {
   int i;
-  if (!m || m->users-- > 0) return;
   bdpt_model_unpack(m);
   for (i = 0; i < m->slots; i++) bdpti_slot_free(m, i);
   bdpt_model_label(m, NULL);
+}
+
+BDPT_API void bdpt_model_free(bdpt_model *m) {
+  if (!m || m->users-- > 0) return;
+  bdpti_model_empty(m);
   bdpt_release(m->ctx, m, sizeof *m);
 }
 
@@ -3549,10 +3551,7 @@ BDPTI_FN bdpt_model *bdpti_model_copy(const bdpt_model *from, const bdpt_config 
 }
 
 BDPTI_FN bdpt_status bdpti_model_become(bdpt_model *m, bdpt_model *copy) {
-  int i;
-  bdpt_model_unpack(m);
-  bdpt_model_label(m, NULL);
-  for (i = 0; i < m->slots; i++) bdpti_slot_free(m, i);
+  bdpti_model_empty(m);
   copy->users = m->users;
   *m = *copy;          /* and with it its parameters' memory */
   bdpti_model_bind(m); /* names and importance are in m again */
@@ -3901,19 +3900,14 @@ BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, 
                                    const bdpt_forward_options *o) {
   int l;
   bdpt_rng_seed(&t->paths, o->seed, 77); /* a stream of its own */
-  for (l = 0; l < count && o->blocks; l++) { /* places for copies lie before the workspace */
-    const int copies = x && t->mode == BDPT_TAPE_COMPUTE;
-    o->blocks[l] = copies ? bdpt_input(t, x->ndim, x->shape, NULL, 0) : NULL;
-    if (copies && !o->blocks[l]) return NULL;
-  }
   t->stream = x && t->mode == BDPT_TAPE_COMPUTE && !m->block ? x->data : NULL;
   for (l = 0; x && l < count; l++) {
     bdpti_chunk *mark = t->arena.first; /* where x lies */
     const size_t behind = mark->used, used = t->used;
     bdpt_tensor *y = bdpti_one_block(m, t, l, x, o);
+    if (o->blocks) o->blocks[l] = y;
     if (t->mode != BDPT_TAPE_COMPUTE || !y) { /* the way back needs the intermediates */
       x = y;
-      if (o->blocks) o->blocks[l] = y;
       continue;
     }
     if (y->data != x->data) memcpy(x->data, y->data, y->count * sizeof *x->data);
@@ -3922,10 +3916,9 @@ BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, 
     bdpti_arena_rewind(&t->arena, mark, behind, 1);        /* y and what led to it are forgotten */
     t->used = used; /* so bdpt_tape_bytes counts one block */
     t->spare = NULL; /* spare buffers lay behind the mark */
-    if (o->blocks) {
-      bdpti_set_shape(o->blocks[l], x->ndim, x->shape);
-      memcpy(o->blocks[l]->data, x->data, x->count * sizeof *x->data);
-    }
+    if (!o->blocks) continue;
+    o->blocks[l] = bdpt_input(t, x->ndim, x->shape, x->data, 0); /* lies before the next mark */
+    if (!o->blocks[l]) x = NULL;
   }
   t->stream = NULL;
   return x;
@@ -4006,13 +3999,9 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
  * step itself (8.5, 8.6). Where images come from, how an answer is judged, and the loop that
  * repeats, saves and resumes are the matter of >>data.
  *
- * The idea that carries the chapter: nothing that happens in step k depends on a generator that ran
- * through the steps before it. Which image comes at position p of epoch e, how it is cropped, what
- * lambda mixes the batch, which samples drop a path: each is a function of (seed, kind of draw,
- * epoch, position), see chapter 4.4. A run that stops after any step and resumes from its
- * checkpoint therefore continues with the same bits, and since no two images share a generator,
- * threads may prepare them in any order. The rejected choice was one generator whose state is
- * saved; it works until two threads draw from it.
+ * Nothing that happens in step k depends on a generator that ran through the steps before it: every
+ * draw is a function of (seed, kind of draw, epoch, position), see 4.4. The rejected choice was one
+ * generator whose state is saved; it works until two threads draw from it.
  *
  * The trap of the chapter is the meaning of words. "Cosine with warm-up", "gradient clipping",
  * "repeated augmentation" and "cutmix" each have several readings that train differently. Ours are
@@ -4448,7 +4437,8 @@ BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *t) {
  * cannot read an image ends the step of all before any weight has moved: it returns its error and
  * the others BDPT_CANCELLED, and all save together.
  */
-BDPTI_FN bdpt_status bdpti_cluster_failed(bdpt_context *ctx, int status) {
+BDPTI_FN bdpt_status bdpti_cluster_told(bdpt_context *ctx, int status) {
+  if (status == (int)BDPT_OK) return BDPT_OK;
   return bdpt_fail(ctx, status == (int)BDPT_CANCELLED ? BDPT_CANCELLED : BDPT_E_IO,
                    "process %d of %d: the reduction failed with %d", ctx->cluster.rank,
                    ctx->cluster.size, status);
@@ -4460,7 +4450,7 @@ BDPTI_FN bdpt_status bdpti_cluster_sum(bdpt_context *ctx, double *values, size_t
   if (bdpti_cluster_size(ctx) == 1) return BDPT_OK;
   status = ctx->cluster.reduce(ctx->cluster.user, values, count, sizeof *values);
   if (!status) status = ctx->cluster.wait(ctx->cluster.user);
-  return status ? bdpti_cluster_failed(ctx, status) : BDPT_OK;
+  return bdpti_cluster_told(ctx, status);
 }
 
 /* Returns 1 in all processes if it is 1 in any: a stop, a failure. */
@@ -4492,7 +4482,7 @@ BDPTI_FN bdpt_status bdpti_cluster_send(bdpt_trainer *t) {
   int status = 0;
   t->sent = t->filled;
   if (count) status = c->reduce(c->user, t->shared + from, count, sizeof(bdpt_real));
-  return status ? bdpti_cluster_failed(t->ctx, status) : BDPT_OK;
+  return bdpti_cluster_told(t->ctx, status);
 }
 
 BDPTI_FN void bdpti_cluster_ready(void *user, const bdpt_tensor *p) {
@@ -4509,7 +4499,7 @@ BDPTI_FN void bdpti_cluster_ready(void *user, const bdpt_tensor *p) {
 BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss) {
   const bdpt_cluster *c = &t->ctx->cluster;
   const bdpt_real *from = t->shared, share = (bdpt_real)1 / (bdpt_real)bdpti_cluster_size(t->ctx);
-  int i, live, status, waits = t->travelling == 0;
+  int i, live, waits = t->travelling == 0;
   if (!t->shared) return BDPT_OK;
   t->tape->ready = NULL;
   for (i = 0; waits && i < bdpti_params(t); i++) {
@@ -4517,8 +4507,7 @@ BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss) {
     if (live) bdpti_cluster_ready(t, p);
   }
   if (bdpti_cluster_send(t) != BDPT_OK) return t->ctx->status;
-  status = c->wait(c->user);
-  if (status) return bdpti_cluster_failed(t->ctx, status);
+  if (bdpti_cluster_told(t->ctx, c->wait(c->user)) != BDPT_OK) return t->ctx->status;
   for (i = 0; i < t->travelling; from += t->travels[i++]->count) {
     bdpti_axpby(t->ctx, t->travels[i]->count, share, from, 0, NULL, t->travels[i]->grad);
   }
@@ -4725,29 +4714,33 @@ BDPTI_FN bdpt_status bdpti_trainer_teach(bdpt_trainer *t) {
   return BDPT_OK;
 }
 
-BDPTI_FN bdpt_tensor *bdpti_trainer_graph(bdpt_trainer *t) {
+/* The lesson of the trainer's own images, as bdpt_trainer_step_on takes one. */
+BDPTI_FN bdpt_tensor *bdpti_trainer_graph(bdpt_model *m, bdpt_tape *tape,
+                                          const bdpt_forward_options *given, size_t step,
+                                          void *user) {
+  bdpt_trainer *t = (bdpt_trainer *)user;
   const bdpt_recipe *r = &t->recipe;
   bdpt_tensor *stream[BDPT_MAX_DEPTH]; /* behind each block */
-  bdpt_forward_options options = {1, r->drop_path, 0, r->importance, stream}; /* 1: training */
+  bdpt_forward_options options = *given;
   bdpt_tensor *images, *logits, *second = NULL, *student, *loss; /* [B,K] each; one number */
-  int l, depth = t->model->config.depth;
-  options.seed = bdpti_hash(r->seed, BDPTI_DRAW_PATH, t->now.step);
-  bdpt_tape_reset(t->tape); /* of what a step that failed has left */
-  images = bdpti_lend(t->tape, &t->model->config, t->own, t->images);
-  logits = bdpt_forward(t->model, t->tape, images, &options, &second);
+  int l, depth = m->config.depth;
+  (void)step;
+  options.blocks = stream;
+  images = bdpti_lend(tape, &m->config, t->own, t->images);
+  logits = bdpt_forward(m, tape, images, &options, &second);
   student = second ? second : logits; /* z': what the teacher's answer is held against */
   if (r->distill == BDPT_DISTILL_NONE) {
-    if (second) logits = bdpt_scale(t->tape, bdpt_add(t->tape, logits, second), 0.5);
-    return bdpt_cross_entropy(t->tape, logits, t->targets);
+    if (second) logits = bdpt_scale(tape, bdpt_add(tape, logits, second), 0.5);
+    return bdpt_cross_entropy(tape, logits, t->targets);
   }
-  loss = bdpt_scale(t->tape, bdpt_cross_entropy(t->tape, logits, t->targets), 1 - r->distill_alpha);
+  loss = bdpt_scale(tape, bdpt_cross_entropy(tape, logits, t->targets), 1 - r->distill_alpha);
   student = r->distill == BDPT_DISTILL_SOFT
-              ? bdpt_distill_soft(t->tape, student, t->taught, r->distill_tau)
-              : bdpt_cross_entropy(t->tape, student, t->taught);
-  loss = bdpt_add(t->tape, loss, bdpt_scale(t->tape, student, r->distill_alpha));
+              ? bdpt_distill_soft(tape, student, t->taught, r->distill_tau)
+              : bdpt_cross_entropy(tape, student, t->taught);
+  loss = bdpt_add(tape, loss, bdpt_scale(tape, student, r->distill_alpha));
   for (l = 0; l < depth && r->distill_features > 0 && loss; l++) {
-    student = bdpt_match(t->tape, stream[l], t->features[l]);
-    loss = bdpt_add(t->tape, loss, bdpt_scale(t->tape, student, r->distill_features / depth));
+    student = bdpt_match(tape, stream[l], t->features[l]);
+    loss = bdpt_add(tape, loss, bdpt_scale(tape, student, r->distill_features / depth));
   }
   return loss;
 }
@@ -4766,18 +4759,6 @@ BDPTI_FN bdpt_status bdpti_trainer_learn(bdpt_trainer *t, bdpt_tensor *graph, do
   return bdpti_trainer_finish(t, value);
 }
 
-BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *t, double *loss) {
-  bdpt_tensor *graph;
-  if (t->ctx->status == BDPT_OK && bdpti_trainer_fit(t) == BDPT_OK &&
-      bdpti_trainer_batch(t) == BDPT_OK) bdpti_trainer_teach(t);
-  t->stopped = bdpti_cluster_any(t->ctx, t->ctx->status != BDPT_OK); /* here or elsewhere */
-  if (t->stopped) return t->ctx->status != BDPT_OK ? t->ctx->status : BDPT_CANCELLED;
-  bdpt_model_zero_grad(t->model);
-  graph = bdpti_trainer_graph(t); /* each parameter has one reader in it, so one gradient */
-  t->tape->ready = t->shared ? bdpti_cluster_ready : NULL, t->tape->user = t;
-  return bdpti_trainer_learn(t, graph, loss);
-}
-
 BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *t, bdpt_objective lesson, void *user,
                                           double *loss) {
   bdpt_forward_options options = {1, t->recipe.drop_path, 0, t->recipe.importance, NULL};
@@ -4785,13 +4766,23 @@ BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *t, bdpt_objective lesson
   if (t->ctx->status != BDPT_OK || bdpti_trainer_fit(t) != BDPT_OK) return t->ctx->status;
   options.seed = bdpti_hash(t->recipe.seed, BDPTI_DRAW_PATH, t->now.step);
   bdpt_model_zero_grad(t->model);
-  bdpt_tape_reset(t->tape);
+  bdpt_tape_reset(t->tape); /* of what a step that failed has left */
   graph = lesson(t->model, t->tape, &options, (size_t)t->now.step, user);
   if (!graph && t->ctx->status == BDPT_OK) {
     return bdpt_fail(t->ctx, BDPT_E_STATE, "train: step %zu: the lesson made no loss",
                      (size_t)t->now.step);
   }
   return bdpti_trainer_learn(t, graph, loss);
+}
+
+BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *t, double *loss) {
+  if (t->ctx->status == BDPT_OK && bdpti_trainer_fit(t) == BDPT_OK &&
+      bdpti_trainer_batch(t) == BDPT_OK) bdpti_trainer_teach(t);
+  t->stopped = bdpti_cluster_any(t->ctx, t->ctx->status != BDPT_OK); /* here or elsewhere */
+  if (t->stopped) return t->ctx->status != BDPT_OK ? t->ctx->status : BDPT_CANCELLED;
+  t->tape->ready = t->shared ? bdpti_cluster_ready : NULL; /* each parameter has one reader */
+  t->tape->user = t;
+  return bdpt_trainer_step_on(t, bdpti_trainer_graph, t, loss);
 }
 
 #endif /* BDPT_ONLY_INFERENCE */
@@ -8116,12 +8107,11 @@ BDPTI_FN const char *bdpti_show(const char *name, char out[72]) { /* out is retu
 /* Fails with "file: 'shown': sentence". */
 BDPTI_PRINTF(2, 3) BDPTI_FN bdpt_status bdpti_bad(bdpti_reader *r, const char *format, ...) {
   char sentence[300]; /* of the 400 bytes that a context has */
-  bdpti_text t = {sentence, sizeof sentence, 0};
   const char *quote = r->shown[0] ? "'" : "";
   va_list args;
   if (r->status) return r->status; /* the first error stands */
   va_start(args, format);
-  bdpti_format_list(&t, format, args);
+  bdpti_format_list(sentence, sizeof sentence, format, args);
   va_end(args);
   r->status = r->kind; /* whatever the context had before */
   return bdpt_fail(r->ctx, r->kind, "%s: %s%s%s%s%s", r->name, quote, r->shown, quote,
