@@ -2726,8 +2726,8 @@ BDPTI_FN void bdpti_tokens_back(bdpt_tape *t, bdpti_node *n) {
   if (dpos) bdpti_column_sum(t->ctx, n->out.shape[0], pos->count, n->out.grad, dpos);
 }
 
-/* 6.10  One token of every image, and the mean of several
- *   math      y[b] = mean_i x[b,i] over first <= i < first + count, behind x[b,0] where y has 2D
+/* 6.10  One token of every image
+ *   math      y[b] = x[b,i], or a mean over first <= i < first + count, behind x[b,0] in 2D numbers
  *   shape     x[B,N,D] -> y[B,D] or y[B,2D]
  *   backward  dx[b,i] += dy[b] / count for those i;  dx[b,0] += its half of dy[b]
  *   check     tests/test_ops.c gradients_structured; tests/check_forms.py
