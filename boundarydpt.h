@@ -326,6 +326,9 @@ BDPT_API bdpt_tensor *bdpt_gelu(bdpt_tape *t, bdpt_tensor *x);
 BDPT_API bdpt_tensor *bdpt_activate(bdpt_tape *t, bdpt_tensor *x, bdpt_act act);
 BDPT_API bdpt_tensor *bdpt_softmax(bdpt_tape *t, bdpt_tensor *x);    /* over the last axis */
 BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale);
+/* The same where key j of image b stands for count[b,j] keys like it; each is at least 1. */
+BDPT_API bdpt_tensor *bdpt_attention_counted(bdpt_tape *t, bdpt_tensor *qkv, bdpt_tensor *count,
+                                             int heads, double scale);
 BDPT_API bdpt_tensor *bdpt_patch_embed(bdpt_tape *t, bdpt_tensor *images, bdpt_tensor *w,
                                        bdpt_tensor *b); /* [B,C,H,W] [D,C,P,P] [D] -> [B,n,D] */
 /* The tokens of an image: each of cls[1,1,D], dist[1,1,D] and reg[1,R,D] that is not NULL, then the
@@ -2013,6 +2016,7 @@ typedef struct bdpti_heads {
   const bdpt_real *qkv;                               /* [B,N,3,h,d] */
   bdpt_real *out, *lse;                               /* [B,N,h,d] [B,h,N] or NULL; from forward */
   const bdpt_real *dout; bdpt_real *dqkv;             /* of backward; NULL in the forward pass */
+  const bdpt_real *count;                             /* [B,N], or NULL: each key counts once */
 } bdpti_heads;
 
 /* The kernels over rows and elements each have a struct of arguments. A NULL output is not wanted;
@@ -2518,7 +2522,8 @@ BDPTI_FN void bdpti_softmax_back(bdpt_tape *t, bdpti_node *n) {
 }
 
 /* 6.7  Attention                                                                     >>attention
- *   math      S = scale Q K^T;  P = softmax over rows of S;  O = P V
+ *   math      S = scale Q K^T;  P = softmax over rows of S;  O = P V;
+ *             with counts, P_ij = c_j exp S_ij / sum_k c_k exp S_ik
  *   shape     qkv[B,N,3hd] -> y[B,N,hd]; saves the log-sum-exp of every row, [B,h,N]
  *   backward  dV = P^T dO;  dP = dO V^T;  dS = P (dP - D), D_i = sum_j dP_ij P_ij;
  *             dQ = scale dS K;  dK = scale dS^T Q
@@ -2576,25 +2581,48 @@ BDPTI_FN void bdpti_attention_plain_back(const size_t size[2], double scale,
 BDPTI_FN bdpti_heads bdpti_heads_of(bdpti_node *n) {
   const bdpt_tensor *y = &n->out;
   bdpti_heads h = {y->shape[1], n->index, y->shape[2] / n->index, 1, (bdpt_real)n->number,
-                   n->in[0]->data, y->data, n->saved[0], NULL, NULL};
+                   n->in[0]->data, y->data, n->saved[0], NULL, NULL, NULL};
+  if (n->in[1]) h.count = n->in[1]->data;
   return h;
 }
 
-BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale) {
+BDPTI_FN bdpt_tensor *bdpti_attend(bdpt_tape *t, bdpt_tensor *qkv, bdpt_tensor *count, int heads,
+                                   double scale) {
   size_t shape[3], h = (size_t)heads;
   bdpti_node *n;
-  if (!qkv) return NULL;
   if (heads < 1 || qkv->ndim != 3 || qkv->shape[2] % (3 * h) != 0) {
     bdpt_fail(t->ctx, BDPT_E_SHAPE, "attention: x%s is not [B,N,3 x %d heads x d]",
               bdpt_shape(qkv).text, heads);
     return NULL;
   }
   shape[0] = qkv->shape[0]; shape[1] = qkv->shape[1]; shape[2] = qkv->shape[2] / 3; /* B, N, h d */
-  n = bdpti_record(t, BDPTI_OP_attention, 3, shape, qkv, NULL, NULL);
+  n = bdpti_record(t, BDPTI_OP_attention, 3, shape, qkv, count, NULL);
   if (!bdpti_save(t, n, shape[0] * h * shape[1], 0)) return NULL; /* lse[B,h,N] */
   n->index = h; /* for the way back */
   n->number = scale;
   return bdpti_attention(t->ctx, shape[0], bdpti_heads_of(n)) == BDPT_OK ? &n->out : NULL;
+}
+
+BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale) {
+  return qkv ? bdpti_attend(t, qkv, NULL, heads, scale) : NULL;
+}
+
+BDPT_API bdpt_tensor *bdpt_attention_counted(bdpt_tape *t, bdpt_tensor *qkv, bdpt_tensor *count,
+                                             int heads, double scale) {
+  size_t i;
+  if (!qkv || !count) return NULL;
+  if (qkv->ndim != 3 || count->ndim != 2 || memcmp(count->shape, qkv->shape, 2 * sizeof i) != 0) {
+    bdpt_fail(t->ctx, BDPT_E_SHAPE, "attention: count%s does not fit x%s; it wants [B,N]",
+              bdpt_shape(count).text, bdpt_shape(qkv).text);
+    return NULL;
+  }
+  for (i = 0; i < count->count; i++) {
+    if (count->data[i] >= 1) continue;
+    bdpt_fail(t->ctx, BDPT_E_ARGUMENT, "attention: key %zu of image %zu counts %g times, not 1 or "
+              "more", i % count->shape[1], i / count->shape[1], (double)count->data[i]);
+    return NULL;
+  }
+  return bdpti_attend(t, qkv, count, heads, scale);
 }
 
 /* The kernel writes all of dqkv and cannot add, so it writes a buffer of its own. */
@@ -10290,6 +10318,18 @@ BDPTI_INLINE bdpt_real BDPTI_V(exp_row)(bdpt_real *x, size_t n, bdpt_real a, bdp
   return BDPTI_V(total)(sum);
 }
 
+/* Multiplies a row of P by the counts of its keys and returns its sum. */
+static bdpt_real BDPTI_V(count_row)(bdpt_real *p, size_t n, const bdpt_real *count) {
+  BDPTI_VEC sum = BDPTI_SPLAT(0);
+  size_t j;
+  for (j = 0; j < n; j += BDPTI_LANES) {
+    BDPTI_VEC v = BDPTI_LOAD(p + j, n - j) * BDPTI_LOAD(count + j, n - j);
+    BDPTI_STORE(p + j, n - j, v);
+    sum += v;
+  }
+  return BDPTI_V(total)(sum);
+}
+
 /* Returns the largest a x of such a row. */
 BDPTI_INLINE bdpt_real BDPTI_V(max_row)(const bdpt_real *x, size_t n, bdpt_real a) {
   const BDPTI_VEC first = BDPTI_SPLAT(x[0] * a); /* what lanes beyond the row are given */
@@ -10304,13 +10344,16 @@ BDPTI_INLINE bdpt_real BDPTI_V(max_row)(const bdpt_real *x, size_t n, bdpt_real 
 
 /* Makes P (not normalised) from some rows of S, in place, and lse. The logarithms have a loop of
  * their own: a call in the loop above it would push all its constants out of the registers. */
-static void BDPTI_V(attention_softmax)(size_t rows, size_t n, size_t ld, bdpt_real scale,
+static void BDPTI_V(attention_softmax)(const bdpti_heads *h, size_t image, size_t rows, size_t ld,
                                        bdpt_real *s, bdpt_real *total, bdpt_real *lse) {
+  const size_t n = h->tokens;
+  const bdpt_real scale = h->scale;
   bdpt_real top[BDPTI_QUERIES];
   size_t r;
   for (r = 0; r < rows; r++, s += ld) {
     top[r] = BDPTI_V(max_row)(s, n, scale); /* max_j scale S_rj; below, exp(scale S_rj - top) */
     total[r] = BDPTI_V(exp_row)(s, n, scale, top[r]);
+    if (h->count) total[r] = BDPTI_V(count_row)(s, n, h->count + image * n);
   }
   for (r = 0; r < rows && lse; r++) lse[r] = top[r] + (bdpt_real)log((double)total[r]);
 }
@@ -10340,7 +10383,7 @@ static void BDPTI_V(attention_fwd)(const bdpti_heads *h, size_t begin, size_t en
       qk.a = q + i * row;
       pv.c = out + i * out_row;
       BDPTI_V(product)(&qk, &k_block, part == 0 ? kt : NULL, 1, own); /* S = Q K^T [count,N] */
-      BDPTI_V(attention_softmax)(count, n, ld, h->scale, s, total, lse ? lse + i : NULL);
+      BDPTI_V(attention_softmax)(h, image, count, ld, s, total, lse ? lse + i : NULL);
       BDPTI_V(product)(&pv, &v_block, part == 0 ? vp : NULL, 0, own); /* O = P V [count,d] */
       for (r = 0; r < count; r++) { /* O / row sum */
         const bdpt_real share = 1 / total[r];
@@ -10353,20 +10396,22 @@ static void BDPTI_V(attention_fwd)(const bdpti_heads *h, size_t begin, size_t en
   }
 }
 
-/* Makes P and dS from `count` rows of S and dP, in place. */
-static void BDPTI_V(attention_ds)(const bdpti_heads *h, size_t count, const bdpt_real *lse,
-                                  const bdpt_real *out, const bdpt_real *dout, bdpt_real *p,
-                                  bdpt_real *ds, size_t ld) {
-  const size_t n = h->tokens, d = h->size, out_row = h->heads * d;
+/* Makes P and dS from `rows` rows of S and dP, in place; they belong to queries i, i+1 .. */
+static void BDPTI_V(attention_ds)(const bdpti_heads *h, size_t task, size_t i, size_t rows,
+                                  bdpt_real *p, bdpt_real *ds, size_t ld) {
+  const size_t n = h->tokens, d = h->size, out_row = h->heads * d, image = task / h->heads;
+  const size_t at = (image * n + i) * out_row + task % h->heads * d; /* of O and dO */
+  const bdpt_real *out = h->out + at, *dout = h->dout + at, *lse = h->lse + task * n + i;
   size_t r, j;
-  for (r = 0; r < count; r++, p += ld, ds += ld, out += out_row, dout += out_row) { /* query r */
+  for (r = 0; r < rows; r++, p += ld, ds += ld, out += out_row, dout += out_row) { /* query r */
     BDPTI_VEC sum = BDPTI_SPLAT(0);
     bdpt_real shift;
     for (j = 0; j < d; j += BDPTI_LANES) {
       sum += BDPTI_LOAD(out + j, d - j) * BDPTI_LOAD(dout + j, d - j); /* dO_r O_r */
     }
-    shift = BDPTI_V(total)(sum);                    /* D_r */
+    shift = BDPTI_V(total)(sum);              /* D_r */
     BDPTI_V(exp_row)(p, n, h->scale, lse[r]); /* P = exp(scale S - lse) */
+    if (h->count) BDPTI_V(count_row)(p, n, h->count + image * n);
     for (j = 0; j < n; j += BDPTI_LANES) {
       BDPTI_VEC x = BDPTI_LOAD(ds + j, BDPTI_WHOLE) - shift; /* dP - D */
       BDPTI_STORE(ds + j, BDPTI_WHOLE, BDPTI_LOAD(p + j, BDPTI_WHOLE) * x * h->scale);
@@ -10387,8 +10432,7 @@ static void BDPTI_V(attention_bwd)(const bdpti_heads *h, size_t begin, size_t en
   for (task = begin; task < end; task++) {
     const size_t image = task / h->heads, at = image * n * row + task % h->heads * d; /* of Q */
     const bdpt_real *q = h->qkv + at, *k = q + out_row, *v = k + out_row;
-    const size_t out_at = image * n * out_row + task % h->heads * d; /* O and dO of the head */
-    const bdpt_real *dout = h->dout + out_at;
+    const bdpt_real *dout = h->dout + image * n * out_row + task % h->heads * d;
     bdpt_real *dq = h->dqkv + at, *dk = dq + out_row, *dv = dk + out_row; /* dQ dK dV [N,d] each */
     bdpti_gemm qk = BDPTI_V(operands)(0, n, d, q, row, 1, k, 1, row, s, ld); /* S = Q K^T */
     bdpti_gemm dp = BDPTI_V(operands)(0, n, d, dout, out_row, 1, v, 1, row, t, ld);
@@ -10407,8 +10451,7 @@ static void BDPTI_V(attention_bwd)(const bdpti_heads *h, size_t begin, size_t en
       to_k.add_row = to_v.add_row = row;
       BDPTI_V(product)(&qk, &kt_block, part == 0 ? kt : NULL, 1, own); /* S */
       BDPTI_V(product)(&dp, &vt_block, part == 0 ? vt : NULL, 1, own); /* dP = dO V^T */
-      BDPTI_V(attention_ds)(h, count, h->lse + task * n + i, h->out + out_at + i * out_row, dp.a, s,
-                            t, ld);
+      BDPTI_V(attention_ds)(h, task, i, count, s, t, ld);
       BDPTI_V(product)(&to_q, &k_block, part == 0 ? kp : NULL, 0, own); /* dQ = dS K */
       BDPTI_V(product)(&to_v, &block, spare, 0, NULL);             /* dV += P^T dO */
       BDPTI_V(product)(&to_k, &block, spare, 0, NULL);             /* dK += dS^T Q */

@@ -248,7 +248,8 @@ static int heads_blas(void *with) {
 /* The whole of attention, softmax included, against OpenBLAS's two products without it. */
 static int attention_ours(void *with) {
   heads *h = (heads *)with;
-  bdpti_heads all = {h->tokens, h->count, h->size, 1, 0.1f, h->qkv, h->out, NULL, NULL, NULL};
+  bdpti_heads all = {h->tokens, h->count, h->size, 1, 0.1f, h->qkv, h->out, NULL, NULL, NULL,
+                     NULL};
   return bdpti_attention(&h->ctx, h->images, all) == BDPT_OK;
 }
 

@@ -28,7 +28,8 @@ static BDPTI_UNUSED bdpt_status run_layernorm_back(bdpt_context *c, size_t rows,
 /* size: images, tokens, heads, head size. */
 static BDPTI_UNUSED bdpti_heads heads_args(const size_t size[4], double scale, const bdpt_real *qkv,
                                            bdpt_real *out, bdpt_real *lse) {
-  bdpti_heads h = {size[1], size[2], size[3], 1, (bdpt_real)scale, qkv, out, lse, NULL, NULL};
+  bdpti_heads h = {size[1], size[2], size[3], 1, (bdpt_real)scale, qkv, out, lse, NULL, NULL,
+                   NULL};
   return h;
 }
 

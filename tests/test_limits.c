@@ -30,6 +30,11 @@ static bdpt_tensor *f_softmax(bdpt_tensor *const *x) { return bdpt_softmax(tape,
 static bdpt_tensor *f_attention(bdpt_tensor *const *x) {
   return bdpt_attention(tape, x[0], 2, 0.5);
 }
+static bdpt_tensor *f_counted(bdpt_tensor *const *x) {
+  size_t i;
+  for (i = 0; x[1] && i < x[1]->count; i++) x[1]->data[i] = 2;
+  return bdpt_attention_counted(tape, x[0], x[1], 2, 0.5);
+}
 static bdpt_tensor *f_patch(bdpt_tensor *const *x) {
   return bdpt_patch_embed(tape, x[0], x[1], x[2]);
 }
@@ -84,6 +89,8 @@ static const row rows[] = {
   {"softmax", f_softmax, {{3, 2, 5, 8}}, {{9}}},
   {"attention", f_attention, {{3, 2, 5, 24}}, {{0, 3, 2, 5, 25}, {0, 2, 5, 24}, {0, 3, 2, 5, 9},
                                                 {9}}},
+  {"attention_counted", f_counted, {{3, 2, 5, 24}, {2, 2, 5}},
+   {{0, 3, 2, 5, 25}, {0, 2, 5, 24}, {1, 2, 2, 6}, {1, 2, 1, 5}, {1, 1, 10}, {9}}},
   {"patch_embed", f_patch, {{4, 2, 3, 8, 8}, {4, 6, 3, 4, 4}, {1, 6}},
    {{0, 4, 2, 3, 8, 9}, {0, 4, 2, 3, 9, 8}, {0, 3, 4, 3, 8}, {1, 4, 6, 2, 4, 4},
     {1, 4, 6, 3, 4, 2}, {1, 3, 6, 3, 4}, {1, 4, 0, 3, 4, 4}, {2, 1, 5}}},

@@ -216,6 +216,14 @@ static bdpt_tensor *g_attention(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
   return bdpt_attention(t, x[0], number, parameter);
 }
+static bdpt_tensor *g_counted(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
+  const size_t n = x[0]->shape[1];
+  bdpt_tensor *count = bdpt_input(t, 2, x[0]->shape, NULL, 0);
+  size_t i;
+  (void)u;
+  for (i = 0; count && i < count->count; i++) count->data[i] = (bdpt_real)(1 + (i + i / n) % 4);
+  return bdpt_attention_counted(t, x[0], count, number, parameter);
+}
 static bdpt_tensor *g_patch(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
   return bdpt_patch_embed(t, x[0], x[1], x[2]);
@@ -434,6 +442,7 @@ TEST(gradients_structured) {
     number = (int)s[2];
     parameter = 1 / sqrt((double)s[3]);
     gradient("attention", g_attention, 1, qkv, (uint64_t)(200 + i));
+    gradient("counted attention", g_counted, 1, qkv, (uint64_t)(200 + i));
     number = 0;
     gradient("tokens", g_tokens, 3, tokens, (uint64_t)(210 + i));
     number = 1;
@@ -511,8 +520,9 @@ static void expect(bdpt_tensor *y, const char *part) {
 
 TEST(shape_errors) {
   size_t a[3] = {2, 5, 6}, b[2] = {4, 7}, c[1] = {4}, d[4] = {1, 3, 7, 7}, e[4] = {4, 3, 2, 2};
-  bdpt_tensor *x, *w, *v, *image, *kernel, *six[6];
+  bdpt_tensor *x, *w, *v, *image, *kernel, *counts, *six[6];
   bdpt_rng rng;
+  int i;
   rng.state = 1;
   bdpt_tape_reset(tape);
   x = bdpt_input(tape, 3, a, NULL, 1);
@@ -527,6 +537,10 @@ TEST(shape_errors) {
   expect(bdpt_mlp(tape, x, six, 1e-6, BDPT_GELU), "mlp: x[2,5,6] and [4] and [4,7]");
   expect(bdpt_layernorm(tape, x, v, v, 1e-6), "x[2,5,6] and [4]");
   expect(bdpt_attention(tape, x, 4, 1), "3 x 4 heads");
+  expect(bdpt_attention_counted(tape, x, w, 1, 1), "count[4,7] does not fit x[2,5,6]");
+  counts = bdpt_input(tape, 2, a, NULL, 0);
+  for (i = 0; i < 10; i++) counts->data[i] = (bdpt_real)(i == 8 ? 0.5 : 1);
+  expect(bdpt_attention_counted(tape, x, counts, 1, 1), "key 3 of image 1 counts 0.5 times");
   expect(bdpt_patch_embed(tape, image, kernel, v), "dividing");
   expect(bdpt_tokens(tape, x, v, NULL, NULL, x), "each token needs one position");
   expect(bdpt_pool(tape, x, 5, 0), "pool: x[2,5,6] has no token 5");

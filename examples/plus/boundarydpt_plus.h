@@ -1473,71 +1473,25 @@ BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_run *run,
  * the next block compares other pairs.
  *
  * For the library all of this is a block of the caller's own (model->block), made of its public
- * operations and of three more, which have no backward pass.
+ * operations and of one more, which has no backward pass.
  */
 
 /* 6.1  Attention where keys count                                                  >>counted-keys
  *   math      P_ij = c_j exp(S_ij) / sum_j c_j exp(S_ij), that is, log c_j is added to S_ij
  *   shape     qkv[B,N,3hd] -> y[B,N,hd]
  *   check     tests/test_merge.c attention_counts_keys
- *
- * The attention of the library does it if each head has one number more: 1/scale in every query,
- * log c_j in key j, 0 in every value. Where all counts are 1 the bits are those of plain attention.
  */
-typedef struct bdptp_counted {
-  size_t heads, size;
-  double scale;
-  const bdpt_merging *g;
-} bdptp_counted;
-
-static bdpt_status bdptp_longer_forward(const bdpt_op_run *run) {
-  const bdptp_counted *c = (const bdptp_counted *)run->user;
-  const size_t tokens = run->out->shape[1], heads = c->heads, d = c->size;
-  int row, rows = (int)(run->out->shape[0] * tokens);
-  BDPTP_OMP(omp parallel for num_threads(run->ctx->threads) schedule(static) \
-            if (run->out->count > BDPTP_MANY))
-  for (row = 0; row < rows; row++) {
-    const size_t image = (size_t)row / tokens, token = (size_t)row % tokens;
-    const bdpt_real *x = run->in[0]->data + (size_t)row * 3 * heads * d;
-    bdpt_real *y = run->out->data + (size_t)row * 3 * heads * (d + 1), more[3];
-    size_t i;
-    more[0] = (bdpt_real)(1 / c->scale), more[2] = 0;
-    more[1] = (bdpt_real)log((double)c->g->count[image * c->g->room + token]);
-    for (i = 0; i < 3 * heads; i++, x += d, y += d + 1) { /* q of each head, then k, then v */
-      memcpy(y, x, d * sizeof *y);
-      y[d] = more[i / heads];
-    }
-  }
-  return BDPT_OK;
-}
-
-/* Leaves out the last number of each head, which is a mean of zeros. */
-static bdpt_status bdptp_shorter_forward(const bdpt_op_run *run) {
-  const size_t d = *(const size_t *)run->user;
-  int i, groups = (int)(run->out->count / d);
-  BDPTP_OMP(omp parallel for num_threads(run->ctx->threads) schedule(static) \
-            if (run->out->count > BDPTP_MANY))
-  for (i = 0; i < groups; i++) {
-    memcpy(run->out->data + (size_t)i * d, run->in[0]->data + (size_t)i * (d + 1),
-           d * sizeof *run->out->data);
-  }
-  return BDPT_OK;
-}
-
 static bdpt_tensor *bdptp_attend(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale,
                                  const bdpt_merging *g) {
-  bdpt_op longer = {"counted keys", bdptp_longer_forward, NULL, 0, NULL};
-  bdpt_op shorter = {"counted attention", bdptp_shorter_forward, NULL, 0, NULL};
-  bdptp_counted c;
-  bdpt_tensor *y;
-  size_t shape[3];
+  bdpt_tensor *count;
+  size_t b;
   if (!qkv || !g->joined) return bdpt_attention(t, qkv, heads, scale);
-  c.heads = (size_t)heads, c.size = qkv->shape[2] / 3 / c.heads, c.scale = scale, c.g = g;
-  longer.user = &c, shorter.user = &c.size;
-  shape[0] = qkv->shape[0], shape[1] = qkv->shape[1], shape[2] = 3 * c.heads * (c.size + 1);
-  y = bdpt_attention(t, bdpt_tape_op(t, &longer, &qkv, 1, 3, shape), heads, scale);
-  shape[2] = c.heads * c.size;
-  return bdpt_tape_op(t, &shorter, &y, 1, 3, shape);
+  count = bdpt_input(t, 2, qkv->shape, NULL, 0); /* [B,N] */
+  for (b = 0; count && b < qkv->shape[0]; b++) {
+    memcpy(count->data + b * qkv->shape[1], g->count + b * g->room,
+           qkv->shape[1] * sizeof *count->data);
+  }
+  return bdpt_attention_counted(t, qkv, count, heads, scale);
 }
 
 /* 6.2  Who joins whom                                                                      >>pairs
