@@ -243,12 +243,12 @@ BDPT_API void bdpt_clear_error(bdpt_context *ctx);
  * returned, so that a caller can write `return bdpt_fail(...)`. */
 BDPTI_PRINTF(3, 4)
 BDPT_API bdpt_status bdpt_fail(bdpt_context *ctx, bdpt_status status, const char *format, ...);
-/* Zeroed memory of the context's allocator, aligned to 64 bytes, or NULL after an error. The caller
- * gives it back with bdpt_release and the same size; NULL is allowed there. */
+/* Returns zeroed memory of the context's allocator, aligned to 64 bytes, or NULL after an error.
+ * The caller gives it back with bdpt_release and the same size; NULL is allowed there. */
 BDPT_API void *bdpt_alloc(bdpt_context *ctx, size_t bytes);
 BDPT_API void bdpt_release(bdpt_context *ctx, void *block, size_t bytes);
-/* What a call returns as bytes: a file's, or those of a file to be. A 0 that is not counted stands
- * behind them, so text needs no copy. The caller owns them; freeing leaves all zeros. */
+/* Holds the bytes that a call returns: a file's, or those of a file to be. A 0 that is not counted
+ * stands behind them, so text needs no copy. The caller owns them; freeing leaves all zeros. */
 typedef struct bdpt_bytes { unsigned char *data; size_t size; } bdpt_bytes;
 BDPT_API void bdpt_bytes_free(bdpt_context *ctx, bdpt_bytes *bytes);
 BDPT_API const char *bdpt_status_string(bdpt_status status);
@@ -285,7 +285,7 @@ typedef struct bdpt_tensor {
   const char *name;    /* for messages; may be NULL */
 } bdpt_tensor;
 
-/* The name and shape of a tensor for a message, "qkv[8,197,576]"; by value, nothing to free. */
+/* Writes a tensor's name and shape for a message, "qkv[8,197,576]"; by value, nothing to free. */
 typedef struct bdpt_shape_text { char text[96]; } bdpt_shape_text;
 BDPT_API bdpt_shape_text bdpt_shape(const bdpt_tensor *x);
 
@@ -302,7 +302,7 @@ BDPT_API void bdpt_tape_free(bdpt_tape *tape);   /* NULL is allowed */
 BDPT_API size_t bdpt_tape_bytes(const bdpt_tape *tape); /* most that one step has used */
 BDPT_API bdpt_context *bdpt_tape_context(const bdpt_tape *tape);
 
-/* A tensor on the tape holding a copy of data[product of shape], or zeros when data is NULL. */
+/* Makes a tensor on the tape that holds a copy of data[product of shape], or zeros for NULL. */
 BDPT_API bdpt_tensor *bdpt_input(bdpt_tape *tape, int ndim, const size_t *shape,
                                  const bdpt_real *data, int wants_grad);
 
@@ -331,12 +331,12 @@ BDPT_API bdpt_tensor *bdpt_attention_counted(bdpt_tape *t, bdpt_tensor *qkv, bdp
                                              int heads, double scale);
 BDPT_API bdpt_tensor *bdpt_patch_embed(bdpt_tape *t, bdpt_tensor *images, bdpt_tensor *w,
                                        bdpt_tensor *b); /* [B,C,H,W] [D,C,P,P] [D] -> [B,n,D] */
-/* The tokens of an image: each of cls[1,1,D], dist[1,1,D] and reg[1,R,D] that is not NULL, then the
- * patches, with pos[1,N,D] added -> [B,N,D]. */
+/* Joins the tokens of an image: each of cls[1,1,D], dist[1,1,D] and reg[1,R,D] that is not NULL,
+ * then the patches, with pos[1,N,D] added -> [B,N,D]. */
 BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tensor *cls,
                                   bdpt_tensor *dist, bdpt_tensor *reg, bdpt_tensor *pos);
 BDPT_API bdpt_tensor *bdpt_token(bdpt_tape *t, bdpt_tensor *x, size_t index); /* -> [B,D] */
-/* The mean of the tokens from `first` on -> [B,D]; with `token` behind the first one -> [B,2D]. */
+/* Averages the tokens from `first` on -> [B,D]; with `token` behind the first one -> [B,2D]. */
 BDPT_API bdpt_tensor *bdpt_pool(bdpt_tape *t, bdpt_tensor *x, size_t first, int token);
 BDPT_API bdpt_tensor *bdpt_add(bdpt_tape *t, bdpt_tensor *a, bdpt_tensor *b); /* equal shapes */
 BDPT_API bdpt_tensor *bdpt_scale(bdpt_tape *t, bdpt_tensor *x, double factor);
@@ -346,7 +346,7 @@ BDPT_API bdpt_tensor *bdpt_straight_through(bdpt_tape *t, bdpt_tensor *importanc
 BDPT_API bdpt_tensor *bdpt_cross_entropy(bdpt_tape *t, bdpt_tensor *z, const bdpt_real *targets);
 BDPT_API bdpt_tensor *bdpt_distill_soft(bdpt_tape *t, bdpt_tensor *z, const bdpt_real *teacher,
                                         double temperature);
-/* How far x is from y, which is taken as given: sum (x - y)^2 / sum y^2, one number. */
+/* Measures how far x is from y, which is taken as given: sum (x - y)^2 / sum y^2, one number. */
 BDPT_API bdpt_tensor *bdpt_match(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *y);
 
 /* An operation of your own (6.18, examples/08_own_operation.c): two functions that get the same
@@ -464,7 +464,7 @@ typedef struct bdpt_config {
 BDPT_API bdpt_status bdpt_config_named(bdpt_context *ctx, const char *name, bdpt_config *out);
 /* Fills the zeros and checks the rest. bdpt_model_create calls it; harmless to call twice. */
 BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *config);
-/* Of a resolved one: the tokens of an image, N, and those of them that stand before its patches. */
+/* Count, in a resolved one, the tokens of an image, N, and those that stand before its patches. */
 BDPT_API int bdpt_token_count(const bdpt_config *config);
 BDPT_API int bdpt_prefix_count(const bdpt_config *config);
 BDPT_API int bdpt_image_width(const bdpt_config *config);      /* W, also of a square */
@@ -533,22 +533,22 @@ BDPT_API void bdpt_model_free(bdpt_model *model); /* or NULL; a trainer's: with 
  * training, assigning, and a change of the context's bf16 or instruction set drop the copies. */
 BDPT_API bdpt_status bdpt_model_pack(bdpt_model *model);
 BDPT_API void bdpt_model_unpack(bdpt_model *model);
-/* A copy under another configuration of the same depth, such as a narrower network: parameters of
- * the same size are copied, all others are zeros for the caller to fill. NULL on failure. */
+/* Copies a model under another configuration of the same depth, such as a narrower one: parameters
+ * of the same size are copied, all others are zeros for the caller to fill. NULL on failure. */
 BDPT_API bdpt_model *bdpt_model_reshape(const bdpt_model *from, const bdpt_config *config);
 /* Makes `to` the same network as `from`: structure and values. On failure `to` is unchanged. */
 BDPT_API bdpt_status bdpt_model_assign(bdpt_model *to, const bdpt_model *from);
 BDPT_API size_t bdpt_model_bytes(const bdpt_config *resolved); /* of the active parameters */
-/* 1 if the parameter takes part in the network as configured: a removed layer's does not. */
+/* Tells whether a parameter takes part in the network as it is: a removed layer's does not. */
 BDPT_API int bdpt_model_active(const bdpt_model *model, int slot);
-/* 1 if weight decay applies, timm's rule: two axes or more, and no token or position embedding. */
+/* Tells whether it decays, by timm's rule: two axes or more, and no token or position embedding. */
 BDPT_API int bdpt_model_decays(const bdpt_model *model, int slot);
-/* Gradient memory for every active parameter (allocated once); and setting all of it to zero. */
+/* Make gradient memory for every active parameter (allocated once), and set all of it to zero. */
 BDPT_API bdpt_status bdpt_model_train_mode(bdpt_model *model);
 BDPT_API void bdpt_model_zero_grad(bdpt_model *model);
-/* Digest of every active parameter's bytes: 16 hex digits, equal for equal weights. */
+/* Digests every active parameter's bytes to 16 hex digits, equal for equal weights. */
 BDPT_API void bdpt_model_hash(const bdpt_model *model, char out[17]);
-/* A new classifier for `classes` classes, drawn from seed (pretrained heads rarely fit). */
+/* Draws a new classifier for `classes` classes from seed (pretrained heads rarely fit). */
 BDPT_API bdpt_status bdpt_model_new_head(bdpt_model *model, int classes, uint64_t seed);
 /* Keeps a copy of the classes' names, a JSON array of texts that is not looked at; NULL: none. They
  * go into files, and into copies unless the number of classes changes. */
@@ -557,13 +557,13 @@ BDPT_API bdpt_status bdpt_model_label(bdpt_model *model, const char *names);
  * config.pos_resize says. */
 BDPT_API bdpt_status bdpt_model_resize(bdpt_model *model, int height, int width);
 
-/* images [B, channels, H, W], normalised -> logits [B, K]. A distilled model in training gives the
- * class head's logits and, in *dist (may be NULL), the distillation head's; otherwise the mean of
- * both. options NULL: evaluation. */
+/* Takes images [B, channels, H, W], normalised, to logits [B, K]. A distilled model in training
+ * gives the class head's logits and, in *dist (may be NULL), the distillation head's; otherwise the
+ * mean of both. options NULL: evaluation. */
 BDPT_API bdpt_tensor *bdpt_forward(bdpt_model *model, bdpt_tape *tape, bdpt_tensor *images,
                                    const bdpt_forward_options *options, bdpt_tensor **dist);
 
-/* Everything before the last norm: images [B, channels, H, W] -> x[B, N, D], the class token first.
+/* Runs all before the last norm: images [B, channels, H, W] -> x[B, N, D], the class token first.
  * And the halves of the standard block l, x[B,N,D] -> [B,N,D], whatever is left of the layer: for a
  * block of your own, which may call both, one, or neither, and read the weights in model->param. */
 BDPT_API bdpt_tensor *bdpt_trunk(bdpt_model *model, bdpt_tape *tape, bdpt_tensor *images,
@@ -573,12 +573,12 @@ BDPT_API bdpt_tensor *bdpt_attention_half(bdpt_model *model, bdpt_tape *tape, in
 BDPT_API bdpt_tensor *bdpt_mlp_half(bdpt_model *model, bdpt_tape *tape, int l, bdpt_tensor *x,
                                     const bdpt_forward_options *options);
 
-/* Logits without a tape of your own: images [count,channels,H,W] -> logits [count,K], both the
+/* Takes images [count,channels,H,W] to logits [count,K] without a tape of your own, both the
  * caller's. `tape` is a non-recording tape that serves as workspace; it is reset. */
 BDPT_API bdpt_status bdpt_predict(bdpt_model *model, bdpt_tape *tape, size_t count,
                                   const bdpt_real *images, bdpt_real *logits);
-/* The same for one picture as decoders give it, rgb[height][width][3], which is squeezed into the
- * network's input and normalised by its statistics. Crop before what should not be squeezed. */
+/* Does the same for one picture as decoders give it, rgb[height][width][3], which is squeezed into
+ * the network's input and normalised by its statistics. Crop before what should not be squeezed. */
 BDPT_API bdpt_status bdpt_predict_rgb(bdpt_model *model, bdpt_tape *tape, const unsigned char *rgb,
                                       int height, int width, bdpt_real *logits);
 
@@ -612,9 +612,9 @@ typedef struct bdpt_cost_report {
 } bdpt_cost_report;
 BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config, bdpt_cost_report *out);
 
-/* Bicubic as Pillow does it on bytes: a = -0.5, antialiased when shrinking, rows first, rounded and
- * clipped to 8 bits after each pass. in[channels][height][width], of the size `from` = {height,
- * width}, becomes out, of the size `to`. */
+/* Resizes as Pillow does, bicubically on bytes: a = -0.5, antialiased when shrinking, rows first,
+ * rounded and clipped to 8 bits after each pass. in[channels][height][width], of the size `from` =
+ * {height, width}, becomes out, of the size `to`. */
 BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, int channels, const unsigned char *in,
                                        const int from[2], unsigned char *out, const int to[2]);
 
@@ -643,17 +643,17 @@ typedef struct bdpt_subset {
 
 /* Frees pixels and labels that bdpt_alloc made. With `fetch`, they are the caller's own to free. */
 BDPT_API void bdpt_dataset_free(bdpt_context *ctx, bdpt_dataset *data);
-/* `per_class` images of each class (chosen by seed) go to `held`, all others to `rest`. */
+/* Lets `per_class` images of each class (chosen by seed) go to `held`, all others to `rest`. */
 BDPT_API bdpt_status bdpt_split(bdpt_context *ctx, const bdpt_dataset *data, int per_class,
                                 uint64_t seed, bdpt_subset *rest, bdpt_subset *held);
-/* The first `count` of a seeded shuffle, the same number of each class as far as possible. */
+/* Takes the first `count` of a seeded shuffle, the same number of each class as far as possible. */
 BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, size_t count,
                                  uint64_t seed, bdpt_subset *out);
 BDPT_API bdpt_status bdpt_subset_all(bdpt_context *ctx, const bdpt_dataset *data, bdpt_subset *out);
 BDPT_API void bdpt_subset_free(bdpt_context *ctx, bdpt_subset *subset);
 
-/* Images subset[first .. first+count) for evaluation: resized to config->image, normalised by its
- * statistics -> images [count][3][H][W], labels [count] (NULL allowed). */
+/* Loads images subset[first .. first+count) for evaluation: resized to config->image, normalised by
+ * its statistics -> images [count][3][H][W], labels [count] (NULL allowed). */
 BDPT_API bdpt_status bdpt_load_batch(bdpt_context *ctx, const bdpt_config *config,
                                      const bdpt_subset *subset, size_t first, size_t count,
                                      bdpt_real *images, int *labels);
@@ -707,7 +707,7 @@ typedef struct bdpt_recipe {
 #define BDPT_MAX_RESTARTS 40 /* of the schedule, hence removals of a search; our limit */
 
 BDPT_API void bdpt_recipe_resolve(bdpt_recipe *recipe); /* fills the zeros, once */
-/* Learning rate at a point in time, measured in epochs from the start (fractions allowed). */
+/* Returns the learning rate at a time in epochs from the start (fractions allowed). */
 BDPT_API double bdpt_schedule(const bdpt_recipe *resolved, double epoch);
 
 /* What a long call tells its caller. Return non-zero to stop; the call then saves its checkpoint
@@ -750,31 +750,31 @@ BDPT_API void bdpt_trainer_free(bdpt_trainer *trainer);
 /* One optimisation step; *loss may be NULL. Stops with BDPT_E_NUMERIC before the weights change if
  * the loss or a gradient is not finite, naming the tensor and the step. */
 BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *trainer, double *loss);
-/* The same for a loss of the caller's, one number that `lesson` makes on the tape, of images of its
- * own: nothing is augmented or distilled. `options` are for its forward pass. */
+/* Does the same for a loss of the caller's, one number that `lesson` makes on the tape, of images
+ * of its own: nothing is augmented or distilled. `options` are for its forward pass. */
 typedef bdpt_tensor *(*bdpt_objective)(bdpt_model *model, bdpt_tape *tape,
                                     const bdpt_forward_options *options, size_t step, void *user);
 BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *trainer, bdpt_objective lesson, void *user,
                                           double *loss);
 BDPT_API size_t bdpt_trainer_steps_done(const bdpt_trainer *trainer);
 BDPT_API size_t bdpt_trainer_steps_per_epoch(const bdpt_trainer *trainer);
-/* Mean |dL/dm| of each layer since the last call, [2][BDPT_MAX_DEPTH]; and the count of steps. */
+/* Gives the mean |dL/dm| of each layer since the last call, and returns the count of steps. */
 BDPT_API size_t bdpt_trainer_importance(bdpt_trainer *trainer, double out[2][BDPT_MAX_DEPTH]);
 /* Swaps weights and their moving average (recipe.ema); call again to swap back. */
 BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *trainer);
-/* Weights, moments, averages and counters, bit for bit, to and from memory or a file. A trainer
- * takes back only what one with the same recipe, subset and structure saved; the weights of its
- * model are replaced. */
+/* Carry weights, moments, averages and counters, bit for bit, to and from memory or a file. A
+ * trainer takes back only what one with the same recipe, subset and structure saved; the weights of
+ * its model are replaced. */
 BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *trainer, bdpt_bytes *out);
 BDPT_API bdpt_status bdpt_trainer_parse(bdpt_trainer *trainer, const void *bytes, size_t size,
                                         const char *name);
 BDPT_API bdpt_status bdpt_trainer_save(bdpt_trainer *trainer, const char *path);
 BDPT_API bdpt_status bdpt_trainer_load(bdpt_trainer *trainer, const char *path);
 
-/* The whole run: epochs, evaluation on run->held (may be NULL) after each, log[recipe epochs] (may
- * be NULL), checkpoints, resume. A checkpoint is taken only by the network that its run began with,
- * or by the one it was saved from. With recipe.ema the averages are evaluated and kept as weights.
- */
+/* Does the whole run: epochs, evaluation on run->held (may be NULL) after each, log[recipe epochs]
+ * (may be NULL), checkpoints, resume. A checkpoint is taken only by the network that its run began
+ * with, or by the one it was saved from. With recipe.ema the averages are evaluated and kept as
+ * weights. */
 BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bdpt_run *run,
                                 const bdpt_recipe *recipe, bdpt_epoch *log);
 
@@ -836,10 +836,10 @@ BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *
                                        size_t count, size_t sets, const bdpt_map_options *options,
                                        bdpt_map *maps);
 BDPT_API double bdpt_map_predict(const bdpt_map *map, double attention, double activation);
-/* Exponents of term k: attention^i activation^j. */
+/* Gives the exponents of term k: attention^i activation^j. */
 BDPT_API void bdpt_map_term(int k, int *i, int *j);
-/* The best split of `budget` removed layers of a depth-L network (exhaustive; the first strict
- * maximum with the attention count ascending, as the paper's algorithm 3). */
+/* Finds the best split of `budget` removed layers of a depth-L network (exhaustive; the first
+ * strict maximum with the attention count ascending, as the paper's algorithm 3). */
 BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int depth, int budget,
                                     int *attention, int *activation, double *predicted);
 /* ---- 3.9  The two stages --------------------------------------------------------------------- */
@@ -856,14 +856,14 @@ typedef struct bdpt_map_collect_options {
   int use_order;                        /* ... if 1; else the smallest mean |dL/dm| goes first */
   bdpt_start start;
 } bdpt_map_collect_options;
-/* Points measured by real removal, each network inheriting the previous one's weights (algorithms 1
+/* Measures points by real removal, each network inheriting the previous one's weights (algorithms 1
  * and 2). points[capacity]; bdpt_map_collect_count says how many there will be. */
 BDPT_API size_t bdpt_map_collect_count(int depth, const bdpt_map_collect_options *options);
 BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *run,
                                       const bdpt_map_collect_options *options,
                                       bdpt_map_point *points, size_t capacity, size_t *count);
 
-/* The order in which a recovery study suggests to remove layers of a type: best recovered first. */
+/* Orders the layers of a type as a recovery study suggests to remove them: best recovered first. */
 BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int mark,
                                   bdpt_type type, int order[BDPT_MAX_DEPTH]);
 
@@ -927,12 +927,12 @@ typedef struct bdpt_fit_report {
 } bdpt_fit_report;
 BDPT_API bdpt_status bdpt_fit(bdpt_model *model, bdpt_type type, int block, const bdpt_subset *data,
                               const bdpt_fit_options *options, bdpt_fit_report *out);
-/* Every layer of the set, in forward order: the inputs of each come through the maps before it. */
+/* Fits a set of layers in forward order: the inputs of each come through the maps before it. */
 BDPT_API bdpt_status bdpt_fit_all(bdpt_model *model, const bdpt_layers *layers,
                                   const bdpt_subset *data, const bdpt_fit_options *options,
                                   bdpt_fit_report *out);
 
-/* 1 if this start fits a map in the place of a layer of the type, which takes images. */
+/* Returns 1 if this start fits a map in the place of a layer of the type, which takes images. */
 BDPT_API int bdpt_start_fits(bdpt_start start, bdpt_type type);
 /* Removes every layer of the set. Maps are fitted to `data` (NULL where none is wanted) in forward
  * order. After a failure the model is as before. A network has one form of removed attention, so a
@@ -963,8 +963,8 @@ BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const b
                                  const bdpt_recipe *recipe, bdpt_epoch *log,
                                  bdpt_stage2_result *out);
 
-/* Both stages in one call: collect, fit, split, search on a copy, remove from the dense network the
- * layers that were found, fine-tune, fuse. `model` becomes the pruned, recovered, fused network. */
+/* Does both stages: collect, fit, split, search on a copy, remove from the dense network the layers
+ * that were found, fine-tune, fuse. `model` becomes the pruned, recovered, fused network. */
 typedef struct bdpt_two_stage_options {
   int budget;                           /* layers to remove in all; 0: depth / 3, rounded up */
   bdpt_map_collect_options collect;     /* .most = 0: depth / 2, and at least the budget */
@@ -985,7 +985,7 @@ typedef struct bdpt_two_stage_result {
 BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_run *run,
                                     const bdpt_two_stage_options *options,
                                     bdpt_two_stage_result *out);
-/* Stage 1 alone: points, surface, split and the layers found. The model is not touched. */
+/* Does stage 1 alone: points, surface, split and the layers found. The model is not touched. */
 BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_run *run,
                                  const bdpt_two_stage_options *options, bdpt_two_stage_result *out);
 
@@ -1032,7 +1032,7 @@ BDPT_API bdpt_status bdpt_safetensors_parse(bdpt_context *ctx, const void *bytes
 BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
                                            bdpt_safetensors *out);
 BDPT_API void bdpt_safetensors_close(bdpt_safetensors *file); /* may be called twice */
-/* NULL when there is no such tensor, no such metadata key; neither is an error. */
+/* Return NULL when there is no such tensor, no such metadata key; neither is an error. */
 BDPT_API const bdpt_file_tensor *bdpt_safetensors_find(const bdpt_safetensors *f, const char *name);
 BDPT_API const char *bdpt_safetensors_get(const bdpt_safetensors *file, const char *key);
 /* Converts to bdpt_real (F32, F64, F16, BF16, U8, I64); out has room for `count` numbers. */
@@ -1058,7 +1058,7 @@ BDPT_API void bdpt_json_init(bdpt_json *j, const char *text, size_t size);
 BDPT_API bdpt_json_event bdpt_json_next(bdpt_json *j);
 /* Copies the last key or string, unescaped to UTF-8 and terminated; returns its full length. */
 BDPT_API size_t bdpt_json_copy(const bdpt_json *j, char *out, size_t room);
-/* The last number, whatever the locale; an overflow gives an infinity (13.2). */
+/* Returns the last number, whatever the locale; an overflow gives an infinity (13.2). */
 BDPT_API double bdpt_json_number(const bdpt_json *j);
 
 /* What to write. `data` points to bdpt_real numbers, or to raw bytes of `dtype` if raw is 1. */
@@ -1077,10 +1077,10 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
                                             bdpt_bytes *out);
 
 #ifndef BDPT_ONLY_SAFETENSORS
-/* Models. From and to memory; and from and to files. A load creates the model: the configuration
- * comes from the metadata, or from shapes and names when there is none (heads = width / 64).
- * `hint` (may be NULL) overrides what shapes cannot tell: heads, eps, mean, std, act, pool,
- * no_class, no_qkv_bias, headless, the removed activations. A failed load leaves nothing behind. */
+/* Read and write models, from and to memory or files. A load creates the model: the configuration
+ * comes from the metadata, or from shapes and names when there is none (heads = width / 64). `hint`
+ * (may be NULL) overrides what shapes cannot tell: heads, eps, mean, std, act, pool, no_class,
+ * no_qkv_bias, headless, the removed activations. A failed load leaves nothing behind. */
 BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                       const char *name, const bdpt_config *hint);
 BDPT_API bdpt_status bdpt_model_build(const bdpt_model *model, bdpt_dtype dtype, bdpt_bytes *out);
@@ -1088,8 +1088,8 @@ BDPT_API bdpt_model *bdpt_model_load(bdpt_context *ctx, const char *path, const 
 BDPT_API bdpt_status bdpt_model_save(const bdpt_model *model, const char *path, bdpt_dtype dtype);
 #endif /* BDPT_ONLY_SAFETENSORS */
 
-/* Whole files. Writing goes to a temporary file in the same folder, is flushed to the disk, and
- * takes the name at the end, so that the name never stands for half a file. */
+/* Read and write whole files. Writing goes to a temporary file in the same folder, is flushed to
+ * the disk, and takes the name at the end, so that the name never stands for half a file. */
 BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, bdpt_bytes *out);
 BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const void *bytes,
                                      size_t size);
@@ -1142,12 +1142,10 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
 /* =================================================================================================
  * 4  MEMORY, ERRORS AND RANDOM NUMBERS                                                    >>memory
  * =================================================================================================
- * How does a library fail without exiting, printing or leaking? It asks one allocator for memory
- * and tells it the size again when it gives the memory back. What goes wrong is written once, as a
- * sentence, into the context; the first stays, being the cause of the later ones.
- *
- * Sizes come from shapes, and shapes come from files and callers, so every product and sum of sizes
- * is checked. These two functions do that: 1 when the result fits, 0 when it does not.
+ * How does a library fail without exiting, printing or leaking? What goes wrong is written once, as
+ * a sentence, into the context; the first stays, being the cause of the later ones. Sizes come from
+ * shapes, and shapes come from files and callers, so every product and sum of sizes is checked.
+ * These two functions do that: 1 when the result fits, 0 when it does not.
  */
 BDPTI_FN int bdpti_mul(size_t a, size_t b, size_t *out) {
   if (a != 0 && b > SIZE_MAX / a) return 0; /* a b > SIZE_MAX, without forming it */
@@ -2176,7 +2174,6 @@ BDPTI_FN int bdpti_linear_fits(bdpt_tape *t, const char *op, const bdpt_tensor *
 
 BDPT_API bdpt_tensor *bdpt_linear_add(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *w, bdpt_tensor *b,
                                       bdpt_tensor *r) {
-  bdpt_tensor *y = NULL;
   size_t shape[BDPT_MAX_DIMS];
   bdpti_node *n;
   if (!x || !w || !b || !bdpti_linear_fits(t, "linear", x, w, b, bdpti_last_axis(x))) return NULL;
@@ -2188,8 +2185,7 @@ BDPT_API bdpt_tensor *bdpt_linear_add(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor 
     return bdpti_misfit(t, "linear", r, &n->out, NULL, "the sum and the product differ in shape");
   }
   bdpti_replace(t, n, r);
-  if (n) y = bdpti_affine_run(t, n, x->data);
-  return y;
+  return n ? bdpti_affine_run(t, n, x->data) : NULL;
 }
 
 BDPT_API bdpt_tensor *bdpt_linear(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *w, bdpt_tensor *b) {
@@ -2530,9 +2526,8 @@ BDPTI_FN void bdpti_softmax_back(bdpt_tape *t, bdpti_node *n) {
  *   source    Vaswani et al. 2017, eq. 1
  *   check     tests/test_ops.c torch_attention, gradients_structured
  *
- * Every token asks every other one how much it concerns it. The answer S_ij is the product of query
- * i and key j; the softmax turns a row of answers into shares, and the output of token i is the mix
- * of all values with these shares.
+ * The softmax turns row i of S, the answers of all keys to query i, into shares, and the output of
+ * token i is the mix of all values with these shares (>>deit says what they mean).
  */
 
 /* One head of one image in plain numbers: qkv = {Q, K, V}, each [N,d]; keeps P[N,N]; o[N,d]. */
@@ -4031,9 +4026,8 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
  * draw is a function of (seed, kind of draw, epoch, position), see 4.4. The rejected choice was one
  * generator whose state is saved; it works until two threads draw from it.
  *
- * The trap of the chapter is the meaning of words. "Cosine with warm-up", "gradient clipping",
- * "repeated augmentation" and "cutmix" each have several readings that train differently. Ours are
- * those of timm and PyTorch, named at each place, and checked against their numbers.
+ * "Cosine with warm-up", "gradient clipping", "repeated augmentation" and "cutmix" have several
+ * readings each, which train differently. Ours are those of timm and PyTorch, named at each place.
  */
 
 /* Kinds of random draws. Their numbers go into the hash, so reordering them changes every run. */
@@ -4060,8 +4054,8 @@ BDPTI_FN void bdpti_shuffle(size_t *index, size_t n, bdpt_rng *r) {
 
 /* 8.1  What a step is given
  *
- * Images and their targets are prepared in >>data, one image or one batch at a time; a step of
- * training needs no more of it than these shapes and calls.
+ * Images and their targets are prepared in >>data; a step of training needs no more of it than
+ * these shapes and calls.
  */
 typedef struct bdpti_side {
   int in, out; /* pixels */
@@ -4082,22 +4076,10 @@ typedef struct bdpti_loader {
   size_t each;                 /* bytes of one thread's workspace */
 } bdpti_loader;
 
-typedef struct bdpti_mixing {
-  double lam;           /* share of the image itself; 1: the batch is left alone */
-  int cut;              /* 1: cutmix, and lam follows from the box */
-  int y0, y1, x0, x1;   /* rows y0 .. y1 - 1 and columns x0 .. x1 - 1 of the box */
-} bdpti_mixing;
-
-/* From >>resize, >>augment and >>mixup. */
-BDPTI_FN bdpt_status bdpti_load(bdpti_loader *l, const size_t *index, size_t n, size_t epoch,
-                                size_t position, bdpt_real *images, int *labels);
+/* From >>resize and >>mixup. */
 BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *config,
                                        const bdpt_subset *subset, size_t room, bdpti_loader *l);
-BDPTI_FN bdpti_mixing bdpti_mix_draw(const bdpt_recipe *recipe, int h, int w, bdpt_rng *r);
-BDPTI_FN void bdpti_mix_images(const bdpti_mixing *m, int threads, size_t n, size_t h, size_t w,
-                               bdpt_real *images);
-BDPTI_FN void bdpti_mix_targets(const int *labels, size_t n, int classes, double lam,
-                                double smoothing, bdpt_real *targets);
+BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t);
 
 /* 8.2  Recipes and the learning rate                                                   >>schedule
  *
@@ -4682,35 +4664,6 @@ BDPTI_FN void bdpti_trainer_pick(bdpt_trainer *t, size_t epoch, size_t position)
     const size_t place = bdpti_cluster_place(t->ctx, t->own, i);
     if (place < t->own) t->picked[place] = t->order[(position + i) / repeats % n];
   }
-}
-
-/* Loads, augments and mixes the batch of this step; fills the targets. */
-BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
-  const bdpt_recipe *r = &t->recipe;
-  const bdpt_config *c = &t->model->config;
-  size_t step = (size_t)t->now.step, epoch = step / t->per_epoch;
-  size_t position = step % t->per_epoch * t->batch; /* of the batch's first image in the epoch */
-  size_t half, front;
-  bdpt_rng rng = bdpti_draws(r->seed, BDPTI_DRAW_MIX, epoch, position);
-  const int high = c->image, wide = bdpt_image_width(c);
-  bdpti_mixing mix = bdpti_mix_draw(r, high, wide, &rng);
-  if (!t->train) return bdpt_fail(t->ctx, BDPT_E_STATE, "train: it has no data set");
-  if (high != t->loader.side[1].out || wide != t->loader.side[0].out) {
-    return bdpt_fail(t->ctx, BDPT_E_STATE, "train: the model changed to %d x %d pixels, its "
-                     "trainer was made for others", high, wide);
-  }
-  bdpti_trainer_pick(t, epoch, position);
-  half = bdpti_cluster_size(t->ctx) == 1 ? t->own : t->own / 2; /* what is adjacent in the epoch */
-  front = (size_t)t->ctx->cluster.rank * half;
-  if (bdpti_load(&t->loader, t->picked, half, epoch, position + front, t->images, t->labels) ||
-      (half < t->own &&
-       bdpti_load(&t->loader, t->picked + half, half, epoch, position + t->batch - front - half,
-                  t->images + half * bdpt_image_numbers(c), t->labels + half))) {
-    return t->ctx->status;
-  }
-  bdpti_mix_images(&mix, t->loader.threads, t->own, (size_t)high, (size_t)wide, t->images);
-  bdpti_mix_targets(t->labels, t->own, c->classes, mix.lam, r->smoothing, t->targets);
-  return BDPT_OK;
 }
 
 /* Empties a tape as soon as its numbers have been read, and not at its next use. What the first
@@ -7173,6 +7126,12 @@ BDPTI_FN int bdpti_clamp(int v, int high) { /* to 0 .. high */
   return v > high ? high : v; /* v itself in between */
 }
 
+typedef struct bdpti_mixing {
+  double lam;           /* share of the image itself; 1: the batch is left alone */
+  int cut;              /* 1: cutmix, and lam follows from the box */
+  int y0, y1, x0, x1;   /* rows y0 .. y1 - 1 and columns x0 .. x1 - 1 of the box */
+} bdpti_mixing;
+
 BDPTI_FN void bdpti_cut_box(int h, int w, double lam, int cy, int cx, bdpti_mixing *m) {
   double ratio = sqrt(1.0 - lam); /* of the sides; 1 - lam is the area's share */
   int high = (int)(h * ratio), wide = (int)(w * ratio); /* sides of the box before it is cut off */
@@ -7230,6 +7189,35 @@ BDPTI_FN void bdpti_mix_targets(const int *labels, size_t n, int classes, double
     targets[at] = (bdpt_real)((here == mine ? on : off) * lam +
                               (here == other ? on : off) * (1.0 - lam));
   }
+}
+
+/* Loads, augments and mixes the batch of this step; fills the targets. */
+BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
+  const bdpt_recipe *r = &t->recipe;
+  const bdpt_config *c = &t->model->config;
+  size_t step = (size_t)t->now.step, epoch = step / t->per_epoch;
+  size_t position = step % t->per_epoch * t->batch; /* of the batch's first image in the epoch */
+  size_t half, front;
+  bdpt_rng rng = bdpti_draws(r->seed, BDPTI_DRAW_MIX, epoch, position);
+  const int high = c->image, wide = bdpt_image_width(c);
+  bdpti_mixing mix = bdpti_mix_draw(r, high, wide, &rng);
+  if (!t->train) return bdpt_fail(t->ctx, BDPT_E_STATE, "train: it has no data set");
+  if (high != t->loader.side[1].out || wide != t->loader.side[0].out) {
+    return bdpt_fail(t->ctx, BDPT_E_STATE, "train: the model changed to %d x %d pixels, its "
+                     "trainer was made for others", high, wide);
+  }
+  bdpti_trainer_pick(t, epoch, position);
+  half = bdpti_cluster_size(t->ctx) == 1 ? t->own : t->own / 2; /* what is adjacent in the epoch */
+  front = (size_t)t->ctx->cluster.rank * half;
+  if (bdpti_load(&t->loader, t->picked, half, epoch, position + front, t->images, t->labels) ||
+      (half < t->own &&
+       bdpti_load(&t->loader, t->picked + half, half, epoch, position + t->batch - front - half,
+                  t->images + half * bdpt_image_numbers(c), t->labels + half))) {
+    return t->ctx->status;
+  }
+  bdpti_mix_images(&mix, t->loader.threads, t->own, (size_t)high, (size_t)wide, t->images);
+  bdpti_mix_targets(t->labels, t->own, c->classes, mix.lam, r->smoothing, t->targets);
+  return BDPT_OK;
 }
 
 /* 12.5  Accuracy                                                                       >>evaluate
