@@ -100,9 +100,20 @@ TEST_UNUSED static int test_has(const char *text, const char *part, const char *
   return ok;
 }
 
+/* TEST_PART=NAME runs that part of a program alone, TEST_SKIP="NAME NAME" all others. */
+TEST_UNUSED static int test_wanted(const char *name) {
+  const char *only = getenv("TEST_PART"), *skip = getenv("TEST_SKIP");
+  const size_t n = strlen(name);
+  for (; skip && *skip; skip += strcspn(skip, " ")) {
+    skip += strspn(skip, " ");
+    if (strcspn(skip, " ") == n && memcmp(skip, name, n) == 0) return 0;
+  }
+  return !only || strcmp(only, name) == 0;
+}
+
 #define TEST(name) static void name(void)
-/* TEST_PART=NAME runs that part of a program alone. The copy of the header that mutate.py makes
- * writes down what was passed before, in and after each part. */
+/* The copy of the header that mutate.py makes writes down what was passed before, in and after each
+ * part. */
 #ifdef TEST_STOP
 void bdpt_mutant_part(const char *name);
 #else
@@ -110,9 +121,8 @@ void bdpt_mutant_part(const char *name);
 #endif
 #define RUN(name) \
   do { \
-    const char *only = getenv("TEST_PART"); \
     bdpt_mutant_part(""); \
-    if (!only || strcmp(only, #name) == 0) name(), bdpt_mutant_part(#name); \
+    if (test_wanted(#name)) name(), bdpt_mutant_part(#name); \
   } while (0)
 #define CHECK(condition) test_check((condition) ? 1 : 0, #condition, __FILE__, __LINE__)
 #define FAIL(what) test_check(0, what, __FILE__, __LINE__)
