@@ -1080,7 +1080,7 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
 /* Read and write models, from and to memory or files. A load creates the model: the configuration
  * comes from the metadata, or from shapes and names when there is none (heads = width / 64). `hint`
  * (may be NULL) overrides what shapes cannot tell: heads, eps, mean, std, act, pool, no_class,
- * no_qkv_bias, headless, the removed activations. A failed load leaves nothing behind. */
+ * no_qkv_bias, headless, the sides of an oblong, the removed activations. NULL on failure. */
 BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                       const char *name, const bdpt_config *hint);
 BDPT_API bdpt_status bdpt_model_build(const bdpt_model *model, bdpt_dtype dtype, bdpt_bytes *out);

@@ -14,6 +14,7 @@ exact in float, so that the logits, computed in double, do not depend on a rando
 """
 import argparse
 import functools
+import json
 import math
 import os
 import subprocess
@@ -28,6 +29,12 @@ FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures", "c
 DEIT = dict(image=12, patch=4, width=12, depth=2, heads=3, mlp=20, classes=5, distilled=True)
 VIT = dict(image=8, patch=4, width=8, depth=1, heads=2, mlp=12, classes=3, distilled=False)
 MINI = dict(image=4, patch=2, width=4, depth=1, heads=1, mlp=4, classes=2, distilled=False)
+WIDE = dict(image=(8, 12), patch=4, width=8, depth=1, heads=2, mlp=12, classes=3, distilled=False)
+TALL = dict(image=(12, 8), patch=4, width=12, depth=2, heads=3, mlp=20, classes=5, distilled=True)
+
+
+def sides(c):
+    return c["image"] if isinstance(c["image"], tuple) else (c["image"], c["image"])
 
 
 def values(name, shape, scale, offset=0.0):
@@ -47,7 +54,8 @@ def values(name, shape, scale, offset=0.0):
 
 def shapes(c):
     """timm's names and shapes."""
-    d, tokens = c["width"], (c["image"] // c["patch"]) ** 2 + 1 + c["distilled"]
+    high, wide = sides(c)
+    d, tokens = c["width"], high // c["patch"] * (wide // c["patch"]) + 1 + c["distilled"]
     s = OrderedDict(cls_token=(1, 1, d), pos_embed=(1, tokens, d))
     if c["distilled"]:
         s["dist_token"] = (1, 1, d)
@@ -74,7 +82,7 @@ def weights(c, stream):
 
 
 def images(c, stream):
-    return values(stream + "/images", (2, 3, c["image"], c["image"]), 2.0)
+    return values(stream + "/images", (2, 3, *sides(c)), 2.0)
 
 
 # ---- The same weights in the other names ---------------------------------------------------------
@@ -201,8 +209,25 @@ def lightning():
     return {"state_dict": sd, "global_step": 5, "hyper_parameters": {"lr": 0.1}}
 
 
+def write_oblong():
+    """Inputs that are no squares: transformers' folder, and timm's as push_to_hf_hub makes it."""
+    from safetensors.torch import save_file
+    model = hf_model(WIDE, 1e-6)
+    model.load_state_dict(hf_names(weights(WIDE, "wide"), 1, "vit.", True))
+    model.save_pretrained(path("wide.hf4"))
+    save_file(weights(TALL, "tall"), path("tall.timm/model.safetensors"), {"format": "pt"})
+    config = {"architecture": "deit_tiny_distilled_patch16_224", "num_classes": 5,
+              "num_features": 12, "pretrained_cfg": {
+                  "input_size": [3, *sides(TALL)], "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25],
+                  "crop_pct": 0.9, "interpolation": "bicubic"}, "model_args": {"num_heads": 3}}
+    with open(path("tall.timm/config.json"), "w") as f:
+        json.dump(config, f, indent=2)
+        f.write("\n")
+
+
 def write_new():
     from safetensors.torch import save_file
+    write_oblong()
     for name, c, prefix in (("deit", DEIT, "deit."), ("vit", VIT, "vit.")):
         sd = weights(c, name)
         save_file(sd, path(name + ".timm.safetensors"), {"format": "pt"})
@@ -238,7 +263,8 @@ def write_new():
 def expected():
     """Logits in double for every network above, checked between timm and transformers."""
     out = {}
-    for name, c, prefix in (("deit", DEIT, "deit."), ("vit", VIT, "vit."), ("mini", MINI, "vit.")):
+    for name, c, prefix in (("deit", DEIT, "deit."), ("vit", VIT, "vit."), ("mini", MINI, "vit."),
+                            ("wide", WIDE, "vit."), ("tall", TALL, "deit.")):
         sd, x = weights(c, name), images(c, name)
         out[name + ".images"] = x.numpy()
         for eps in (1e-6, 1e-12):

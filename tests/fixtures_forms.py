@@ -7,16 +7,23 @@
 FORMS names each network: what timm's VisionTransformer is told beside the sizes. Its weights are
 the streams "forms/FORM/NAME" by the rule of fill_network in networks.h, with a scale of 0.25 for
 biases and for the patch embedding; LayerScale's gamma are streams of scale 0.25 around 1. Three
-images are the stream "forms/images", [3,3,S,S] of scale 2, and have the labels 0, 1 and 2. For each
+images are the stream "forms/images", [3,3,H,W] of scale 2, and have the labels 0, 1 and 2. For each
 form: `FORM.logits`, and of the mean cross-entropy `FORM.grad.NAME` of every parameter, the sum of
 its gradient times the stream "dot/NAME" of scale 1, and `FORM.d_attn`, `FORM.d_act`, the gradients
 of the importance of each layer: u + m (f(u) - u) stands for f, where u is the norm's output or the
 pre-activation.
+
+Two more kinds are for inputs that are no squares. `grid.AxB.CxD.timm` and `.deit`: the positions
+"forms/grid", [1,1+A*B,8] of scale 1, of a network with a class token, resized by timm and as
+PyTorch's plain bicubic resizes. `cut.WxH.CxD`: width and height to which timm's transforms resize
+a picture of W x H for an input of C x D (height, width), crop_pct 0.875, before the centre crop.
 """
 import sys
 
 import torch
 import torch.nn.functional as F
+from timm.data.transforms import ResizeKeepRatio
+from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 
 from fixtures import Fixture, values
@@ -44,7 +51,12 @@ FORMS = {
     "pre_regs": dict(pre_norm=True, reg_tokens=2, depth=1),
     "headless": dict(num_classes=0),
     "headless_mean": dict(num_classes=0, global_pool="avg"),
+    "wide": dict(img_size=(16, 24)),
+    "tall_bare": dict(img_size=(24, 8), patch_size=4, class_token=False, reg_tokens=1, depth=1,
+                      global_pool="avg", act_layer="relu", qkv_bias=False),
 }
+GRIDS = [((2, 3), (3, 2)), ((2, 3), (1, 5)), ((4, 2), (3, 3)), ((3, 3), (2, 6))]
+CUTS = [(500, 375), (375, 500), (97, 140), (640, 150), (33, 32)]
 
 
 class Kept(torch.nn.Module):
@@ -87,11 +99,31 @@ def network(form, told):
     return model.eval()
 
 
+def oblongs(out):
+    for old, new in GRIDS:
+        pos = values("forms/grid", (1, 1 + old[0] * old[1], 8))
+        grid = pos[:, 1:].reshape(1, *old, 8).permute(0, 3, 1, 2)
+        for name, smooth in (("timm", True), ("deit", False)):
+            new_grid = F.interpolate(grid, size=new, mode="bicubic", align_corners=False,
+                                     antialias=smooth)
+            new_pos = torch.cat([pos[:, :1], new_grid.flatten(2).transpose(1, 2)], 1)
+            out.add("grid.%dx%d.%dx%d.%s" % (*old, *new, name), new_pos)
+            if smooth:                                                        # timm's, in float
+                theirs = resample_abs_pos_embed(pos, list(new), list(old))
+                assert (theirs - new_pos).abs().max() < 1e-6
+    for size in CUTS:
+        for net in ((64, 96), (128, 64), (48, 224)):
+            scaled = [int(n / 0.875) for n in net]
+            picture = torch.zeros(3, size[1], size[0])
+            high, wide = ResizeKeepRatio.get_params(picture, scaled, 0.0)
+            out.add("cut.%dx%d.%dx%d" % (size + net), [wide, high])
+
+
 def main():
     out = Fixture("forms.safetensors", "forms of a vision transformer: logits and gradients")
-    images = values("forms/images", (3, 3, 16, 16), 2.0)
     for form, told in FORMS.items():
         model = network(form, told)
+        images = values("forms/images", (3, 3, *model.patch_embed.img_size), 2.0)
         logits = model(images)
         F.cross_entropy(logits, torch.arange(3)).backward()
         out.add(form + ".logits", logits)
@@ -102,6 +134,7 @@ def main():
                 out.add(f"{form}.grad.{name}", (p.grad * dot).sum())
         out.add(form + ".d_attn", torch.stack([b.attn.m.grad for b in model.blocks]))
         out.add(form + ".d_act", torch.stack([b.mlp.act.m.grad for b in model.blocks]))
+    oblongs(out)
     if "--check" in sys.argv[1:]:
         worst = out.compare(tolerance=1e-10)
         print(f"{out.file}: equal within {worst:.1g} of each tensor's largest entry")

@@ -170,6 +170,10 @@ TEST(one_network_in_many_forms) {
   strcpy(hash, loads("mini.zip.pth", NULL, 1, "mini", ".logits.1e-06", NULL));
   CHECK(strcmp(hash, loads("mini.legacy.pth", NULL, 1, "mini", ".logits.1e-06", NULL)) == 0);
   CHECK(strcmp(hash, loads("mini.hf4.safetensors", NULL, 1, "mini", ".logits.1e-12", NULL)) == 0);
+  loads("wide.hf4/model.safetensors", NULL, 0, "wide", ".logits.1e-06", NULL);
+  loads("tall.timm/model.safetensors", NULL, 0, "tall", ".logits.1e-06", NULL);
+  CHECK(!report.guessed[0]);
+  CHECK(strcmp(report.pictures, "pictures: shortest 13x8 bicubic crop 12x8") == 0);
   loads("half.zip.pth", NULL, 3, "deit", ".logits.half", NULL);
   loads("bfloat16.legacy.pth", NULL, 3, "deit", ".logits.bfloat16", NULL);
   CHECK(mem_blocks == 0);
@@ -631,7 +635,10 @@ TEST(configurations) {
     {"{\"hidden_size\":12.5}", BDPT_E_FORMAT, "'hidden_size' is 12.5, no whole number"},
     {"{\"hidden_size\":-12}", BDPT_E_FORMAT, "'hidden_size' is -12, no whole number"},
     {"{\"hidden_size\":1e99}", BDPT_E_FORMAT, "'hidden_size' is 1e+99, no whole number"},
-    {"{\"image_size\":[12,16]}", BDPT_E_FORMAT, "'image_size' has two values"},
+    {DEIT_CONFIG ",\"image_size\":[12,16]}", BDPT_E_SHAPE, "but the network needs [1,14,12]"},
+    {DEIT_CONFIG ",\"image_size\":[12,12,12]}", BDPT_E_FORMAT, "'image_size' has more values"},
+    {DEIT_CONFIG ",\"num_channels\":[3,1]}", BDPT_E_FORMAT, "'num_channels' has more values"},
+    {DEIT_CONFIG ",\"patch_size\":[4,2]}", BDPT_E_ARGUMENT, "patches of 4 x 2 pixels cannot"},
     {"{\"layer_norm_eps\":0}", BDPT_E_FORMAT, "'layer_norm_eps' is 0, not between 0 and 1"},
     {"{\"layer_norm_eps\":-1e-6}", BDPT_E_FORMAT, "'layer_norm_eps' is -1e-06"},
     {"{\"layer_norm_eps\":1e999}", BDPT_E_FORMAT, "'layer_norm_eps' is inf"},
@@ -765,7 +772,7 @@ TEST(positions_in_doubt) {
   }
   m = edit_load(&ctx, e, NULL, 3);
   CHECK(m && m->config.image == 12);
-  CHECK_HAS(report.note, "its 9 positions are taken for 3 x 3 patches, and none for the class");
+  CHECK_HAS(report.note, "its 9 positions are taken for a square of patches, and none for");
   bdpt_model_free(m);
   m = edit_load(&ctx, e, DEIT_CONFIG "}", 3);
   CHECK(m && !strstr(report.note, "positions are taken"));

@@ -13,38 +13,44 @@ typedef struct form {
   const char *name;
   int width, heads, depth, patch, act, pool, no_class, registers, pre_norm, no_qkv_bias, headless;
   int scaled;                 /* its file has LayerScale */
+  int high, wide;             /* its input; 0: SIDE */
 } form;
 
 static const form forms[] = {
-  {"plain", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 0, 0},
-  {"plain_wide", 12, 3, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0},
-  {"layerscale", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 0, 1},
-  {"layerscale_bare", 8, 4, 1, 8, 0, 0, 0, 0, 0, 1, 0, 1},
-  {"tanh", 8, 2, 2, 8, BDPT_GELU_TANH, 0, 0, 0, 0, 0, 0, 0},
-  {"tanh_avg", 8, 2, 2, 8, BDPT_GELU_TANH, BDPT_POOL_MEAN, 0, 0, 0, 0, 0, 0},
-  {"quick", 8, 2, 2, 8, BDPT_QUICK_GELU, 0, 0, 0, 1, 0, 0, 0},
-  {"quick_plain", 8, 2, 1, 8, BDPT_QUICK_GELU, 0, 0, 0, 0, 0, 0, 0},
-  {"relu", 8, 2, 2, 8, BDPT_RELU, 0, 0, 0, 0, 0, 0, 0},
-  {"relu_regs", 8, 2, 2, 8, BDPT_RELU, 0, 0, 1, 0, 0, 0, 0},
-  {"mean", 8, 2, 2, 8, 0, BDPT_POOL_MEAN, 0, 0, 0, 0, 0, 0},
-  {"mean_bare", 12, 3, 2, 8, 0, BDPT_POOL_MEAN, 1, 0, 0, 0, 0, 0},
-  {"pooled", 8, 2, 2, 8, 0, BDPT_POOL_NORMED, 0, 0, 0, 0, 0, 0},
-  {"pooled_bare", 8, 2, 1, 8, 0, BDPT_POOL_NORMED, 1, 0, 0, 0, 0, 0},
-  {"registers", 8, 2, 2, 8, 0, 0, 0, 3, 0, 0, 0, 0},
-  {"registers_bare", 8, 2, 2, 4, 0, BDPT_POOL_MEAN, 1, 2, 0, 0, 0, 0},
-  {"no_bias", 8, 2, 2, 8, 0, 0, 0, 0, 0, 1, 0, 0},
-  {"no_bias_mean", 8, 2, 1, 8, 0, BDPT_POOL_MEAN, 0, 0, 0, 1, 0, 0},
-  {"pre", 8, 2, 2, 8, 0, 0, 0, 0, 1, 0, 0, 0}, {"pre_regs", 8, 2, 1, 8, 0, 0, 0, 2, 1, 0, 0, 0},
-  {"headless", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 1, 0},
-  {"headless_mean", 8, 2, 2, 8, 0, BDPT_POOL_MEAN, 0, 0, 0, 0, 1, 0}};
+  {"plain", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+  {"plain_wide", 12, 3, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+  {"layerscale", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0},
+  {"layerscale_bare", 8, 4, 1, 8, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0},
+  {"tanh", 8, 2, 2, 8, BDPT_GELU_TANH, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+  {"tanh_avg", 8, 2, 2, 8, BDPT_GELU_TANH, BDPT_POOL_MEAN, 0, 0, 0, 0, 0, 0, 0, 0},
+  {"quick", 8, 2, 2, 8, BDPT_QUICK_GELU, 0, 0, 0, 1, 0, 0, 0, 0, 0},
+  {"quick_plain", 8, 2, 1, 8, BDPT_QUICK_GELU, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+  {"relu", 8, 2, 2, 8, BDPT_RELU, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+  {"relu_regs", 8, 2, 2, 8, BDPT_RELU, 0, 0, 1, 0, 0, 0, 0, 0, 0},
+  {"mean", 8, 2, 2, 8, 0, BDPT_POOL_MEAN, 0, 0, 0, 0, 0, 0, 0, 0},
+  {"mean_bare", 12, 3, 2, 8, 0, BDPT_POOL_MEAN, 1, 0, 0, 0, 0, 0, 0, 0},
+  {"pooled", 8, 2, 2, 8, 0, BDPT_POOL_NORMED, 0, 0, 0, 0, 0, 0, 0, 0},
+  {"pooled_bare", 8, 2, 1, 8, 0, BDPT_POOL_NORMED, 1, 0, 0, 0, 0, 0, 0, 0},
+  {"registers", 8, 2, 2, 8, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0},
+  {"registers_bare", 8, 2, 2, 4, 0, BDPT_POOL_MEAN, 1, 2, 0, 0, 0, 0, 0, 0},
+  {"no_bias", 8, 2, 2, 8, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0},
+  {"no_bias_mean", 8, 2, 1, 8, 0, BDPT_POOL_MEAN, 0, 0, 0, 1, 0, 0, 0, 0},
+  {"pre", 8, 2, 2, 8, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0},
+  {"pre_regs", 8, 2, 1, 8, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0},
+  {"headless", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0},
+  {"headless_mean", 8, 2, 2, 8, 0, BDPT_POOL_MEAN, 0, 0, 0, 0, 1, 0, 0, 0},
+  {"wide", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 0, 0, 16, 24},
+  {"tall_bare", 8, 2, 1, 4, BDPT_RELU, BDPT_POOL_MEAN, 1, 1, 0, 1, 0, 0, 24, 8}};
 
 static bdpt_model *form_model(const form *f) {
   bdpt_config c;
   bdpt_model *m;
   char prefix[30];
   memset(&c, 0, sizeof c);
-  c.image = SIDE, c.patch = f->patch, c.width = f->width, c.heads = f->heads, c.depth = f->depth;
-  c.mlp = f->width * 3 / 2, c.classes = 5, c.act = (bdpt_act)f->act, c.pool = (bdpt_pooling)f->pool;
+  c.image = f->high ? f->high : SIDE, c.image_width = f->wide;
+  c.patch = f->patch, c.width = f->width, c.heads = f->heads, c.depth = f->depth;
+  c.mlp = f->width * 3 / 2, c.classes = 5, c.act = (bdpt_act)f->act;
+  c.pool = (bdpt_pooling)f->pool;
   c.no_class = f->no_class, c.registers = f->registers, c.pre_norm = f->pre_norm;
   c.no_qkv_bias = f->no_qkv_bias, c.headless = f->headless;
   m = bdpt_model_create(&ctx, &c, 1);
@@ -126,7 +132,7 @@ static void form_importance(const form *f, const bdpt_real *got, const char *whi
 }
 
 TEST(against_timm) {
-  size_t n, i, shape[4] = {3, 3, SIDE, SIDE};
+  size_t n, i, shape[4] = {3, 3, 0, 0};
   if (!fixture_open(&ctx, "tests/fixtures/forms.safetensors")) return;
   for (n = 0; n < sizeof forms / sizeof *forms; n++) {
     const form *f = &forms[n];
@@ -134,8 +140,10 @@ TEST(against_timm) {
     bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
     bdpt_real hard[3 * 16] = {0};
     bdpt_forward_options o;
-    bdpt_tensor *x = bdpt_input(t, 4, shape, NULL, 0), *z;
+    bdpt_tensor *x, *z;
     char prefix[60];
+    shape[2] = (size_t)(f->high ? f->high : SIDE), shape[3] = (size_t)(f->wide ? f->wide : SIDE);
+    x = bdpt_input(t, 4, shape, NULL, 0);
     if (!CHECK(m && x)) return;
     memset(&o, 0, sizeof o);
     o.training = o.importance = 1;
@@ -173,7 +181,7 @@ static void picture_set(bdpt_dataset *d) {
 /* The answers of the model, [count,classes], malloc'd. */
 static bdpt_real *answers(bdpt_model *m, const bdpt_subset *all) {
   bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
-  bdpt_real *x = (bdpt_real *)malloc(all->count * 3 * SIDE * SIDE * sizeof *x);
+  bdpt_real *x = (bdpt_real *)malloc(all->count * bdpt_image_numbers(&m->config) * sizeof *x);
   bdpt_real *z = (bdpt_real *)malloc(all->count * (size_t)m->config.classes * sizeof *z);
   CHECK(bdpt_load_batch(&ctx, &m->config, all, 0, all->count, x, NULL) == BDPT_OK);
   CHECK(bdpt_predict(m, t, all->count, x, z) == BDPT_OK);
@@ -256,12 +264,200 @@ TEST(train_remove_fit_fuse_save) {
   bdpt_dataset_free(&ctx, &data);
 }
 
+/* ------------------------------------------------------------ inputs that are no squares ------ */
+
+static bdpt_model *oblong(int high, int wide, int patch, bdpt_pos_resize resize) {
+  bdpt_config c;
+  memset(&c, 0, sizeof c);
+  c.image = high, c.image_width = wide, c.patch = patch, c.width = 8, c.heads = 2, c.depth = 1;
+  c.mlp = 12, c.classes = 2, c.pos_resize = resize;
+  return bdpt_model_create(&ctx, &c, 3);
+}
+
+/* A width that is the height is a square, and a square's width follows its height. */
+TEST(sizes_of_oblongs) {
+  bdpt_model *m = oblong(16, 16, 8, BDPT_POS_TIMM), *n = oblong(16, 24, 8, BDPT_POS_TIMM);
+  bdpt_config c;
+  CHECK(m->config.image_width == 0 && bdpt_image_width(&m->config) == 16);
+  CHECK(bdpt_token_count(&m->config) == 5 && bdpt_image_numbers(&m->config) == 768);
+  CHECK(n->config.image_width == 24 && bdpt_token_count(&n->config) == 7);
+  CHECK(bdpt_image_width(&n->config) == 24 && bdpt_image_numbers(&n->config) == 1152);
+  c = n->config, c.image_width = 20;
+  CHECK(bdpt_config_resolve(&ctx, &c) == BDPT_E_SHAPE);
+  CHECK_HAS(ctx.message, "patch 8 does not divide image 16 x 20");
+  bdpt_clear_error(&ctx);
+  CHECK(bdpt_model_resize(n, 8, 8) == BDPT_OK && n->config.image_width == 0);
+  bdpt_model_free(m);
+  bdpt_model_free(n);
+}
+
+static void grid_case(int a, int b, int c, int d) {
+  char prefix[40];
+  int deit;
+  size_t i, n;
+  for (deit = 0; deit < 2; deit++) {
+    bdpt_model *m = oblong(a, b, 1, deit ? BDPT_POS_DEIT : BDPT_POS_TIMM);
+    bdpt_tensor *pos = &m->param[BDPT_SLOT_POS];
+    double *want;
+    for (i = 0; i < pos->count; i++) pos->data[i] = (bdpt_real)fixture_value("forms/grid", i, 1, 0);
+    snprintf(prefix, sizeof prefix, "grid.%dx%d.%dx%d.", a, b, c, d);
+    want = fixture_doubles(prefix, deit ? "deit" : "timm", &n);
+    CHECK(bdpt_model_resize(m, c, d) == BDPT_OK && pos->count == n);
+    CHECK(fixture_error(pos->data, want, n) <= (sizeof(bdpt_real) == 8 ? 1e-12 : 1e-6));
+    free(want);
+    bdpt_model_free(m);
+  }
+}
+
+TEST(grids_of_positions) {
+  if (!fixture_open(&ctx, "tests/fixtures/forms.safetensors")) return;
+  grid_case(2, 3, 3, 2);
+  grid_case(2, 3, 1, 5);
+  grid_case(4, 2, 3, 3);
+  grid_case(3, 3, 2, 6);
+  bdpt_safetensors_close(&fixture_file);
+}
+
+/* What the network sees is the picture resized to its height and width, from a data set as from
+ * bytes of three colours side by side. */
+TEST(pictures_of_oblongs) {
+  bdpt_model *m = oblong(16, 24, 8, BDPT_POS_TIMM);
+  bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
+  const int from[2] = {SIDE, SIDE}, to[2] = {16, 24};
+  unsigned char planes[3 * 16 * 24], rgb[SIDE * SIDE * 3];
+  bdpt_real x[3 * 16 * 24], z[2], again[2];
+  bdpt_dataset data;
+  bdpt_subset all;
+  size_t i, wrong = 0;
+  memset(&all, 0, sizeof all);
+  picture_set(&data);
+  CHECK(bdpt_subset_all(&ctx, &data, &all) == BDPT_OK);
+  CHECK(bdpt_load_batch(&ctx, &m->config, &all, 0, 1, x, NULL) == BDPT_OK);
+  CHECK(bdpt_resize_bytes(&ctx, 3, data.pixels, from, planes, to) == BDPT_OK);
+  for (i = 0; i < sizeof planes; i++) {
+    double want = (planes[i] / 255.0 - m->config.mean[i / 384]) / m->config.std[i / 384];
+    wrong += fabs((double)x[i] - want) > 1e-5;
+  }
+  CHECK(wrong == 0);
+  for (i = 0; i < sizeof rgb; i++) rgb[i] = data.pixels[i % 3 * SIDE * SIDE + i / 3];
+  CHECK(bdpt_predict(m, t, 1, x, z) == BDPT_OK);
+  CHECK(bdpt_predict_rgb(m, t, rgb, SIDE, SIDE, again) == BDPT_OK);
+  CHECK(fabs((double)(z[0] - again[0])) < 1e-5 && fabs((double)(z[1] - again[1])) < 1e-5);
+  bdpt_subset_free(&ctx, &all);
+  bdpt_dataset_free(&ctx, &data);
+  bdpt_tape_free(t);
+  bdpt_model_free(m);
+}
+
+/* Every augmentation at once, with a teacher; stopped after three steps and resumed it has the same
+ * bits, and the checkpoint fits no network of the same size that lies on its side. */
+TEST(training_of_oblongs) {
+  bdpt_model *m = oblong(16, 24, 8, BDPT_POS_TIMM), *n = oblong(16, 24, 8, BDPT_POS_TIMM);
+  bdpt_model *other = oblong(24, 16, 8, BDPT_POS_TIMM), *teacher = bdpt_model_clone(m);
+  bdpt_bytes bytes = {NULL, 0};
+  bdpt_trainer *a, *b, *c;
+  bdpt_dataset data;
+  bdpt_subset all;
+  bdpt_recipe r;
+  char hash[2][17];
+  int i;
+  memset(&all, 0, sizeof all);
+  memset(&r, 0, sizeof r);
+  picture_set(&data);
+  CHECK(bdpt_subset_all(&ctx, &data, &all) == BDPT_OK);
+  r.epochs = 2, r.batch = 8, r.crop = 2, r.flip = 1, r.erase = 0.5, r.mixup = 0.4, r.cutmix = 1;
+  r.distill = BDPT_DISTILL_SOFT, r.distill_features = 0.5;
+  a = bdpt_trainer_create(m, teacher, &all, &r);
+  b = bdpt_trainer_create(n, teacher, &all, &r);
+  if (CHECK(a && b)) {
+    for (i = 0; i < 3; i++) CHECK(bdpt_trainer_step(a, NULL) == BDPT_OK);
+    CHECK(bdpt_trainer_build(a, &bytes) == BDPT_OK);
+    CHECK(bdpt_trainer_parse(b, bytes.data, bytes.size, "checkpoint") == BDPT_OK);
+    for (i = 0; i < 3; i++) CHECK(bdpt_trainer_step(a, NULL) == BDPT_OK);
+    for (i = 0; i < 3; i++) CHECK(bdpt_trainer_step(b, NULL) == BDPT_OK);
+    bdpt_model_hash(m, hash[0]);
+    bdpt_model_hash(n, hash[1]);
+    CHECK(strcmp(hash[0], hash[1]) == 0);
+  }
+  CHECK(bdpt_trainer_create(other, teacher, &all, &r) == NULL);
+  CHECK_HAS(ctx.message, "the teacher takes 3 channels of 16 x 24 pixels");
+  bdpt_clear_error(&ctx);
+  CHECK(bdpt_model_resize(teacher, 24, 16) == BDPT_OK);
+  c = bdpt_trainer_create(other, teacher, &all, &r);
+  CHECK(c && bdpt_trainer_parse(c, bytes.data, bytes.size, "checkpoint") != BDPT_OK);
+  bdpt_clear_error(&ctx);
+  CHECK(bdpt_model_resize(m, 24, 16) == BDPT_OK && bdpt_trainer_step(a, NULL) == BDPT_E_STATE);
+  CHECK_HAS(ctx.message, "the model changed to 24 x 16 pixels");
+  bdpt_clear_error(&ctx);
+  bdpt_bytes_free(&ctx, &bytes);
+  bdpt_trainer_free(a);
+  bdpt_trainer_free(b);
+  bdpt_trainer_free(c);
+  bdpt_subset_free(&ctx, &all);
+  bdpt_dataset_free(&ctx, &data);
+  bdpt_model_free(teacher);
+  bdpt_model_free(m);
+  bdpt_model_free(n);
+  bdpt_model_free(other);
+}
+
+/* The width is a key of its own, which files of squares do not have; a file without metadata needs
+ * the hint. */
+TEST(files_of_oblongs) {
+  bdpt_model *square = oblong(16, 0, 8, BDPT_POS_TIMM), *m = oblong(16, 24, 8, BDPT_POS_TIMM), *n;
+  bdpt_bytes bytes = {NULL, 0};
+  bdpt_safetensors file;
+  bdpt_config hint;
+  bdpt_write_tensor list[40];
+  size_t count = 0;
+  int i;
+  CHECK(bdpt_model_build(square, BDPT_F32, &bytes) == BDPT_OK);
+  CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, "square", &file) == BDPT_OK);
+  CHECK(bdpt_safetensors_get(&file, "image_width") == NULL);
+  CHECK(strcmp(bdpt_safetensors_get(&file, "boundarydpt"), "1") == 0);
+  bdpt_safetensors_close(&file);
+  bdpt_bytes_free(&ctx, &bytes);
+  CHECK(bdpt_model_build(m, BDPT_F32, &bytes) == BDPT_OK);
+  CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, "wide", &file) == BDPT_OK);
+  CHECK(strcmp(bdpt_safetensors_get(&file, "image_size"), "16") == 0);
+  CHECK(strcmp(bdpt_safetensors_get(&file, "image_width"), "24") == 0);
+  CHECK(strcmp(bdpt_safetensors_get(&file, "boundarydpt"), "2") == 0);
+  bdpt_safetensors_close(&file);
+  bdpt_bytes_free(&ctx, &bytes);
+  memset(list, 0, sizeof list);
+  memset(&hint, 0, sizeof hint);
+  for (i = 0; i < m->slots; i++) {
+    if (!m->param[i].data) continue;
+    list[count].name = m->name[i], list[count].ndim = m->param[i].ndim;
+    list[count].dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
+    memcpy(list[count].shape, m->param[i].shape, sizeof m->param[i].shape);
+    list[count++].data = m->param[i].data;
+  }
+  CHECK(bdpt_safetensors_build(&ctx, list, count, NULL, NULL, 0, &bytes) == BDPT_OK);
+  hint.heads = 2;
+  CHECK(!bdpt_model_parse(&ctx, bytes.data, bytes.size, "bare", &hint));
+  CHECK_HAS(ctx.message, "'pos_embed': [1,7,8] in the file");
+  bdpt_clear_error(&ctx);
+  hint.image = 16, hint.image_width = 24;
+  n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "bare", &hint);
+  CHECK(n && n->config.image == 16 && n->config.image_width == 24);
+  bdpt_bytes_free(&ctx, &bytes);
+  bdpt_model_free(n);
+  bdpt_model_free(m);
+  bdpt_model_free(square);
+}
+
 int main(void) {
   memset(&ctx, 0, sizeof ctx);
   if (bdpt_init(&ctx) != BDPT_OK) return EXIT_FAILURE;
   RUN(against_timm);
   RUN(names_of_classes);
   RUN(train_remove_fit_fuse_save);
+  RUN(sizes_of_oblongs);
+  RUN(grids_of_positions);
+  RUN(pictures_of_oblongs);
+  RUN(training_of_oblongs);
+  RUN(files_of_oblongs);
   bdpt_finish(&ctx);
   CHECK(ctx.bytes_now == 0);
   return TEST_END("forms");

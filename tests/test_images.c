@@ -10,6 +10,7 @@
 #include "../examples/tool/files/export.h"
 #include "../examples/tool/input.h"
 #include "test.h"
+#include "fixture.h"
 
 #define WORK "build/test_images.d"
 #define CORPUS "tests/corpus/image/"
@@ -802,11 +803,69 @@ TEST(drawing) {
   CHECK(strcmp(line, " . removed: x") == 0);
 }
 
+/* Sizes before the crop of inputs that are no squares, as timm's ResizeKeepRatio has them. */
+TEST(sizes_of_oblongs) {
+  static const int pictures[5][2] = {{500, 375}, {375, 500}, {97, 140}, {640, 150}, {33, 32}};
+  static const int nets[3][2] = {{64, 96}, {128, 64}, {48, 224}};
+  picture p = {0, 0, NULL, 0};
+  image_plan plan;
+  char name[40];
+  double *want;
+  size_t n;
+  int i, w, h;
+  if (!fixture_open(&ctx, "tests/fixtures/forms.safetensors")) return;
+  for (i = 0; i < 15; i++) {
+    const int *size = pictures[i / 3], *net = nets[i % 3];
+    snprintf(name, sizeof name, "cut.%dx%d.%dx%d", size[0], size[1], net[0], net[1]);
+    want = fixture_doubles(name, "", &n);
+    p.width = size[0], p.height = size[1];
+    plan = image_plan_of(net[0], net[1], IMAGE_CROP);
+    CHECK(image_target(&p, &plan, &w, &h, why) && n == 2 && w == (int)want[0] && h == (int)want[1]);
+    free(want);
+  }
+  bdpt_safetensors_close(&fixture_file);
+}
+
+/* A network of 8 x 24 pixels says how its pictures are made, and they come out so. */
+TEST(pictures_of_oblongs) {
+  unsigned char full[3 * 9 * 36], planes[3 * 8 * 24], cut[3 * 8 * 24];
+  const int from[2] = {5, 20}, to[2] = {9, 36};
+  picture p = {20, 5, NULL, 0};
+  bdpt_config c;
+  bdpt_model *m;
+  image_plan plan;
+  int i, y;
+  memset(&c, 0, sizeof c);
+  c.image = 8, c.image_width = 24, c.patch = 4, c.width = 8, c.heads = 1, c.depth = 1;
+  m = bdpt_model_create(&ctx, &c, 1);
+  p.planes = (unsigned char *)malloc(300);
+  for (i = 0; i < 300; i++) p.planes[i] = (unsigned char)(i * 37);
+  strcpy(m->preprocessing, "pictures: shortest 9x27 bicubic crop 8x24");
+  plan = image_plan_for(m, 0);
+  CHECK(plan.size[0] == 9 && plan.size[1] == 27 && plan.crop[0] == 8 && plan.crop[1] == 24);
+  CHECK(image_apply(&p, &plan, cut, why));
+  CHECK(bdpt_resize_bytes(&ctx, 3, p.planes, from, full, to) == BDPT_OK); /* 36 x 9 covers 27 x 9 */
+  for (i = 0; i < 3; i++)
+    for (y = 0; y < 8; y++)
+      memcpy(planes + (i * 8 + y) * 24, full + (i * 9 + y) * 36 + 6, 24);
+  CHECK(memcmp(cut, planes, sizeof cut) == 0);
+  CHECK(bdpt_model_resize(m, 16, 12) == BDPT_OK); /* each side by its own factor */
+  plan = image_plan_for(m, 0);
+  CHECK(plan.size[0] == 18 && plan.size[1] == 14 && plan.crop[0] == 16 && plan.crop[1] == 12);
+  strcpy(m->preprocessing, "pictures: squash 9xx27 bicubic crop 8x24"); /* is not understood */
+  plan = image_plan_for(m, 0);
+  CHECK(plan.squash && plan.size[0] == 16 && plan.size[1] == 12);
+  bdpt_model_free(m);
+  free(p.planes);
+}
+
 int main(void) {
   bdpt_init(&ctx);
   RUN(ppm);
   RUN(ppm_refused);
   RUN(ppm_hostile);
+  RUN(sizes_of_oblongs);
+  RUN(pictures_of_oblongs);
 #ifdef IMAGE_STB
   RUN(png);
   RUN(jpeg);

@@ -117,13 +117,13 @@ TEST(states_know_their_images) {
 /* Erasing takes between a fiftieth and a third of the area, of an aspect of 0.3 to 1 / 0.3. */
 TEST(erases_as_much_as_it_draws) {
   static bdpt_real image[3 * 100 * 100];
-  int seed, wrong = 0, fitted = 0;
+  int seed, wrong = 0, fitted = 0, oblong = 0;
   for (seed = 0; seed < 20; seed++) {
     double target, aspect, h, w;
-    bdpt_rng r, q;
+    bdpt_rng r, q, before;
     size_t i, changed = 0;
     bdpt_rng_seed(&r, 9, (uint64_t)seed);
-    q = r;
+    before = q = r;
     target = 10000 * (0.02 + (1 / 3.0 - 0.02) * bdpt_uniform(&q));
     aspect = exp(log(0.3) * (1 - 2 * bdpt_uniform(&q)));
     h = floor(sqrt(target * aspect) + 0.5), w = floor(sqrt(target / aspect) + 0.5);
@@ -133,8 +133,15 @@ TEST(erases_as_much_as_it_draws) {
     for (i = 0; i < 30000; i++) changed += image[i] != 0;
     wrong += changed != (size_t)(3 * h * w);
     fitted++;
+    if (h >= 50 || w >= 200) continue;
+    memset(image, 0, sizeof image);
+    r = before;
+    bdpti_erase(image, 50, 200, &r); /* the same area of an image that is no square */
+    for (i = 0, changed = 0; i < 30000; i++) changed += image[i] != 0;
+    wrong += changed != (size_t)(3 * h * w);
+    oblong++;
   }
-  CHECK(wrong == 0 && fitted > 10);
+  CHECK(wrong == 0 && fitted > 10 && oblong > 3);
 }
 
 /* A crop alone moves images, and none leaves them as they are. */

@@ -548,20 +548,48 @@ static bdpt_status checkpoint_guess(checkpoint_work *c, int heads, size_t width)
   return BDPT_OK;
 }
 
-/* A square number of positions beside a class token is read as no_embed_class. If no setting says
- * how large an image is, they might as well be those of an image that is not square. */
-static void checkpoint_doubt(checkpoint_work *c) {
-  size_t side = 1, rows = 0;
-  pth_tensor pos;
-  if (c->config.image || !checkpoint_there(c, BDPT_SLOT_CLS) ||
-      !checkpoint_there(c, BDPT_SLOT_POS) ||
-      checkpoint_tensor(c, c->pick[BDPT_SLOT_POS][0], &pos) != BDPT_OK) return;
-  if (pos.ndim > 1) rows = pos.shape[pos.ndim - 2];
-  while (side * side < rows) side++;
-  if (side * side == rows)
-    checkpoint_note(c, "nothing tells the image size: its %lu positions are taken for %lu x %lu "
-                    "patches, and none for the class token", (unsigned long)rows,
-                    (unsigned long)side, (unsigned long)side);
+static int checkpoint_is_square(size_t n) {
+  size_t side = 0;
+  while (side * side < n) side++;
+  return side * side == n;
+}
+
+/* How many rows the tensor in a slot has, [1,rows,D] or [rows,D]; 0 if there is none. */
+static size_t checkpoint_rows(checkpoint_work *c, int slot) {
+  pth_tensor t;
+  if (!checkpoint_there(c, slot) || checkpoint_tensor(c, c->pick[slot][0], &t) != BDPT_OK) return 0;
+  return t.ndim > 1 ? t.shape[t.ndim - 2] : 0;
+}
+
+/* How high and wide the input is. timm's img_size and transformers' image_size tell; timm's
+ * input_size may be that of another network of this name, so it must fit the positions. Otherwise
+ * the patches form a square. A square number of positions beside a class token is then read as
+ * no_embed_class, though it might as well be that of an input that is no square. */
+static bdpt_status checkpoint_sides(checkpoint_work *c, const pth_tensor *patch) {
+  const int *size = c->config.image[0] ? c->config.image : c->config.input + 1;
+  size_t p = patch->ndim == 4 ? patch->shape[3] : 0, n, rows = checkpoint_rows(c, BDPT_SLOT_POS);
+  size_t some = checkpoint_rows(c, BDPT_SLOT_CLS) + checkpoint_rows(c, BDPT_SLOT_DIST);
+  size_t all = some + checkpoint_rows(c, BDPT_SLOT_REG);
+  if (p && patch->shape[2] != p)
+    return checkpoint_fail(c, BDPT_E_ARGUMENT, "its patches are %lu x %lu pixels; only square ones "
+                           "can be computed", (unsigned long)patch->shape[2], (unsigned long)p);
+  if (!p || rows < all || c->ctx->status != BDPT_OK) return c->ctx->status;
+  n = (size_t)size[0] / p * ((size_t)size[1] / p);
+  if (size[0] != size[1] &&
+      (size == c->config.image || rows == n || rows == n + some || rows == n + all)) {
+    c->hint.image = size[0];
+    c->hint.image_width = size[1];
+  } else if (!checkpoint_is_square(rows) && !checkpoint_is_square(rows - some) &&
+             !checkpoint_is_square(rows - all)) {
+    return checkpoint_fail(c, BDPT_E_SHAPE, "its %lu positions are no square of patches; a "
+                           "config.json beside it must tell the input's height and width, such as "
+                           "\"image_size\": [64, 96] or timm's \"input_size\": [3, 64, 96]",
+                           (unsigned long)rows);
+  } else if (!size[0] && some && checkpoint_is_square(rows)) {
+    checkpoint_note(c, "nothing tells the image size: its %lu positions are taken for a square of "
+                    "patches, and none for the class token", (unsigned long)rows);
+  }
+  return BDPT_OK;
 }
 
 /* Goes from the list of items to c->image. */
@@ -583,7 +611,7 @@ static bdpt_status checkpoint_convert(checkpoint_work *c, checkpoint_side config
   if (!s) s = checkpoint_forms(c);
   if (!s) s = checkpoint_complete(c);
   if (!s) s = checkpoint_guess(c, o->heads, width);
-  if (!s) checkpoint_doubt(c);
+  if (!s) s = checkpoint_sides(c, &patch);
   return s ? s : checkpoint_assemble(c);
 }
 

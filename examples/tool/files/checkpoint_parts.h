@@ -13,9 +13,10 @@
 /* The text of a file beside the checkpoint. */
 typedef struct checkpoint_side { const char *text; size_t size; } checkpoint_side;
 
-/* What config.json and preprocessor_config.json say; 0 (-1 for qkv_bias): nothing. */
+/* What config.json and preprocessor_config.json say; 0 (-1 for qkv_bias): nothing. Sizes of images
+ * and patches are height and width; one number stands for both. */
 typedef struct checkpoint_config {
-  int width, depth, heads, mlp, image, patch, channels, labels, classes, qkv_bias;
+  int width, depth, heads, mlp, image[2], patch[2], channels, labels, classes, qkv_bias;
   double eps, mean[3], std[3];
   char act[40], architecture[60], pool[40], model_type[40];
   /* How pictures become input. Switches: -1: nothing is said. */

@@ -49,10 +49,10 @@ static int checkpoint_say_number(checkpoint_work *c, const checkpoint_said *s) {
   checkpoint_config *k = &c->config;
   const struct { const char *path; int *to; } whole[] = {
     {"hidden_size", &k->width}, {"num_hidden_layers", &k->depth},
-    {"num_attention_heads", &k->heads}, {"intermediate_size", &k->mlp}, {"image_size", &k->image},
-    {"patch_size", &k->patch}, {"num_channels", &k->channels}, {"num_labels", &k->classes},
+    {"num_attention_heads", &k->heads}, {"intermediate_size", &k->mlp}, {"image_size", k->image},
+    {"patch_size", k->patch}, {"num_channels", &k->channels}, {"num_labels", &k->classes},
     {"num_classes", &k->classes}, {"model_args.num_heads", &k->heads},
-    {"model_args.img_size", &k->image}, {"model_args.patch_size", &k->patch},
+    {"model_args.img_size", k->image}, {"model_args.patch_size", k->patch},
     {"model_args.embed_dim", &k->width}, {"model_args.depth", &k->depth},
     {"model_args.num_classes", &k->classes}, {"size", &k->shortest}, {"resample", &k->filter},
     {"size.height", &k->resize_h}, {"size.width", &k->resize_w},
@@ -65,6 +65,7 @@ static int checkpoint_say_number(checkpoint_work *c, const checkpoint_said *s) {
     {"pretrained_cfg.mean", k->mean}, {"pretrained_cfg.std", k->std}, {"image_mean", k->mean},
     {"image_std", k->std}};
   size_t n;
+  int two;
   for (n = 0; n < sizeof triple / sizeof *triple; n++) {
     int i = s->i < 0 ? 0 : s->i; /* one number is all three */
     if (strcmp(s->path, triple[n].path) != 0 || i > 2) continue;
@@ -79,10 +80,12 @@ static int checkpoint_say_number(checkpoint_work *c, const checkpoint_said *s) {
   }
   for (n = 0; n < sizeof whole / sizeof *whole; n++) {
     if (strcmp(s->path, whole[n].path) != 0) continue;
-    if (s->i > 0 && s->v != (double)*whole[n].to) /* [224, 224] is 224 */
-      checkpoint_problem(c, BDPT_E_FORMAT, "%s: '%s' has two values; images are square here",
-                         s->file, s->path);
-    checkpoint_config_int(c, s->file, s->path, s->v, whole[n].to);
+    two = whole[n].to == k->image || whole[n].to == k->patch; /* 64 is [64, 64] */
+    if (s->i > two && (two || s->v != (double)*whole[n].to)) /* elsewhere too [3, 3] is 3 */
+      checkpoint_problem(c, BDPT_E_FORMAT, "%s: '%s' has more values than it can have", s->file,
+                         s->path);
+    checkpoint_config_int(c, s->file, s->path, s->v, whole[n].to + (s->i > 0 && two));
+    if (two && s->i < 1) whole[n].to[1] = whole[n].to[0];
     return 1;
   }
   for (n = 0; n < sizeof real / sizeof *real; n++) {
@@ -307,6 +310,12 @@ static bdpt_status checkpoint_act(checkpoint_work *c) {
                          "only gelu, its tanh form, quick_gelu and relu", act);
 }
 
+/* "224", or "64x96", height first. */
+static void checkpoint_size(char out[32], int high, int wide) {
+  snprintf(out, 32, "%d", high);
+  if (wide != high) snprintf(out, 32, "%dx%d", high, wide);
+}
+
 /* What the picture settings come to (>>pictures): a text for model->preprocessing. The two switches
  * and the factor of transformers go into mean and deviation: (f x - m) / s of a byte x is what the
  * library makes of it with m / (255 f) and s / (255 f). */
@@ -316,18 +325,14 @@ static bdpt_status checkpoint_pictures(checkpoint_work *c) {
   checkpoint_config *k = &c->config;
   const char *name = k->interpolation;
   double f = 255 * (k->do_rescale == 0 ? 1 : k->rescale > 0 ? k->rescale : 1 / 255.0);
-  int i, square = k->input[1], squash = strcmp(k->crop_mode, "squash") == 0;
+  char size[32], cut[32];
+  int i, squash = strcmp(k->crop_mode, "squash") == 0;
   for (i = 0; i < 3 && (k->std[i] > 0 || k->do_normalize == 0); i++) {
     k->mean[i] = k->do_normalize == 0 ? 0 : k->mean[i] / f;
     k->std[i] = (k->do_normalize == 0 ? 1 : k->std[i]) / f;
   }
   if (k->resize_w == 0) k->resize_w = k->resize_h;
-  if (k->input[1] != k->input[2] || k->resize_h != k->resize_w ||
-      (k->crop_w && k->crop_h != k->crop_w)) {
-    return checkpoint_fail(c, BDPT_E_ARGUMENT, "its pictures are no squares (%d x %d); only square "
-                           "ones can be computed", k->input[1] ? k->input[1] : k->resize_h,
-                           k->input[1] ? k->input[2] : k->resize_w);
-  }
+  if (k->crop_w == 0) k->crop_w = k->crop_h;
   if (k->crop_mode[0] && !squash && strcmp(k->crop_mode, "center") != 0) {
     return checkpoint_fail(c, BDPT_E_ARGUMENT, "config.json: crop_mode '%s' cannot be computed, "
                            "only 'center' and 'squash'", k->crop_mode);
@@ -336,16 +341,18 @@ static bdpt_status checkpoint_pictures(checkpoint_work *c) {
     return checkpoint_fail(c, BDPT_E_ARGUMENT, "preprocessor_config.json: resample %d is no filter "
                            "of Pillow's", k->filter);
   }
-  if (square && (k->crop_pct > 0 || name[0])) { /* timm */
+  if (k->input[1] && k->input[2] && (k->crop_pct > 0 || name[0])) { /* timm */
+    double part = k->crop_pct > 0 ? k->crop_pct : 0.875;
     if (!name[0]) name = "bicubic";
     for (i = 0; i < 6 && strcmp(filter[i], name) != 0; i++) { }
     if (i == 6) {
       return checkpoint_fail(c, BDPT_E_ARGUMENT, "config.json: interpolation '%s' cannot be "
                              "computed, only Pillow's filters", name);
     }
-    snprintf(c->report->pictures, sizeof c->report->pictures, "pictures: %s %d %s crop %d",
-             squash ? "squash" : "shortest",
-             (int)floor(square / (k->crop_pct > 0 ? k->crop_pct : 0.875)), name, square);
+    checkpoint_size(size, (int)floor(k->input[1] / part), (int)floor(k->input[2] / part));
+    checkpoint_size(cut, k->input[1], k->input[2]);
+    snprintf(c->report->pictures, sizeof c->report->pictures, "pictures: %s %.12s %s crop %.12s",
+             squash ? "squash" : "shortest", size, name, cut);
     return BDPT_OK;
   }
   if (k->filter < 0 && !k->resize_h && !k->shortest && k->do_resize < 0) return BDPT_OK;
@@ -353,12 +360,15 @@ static bdpt_status checkpoint_pictures(checkpoint_work *c) {
     snprintf(c->report->pictures, sizeof c->report->pictures, "pictures: as is");
   } else {
     int whole = k->resize_h > 0 || strstr(k->processor, "ViT") || strstr(k->processor, "DeiT");
-    int size = k->resize_h ? k->resize_h : k->shortest ? k->shortest : 224;
-    int crop = k->do_crop == 1 && k->crop_h ? k->crop_h : 0;
-    if (k->do_crop < 0 && k->crop_h && !strstr(k->processor, "ViTI")) crop = k->crop_h;
-    snprintf(c->report->pictures, sizeof c->report->pictures, "pictures: %s %d %s crop %d",
-             whole ? "squash" : "shortest", size, filter[k->filter < 0 ? 2 : k->filter],
-             crop ? crop : whole ? size : k->image);
+    int short_side = k->shortest ? k->shortest : 224;
+    int crops = k->crop_h && (k->do_crop == 1 || (k->do_crop < 0 && !strstr(k->processor, "ViTI")));
+    if (k->resize_h) checkpoint_size(size, k->resize_h, k->resize_w);
+    else checkpoint_size(size, short_side, short_side);
+    snprintf(cut, sizeof cut, "%s", size);
+    if (crops) checkpoint_size(cut, k->crop_h, k->crop_w);
+    else if (!whole) checkpoint_size(cut, k->image[0], k->image[1]);
+    snprintf(c->report->pictures, sizeof c->report->pictures, "pictures: %s %.12s %s crop %.12s",
+             whole ? "squash" : "shortest", size, filter[k->filter < 0 ? 2 : k->filter], cut);
   }
   return BDPT_OK;
 }
@@ -368,7 +378,8 @@ bdpt_status checkpoint_config_compare(checkpoint_work *c, const bdpt_config *m) 
   const struct { const char *key; int says, is; } row[] = {
     {"hidden_size", k->width, m->width}, {"num_hidden_layers", k->depth, m->depth},
     {"num_attention_heads", k->heads, m->heads}, {"intermediate_size", k->mlp, m->block[0].mlp},
-    {"image_size", k->image, m->image}, {"patch_size", k->patch, m->patch},
+    {"image_size", k->image[0], m->image}, {"image_size (width)", k->image[1], bdpt_image_width(m)},
+    {"patch_size", k->patch[0], m->patch},
     {"num_channels", k->channels, m->channels},
     {"num_labels", k->classes ? k->classes : k->labels, m->classes}};
   size_t i;
@@ -452,6 +463,9 @@ bdpt_status checkpoint_config_use(checkpoint_work *c, checkpoint_side config,
     if (strncmp(k->model_type, "vit", 3) == 0 || strcmp(k->model_type, "deit") == 0) k->eps = 1e-12;
   }
   if (!s && ours) s = checkpoint_act(c);
+  if (!s && ours && k->patch[0] != k->patch[1])
+    s = checkpoint_fail(c, BDPT_E_ARGUMENT, "config.json: patches of %d x %d pixels cannot be "
+                        "computed, only square ones", k->patch[0], k->patch[1]);
   if (!s && ours) s = checkpoint_pictures(c);
   if (!s && ours && !c->is_hf) checkpoint_architecture(c, width);
   if (ours) return s;
