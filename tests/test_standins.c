@@ -1,6 +1,9 @@
 /* What rivals of the study put in the place of layers (study/standins.c): a block that is a linear
- * map is found again, idle channels merge without a change, their gradients are differences. */
+ * map is found again, idle channels merge without a change, their gradients are differences. And
+ * its readings of learned importance (study/gates.c): the first is the library's search, layers
+ * that do nothing are found, and a search that is stopped ends like one that is not. */
 #include "../boundarydpt.h"
+#include "../examples/tool/study/gates.h"
 #include "../examples/tool/study/standins.h"
 #include "test.h"
 
@@ -164,6 +167,146 @@ TEST(idle_channels_have_gradients) {
   standin_idle_close(&idle);
 }
 
+/* Four stages of one epoch, four steps each. */
+static gate_options four_layers(int rule) {
+  gate_options o;
+  memset(&o, 0, sizeof o);
+  o.recipe.epochs = 1;
+  o.recipe.batch = 16;
+  o.recipe.lr = 1e-3;
+  o.recipe.seed = 7;
+  o.remove[0] = o.remove[1] = 2;
+  o.stage = 1;
+  o.rule = rule;
+  return o;
+}
+
+TEST(the_first_reading_is_the_search) {
+  bdpt_model *m = small_network(), *searched = small_network();
+  const bdpt_run run = {&images, &images, NULL};
+  const gate_options o = four_layers(GATE_ADAM);
+  bdpt_search_options s;
+  bdpt_search_result wanted;
+  gate_result found;
+  int i;
+  louder(m, 10);
+  louder(searched, 10);
+  memset(&s, 0, sizeof s);
+  s.recipe = o.recipe;
+  for (i = 0; i < 4; i++) s.stage[i] = 1;
+  s.remove[0] = s.remove[1] = 2;
+  s.start = BDPT_START_PAPER;
+  CHECK(bdpt_search(searched, &run, &s, &wanted) == BDPT_OK);
+  CHECK(gate_search(m, NULL, &run, &o, &found) == BDPT_OK);
+  CHECK(found.removed == 4 && found.trained == 256);
+  for (i = 0; i < 4; i++) {
+    CHECK(found.layer[i].type == wanted.layer[i].type);
+    CHECK(found.layer[i].block == wanted.layer[i].block);
+    CHECK(found.score[i] == wanted.importance[found.layer[i].type][found.layer[i].block]);
+  }
+  CHECK(bdpt_removed(&m->config, BDPT_ATTENTION) == 0); /* a copy was searched */
+  bdpt_model_free(searched);
+  bdpt_model_free(m);
+}
+
+/* Attention that adds nothing, and an activation that sees positive numbers only. */
+static bdpt_model *half_idle_network(void) {
+  bdpt_model *m = small_network();
+  bdpt_tensor *proj = &m->param[BDPT_SLOT(1, BDPT_SLOT_PROJ_W)];
+  bdpt_tensor *bias = &m->param[BDPT_SLOT(2, BDPT_SLOT_FC1_B)];
+  size_t i;
+  louder(m, 4);
+  memset(proj->data, 0, proj->count * sizeof *proj->data);
+  for (i = 0; i < bias->count; i++) bias->data[i] = 20;
+  return m;
+}
+
+TEST(idle_layers_are_found) {
+  bdpt_model *m = half_idle_network();
+  const bdpt_run run = {&images, NULL, NULL};
+  gate_options o = four_layers(GATE_SQUARE);
+  double sign[BDPT_MAX_DEPTH];
+  gate_result found;
+  o.recipe.lr = 1e-6;
+  o.fitted = 1;
+  o.remove[0] = o.remove[1] = 1;
+  CHECK(gate_search(m, NULL, &run, &o, &found) == BDPT_OK);
+  CHECK(found.layer[0].type == BDPT_ACTIVATION && found.layer[0].block == 2);
+  CHECK(found.layer[1].type == BDPT_ATTENTION && found.layer[1].block == 1);
+  CHECK(found.looked > 0);
+  CHECK(gate_signs(m, &images, sign) == BDPT_OK);
+  CHECK(sign[2] == 0 && sign[0] > 0.1 && sign[0] <= 1 && sign[1] > 0.1);
+  CHECK(bdpt_prune(m, BDPT_ACTIVATION, 0) == BDPT_OK);
+  CHECK(gate_signs(m, &images, sign) == BDPT_OK && sign[0] == 2);
+  bdpt_model_free(m);
+}
+
+/* A mask that is pulled and a mask that is not. */
+TEST(masks_move_with_their_pull) {
+  bdpt_model *m = half_idle_network();
+  const bdpt_run run = {&images, NULL, NULL};
+  gate_options o = four_layers(GATE_ADAM);
+  gate_result free, pulled;
+  o.gate = 5;
+  o.at_once = 1;
+  CHECK(gate_search(m, NULL, &run, &o, &free) == BDPT_OK);
+  o.pull[0] = o.pull[1] = 1000;
+  CHECK(gate_search(m, NULL, &run, &o, &pulled) == BDPT_OK);
+  CHECK(free.removed == 4 && pulled.removed == 4);
+  CHECK(free.score[0] * o.gate < 1 + 16 * o.gate * o.recipe.lr); /* a step is at most gate lr */
+  CHECK(pulled.score[0] < free.score[0]);
+  /* against such a pull the loss weighs nothing: all go down together */
+  CHECK(fabs(pulled.score[0] - pulled.score[1]) < 1e-5);
+  bdpt_model_free(m);
+}
+
+static int steps_left;
+static int stops(const bdpt_progress *now, void *user) {
+  (void)now;
+  (void)user;
+  return steps_left-- == 0;
+}
+
+TEST(a_stopped_search_goes_on) {
+  static const char *const file = "build/test_standins.ckpt";
+  static const int at[3] = {2, 9, 1 << 30};
+  bdpt_model *m = half_idle_network();
+  bdpt_hooks hooks;
+  bdpt_run run = {&images, NULL, NULL};
+  int rule, i;
+  memset(&hooks, 0, sizeof hooks);
+  hooks.progress = stops;
+  hooks.checkpoint = file;
+  for (rule = GATE_ADAM; rule <= GATE_SQUARE; rule++) {
+    gate_options o = four_layers(rule);
+    gate_result whole, pieces;
+    o.fitted = rule % 2;
+    o.gate = rule == GATE_ADAM ? 3 : 0;
+    run.hooks = NULL;
+    CHECK(gate_search(m, NULL, &run, &o, &whole) == BDPT_OK);
+    run.hooks = &hooks;
+    remove(file);
+    for (i = 0; i < 3; i++) {
+      steps_left = at[i];
+      CHECK(gate_search(m, NULL, &run, &o, &pieces) == (i < 2 ? BDPT_CANCELLED : BDPT_OK));
+      bdpt_clear_error(&ctx);
+    }
+    CHECK(memcmp(whole.layer, pieces.layer, sizeof whole.layer) == 0);
+    CHECK(memcmp(whole.score, pieces.score, sizeof whole.score) == 0);
+    CHECK(whole.trained == pieces.trained && whole.looked == pieces.looked);
+  }
+  CHECK(bdpt_file_write(&ctx, file, "nothing", 7) == BDPT_OK);
+  {
+    const gate_options o = four_layers(GATE_ADAM);
+    gate_result found;
+    CHECK(gate_search(m, NULL, &run, &o, &found) == BDPT_E_FORMAT);
+    CHECK_HAS(ctx.message, "test_standins.ckpt: too short");
+    bdpt_clear_error(&ctx);
+  }
+  remove(file);
+  bdpt_model_free(m);
+}
+
 int main(void) {
   static unsigned char pixels[IMAGES * 3 * SIDE * SIDE];
   static unsigned short labels[IMAGES];
@@ -186,6 +329,10 @@ int main(void) {
   RUN(the_harmless_block_is_chosen);
   RUN(idle_channels_merge_exactly);
   RUN(idle_channels_have_gradients);
+  RUN(the_first_reading_is_the_search);
+  RUN(idle_layers_are_found);
+  RUN(masks_move_with_their_pull);
+  RUN(a_stopped_search_goes_on);
   bdpt_subset_free(&ctx, &images);
   bdpt_finish(&ctx);
   CHECK(ctx.bytes_now == 0);

@@ -18,7 +18,7 @@ static const struct command {
   const char *help;
 } commands[] = {
   {"run", command_run, "the whole method on one page: probe, prune, recover, fuse, measure"},
-  {"reproduce", command_reproduce, "the study of the paper's claims, in nineteen parts"},
+  {"reproduce", command_reproduce, "the study of the paper's claims, in twenty parts"},
   {"info", command_info, "what a checkpoint holds, drawn"},
   {"train", command_train, "train a network from scratch or go on with one"},
   {"eval", command_eval, "accuracy on the test, held-out or training images"},

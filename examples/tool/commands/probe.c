@@ -98,6 +98,7 @@ static bdpt_status probe_recovery(const bdpt_model *m, const input *in, const pr
   memset(&options, 0, sizeof options);
   options.recipe = o->recipe;
   options.recipe.epoch_images = o->images;
+  options.start = BDPT_START_PAPER;
   s = bdpt_recovery(m, &(bdpt_run){&in->rest, &in->held, &hooks}, &options, row);
   cli_progress_clear(progress);
   if (s == BDPT_OK) s = print_recovery(m->ctx, row, 2 * m->config.depth, o->common.json);

@@ -24,10 +24,10 @@ static int read_shard(const char *text, study_options *o) {
 
 int command_reproduce(int argc, char **argv) {
   static const cli_command c = {"reproduce", "reproduce [options]",
-    "The study of the paper's claims on CIFAR-100 with DeiT-Tiny, in nineteen parts (14 to 19\n"
-    "run only when they are named): every\n"
-    "figure as JSON lines and CSV. What it costs is printed first; Ctrl-C saves, the same\n"
-    "command goes on. data/reproduce.recipe holds and explains every hyperparameter.",
+    "The study of the paper's claims on CIFAR-100 with DeiT-Tiny, in twenty parts (14 to 20\n"
+    "run only when they are named): every figure as JSON lines and CSV. What it costs is\n"
+    "printed first; Ctrl-C saves, the same command goes on. data/reproduce.recipe holds and\n"
+    "explains every hyperparameter.",
     "reproduce --list\n"
     "reproduce --quick --part 1,2",
     "--quick", 0, 0};

@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { REPORT_GROUPS = 12, REPORT_SEEDS = 16 };
+enum { REPORT_GROUPS = 24, REPORT_SEEDS = 16 };
 
 /* Networks that share a text, such as a way of choosing layers, and their accuracies. */
 typedef struct report_group {
@@ -425,6 +425,10 @@ static void report_distillation(report_page *page, const report_run *run) {
 
 static void report_choice(report_page *page, const report_run *run) {
   report_one_row_figure(page, run, "choice", "row", "As many layers, chosen in three ways");
+}
+
+static void report_readings(report_page *page, const report_run *run) {
+  report_one_row_figure(page, run, "reading", "row", "As many layers, chosen in other ways");
 }
 
 static void report_headline(report_page *page, const report_run *run) {
@@ -873,6 +877,7 @@ const report_part report_study_section[] = {
     {"The whole recovery, long", "long", 0, report_long, 1},
     {"Depth, width, or both, with the whole recovery", "frontier", 0, report_frontier, 1},
     {"Every way to the same cost: accuracy and time", "rival", 0, report_rivals, 1},
+    {"Learned importance read otherwise, and others' ways", "reading", 0, report_readings, 1},
     {NULL, NULL, 0, NULL, 0}};
 
 void report_study_lead(report_page *page, const report_run *run) {

@@ -136,6 +136,7 @@ bdpt_status run_recovery(run *r) {
   if (record_has(&r->base.record, "recovery")) return BDPT_OK;
   memset(&o, 0, sizeof o);
   o.recipe = run_short(r, r->o.recovery_images);
+  o.start = BDPT_START_PAPER; /* the paper's observation is of what it removes */
   hooks = session_hooks(&r->base, "recovery");
   s = bdpt_recovery(r->model[RUN_DENSE], &(bdpt_run){&r->base.in.rest, &r->base.in.held, &hooks},
                     &o, row);

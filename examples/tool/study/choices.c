@@ -214,6 +214,7 @@ bdpt_status study_search(study *s, size_t seed) {
     return BDPT_OK;
   memset(&o, 0, sizeof o);
   o.recipe = study_training(s, 1, seed);
+  o.start = BDPT_START_PAPER;
   for (t = 0; t < 2; t++) o.remove[t] = remove_counts[t];
   for (i = 0; i < o.remove[0] + o.remove[1]; i++) o.stage[i] = s->recipe.which_stage;
   m = bdpt_model_clone(s->dense);

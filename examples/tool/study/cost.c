@@ -102,6 +102,11 @@ static study_cost study_cost_of(study *s, int part) {
   if (part == 18)
     study_cost_jobs(s, STUDY_RIVALS * r->seeds * r->plus_depth.count, &r->headline_marks, &c);
   if (part == 19) study_cost_jobs(s, STUDY_RIVAL_ROWS * r->seeds, &r->headline_marks, &c);
+  if (part == 20) {
+    study_cost_jobs(s, STUDY_READINGS * r->seeds, &r->which_marks, &c);
+    c.train += study_readings_cost(s, &points);
+    c.eval += points;
+  }
   if (part == 14 || part == 16 || part == 19) c.eval += study_greedy_images(s);
   if (part == 18) c.eval += 2 * r->plus_depth.count * study_greedy_images(s);
   c.seconds += c.train / s->train_speed + c.eval / s->eval_speed;

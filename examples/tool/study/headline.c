@@ -132,14 +132,14 @@ static bdpt_status study_greedy(study *s, study_goal goal) {
   return study_cell_end(s, status);
 }
 
-/* Takes the layers of a choice. */
-static void study_take(const study *s, study_goal goal, study_spec *p) {
+/* Takes the first layers of a choice. */
+static void study_take(const study *s, study_goal goal, int most, study_spec *p) {
   record_line line = study_chosen(s, goal);
   double type[2 * BDPT_MAX_DEPTH], block[2 * BDPT_MAX_DEPTH];
   int i, have = record_reals(line, "types", type, 2 * BDPT_MAX_DEPTH);
   memset(p->which, 0, sizeof p->which);
   if (record_reals(line, "block", block, 2 * BDPT_MAX_DEPTH) != have) return;
-  for (i = 0; i < have; i++)
+  for (i = 0; i < have && i < most; i++)
     if (block[i] >= 0 && block[i] < s->base.depth) p->which[type[i] > 0][(int)block[i]] = 1;
 }
 
@@ -178,7 +178,7 @@ static study_goal study_goal_choice(const study *s) {
 static study_spec study_picked(study *s, int i, int seed) {
   const int *n = s->recipe.which_remove.layer;
   study_spec p = study_spec_of(s, STUDY_SKIP_FIT, &s->recipe.which_marks, seed);
-  if (i == 0) study_take(s, study_goal_choice(s), &p);
+  if (i == 0) study_take(s, study_goal_choice(s), 2 * BDPT_MAX_DEPTH, &p);
   if (i == 1) study_choose(s, STUDY_LEARNED, p.seed, p.which);
   if (i == 2) study_first(s, n[0], n[1], &p);
   return p;
@@ -327,7 +327,7 @@ static study_spec study_piece(const study *s, int i, int seed, const cli_layers 
   study_spec p = study_spec_of(s, STUDY_SKIP_FIT, marks, seed);
   int n = s->recipe.headline_layers / 2;
   study_all_of_it(s, &p);
-  if (study_pieces[i].removed == 1) study_take(s, study_goal_headline(s), &p);
+  if (study_pieces[i].removed == 1) study_take(s, study_goal_headline(s), 2 * BDPT_MAX_DEPTH, &p);
   if (study_pieces[i].removed == 2) study_first(s, n, n, &p);
   p.teacher = study_pieces[i].teacher;
   if (!study_pieces[i].rate) p.lr = 0;
@@ -337,6 +337,10 @@ static study_spec study_piece(const study *s, int i, int seed, const cli_layers 
 
 bdpt_status study_headline_choice(study *s) {
   return study_greedy(s, study_goal_headline(s));
+}
+
+void study_headline_first(const study *s, int n, study_spec *p) {
+  study_take(s, study_goal_headline(s), n, p);
 }
 
 study_spec study_headline_spec(const study *s, int pruned, int seed) {
@@ -400,7 +404,7 @@ static bdpt_status study_rival_spec(study *s, int budget, int i, int seed, study
   study_all_of_it(s, p);
   goal.macs = study_budget(s, i == 0 ? r->plus_depth.layer[budget] : r->plus_both.layer[budget]);
   if (i != 1) status = study_greedy(s, goal);
-  if (i != 1) study_take(s, goal, p);
+  if (i != 1) study_take(s, goal, 2 * BDPT_MAX_DEPTH, p);
   if (i == 0) return status;
   p->macs = study_budget(s, r->plus_depth.layer[budget]);
   p->features = 0;

@@ -261,6 +261,7 @@ static bdpt_status study_recover(study *s, const char *name, const bdpt_layers *
   int i;
   memset(&o, 0, sizeof o);
   o.only = *only;
+  o.start = BDPT_START_PAPER;
   o.recipe = study_training(s, 1, s->o.common.seed);
   for (o.marks = 0; o.marks < marks->count; o.marks++)
     mark[o.marks] = o.mark[o.marks] = marks->layer[o.marks];

@@ -1,7 +1,7 @@
 /* =================================================================================================
  * reproduce.c: the study of the paper's claims (the `reproduce` command, `make reproduce`)
  * =================================================================================================
- * Eighteen parts, each a question of its own; the last five run only when they are named:
+ * Twenty parts, each a question of its own; the last seven run only when they are named:
  *
  *    1 dense      how good is the network before anything is removed?
  *    2 gradients  how far apart are the importance gradients of the two types, and why?
@@ -22,6 +22,7 @@
  *   17 long       the same recovery, ten passes long
  *   18 frontier   depth, width, or both, all with that recovery
  *   19 rivals     other ways to the cost of part 16: accuracy and time
+ *   20 readings   learned importance read otherwise, and others' ways to choose
  *
  * A part is made of jobs, mostly "remove these layers, train so long, measure at these marks". The
  * job's text is its name (study_name); a job whose lines are in the record is never done again, and
@@ -34,8 +35,9 @@
  *
  * 1 the recipe is in recipe.c, 2 the record in lines.c, 3 the networks in networks.c; parts 1 to 4
  * in observations.c, 5 and 6 in choices.c, 7 and 8 in speed.c, 9 to 11 in training.c, 12 and 13 in
- * smaller.c, 14 to 18 in headline.c, 19 in rivals.c, their figures in summary.c; what parts cost
- * in cost.c; the table of parts and the command here; how a study is shared out in shares.c.
+ * smaller.c, 14 to 18 in headline.c, 19 in rivals.c, 20 in readings.c, their figures in summary.c;
+ * what parts cost in cost.c; the table of parts and the command here; how a study is shared out in
+ * shares.c.
  */
 #include "../../../boundarydpt.h"
 #include "../cli/json.h"
@@ -108,7 +110,9 @@ const study_row study_part[STUDY_PARTS + 1] = {
   {"frontier", "Depth, width, or both, at the same cost and with that recovery",
    1 << 1 | 1 << 3 | 1 << 15, study_frontier, study_tell_frontier},
   {"rivals", "Other ways to the same cost: block maps, idle channels, smaller inputs",
-   1 << 1 | 1 << 3 | 1 << 15, study_rivals, study_tell_rivals}};
+   1 << 1 | 1 << 3 | 1 << 15, study_rivals, study_tell_rivals},
+  {"readings", "Which layers, again: learned importance read otherwise, and others' ways",
+   1 << 1 | 1 << 3 | 1 << 15, study_readings, study_tell_readings}};
 
 /* =================================================================================================
  * 9  THE COMMAND

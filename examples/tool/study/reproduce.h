@@ -5,7 +5,7 @@
 #include "../../../boundarydpt.h"
 #include "../cli/options.h"
 
-enum { STUDY_PLAIN = 13, STUDY_PARTS = 19, STUDY_NAME = 500 }; /* PLAIN: without being named */
+enum { STUDY_PLAIN = 13, STUDY_PARTS = 20, STUDY_NAME = 500 }; /* PLAIN: without being named */
 enum { STUDY_MOST_SHARES = 256 };
 
 typedef struct study_options {

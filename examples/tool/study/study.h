@@ -417,6 +417,9 @@ bdpt_status study_half(study *s, bdpt_subset *out);
 bdpt_status study_headline_choice(study *s);
 study_spec study_headline_spec(const study *s, int pruned, int seed);
 
+/* The first n layers of that choice. */
+void study_headline_first(const study *s, int n, study_spec *p);
+
 /* A job and its line, which has a kind, a row, and the numbers of the job. */
 bdpt_status study_row_of(study *s, const char *kind, const char *row, const study_spec *p);
 
@@ -435,6 +438,17 @@ bdpt_status study_rivals(study *s);
 
 /* Tells part 19 from the record. */
 void study_tell_rivals(study *s);
+
+enum { STUDY_READINGS = 17 };
+
+/* Does part 20. */
+bdpt_status study_readings(study *s);
+
+/* Tells part 20 from the record. */
+void study_tell_readings(study *s);
+
+/* Returns the images that all choices of part 20 train on; *looked: others that they see. */
+double study_readings_cost(const study *s, double *looked);
 
 /* The figures of this folder's record, or, where there is none, of the record that is shipped. */
 bdpt_status study_summarise(study *s);

@@ -62,7 +62,7 @@ static int study_same_cell(record_line a, record_line b) {
 static int study_fewest(const study *s) {
   static const char *const kinds[] = {"ranking", "types", "semantics", "start", "distillation",
                                       "plus", "headline", "choice", "long",
-                                      "frontier", "rival"};
+                                      "frontier", "rival", "reading"};
   record_line line, other;
   int fewest = 0;
   size_t at = 0, from, i;
