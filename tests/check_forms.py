@@ -22,6 +22,10 @@ def rand(m):
     return m.eval()
 rng=np.random.RandomState(1); pix=rng.randint(0,256,(32,32,3),dtype=np.uint8)
 Image.fromarray(pix).save(out+'/p32.ppm'); Image.fromarray(rng.randint(0,256,(28,28,3),dtype=np.uint8)).save(out+'/p28.ppm')
+def picture(size):  # one of the input's size, a number or (height, width)
+    if isinstance(size,int): return 'p%d.ppm'%size
+    Image.fromarray(np.random.RandomState(size[1]).randint(0,256,(*size,3),dtype=np.uint8)).save('%s/p%dx%d.ppm'%(out,*size))
+    return 'p%dx%d.ppm'%size
 for k in range(120):  # pictures to fit, to train and to compare on
     os.makedirs('%s/pictures/class%d'%(out,k%5),exist_ok=True)
     Image.fromarray(np.kron(rng.randint(0,256,(8,8,3)),np.ones((4,4,1))).astype(np.uint8)).save('%s/pictures/class%d/%03d.ppm'%(out,k%5,k))
@@ -66,12 +70,12 @@ def T(name,size=32,**kw):
     m=rand(VisionTransformer(**base))
     d=out+'/'+name; os.makedirs(d,exist_ok=True)
     args={k:v for k,v in base.items() if isinstance(v,(int,float,str,bool))}
-    cfg={'architecture':'vit_tiny_patch16_224','num_classes':base['num_classes'],'num_features':base['embed_dim'],'global_pool':kw.get('global_pool','token'),'pretrained_cfg':{'input_size':[3,size,size],'mean':[.5,.5,.5],'std':[.5,.5,.5],'crop_pct':1.0,'interpolation':'bicubic'},'model_args':args}
+    cfg={'architecture':'vit_tiny_patch16_224','num_classes':base['num_classes'],'num_features':base['embed_dim'],'global_pool':kw.get('global_pool','token'),'pretrained_cfg':{'input_size':[3,*(size if isinstance(size,tuple) else (size,size))],'mean':[.5,.5,.5],'std':[.5,.5,.5],'crop_pct':1.0,'interpolation':'bicubic'},'model_args':args}
     if 'qkv_bias' in kw: pass
     json.dump(cfg,open(d+'/config.json','w'))
     from safetensors.torch import save_file
     save_file({k:v.contiguous() for k,v in m.state_dict().items()},d+'/model.safetensors')
-    pic='p%d.ppm'%size
+    pic=picture(size)
     x=(torch.tensor(np.array(Image.open(out+'/'+pic))).permute(2,0,1)[None].float()/255-.5)/.5
     MS[name]=.5; X[pic+'0.5']=x.numpy()
     check(name,d+'/model.safetensors',pic,m.double()(x.double()).detach())
@@ -82,12 +86,13 @@ T('reg4',reg_tokens=4,no_embed_class=True); T('reg2_pos',reg_tokens=2); T('reg4_
 T('noqkv',qkv_bias=False); T('noqkv_avg',qkv_bias=False,global_pool='avg',depth=1); T('prenorm',pre_norm=True); T('quick',pre_norm=True,act_layer='quick_gelu')
 T('tanh',act_layer='gelu_tanh'); T('relu',act_layer='relu'); T('headless',num_classes=0); T('headless_avg',num_classes=0,global_pool='avg'); T('patch14',size=28,patch_size=14); T('patch14_avg',size=28,patch_size=14,global_pool='avg',depth=1); T('patch32',patch_size=32); T('patch32_regs',patch_size=32,reg_tokens=2,depth=1,embed_dim=24,num_heads=3);
 T('tanh_avg',act_layer='gelu_tanh',global_pool='avg'); T('relu_regs',act_layer='relu',reg_tokens=1); T('quick_plain',act_layer='quick_gelu',depth=1); T('prenorm_regs',pre_norm=True,reg_tokens=2);
+T('wide',size=(32,48)); T('tall_bare',size=(48,16),class_token=False,reg_tokens=1,global_pool='avg',act_layer='relu',depth=1,init_values=.2)
 T('reg1_headless',reg_tokens=1,num_classes=0,patch_size=16)
 import transformers as tr
 def H(name,cfg,cls,feat=None,size=32):
     m=rand(cls(cfg)); d=out+'/'+name; m.save_pretrained(d)
-    json.dump({'do_resize':True,'do_rescale':True,'do_normalize':True,'image_mean':[.5]*3,'image_std':[.5]*3,'size':{'height':size,'width':size},'resample':3,'rescale_factor':1/255,'image_processor_type':'ViTImageProcessor'},open(d+'/preprocessor_config.json','w'))
-    pic='p%d.ppm'%size
+    json.dump({'do_resize':True,'do_rescale':True,'do_normalize':True,'image_mean':[.5]*3,'image_std':[.5]*3,'size':dict(zip(('height','width'),size if isinstance(size,tuple) else (size,size))),'resample':3,'rescale_factor':1/255,'image_processor_type':'ViTImageProcessor'},open(d+'/preprocessor_config.json','w'))
+    pic=picture(size)
     x=(torch.tensor(np.array(Image.open(out+'/'+pic))).permute(2,0,1)[None].float()/255-.5)/.5
     MS[name]=.5; X[pic+'0.5']=x.numpy()
     with torch.no_grad(): o=m.double()(pixel_values=x.double())
@@ -100,6 +105,8 @@ go('hf_vit_tanh',tr.ViTConfig(intermediate_size=24,hidden_act='gelu_pytorch_tanh
 go('hf_vit_quick',tr.ViTConfig(intermediate_size=24,hidden_act='quick_gelu',qkv_bias=False,**b),tr.ViTForImageClassification)
 go('hf_vit_relu',tr.ViTConfig(intermediate_size=24,hidden_act='relu',**b),tr.ViTForImageClassification)
 go('hf_vit_model',tr.ViTConfig(intermediate_size=24,**b),tr.ViTModel,lambda o:o.last_hidden_state[:,0])
+go('hf_vit_wide',tr.ViTConfig(intermediate_size=24,**{**b,'image_size':[32,48]}),tr.ViTForImageClassification,size=(32,48))
+go('hf_deit_tall',tr.DeiTConfig(intermediate_size=40,hidden_act='relu',qkv_bias=False,**{**b,'image_size':[48,16],'num_hidden_layers':3}),tr.DeiTForImageClassification,size=(48,16))
 go('hf_deit',tr.DeiTConfig(intermediate_size=24,**b),tr.DeiTForImageClassification)
 go('hf_deit_deep',tr.DeiTConfig(intermediate_size=40,hidden_act='relu',qkv_bias=False,**{**b,'num_hidden_layers':3}),tr.DeiTForImageClassification)
 go('hf_dinov2_deep',tr.Dinov2Config(mlp_ratio=3,qkv_bias=False,**{**b,'num_attention_heads':4}),tr.Dinov2ForImageClassification)

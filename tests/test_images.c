@@ -780,6 +780,56 @@ TEST(config_json) {
   bdpt_model_free(m);
 }
 
+/* What --names hf writes is read as the same network, with no word about a key; and what
+ * transformers has no class for is not written. */
+TEST(written_and_read) {
+  export_options o;
+  checkpoint_report report;
+  int i;
+  memset(&o, 0, sizeof o);
+  o.safetensors = WORK "/hf/model.safetensors";
+  o.names = EXPORT_HF, o.dtype = BDPT_F32;
+  CHECK(cli_make_folder(WORK) && cli_make_folder(WORK "/hf"));
+  for (i = 0; i < 4; i++) {
+    bdpt_config c = tiny();
+    bdpt_model *m, *n;
+    bdpt_bytes bytes[2] = {{NULL, 0}, {NULL, 0}};
+    c.act = (bdpt_act)i, c.no_qkv_bias = i % 2, c.distilled = i / 2;
+    c.image_width = i == 1 ? 2 * c.image : 0;
+    m = bdpt_model_create(&ctx, &c, 7);
+    strcpy(m->preprocessing, "pictures: shortest 20 bilinear crop 16");
+    CHECK(bdpt_model_label(m, "[\"a\",\"b\",\"c\"]") == BDPT_OK);
+    if (!CHECK(export_safetensors(m, &o) == BDPT_OK)) printf("  %s\n", ctx.message);
+    n = checkpoint_load(&ctx, o.safetensors, NULL, &report);
+    if (CHECK(n != NULL)) {
+      CHECK(bdpt_model_build(m, BDPT_F32, &bytes[0]) == BDPT_OK);
+      CHECK(bdpt_model_build(n, BDPT_F32, &bytes[1]) == BDPT_OK);
+      CHECK(bytes[0].size == bytes[1].size);
+      CHECK(memcmp(bytes[0].data, bytes[1].data, bytes[0].size) == 0);
+      bdpt_bytes_free(&ctx, &bytes[0]);
+      bdpt_bytes_free(&ctx, &bytes[1]);
+      if (!CHECK(!report.note[0] && !report.guessed[0])) printf("%s\n", report.note);
+    } else {
+      printf("  %s\n", ctx.message);
+    }
+    bdpt_model_free(m);
+    bdpt_model_free(n);
+  }
+  for (i = 0; i < 4; i++) {
+    bdpt_config c = tiny();
+    bdpt_model *m;
+    if (i == 0) c.pool = BDPT_POOL_MEAN;
+    if (i == 1) c.registers = 2;
+    if (i == 2) c.pre_norm = 1;
+    if (i == 3) c.headless = 1;
+    m = bdpt_model_create(&ctx, &c, 7);
+    CHECK(export_safetensors(m, &o) == BDPT_E_STATE);
+    CHECK_HAS(ctx.message, "--names hf: transformers' ViT and DeiT have no removed");
+    bdpt_clear_error(&ctx);
+    bdpt_model_free(m);
+  }
+}
+
 TEST(drawing) {
   bdpt_config c = tiny();
   bdpt_cost_report cost;
@@ -795,6 +845,10 @@ TEST(drawing) {
   CHECK(bdpt_cost(&ctx, &c, &cost) == BDPT_OK && bdpt_config_resolve(&ctx, &c) == BDPT_OK);
   for (l = 0; l < 6; l++) macs += info_macs(&c, l / 2, l % 2);
   CHECK_CLOSE(macs + 3 * 64 * 32 * 4 + 32 * 3, cost.macs, 0.5); /* patches and head */
+  c.no_class = 1, c.pool = BDPT_POOL_MEAN, c.registers = 3, c.image_width = 2 * c.image;
+  CHECK(bdpt_cost(&ctx, &c, &cost) == BDPT_OK);
+  for (l = 0, macs = 0; l < 6; l++) macs += info_macs(&c, l / 2, l % 2);
+  CHECK_CLOSE(macs + 3 * 64 * 32 * 8 + 32 * 3, cost.macs, 0.5);
   info_bar(12, "3 x 4", line, sizeof line);
   CHECK(strcmp(line, "[= 3 x 4 ==]") == 0);
   info_bar(4, "fused", line, sizeof line);
@@ -811,7 +865,7 @@ TEST(sizes_of_oblongs) {
   image_plan plan;
   char name[40];
   double *want;
-  size_t n;
+  size_t n = 0;
   int i, w, h;
   if (!fixture_open(&ctx, "tests/fixtures/forms.safetensors")) return;
   for (i = 0; i < 15; i++) {
@@ -891,6 +945,7 @@ int main(void) {
   RUN(top);
   RUN(labels);
   RUN(config_json);
+  RUN(written_and_read);
   RUN(drawing);
   image_free(&got);
   bdpt_finish(&ctx);

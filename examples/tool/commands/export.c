@@ -81,6 +81,7 @@ int command_export(int argc, char **argv) {
     {"--names", CLI_TEXT, &names, "NAME", "timm", "of safetensors: timm or hf"},
     CLI_ELSEWHERE,
     CLI_EVERYWHERE,
+    CLI_THREADS(&common),
     CLI_JSON(&common)
   };
   memset(&o, 0, sizeof o);

@@ -39,11 +39,13 @@ double info_macs(const bdpt_config *c, int l, int mlp) {
 
 static void info_label(const bdpt_config *c, int l, int mlp, char *out, size_t room) {
   static const char *const left[] = {"x + LN1(x)", "x", "2x"};
+  static const char *const act[] = {"GELU", "tanh GELU", "QuickGELU", "ReLU"};
   const bdpt_block *b = &c->block[l];
   if (mlp && b->mlp_state == BDPT_MLP_FUSED) snprintf(out, room, "fused");
   else if (mlp && b->mlp_state == BDPT_MLP_FITTED) snprintf(out, room, "fitted");
-  else if (mlp && b->mlp_state != BDPT_MLP_KEPT) snprintf(out, room, "%d, no GELU", b->mlp);
-  else if (mlp) snprintf(out, room, "%d, GELU", b->mlp);
+  else if (mlp)
+    snprintf(out, room, "%d, %s%s", b->mlp, b->mlp_state == BDPT_MLP_KEPT ? "" : "no ",
+             act[c->act]);
   else if (b->attention == BDPT_ATTENTION_FITTED) snprintf(out, room, "fitted");
   else if (b->attention == BDPT_ATTENTION_REMOVED)
     snprintf(out, room, "removed: %s", left[c->attn_form]);
@@ -74,6 +76,11 @@ void info_bar(int width, const char *label, char *out, size_t room) {
 }
 
 static void info_draw(const bdpt_config *c, FILE *f) {
+  static const char *const head[2][4] = { /* by what the head reads */
+    {"norm, linear (class token)", "mean of the patches, norm, linear",
+     "norm, mean of the patches, linear", "norm, linear (class token and mean of the patches)"},
+    {"norm (class token)", "mean of the patches, norm", "norm, mean of the patches",
+     "norm (class token and mean of the patches)"}};
   double most = 1;
   int l, mlp;
   char text[2][100], label[60];
@@ -95,9 +102,10 @@ static void info_draw(const bdpt_config *c, FILE *f) {
     fprintf(f, "  %5d  %-*s  %-*s  %6.4g\n", l, INFO_BAR, text[0], INFO_BAR, text[1],
             1e-6 * (info_macs(c, l, 0) + info_macs(c, l, 1)));
   }
-  fprintf(f, "\n         %s\n         %d classes\n",
+  fprintf(f, "\n         %s\n         %d %s\n",
           c->distilled ? "norm, two linears (class and distillation token), their mean"
-                       : "norm, linear (class token)", c->classes);
+                       : head[c->headless][c->pool], c->classes,
+          c->headless ? "features" : "classes");
 }
 
 /* Writes "5.72 M", "86.6 M", "1.26 G". */
@@ -212,7 +220,7 @@ int command_info(int argc, char **argv) {
     "tells (heads, eps, mean and deviation) is told on stderr and with --json as \"guessed\". Not\n"
     "computed, and refused by name: pooling other than token and avg (timm's map); activations\n"
     "other than gelu, its tanh form, quick_gelu and relu; SwiGLU; norms behind the layers or of\n"
-    "another kind (model_args block_fn, norm_layer and the like); relative positions; pictures\n"
+    "another kind (model_args block_fn, norm_layer and the like); relative positions; patches\n"
     "that are not square; crop_mode other than center and squash; filters other than Pillow's;\n"
     "do_pad, do_flip_channel_order, do_thumbnail, do_align_long_axis, rescale_offset and\n"
     "longest_edge; other families (model_type). A key that is not known here is told.",
@@ -232,6 +240,7 @@ int command_info(int argc, char **argv) {
     COMMAND_MERGE(&merge),
     CLI_ELSEWHERE,
     CLI_EVERYWHERE,
+    CLI_THREADS(&common),
     CLI_JSON(&common)
   };
   command_defaults(&common);

@@ -554,11 +554,11 @@ static int checkpoint_is_square(size_t n) {
   return side * side == n;
 }
 
-/* How many rows the tensor in a slot has, [1,rows,D] or [rows,D]; 0 if there is none. */
+/* How many rows the tensor in a slot has, [1,rows,D], [rows,D] or [D]; 0 if there is none. */
 static size_t checkpoint_rows(checkpoint_work *c, int slot) {
   pth_tensor t;
   if (!checkpoint_there(c, slot) || checkpoint_tensor(c, c->pick[slot][0], &t) != BDPT_OK) return 0;
-  return t.ndim > 1 ? t.shape[t.ndim - 2] : 0;
+  return t.ndim > 1 ? t.shape[t.ndim - 2] : 1;
 }
 
 /* How high and wide the input is. timm's img_size and transformers' image_size tell; timm's

@@ -23,7 +23,7 @@ typedef struct checkpoint_config {
   int input[3], resize_h, resize_w, shortest, crop_h, crop_w, filter;
   int do_resize, do_crop, do_rescale, do_normalize, swiglu;
   double crop_pct, rescale;
-  char interpolation[40], crop_mode[40], processor[60];
+  char interpolation[40], crop_mode[40], processor[60], preprocessing[100];
   bdpt_status wrong_status;
   char wrong[200];              /* the first thing that cannot be honoured; "": nothing */
 } checkpoint_config;

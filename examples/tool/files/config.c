@@ -40,7 +40,7 @@ typedef struct checkpoint_said {
   const char *file, *path;
   bdpt_json_event e;
   double v;           /* a number, or 0 and 1 for false and true */
-  char text[64];
+  char text[100];
   int i;
 } checkpoint_said;
 
@@ -111,6 +111,7 @@ static int checkpoint_say_word(checkpoint_work *c, const checkpoint_said *s) {
     {"architecture", k->architecture, sizeof k->architecture},
     {"global_pool", k->pool, sizeof k->pool}, {"model_args.global_pool", k->pool, sizeof k->pool},
     {"model_type", k->model_type, sizeof k->model_type},
+    {"preprocessing", k->preprocessing, sizeof k->preprocessing},
     {"pretrained_cfg.interpolation", k->interpolation, sizeof k->interpolation},
     {"pretrained_cfg.crop_mode", k->crop_mode, sizeof k->crop_mode},
     {"image_processor_type", k->processor, sizeof k->processor},
@@ -123,7 +124,7 @@ static int checkpoint_say_word(checkpoint_work *c, const checkpoint_said *s) {
   }
   for (n = 0; n < sizeof text / sizeof *text && s->e == BDPT_JSON_STRING; n++) {
     if (strcmp(s->path, text[n].path) != 0) continue;
-    snprintf(text[n].to, text[n].room, "%.39s", s->text);
+    snprintf(text[n].to, text[n].room, "%s", s->text);
     return 1;
   }
   return 0;
@@ -147,6 +148,9 @@ static int checkpoint_irrelevant(const char *path) {
       /* transformers: preprocessor_config.json */
       "do_convert_rgb", "default_to_square", "data_format", "input_data_format", "device",
       "return_tensors", "processor_class", "pad_size", "disable_grouping", "size_divisor",
+      /* ours, of a network from which nothing was removed */
+      "weights_file", "head_dim", "distilled", "attn_form", "extra_gelu", "parent", "certificate",
+      "boundarydpt",
       /* timm */
       "num_features", "label_names", "label_descriptions", "label_descriptions.",
       "pretrained_cfg.tag", "pretrained_cfg.custom_load", "pretrained_cfg.fixed_input_size",
@@ -188,7 +192,9 @@ static const char *checkpoint_refused(const checkpoint_said *s) {
     {"model_args.pool_include_prefix", ""},
     {"model_args.scale_attn_norm", ""}, {"model_args.scale_mlp_norm", ""},
     {"model_args.patch_drop_dim", ""}};
+  const char *end = strrchr(s->path, '_');
   size_t n;
+  if (end && strcmp(end, "_list") == 0 && s->i >= 0) return s->path; /* layers that we removed */
   for (n = 0; n < sizeof key / sizeof *key; n++) {
     int empty = s->e == BDPT_JSON_STRING ? s->text[0] == 0 : s->v == 0;
     if (strcmp(s->path, key[n].path) != 0) continue;
@@ -331,6 +337,7 @@ static bdpt_status checkpoint_pictures(checkpoint_work *c) {
     k->mean[i] = k->do_normalize == 0 ? 0 : k->mean[i] / f;
     k->std[i] = (k->do_normalize == 0 ? 1 : k->std[i]) / f;
   }
+  snprintf(c->report->pictures, sizeof c->report->pictures, "%s", k->preprocessing);
   if (k->resize_w == 0) k->resize_w = k->resize_h;
   if (k->crop_w == 0) k->crop_w = k->crop_h;
   if (k->crop_mode[0] && !squash && strcmp(k->crop_mode, "center") != 0) {

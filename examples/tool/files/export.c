@@ -58,6 +58,7 @@ static void export_sizes(cli_json *j, const char *key, const int *size, int dept
 
 int export_is_plain(const bdpt_config *c) {
   int l;
+  if (c->pool || c->no_class || c->registers || c->pre_norm || c->headless) return 0;
   for (l = 0; l < c->depth; l++) {
     const bdpt_block *b = &c->block[l];
     if (b->attention != BDPT_ATTENTION_KEPT || b->mlp_state != BDPT_MLP_KEPT ||
@@ -89,6 +90,7 @@ static void export_print_fields(cli_json *out, const char *text) {
 /* What transformers wants to know. */
 static void export_common_fields(cli_json *j, const bdpt_config *c, int names) {
   int heads[BDPT_MAX_DEPTH], size[BDPT_MAX_DEPTH], mlp[BDPT_MAX_DEPTH], l;
+  static const char *const act[] = {"gelu", "gelu_pytorch_tanh", "quick_gelu", "relu"};
   const int sides[2] = {c->image, c->image_width};
   for (l = 0; l < c->depth; l++) {
     heads[l] = c->block[l].heads;
@@ -109,14 +111,14 @@ static void export_common_fields(cli_json *j, const bdpt_config *c, int names) {
   export_sizes(j, "num_attention_heads", heads, c->depth);
   export_sizes(j, "head_dim", size, c->depth);
   export_sizes(j, "intermediate_size", mlp, c->depth);
-  cli_json_text(j, "hidden_act", "gelu");
+  cli_json_text(j, "hidden_act", act[c->act]);
   cli_json_real(j, "layer_norm_eps", c->eps);
   if (c->image_width) cli_json_ints(j, "image_size", sides, 2);
   else cli_json_real(j, "image_size", c->image);
   cli_json_real(j, "patch_size", c->patch);
   cli_json_real(j, "num_channels", c->channels);
   cli_json_key(j, "qkv_bias");
-  cli_json_raw(j, "true", 4);
+  cli_json_raw(j, c->no_qkv_bias ? "false" : "true", c->no_qkv_bias ? 5 : 4);
   cli_json_real(j, "num_labels", c->classes);
 }
 
@@ -241,7 +243,7 @@ static void export_hf_block(export_table *t, const bdpt_model *m, int l, const c
       snprintf(name, sizeof name, "%s.encoder.layer.%d.%s.%s", prefix, l, row[i].name, part[p]);
       export_row(t, &m->param[BDPT_SLOT(l, row[i].slot) + p], 0, 0, dtype, name);
     }
-    for (k = 0; k < 3; k++) {
+    for (k = 0; k < 3 && m->param[BDPT_SLOT(l, BDPT_SLOT_QKV_W) + p].data; k++) {
       snprintf(name, sizeof name, "%s.encoder.layer.%d.attention.attention.%s.%s", prefix, l,
                qkv[k], part[p]);
       export_row(t, &m->param[BDPT_SLOT(l, BDPT_SLOT_QKV_W) + p], k * width, width, dtype, name);
@@ -310,9 +312,10 @@ bdpt_status export_safetensors(const bdpt_model *m, const export_options *o) {
   const char *weights;
   bdpt_status s = BDPT_OK;
   if (o->names == EXPORT_HF && !export_is_plain(&m->config))
-    return cli_fail(m->ctx, BDPT_E_STATE, "--names hf: transformers has no class for a network "
-                    "with removed layers or unequal blocks, and would fill the gaps with random "
-                    "numbers; examples/load_pruned.py loads the file with timm's names");
+    return cli_fail(m->ctx, BDPT_E_STATE, "--names hf: transformers' ViT and DeiT have no removed "
+                    "layers, unequal blocks, registers, mean of the patches or norm before the "
+                    "blocks, and a class token and a classifier; they would fill the gaps with "
+                    "random numbers. examples/load_pruned.py loads the file with timm's names");
   s = export_config_path(m->ctx, o->safetensors, path, &weights);
   if (s == BDPT_OK)
     s = o->names == EXPORT_HF ? export_hf(m, o->safetensors, o->dtype)
