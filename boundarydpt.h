@@ -4811,9 +4811,7 @@ BDPT_API int bdpt_layers_has(const bdpt_layers *set, bdpt_type type, int block) 
 /* The removable layers of a network in forward order: i = 0 is the attention of block 0, 1 its
  * activation, 2 the attention of block 1, and so on. */
 BDPTI_FN bdpt_layer bdpti_layer_at(int i) {
-  bdpt_layer layer;
-  layer.type = i % 2 ? BDPT_ACTIVATION : BDPT_ATTENTION;
-  layer.block = i / 2;
+  const bdpt_layer layer = {i % 2 ? BDPT_ACTIVATION : BDPT_ATTENTION, i / 2};
   return layer;
 }
 
@@ -5500,10 +5498,9 @@ BDPTI_FN int bdpti_jacobi_turn(double *x, double *y, size_t rows, size_t length,
   return 1;
 }
 
-/* a[cols][rows + cols] holds the columns of A and has room below each; inverse[cols][rows]. Returns
- * the rank. Four to twelve sweeps do; the limit of sixty ends the loop whatever the numbers are. */
-BDPTI_FN int bdpti_pseudo_inverse(double *a, size_t rows, size_t cols, double cutoff,
-                                  double *inverse) {
+/* a[cols][rows + cols] holds A's columns, with room below each; out[cols][rows] A^+. Returns the
+ * rank. Four to twelve sweeps do; the limit of sixty ends the loop whatever the numbers are. */
+BDPTI_FN int bdpti_pseudo_inverse(double *a, size_t rows, size_t cols, double cutoff, double *out) {
   size_t length = rows + cols, p, q, r; /* length: a column of A with V's below it */
   int sweep, turned = 1, rank = 0;
   double norm2 = 0.0; /* of A, squared: the sum of all squared singular values */
@@ -5519,14 +5516,14 @@ BDPTI_FN int bdpti_pseudo_inverse(double *a, size_t rows, size_t cols, double cu
       }
     }
   }
-  memset(inverse, 0, rows * cols * sizeof *inverse);
+  memset(out, 0, rows * cols * sizeof *out);
   for (p = 0; p < cols; p++) {
     const double *us = a + p * length, *v = us + rows;
     double square = bdpti_dot64(us, us, rows); /* us is s u: one square for u, one to divide by */
     if (!(square > cutoff * cutoff * norm2)) continue;
     rank++;
     for (q = 0; q < cols; q++) {
-      for (r = 0; r < rows; r++) inverse[q * rows + r] += v[q] / square * us[r];
+      for (r = 0; r < rows; r++) out[q * rows + r] += v[q] / square * us[r];
     }
   }
   return rank;
@@ -6412,11 +6409,14 @@ BDPTI_FN void bdpti_greedy_build(bdpti_study *s, const bdpt_layers *gone) {
 /* Takes the layer out of a copy and judges that. Returns how many images it took. */
 BDPTI_FN size_t bdpti_greedy_try(bdpti_study *s, bdpt_layer a, const bdpt_subset *chosen,
                                  bdpt_accuracy *out) {
+  const bdpt_fit_options usual = {0, 0};
   bdpt_model *trial = bdpt_model_clone(s->work);
   bdpt_fit_report r = {0, 0, 0, 0, 0, 0};
+  bdpti_arena arena = {s->ctx, NULL, 0};
   if (!trial) s->status = s->ctx->status;
   else if (!bdpt_start_fits(s->start, a.type)) s->status = bdpt_prune(trial, a.type, a.block);
-  else s->status = bdpt_fit(trial, a.type, a.block, s->train, NULL, &r);
+  else s->status = bdpti_fit_layer(trial, a.type, a.block, s->train, &usual, &arena, &r);
+  bdpti_arena_free(&arena);
   if (!s->status) s->status = bdpt_evaluate(trial, chosen, out);
   bdpt_model_free(trial);
   return out->count + r.images + r.held;
@@ -6696,14 +6696,13 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_run *run,
  *
  * Accuracy that selects something (a layer to remove, an epoch to keep) must come from images that
  * no weight was fitted to, and the final accuracy from images that selected nothing. So a data set
- * is divided before anything else happens: `rest` trains, `held` decides, the test file is read
- * once at the end. Both divisions below treat every class alike.
+ * is divided first: `rest` trains, `held` decides, the test file is read once at the end.
  *
- * One walk serves both. Visit the images in a shuffled order and number those of each class 0, 1,
- * 2, ...: an image's rank. Classes a b a a b have the ranks 0 0 1 2 1. The split holds back the
- * ranks below per_class. The sample sorts by rank: first one image of every class, then a second
- * one of every class, and so on, here a b, a b, a; the beginning of that list is as balanced as its
- * length allows, and a smaller sample is always the beginning of a larger one of the same seed.
+ * Both divisions below treat every class alike. Visit the images in a shuffled order and number
+ * those of each class 0, 1, 2, ...: an image's rank. Classes a b a a b have the ranks 0 0 1 2 1.
+ * The split holds back the ranks below per_class. The sample sorts by rank, here a b, a b, a: the
+ * beginning of that list is as balanced as its length allows, and a smaller sample is always the
+ * beginning of a larger one of the same seed.
  */
 BDPTI_FN size_t bdpti_image_bytes(const bdpt_dataset *d) {
   return (size_t)3 * (size_t)d->height * (size_t)d->width; /* [3,h,w] */
@@ -6829,18 +6828,15 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
  *   source    Pillow's Resample.c: weights with 22 fractional bits, each pass rounded to a byte
  *   check     tests/test_data.c resize_as_pillow: equal bytes for seven pairs of sizes
  *
- * DeiT's published weights saw images that Pillow had resized, so "bicubic" alone is not enough: a
- * resize without antialiasing, or one that keeps fractions between the two passes, differs by
- * several grey levels at edges. Fixed point is what makes exactness possible. A float product would
- * depend on the order of summation and on the compiler; a sum of integers does not.
+ * DeiT's published weights saw images that Pillow had resized. A resize without antialiasing, or
+ * one that keeps fractions between the two passes, differs by several grey levels at edges. In
+ * fixed point the bytes are exactly Pillow's, whatever the compiler and the order of summation.
  *
  * DEVIATION: Pillow 13 takes the columns first where the height shrinks much more than the width.
  * The versions that prepared the published weights take rows first, and so do we.
  */
 #define BDPTI_WEIGHT_BITS 22 /* of the fraction; with 8 bits of pixel a sum stays within an int */
 
-/* The weights are computed twice, once for their sum, which costs less than a place to keep them.
- * Rounding is half away from zero. */
 BDPTI_FN bdpt_status bdpti_side_make(bdpti_arena *a, int in, int out, bdpti_side *s) {
   double scale = (double)in / out, wide = scale < 1.0 ? 1.0 : scale, one = 1 << BDPTI_WEIGHT_BITS;
   int o, i, *row;
@@ -6856,7 +6852,7 @@ BDPTI_FN bdpt_status bdpti_side_make(bdpti_arena *a, int in, int out, bdpti_side
     for (i = 0; i < row[1]; i++) sum += bdpti_cubic((i + low - center + 0.5) * shrink, -0.5);
     for (i = 0; i < row[1]; i++) {
       double w = bdpti_cubic((i + low - center + 0.5) * shrink, -0.5) / sum * one;
-      row[2 + i] = (int)(w < 0 ? w - 0.5 : w + 0.5); /* a fixed-point weight */
+      row[2 + i] = (int)(w < 0 ? w - 0.5 : w + 0.5); /* fixed point, half away from zero */
     }
   }
   return BDPT_OK;
@@ -6874,7 +6870,7 @@ BDPTI_FN bdpt_status bdpti_sides_make(bdpti_arena *a, int h, int w, int oh, int 
 }
 
 /* Makes one pass along the middle axis: in[blocks,in,step] -> out[blocks,out,step]. Rows have step
- * 1, columns step W'. A negative sum is clipped before the shift, whose result C leaves open. */
+ * 1, columns step W'. */
 BDPTI_FN void bdpti_side_pass(const bdpti_side *a, size_t blocks, size_t step,
                               const unsigned char *in, unsigned char *out) {
   size_t b, s;
@@ -6953,9 +6949,8 @@ BDPT_API bdpt_status bdpt_predict_rgb(bdpt_model *m, bdpt_tape *tape, const unsi
  *   check     tests/test_inside.c crop_and_flip, erasing, same_for_all_threads
  *
  * The crop and the flip happen on the bytes of the source image, before resizing, as torchvision
- * would on a CIFAR image; erasing happens last, in the normalised image, as in timm. Why should a
- * network learn from noise and black borders? Because a small data set is otherwise learnt by
- * heart: a network that never sees the same image twice must find what the versions have in common.
+ * would on a CIFAR image; erasing happens last, in the normalised image, as in timm. A network that
+ * never sees the same image twice must find what the versions have in common.
  *
  * A loader holds what does not depend on the image: the weights of the resize, a table that turns a
  * byte of each channel into its normalised value (computed in double, rounded once), and for each
@@ -7228,10 +7223,10 @@ BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
  *   source    the metrics of timm's validate script
  *   check     tests/test_inside.c accuracy_by_hand: with ties
  *
- * Equal logits count by index, so a network that answers the same for every class scores 1/K and
- * not 100 per cent. A logit that is not finite would make every comparison false and the rank 0, a
- * perfect score; it is an error instead. Sums run in double, image after image, in the order of the
- * subset, so that neither batch size nor thread count shows in the result.
+ * Equal logits count by index, so a network that answers the same for every class scores 1/K. A
+ * logit that is not finite would make every comparison false and the rank 0; it is an error
+ * instead. Sums run in double, image after image, in the order of the subset, so that neither batch
+ * size nor thread count shows in the result.
  */
 /* Adds one image's row of logits to the sums; returns 0 if a logit is not finite. */
 BDPTI_FN int bdpti_judge_row(const bdpt_real *z, int classes, int label, bdpt_accuracy *sum) {
@@ -7325,18 +7320,16 @@ BDPT_API bdpt_status bdpt_evaluate(bdpt_model *model, const bdpt_subset *data, b
  *   source    PyTorch's names for the moments, so that a script finds them
  *   check     tests/test_train.c run_resumes_anywhere: compared byte by byte
  *
- * Numbers are stored in the type they have in memory, so that a resumed run has the same bits. The
- * random draws need no space (chapter 4.4). A removed layer's weights are saved as long as they are
- * in memory, because the layer may be restored.
- *
- * What a checkpoint must not do is continue another run. Three digests say what must not change
- * between two steps: structure, recipe, images. bdpt_train, which finds its file by itself, also
- * wants to know whether the network at hand is the one that the run began with: its weights have
- * the digest of the beginning (the program was started anew) or that of the moment of saving (a
- * cancelled call is repeated). After a run with averages neither fits: train on under another name.
- *
+ * Numbers are stored in the type they have in memory, so that a resumed run has the same bits. A
+ * removed layer's weights are saved as long as they are in memory, as the layer may be restored.
  * Numbers that are not finite are never saved, since they would replace a healthy checkpoint; and
  * loading checks every tensor before it changes one.
+ *
+ * Three digests say what must not change between two steps: structure, recipe, images. bdpt_train,
+ * which finds its file by itself, also wants to know whether the network at hand is the one that
+ * the run began with: its weights have the digest of the beginning (the program was started anew)
+ * or that of the moment of saving (a cancelled call is repeated). After a run with averages neither
+ * fits: train on under another name.
  */
 #define BDPTI_STATE_WORDS (sizeof(bdpti_counters) / 8)
 
@@ -7547,10 +7540,9 @@ BDPT_API bdpt_status bdpt_trainer_load(bdpt_trainer *t, const char *path) {
 
 /* 12.7  A whole run                                                                         >>run
  *
- * An epoch ends with an evaluation, a line of the log and a checkpoint. The loop below has one
- * state only, (steps done, lines done), and asks at each turn which comes next, a step or the end
- * of an epoch. So it does not matter where a run was interrupted, between two steps or in the
- * middle of an evaluation: the next call finds the same state and goes on, or is done at once.
+ * The loop below has one state only, (steps done, lines done), and asks at each turn which comes
+ * next, a step or the end of an epoch: an evaluation, a line of the log and a checkpoint. So it
+ * does not matter where a run was interrupted: the next call finds the same state and goes on.
  *
  * A file is written at the end of every epoch, or, with hooks.checkpoint_images, whenever so many
  * more images were trained on; always at the end of the run, and when a hook asks to stop.
@@ -7653,18 +7645,15 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
  * file: a table of names, types and shapes in JSON, then the numbers. The format executes nothing
  * and can be read in an afternoon, which is why this library writes no other.
  *
- * Four rules keep it honest. Every size that comes from a file goes through checked arithmetic.
- * Every count is bounded by bytes that are really there, so that a small file cannot ask for much
- * memory: the reader's tables take at most 2.4 bytes for each byte of the file's header. Nothing
- * recurses, so deep nesting cannot exhaust the stack. And each rule has its own sentence when a
- * file breaks it, with the tensor and the offset, because "invalid header" helps nobody:
+ * Every size that comes from a file goes through checked arithmetic. Every count is bounded by
+ * bytes that are really there: the reader's tables take at most 2.4 bytes for each byte of the
+ * file's header. Nothing recurses, so deep nesting cannot exhaust the stack. And each rule has its
+ * own sentence when a file breaks it, with the tensor and the offset:
  *
  *     x.safetensors: 'head.bias': data_offsets [0, 4000] reach past the end of the file, which
  *     holds 3072 bytes of data; was it cut off?
  *
- * The chapter goes from the bottom up: JSON (13.1), decimal numbers (13.2), small floating point
- * formats (13.3), the reader (13.4), the writer (13.5), whole files (13.6), and last the models
- * (13.7). All but the last section know nothing of networks.
+ * The chapter goes from the bottom up, and all but the last section know nothing of networks.
  */
 
 /* 13.1  A pull reader for JSON                                                             >>json
@@ -7673,7 +7662,7 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
  *   check     tests/test_files.c json_grammar, json_strings
  *
  * The caller asks for one event after another; the reader keeps its place in `at` and one byte for
- * each open bracket, and so needs neither recursion nor memory of its own. {"a":[1,true]} is
+ * each open bracket. {"a":[1,true]} is
  *
  *     OBJECT  KEY a  ARRAY  NUMBER 1  TRUE  ARRAY_END  OBJECT_END  END
  *
@@ -7884,7 +7873,7 @@ BDPTI_FN int bdpti_json_size(const bdpt_json *j, size_t *out) {
  *
  * A configuration holds a few real numbers (eps = 1e-6, image statistics) that must come back with
  * the same bits on every machine. printf and strtod follow the locale: under a German one they
- * write and expect 1,5. A hexadecimal float beside the decimal would be exact, but unreadable.
+ * write and expect 1,5.
  *
  * The only thing a locale changes is the point, so strtod is given none: 1.25e-3 is handed over as
  * 125e-5. That rounds correctly wherever the C library does. Digits beyond the 40th are dropped;
@@ -7893,9 +7882,8 @@ BDPTI_FN int bdpti_json_size(const bdpt_json *j, size_t *out) {
  * The writer uses the reader as its oracle. Digit after digit it appends the largest one with which
  * the number does not exceed v. Reading is monotone, so each beginning is the largest decimal of
  * its length that reads as v or less: the first to read as v is a shortest decimal that does, and
- * 17 digits always suffice. This costs a hundred calls of strtod for a number, of which a file
- * has dozens. For 0.15: no ones; of the tenths, 9 to 2 are too much, 1 is not; of the hundredths,
- * 9 to 6 are too much, 5 is not, and 15e-2 reads as v.
+ * 17 digits always suffice. For 0.15: no ones; of the tenths, 9 to 2 are too much, 1 is not; of the
+ * hundredths, 9 to 6 are too much, 5 is not, and 15e-2 reads as v.
  */
 BDPTI_FN double bdpti_decimal(const char *digits, int e) { /* digits * 10^e */
   char text[64];
@@ -7966,8 +7954,7 @@ BDPTI_FN void bdpti_put_double(bdpti_text *t, double v) {
  * All formats of the file are little-endian whatever the machine is, so bytes are assembled by
  * shifts, and nothing is assumed about alignment. One pair of functions serves the four formats:
  * they differ only in two field widths. Packing starts from double, also when bdpt_real is float,
- * because going through float would round twice: 1 + 2^-8 + 2^-40 as BF16 is 1 + 2^-7, but rounded
- * to float first it becomes 1 + 2^-8, a tie, and then 1.
+ * because going through float would round twice.
  *
  * Between bdpt_real and the file's format of the same width nothing is converted: the bits are
  * copied, those of a NaN included. In every other conversion a NaN stays a quiet NaN of its sign,
@@ -8068,17 +8055,14 @@ BDPTI_FN const bdpti_dtype *bdpti_dtype_row(bdpt_dtype dtype) {
  *
  * Where the reference's code and its README differ, we follow the code: blanks may stand before the
  * opening bracket as well as after the closing one, and unknown fields of a tensor are skipped.
- *
- * DEVIATION from the code, four times, towards the README or towards C. A name or a metadata key
- * that occurs twice is refused; the reference keeps one of them without a word. A tensor written as
- * an array of its three fields is refused; the reference's JSON library happens to take it. A zero
- * byte inside a string is refused, since the rest of the name would be invisible to C. More than 16
- * axes are refused: a shape costs 8 bytes for each axis, and 2 bytes of header can write one.
+ * DEVIATION from the code, four times: refused are a name or a metadata key that occurs twice (the
+ * reference keeps one of them without a word), a tensor written as an array of its three fields, a
+ * zero byte inside a string, since C would not see the rest, and more than 16 axes: a shape costs 8
+ * bytes for each axis, and 2 bytes of header can write one.
  *
  * The header is walked twice with the same code. The first walk checks it and counts; then one
  * block is allocated, exactly as large as needed; the second walk fills it. Sorting by name and by
- * offset finds duplicates and holes in n log n steps, so ten megabytes of hostile header are
- * refused in a fraction of a second.
+ * offset finds duplicates and holes in n log n steps.
  */
 
 /* One walk over a header; for messages, where in which file we are; and the first error. After one
@@ -8330,12 +8314,9 @@ BDPTI_FN void bdpti_check_all(bdpti_reader *r) {
   bdpti_sort(t, n, sizeof *t, bdpti_by_name); /* for bdpt_safetensors_find */
 }
 
-/* Reads the first eight bytes and checks whether what they announce can be there at all.
- *
- * Most reports of a broken safetensors file are about something else that bears the name: a web
- * page that a download got instead, the pointer that git-lfs leaves, a PyTorch pickle. In none of
- * them do a sensible length and an opening brace begin the file; then, and only then, the first
- * bytes are compared with this table, and the message says what was found. */
+/* Reads the first eight bytes and checks whether what they announce can be there at all. Most
+ * reports of a broken file are about something else that bears the name. Where no sensible length
+ * and opening brace begin the file, the first bytes are compared with a table of such things. */
 BDPTI_FN size_t bdpti_header_size(bdpti_reader *r, const char *bytes, size_t size) {
   static const struct { const char *start; size_t n; const char *what; } table[] = {
     {"<", 1, "an HTML or XML page, perhaps the error page of a download"},
@@ -8462,13 +8443,12 @@ BDPT_API bdpt_status bdpt_safetensors_read(bdpt_context *ctx, const bdpt_file_te
  *
  * Files come out byte for byte as the reference writes them: the widest dtype first, then names in
  * the order of their bytes, no blanks in the JSON, spaces at its end until the numbers start at a
- * multiple of eight. So numbers are aligned for whoever maps the file, and the same network always
- * gives the same file. Only the order of the metadata is ours, the caller's order; the reference's
- * is that of a hash table and changes from run to run.
+ * multiple of eight. Only the order of the metadata is ours, the caller's order; the reference's is
+ * that of a hash table and changes from run to run.
  *
  * The header is written twice by the same function: once to be measured, once to be kept. Then the
- * reader above judges the file before anybody gets it. So a name that occurs twice or is no UTF-8
- * needs no check of its own here, and what is written can be read by construction.
+ * reader above judges the file before anybody gets it, so a name that occurs twice or is no UTF-8
+ * needs no check of its own here.
  */
 typedef struct bdpti_piece { /* of a file to be */
   const bdpt_write_tensor *tensor; /* the caller's */
@@ -8620,10 +8600,10 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
  * A name that is a link stands for what it points to. A file that nobody may write is refused, also
  * to the superuser. What is no file, such as a device or a pipe, is written to and never replaced.
  *
- * C has no word for most of that, so here are the library's only calls of an operating system: open
- * a file that must not exist, ask what a name is, follow a link, force bytes to the disk, replace.
- * Elsewhere files are written the plain way. Strict C hides POSIX's functions, so we declare them.
- * The folder is not synced: after a loss of power the name may stand for the old file, whole.
+ * Here are the library's only calls of an operating system: open a file that must not exist, ask
+ * what a name is, follow a link, force bytes to the disk, replace. Elsewhere files are written the
+ * plain way. Strict C hides POSIX's functions, so we declare them. The folder is not synced: after
+ * a loss of power the name may stand for the old file, whole.
  */
 #ifndef BDPT_NO_STDIO
 #if defined(__unix__) || (defined(__APPLE__) && defined(__MACH__))
@@ -8870,13 +8850,11 @@ BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
  * boundarydpt is the table's version, 1, or 2 where there is a key that DeiT does not need, and is
  * asked for first; label_names, if somebody has told them, are the classes' names, ["cat","dog"].
  *
- * Loading goes the other way in four steps. Names and shapes give a configuration: width, depth,
- * patch, image, classes, each MLP's width, what is removed or fused. The metadata then have the
+ * Loading goes the other way. Names and shapes give a configuration. The metadata then have the
  * last word, and after them the caller's hint. The configuration says which tensors there must be;
- * they are compared with those that are there, name by name and shape by shape, in both directions:
- * a missing tensor and an unknown one are errors, since either means that the file is not the
- * network we take it for. Memory is asked for last and tensor by tensor, each after its shape was
- * found in the file, so no metadata can ask for more than the file holds.
+ * they are compared with those that are there, name by name and shape by shape, in both directions.
+ * Memory is asked for last and tensor by tensor, each after its shape was found in the file, so no
+ * metadata can ask for more than the file holds.
  *
  * What no shape tells is the number of heads. A head of DeiT has 64 features; where 64 does not
  * divide, the load fails and asks for a hint. Guessing would give a network that runs and is wrong.
