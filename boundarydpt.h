@@ -1116,14 +1116,14 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
 #endif
 #if defined(_OPENMP) && !defined(BDPT_NO_OPENMP)
 #include <omp.h>
-#define BDPTI_THREADS 1
+#define BDPTI_THREADS omp_get_max_threads()
 #ifdef _MSC_VER
 #define BDPTI_OMP(x) __pragma(x) /* its older preprocessor has no _Pragma */
 #else
 #define BDPTI_OMP(x) _Pragma(#x)
 #endif
 #else
-#define BDPTI_THREADS 0
+#define BDPTI_THREADS 1
 #define BDPTI_OMP(x)
 #endif
 #if !defined(__cplusplus) && !defined(_MSC_VER) && \
@@ -1482,10 +1482,7 @@ BDPT_API bdpt_status bdpt_init(bdpt_context *ctx) {
     return bdpt_fail(ctx, BDPT_E_ARGUMENT, "threads: %d is not between 0 and %d", ctx->threads,
                      BDPT_MAX_THREADS);
   }
-#if BDPTI_THREADS
-  if (ctx->threads == 0) ctx->threads = omp_get_max_threads();
-#endif
-  if (ctx->threads == 0) ctx->threads = 1; /* without OpenMP */
+  if (ctx->threads == 0) ctx->threads = BDPTI_THREADS;
 #ifndef BDPT_ONLY_SAFETENSORS
   ctx->isa = bdpti_isa_select((int)ctx->isa_wanted);
   if (!bdpti_isa_sound(ctx->isa)) {
@@ -1938,7 +1935,7 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
  * What must an operation know to run forwards and backwards? Each is written the same way: what it
  * computes, its forward function that checks shapes and records a node, and right behind it the
  * backward function that undoes it. The fast arithmetic is in chapter 14; here is the calculus.
- * From one table, BDPTI_OPS, come the operation codes and the switch of the backward pass.
+ * From one table, BDPTI_OPS, come the operation codes and the dispatch of the backward pass.
  *
  * Two rules give every backward pass. If y = f(x) then dx = J^T dy, where J holds the derivatives
  * of all outputs by all inputs; J is never built, only its product with dy. And what was used twice
@@ -3121,15 +3118,13 @@ BDPTI_FN void bdpti_own_back(bdpt_tape *t, bdpti_node *n) {
 }
 
 #ifndef BDPT_ONLY_INFERENCE
-/* 6.19  Dispatch: the table once more, now as the cases of a switch. */
+/* 6.19  Dispatch: the table once more, now as functions. */
 BDPTI_FN void bdpti_input_back(bdpt_tape *t, bdpti_node *n) { (void)t; (void)n; }
 
 static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
-#define BDPTI_OP_CASE(name) case BDPTI_OP_##name: bdpti_##name##_back(t, n); break;
-  switch ((bdpti_op)n->op) {
-    BDPTI_OPS(BDPTI_OP_CASE)
-    case BDPTI_OP_COUNT: break;
-  }
+#define BDPTI_OP_BACK(name) bdpti_##name##_back,
+  static void (*const back[])(bdpt_tape *t, bdpti_node *n) = {BDPTI_OPS(BDPTI_OP_BACK) NULL};
+  back[n->op](t, n);
 }
 
 #endif /* BDPT_ONLY_INFERENCE */
@@ -3830,37 +3825,36 @@ BDPT_API bdpt_tensor *bdpt_attention_half(bdpt_model *m, bdpt_tape *t, int l, bd
   return bdpt_add(t, x, bdpt_drop_path(t, f, rate, &t->paths)); /* [B,N,D] */
 }
 
-BDPTI_FN bdpt_tensor *bdpti_mlp(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
-                                int importance, double rate) {
-  const bdpt_block *b = &m->config.block[l];
-  int kept = b->mlp_state == BDPT_MLP_KEPT;
-  bdpt_tensor *p = &m->param[BDPT_SLOT(l, 0)], *v, *s, *z; /* the block's slots */
-  bdpt_tensor *const w[6] = {&p[BDPT_SLOT_NORM2_W], &p[BDPT_SLOT_NORM2_B], &p[BDPT_SLOT_FC1_W],
-                             &p[BDPT_SLOT_FC1_B], &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B]};
-  if (kept && !importance && rate == 0) {
-    return bdpt_mlp(t, x, w, m->config.eps, (bdpt_act)m->config.act);
-  }
-  v = bdpti_norm(m, t, BDPT_SLOT(l, BDPT_SLOT_NORM2_W), x);      /* [B,N,D] */
-  if (b->mlp_state >= BDPT_MLP_FUSED) { /* one map: W v + b */
-    return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_FUSED_W), v, x, rate);
-  }
-  z = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_FC1_W), v);         /* [B,N,F] */
-  s = kept ? bdpt_activate(t, z, (bdpt_act)m->config.act) : z; /* [B,N,F] */
-  if (kept && importance) s = bdpti_mixed(m, t, BDPT_ACTIVATION, l, s, z); /* m s + (1 - m) z */
-  return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_FC2_W), s, x, rate); /* [B,N,D] */
-}
-
 BDPT_API bdpt_tensor *bdpt_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
                                     const bdpt_forward_options *o) {
   const bdpt_config *c = &m->config;
   const bdpt_block *b = c->block;
+  const double rate = bdpti_path_rate(m, l, o);
+  const int importance = o && o->importance;
+  int kept;
+  bdpt_tensor *p = m->param, *v, *s, *z;
   if (!x || !bdpti_block_ok(m, "MLP half", l)) return NULL;
   b += l;
-  x = bdpti_mlp(m, t, l, x, o && o->importance, bdpti_path_rate(m, l, o));
+  p += BDPT_SLOT(l, 0); /* the block's slots */
+  kept = b->mlp_state == BDPT_MLP_KEPT;
+  if (kept && !importance && rate == 0) {
+    bdpt_tensor *const w[6] = {&p[BDPT_SLOT_NORM2_W], &p[BDPT_SLOT_NORM2_B], &p[BDPT_SLOT_FC1_W],
+                               &p[BDPT_SLOT_FC1_B], &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B]};
+    return bdpt_mlp(t, x, w, c->eps, c->act);
+  }
+  v = bdpti_norm(m, t, BDPT_SLOT(l, BDPT_SLOT_NORM2_W), x); /* [B,N,D] */
+  if (b->mlp_state >= BDPT_MLP_FUSED) { /* one map: W v + b */
+    x = bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_FUSED_W), v, x, rate);
+  } else {
+    s = z = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_FC1_W), v); /* [B,N,F] */
+    if (kept) s = bdpt_activate(t, z, c->act);
+    if (kept && importance) s = bdpti_mixed(m, t, BDPT_ACTIVATION, l, s, z); /* m s + (1 - m) z */
+    x = bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_FC2_W), s, x, rate); /* [B,N,D] */
+  }
   /* DEVIATION: the released code applies one more GELU to the residual stream where an activation
    * is gone; the paper's text does not. Off unless the configuration asks for it. */
-  if (b->mlp_state != BDPT_MLP_KEPT && (c->extra_gelu == BDPT_GELU_ALWAYS ||
-      (c->extra_gelu == BDPT_GELU_BOTH && b->attention != BDPT_ATTENTION_KEPT))) {
+  if (!kept && (c->extra_gelu == BDPT_GELU_ALWAYS ||
+                (c->extra_gelu == BDPT_GELU_BOTH && b->attention != BDPT_ATTENTION_KEPT))) {
     x = bdpt_gelu(t, x);
   }
   return x;
@@ -4666,14 +4660,6 @@ BDPTI_FN void bdpti_trainer_pick(bdpt_trainer *t, size_t epoch, size_t position)
   }
 }
 
-/* Empties a tape as soon as its numbers have been read, and not at its next use. What the first
- * step needed in several blocks is then one block before that step is over, and no later step
- * allocates anything. 0 if memory is out. */
-BDPTI_FN int bdpti_tape_settle(bdpt_tape *t) {
-  bdpt_tape_reset(t);
-  return bdpti_arena_take(&t->arena, 0, 0) != NULL; /* makes the one block, if there is none */
-}
-
 /* The teacher's logits, or, for hard distillation, a one in the place of the largest; and its
  * streams, which stay on its tape until the student's gradients are there. */
 BDPTI_FN bdpt_status bdpti_trainer_teach(bdpt_trainer *t) {
@@ -4734,7 +4720,8 @@ BDPTI_FN bdpt_status bdpti_trainer_learn(bdpt_trainer *t, bdpt_tensor *graph, do
   if (!(value - value == 0) && !t->shared) { /* while the tape can tell where from */
     return bdpti_trainer_refuse(t, value, bdpti_trainer_norm(t));
   }
-  if (!bdpti_tape_settle(t->tape) || !bdpti_tape_settle(t->teacher_tape)) return t->ctx->status;
+  bdpt_tape_reset(t->tape); /* now and not at its next use: no later step allocates anything */
+  bdpt_tape_reset(t->teacher_tape);
   if (bdpti_cluster_gather(t, &value) != BDPT_OK) return t->ctx->status;
   if (loss) *loss = value;
   return bdpti_trainer_finish(t, value);

@@ -261,7 +261,7 @@ int main(int argc, char **argv) {
     return 2;
   }
   if (bench.threads == 0) bench.threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
-#if !BDPTI_THREADS
+#ifndef _OPENMP
   bench.threads = 1;
 #endif
   signal(SIGPIPE, SIG_IGN);
