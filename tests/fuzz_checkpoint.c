@@ -1,5 +1,6 @@
 /* Fuzz target: the front door, with a checkpoint of any form: which network it is, whose names it
- * has, what is missing. Once without and once with what the user and a file beside it may say. */
+ * has, what is missing. Once without and once with what the user and a file beside it may say.
+ * longest: 512 */
 #include "fuzz_checkpoint.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

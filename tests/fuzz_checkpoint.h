@@ -6,6 +6,11 @@
 #include "../examples/tool/files/pth.c"
 #include "../examples/tool/files/config.c"
 #include "../examples/tool/files/names.c"
+#include "../examples/tool/cli/messages.c"
+#include "../examples/tool/cli/json.c"
+#include "../examples/tool/cli/system.c"
+#include "../examples/tool/files/labels.c"
+#include "../examples/tool/files/shards.c"
 #include "../examples/tool/files/checkpoint.c"
 #include "fuzz.h"
 

@@ -1,5 +1,6 @@
-/* Fuzz target: a file of class names, for networks of several numbers of classes. The rest of the
- * command is there, but what it calls is not:
+/* Fuzz target: a file of class names, for networks of several numbers of classes.
+ * longest: 400
+ * The rest of the command is there, but what it calls is not:
  * flags: -no-pie -Wl,--unresolved-symbols=ignore-all */
 #define BOUNDARYDPT_PLUS_IMPLEMENTATION
 #include "fuzz_text.h"
@@ -16,22 +17,19 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static const int classes[4] = {1, 2, 7, 300};
-  int i;
-  for (i = 0; i < 4; i++) {
-    bdpt_context ctx = fuzz_context();
-    static bdpt_model m;
-    static classify c;
-    bdpt_status s;
-    int k;
-    memset(&c, 0, sizeof c);
-    m.ctx = &ctx, m.config.classes = classes[i];
-    c.m = &m;
-    fuzz_bytes = data, fuzz_size = size;
-    s = classify_read_labels(&c, "fuzz");
-    for (k = 0; !s && k < classes[i]; k++) FUZZ_CHECK(strlen(c.label[k]) <= size);
-    free((void *)c.owned);
-    bdpt_bytes_free(&ctx, &c.text);
-    fuzz_end(&ctx, s != BDPT_OK);
-  }
+  bdpt_context ctx = fuzz_context();
+  static bdpt_model m;
+  static classify c;
+  bdpt_status s;
+  int k;
+  memset(&c, 0, sizeof c);
+  m.ctx = &ctx, m.config.classes = classes[size % 4];
+  c.m = &m;
+  fuzz_bytes = data, fuzz_size = size;
+  s = classify_read_labels(&c, "fuzz");
+  for (k = 0; !s && k < m.config.classes; k++) FUZZ_CHECK(strlen(c.label[k]) <= size);
+  free((void *)c.owned);
+  bdpt_bytes_free(&ctx, &c.text);
+  fuzz_end(&ctx, s != BDPT_OK);
   return 0;
 }

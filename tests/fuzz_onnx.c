@@ -1,13 +1,14 @@
 /* Fuzz target: any bytes as an ONNX file, for the reader of test_onnx.c, which judges what the tool
- * writes: it may find fault with them, but not come to grief. The rest of that test is there, but
- * what it calls is not:
+ * writes: it may find fault with them, but not come to grief.
+ * longest: 512
+ * The rest of that test is there, but what it calls is not:
  * flags: -no-pie -Wl,--unresolved-symbols=ignore-all */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
+#include "fuzz.h"
 #define main test_onnx_main
 #include "test_onnx.c"
 #undef main
-#include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   int i;

@@ -1,4 +1,5 @@
-/* Fuzz target: PyTorch's zip form. */
+/* Fuzz target: PyTorch's zip form.
+ * longest: 700 */
 #include "fuzz_checkpoint.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

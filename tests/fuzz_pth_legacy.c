@@ -1,5 +1,6 @@
 /* Fuzz target: PyTorch's older form. The constant beginning, a magic number and a version, is put
- * in front of the input; without it nearly all inputs would end there. */
+ * in front of the input; without it nearly all inputs would end there.
+ * longest: 512 */
 #include "fuzz_checkpoint.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
