@@ -4,7 +4,9 @@
 #define FENCES_H
 #include <sanitizer/asan_interface.h>
 #define BDPTI_FENCE ((size_t)64)
+#ifndef BDPTI_CHUNK_LEAST
 #define BDPTI_CHUNK_LEAST ((size_t)1 << 18)
+#endif
 #define BDPTI_GUARD(p, bytes, all) \
   (ASAN_UNPOISON_MEMORY_REGION(p, all), ASAN_POISON_MEMORY_REGION((p) + (bytes), (all) - (bytes)))
 #endif

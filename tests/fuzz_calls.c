@@ -1,14 +1,15 @@
 /* Fuzz target: sequences of calls. Each byte chooses a call and what it gets: tensors of a pool in
  * which some are NULL and most do not fit, layers that may be gone, options that may be wrong. A
  * call may fail, with a sentence; nothing may crash, leak, or change what it should not. Ends with
- * "api_calls N" on stderr. */
+ * "api_calls N" on stderr.
+ * longest: 150 */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #define BOUNDARYDPT_PLUS_IMPLEMENTATION
 #include "../examples/plus/boundarydpt_plus.h"
 #include "fuzz.h"
 
-enum { POOL = 12, SIDE = 8, PICTURES = 12, KINDS = 3 };
+enum { POOL = 12, SIDE = 4, PICTURES = 6, KINDS = 3 };
 
 static unsigned long long api_calls;
 static void tell(void) { fprintf(stderr, "api_calls %llu\n", api_calls); }
@@ -77,7 +78,7 @@ static void operate(world *w) {
 
 static void change(world *w) {
   const bdpt_type type = (bdpt_type)(next(w) & 1);
-  const int layer = (int)(next(w) % 5) - 1;
+  const int layer = (int)(next(w) % 4) - 1;
   bdpt_layers set;
   bdpt_cost_report cost;
   switch (next(w) % 10) {
@@ -123,7 +124,7 @@ static void use(world *w) {
       bdpt_bytes_free(&w->ctx, &bytes);
       bdpt_model_free(m);
       break;
-    case 4: bdpt_model_resize(w->model, (int)(next(w) % 5) * 4, (int)(next(w) % 4) * 4); break;
+    case 4: bdpt_model_resize(w->model, (int)(next(w) % 5) * 2, (int)(next(w) % 4) * 2); break;
     case 5: bdpt_model_new_head(w->model, (int)(next(w) % 5), 1); break;
     default: keep(w, bdpt_forward(w->model, w->tape, any(w), NULL, NULL));
   }
@@ -133,7 +134,7 @@ static void train(world *w) {
   bdpt_recipe r;
   if (!w->trainer) {
     memset(&r, 0, sizeof r);
-    r.epochs = (int)(next(w) % 3), r.batch = (int)(next(w) % 14), r.lr = (double)next(w) / 2000;
+    r.epochs = (int)(next(w) % 3), r.batch = (int)(next(w) % 8), r.lr = (double)next(w) / 2000;
     r.ema = (double)(next(w) % 3) / 2, r.mixup = (double)(next(w) % 3), r.importance = next(w) & 1;
     w->trainer = bdpt_trainer_create(w->model, next(w) & 1 ? w->other : NULL, &w->all, &r);
   } else if (next(w) % 4) {
@@ -171,7 +172,7 @@ static int build(world *w) {
   w->set.count = PICTURES, w->set.classes = KINDS, w->set.height = w->set.width = SIDE;
   w->set.pixels = pixels, w->set.label = label;
   memset(&c, 0, sizeof c);
-  c.image = SIDE, c.patch = 4, c.width = 8, c.heads = 2, c.mlp = 12, c.depth = 3, c.classes = KINDS;
+  c.image = SIDE, c.patch = 2, c.width = 4, c.heads = 2, c.mlp = 6, c.depth = 2, c.classes = KINDS;
   w->tape = bdpt_tape_create(&w->ctx, BDPT_TAPE_RECORD);
   w->model = bdpt_model_create(&w->ctx, &c, 1);
   w->other = bdpt_model_create(&w->ctx, &c, 2);

@@ -1,6 +1,7 @@
 /* Fuzz target: a folder of class folders with pictures. The bytes say what stands in it, and there
  * is no disk: the functions of folders are these here. A picture's bytes come from the input too,
- * so that most cannot be decoded, and the small PPM is the one that mostly can. */
+ * so that most cannot be decoded, and the small PPM is the one that mostly can.
+ * longest: 300 */
 #define IMAGE_MOST_PIXELS 4096
 #define IMAGE_NO_STB /* the bytes of pictures are fuzz_image's */
 #include "fuzz_text.h"

@@ -15,7 +15,7 @@ typedef struct meeting { /* where the processes add up */
   pthread_cond_t all;
   int size, came, round, fail_at, calls;
   void *values[MOST];
-  size_t count, pieces;
+  size_t count, pieces, doubles; /* doubles: numbers in exchanges of several doubles */
 } meeting;
 
 typedef struct process {
@@ -25,7 +25,7 @@ typedef struct process {
   bdpt_status status;
   double loss[STEPS], fitted, importance, chosen[2], point[8];
   int gone[2];
-  size_t points;
+  size_t points, exchanged; /* exchanged: doubles in the sums of a fit */
   bdpt_accuracy held;
   char hash[17], message[400];
   const char *checkpoint;
@@ -67,6 +67,7 @@ static int reduce(void *user, void *values, size_t count, size_t bytes) {
     m->round++;
     m->calls++;
     m->pieces += count > 100;
+    if (bytes == 8 && count > 1) m->doubles += count;
     pthread_cond_broadcast(&m->all);
   }
   while (m->round == round) pthread_cond_wait(&m->all, &m->lock);
@@ -150,8 +151,10 @@ static bdpt_status work(process *p, bdpt_context *ctx) {
   bdpt_trainer_free(t);
   if (!s) s = bdpt_evaluate(m, &held, &p->held);
   if (!s) s = choose(p, m);
+  p->exchanged = p->place->doubles; /* nobody meets before this process does */
   if (!s) s = bdpt_fit(m, BDPT_ACTIVATION, 1, &train, NULL, &fit);
   if (!s) p->fitted = fit.error;
+  p->exchanged = p->place->doubles - p->exchanged;
   if (!s) bdpt_model_hash(m, p->hash);
   bdpt_model_free(m);
   bdpt_model_free(teacher);
@@ -263,6 +266,7 @@ TEST(many_train_as_one) {
       }
       CHECK_CLOSE(many[k].held.loss, one->held.loss, 10 * bound);
       CHECK_CLOSE(many[k].fitted, one->fitted, 1000 * bound);
+      CHECK(many[k].exchanged == 2 * (2 * 16 + 1) * (16 + 2)); /* two sums of [2 D + 1][D + 2] */
       CHECK_CLOSE(many[k].importance, one->importance, 100 * bound * one->importance);
       CHECK(many[k].points == one->points && one->points >= 4);
       for (i = 0; i < (int)one->points; i++) CHECK(many[k].point[i] == one->point[i]);

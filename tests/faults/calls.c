@@ -20,7 +20,16 @@ static bdpt_merging merging;
 static double sum; /* of everything that the calls found */
 
 #define DO(call) do { bdpt_status s_ = (call); if (s_ != BDPT_OK) return s_; } while (0)
-#define MADE(pointer) do { if (!(pointer)) return ctx.status ? ctx.status : (bdpt_status)1; } while (0)
+#define MADE(pointer) do { bdpt_status s_ = has((pointer) ? 1 : 0); if (s_) return s_; } while (0)
+
+/* The status behind a call that gives out an object, which it must not do after an error. */
+static bdpt_status has(int object) {
+  if (object && ctx.status != BDPT_OK) {
+    fprintf(stderr, "given out in spite of: %s\n", ctx.message);
+    abort();
+  }
+  return object ? BDPT_OK : ctx.status ? ctx.status : (bdpt_status)1;
+}
 
 static bdpt_config config(void) {
   bdpt_config c;
@@ -93,7 +102,8 @@ static bdpt_tensor *flat(int ndim, size_t a, size_t b) {
 static bdpt_status back(bdpt_tensor *y) {
   size_t i;
   bdpt_real *seed;
-  MADE(y);
+  if (!y) return has(0);
+  DO(ctx.status); /* an optional input may be what there was no memory for */
   add(y);
   if (y->count == 1) return bdpt_backward(tape, y);
   seed = (bdpt_real *)bdpt_alloc(&ctx, y->count * sizeof *seed);
