@@ -6,7 +6,8 @@
 static const uint8_t *fuzz_bytes;
 static size_t fuzz_size;
 
-FUZZ_UNUSED static bdpt_status fuzz_file_read(bdpt_context *ctx, const char *path, bdpt_bytes *out) {
+FUZZ_UNUSED static bdpt_status fuzz_file_read(bdpt_context *ctx, const char *path,
+                                              bdpt_bytes *out) {
   (void)path;
   out->data = (unsigned char *)bdpt_alloc(ctx, fuzz_size + 1);
   if (!out->data) return ctx->status;
