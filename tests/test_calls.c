@@ -3,7 +3,7 @@
  * a status and a sentence, leaves nothing allocated, and a success has found what it finds without
  * a fault. A group has a fifth of a second for all its points, or for some that are evenly spread;
  * TEST_SECONDS gives more, TEST_ALL=1 tries all. */
-#if defined(_WIN32)
+#if defined(_WIN32) || defined(__wasi__)
 #include <stdio.h>
 /* It needs the folders and links of POSIX. */
 int main(void) { return printf("calls: 0 passed, 0 failed\n") < 0; }

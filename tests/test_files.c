@@ -459,8 +459,9 @@ static const char reference_empty[] = "\010\000\000\000\000\000\000\000{}      "
 TEST(reading) {
   size_t shift, n = sizeof reference_mixed - 1, i;
   static const struct { const char *name; double value; } want[] = {
-    {"i64", -2}, {"f64", 0.1}, {"f32", 0.1f}, {"f16", 0.0999755859375}, {"bf16", 0.10009765625},
-    {"u8", 1}, {"q\"\\/\b\t\n\1\x7f\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 3}};
+    {"i64", -2}, {"f64", 0.1}, {"f32", 0.100000001490116119384765625}, {"f16", 0.0999755859375},
+    {"bf16", 0.10009765625}, {"u8", 1},
+    {"q\"\\/\b\t\n\1\x7f\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 3}};
   for (shift = 0; shift < 8; shift++) {
     bdpt_context ctx = fresh();
     bdpt_safetensors f;

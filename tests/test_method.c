@@ -330,7 +330,8 @@ TEST(collect_points) {
   CHECK(bdpt_map_collect(m, &(bdpt_run){&train, &held, &h}, &o, p, 8, &count) == BDPT_OK);
   CHECK(count == 6 && same_weights(m, copy) && disorder == 0);
   for (i = 0; i < 6; i++) {
-    bad += p[i].attention != kept[i][0] / 3.0 || p[i].activation != kept[i][1] / 3.0;
+    bad += p[i].attention != (double)(kept[i][0] / 3.0);
+    bad += p[i].activation != (double)(kept[i][1] / 3.0);
   }
   CHECK(bad == 0);
   CHECK(p[0].accuracy == score(m));

@@ -21,19 +21,19 @@ static int io_fails(void) {
 static FILE *io_open(const char *p, const char *m) { return io_fails() ? NULL : fopen(p, m); }
 #if defined(__unix__) || defined(__APPLE__)
 static FILE *io_fdopen(int d, const char *m) { return io_fails() ? NULL : fdopen(d, m); }
+static int io_sync(int fd) { (void)fd; return io_fails() ? -1 : 0; }
 #define fdopen io_fdopen
+#define fsync io_sync
 #endif
 static size_t io_write(const void *p, size_t s, size_t n, FILE *f) {
   return io_fails() ? fwrite(p, s, n / 2, f) : fwrite(p, s, n, f);
 }
 static int io_flush(FILE *f) { return io_fails() ? EOF : fflush(f); }
-static int io_sync(int fd) { (void)fd; return io_fails() ? -1 : 0; }
 static int io_close(FILE *f) { int r = fclose(f); return io_fails() ? EOF : r; }
 static int io_rename(const char *a, const char *b) { return io_fails() ? -1 : rename(a, b); }
 #define fopen io_open
 #define fwrite io_write
 #define fflush io_flush
-#define fsync io_sync
 #define fclose io_close
 #define rename io_rename
 #define BDPT_ONLY_SAFETENSORS
@@ -223,6 +223,8 @@ TEST(failing_disk) {
   CHECK(holds(PLACE, "the new file"));
 #if defined(__unix__) || defined(__APPLE__)
   CHECK(calls == 6); /* open, write, flush, sync, close, rename */
+#elif !defined(_WIN32)
+  CHECK(calls-- == 5); /* no sync, and the last one is tried again without the old file */
 #endif
   for (k = 1; k <= calls; k++) {
     put_file(PLACE, "the old file");

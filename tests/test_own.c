@@ -119,7 +119,7 @@ TEST(values_and_sums) {
     y = times(t, a, &x[1], 4);
     if (!CHECK(y != NULL && bdpt_backward_from(t, y, seed) == BDPT_OK && a->grad == NULL)) break;
     for (i = 0; i < 12; i++) {
-      CHECK(y->data[i] == 4 * data[0][i] * data[1][i]);
+      CHECK(y->data[i] == (bdpt_real)(4 * data[0][i] * data[1][i]));
       CHECK_CLOSE(grad[i], (step + 1) * 4.0 * (double)i * (double)data[0][i], 1e-4);
     }
     if (step == 1) ctx.bytes_peak = peak = ctx.bytes_now;

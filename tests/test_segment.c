@@ -260,7 +260,7 @@ static bdpt_tensor *lesson(bdpt_model *m, bdpt_tape *t, const bdpt_forward_optio
   bdpt_tensor *x;
   size_t i;
   if (s->fail) return NULL;
-  CHECK(o->training == 1 && o->drop_path == 0.1);
+  CHECK(o->training == 1 && o->drop_path == (double)0.1);
   s->seed[step] = o->seed;
   s->calls++;
   x = bdpt_input(t, 4, shape, NULL, 0);

@@ -61,8 +61,9 @@ TEST(recipe_defaults) {
   bdpt_recipe r, twice;
   memset(&r, 0, sizeof r);
   bdpt_recipe_resolve(&r);
-  CHECK(r.epochs == 1 && r.batch == 128 && r.lr == 5e-4 && r.min_lr == 5e-6);
-  CHECK(r.weight_decay == 0.05 && r.beta1 == 0.9 && r.beta2 == 0.999 && r.adam_eps == 1e-8);
+  CHECK(r.epochs == 1 && r.batch == 128 && r.lr == (double)5e-4 && r.min_lr == (double)5e-6);
+  CHECK(r.weight_decay == (double)0.05 && r.beta1 == (double)0.9);
+  CHECK(r.beta2 == (double)0.999 && r.adam_eps == (double)1e-8);
   CHECK(r.switch_prob == 0.5 && r.mix_prob == 1 && r.repeats == 1 && r.distill_alpha == 0.5);
   twice = r;
   bdpt_recipe_resolve(&twice);
@@ -82,7 +83,7 @@ TEST(recipe_zeros) {
   bdpt_recipe_resolve(&r);
   CHECK(r.lr == 0 && r.min_lr == 0 && r.warmup_lr == 0 && r.weight_decay == 0 && r.mix_prob == 0);
   CHECK(r.distill_alpha == 0 && r.switch_prob == 0 && r.clip == 0 && r.ema == 0);
-  CHECK(r.crop == 0 && r.flip == 0 && r.distill == 0 && r.beta1 == 0.9 && r.batch == 128);
+  CHECK(r.crop == 0 && r.flip == 0 && r.distill == 0 && r.beta1 == (double)0.9 && r.batch == 128);
   twice = r;
   bdpt_recipe_resolve(&twice);
   CHECK(memcmp(&r, &twice, sizeof r) == 0);
