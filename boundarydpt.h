@@ -7251,9 +7251,7 @@ BDPTI_FN bdpt_accuracy bdpti_judge_mean(const bdpt_accuracy *sum) {
 
 /* Adds the sums of all processes up. One that failed or was stopped ends the others' call too. */
 BDPTI_FN bdpt_status bdpti_judge_share(bdpt_context *ctx, bdpt_status own, bdpt_accuracy *sum) {
-  double v[5];
-  v[0] = (double)sum->count, v[1] = sum->top1, v[2] = sum->top5, v[3] = sum->loss;
-  v[4] = own != BDPT_OK; /* 1 if this process has failed */
+  double v[5] = {(double)sum->count, sum->top1, sum->top5, sum->loss, (double)(own != BDPT_OK)};
   if (bdpti_cluster_sum(ctx, v, 5) != BDPT_OK) return ctx->status;
   sum->count = (size_t)v[0], sum->top1 = v[1], sum->top5 = v[2], sum->loss = v[3];
   return own != BDPT_OK || v[4] == 0 ? own : BDPT_CANCELLED; /* another one has failed */
@@ -9442,6 +9440,8 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(from_bits)(BDPTI_BITS b) {
 }
 #endif
 #define BDPTI_PANEL (2 * BDPTI_LANES) /* columns of a tile: two vectors */
+#define BDPTI_PREFETCH_TWO(p, ahead, write) /* a row of a tile */ \
+  do { BDPTI_PREFETCH(p, ahead, write); BDPTI_PREFETCH(p, (ahead) + BDPTI_LANES, write); } while (0)
 #define BDPTI_SPLAT(x) BDPTI_V(splat)((bdpt_real)(x))
 #define BDPTI_LOAD(p, n) BDPTI_V(load)(p, n)
 #define BDPTI_STORE(p, n, v) BDPTI_V(store)(p, n, v)
@@ -9642,8 +9642,7 @@ BDPTI_INLINE void BDPTI_V(normal)(BDPTI_VEC z[2], BDPTI_VEC density[2]) {
 #endif
 
 BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_low)(BDPTI_VEC x) {
-  BDPTI_VEC two[2];
-  two[0] = two[1] = x;
+  BDPTI_VEC two[2] = {x, x};
   BDPTI_V(exp_two)(two);
   return two[0];
 }
@@ -9664,8 +9663,7 @@ BDPTI_INLINE void BDPTI_V(gelu_two)(BDPTI_VEC z[2], BDPTI_VEC slope[2]) {
 }
 
 BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu)(BDPTI_VEC z, BDPTI_VEC *slope) {
-  BDPTI_VEC two[2], slopes[2];
-  two[0] = two[1] = z;
+  BDPTI_VEC two[2] = {z, z}, slopes[2];
   BDPTI_V(gelu_two)(two, slopes);
   *slope = slopes[0];
   return two[0];
@@ -9885,14 +9883,8 @@ typedef struct BDPTI_V(tile) {
 BDPTI_INLINE void BDPTI_V(fetch_tile)(const BDPTI_V(tile) *t, const int rows) {
   const bdpt_real *line = t->c, *add = t->add;
   int i;
-  for (i = 0; i < rows; i++, line += t->c_row) {
-    BDPTI_PREFETCH(line, 0, 1);
-    BDPTI_PREFETCH(line, BDPTI_LANES, 1);
-  }
-  for (i = 0; i < rows && add; i++, add += t->add_row) {
-    BDPTI_PREFETCH(add, 0, 0);
-    BDPTI_PREFETCH(add, BDPTI_LANES, 0);
-  }
+  for (i = 0; i < rows; i++, line += t->c_row) BDPTI_PREFETCH_TWO(line, 0, 1);
+  for (i = 0; i < rows && add; i++, add += t->add_row) BDPTI_PREFETCH_TWO(add, 0, 0);
 }
 
 BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, const int width,
@@ -9993,10 +9985,8 @@ static void (*const BDPTI_V(tiles)[BDPTI_ROWS][4])(const BDPTI_V(tile) *t) = {
 #else /* one lane, any compiler: two rows by two columns, whose sums have names, not indices */
 static void BDPTI_V(scalar_row)(const BDPTI_V(tile) *t, size_t row, size_t width, bdpt_real left,
                                 bdpt_real right) {
-  bdpt_real sum[2], *c = t->c + row * t->c_row;
+  bdpt_real sum[2] = {left, right}, *c = t->c + row * t->c_row;
   size_t j;
-  sum[0] = left;
-  sum[1] = right;
   for (j = 0; j < width; j++) {
     if (t->bias) sum[j] += t->bias[j];
     if (t->add) sum[j] += t->add[row * t->add_row + j];
@@ -10080,12 +10070,9 @@ static void BDPTI_V(one_tile)(const bdpti_gemm *g, const bdpti_block *b, BDPTI_V
   t->add_row = first ? g->add_row : g->c_row;
   if (t->add) t->add += i0 * t->add_row + j0;
   for (i = i0; i < i0 + rows && !plain; i++) { /* what the epilogue will touch */
-    BDPTI_PREFETCH(g->c, i * g->c_row + j0, 1);
-    BDPTI_PREFETCH(g->c, i * g->c_row + j0 + BDPTI_LANES, 1);
-    if (g->gelu) BDPTI_PREFETCH(g->gelu, i * g->gelu_row + j0, 1);
-    if (g->gelu) BDPTI_PREFETCH(g->gelu, i * g->gelu_row + j0 + BDPTI_LANES, 1);
-    if (g->dgelu) BDPTI_PREFETCH(g->dgelu, i * g->dgelu_row + j0, 0);
-    if (g->dgelu) BDPTI_PREFETCH(g->dgelu, i * g->dgelu_row + j0 + BDPTI_LANES, 0);
+    BDPTI_PREFETCH_TWO(g->c, i * g->c_row + j0, 1);
+    if (g->gelu) BDPTI_PREFETCH_TWO(g->gelu, i * g->gelu_row + j0, 1);
+    if (g->dgelu) BDPTI_PREFETCH_TWO(g->dgelu, i * g->dgelu_row + j0, 0);
   }
   BDPTI_RUN(t, rows, ld / BDPTI_LANES, g->bf16 == 2);
   if (!plain) BDPTI_V(finish)(g, b, sums, ld, i0, rows, j0, cols);
@@ -11024,9 +11011,7 @@ BDPTI_FN void bdpti_layernorm_fwd(bdpt_context *ctx, size_t rows, const bdpti_no
  * returns a status uses the workspace. */
 BDPTI_FN bdpt_status bdpti_layernorm_bwd(bdpt_context *ctx, size_t rows, const bdpti_norm_args *s,
                                          bdpt_real *dgamma, bdpt_real *dbeta) {
-  bdpt_real *out[2];
-  out[0] = dgamma;
-  out[1] = dbeta;
+  bdpt_real *out[2] = {dgamma, dbeta};
   return bdpti_reduce_rows(ctx, ctx->isa->layernorm_bwd, s, s->width, rows, out, 2);
 }
 
