@@ -553,8 +553,7 @@ BDPT_API bdpt_status bdpt_model_new_head(bdpt_model *model, int classes, uint64_
 /* Keeps a copy of the classes' names, a JSON array of texts that is not looked at; NULL: none. They
  * go into files, and into copies unless the number of classes changes. */
 BDPT_API bdpt_status bdpt_model_label(bdpt_model *model, const char *names);
-/* The same network at another input size, width 0 for a square; positions are resized as its
- * config.pos_resize says. */
+/* Gives the network another input size (width 0: square), positions as config.pos_resize says. */
 BDPT_API bdpt_status bdpt_model_resize(bdpt_model *model, int height, int width);
 
 /* Takes images [B, channels, H, W], normalised, to logits [B, K]. A distilled model in training
@@ -773,8 +772,7 @@ BDPT_API bdpt_status bdpt_trainer_load(bdpt_trainer *trainer, const char *path);
 
 /* Does the whole run: epochs, evaluation on run->held (may be NULL) after each, log[recipe epochs]
  * (may be NULL), checkpoints, resume. A checkpoint is taken only by the network that its run began
- * with, or by the one it was saved from. With recipe.ema the averages are evaluated and kept as
- * weights. */
+ * with, or by the one it was saved from. With recipe.ema the averages are evaluated and kept. */
 BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bdpt_run *run,
                                 const bdpt_recipe *recipe, bdpt_epoch *log);
 
@@ -830,8 +828,7 @@ typedef struct bdpt_map_options {
 BDPT_API bdpt_status bdpt_map_fit(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
                                   const bdpt_map_options *options, bdpt_map *out);
 /* Fits `sets` surfaces in little more time than one: points[sets][count], the ratios of each set
- * those of the first, other accuracies -> maps[sets]. For questions such as how much of a choice is
- * noise. */
+ * those of the first, other accuracies -> maps[sets]. They tell how much of a choice is noise. */
 BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *points,
                                        size_t count, size_t sets, const bdpt_map_options *options,
                                        bdpt_map *maps);
@@ -948,8 +945,7 @@ typedef struct bdpt_certificate {
   size_t near_ties;       /* disagreements whose two top logits differ by less than the bound */
   int fused;              /* how many MLPs were fused */
 } bdpt_certificate;
-/* Fuses every MLP that can be and compares before and after over `data`; writes the sentence into
- * model->certificate. */
+/* Fuses every MLP that can be and compares both over `data`; writes model->certificate. */
 BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *data,
                                          bdpt_certificate *out);
 
@@ -1194,7 +1190,8 @@ BDPTI_FN void bdpti_put_digits(bdpti_text *t, const char *digit, int n, int poin
   bdpti_put_size(t, (size_t)(point <= 0 ? 1 - point : point - 1));
 }
 
-/* Writes %g: six significant digits, plain from 1e-4 to 1e9 and with an exponent outside. */
+/* Writes %g: a whole number below 1e9 as it is; else six significant digits, plain from 1e-4 to 1e9
+ * and with an exponent outside. */
 BDPTI_FN void bdpti_put_real(bdpti_text *t, double v) {
   int exponent, i, last; /* of ten; last: the last digit not zero */
   long scaled;                  /* the six digits as one integer */
@@ -1203,7 +1200,11 @@ BDPTI_FN void bdpti_put_real(bdpti_text *t, double v) {
     bdpti_put(t, '-');
     v = -v;
   }
-  if (!(v > 1e-300 && v < 1.7e308)) { /* NaN, zero, infinity, or next to them */
+  if (v < 1e9 && v == floor(v)) {
+    bdpti_put_size(t, (size_t)v);
+    return;
+  }
+  if (!(v > 1e-300 && v < 1.7e308)) { /* NaN, infinity, or next to it or to zero */
     const char *word = v < 1 ? "0" : "inf";
     bdpti_put_string(t, v != v ? "nan" : word);
     return;
@@ -1436,8 +1437,7 @@ BDPT_API double bdpt_normal(bdpt_rng *r) {
   return sqrt(-2.0 * log(1.0 - u)) * cos(6.283185307179586 * v); /* 1 - u is never 0 */
 }
 
-/* Draws an integer from [0, n) without bias: what lies beyond the last whole multiple of n is
- * thrown away. n = 0 gives 0. */
+/* Draws from [0, n) without bias: beyond the last whole multiple of n it draws again. 0 gives 0. */
 BDPTI_FN size_t bdpti_below(bdpt_rng *r, size_t n) {
   uint64_t limit, v;
   if (n < 2) return 0;                           /* one answer: nothing is drawn */
@@ -2090,7 +2090,6 @@ BDPTI_FN bdpt_status bdpti_matmul(bdpt_context *ctx, const bdpti_gemm *given);
 BDPTI_FN size_t bdpti_prepack(const bdpt_context *ctx, const bdpti_gemm *given, bdpt_real *out);
 BDPTI_FN void bdpti_sample_axpy(bdpt_context *ctx, size_t count, const bdpti_samples *s);
 BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost);
-
 
 /* 6.2  Linear                                                                          >>linear
  *   math      y = x W^T + b, or r + x W^T + b
@@ -3168,8 +3167,9 @@ static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
 
 /* 7.1  Configurations
  *
- * A table lists the integers: their names for messages, places, bounds, and what 0 stands for
- * (patch: 16). The limits keep every product of two sizes far inside 64 bits.
+ * A table lists numbers of a struct: their names for messages, places, what 0 stands for (patch:
+ * 16), and bounds. It fills and it checks. The limits keep every product of two sizes far inside 64
+ * bits.
  */
 BDPT_API bdpt_status bdpt_config_named(bdpt_context *ctx, const char *name, bdpt_config *out) {
   static const char *const sizes[4] = {"tiny", "small", "base", "base"}; /* by i / 2 */
@@ -3192,61 +3192,75 @@ BDPT_API bdpt_status bdpt_config_named(bdpt_context *ctx, const char *name, bdpt
                    "and deit_base_patch16_384", name);
 }
 
-typedef struct bdpti_limit { const char *what; size_t at; int low, high, otherwise; } bdpti_limit;
-#define BDPTI_LIMIT(type, f, low, high, zero) {#f, offsetof(type, f), low, high, zero}
-#define BDPTI_OF(f, low, high, zero) BDPTI_LIMIT(bdpt_config, f, low, high, zero)
+typedef struct bdpti_field {
+  const char *name;       /* the member's, for messages */
+  size_t at;              /* its offset, of a double or of an int */
+  int is_double;
+  double zero, low, high; /* what 0 stands for; least and largest value */
+} bdpti_field;
+#define BDPTI_FIELD(type, f, zero, low, high) \
+  {#f, offsetof(type, f), sizeof(((type *)0)->f) == sizeof(double), zero, low, high}
+#define BDPTI_OF(f, zero, low, high) BDPTI_FIELD(bdpt_config, f, zero, low, high)
+
+/* Reads a field. To fill, 0 gets what it stands for, and with `none` BDPT_NONE becomes 0. */
+BDPTI_FN double bdpti_field_get(const bdpti_field *f, void *of, int fill, int none) {
+  double *real = (double *)(void *)((char *)of + f->at); /* only one of the two is looked at */
+  int *whole = (int *)(void *)real;
+  double v = f->is_double ? *real : (double)*whole, to = v == 0 ? f->zero : 0.0;
+  if (!fill || (v != 0 && !(none && v == BDPT_NONE))) return v;
+  if (f->is_double) *real = to;
+  else *whole = (int)to;
+  return to;
+}
+
+/* Checks the bounds of all fields, and fills their zeros before if it is to. */
+BDPTI_FN bdpt_status bdpti_fields_check(bdpt_context *ctx, const char *what, const bdpti_field *f,
+                                        int count, void *of, int fill) {
+  for (; count > 0; count--, f++) {
+    double v = bdpti_field_get(f, of, fill, 0);
+    if (v >= f->low && v <= f->high) continue; /* false for NaN */
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "%s: %s is %g, not between %g and %g", what, f->name, v,
+                     f->low, f->high);
+  }
+  return BDPT_OK;
+}
 
 BDPTI_FN void bdpti_default(int *value, int otherwise) {
   if (*value == 0) *value = otherwise;
 }
 
-BDPTI_FN int bdpti_limits_hold(bdpt_context *ctx, const char *of, const bdpti_limit *limit,
-                               int count, void *data) {
-  int i;
-  for (i = 0; i < count; i++, limit++) {
-    int *value = (int *)(void *)((unsigned char *)data + limit->at); /* a member by its offset */
-    bdpti_default(value, limit->otherwise);
-    if (*value >= limit->low && *value <= limit->high) continue;
-    bdpt_fail(ctx, BDPT_E_ARGUMENT, "%s: %s is %d, not between %d and %d", of, limit->what, *value,
-              limit->low, limit->high);
-    return 0;
-  }
-  return 1;
-}
-
-BDPTI_FN int bdpti_block_resolve(bdpt_context *ctx, const bdpt_config *c, bdpt_block *b) {
-  static const bdpti_limit limits[5] = { /* the sizes get their defaults from the model, below */
-    BDPTI_LIMIT(bdpt_block, heads, 1, 1024, 0), BDPTI_LIMIT(bdpt_block, head_dim, 1, 4096, 0),
-    BDPTI_LIMIT(bdpt_block, mlp, 1, 1 << 18, 0),
-    BDPTI_LIMIT(bdpt_block, mlp_state, 0, BDPT_MLP_FITTED, 0),
-    BDPTI_LIMIT(bdpt_block, attention, 0, BDPT_ATTENTION_FITTED, 0)};
+BDPTI_FN bdpt_status bdpti_block_resolve(bdpt_context *ctx, const bdpt_config *c, bdpt_block *b) {
+  static const bdpti_field limits[5] = { /* the sizes get their defaults from the model, below */
+    BDPTI_FIELD(bdpt_block, heads, 0, 1, 1024), BDPTI_FIELD(bdpt_block, head_dim, 0, 1, 4096),
+    BDPTI_FIELD(bdpt_block, mlp, 0, 1, 1 << 18),
+    BDPTI_FIELD(bdpt_block, mlp_state, 0, 0, BDPT_MLP_FITTED),
+    BDPTI_FIELD(bdpt_block, attention, 0, 0, BDPT_ATTENTION_FITTED)};
   if (b->heads == 0 && b->head_dim == 0 && c->width % c->heads != 0) { /* h does not divide D */
-    bdpt_fail(ctx, BDPT_E_SHAPE, "config: %d heads do not divide width %d; give head_dim for each "
-              "block", c->heads, c->width);
-    return 0;
+    return bdpt_fail(ctx, BDPT_E_SHAPE, "config: %d heads do not divide width %d; give head_dim "
+                     "for each block", c->heads, c->width);
   }
   bdpti_default(&b->heads, c->heads);
   bdpti_default(&b->head_dim, c->width / c->heads); /* d = D / h */
   bdpti_default(&b->mlp, c->mlp);
   if (b->scale == 0 && b->head_dim > 0) b->scale = 1.0 / sqrt((double)b->head_dim);
-  return bdpti_limits_hold(ctx, "block", limits, 5, b); /* an int each; scale is free */
+  return bdpti_fields_check(ctx, "block", limits, 5, b, 1); /* scale is free */
 }
 
 BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
   static const double mean[3] = {0.485, 0.456, 0.406}, sd[3] = {0.229, 0.224, 0.225}; /* ImageNet */
-  static const bdpti_limit limits[20] = { /* H, W, P, C, D, L, h, F, K, and the forms */
-    BDPTI_OF(image, 1, 16384, 224), BDPTI_OF(image_width, 0, 16384, 0),
-    BDPTI_OF(patch, 1, 16384, 16), BDPTI_OF(channels, 1, 3, 3), /* grey to RGB */
-    BDPTI_OF(width, 1, 1 << 16, 192), BDPTI_OF(depth, 1, BDPT_MAX_DEPTH, 12),
-    BDPTI_OF(heads, 1, 1024, 3), BDPTI_OF(mlp, 0, 1 << 18, 0), /* of blocks that name none */
-    BDPTI_OF(classes, 1, 1 << 20, 1000), BDPTI_OF(distilled, 0, 1, 0),
-    BDPTI_OF(attn_form, 0, BDPT_ATTN_DOUBLE, 0), BDPTI_OF(extra_gelu, 0, BDPT_GELU_ALWAYS, 0),
-    BDPTI_OF(pos_resize, 0, BDPT_POS_DEIT, 0), BDPTI_OF(act, 0, BDPT_RELU, 0),
-    BDPTI_OF(pool, 0, BDPT_POOL_BOTH, 0), BDPTI_OF(registers, 0, 1024, 0),
-    BDPTI_OF(no_class, 0, 1, 0), BDPTI_OF(pre_norm, 0, 1, 0),
-    BDPTI_OF(no_qkv_bias, 0, 1, 0), BDPTI_OF(headless, 0, 1, 0)};
+  static const bdpti_field limits[20] = { /* H, W, P, C, D, L, h, F, K, and the forms */
+    BDPTI_OF(image, 224, 1, 16384), BDPTI_OF(image_width, 0, 0, 16384),
+    BDPTI_OF(patch, 16, 1, 16384), BDPTI_OF(channels, 3, 1, 3), /* grey to RGB */
+    BDPTI_OF(width, 192, 1, 1 << 16), BDPTI_OF(depth, 12, 1, BDPT_MAX_DEPTH),
+    BDPTI_OF(heads, 3, 1, 1024), BDPTI_OF(mlp, 0, 0, 1 << 18), /* of blocks that name none */
+    BDPTI_OF(classes, 1000, 1, 1 << 20), BDPTI_OF(distilled, 0, 0, 1),
+    BDPTI_OF(attn_form, 0, 0, BDPT_ATTN_DOUBLE), BDPTI_OF(extra_gelu, 0, 0, BDPT_GELU_ALWAYS),
+    BDPTI_OF(pos_resize, 0, 0, BDPT_POS_DEIT), BDPTI_OF(act, 0, 0, BDPT_RELU),
+    BDPTI_OF(pool, 0, 0, BDPT_POOL_BOTH), BDPTI_OF(registers, 0, 0, 1024),
+    BDPTI_OF(no_class, 0, 0, 1), BDPTI_OF(pre_norm, 0, 0, 1),
+    BDPTI_OF(no_qkv_bias, 0, 0, 1), BDPTI_OF(headless, 0, 0, 1)};
   int i;
-  if (!bdpti_limits_hold(ctx, "config", limits, 20, c)) return ctx->status;
+  if (bdpti_fields_check(ctx, "config", limits, 20, c, 1) != BDPT_OK) return ctx->status;
   bdpti_default(&c->mlp, 4 * c->width);                     /* F = 4 D */
   if (c->eps == 0) c->eps = 1e-6;                           /* timm's; PyTorch has 1e-5 */
   if (c->std[0] == 0 && c->std[1] == 0 && c->std[2] == 0) { /* none given */
@@ -3272,7 +3286,7 @@ BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
                      " it has a class token and pools nothing");
   }
   for (i = 0; i < c->depth; i++) { /* each after the model's own sizes */
-    if (!bdpti_block_resolve(ctx, c, &c->block[i])) return ctx->status;
+    if (bdpti_block_resolve(ctx, c, &c->block[i]) != BDPT_OK) return ctx->status;
   }
   return BDPT_OK;
 }
@@ -3909,10 +3923,9 @@ BDPTI_FN bdpt_tensor *bdpti_head(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, in
 }
 
 /* Without a recording, a block's intermediates are dead once its output exists, and what it adds to
- * the stream may be added in place. Where the output lies elsewhere all the same, behind a
- * block of the caller's or an extra GELU, it is moved to where the input was; then the arena goes
- * back to the mark. So a tape that does not record is the workspace of one block, however deep the
- * network is. */
+ * the stream may be added in place. Where the output lies elsewhere all the same, behind a block of
+ * the caller's or an extra GELU, it is moved to where the input was; then the arena goes back to
+ * the mark. So such a tape is the workspace of one block, however deep the network is. */
 BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, int count,
                                    const bdpt_forward_options *o) {
   int l;
@@ -4048,8 +4061,7 @@ BDPTI_FN void bdpti_shuffle(size_t *index, size_t n, bdpt_rng *r) {
 
 /* 8.1  What a step is given
  *
- * Images and their targets are prepared in >>data; a step of training needs no more of it than
- * these shapes and calls.
+ * Images and their targets are prepared in >>data; of it a step needs no more than this.
  */
 typedef struct bdpti_side {
   int in, out; /* pixels */
@@ -4098,18 +4110,11 @@ BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t);
  * restarts at 4 and 6 the rate is 1 at t = 0, 4 and 6, half-way down (0.625) at 2, 5 and 8, and
  * close to 0.25 just before 4, 6 and 10.
  *
- * One table knows the numbers of a recipe: what 0 stands for, and between which bounds a value must
- * lie. It fills, it checks (NaN fails every comparison), and a checkpoint remembers what it lists.
+ * The numbers of a recipe stand in a table as those of a configuration do (7.1), and a checkpoint
+ * remembers what it lists.
  */
-typedef struct bdpti_field {
-  const char *name;       /* the member's, for messages */
-  size_t at;              /* its offset, of a double or of an int */
-  int is_double;
-  double zero, low, high; /* what 0 stands for; least and largest value */
-} bdpti_field;
 #define BDPTI_FIELDS 29
-#define BDPTI_F(f, zero, low, high) \
-  {#f, offsetof(bdpt_recipe, f), sizeof(((bdpt_recipe *)0)->f) == sizeof(double), zero, low, high}
+#define BDPTI_F(f, zero, low, high) BDPTI_FIELD(bdpt_recipe, f, zero, low, high)
 
 static const bdpti_field bdpti_fields[BDPTI_FIELDS] = {
   BDPTI_F(epochs, 1, 1, 1e6), BDPTI_F(batch, 128, 1, 1 << 20), BDPTI_F(repeats, 1, 1, 1e6),
@@ -4128,21 +4133,9 @@ static const bdpti_field bdpti_fields[BDPTI_FIELDS] = {
   BDPTI_F(distill_tau, 1, 1e-6, 1e9),                   /* the temperature of >>distill */
   BDPTI_F(distill_features, 0, 0, 1e9)};                /* f in 8.6 */
 
-/* Reads field i of a recipe; before it is resolved, 0 and BDPT_NONE get what they stand for. */
-BDPTI_FN double bdpti_field_get(bdpt_recipe *r, int i) {
-  const bdpti_field *f = &bdpti_fields[i];
-  double *real = (double *)(void *)((char *)r + f->at); /* only one of the two is looked at */
-  int *whole = (int *)(void *)real;
-  double v = f->is_double ? *real : (double)*whole, to = v == 0 ? f->zero : 0.0;
-  if (r->resolved || (v != 0 && v != BDPT_NONE)) return v;
-  if (f->is_double) *real = to;
-  else *whole = (int)to;
-  return to;
-}
-
 BDPT_API void bdpt_recipe_resolve(bdpt_recipe *r) {
   int i, falls = !r->resolved && r->min_lr == 0; /* its default hangs on another field */
-  for (i = 0; i < BDPTI_FIELDS; i++) bdpti_field_get(r, i);
+  for (i = 0; i < BDPTI_FIELDS; i++) bdpti_field_get(&bdpti_fields[i], r, !r->resolved, 1);
   if (falls) r->min_lr = r->lr / 100.0;
   r->resolved = 1;
 }
@@ -4159,14 +4152,9 @@ BDPT_API double bdpt_schedule(const bdpt_recipe *r, double t) {
 }
 
 BDPTI_FN bdpt_status bdpti_recipe_check(bdpt_context *ctx, bdpt_recipe *r) {
+  bdpt_status status = bdpti_fields_check(ctx, "recipe", bdpti_fields, BDPTI_FIELDS, r, 0);
   int i;
-  for (i = 0; i < BDPTI_FIELDS; i++) {
-    const bdpti_field *f = &bdpti_fields[i];
-    double v = bdpti_field_get(r, i);
-    if (v >= f->low && v <= f->high) continue; /* false for NaN */
-    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "recipe: %s is %g, not between %g and %g", f->name, v,
-                     f->low, f->high);
-  }
+  if (status != BDPT_OK) return status;
   for (i = 0; i < r->restarts; i++) { /* so that no segment of the schedule is empty */
     if (r->restart[i] > (i ? r->restart[i - 1] : 0) && r->restart[i] < r->epochs) continue;
     return bdpt_fail(ctx, BDPT_E_ARGUMENT, "recipe: restart %d at epoch %g: restarts must grow "
@@ -4204,8 +4192,7 @@ typedef struct bdpti_moments {
   size_t count;      /* 0, and m NULL, where the model has no such parameter */
 } bdpti_moments;
 
-/* The part of a trainer that is neither image nor weight: 64-bit words only, so that a checkpoint
- * can hold it as it stands. */
+/* A trainer but for images and weights: 64-bit words only, which a checkpoint holds as they are. */
 typedef struct bdpti_counters {
   uint64_t digest[3];                   /* of structure, recipe and images, see 12.6 */
   uint64_t start, weights;              /* of the weights that a run began with; that it has now */
@@ -4373,8 +4360,7 @@ BDPTI_FN double bdpti_clip_factor(double norm, double limit) {
   return factor < 1.0 ? factor : 1.0;
 }
 
-/* After the backward pass: checks, counts, moves. Nothing that a checkpoint holds changes before
- * the check has passed. */
+/* After the backward pass: checks, counts, moves. A check that fails leaves all as it was. */
 BDPTI_FN bdpt_status bdpti_trainer_finish(bdpt_trainer *t, double loss) {
   const bdpt_recipe *r = &t->recipe;
   bdpti_counters *now = &t->now;
@@ -7364,7 +7350,9 @@ BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
     bdpti_digest(&h[0], b->heads + 4096.0 * b->head_dim + 16777216.0 * b->mlp); /* below 2^53 */
     bdpti_digest(&h[0], b->attention + 4 * b->mlp_state);
   }
-  for (i = 0; i < BDPTI_FIELDS; i++) bdpti_digest(&h[1], bdpti_field_get(&r, i));
+  for (i = 0; i < BDPTI_FIELDS; i++) {
+    bdpti_digest(&h[1], bdpti_field_get(&bdpti_fields[i], &r, 0, 0));
+  }
   for (i = 0; i < r.restarts; i++) bdpti_digest(&h[1], r.restart[i]);
   for (k = 0; t->train && k < t->train->count; k++) {
     bdpti_digest(&h[2], (double)t->train->index[k]);
