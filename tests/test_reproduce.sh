@@ -213,7 +213,7 @@ says out "all of it, order of part 3"
 keys="parent,wanted,budget,layers,types,block,losses,accuracies,costs,images,processor_seconds"
 lines greedy 4 $keys
 lines better 2 "hash,parent,epochs,batch,lr,mix_prob,drop_path,ema,accuracy,test"
-lines headline 15 "row,seed,attention,activation,marks,accuracies,test,params,macs"
+lines headline 23 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines choice 7 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines long 3 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines frontier 7 "row,seed,attention,activation,marks,accuracies,test,params,macs"

@@ -1,9 +1,11 @@
 /* What rivals of the study put in the place of layers (study/standins.c): a block that is a linear
  * map is found again, idle channels merge without a change, their gradients are differences. And
  * its readings of learned importance (study/gates.c): the first is the library's search, layers
- * that do nothing are found, and a search that is stopped ends like one that is not. */
+ * that do nothing are found, and a search that is stopped ends like one that is not. And its ways of
+ * removing (study/pieces.c): gates close from one network to the other, repairs come nearer. */
 #include "../boundarydpt.h"
 #include "../examples/tool/study/gates.h"
+#include "../examples/tool/study/pieces.h"
 #include "../examples/tool/study/standins.h"
 #include "test.h"
 
@@ -260,6 +262,79 @@ TEST(masks_move_with_their_pull) {
   bdpt_model_free(m);
 }
 
+/* Without attention 0 and activations 1 and 2. */
+static bdpt_model *pruned_network(const bdpt_model *m) {
+  bdpt_model *p = bdpt_model_clone(m);
+  bdpt_layers gone = {{1, 6}};
+  CHECK(bdpt_remove(p, &gone, BDPT_START_SKIP_FIT, &images) == BDPT_OK);
+  return p;
+}
+
+TEST(a_gate_closes) {
+  bdpt_model *m = small_network(), *p;
+  bdpt_real whole[IMAGES * 5], pruned[IMAGES * 5], gated[IMAGES * 5];
+  bdpt_recipe recipe = four_layers(0).recipe;
+  piece_gate gate = {m, NULL, 4};
+  bdpt_trainer *t;
+  int i;
+  louder(m, 10);
+  p = pruned_network(m);
+  logits_of(m, whole);
+  logits_of(p, pruned);
+  CHECK(distance(whole, pruned) > 1e-3);
+  piece_close(p, &gate);
+  logits_of(p, gated);
+  CHECK(distance(whole, gated) < 1e-6); /* open */
+  gate.end = 0;
+  logits_of(p, gated);
+  CHECK(distance(pruned, gated) == 0); /* closed */
+  gate.end = 4;
+  recipe.lr = 1e-7; /* only the gate moves */
+  recipe.min_lr = 1e-7;
+  t = bdpt_trainer_create(p, NULL, &images, &recipe);
+  gate.trainer = t;
+  for (i = 0; i < 4; i++) {
+    double far[2];
+    CHECK(bdpt_trainer_step(t, NULL) == BDPT_OK);
+    logits_of(p, gated);
+    far[0] = distance(whole, gated), far[1] = distance(pruned, gated);
+    if (i < 3) CHECK(far[0] > 1e-4 && far[1] > 1e-4);
+    else CHECK(far[1] < 1e-4 && far[0] > 1e-3);
+  }
+  bdpt_trainer_free(t);
+  bdpt_model_free(p);
+  bdpt_model_free(m);
+}
+
+TEST(repairs_come_nearer) {
+  bdpt_model *m = small_network(), *p, *q;
+  bdpt_layers last = {{0, 4}};
+  bdpt_real whole[IMAGES * 5], before[IMAGES * 5], after[IMAGES * 5];
+  louder(m, 10);
+  p = pruned_network(m);
+  logits_of(m, whole);
+  logits_of(p, before);
+  CHECK(piece_repair(p, m, &images) == BDPT_OK);
+  logits_of(p, after);
+  CHECK(distance(whole, after) < 0.7 * distance(whole, before));
+  q = bdpt_model_clone(m);
+  CHECK(piece_repair(q, m, &images) == BDPT_OK); /* nothing is missing */
+  logits_of(q, after);
+  CHECK(distance(whole, after) < 1e-5);
+  /* in the last block nothing but the class token is read */
+  bdpt_model_free(p);
+  p = bdpt_model_clone(m);
+  CHECK(piece_class_fit(p, &last, 1, &images) == BDPT_OK);
+  CHECK(piece_class_fit(q, &last, 1000, &images) == BDPT_OK);
+  CHECK(p->config.block[2].mlp_state == BDPT_MLP_FITTED);
+  logits_of(p, before);
+  logits_of(q, after);
+  CHECK(distance(whole, after) < 0.7 * distance(whole, before));
+  bdpt_model_free(q);
+  bdpt_model_free(p);
+  bdpt_model_free(m);
+}
+
 static int steps_left;
 static int stops(const bdpt_progress *now, void *user) {
   (void)now;
@@ -332,6 +407,8 @@ int main(void) {
   RUN(the_first_reading_is_the_search);
   RUN(idle_layers_are_found);
   RUN(masks_move_with_their_pull);
+  RUN(a_gate_closes);
+  RUN(repairs_come_nearer);
   RUN(a_stopped_search_goes_on);
   bdpt_subset_free(&ctx, &images);
   bdpt_finish(&ctx);

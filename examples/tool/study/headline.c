@@ -17,6 +17,7 @@
 #include "../cli/system.h"
 #include "../record.h"
 #include "../session.h"
+#include "pieces.h"
 #include "reproduce.h"
 #include "study.h"
 
@@ -300,13 +301,26 @@ void study_tell_better(study *s) {
 
 const char *const study_whole = "all of it", *const study_control = "dense, all of it";
 
-/* removed: 0 nothing, 1 the greedy layers, 2 as many in the order of part 3, half of each type. */
-static const struct { const char *row; int removed, teacher, rate, features; }
+/* removed: 0 nothing, 1 the greedy layers, 2 as many in the order of part 3, half of each type.
+ * The last four do something else than take all layers out at once and train:
+ *
+ *   in steps of two     two layers in the greedy order, a training, maps for the next two fitted to
+ *                       the network as it is by then, and so on over the first half of the recovery
+ *   a closing gate      each layer that goes fades out over the first third, what stands in its
+ *                       place fades in (pieces.h)
+ *   survivors repaired  the last linears of the layers that are left are solved again before any
+ *                       training (pieces.h), as CORP (arXiv 2602.05243) compensates within a layer
+ *   class token first   maps whose errors at the class token count as much as all others together */
+static const struct { const char *row; int removed, teacher, rate, features, rival; }
 study_pieces[STUDY_PIECES] = {
-  {"dense, all of it", 0, STUDY_SOFT, 1, 1}, {"all of it", 1, STUDY_SOFT, 1, 1},
-  {"dense, as before", 0, STUDY_ALONE, 0, 0}, {"as before", 1, STUDY_ALONE, 0, 0},
-  {"and a teacher", 1, STUDY_SOFT, 0, 0}, {"and the rate", 1, STUDY_SOFT, 1, 0},
-  {"all of it, order of part 3", 2, STUDY_SOFT, 1, 1}};
+  {"dense, all of it", 0, STUDY_SOFT, 1, 1, 0}, {"all of it", 1, STUDY_SOFT, 1, 1, 0},
+  {"dense, as before", 0, STUDY_ALONE, 0, 0, 0}, {"as before", 1, STUDY_ALONE, 0, 0, 0},
+  {"and a teacher", 1, STUDY_SOFT, 0, 0, 0}, {"and the rate", 1, STUDY_SOFT, 1, 0, 0},
+  {"all of it, order of part 3", 2, STUDY_SOFT, 1, 1, 0},
+  {"in steps of two", 1, STUDY_SOFT, 1, 1, STUDY_IN_STEPS},
+  {"a closing gate", 1, STUDY_SOFT, 1, 1, STUDY_CLOSING},
+  {"survivors repaired", 1, STUDY_SOFT, 1, 1, STUDY_REPAIRED},
+  {"class token first", 1, STUDY_SOFT, 1, 1, STUDY_CLASS_FIT}};
 
 /* As many layers as headline.layers, half of each type, would leave so much. */
 static study_goal study_goal_headline(const study *s) {
@@ -330,6 +344,7 @@ static study_spec study_piece(const study *s, int i, int seed, const cli_layers 
   if (study_pieces[i].removed == 1) study_take(s, study_goal_headline(s), 2 * BDPT_MAX_DEPTH, &p);
   if (study_pieces[i].removed == 2) study_first(s, n, n, &p);
   p.teacher = study_pieces[i].teacher;
+  p.rival = study_pieces[i].rival;
   if (!study_pieces[i].rate) p.lr = 0;
   if (!study_pieces[i].features) p.features = 0;
   return p;
@@ -345,6 +360,74 @@ void study_headline_first(const study *s, int n, study_spec *p) {
 
 study_spec study_headline_spec(const study *s, int pruned, int seed) {
   return study_piece(s, pruned, seed, &s->recipe.headline_marks);
+}
+
+/* The layers of `which` that the network still has. */
+static bdpt_layers study_yet(const bdpt_model *m, int type, const study_spec *p) {
+  bdpt_layers some = {{0, 0}};
+  int l;
+  for (l = 0; l < m->config.depth; l++) {
+    const bdpt_block *b = &m->config.block[l];
+    if (p->which[type][l] && (type ? b->mlp_state == BDPT_MLP_KEPT
+                                   : b->attention == BDPT_ATTENTION_KEPT))
+      bdpt_layers_add(&some, (bdpt_type)type, l);
+  }
+  return some;
+}
+
+size_t study_next_removal(const study_spec *p, const bdpt_model *m, size_t total) {
+  const int gone = bdpt_removed(&m->config, 0) + bdpt_removed(&m->config, 1);
+  int layer[BDPT_MAX_DEPTH];
+  const int all = study_layers(p->which[0], m->config.depth, layer) +
+                  study_layers(p->which[1], m->config.depth, layer);
+  const size_t steps = (size_t)(all + 1) / 2, done = (size_t)(gone + 1) / 2;
+  if (p->rival != STUDY_IN_STEPS || gone >= all) return SIZE_MAX;
+  return (done * total + 2 * steps - 1) / (2 * steps); /* over the first half, evenly */
+}
+
+bdpt_status study_remove_next(study *s, const study_spec *p, bdpt_model *m) {
+  const int gone = bdpt_removed(&m->config, 0) + bdpt_removed(&m->config, 1);
+  study_spec next = *p;
+  bdpt_layers some;
+  study_headline_first(s, gone + 2, &next);
+  some = study_yet(m, BDPT_ATTENTION, &next);
+  some.blocks[BDPT_ACTIVATION] = study_yet(m, BDPT_ACTIVATION, &next).blocks[BDPT_ACTIVATION];
+  return bdpt_remove(m, &some, BDPT_START_SKIP_FIT, &s->base.in.rest);
+}
+
+/* A copy of the parent lends what fades out. */
+static bdpt_status study_open_gate(study *s, bdpt_model *m, const study_spec *p) {
+  if (!s->gate) s->gate = (piece_gate *)calloc(1, sizeof *s->gate);
+  if (!s->gate) return BDPT_E_MEMORY;
+  bdpt_model_free(s->gate->parent);
+  s->gate->trainer = NULL;
+  s->gate->end = 1;
+  s->gate->parent = bdpt_model_clone(study_parent(s, p));
+  if (!s->gate->parent) return s->base.ctx->status;
+  piece_close(m, s->gate);
+  return BDPT_OK;
+}
+
+bdpt_status study_take_out(study *s, bdpt_model *m, const study_spec *p) {
+  const bdpt_layers attention = study_yet(m, BDPT_ATTENTION, p);
+  const bdpt_layers activations = study_yet(m, BDPT_ACTIVATION, p);
+  const bdpt_start start = study_starts[p->start].start;
+  const int side = m->config.image / m->config.patch;
+  bdpt_subset few;
+  bdpt_status status;
+  if (p->rival == STUDY_IN_STEPS) return study_remove_next(s, p, m);
+  memset(&few, 0, sizeof few);
+  status = bdpt_remove(m, &attention, start, &s->base.in.rest);
+  if (status == BDPT_OK && p->rival != STUDY_CLASS_FIT)
+    status = bdpt_remove(m, &activations, start, &s->base.in.rest);
+  if (status == BDPT_OK && p->rival == STUDY_CLOSING) return study_open_gate(s, m, p);
+  if (status == BDPT_OK) status = study_sample(s, s->recipe.which_images, &few);
+  if (status == BDPT_OK && p->rival == STUDY_REPAIRED)
+    status = piece_repair(m, study_parent(s, p), &few);
+  if (status == BDPT_OK && p->rival == STUDY_CLASS_FIT)
+    status = piece_class_fit(m, &activations, (double)side * side, &few);
+  bdpt_subset_free(s->base.ctx, &few);
+  return status;
 }
 
 bdpt_status study_headline(study *s) {

@@ -6,6 +6,7 @@
 #include "../cli/system.h"
 #include "../record.h"
 #include "../session.h"
+#include "pieces.h"
 #include "reproduce.h"
 #include "study.h"
 
@@ -20,7 +21,8 @@
  * A job: the dense network without some layers, trained for a while.
  */
 static const char *const study_rivals_by[] = {"-", "block maps", "idle channels",
-                                             "smaller input"};
+                                             "smaller input", "in steps", "closing gate",
+                                             "repaired", "class token"};
 const char *const study_teachers[] = {"none", "soft", "hard", "own"};
 
 const study_place study_starts[] = {
@@ -78,8 +80,9 @@ void study_name(const study *s, const study_spec *p, char out[STUDY_NAME]) {
     snprintf(out + strlen(out), STUDY_NAME - strlen(out), " rival %s", study_rivals_by[p->rival]);
 }
 
-/* A file name that belongs to this job of this study. */
-static void study_checkpoint(const study *s, const char *name, char *out, size_t room) {
+/* A file name that belongs to this job of this study; of one that removes in steps, to so many
+ * layers gone. */
+static void study_checkpoint(const study *s, const char *name, int gone, char *out, size_t room) {
   uint64_t h = UINT64_C(0xcbf29ce484222325);
   const char *text[3];
   int i;
@@ -90,6 +93,7 @@ static void study_checkpoint(const study *s, const char *name, char *out, size_t
     const char *c = text[i];
     while (*c) h = (h ^ (unsigned char)*c++) * UINT64_C(0x100000001b3);
   }
+  h += (uint64_t)gone;
   snprintf(out, room, "%s/job-%016llx.ckpt", s->o.out, (unsigned long long)h);
 }
 
@@ -204,34 +208,84 @@ void study_teacher_path(const study *s, char *out, size_t room) {
   snprintf(out, room, "%s/teacher.safetensors", s->o.out);
 }
 
+/* A job under way. */
+typedef struct study_job {
+  const study_spec *p;
+  const char *name;
+  bdpt_model *m;
+  bdpt_trainer *t;
+  size_t total;         /* steps */
+  char checkpoint[800], detail[60];
+} study_job;
+
+/* Layers that are gone; 0 for a job that loses all at once. */
+static int study_gone(const study_spec *p, const bdpt_model *m) {
+  return p->rival == STUDY_IN_STEPS ? bdpt_removed(&m->config, 0) + bdpt_removed(&m->config, 1) : 0;
+}
+
+/* Removes what was gone when the latest file of a job that removes in steps was saved. */
+static bdpt_status study_rejoin(study *s, study_job *j) {
+  char path[800];
+  bdpt_status status = BDPT_OK;
+  int gone, had = 0;
+  for (gone = study_gone(j->p, j->m); gone > 0 && gone <= 2 * s->base.depth; gone++) {
+    study_checkpoint(s, j->name, gone, path, sizeof path);
+    if (cli_file_exists(path) != 0) had = gone;
+  }
+  while (status == BDPT_OK && study_gone(j->p, j->m) < had)
+    status = study_remove_next(s, j->p, j->m);
+  study_checkpoint(s, j->name, study_gone(j->p, j->m), j->checkpoint, sizeof j->checkpoint);
+  return status;
+}
+
+/* Trains to a step, and removes on the way what is due. */
+static bdpt_status study_train_to(study *s, study_job *j, size_t until) {
+  bdpt_status status = BDPT_OK;
+  char before[800];
+  size_t next;
+  while (status == BDPT_OK && (next = study_next_removal(j->p, j->m, j->total)) < until) {
+    status = study_steps(s, j->t, next, j->total, j->detail, j->checkpoint);
+    if (status == BDPT_OK) status = study_remove_next(s, j->p, j->m);
+    snprintf(before, sizeof before, "%s", j->checkpoint);
+    study_checkpoint(s, j->name, study_gone(j->p, j->m), j->checkpoint, sizeof j->checkpoint);
+    if (status == BDPT_OK) status = bdpt_trainer_save(j->t, j->checkpoint);
+    if (status == BDPT_OK) remove(before);
+  }
+  if (status != BDPT_OK) return status;
+  return study_steps(s, j->t, until, j->total, j->detail, j->checkpoint);
+}
+
 /* Trains a job, mark by mark. */
 static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, const study_spec *p,
                                const char *name) {
   bdpt_recipe r = study_training(s, p->marks->layer[p->marks->count - 1], p->seed);
-  char checkpoint[800], detail[60];
-  bdpt_trainer *t;
+  study_job j;
   size_t each;
   int i;
   bdpt_status status;
+  memset(&j, 0, sizeof j);
+  j.p = p, j.name = name, j.m = m;
   if (teacher) r.distill = p->teacher == STUDY_HARD ? BDPT_DISTILL_HARD : BDPT_DISTILL_SOFT;
   if (p->lr > 0) r.lr = p->lr;
   r.distill_features = p->features;
   r.distill_alpha = s->recipe.distill_alpha;
   r.distill_tau = s->recipe.distill_tau;
   status = study_mark(s, m, name, 0);
-  t = status == BDPT_OK ? bdpt_trainer_create(m, teacher, &s->base.in.rest, &r) : NULL;
-  if (!t) return s->base.ctx->status;
-  study_checkpoint(s, name, checkpoint, sizeof checkpoint);
-  if (cli_file_exists(checkpoint) != 0) status = bdpt_trainer_load(t, checkpoint);
-  each = bdpt_trainer_steps_per_epoch(t);
-  snprintf(detail, sizeof detail, "%d+%d removed, %s, seed %zu", bdpt_removed(&m->config, 0),
+  if (status == BDPT_OK) status = study_rejoin(s, &j);
+  j.t = status == BDPT_OK ? bdpt_trainer_create(m, teacher, &s->base.in.rest, &r) : NULL;
+  if (!j.t) return s->base.ctx->status;
+  if (cli_file_exists(j.checkpoint) != 0) status = bdpt_trainer_load(j.t, j.checkpoint);
+  each = bdpt_trainer_steps_per_epoch(j.t);
+  j.total = each * (size_t)r.epochs;
+  if (p->rival == STUDY_CLOSING) s->gate->trainer = j.t, s->gate->end = (double)j.total / 3;
+  snprintf(j.detail, sizeof j.detail, "%d+%d removed, %s, seed %zu", bdpt_removed(&m->config, 0),
            bdpt_removed(&m->config, 1), study_starts[p->start].name, p->seed);
   for (i = 0; i < p->marks->count && status == BDPT_OK; i++) {
-    status = study_steps(s, t, each * (size_t)p->marks->layer[i], each * (size_t)r.epochs, detail,
-                         checkpoint);
+    status = study_train_to(s, &j, each * (size_t)p->marks->layer[i]);
     if (status == BDPT_OK) status = study_mark(s, m, name, p->marks->layer[i]);
   }
-  bdpt_trainer_free(t);
+  if (p->rival == STUDY_CLOSING) m->block = NULL; /* the gate is closed */
+  bdpt_trainer_free(j.t);
   return status;
 }
 
@@ -263,7 +317,7 @@ bdpt_status study_network(study *s, const study_spec *p) {
   if (status == BDPT_OK && kept) status = bdpt_model_save(m, path, BDPT_F32);
   if (status == BDPT_OK && !known)
     status = study_finish_network(s, m, name, p->better ? s->better_hash : s->hash);
-  study_checkpoint(s, name, checkpoint, sizeof checkpoint);
+  study_checkpoint(s, name, study_gone(p, m), checkpoint, sizeof checkpoint);
   if (status == BDPT_OK) remove(checkpoint); /* before the next collective call: no race */
   bdpt_model_free(teacher);
   bdpt_model_free(m);

@@ -50,6 +50,7 @@
 #include "../record.h"
 #include "../report/report.h"
 #include "../session.h"
+#include "pieces.h"
 #include "reproduce.h"
 #include "standins.h"
 #include "study.h"
@@ -415,6 +416,8 @@ int study_command(bdpt_context *ctx, const study_options *options) {
   bdpt_model_free(s.better);
   if (s.idle) standin_idle_close(s.idle);
   free(s.idle);
+  if (s.gate) bdpt_model_free(s.gate->parent);
+  free(s.gate);
   bdpt_model_free(s.dense);
   bdpt_bytes_free(ctx, &s.text);
   study_free_shares(&s);

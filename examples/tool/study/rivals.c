@@ -113,6 +113,7 @@ static int study_smaller_input(const study *s) {
 bdpt_status study_stand_in(study *s, bdpt_model *m, const study_spec *p) {
   bdpt_subset few;
   bdpt_status status = BDPT_OK;
+  if (p->rival >= STUDY_IN_STEPS) return study_take_out(s, m, p);
   memset(&few, 0, sizeof few);
   if (p->rival == STUDY_SMALLER_INPUT) return bdpt_model_resize(m, study_smaller_input(s), 0);
   status = study_sample(s, s->recipe.which_images, &few);

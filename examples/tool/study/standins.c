@@ -4,6 +4,7 @@
  * the tokens that pass, and stands in for the standard one afterwards. */
 #include "standins.h"
 #include "baselines.h"
+#include "squares.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -13,27 +14,16 @@
 
 /* ---- One map for a block ---- */
 
-/* Sums over tokens of z (1, x) and z z^T, for z = (1, x, y), x what the map reads and y what it
- * is to return: row i of `sum` belongs to x_i, row d + j to y_j. */
+/* What the maps of blocks are fitted to. */
 typedef struct standin_sums {
   size_t d;
-  double *sum[BDPT_MAX_DEPTH]; /* [2 d][d + 1]: 1, then x; NULL: nobody wants this block's */
-  double count[BDPT_MAX_DEPTH]; /* tokens */
+  squares block[BDPT_MAX_DEPTH]; /* sum NULL: nobody wants this block's */
 } standin_sums;
 
-static void standin_add(standin_sums *s, int l, const bdpt_tensor *x, const bdpt_tensor *from,
-                        const bdpt_tensor *to) {
-  const size_t d = s->d, tokens = x->count / d;
-  size_t t, i, j;
-  for (t = 0; t < tokens; t++) {
-    const bdpt_real *row = x->data + t * d, *a = from->data + t * d, *b = to->data + t * d;
-    for (i = 0; i < 2 * d; i++) {
-      const double z = i < d ? (double)row[i] : (double)b[i - d] - (double)a[i - d];
-      double *out = s->sum[l] + i * (d + 1);
-      out[0] += z;
-      for (j = 0; j < d; j++) out[1 + j] += z * (double)row[j];
-    }
-  }
+/* Adds every token of x[..,D] and what the map is to make of it. */
+static void standin_add(squares *s, const bdpt_tensor *x, const bdpt_tensor *y) {
+  size_t t;
+  for (t = 0; t < x->count; t += s->k) squares_add(s, x->data + t, y->data + t, 1);
 }
 
 /* Computes the standard block and watches it. */
@@ -41,62 +31,26 @@ static bdpt_tensor *standin_watch(bdpt_model *m, bdpt_tape *t, int l, bdpt_tenso
                                   const bdpt_forward_options *o, void *user) {
   standin_sums *s = (standin_sums *)user;
   bdpt_tensor *y = bdpt_mlp_half(m, t, l, bdpt_attention_half(m, t, l, x, o), o);
-  if (y && s->sum[l]) {
+  if (y && s->block[l].sum) {
     bdpt_tensor *n = bdpt_layernorm(t, x, &m->param[BDPT_SLOT(l, BDPT_SLOT_NORM2_W)],
                                     &m->param[BDPT_SLOT(l, BDPT_SLOT_NORM2_B)], m->config.eps);
-    if (!n) return NULL;
-    standin_add(s, l, n, x, y);
-    s->count[l] += (double)(n->count / s->d);
+    bdpt_tensor *more = bdpt_add(t, y, bdpt_scale(t, x, -1)); /* what the block adds */
+    if (!n || !more) return NULL;
+    standin_add(&s->block[l], n, more);
   }
   return y;
 }
 
-/* Solves W (G + r I) = C by Cholesky, in place: g[d][d] becomes its factor, c[d][d] W. */
-static void standin_solve(size_t d, double *g, double *c) {
-  size_t i, j, k, row;
-  for (i = 0; i < d; i++)
-    for (j = 0; j <= i; j++) {
-      double v = g[i * d + j];
-      for (k = 0; k < j; k++) v -= g[i * d + k] * g[j * d + k];
-      g[i * d + j] = i == j ? sqrt(v) : v / g[j * d + j];
-    }
-  for (row = 0; row < d; row++) {
-    double *x = c + row * d;
-    for (i = 0; i < d; i++) { /* forwards ... */
-      for (k = 0; k < i; k++) x[i] -= g[i * d + k] * x[k];
-      x[i] /= g[i * d + i];
-    }
-    for (i = d; i-- > 0;) { /* ... and back */
-      for (k = i + 1; k < d; k++) x[i] -= g[k * d + i] * x[k];
-      x[i] /= g[i * d + i];
-    }
-  }
-}
-
 /* Writes the map of some sums as block l of a network that has lost both layers there. */
-static void standin_put(bdpt_model *m, int l, const standin_sums *s, double *work) {
+static bdpt_status standin_put(bdpt_model *m, int l, const standin_sums *s, double *work) {
   const size_t d = s->d;
-  const double n = s->count[l], *sum = s->sum[l];
-  double *g = work, *c = work + d * d, trace = 0;
   bdpt_real *w = m->param[BDPT_SLOT(l, BDPT_SLOT_FUSED_W)].data;
   bdpt_real *b = m->param[BDPT_SLOT(l, BDPT_SLOT_FUSED_B)].data;
-  size_t i, j;
-  for (i = 0; i < 2 * d; i++)
-    for (j = 0; j < d; j++) { /* both centred: G, and below it C */
-      const double mean = sum[j * (d + 1)] / n;
-      work[i * d + j] = sum[i * (d + 1) + 1 + j] - sum[i * (d + 1)] * mean;
-    }
-  for (i = 0; i < d; i++) trace += g[i * d + i];
-  for (i = 0; i < d; i++) g[i * d + i] += STANDIN_RIDGE * trace / (double)d + 1e-12;
-  standin_solve(d, g, c);
-  for (i = 0; i < d; i++) {
-    double bias = sum[(d + i) * (d + 1)] / n;
-    for (j = 0; j < d; j++) {
-      w[i * d + j] = (bdpt_real)c[i * d + j];
-      bias -= c[i * d + j] * sum[j * (d + 1)] / n;
-    }
-    b[i] = (bdpt_real)bias;
-  }
+  const bdpt_status status = squares_solve(&s->block[l], STANDIN_RIDGE, work, work + d * d);
+  size_t i;
+  for (i = 0; i < d * d && status == BDPT_OK; i++) w[i] = (bdpt_real)work[i];
+  for (i = 0; i < d && status == BDPT_OK; i++) b[i] = (bdpt_real)work[d * d + i];
+  return status;
 }
 
 /* A copy of a network without the layers of block l, whose map is zero. */
@@ -109,20 +63,18 @@ static bdpt_model *standin_without(const bdpt_model *m, int l) {
 }
 
 static bdpt_status standin_sums_open(standin_sums *s, const bdpt_model *m, const int *which) {
-  int l, ok = 1;
+  bdpt_status status = BDPT_OK;
+  int l;
   memset(s, 0, sizeof *s);
   s->d = (size_t)m->config.width;
-  for (l = 0; l < m->config.depth; l++) {
-    if (!which[l]) continue;
-    s->sum[l] = (double *)calloc(2 * s->d * (s->d + 1), sizeof(double));
-    ok = ok && s->sum[l];
-  }
-  return ok ? BDPT_OK : BDPT_E_MEMORY;
+  for (l = 0; l < m->config.depth && status == BDPT_OK; l++)
+    if (which[l]) status = squares_open(&s->block[l], s->d, s->d);
+  return status;
 }
 
 static void standin_sums_close(standin_sums *s) {
   int l;
-  for (l = 0; l < BDPT_MAX_DEPTH; l++) free(s->sum[l]);
+  for (l = 0; l < BDPT_MAX_DEPTH; l++) squares_close(&s->block[l]);
 }
 
 /* The sums of the blocks that are set, of a copy of the network. */
@@ -143,7 +95,7 @@ static bdpt_status standin_measure(const bdpt_model *m, const bdpt_subset *image
 static bdpt_status standin_block(bdpt_model *m, int l, const bdpt_subset *images) {
   int which[BDPT_MAX_DEPTH] = {0};
   const size_t d = (size_t)m->config.width;
-  double *work = (double *)malloc(2 * d * d * sizeof *work);
+  double *work = (double *)malloc((d + 1) * d * sizeof *work);
   bdpt_model *without = NULL;
   standin_sums s;
   bdpt_status status;
@@ -152,7 +104,7 @@ static bdpt_status standin_block(bdpt_model *m, int l, const bdpt_subset *images
   if (!work) status = BDPT_E_MEMORY;
   if (status == BDPT_OK) status = standin_measure(m, images, &s);
   if (status == BDPT_OK && !(without = standin_without(m, l))) status = m->ctx->status;
-  if (status == BDPT_OK) standin_put(without, l, &s, work);
+  if (status == BDPT_OK) status = standin_put(without, l, &s, work);
   if (status == BDPT_OK) status = bdpt_model_assign(m, without);
   bdpt_model_free(without);
   standin_sums_close(&s);
@@ -172,7 +124,7 @@ bdpt_status standin_blocks(bdpt_model *m, const int *which, const bdpt_subset *i
 static bdpt_status standin_try(const bdpt_model *m, const int *left, const bdpt_subset *images,
                                const bdpt_subset *held, int *best, double *loss) {
   const size_t d = (size_t)m->config.width;
-  double *work = (double *)malloc(2 * d * d * sizeof *work);
+  double *work = (double *)malloc((d + 1) * d * sizeof *work);
   int l;
   bdpt_accuracy a;
   standin_sums s;
@@ -184,8 +136,8 @@ static bdpt_status standin_try(const bdpt_model *m, const int *left, const bdpt_
     bdpt_model *without;
     if (!left[l]) continue;
     without = standin_without(m, l);
-    if (without) standin_put(without, l, &s, work);
-    status = without ? bdpt_evaluate(without, held, &a) : m->ctx->status;
+    status = without ? standin_put(without, l, &s, work) : m->ctx->status;
+    if (status == BDPT_OK) status = bdpt_evaluate(without, held, &a);
     bdpt_model_free(without);
     if (status == BDPT_OK && (*best < 0 || a.loss < *loss)) *best = l, *loss = a.loss;
   }

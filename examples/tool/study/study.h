@@ -75,6 +75,7 @@ typedef struct study {
   bdpt_model *better;            /* part 15's, trained longer; NULL until it is wanted */
   char better_hash[17];
   struct standin_idle *idle;     /* of part 19's network with idle channels, or NULL */
+  struct piece_gate *gate;       /* of part 16's network with a gate that closes, or NULL */
   char keep[STUDY_NAME];         /* the network that is saved, to teach itself in part 11 */
   int order[2][BDPT_MAX_DEPTH];  /* layers by recovery (part 3), the best first */
   double train_speed, eval_speed; /* images per second, measured */
@@ -371,7 +372,7 @@ void study_tell_tokens(study *s);
 /* An upper bound of what one greedy choice sends through the network. */
 double study_greedy_images(const study *s);
 
-enum { STUDY_PIECES = 7, STUDY_PICKS = 3, STUDY_RIVALS = 3 };
+enum { STUDY_PIECES = 11, STUDY_PICKS = 3, STUDY_RIVALS = 3 };
 
 /* The row of part 16 whose gap to its control is the headline figure, and that control. */
 extern const char *const study_whole, *const study_control;
@@ -420,10 +421,20 @@ study_spec study_headline_spec(const study *s, int pruned, int seed);
 /* The first n layers of that choice. */
 void study_headline_first(const study *s, int n, study_spec *p);
 
+/* Takes the layers of a job of part 16 out in its own way (study_spec.rival). */
+bdpt_status study_take_out(study *s, bdpt_model *m, const study_spec *p);
+
+/* Of a job that removes in steps: the training step, of `total`, after which the next layers go;
+ * SIZE_MAX: none, or not such a job. And their removal. */
+size_t study_next_removal(const study_spec *p, const bdpt_model *m, size_t total);
+bdpt_status study_remove_next(study *s, const study_spec *p, bdpt_model *m);
+
 /* A job and its line, which has a kind, a row, and the numbers of the job. */
 bdpt_status study_row_of(study *s, const char *kind, const char *row, const study_spec *p);
 
-enum { STUDY_BLOCK_MAPS = 1, STUDY_IDLE_CHANNELS, STUDY_SMALLER_INPUT }; /* study_spec.rival */
+/* study_spec.rival: what part 19 puts in, and how part 16 takes layers out otherwise. */
+enum { STUDY_BLOCK_MAPS = 1, STUDY_IDLE_CHANNELS, STUDY_SMALLER_INPUT,
+       STUDY_IN_STEPS, STUDY_CLOSING, STUDY_REPAIRED, STUDY_CLASS_FIT };
 enum { STUDY_RIVAL_ROWS = 7 };
 extern const char *const study_rival_name[STUDY_RIVAL_ROWS];
 
