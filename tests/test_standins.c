@@ -1,8 +1,8 @@
 /* What rivals of the study put in the place of layers (study/standins.c): a block that is a linear
  * map is found again, idle channels merge without a change, their gradients are differences. And
  * its readings of learned importance (study/gates.c): the first is the library's search, layers
- * that do nothing are found, and a search that is stopped ends like one that is not. And its ways of
- * removing (study/pieces.c): gates close from one network to the other, repairs come nearer. */
+ * that do nothing are found, and a search that is stopped ends like one that is not. And its ways
+ * of removing (study/pieces.c): gates close from one network to the other, repairs come nearer. */
 #include "../boundarydpt.h"
 #include "../examples/tool/study/gates.h"
 #include "../examples/tool/study/pieces.h"

@@ -310,7 +310,7 @@ const char *const study_whole = "all of it", *const study_control = "dense, all 
  *                       place fades in (pieces.h)
  *   survivors repaired  the last linears of the layers that are left are solved again before any
  *                       training (pieces.h), as CORP (arXiv 2602.05243) compensates within a layer
- *   class token first   maps whose errors at the class token count as much as all others together */
+ *   class token first   maps whose errors at the class token count as much as all the others do */
 static const struct { const char *row; int removed, teacher, rate, features, rival; }
 study_pieces[STUDY_PIECES] = {
   {"dense, all of it", 0, STUDY_SOFT, 1, 1, 0}, {"all of it", 1, STUDY_SOFT, 1, 1, 0},
