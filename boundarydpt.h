@@ -5182,23 +5182,20 @@ BDPTI_FN bdpt_status bdpti_fit_choose(const bdpt_model *m, const bdpt_subset *da
   return chosen->index ? BDPT_OK : m->ctx->status;
 }
 
-/* Says which slots, first to last, give place to a map, and which holds its weight. */
-BDPTI_FN const int *bdpti_fit_slots(bdpt_type type) {
-  static const int slots[2][3] = {{BDPT_SLOT_QKV_W, BDPT_SLOT_PROJ_B, BDPT_SLOT_AFIT_W},
-                                  {BDPT_SLOT_FC1_W, BDPT_SLOT_FC2_B, BDPT_SLOT_FUSED_W}};
-  return slots[type];
-}
-
-/* Puts a map of zeros in the place of a layer; its weights come from a fit or from a file. */
-BDPTI_FN bdpt_status bdpti_fit_room(bdpt_model *m, bdpt_type type, int l) {
-  const int *slots = bdpti_fit_slots(type);
-  int s, slot = BDPT_SLOT(l, slots[2]);
-  if (!bdpti_removable(m, "fit", type, l)) return m->ctx->status;
-  if (!bdpti_slot_alloc(m, slot) || !bdpti_slot_alloc(m, slot + 1)) return m->ctx->status;
-  for (s = slots[0]; s <= slots[1]; s++) bdpti_slot_free(m, BDPT_SLOT(l, s));
+/* Puts a map of zeros in the place of a layer, for a fit or a file to fill. Returns its weight,
+ * behind which its bias stands, or NULL after an error. */
+BDPTI_FN bdpt_tensor *bdpti_fit_room(bdpt_model *m, bdpt_type type, int l) {
+  static const int slots[2][3] = { /* first and last that give place; the map's weight */
+    {BDPT_SLOT_QKV_W, BDPT_SLOT_PROJ_B, BDPT_SLOT_AFIT_W},
+    {BDPT_SLOT_FC1_W, BDPT_SLOT_FC2_B, BDPT_SLOT_FUSED_W}};
+  int s, slot;
+  if (!bdpti_removable(m, "fit", type, l)) return NULL;
+  slot = BDPT_SLOT(l, slots[type][2]);
+  if (!bdpti_slot_alloc(m, slot) || !bdpti_slot_alloc(m, slot + 1)) return NULL;
+  for (s = slots[type][0]; s <= slots[type][1]; s++) bdpti_slot_free(m, BDPT_SLOT(l, s));
   if (type == BDPT_ATTENTION) m->config.block[l].attention = BDPT_ATTENTION_FITTED;
   else m->config.block[l].mlp_state = BDPT_MLP_FITTED;
-  return BDPT_OK;
+  return &m->param[slot];
 }
 
 /* Fits one layer, from images to map. Everything but the map itself lives in the arena. */
@@ -5206,7 +5203,7 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_type type, int l, const
                                      const bdpt_fit_options *o, bdpti_arena *a,
                                      bdpt_fit_report *out) {
   size_t d = (size_t)m->config.width, each = bdpt_image_numbers(&m->config), i;
-  bdpt_tensor *w = &m->param[BDPT_SLOT(l, bdpti_fit_slots(type)[2])], *bias = w + 1;
+  bdpt_tensor *w;
   bdpt_real *x = NULL;
   bdpt_subset chosen;
   bdpti_gram g[2];
@@ -5232,13 +5229,14 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_type type, int l, const
   }
   out->held = chosen.count - out->images;
   out->tokens = (size_t)g[0].sum[0];
-  if (bdpti_fit_room(m, type, l) != BDPT_OK) return m->ctx->status;
-  if (!bdpti_fit_solve(m->ctx, &g[0], out->lambda, w->data, bias->data)) {
+  w = bdpti_fit_room(m, type, l);
+  if (!w) return m->ctx->status;
+  if (!bdpti_fit_solve(m->ctx, &g[0], out->lambda, w->data, w[1].data)) {
     return bdpt_fail(m->ctx, BDPT_E_NUMERIC, "fit: the %s of block %d reads the same at all "
                      "%zu tokens, or a ridge of %g is too small to tell a best map",
                      bdpt_type_name(type), l, out->tokens, out->lambda);
   }
-  error = bdpti_fit_error(m->ctx, &g[1], w->data, bias->data);
+  error = bdpti_fit_error(m->ctx, &g[1], w->data, w[1].data);
   if (error > out->error) out->error = error;
   out->layers++;
   return BDPT_OK;
@@ -5648,9 +5646,8 @@ BDPT_API bdpt_status bdpt_map_fit(bdpt_context *ctx, const bdpt_map_point *point
   return bdpt_map_fit_sets(ctx, points, count, 1, options, out);
 }
 
-/* The split: every point of the budget line. The first strict maximum with the attention count
- * rising is the paper's algorithm 3: of two equal splits, the one that removes fewer attention
- * layers stands. The budget counts layers removed; the paper's k at times those kept. */
+/* Of two equal splits the one that removes fewer attention layers stands. The budget counts layers
+ * removed; the paper's k at times those kept. */
 BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int depth, int budget,
                                     int *attention, int *activation, double *predicted) {
   int a, from = budget > depth ? budget - depth : 0; /* no more than L activations can go */
@@ -5835,7 +5832,7 @@ BDPTI_FN void bdpti_study_remove(bdpti_study *s, bdpt_type type, int layer) {
   if (s->status) return;
   bdpti_format(s->detail, sizeof s->detail, "remove %s %d", bdpt_type_name(type), layer);
   if (bdpt_start_fits(s->start, type) && s->word[1] < s->reached) {
-    s->status = bdpti_fit_room(s->work, type, layer);
+    s->status = bdpti_fit_room(s->work, type, layer) ? BDPT_OK : s->ctx->status;
   } else {
     bdpt_layers one = {{0, 0}};
     bdpt_layers_add(&one, type, layer);

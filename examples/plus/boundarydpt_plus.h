@@ -207,9 +207,7 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
 /* CIFAR-100 binary: records of 3074 bytes (coarse, fine, 1024 red, green, blue). */
 BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                          const char *name, bdpt_dataset *out);
-#ifndef BDPT_NO_STDIO
 BDPT_API bdpt_status bdpt_cifar100_load(bdpt_context *ctx, const char *path, bdpt_dataset *out);
-#endif
 #endif /* BDPT_ONLY_INFERENCE */
 
 #ifdef __cplusplus
@@ -1895,7 +1893,6 @@ BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, s
   return status;
 }
 
-#ifndef BDPT_NO_STDIO
 BDPT_API bdpt_status bdpt_cifar100_load(bdpt_context *ctx, const char *path, bdpt_dataset *out) {
   bdpt_bytes file;
   bdpt_status status = bdpt_file_read(ctx, path, &file);
@@ -1904,7 +1901,6 @@ BDPT_API bdpt_status bdpt_cifar100_load(bdpt_context *ctx, const char *path, bdp
   bdpt_bytes_free(ctx, &file); /* empty after a failed read */
   return status;
 }
-#endif
 
 #endif /* BDPT_ONLY_INFERENCE */
 #endif /* BOUNDARYDPT_PLUS_IMPLEMENTATION */
