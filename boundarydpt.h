@@ -1177,6 +1177,15 @@ BDPTI_FN void bdpti_put_size(bdpti_text *t, size_t v) {
   bdpti_put(t, (char)('0' + (int)(v % 10)));
 }
 
+BDPTI_FN void bdpti_put_sizes(bdpti_text *t, int n, const size_t *size) { /* [2,3] */
+  int i;
+  for (i = 0; i < n; i++) {
+    bdpti_put(t, i ? ',' : '[');
+    bdpti_put_size(t, size[i]);
+  }
+  bdpti_put_string(t, n ? "]" : "[]");
+}
+
 /* Writes 0.d1d2d3... * 10^point with n digits: in plain notation from 0.0001 on, with at most
  * `widest` digits before the point, else as d1.d2d3...e and point - 1. */
 BDPTI_FN void bdpti_put_digits(bdpti_text *t, const char *digit, int n, int point, int widest) {
@@ -1612,13 +1621,8 @@ BDPTI_FN void *bdpti_take(bdpt_tape *t, size_t count, size_t size) {
 BDPT_API bdpt_shape_text bdpt_shape(const bdpt_tensor *x) {
   bdpt_shape_text s;
   bdpti_text t = {s.text, sizeof s.text, 0};
-  int i;
   if (x->name) bdpti_put_string(&t, x->name);
-  for (i = 0; i < x->ndim; i++) {
-    bdpti_put(&t, i ? ',' : '[');
-    bdpti_put_size(&t, x->shape[i]);
-  }
-  bdpti_put(&t, ']');
+  bdpti_put_sizes(&t, x->ndim, x->shape);
   s.text[t.used < t.room ? t.used : t.room - 1] = 0; /* a long name may cut it */
   return s;
 }
@@ -1942,13 +1946,13 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
  * gets the sum of two gradients, so every backward function adds to what earlier users left (5.3).
  */
 #define BDPTI_OPS(X) \
-  X(input) X(linear) X(mlp) X(layernorm) X(activate) X(softmax) X(attention) X(patch_embed) \
+  X(linear) X(mlp) X(layernorm) X(activate) X(softmax) X(attention) X(patch_embed) \
   X(tokens) X(token) X(pool) X(add) X(scale) X(drop_path) X(mix) X(straight_through) \
   X(cross_entropy) X(distill_soft) X(match) X(own)
 
 #define BDPTI_OP_CODE(name) BDPTI_OP_##name,
 #define BDPTI_OP_NAME(name) #name,
-typedef enum bdpti_op { BDPTI_OPS(BDPTI_OP_CODE) BDPTI_OP_COUNT } bdpti_op;
+typedef enum bdpti_op { BDPTI_OP_input, BDPTI_OPS(BDPTI_OP_CODE) BDPTI_OP_COUNT } bdpti_op;
 
 /* Records why shapes do not fit and returns NULL for the caller to return. An operation that was
  * given NULL returns NULL without a word: the cause is in the context already. */
@@ -2215,8 +2219,8 @@ BDPTI_FN void bdpti_linear_back(bdpt_tape *t, bdpti_node *n) {
                     bdpti_grad(t, n->in[0]));
 }
 
-/* The arguments of a layer norm: the first three inputs of its node are x, gamma and beta; mean[R]
- * and rstd[R] stand in saved[1]. */
+/* Gathers the arguments of a layer norm: the first three inputs of its node are x, gamma and beta;
+ * mean[R] and rstd[R] stand in saved[1]. */
 BDPTI_FN bdpti_norm_args bdpti_norm_args_of(const bdpti_node *n, bdpt_real *y) {
   const bdpt_tensor *x = n->in[0];
   bdpti_norm_args s = {bdpti_last_axis(x), x->data, n->in[1]->data, n->in[2]->data,
@@ -2568,7 +2572,7 @@ BDPTI_FN void bdpti_attention_plain_back(const size_t size[2], double scale,
   }
 }
 
-/* The arguments of the engine room; the backward pass adds two. */
+/* Gathers the arguments of the engine room; the backward pass adds two. */
 BDPTI_FN bdpti_heads bdpti_heads_of(bdpti_node *n) {
   const bdpt_tensor *y = &n->out;
   bdpti_heads h = {y->shape[1], n->index, y->shape[2] / n->index, 1, (bdpt_real)n->number,
@@ -2834,7 +2838,7 @@ BDPTI_FN void bdpti_scale_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_grad_axpy(t, n->in[0], (bdpt_real)n->number, n->out.grad); /* dx += s dy */
 }
 
-/* How many processes share a batch; and the place of its sample k among the n samples of this
+/* Tell how many processes share a batch, and the place of its sample k among the n samples of this
  * process, or n if another one has it. Half of them come from the front of the batch and half from
  * its back, so that images that are mixed with each other are together (8.4). */
 BDPTI_FN size_t bdpti_cluster_size(const bdpt_context *ctx) {
@@ -3066,7 +3070,7 @@ BDPTI_FN void bdpti_match_back(bdpt_tape *t, bdpti_node *n) {
  * error stops the graph, bdpt_gradcheck judges it, memory is the step's. Parameters that change
  * from call to call are copied to `saved` by forward, since `user` is only borrowed.
  */
-typedef struct bdpti_own { bdpt_op op; bdpt_op_run run; int count; } bdpti_own;
+typedef struct bdpti_own { bdpt_op op; bdpt_op_run run; } bdpti_own;
 
 /* An error that the function did not explain gets a sentence. */
 BDPTI_FN int bdpti_own_call(const bdpti_own *o, bdpt_status (*function)(const bdpt_op_run *run)) {
@@ -3093,7 +3097,7 @@ BDPT_API bdpt_tensor *bdpt_tape_op(bdpt_tape *t, const bdpt_op *op, bdpt_tensor 
   if (!o) return NULL;
   memset(o, 0, sizeof *o);
   n->own = o;
-  o->op = *op, o->count = count;
+  o->op = *op;
   o->run.ctx = t->ctx, o->run.out = &n->out, o->run.user = op->user;
   for (i = 0; i < count; i++) {
     o->run.in[i] = n->in[i] = in[i];
@@ -3111,18 +3115,16 @@ BDPT_API bdpt_tensor *bdpt_tape_op(bdpt_tape *t, const bdpt_op *op, bdpt_tensor 
 BDPTI_FN void bdpti_own_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_own *o = n->own;
   int i;
-  for (i = 0; i < o->count; i++) o->run.dx[i] = bdpti_grad_sum(t, n->in[i]); /* zeros, or a sum */
+  for (i = 0; i < BDPT_MAX_INPUTS; i++) o->run.dx[i] = bdpti_grad_sum(t, n->in[i]); /* or NULL */
   o->run.dy = n->out.grad;
   if (t->ctx->status == BDPT_OK) bdpti_own_call(o, o->op.backward);
 }
 
 #ifndef BDPT_ONLY_INFERENCE
 /* 6.19  Dispatch: the table once more, now as functions. */
-BDPTI_FN void bdpti_input_back(bdpt_tape *t, bdpti_node *n) { (void)t; (void)n; }
-
 static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
 #define BDPTI_OP_BACK(name) bdpti_##name##_back,
-  static void (*const back[])(bdpt_tape *t, bdpti_node *n) = {BDPTI_OPS(BDPTI_OP_BACK) NULL};
+  static void (*const back[])(bdpt_tape *t, bdpti_node *n) = {NULL, BDPTI_OPS(BDPTI_OP_BACK)};
   back[n->op](t, n);
 }
 
@@ -3341,8 +3343,8 @@ BDPTI_FN int bdpti_kept(const bdpt_config *c, bdpt_type type, int l) {
                                 : b->mlp_state == BDPT_MLP_KEPT;
 }
 
-/* The number under which a parameter is drawn and hashed. Slots that were added later have numbers
- * behind all others, so that a seed goes on giving the same network. */
+/* Gives the number under which a parameter is drawn and hashed. Slots that were added later have
+ * numbers behind all others, so that a seed goes on giving the same network. */
 BDPTI_FN uint64_t bdpti_slot_number(int slot) {
   const int first = BDPT_SLOT_HEAD2_B + 1;
   if (slot < first) return (uint64_t)slot;
@@ -3503,8 +3505,8 @@ BDPTI_FN bdpt_model *bdpti_model_shell(bdpt_context *ctx, const bdpt_config *con
   return m;
 }
 
-/* Fresh values. Linear weights, tokens and positions are normal with deviation 0.02 (DeiT), biases
- * zero, norms one and zero. The patch embedding is a convolution in timm and keeps PyTorch's
+/* Draws fresh values. Linear weights, tokens and positions are normal with deviation 0.02 (DeiT),
+ * biases zero, norms one and zero. The patch embedding is a convolution in timm and keeps PyTorch's
  * default: uniform within 1 / sqrt(fan-in), weight and bias. */
 BDPTI_FN void bdpti_slot_init(bdpt_model *m, int slot, uint64_t seed) {
   bdpt_tensor *p = &m->param[slot];
@@ -3778,7 +3780,7 @@ BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int height, int width) {
  */
 BDPTI_FN int bdpti_block_ok(bdpt_model *m, const char *what, int l); /* chapter 9 */
 
-/* The bias of the weight in a slot, or zeros where the network has none. */
+/* Finds the bias of the weight in a slot, or zeros where the network has none. */
 BDPTI_FN bdpt_tensor *bdpti_bias(bdpt_model *m, bdpt_tape *t, int slot) {
   bdpt_tensor *b = &m->param[slot + 1];
   return b->data ? b : bdpt_input(t, 1, m->param[slot].shape, NULL, 0); /* [O] */
@@ -3892,7 +3894,7 @@ BDPTI_FN bdpt_tensor *bdpti_one_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_t
   return NULL;
 }
 
-/* Images to tokens: x[B,N,D] before the first block. */
+/* Turns images into tokens, x[B,N,D] before the first block. */
 BDPTI_FN bdpt_tensor *bdpti_embed(bdpt_model *m, bdpt_tape *t, bdpt_tensor *images) {
   const bdpt_config *c = &m->config;
   bdpt_tensor *p = m->param, *x;
@@ -3914,7 +3916,7 @@ BDPTI_FN bdpt_tensor *bdpti_pooled(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x) 
   return bdpt_pool(t, bdpti_norm(m, t, BDPT_SLOT_NORM_W, x), first, pool == BDPT_POOL_BOTH);
 }
 
-/* The class head (0), or that of the distillation token (1): [B,K]. */
+/* Applies the class head (0), or that of the distillation token (1): [B,K]. */
 BDPTI_FN bdpt_tensor *bdpti_head(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, int which) {
   bdpt_tensor *y = which ? bdpti_norm(m, t, BDPT_SLOT_NORM_W, bdpt_token(t, x, 1))
                          : bdpti_pooled(m, t, x);
@@ -4236,8 +4238,8 @@ BDPTI_FN int bdpti_params(const bdpt_trainer *t) { /* how many are on the list *
   return t->model->slots + (t->recipe.importance ? 2 * t->model->config.depth : 0);
 }
 
-/* Parameter i; *live says whether it takes part in the network as it is: a removed layer's weights
- * and importance do not. data is NULL where the model has no such parameter. */
+/* Finds parameter i; *live says whether it takes part in the network as it is: a removed layer's
+ * weights and importance do not. data is NULL where the model has no such parameter. */
 BDPTI_FN bdpt_tensor *bdpti_param(const bdpt_trainer *t, int i, int *live) {
   bdpt_model *m = t->model;
   int k = i - m->slots, type = k / m->config.depth, l = k % m->config.depth; /* of a scalar */
@@ -4287,9 +4289,9 @@ BDPTI_FN bdpt_status bdpti_trainer_fit(bdpt_trainer *t) {
   return bdpt_model_train_mode(t->model);
 }
 
-/* |g|: slot after slot, each sum a fixed tree (chapter 14). The importance scalars stay outside the
- * norm and are not clipped: their gradients are sums over whole layers, often larger than all the
- * others together, and would throttle the weights. */
+/* Computes |g| slot after slot, each sum a fixed tree (chapter 14). The importance scalars stay
+ * outside the norm and are not clipped: their gradients are sums over whole layers, often larger
+ * than all the others together, and would throttle the weights. */
 BDPTI_FN double bdpti_trainer_norm(const bdpt_trainer *t) {
   double sum = 0, own; /* own: of one parameter */
   int i, live;
@@ -4303,7 +4305,7 @@ BDPTI_FN double bdpti_trainer_norm(const bdpt_trainer *t) {
   return sqrt(sum);
 }
 
-/* The parameter that an operation reads, or the last one read before it. */
+/* Names the parameter that an operation reads, or the last one read before it. */
 BDPTI_FN const char *bdpti_node_place(const bdpti_node *n) {
   int i;
   for (; n; n = n->previous) {
@@ -4318,7 +4320,7 @@ BDPTI_FN const char *bdpti_node_place(const bdpti_node *n) {
  * images or targets, else the first operation whose output has one, else, since gradients flow
  * backwards, the last parameter whose gradient has one. */
 BDPTI_FN void bdpti_trainer_blame(const bdpt_trainer *t, char out[128]) {
-  static const char *const op[] = {BDPTI_OPS(BDPTI_OP_NAME) ""};
+  static const char *const op[] = {"input", BDPTI_OPS(BDPTI_OP_NAME)};
   const size_t images = t->own * bdpt_image_numbers(&t->model->config);
   const bdpti_node *n, *first = NULL;
   char name[64];
@@ -4360,7 +4362,7 @@ BDPTI_FN double bdpti_clip_factor(double norm, double limit) {
   return factor < 1.0 ? factor : 1.0;
 }
 
-/* After the backward pass: checks, counts, moves. A check that fails leaves all as it was. */
+/* Checks, counts and moves after the backward pass. A check that fails leaves all as it was. */
 BDPTI_FN bdpt_status bdpti_trainer_finish(bdpt_trainer *t, double loss) {
   const bdpt_recipe *r = &t->recipe;
   bdpti_counters *now = &t->now;
@@ -4484,8 +4486,8 @@ BDPTI_FN void bdpti_cluster_ready(void *user, const bdpt_tensor *p) {
   if (t->filled - t->sent >= t->numbers / 4) bdpti_cluster_send(t);
 }
 
-/* The second half of a step's exchange. A caller's own graph may read a parameter twice, so there
- * nothing has travelled yet, and all of it goes now, in the order of the parameters. */
+/* Ends a step's exchange. A caller's own graph may read a parameter twice, so there nothing has
+ * travelled yet, and all of it goes now, in the order of the parameters. */
 BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss) {
   const bdpt_cluster *c = &t->ctx->cluster;
   const bdpt_real *from = t->shared, share = (bdpt_real)1 / (bdpt_real)bdpti_cluster_size(t->ctx);
@@ -4646,7 +4648,7 @@ BDPTI_FN void bdpti_trainer_pick(bdpt_trainer *t, size_t epoch, size_t position)
   }
 }
 
-/* The teacher's logits, or, for hard distillation, a one in the place of the largest; and its
+/* Gets the teacher's logits, or, for hard distillation, a one in the place of the largest; and its
  * streams, which stay on its tape until the student's gradients are there. */
 BDPTI_FN bdpt_status bdpti_trainer_teach(bdpt_trainer *t) {
   size_t k = (size_t)t->model->config.classes, i, j, best;
@@ -4667,7 +4669,7 @@ BDPTI_FN bdpt_status bdpti_trainer_teach(bdpt_trainer *t) {
   return BDPT_OK;
 }
 
-/* The lesson of the trainer's own images, as bdpt_trainer_step_on takes one. */
+/* Makes the lesson of the trainer's own images, as bdpt_trainer_step_on takes one. */
 BDPTI_FN bdpt_tensor *bdpti_trainer_graph(bdpt_model *m, bdpt_tape *tape,
                                           const bdpt_forward_options *given, size_t step,
                                           void *user) {
@@ -8465,15 +8467,6 @@ BDPTI_FN void bdpti_put_json(bdpti_text *t, const char *s) {
     else bdpti_put(t, control ? hex[*s & 15] : *s);
   }
   bdpti_put(t, '"');
-}
-
-BDPTI_FN void bdpti_put_sizes(bdpti_text *t, int n, const size_t *size) { /* [2,3] */
-  int i;
-  for (i = 0; i < n; i++) {
-    bdpti_put(t, i ? ',' : '[');
-    bdpti_put_size(t, size[i]);
-  }
-  bdpti_put_string(t, n ? "]" : "[]");
 }
 
 /* The pieces stand in the order of the file, the metadata as the caller ordered them. */
