@@ -11,7 +11,8 @@
  *                     mixes the layer with the identity, a removal each which.stage epochs
  *   signed mean       the mean of dL/dm over that stage: its size, where AdamW counts signs
  *   mean square       the mean of (dL/dm)^2: how much m matters, whatever the sign
- *   fitted            Adam, but activations are mixed with the maps that will stand there
+ *   fitted            Adam, or the mean square, but activations are mixed with the maps that will
+ *                     stand there, and attention with nothing
  *   descent           plain gradient descent moves the scalars, at the rate of the weights
  *   gate, rate k      the scalar is the mask, and moves k times as fast as a weight. As long as it
  *                     is not, AdamW's steps are proportional to the rate, so that no rate of their
@@ -71,6 +72,7 @@ static const struct {
   {"best recovered", READING_RECOVERED, 0, 0, 0, 0, 0},
   {"mean square", READING_SCALARS, 1, GATE_SQUARE, 0, 0, 0},
   {"random 2", READING_RANDOM, 2, 0, 0, 0, 0},
+  {"fitted, mean square", READING_SCALARS, 1, GATE_SQUARE, 1, 0, 0},
   {"descent", READING_SCALARS, 1, GATE_DESCENT, 0, 0, 0},
   {"gate, rate 30", READING_SCALARS, 1, GATE_ADAM, 0, 0, 30},
   {"sign entropy", READING_SIGNS, 0, 0, 0, 0, 0},
@@ -132,14 +134,22 @@ static gate_options study_gates(const study *s, int row, size_t seed) {
   return o;
 }
 
+/* "reading-signed-mean-1": where a search is saved. */
+static void study_pick_file(int row, size_t seed, char out[80]) {
+  char *c = out;
+  snprintf(out, 80, "reading-%s-%zu", study_reading[row].row, seed);
+  for (; *c; c++)
+    if (*c == ' ' || *c == ',') *c = '-';
+}
+
 static bdpt_status study_pick_scalars(study *s, int row, size_t seed, study_pick_made *out) {
   const gate_options o = study_gates(s, row, seed);
   bdpt_hooks hooks;
   gate_result found;
-  char checkpoint[60];
+  char checkpoint[80];
   bdpt_status status;
   int i;
-  snprintf(checkpoint, sizeof checkpoint, "reading-%d-%zu", row, seed);
+  study_pick_file(row, seed, checkpoint);
   hooks = session_hooks(&s->base, checkpoint);
   hooks.progress = study_reading_hook;
   hooks.user = s;
@@ -254,7 +264,7 @@ static bdpt_status study_pick_layers(study *s, int row, size_t seed) {
   cli_json_real(j, "images", made.looked);
   cli_json_real(j, "processor_seconds", made.seconds);
   cli_json_close(j);
-  snprintf(name, sizeof name, "reading-%d-%zu", row, seed);
+  study_pick_file(row, seed, name);
   return study_cell_end(s, session_save(&s->base, name));
 }
 

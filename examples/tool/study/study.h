@@ -450,7 +450,7 @@ bdpt_status study_rivals(study *s);
 /* Tells part 19 from the record. */
 void study_tell_rivals(study *s);
 
-enum { STUDY_READINGS = 17 };
+enum { STUDY_READINGS = 18 };
 
 /* Does part 20. */
 bdpt_status study_readings(study *s);
