@@ -1495,7 +1495,7 @@ BDPT_API bdpt_status bdpt_init(bdpt_context *ctx) {
 #ifndef BDPT_ONLY_SAFETENSORS
   ctx->isa = bdpti_isa_select((int)ctx->isa_wanted);
   if (!bdpti_isa_sound(ctx->isa)) {
-    return bdpt_fail(ctx, BDPT_E_STATE, "exp(-3) or the check for NaN is wrong: compile without "
+    return bdpt_fail(ctx, BDPT_E_STATE, "exp, a sum or the check for NaN is wrong: compile without "
                      "options like -funsafe-math-optimizations");
   }
 #endif
@@ -10679,13 +10679,13 @@ BDPT_API int bdpt_bf16_pays(const bdpt_context *ctx) {
 }
 
 /* Some compilers leave no macro of the options that break arithmetic, so each context tries: such a
- * compiler drops the adding of 1.5 * 2^23 from exp, or takes x - x for 0 whatever x is. */
+ * compiler takes y + big - big for y, as in exp, or x - x for 0 whatever x is. */
 static int bdpti_isa_sound(const bdpti_isa *isa) {
-  bdpt_real x[2] = {-3, 0}, y[2];
+  bdpt_real x[2] = {-3, 0}, y[2], big = (bdpt_real)1e20;
   bdpti_pointwise s = {x, NULL, 0, 0, y, 0};
   bdpti_inner of_x = {x, NULL, NULL}, of_y = {y, NULL, NULL};
   isa->exp(&s, 0, 2); /* y = exp(-3), 1 */
-  if (!(fabs((double)y[0] - 0.0497870684) < 1e-8)) return 0;
+  if (!(fabs((double)y[0] - 0.0497870684) < 1e-8) || y[1] + big - big != 0) return 0;
   memset(x, 0xFF, sizeof x);   /* NaN, in every format */
   y[1] = (bdpt_real)HUGE_VAL;  /* inf */
   if (isa->not_finite(&of_y, 0, 2) == 0) return 0;

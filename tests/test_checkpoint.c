@@ -1064,7 +1064,7 @@ TEST(hostile_tensors) {
     {"FloatStorage", 4, m, 1, {2}, {1}, 16, "its sizes and strides are not tuples"},
     {"FloatStorage", 4, 0, 1, {5}, {1}, 16, "beyond the 4 elements"},
     {"FloatStorage", 4, 0, 1, {2}, {4}, 16, "beyond the 4 elements"},
-    {"FloatStorage", 4, 0, 1, {100000000}, {0}, 16, "tensors are missing"}, /* one, expanded */
+    {"FloatStorage", 4, 0, 1, {1000000}, {0}, 16, "tensors are missing"}, /* one, expanded */
     {"FloatStorage", 4, 0, 2, {half, half}, {0, 0}, 16, "beyond the 4 elements"},
     {"FloatStorage", 4, 0, 2, {half, half + 1}, {0, 0}, 16, "beyond the 4 elements"},
     {"FloatStorage", 4, 0, 2, {big - 1, 2}, {0, 0}, 16, "beyond the 4 elements"},
