@@ -10903,7 +10903,7 @@ BDPTI_FN size_t bdpti_prepack(const bdpt_context *ctx, const bdpti_gemm *given, 
   b.jn = g.n;
   for (cut = 0; cut < cuts; cut++, before += b.rows) {
     bdpti_cut_k(&g, cut, cuts, &b);
-    b.packed = out + before * wide; /* whole panels, K block after K block */
+    b.packed = out ? out + before * wide : NULL; /* whole panels, K block after K block */
     if (out) ctx->isa->pack(&g, &b);
   }
   return before * wide; /* how many numbers that is */

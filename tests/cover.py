@@ -1,12 +1,12 @@
 """cover.py: which lines and branches of the header and of the tool do the tests run?
 
-    python3 tests/cover.py [-v] [--reuse] [TEST...]
+    python3 tests/cover.py [-v] [--reuse] [--tool] [TEST...]
 
 Compiles library, tool and tests with gcc's counters at -O0, runs the tests, and
 adds up what gcov says over all programs. The header counts outside the kernels (chapter 14), each
 file of the tool alone; without a test of the tool among those that are named, the tool is left out.
 -v prints the lines and branches that nothing reached, --reuse only adds up
-again. The last lines are "TRUST name value": percent of lines and branches of the header, and of
+again, --tool counts the tool alone, beside a library that is fast and is not counted. The last lines are "TRUST name value": percent of lines and branches of the header, and of
 the lines of the tool's least covered file. Needs gcc, gcov and python3."""
 import collections, concurrent.futures, glob, json, os, re, shutil, subprocess, sys, time
 
@@ -14,7 +14,8 @@ here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 os.chdir(here)
 place = "build/cover"
 FLAGS = [*os.environ.get("CC", "gcc").split(), "-std=c99", "-w", "-O0", "--coverage", "-fopenmp"]
-TOOL = ("checkpoint", "generate", "images", "masks", "onnx", "report", "reproduce")
+TOOL = ("checkpoint", "generate", "images", "masks", "onnx", "records", "report", "reproduce",
+        "standins")
 PARTS = {"kernels": ("test_gelu", "test_attention", "test_layernorm", "plain_linear",
                      "test_softmax")} # what chapter 3 has of its own: the plain forms
 
@@ -28,15 +29,17 @@ def run_all(jobs, what):
                 sys.exit("cover: %s: %s\n%s" % (what, " ".join(job[-4:]), r.stderr[-1500:]))
 
 
-def build(names):
+def build(names, tool_only):
     shutil.rmtree(place, ignore_errors=True)
     os.makedirs(place)
     sources = [s for s in glob.glob("examples/tool/**/*.c", recursive=True) if "/page/" not in s]
     tool = any(n in TOOL for n in names)
+    fast = [f for f in FLAGS if f not in ("-O0", "--coverage")] + ["-O2"]
     library = "examples/tool/library.c"
     objects = {s: "%s/%s.o" % (place, s.replace("/", "_")[:-2]) for s in sources
                if tool or s == library}
-    run_all([[*FLAGS, "-c", s, "-o", o] for s, o in objects.items()], "compiling")
+    run_all([[*(fast if s == library and tool_only else FLAGS), "-c", s, "-o", o]
+             for s, o in objects.items()], "compiling")
     library = objects.pop(library)
     jobs, modules = [], []
     if tool:
@@ -57,7 +60,7 @@ def run(names):
                TOOL=os.path.abspath(place + "/boundarydpt"))
     runs = [(["./%s/test_%s" % (place, n)], part) for n in names for part in PARTS.get(n, ("",))]
     if any(n in TOOL for n in names):
-        runs.append((["sh", "tests/test_cli.sh"], ""))
+        runs += [(["sh", "tests/test_cli.sh"], ""), (["sh", "tests/test_reproduce.sh"], "")]
     for command, part in runs:
         begin = time.time()
         if part:
@@ -91,9 +94,11 @@ def share(counts):
 
 def main():
     words = [w for w in sys.argv[1:] if not w.startswith("-")]
-    names = words or sorted(f[11:-2] for f in glob.glob("tests/test_*.c"))
+    tool_only = "--tool" in sys.argv
+    names = words or (list(TOOL) if tool_only else
+                      sorted(f[11:-2] for f in glob.glob("tests/test_*.c")))
     if "--reuse" not in sys.argv:
-        build(names)
+        build(names, tool_only)
         run(names)
     files = add_up()
     text = open("boundarydpt.h").read().split("\n")
@@ -114,7 +119,8 @@ def main():
             for n in sorted(set(n for n, c in ls.items() if c == 0) | set(missed)):
                 what = "line" if ls.get(n) == 0 else "%d of its branches" % missed[n]
                 print("%s:%d: %s: %s" % (name, n, what, source[n - 1].strip()))
-    print("TRUST lines %.1f\nTRUST branches %.1f" % (share(lines), share(branches)))
+    if not tool_only:
+        print("TRUST lines %.1f\nTRUST branches %.1f" % (share(lines), share(branches)))
     tool = [r[0] for r in rows if "/tool/" in r[2]]
     if tool:
         print("TRUST tool_lines_least %.1f" % min(tool))

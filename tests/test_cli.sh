@@ -229,6 +229,10 @@ says p.csv '^[0-9.]*,train,,1,900,[0-9.e-]*,[0-9.]*,[0-9.]*$'
 says out '"kind":"setup".*"model":"m.safetensors","settings":.*"budget":2,"choose":"greedy"'
 says out '"kind":"prune_found","choose":"greedy","start":"skip-fit","seed":1'
 says out '"removed":\["a[a-z]* [0-3]","a[a-z]* [0-3]"\],"accuracies":\[[0-9.]*,[0-9.]*\]'
+run 0 prune m.safetensors --out s.safetensors --budget 2 --choose learned --start paper \
+  --data images --epochs 1 --images 50 --batch 25 --json --quiet
+says out '"kind":"prune_found","choose":"learned","start":"paper","seed":1'
+says out '"removed":\["a[a-z]* [0-3]","a[a-z]* [0-3]"\]'
 run 0 fuse p.safetensors --out f.safetensors --data images --json; says out "f.safetensors"
 run 0 info f.safetensors; says out "fused"; says out "certificate"; says out "parent"
 run 0 eval f.safetensors --data images --part held

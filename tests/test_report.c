@@ -4,6 +4,7 @@
  * then the sentences that must change with the data; then bad files; then hundreds of damaged ones.
  */
 #include "../boundarydpt.h"
+#include "../examples/tool/cli/progress.h"
 #include "../examples/tool/report/report.h"
 #include "../examples/tool/report/sections.h"
 #include "test.h"
@@ -445,6 +446,41 @@ TEST(damage_never_breaks_the_page) {
   free(text);
 }
 
+/* What a long call tells: where it is, and how long it will take. All that goes to stderr from here
+ * on is in a file. */
+TEST(a_long_call_says_where_it_is) {
+  static const struct { double seconds; const char *text; } times[] = {
+    {3723, "1:02:03"}, {59.6, "1:00"}, {0, "0:00"}, {-1, "-:--"}, {1e9, "-:--"}};
+  const char *path = "build/progress.txt";
+  char text[400] = "";
+  cli_progress p;
+  bdpt_progress now;
+  size_t i;
+  FILE *f;
+  for (i = 0; i < sizeof times / sizeof *times; i++) {
+    cli_duration(text, times[i].seconds);
+    CHECK(strcmp(text, times[i].text) == 0);
+  }
+  memset(&p, 0, sizeof p), memset(&now, 0, sizeof now);
+  now.phase = "train", now.detail = "epoch 2", now.total = 4, now.done = 1;
+  now.loss = 1.5, now.accuracy = (double)NAN;
+  if (!CHECK(freopen(path, "w", stderr) != NULL)) return;
+  CHECK(cli_progress_hook(&now, &p) == 0); /* says nothing yet */
+  now.done = 2, p.said -= 20; /* a line each 15 seconds */
+  CHECK(cli_progress_hook(&now, &p) == 0 && cli_progress_hook(&now, &p) == 0);
+  now.done = 3, now.accuracy = 61.25, p.terminal = 1, p.said -= 1; /* in place */
+  CHECK(cli_progress_hook(&now, &p) == 0 && p.shown);
+  cli_progress_clear(&p);
+  CHECK(!p.shown);
+  f = fopen(path, "rb");
+  if (!CHECK(f != NULL)) return;
+  text[fread(text, 1, sizeof text - 1, f)] = 0;
+  fclose(f);
+  CHECK(strncmp(text, "   train, epoch 2: 50 %  loss 1.500, ", 37) == 0);
+  CHECK(strstr(text, " left\n\r   train, epoch 2: 75 %  61.2 %, ") != NULL);
+  remove(path);
+}
+
 int main(void) {
   memset(&ctx, 0, sizeof ctx);
   if (bdpt_init(&ctx) != BDPT_OK) return 1;
@@ -461,6 +497,7 @@ int main(void) {
   RUN(tables_scroll);
   RUN(terminal_and_page_agree);
   RUN(damage_never_breaks_the_page);
+  RUN(a_long_call_says_where_it_is);
   bdpt_finish(&ctx);
   return TEST_END("report");
 }

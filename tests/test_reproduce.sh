@@ -1,7 +1,7 @@
 #!/bin/sh
 # The whole study in small (reproduce --quick): once in one go, then on one thread and interrupted
 # again and again; the two must record the same numbers. Then what is refused. About a minute.
-tool=build/boundarydpt
+tool=${TOOL:-build/boundarydpt}
 passed=0
 failed=0
 cd "$(dirname "$0")/.." || exit 1
