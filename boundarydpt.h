@@ -5825,11 +5825,9 @@ BDPTI_FN void bdpti_study_copy(bdpti_study *s) {
   s->status = s->work ? bdpti_start_form(s->work, s->start) : s->ctx->status;
 }
 
-/* Every removal of a study. What stands in the place of the layer when training goes on is for the
- * caller to say: the identity, as in the paper, or the map of 9.3. DEVIATION: the map is ours, and
- * off unless asked for. It is fitted to the study's training images and to the network as it is at
- * this moment, after the trainings before. If a file brings the weights, only their place is made.
- */
+/* Removes a layer; the caller's start says what takes its place. DEVIATION: in the paper that is
+ * the identity, here it may be a map (9.3), fitted to the training images and to the network as it
+ * is at this moment. If a file brings the weights, only their place is made. */
 BDPTI_FN void bdpti_study_remove(bdpti_study *s, bdpt_type type, int layer) {
   if (s->status) return;
   bdpti_format(s->detail, sizeof s->detail, "remove %s %d", bdpt_type_name(type), layer);
@@ -8555,10 +8553,9 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
  *
  * A file under its final name is always whole. Writing goes to NAME.bdpt-tmp-PROCESS-0 in the same
  * folder; the bytes are flushed to the disk; then the temporary file takes the name, replacing the
- * old file in one step, and keeps its permissions. If anything fails before that, the temporary
- * file is removed and the old one has not been touched. Its name is this process's alone, so many
- * may save to one name at once, and the last one's file stays. A crash leaves at worst a temporary
- * file, which may be deleted.
+ * old file in one step, and keeps its permissions. If anything fails before that, it is removed and
+ * the old file has not been touched. Many processes may save to one name at once; the last one's
+ * file stays. A crash leaves at worst a temporary file, which may be deleted.
  *
  * A name that is a link stands for what it points to. A file that nobody may write is refused, also
  * to the superuser. What is no file, such as a device or a pipe, is written to and never replaced.
@@ -9289,16 +9286,14 @@ BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path, bdpt
  * that is, plain C. At run time bdpt_init asks the processor and keeps one table of functions.
  *
  * Two promises shape the code. Results are bit-identical for any number of threads: threads share
- * out outputs, every sum is made by one thread in an order that depends on the problem only, and
- * long reductions follow a fixed tree. And plain `cc -O2` is fast: each pass names its target, so
- * no -march and no -O3 is needed.
+ * out outputs, and every sum is made by one thread in an order that depends on the problem only.
+ * And plain `cc -O2` is fast: each pass names its target, so no -march and no -O3 is needed.
  *
- * The trap is the fused multiply-add. It rounds once instead of twice and doubles the speed of a
+ * The trap is the fused multiply-add, which rounds once instead of twice and doubles the speed of a
  * matrix product. GCC fuses by itself in its GNU modes but not under -std=c99 or -std=c11; Clang
  * fuses within one expression, from version 14 on. We ask GCC by a pragma around each pass
- * (fp-contract=fast, which changes nothing else; -ffast-math is refused) and write `s += x * y` as
- * one expression for Clang. So compilers and instruction sets differ in the last bits, but two runs
- * of one program on one machine never do.
+ * (fp-contract=fast, which changes nothing else) and write `s += x * y` as one expression for
+ * Clang. So compilers and instruction sets differ in the last bits; runs on one machine never do.
  */
 
 #endif /* BOUNDARYDPT_IMPLEMENTATION, to be continued behind the vector section */
@@ -9717,8 +9712,6 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(gate)(BDPTI_VEC z, bdpt_real p, bdpt_real q, BDPT
  *
  * Without that instruction the factors are rounded all the same and multiplied as floats. It is not
  * faster there, but a network gives the same numbers on both machines, up to rounding in the sums.
- *
- * Rejected: a kernel per layout. The strides of A and the packing of B absorb the difference.
  */
 #if BDPTI_SHUFFLES
 /* Transposes a square of LANES x LANES numbers in registers. Interleaving row i with row
@@ -10185,8 +10178,8 @@ static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t 
  * normalised: its row sums divide the rows of O, which are N / d times fewer numbers. The products
  * are those of 14.3 with their factors in float, whatever the context says of bf16.
  *
- * The backward pass computes S again rather than keep P. That is one product of five, and spares
- * N numbers per token and head, which at 197 tokens would be the largest array of the tape.
+ * The backward pass computes S again, one product of five, rather than keep the N numbers of P per
+ * token and head, at 197 tokens the largest array of the tape.
  */
 
 /* Computes one product of a task on one thread. Its B is packed at `work` unless that is NULL,
