@@ -404,6 +404,23 @@ run 1 eval s.safetensors --data set/val; says err "holdout N"; one_line
 run 1 eval m.safetensors --data set --quiet; says err "2"; one_line
 run 0 probe s.safetensors --data set --steps 2 --window 1 --batch 2 --images 2 --quiet --json
 says out '"kind":"recovery"'
+# An input that is no square, from training to files for others; segment wants squares.
+# shellcheck disable=SC2086
+run 0 train --out w.safetensors --data set --epochs 1 --image 16x24 $pictures --patch 8 --json
+run 0 info w.safetensors; says out "16 x 24 px"; says out "8: 7 tokens"
+run 0 info w.safetensors --json --threads 1; says out '"image":16,"image_width":24'
+run 0 prune w.safetensors --attention 0 --activation 1 --data set --out w2.safetensors --quiet
+run 0 fuse w2.safetensors --data set --out w3.safetensors; says out "1 activations removed"
+run 0 eval w3.safetensors --data set --image 24x8 --quiet --json
+run 0 eval w3.safetensors --data set --image 32 --merge 1 --quiet; says out "on 8 test images"
+run 0 classify w3.safetensors set/val/light/1.ppm; says out "dark (0)"
+run 0 export w3.safetensors --onnx w.onnx --threads 1; says out "ONNX"
+run 1 segment w.safetensors --out x --data no --classes 3; says err "16 x 24 pixels, but masks"
+one_line
+for size in 0 16x 16x24x3 x24 16x0 1e9 -16x24; do
+  run 2 eval w.safetensors --data set --image "$size"; says err "a size such as 64 or 64x96"
+done
+run 1 eval w.safetensors --data set --image 16x20 --quiet; says err "patch 8 does not divide"
 mkdir set/val/empty; run 1 eval s.safetensors --data set --quiet; says err "empty"; one_line
 rmdir set/val/empty; echo P6 > set/val/light/2.ppm
 run 1 eval s.safetensors --data set --quiet; says err "set/val/light/2.ppm: the PPM"; one_line
