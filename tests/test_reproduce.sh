@@ -94,6 +94,19 @@ else bad "the page has too few drawings"; fi
 if grep -q -e nan -e 'wrote no lines' -e Unfinished "$work/page.html"; then
   bad "the page draws what is not there"; else ok; fi
 
+# Every value is in the record; one that an older version wrote without them goes on as it is.
+if grep -q '"kind":"setup".*"settings":{"data":null,"model":"data/dense.safe' "$work/a/reproduce.jsonl" &&
+  grep -q '"kind":"recipe".*"settings":{"image":32,.*"dense.epochs":1,.*"headline.long":.2.}' \
+    "$work/a/reproduce.jsonl"; then ok
+else bad "values are not in the record"; fi
+cp "$work/a/reproduce.jsonl" "$work/before"
+sed 's/,"settings":{[^}]*}//' "$work/before" > "$work/older"
+cp "$work/older" "$work/a/reproduce.jsonl"
+study 0 --out "$work/a"; says err "going on with the study"
+if grep -q settings "$work/older"; then bad "not like an older version's"; else ok; fi
+if cmp -s "$work/a/reproduce.jsonl" "$work/older"; then ok; else bad "an older record changed"; fi
+cp "$work/before" "$work/a/reproduce.jsonl"
+
 # The same command again does nothing; no part reads the test images' accuracy.
 cp "$work/a/reproduce.jsonl" "$work/before"
 study 0 --out "$work/a" --json

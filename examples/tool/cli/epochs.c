@@ -16,6 +16,31 @@ static void csv_number(char *row, size_t room, double v) {
   else snprintf(row + n, room - n, ",");
 }
 
+/* The rows of a repeated epoch and of what followed it make room for the row that is told now. */
+static void epochs_again(cli_epochs *e, const char *row) {
+  const char *key = strchr(row, ','), *end = key, *at = (const char *)e->before.data, *line, *comma;
+  const char *last = at + e->before.size;
+  int commas;
+  for (commas = 0; end && commas < 4; commas++) end = strchr(end + 1, ',');
+  for (; end && at < last; at = line + 1) { /* phase, detail, epoch and images are the key */
+    line = (const char *)memchr(at, '\n', (size_t)(last - at));
+    comma = (const char *)memchr(at, ',', (size_t)(last - at));
+    if (!line || !comma || line - comma <= end - key ||
+        memcmp(comma, key, (size_t)(end - key) + 1) != 0) {
+      if (!line) break;
+      continue;
+    }
+    fclose(e->csv);
+    e->csv = NULL;
+    if (bdpt_file_write(e->ctx, e->path, e->before.data,
+                        (size_t)(at - (const char *)e->before.data)) == BDPT_OK)
+      e->csv = fopen(e->path, "ab");
+    e->failed |= !e->csv;
+    break;
+  }
+  bdpt_bytes_free(e->ctx, &e->before);
+}
+
 static void epochs_tell(cli_epochs *e, int epoch, double loss, double accuracy) {
   const cli_epoch line = {e->label && strcmp(e->phase, "train") == 0 ? e->label : e->phase,
                           e->detail, epoch, e->done, NAN, loss, accuracy, cli_now() - e->began};
@@ -34,6 +59,8 @@ static void epochs_tell(cli_epochs *e, int epoch, double loss, double accuracy) 
   csv_number(row, sizeof row, loss);
   csv_number(row, sizeof row, accuracy);
   strcat(row, "\n");
+  if (e->before.data) epochs_again(e, row);
+  if (!e->csv) return;
   if (fwrite(row, 1, strlen(row), e->csv) != strlen(row) || fflush(e->csv) != 0) e->failed = 1;
 }
 
@@ -117,19 +144,18 @@ void cli_epochs_rest(cli_epochs *e, const bdpt_epoch *log, int epochs) {
   epochs_late(e, log[epochs - 1].loss, log[epochs - 1].held.top1);
 }
 
-/* Leaves whole lines in a file that a killed command may have left with half a one. */
-static bdpt_status epochs_mend(bdpt_context *ctx, const char *path, size_t *kept) {
+/* Leaves whole lines in a file that a killed command may have left with half a one, and keeps them
+ * if they may be told again. */
+static bdpt_status epochs_mend(cli_epochs *e, const char *path, int again, size_t *kept) {
   bdpt_bytes bytes;
-  size_t whole;
   bdpt_status s;
-  *kept = 0;
   if (cli_file_exists(path) != 1) return BDPT_OK;
-  s = bdpt_file_read(ctx, path, &bytes);
+  s = bdpt_file_read(e->ctx, path, &bytes);
   if (s != BDPT_OK) return s;
-  for (whole = bytes.size; whole > 0 && bytes.data[whole - 1] != '\n'; whole--) { }
-  if (whole < bytes.size) s = bdpt_file_write(ctx, path, bytes.data, whole);
-  bdpt_bytes_free(ctx, &bytes);
-  *kept = whole;
+  for (*kept = bytes.size; *kept > 0 && bytes.data[*kept - 1] != '\n'; --*kept) { }
+  if (*kept < bytes.size) s = bdpt_file_write(e->ctx, path, bytes.data, *kept);
+  e->before = bytes;
+  if (!again) bdpt_bytes_free(e->ctx, &e->before);
   return s;
 }
 
@@ -139,7 +165,8 @@ bdpt_status cli_epochs_open(cli_epochs *e, bdpt_context *ctx, const char *path, 
   e->shared = ctx->cluster.size > 1;
   if (!path || ctx->cluster.rank > 0) return BDPT_OK;
   e->path = path;
-  if (add && !cli_is_special(path)) s = epochs_mend(ctx, path, &kept);
+  e->ctx = ctx;
+  if (add && !cli_is_special(path)) s = epochs_mend(e, path, add == EPOCHS_AGAIN, &kept);
   if (s != BDPT_OK) return s;
   e->csv = fopen(path, kept ? "ab" : "wb");
   if (!e->csv) return cli_fail(ctx, BDPT_E_IO, "%.300s: it cannot be written", path);
@@ -149,9 +176,9 @@ bdpt_status cli_epochs_open(cli_epochs *e, bdpt_context *ctx, const char *path, 
 
 bdpt_status cli_epochs_close(cli_epochs *e, bdpt_context *ctx, bdpt_status status) {
   if (status == BDPT_OK && e->per_epoch) epochs_late(e, e->loss, NAN);
-  if (!e->csv) return status;
-  if (status == BDPT_OK) epochs_short(e, NAN);
-  if (fclose(e->csv) != 0) e->failed = 1;
+  if (status == BDPT_OK && e->csv) epochs_short(e, NAN);
+  bdpt_bytes_free(ctx, &e->before);
+  if (e->csv && fclose(e->csv) != 0) e->failed = 1;
   e->csv = NULL;
   if (status != BDPT_OK || !e->failed) return status;
   return cli_fail(ctx, BDPT_E_IO, "%.300s: not all rows could be written", cli_out_name(e->path));

@@ -4,8 +4,9 @@
  * bdpt_train ends with the evaluation of the held-out images. The short trainings of the searches
  * have a row when they are measured, with the mean of their losses and without an epoch's number.
  * A row is written in one piece with its end of line, so who follows the file never reads half of
- * one. A command that goes on from a checkpoint adds to the file; an epoch that is repeated after a
- * kill stands twice.
+ * one. A command that goes on from a checkpoint adds to the file. A single training, each of whose
+ * rows has a number of its own, takes back those of the epochs that it repeats after a kill; in
+ * longer calls such an epoch stands twice.
  */
 #ifndef TOOL_CLI_EPOCHS_H
 #define TOOL_CLI_EPOCHS_H
@@ -31,6 +32,8 @@ typedef struct cli_epochs {
   void *user;
   /* private */
   FILE *csv;
+  bdpt_context *ctx;
+  bdpt_bytes before;              /* rows that may be told again; none after the first new row */
   const char *path, *label;
   bdpt_recipe recipe[2];          /* of what bdpt_train does, resolved; and perhaps another one */
   size_t per_epoch;               /* images */
@@ -51,7 +54,8 @@ void cli_epochs_train(cli_epochs *e, const char *label, const bdpt_recipe *recip
 /* Tells the last epoch of a training that has ended, if its reports did not. */
 void cli_epochs_rest(cli_epochs *e, const bdpt_epoch *log, int epochs);
 
-/* Opens the CSV file, to add to it or from its first row on. NULL: there is none. */
+/* Opens the CSV file. NULL: there is none. */
+enum { EPOCHS_NEW, EPOCHS_ADD, EPOCHS_AGAIN }; /* from its first row; behind its last; see above */
 bdpt_status cli_epochs_open(cli_epochs *e, bdpt_context *ctx, const char *path, int add);
 
 /* The row of a short training that ended last; closes the file. Returns `status`, or an error if a

@@ -102,7 +102,7 @@ int cli_settings_load(const char *path, const cli_option *options, int count, in
 static void cli_settings_key(cli_json *j, const char *name) {
   char key[64];
   size_t i;
-  snprintf(key, sizeof key, "%s", name + 2);
+  snprintf(key, sizeof key, "%s", strncmp(name, "--", 2) == 0 ? name + 2 : name);
   for (i = 0; key[i]; i++)
     if (key[i] == '-') key[i] = '_';
   cli_json_key(j, key);

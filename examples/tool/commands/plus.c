@@ -416,7 +416,7 @@ static int plus_command(bdpt_context *ctx, const char *path, const plus_options 
   cli_epochs_watch(&epochs, &progress);
   if (s == BDPT_OK)
     cli_epochs_train(&epochs, NULL, &p.work.depth.finetune, &p.work.between, p.in.rest.count);
-  if (s == BDPT_OK) s = cli_epochs_open(&epochs, ctx, o->csv, resumes);
+  if (s == BDPT_OK) s = cli_epochs_open(&epochs, ctx, o->csv, resumes ? EPOCHS_ADD : EPOCHS_NEW);
   if (s == BDPT_OK) s = plus_greedy(&p, &hooks);
   if (s == BDPT_OK)
     s = bdpt_plus(p.model, &(bdpt_run){&p.in.rest, &p.in.held, &hooks}, &p.work, p.out);

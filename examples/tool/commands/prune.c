@@ -176,7 +176,7 @@ static bdpt_status prune_searched(bdpt_context *ctx, bdpt_model *m, const char *
   cli_epochs_train(&epochs, NULL, &last, NULL, in.rest.count);
   if (s == BDPT_OK) s = command_check_classes(m, &in.train, path);
   if (s == BDPT_OK) s = input_keep(ctx, &in.held, o->held);
-  if (s == BDPT_OK) s = cli_epochs_open(&epochs, ctx, o->csv, resumes);
+  if (s == BDPT_OK) s = cli_epochs_open(&epochs, ctx, o->csv, resumes ? EPOCHS_AGAIN : EPOCHS_NEW);
   if (s == BDPT_OK)
     s = input_choose(o->choose, o->start) ? prune_greedy(m, &in, o, &hooks)
                                           : prune_learned(m, &in, o, &hooks);

@@ -65,6 +65,7 @@ int command_reproduce(int argc, char **argv) {
     CLI_SHARED(&o.common)
   };
   memset(&o, 0, sizeof o);
+  o.table = options, o.rows = CLI_COUNT(options);
   command_defaults(&o.common);
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, plain, &n);
   if (status != CLI_GO_ON) return status;
@@ -78,6 +79,7 @@ int command_reproduce(int argc, char **argv) {
       (o.common.fresh && (o.shard || o.gather)))
     return cli_usage_error(&c, "--shard, --gather, --summary, --print-held and --fresh exclude "
                            "each other");
+  if (!o.data && !o.quick) o.data = "data/cifar-100-binary";
   if (o.seeds < 0 || o.seeds > 100) return cli_usage_error(&c, "--seeds wants 1 to 100");
   status = command_open(&c, &o.common, &ctx);
   if (status == CLI_GO_ON && ctx.cluster.size > 1 && (o.shard || o.gather))

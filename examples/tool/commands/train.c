@@ -107,7 +107,7 @@ static bdpt_status train_epochs(bdpt_model *m, bdpt_model *teacher, const input 
             m->ctx->cluster.size, all / (size_t)m->ctx->cluster.size, all);
   }
   if (resumes) command_resumes(checkpoint);
-  s = cli_epochs_open(&epochs, m->ctx, o->csv, resumes);
+  s = cli_epochs_open(&epochs, m->ctx, o->csv, resumes ? EPOCHS_AGAIN : EPOCHS_NEW);
   if (s == BDPT_OK)
     s = bdpt_train(m, teacher, &(bdpt_run){&in->rest, &in->held, &hooks}, &o->recipe, line);
   cli_progress_clear(&progress);

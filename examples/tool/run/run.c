@@ -115,7 +115,7 @@ static bdpt_status run_resume(run *r) {
   same = strcmp(before, r->base.setup) == 0;
   if (record_has(&r->base.record, "setup") && same && !finished && !r->o.common.fresh) {
     fprintf(stderr, "   going on with the run in %s (--fresh would start again)\n", r->o.out);
-    return cli_epochs_open(&r->epochs, r->base.ctx, r->o.csv, 1);
+    return cli_epochs_open(&r->epochs, r->base.ctx, r->o.csv, EPOCHS_ADD);
   }
   if (record_has(&r->base.record, "setup")) {
     snprintf(aside, sizeof aside, "%s/previous.jsonl", r->o.out);
@@ -135,7 +135,7 @@ static bdpt_status run_resume(run *r) {
   s = session_record_setup(&r->base, &r->model[RUN_DENSE]->config, r->o.model, r->o.common.seed,
                            r->o.test ? r->o.test : r->base.in.test.count,
                            r->o.data ? "make run DATA=... MODEL=..." : "make run");
-  return s == BDPT_OK ? cli_epochs_open(&r->epochs, r->base.ctx, r->o.csv, 0) : s;
+  return s == BDPT_OK ? cli_epochs_open(&r->epochs, r->base.ctx, r->o.csv, EPOCHS_NEW) : s;
 }
 
 /* Nothing that the run writes may be what it reads. */

@@ -45,6 +45,7 @@
 #include "../cli/options.h"
 #include "../cli/outputs.h"
 #include "../cli/progress.h"
+#include "../cli/settings.h"
 #include "../cli/system.h"
 #include "../input.h"
 #include "../record.h"
@@ -180,6 +181,7 @@ static void study_describe(study *s, const char *weights) {
 /* Opens the record; a study made with something else is not continued and not overwritten. */
 static bdpt_status study_resume(study *s) {
   char before[1200], values[4000], aside[720];
+  cli_option keys[STUDY_KEYS];
   cli_json *j = &s->base.record.text;
   bdpt_status status = BDPT_OK;
   if (s->o.list && s->o.common.fresh) return BDPT_OK; /* the table of an empty record */
@@ -215,6 +217,7 @@ static bdpt_status study_resume(study *s) {
   study_values(&s->recipe, values, sizeof values);
   cli_json_open(j, "recipe");
   cli_json_text(j, "text", values);
+  cli_settings_write(j, keys, study_keys(&s->recipe, keys));
   cli_json_close(j);
   if (status == BDPT_OK) status = record_save(&s->base.record);
   return status == BDPT_OK && s->o.shard ? study_own_share(s) : status;
@@ -385,10 +388,6 @@ static bdpt_status study_end(study *s) {
   return status;
 }
 
-static void study_defaults(study_options *o) {
-  if (!o->data && !o->quick) o->data = "data/cifar-100-binary";
-}
-
 int study_command(bdpt_context *ctx, const study_options *options) {
   static study s; /* large; one per program */
   bdpt_status status;
@@ -396,8 +395,8 @@ int study_command(bdpt_context *ctx, const study_options *options) {
   memset(&s, 0, sizeof s);
   s.o = *options;
   if (shares || options->gather) s.share.mode = shares ? STUDY_SHARES : STUDY_GATHERS;
-  study_defaults(&s.o);
   session_open(&s.base, ctx, &s.o.common, s.o.out);
+  s.base.table = s.o.table, s.base.rows = s.o.rows;
   if (s.o.minutes > 0) s.deadline = cli_now() + 60 * s.o.minutes;
   s.base.progress.also = study_watch;
   s.base.progress.user = &s;

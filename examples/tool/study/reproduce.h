@@ -15,6 +15,8 @@ typedef struct study_options {
   int quick, list, print_held, seeds, summary;
   int shard, shards, gather; /* shard 1 to shards; 0 of 0: all of it */
   double minutes;
+  const cli_option *table; /* the options, for the record */
+  int rows;
 } study_options;
 
 /* Does the whole of it; returns the exit status. */
