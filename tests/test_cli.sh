@@ -47,6 +47,7 @@ run 0 --help; says out "COMMAND"
 run 0 --version; says out "boundarydpt [0-9]"
 run 2; says err "usage"
 run 2 nonsense; says err "no command 'nonsense'"; one_line
+run 2 pruen; says err "did you mean prune"; one_line
 for command in run info train eval probe prune plus fuse classify segment export table report \
   selftest; do
   run 0 $command --help; says out "usage: boundarydpt $command"
@@ -409,6 +410,9 @@ says out '"kind":"recovery"'
 run 0 train --out w.safetensors --data set --epochs 1 --image 16x24 $pictures --patch 8 --json
 run 0 info w.safetensors; says out "16 x 24 px"; says out "8: 7 tokens"
 run 0 info w.safetensors --json --threads 1; says out '"image":16,"image_width":24'
+if [ -e /dev/stdin ]; then
+  "$tool" info - < w.safetensors > out 2> err; says out "8: 7 tokens"
+fi
 run 0 prune w.safetensors --attention 0 --activation 1 --data set --out w2.safetensors --quiet
 run 0 fuse w2.safetensors --data set --out w3.safetensors; says out "1 activations removed"
 run 0 eval w3.safetensors --data set --image 24x8 --quiet --json

@@ -329,6 +329,7 @@ bdpt_model *input_model_report(bdpt_context *ctx, const char *path, const int im
   bdpt_model *m;
   o.key = cli_choice.key;
   o.heads = cli_choice.heads;
+  if (strcmp(path, "-") == 0) path = "/dev/stdin";
   m = checkpoint_load(ctx, path, &o, report);
   while (m && *line) {
     int n = (int)strcspn(line, "\n");

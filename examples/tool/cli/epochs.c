@@ -61,7 +61,8 @@ static void epochs_tell(cli_epochs *e, int epoch, double loss, double accuracy) 
   strcat(row, "\n");
   if (e->before.data) epochs_again(e, row);
   if (!e->csv) return;
-  if (fwrite(row, 1, strlen(row), e->csv) != strlen(row) || fflush(e->csv) != 0) e->failed = 1;
+  if (fwrite(row, 1, strlen(row), e->csv) == strlen(row) && fflush(e->csv) == 0) return;
+  cli_stop = e->failed = 1; /* before a checkpoint says that this row was told */
 }
 
 /* A short training has been measured, or has ended: the mean of its steps' losses. */
@@ -140,7 +141,8 @@ void cli_epochs_train(cli_epochs *e, const char *label, const bdpt_recipe *recip
 }
 
 void cli_epochs_rest(cli_epochs *e, const bdpt_epoch *log, int epochs) {
-  e->done = e->per_epoch * (size_t)epochs;
+  snprintf(e->phase, sizeof e->phase, "train"); /* also where no step was left to report */
+  e->done = e->total = e->per_epoch * (size_t)epochs;
   epochs_late(e, log[epochs - 1].loss, log[epochs - 1].held.top1);
 }
 
@@ -169,9 +171,8 @@ bdpt_status cli_epochs_open(cli_epochs *e, bdpt_context *ctx, const char *path, 
   if (add && !cli_is_special(path)) s = epochs_mend(e, path, add == EPOCHS_AGAIN, &kept);
   if (s != BDPT_OK) return s;
   e->csv = fopen(path, kept ? "ab" : "wb");
-  if (!e->csv) return cli_fail(ctx, BDPT_E_IO, "%.300s: it cannot be written", path);
-  if (kept == 0 && (fputs(heading, e->csv) < 0 || fflush(e->csv) != 0)) e->failed = 1;
-  return BDPT_OK;
+  if (e->csv && (kept || (fputs(heading, e->csv) >= 0 && fflush(e->csv) == 0))) return BDPT_OK;
+  return cli_fail(ctx, BDPT_E_IO, "%.300s: it cannot be written", path);
 }
 
 bdpt_status cli_epochs_close(cli_epochs *e, bdpt_context *ctx, bdpt_status status) {
@@ -180,6 +181,6 @@ bdpt_status cli_epochs_close(cli_epochs *e, bdpt_context *ctx, bdpt_status statu
   bdpt_bytes_free(ctx, &e->before);
   if (e->csv && fclose(e->csv) != 0) e->failed = 1;
   e->csv = NULL;
-  if (status != BDPT_OK || !e->failed) return status;
+  if (!e->failed || (status != BDPT_OK && status != BDPT_CANCELLED)) return status;
   return cli_fail(ctx, BDPT_E_IO, "%.300s: not all rows could be written", cli_out_name(e->path));
 }

@@ -157,21 +157,23 @@ const char *cli_store(const cli_option *o, const char *text) {
 }
 
 int cli_distance(const char *a, size_t n, const char *b) {
-  int row[CLI_NEAR + 1], m = (int)strlen(b), i, j;
+  int rows[3][CLI_NEAR + 1], m = (int)strlen(b), i, j;
   if (n > CLI_NEAR || m > CLI_NEAR) return CLI_NEAR;
-  for (j = 0; j <= m; j++) row[j] = j;
+  for (j = 0; j <= m; j++) rows[0][j] = j;
   for (i = 1; i <= (int)n; i++) {
-    int before = row[0]; /* of the row above, one column to the left */
+    const int *above = rows[(i - 1) % 3], *over = rows[(i + 1) % 3]; /* one row up; two */
+    int *row = rows[i % 3];
     row[0] = i;
     for (j = 1; j <= m; j++) {
-      int best = before + (a[i - 1] != b[j - 1]);
-      before = row[j];
-      if (row[j] + 1 < best) best = row[j] + 1;
+      int best = above[j - 1] + (a[i - 1] != b[j - 1]);
+      if (above[j] + 1 < best) best = above[j] + 1;
       if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && over[j - 2] < best)
+        best = over[j - 2] + 1;
       row[j] = best;
     }
   }
-  return row[m];
+  return rows[n % 3][m];
 }
 
 const cli_option *cli_meant(const cli_option *options, int count, size_t skip, const char *a,

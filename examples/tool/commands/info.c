@@ -130,7 +130,8 @@ static void info_print(const bdpt_model *m, const char *path, const bdpt_cost_re
                        const char *hash, const char *dialect, FILE *f) {
   const bdpt_config *c = &m->config;
   char params[32], macs[32], fewer[32];
-  double size = cli_file_size(path);
+  const int piped = strcmp(path, "-") == 0;
+  double size = piped ? 0 : cli_file_size(path);
   if (size < 0) {
     cli_fail(m->ctx, BDPT_E_IO, "%s: its size cannot be asked", path);
     return;
@@ -138,7 +139,8 @@ static void info_print(const bdpt_model *m, const char *path, const bdpt_cost_re
   info_short((double)cost->params, params);
   info_short(cost->macs, macs);
   info_short(cost->macs_no_matmul, fewer);
-  fprintf(f, "%s  (%.4g MB, %s)", path, 1e-6 * size, dialect);
+  if (piped) fprintf(f, "standard input  (%s)", dialect);
+  else fprintf(f, "%s  (%.4g MB, %s)", path, 1e-6 * size, dialect);
   fprintf(f, "\n\n  network      %d blocks of width %d, %d classes%s\n", c->depth, c->width,
           c->classes, c->distilled ? ", distilled" : "");
   fprintf(f, "  parameters   %s  (%zu)\n", params, cost->params);
@@ -213,8 +215,8 @@ static bdpt_status print_info_json(const bdpt_model *m, const char *path,
 int command_info(int argc, char **argv) {
   static const cli_command c = {"info", "info MODEL [options]",
     "Prints what a checkpoint holds: parameters, multiply-accumulates in both conventions, parent\n"
-    "and certificate, and the blocks drawn as bars, each as long as its half of a block is work."
-    "\n\n"
+    "and certificate, and the blocks drawn as bars, each as long as its half of a block is work.\n"
+    "MODEL is a file, a folder with model.safetensors or its index, or - for standard input.\n\n"
     "A network from elsewhere (timm, DeiT, transformers; safetensors or .pth) is read by every\n"
     "command with the settings beside it, config.json and preprocessor_config.json. What nothing\n"
     "tells (heads, eps, mean and deviation) is told on stderr and with --json as \"guessed\". Not\n"
