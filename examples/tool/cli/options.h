@@ -88,8 +88,8 @@ typedef struct cli_common {
 CLI_PRINTF(2, 3)
 int cli_usage_error(const cli_command *c, const char *format, ...);
 
-/* How many letters must be put in, taken out, changed or swapped to turn a[n] into b; CLI_NEAR if one
- * of them is longer than that. */
+/* How many letters must be put in, taken out, changed or swapped to turn a[n] into b; CLI_NEAR if
+ * one of them is longer than that. */
 enum { CLI_NEAR = 40 };
 int cli_distance(const char *a, size_t n, const char *b);
 
