@@ -211,6 +211,49 @@ TEST(the_first_reading_is_the_search) {
   bdpt_model_free(m);
 }
 
+/* The scores of the first two removals, from the gradients of a trainer's steps. */
+TEST(rules_are_what_they_say) {
+  const bdpt_run run = {&images, NULL, NULL};
+  int rule, step, l, k;
+  for (rule = GATE_MEAN; rule <= GATE_SQUARE; rule++) {
+    bdpt_model *m = small_network();
+    gate_options o = four_layers(rule);
+    bdpt_recipe r = o.recipe;
+    bdpt_trainer *t;
+    gate_result found;
+    double sum[2][3] = {{0, 0, 0}, {0, 0, 0}}; /* [type][block] */
+    o.remove[0] = o.remove[1] = 1;
+    louder(m, 10);
+    CHECK(gate_search(m, NULL, &run, &o, &found) == BDPT_OK);
+    r.importance = 1;
+    r.epochs = 2;
+    r.restart[r.restarts++] = 1;
+    bdpt_recipe_resolve(&r);
+    t = bdpt_trainer_create(m, NULL, &images, &r);
+    for (step = 0; step < 8; step++) {
+      const double lr = bdpt_schedule(&r, step / 4.0);
+      if (step == 4) {
+        CHECK(found.layer[0].type == BDPT_ACTIVATION);
+        CHECK(fabs(sum[1][found.layer[0].block] - found.score[0]) < 1e-6);
+        for (l = 0; l < 3; l++) CHECK(sum[1][l] >= sum[1][found.layer[0].block] - 1e-6);
+        CHECK(bdpt_prune(m, BDPT_ACTIVATION, found.layer[0].block) == BDPT_OK);
+        if (rule != GATE_DESCENT) memset(sum, 0, sizeof sum);
+      }
+      CHECK(bdpt_trainer_step(t, NULL) == BDPT_OK);
+      for (k = 0; k < 6; k++) {
+        const double g = (double)*m->importance[k % 2][k / 2].grad;
+        if (rule == GATE_MEAN) sum[k % 2][k / 2] -= g / 4;
+        if (rule == GATE_SQUARE) sum[k % 2][k / 2] += g * g / 4;
+        if (rule == GATE_DESCENT) sum[k % 2][k / 2] -= lr * g;
+      }
+    }
+    CHECK(fabs(sum[0][found.layer[1].block] - found.score[1]) < 1e-6);
+    for (l = 0; l < 3; l++) CHECK(sum[0][l] >= sum[0][found.layer[1].block] - 1e-6);
+    bdpt_trainer_free(t);
+    bdpt_model_free(m);
+  }
+}
+
 /* Attention that adds nothing, and an activation that sees positive numbers only. */
 static bdpt_model *half_idle_network(void) {
   bdpt_model *m = small_network();
@@ -366,6 +409,7 @@ TEST(a_stopped_search_goes_on) {
       CHECK(gate_search(m, NULL, &run, &o, &pieces) == (i < 2 ? BDPT_CANCELLED : BDPT_OK));
       bdpt_clear_error(&ctx);
     }
+    CHECK((1 << 30) - steps_left == 8); /* the last piece began behind the second removal */
     CHECK(memcmp(whole.layer, pieces.layer, sizeof whole.layer) == 0);
     CHECK(memcmp(whole.score, pieces.score, sizeof whole.score) == 0);
     CHECK(whole.trained == pieces.trained && whole.looked == pieces.looked);
@@ -405,6 +449,7 @@ int main(void) {
   RUN(idle_channels_merge_exactly);
   RUN(idle_channels_have_gradients);
   RUN(the_first_reading_is_the_search);
+  RUN(rules_are_what_they_say);
   RUN(idle_layers_are_found);
   RUN(masks_move_with_their_pull);
   RUN(a_gate_closes);
