@@ -25,6 +25,13 @@
 #define TEST_UNUSED
 #endif
 
+/* x87 keeps more digits, and a wider range, than the types have: what is exact elsewhere is not. */
+#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ == 2
+#define TEST_X87 1
+#else
+#define TEST_X87 0
+#endif
+
 static int test_passed, test_failed;
 
 static int test_check(int ok, const char *what, const char *file, int line) {
