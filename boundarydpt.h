@@ -1275,8 +1275,7 @@ BDPT_API bdpt_status bdpt_fail(bdpt_context *ctx, bdpt_status status, const char
  *
  * Blocks are aligned to 64 bytes, one cache line and one AVX-512 vector, and zero-filled: a fresh
  * gradient or moment is zero by construction. The caller's allocator need not align; we ask for a
- * little more and keep its pointer just before the block. bytes_now counts what is out, so a test
- * that finds it at zero has shown that nothing leaked.
+ * little more and keep its pointer just before the block. bytes_now is zero if nothing leaked.
  */
 #define BDPTI_ALIGN ((size_t)64)                   /* bytes */
 #define BDPTI_EXTRA (BDPTI_ALIGN + sizeof(void *)) /* bytes to move up, and the pointer */
@@ -1981,9 +1980,8 @@ BDPTI_FN void bdpti_add_to(bdpt_real *to, const bdpt_real *from, size_t n) {
  * A NULL pointer skips its step, so a zeroed struct is a plain product once its sizes and operands
  * are set. What is added may be the residual stream, or c itself to accumulate; gelu may be c.
  *
- * A weight that serves many products can be packed once (14.9) and given as `packed`. With bf16
- * the factors are rounded to 8 bits of precision as they are packed, and sums stay in float. Where
- * the processor multiplies them in pairs, that is half the bytes and nearly twice the speed (14.3).
+ * A weight that serves many products can be packed once (14.9) and given as `packed`. With bf16 the
+ * factors are rounded to 8 bits of precision as they are packed, and sums stay in float (14.3).
  */
 typedef struct bdpti_gemm {
   size_t m, n, k; /* C[M,N] = A[M,K] B[K,N] */
@@ -2104,8 +2102,7 @@ BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost);
  *
  * Every branch of a transformer ends in a linear whose result is added to the residual stream r.
  * Adding r while the product is stored costs nothing; a sum of its own would read two arrays and
- * write a third. The patch embedding (6.8) is a linear of rows made from an image, and an MLP (6.3)
- * is two linears, so all of them share the products below.
+ * write a third. The patch embedding (6.8) and the MLP (6.3) share the products below.
  */
 
 /* Linear in plain numbers, size = {R, I, O}. The plain forms of this chapter are for reading, and
@@ -3174,18 +3171,18 @@ static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
  * bits.
  */
 BDPT_API bdpt_status bdpt_config_named(bdpt_context *ctx, const char *name, bdpt_config *out) {
-  static const char *const sizes[4] = {"tiny", "small", "base", "base"}; /* by i / 2 */
-  char known[48];
+  static const char *const known[8] = {
+    "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224",
+    "deit_small_patch16_224", "deit_small_distilled_patch16_224",
+    "deit_base_patch16_224", "deit_base_distilled_patch16_224",
+    "deit_base_patch16_384", "deit_base_distilled_patch16_384"};
   int i;
-  for (i = 0; i < 8; i++) { /* each size plain and distilled; base a second time, at 384 pixels */
-    int size = i / 2, image = size == 3 ? 384 : 224;
-    bdpti_format(known, sizeof known, "deit_%s%s_patch16_%d", sizes[size],
-                 i % 2 ? "_distilled" : "", image);
-    if (strcmp(name, known) != 0) continue;
+  for (i = 0; i < 8; i++) {
+    if (strcmp(name, known[i]) != 0) continue;
     memset(out, 0, sizeof *out);
-    out->heads = size < 2 ? 3 * (size + 1) : 12; /* 3, 6, 12 */
-    out->width = 64 * out->heads;                /* d = 64 */
-    out->image = image;
+    out->heads = i < 4 ? 3 * (i / 2 + 1) : 12; /* 3, 6, 12 */
+    out->width = 64 * out->heads; /* d = 64 */
+    out->image = i < 6 ? 224 : 384;
     out->distilled = i % 2;
     return bdpt_config_resolve(ctx, out); /* the rest is the defaults */
   }
@@ -4512,9 +4509,8 @@ BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss) {
 
 /* 8.5  A trainer's life                                                                 >>trainer
  *
- * A trainer holds everything between two steps that is not a weight. It borrows the
- * subset. It keeps the model and the teacher: either may be freed before it and then goes with it.
- * Steps per epoch are whole batches: the images left over are dropped.
+ * A trainer holds everything between two steps that is not a weight. Model and teacher may be freed
+ * before it and then go with it. Steps per epoch are whole batches: images left over are dropped.
  *
  * Between two steps the model belongs to the caller, who may prune, restore and fuse, or set an
  * importance; the next step takes it as it finds it. Only its image size must stay, because the
