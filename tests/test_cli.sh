@@ -64,7 +64,7 @@ for command in run reproduce info train eval probe prune plus fuse classify segm
   done < lines
 done
 # A command lists what it uses.
-run 2 info m --threads 2; run 2 export m --bf16; run 2 report m --seed 1; run 2 fuse m --seed 2
+run 2 info m --seed 2; run 2 export m --bf16; run 2 report m --seed 1; run 2 fuse m --seed 2
 run 2 selftest --seed 2
 run 0 eval --help; says out "(0: all)"; says out "NAME  *test, held or train (test)"
 run 0 run --help; says out "batch size (64; 128 with --data)"
@@ -130,7 +130,7 @@ for zero in "train --out a --epochs 0" "train --out a --width 0" "train --out a 
   "segment m --images 0" "run --budget 0" "run --repeats 0" "run --tune-epochs 0" \
   "reproduce --seeds 0" "eval m --image 0"; do
   # shellcheck disable=SC2086
-  run 2 $zero; says err "wants .* \(1 or more\|above 0\), got '0'"; one_line
+  run 2 $zero; says err "wants .* \(1 or more\|above 0\|64x96\), got '0'"; one_line
 done
 run 2 train --out a --lr -1; says err "a number, 0 or more, got '-1'"; one_line
 run 2 plus m --out n --fewer 0.5; says err "more than 1"; one_line
