@@ -40,7 +40,7 @@ MAKEFLAGS += -j$(shell nproc 2> /dev/null || echo 2)
 endif
 
 .PHONY: all mpi run reproduce test bench report page page-if-possible book lint sanitize matrix \
-        cross fuzz faults faults-if-possible killtest mutate trust coverage \
+        cross fuzz analyse faults faults-if-possible killtest mutate trust coverage \
         data install help clean
 .DELETE_ON_ERROR:
 
@@ -211,6 +211,9 @@ killtest: $(FAULTS)
 RUNS ?= 2000000
 fuzz:
 	@sh tests/fuzz $(RUNS)
+# What three static analysers say.
+analyse:
+	@sh tests/analyse
 # Which lines and branches the tests run, and how much of each loader the committed corpus reaches.
 coverage:
 	@python3 tests/cover.py
@@ -253,6 +256,7 @@ help:
 	@echo "make cross      the tests on ARM, RISC-V, POWER, s390x, i686 and Windows, emulated"
 	@echo "make sanitize   the tests under the address and undefined-behaviour sanitizers"
 	@echo "make fuzz       RUNS=2000000 of each loader under libFuzzer and the sanitizers (clang)"
+	@echo "make analyse    clang-tidy, cppcheck and gcc's analyser, where they are installed"
 	@echo "make faults     every system call and allocation of the tool fails once (Linux, x86-64)"
 	@echo "make killtest   the tool killed at every system call, at random, and two beside each other"
 	@echo "make mutate     would the tests notice? 212 mistakes in the header, one at a time"

@@ -257,8 +257,10 @@ static void edit_drop(edit *e, const char *part) {
 }
 /* Adds a tensor of n float ones. */
 static void edit_add(edit *e, const char *name, size_t n) {
-  static const float ones[64] = {1};
+  static float ones[64];
   bdpt_write_tensor *w = &e->list[e->count];
+  size_t i;
+  for (i = 0; i < 64; i++) ones[i] = 1;
   memset(w, 0, sizeof *w);
   snprintf(e->name[e->count], sizeof e->name[0], "%s", name);
   w->name = e->name[e->count++];
@@ -352,6 +354,25 @@ TEST(dialects) {
   edit_same(&ctx, e, NULL, NULL);
   e = edit_open(&ctx, hf4);
   edit_same(&ctx, e, NULL, "nothing tells, so these were taken: eps of the layer norms 1e-12;");
+  CHECK(ctx.status == BDPT_OK && ctx.bytes_now == 0);
+}
+
+/* LayerScale goes into the weights behind it: ones change nothing. */
+TEST(layer_scale) {
+  bdpt_context ctx = fresh();
+  edit *e = edit_open(&ctx, "deit.timm.safetensors");
+  char name[40];
+  int i;
+  for (i = 0; i < 4; i++) {
+    snprintf(name, sizeof name, "blocks.%d.ls%d.gamma", i / 2, i % 2 + 1);
+    edit_add(e, name, 12);
+  }
+  edit_prefix(e, "", "module.");
+  edit_same(&ctx, e, NULL, NULL);
+  e = edit_open(&ctx, "deit.timm.safetensors");
+  edit_add(e, "blocks.1.ls2.gamma", 11);
+  edit_prefix(e, "", "module.");
+  edit_wrong(&ctx, e, NULL, BDPT_E_FORMAT, "blocks.1.ls2.gamma");
   CHECK(ctx.status == BDPT_OK && ctx.bytes_now == 0);
 }
 
@@ -1666,6 +1687,7 @@ int main(int argc, char **argv) {
   RUN(which_network);
   RUN(preference);
   RUN(dialects);
+  RUN(layer_scale);
   RUN(missing_and_unknown);
   RUN(strangers);
   RUN(names_of_classes);
