@@ -336,8 +336,18 @@ static void row_open(const char *section, const char *unit, const char *label) {
   } else printf("%-34s", label);
 }
 
-/* About four digits, without an exponent. */
-static int digits_of(double x) { return x >= 1000 ? 0 : x >= 100 ? 1 : x >= 10 ? 2 : 3; }
+/* Returns how many digits behind the point make about four in all. */
+static int digits_of(double x) {
+  int digits = 3;
+  for (; digits > 0 && x >= 10; x /= 10) digits--;
+  return digits;
+}
+
+/* Returns how many rounds to measure: what --rounds says, or two when the bench is to be quick. */
+static int rounds_or(int usual) {
+  if (bench.rounds) return bench.rounds;
+  return bench.quick ? 2 : usual;
+}
 
 static void row_cell(const char *name, spread s) {
   char text[80];

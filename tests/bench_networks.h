@@ -200,10 +200,6 @@ static const engine *named(const engine *e, int count, const char *name) {
   return &none;
 }
 
-static int rounds_or(int usual) {
-  return bench.rounds ? bench.rounds : bench.quick ? 2 : usual;
-}
-
 static int most_threads(void) { return bench.threads < 2 ? bench.threads : 2; }
 
 /* 3  Inference at 224 pixels */

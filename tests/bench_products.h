@@ -114,7 +114,7 @@ static double against_blas(const char *section, const char *label, int (*ours)(v
   spread ratio;
   e[0] = engine_of("ours", ours, with, threads, gflop);
   e[1] = engine_of("OpenBLAS", theirs, with, threads, gflop);
-  take_turns(e, blas.multiply ? 2 : 1, bench.rounds ? bench.rounds : bench.quick ? 3 : 9, 0.03);
+  take_turns(e, blas.multiply ? 2 : 1, rounds_or(9), 0.03);
   ratio = ratio_of(&e[0], &e[1]);
   row_open(section, "GFLOP/s", label);
   row_cell("ours", rate_of(&e[0]));

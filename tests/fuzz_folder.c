@@ -64,7 +64,8 @@ static int fuzz_closedir(DIR *dir) { (void)dir; reading.open = 0; return 0; }
 static int fuzz_is_folder(const char *path) {
   const int i = find_entry(path);
   errno = EACCES;
-  return i < 0 ? i == -1 : entries[i].kind == UNKNOWN ? -1 : entries[i].kind == FOLDER;
+  if (i < 0) return i == -1;
+  return entries[i].kind == UNKNOWN ? -1 : entries[i].kind == FOLDER;
 }
 static int fuzz_image_read(const char *path, picture *out, char why[IMAGE_WHY]) {
   static const char head[] = "P6 3 2 255\n";
@@ -96,16 +97,20 @@ static void furnish(const uint8_t *data, size_t size) {
   for (entry_count = 0; size >= 2 && entry_count < ENTRIES;) {
     const unsigned what = data[0], name = data[1];
     fuzz_entry *e = &entries[entry_count];
-    data += 2, size -= 2;
-    e->kind = what % 4 == 0 ? FOLDER : what % 16 == 15 ? UNKNOWN : FILE_;
-    e->parent = e->kind == FOLDER && what & 64 ? -1 : what & 32 ? -1 : within;
-    e->bytes = data, e->size = 0;
+    data += 2;
+    size -= 2;
+    e->kind = what % 16 == 15 ? UNKNOWN : FILE_;
+    if (what % 4 == 0) e->kind = FOLDER;
+    e->parent = what & (e->kind == FOLDER ? 96 : 32) ? -1 : within;
+    e->bytes = data;
+    e->size = 0;
     if (e->kind == FILE_ && size) {
       e->size = *data++ % 41;
       size--;
       e->size = e->size < size ? e->size : size;
       e->bytes = data;
-      data += e->size, size -= e->size;
+      data += e->size;
+      size -= e->size;
     }
     sprintf(e->name, "%s%c%c%s", name & 128 && name & 64 ? "." : "", (int)('a' + name % 5),
             (int)('a' + name / 5 % 7), e->kind == FOLDER ? "" : ending[what / 4 % 8]);

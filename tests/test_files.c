@@ -677,7 +677,8 @@ TEST(bits_survive) {
   CHECK(memcmp(bytes.data + bytes.size - n * N, raw, n * N) == 0);
   bdpt_bytes_free(&ctx, &bytes);
   for (k = 0; k < 3; k++) {
-    t.dtype = (bdpt_dtype)(k < 2 ? other[k] : wide ? BDPT_F32 : BDPT_F64);
+    t.dtype = wide ? BDPT_F32 : BDPT_F64;
+    if (k < 2) t.dtype = (bdpt_dtype)other[k];
     CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
     CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, NULL, &f) == BDPT_OK);
     CHECK(bdpt_safetensors_read(&ctx, f.tensor, back, N) == BDPT_OK);

@@ -237,7 +237,8 @@ static int side_of(const char *file, const char *tiff, int side, int cut) {
   if (png) memset(with + at + 34, 0, 4);
   memcpy(with + at + extra, bytes + at, size - at);
   ok = cut ? 0 : image_decode(with, size + extra, &got, why);
-  found = cut ? image_exif(with, at + extra - (size_t)cut) : ok ? got.side : -1;
+  if (ok) found = got.side;
+  if (cut) found = image_exif(with, at + extra - (size_t)cut);
   if (!cut && ok && !png) CHECK(image_exif(with, size + extra) == found);
   free(bytes);
   free(with);

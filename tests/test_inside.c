@@ -913,7 +913,8 @@ TEST(collect_design) {
   CHECK(bdpt_map_collect_count(12, &o) == 22);
   o = bdpti_collect_resolve(&o, 12);
   for (k = 0; k < 22; k++) { /* training 16 repeats training 8, the first activation */
-    int from = bdpti_collect_step(&o, k, &type), point = k < 16 ? k + 1 : k == 16 ? 9 : k;
+    int from = bdpti_collect_step(&o, k, &type), point = k < 16 ? k + 1 : k;
+    if (k == 16) point = 9;
     if (from == 0) now[0] = now[1] = 12;
     now[type]--;
     bad += now[0] != kept[point][0] || now[1] != kept[point][1];

@@ -475,14 +475,13 @@ TEST(plain_linear) {
   bdpti_linear_plain_back(size, x, w, dy, dx, dw, dw_b);
   for (i = 0; i < 35; i++) sum += dy[i] * y[i];
   for (i = 0; i < 3; i++) { /* a weight, an input, a bias: against differences */
-    double *at = i == 0 ? &w[17] : i == 1 ? &x[40] : &b[3];
-    double slope = i == 0 ? dw[17] : i == 1 ? dx[40] : dw_b[3];
+    double *const at[3] = {&w[17], &x[40], &b[3]}, slope[3] = {dw[17], dx[40], dw_b[3]};
     size_t k;
-    *at += h;
+    *at[i] += h;
     bdpti_linear_plain(size, x, w, b, y);
-    *at -= h;
+    *at[i] -= h;
     for (k = 0, moved = 0; k < 35; k++) moved += dy[k] * y[k];
-    CHECK_CLOSE((moved - sum) / h, slope, 1e-7);
+    CHECK_CLOSE((moved - sum) / h, slope[i], 1e-7);
   }
   free(x); free(w); free(b); free(y); free(dy); free(dx); free(dw); free(dw_b);
 }

@@ -120,7 +120,8 @@ static void fill(const row *r, bdpt_tensor **x, int other, const size_t *shape) 
   int i, n = inputs_of(r);
   bdpt_tape_reset(tape);
   for (i = 0; i < 7; i++) {
-    const size_t *s = i == other ? shape : i < n ? r->fits[i] : NULL;
+    const size_t *s = i < n ? r->fits[i] : NULL;
+    if (i == other) s = shape;
     x[i] = s ? make((int)s[0], s[1], s[2], s[3], s[0] == 4 ? s[4] : 0) : NULL;
   }
 }

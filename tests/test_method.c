@@ -548,6 +548,7 @@ TEST(greedy_budgets) {
   bdpt_greedy_options o = greedy_options(0);
   bdpt_greedy_result all, out;
   bdpt_cost_report cost;
+  const int layers[4] = {0, 7, -1, 0};
   int i;
   o.layers = 6; /* every layer */
   CHECK(bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &o, &all) == BDPT_OK && all.removed == 6);
@@ -588,7 +589,7 @@ TEST(greedy_budgets) {
   CHECK(same_weights(m, dense));
   bdpt_clear_error(&ctx);
   for (i = 0; i < 4; i++) {
-    o = greedy_options(i == 1 ? 7 : i == 2 ? -1 : 0);
+    o = greedy_options(layers[i]);
     if (i == 3) o.budget = -1;
     CHECK(bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_E_ARGUMENT);
     CHECK_HAS(ctx.message, "no budget for a network of 6 layers");

@@ -221,7 +221,9 @@ static void read_value_info(span s, char name[80], long *dim, int count) {
     if (f.number != 2 || f.kind != 2) bad |= 4096;
     while (take(&f.body, &g)) {
       if (g.number != 1 || at >= count || !take(&g.body, &h)) { bad |= 4096; continue; }
-      dim[at++] = h.number == 2 && h.kind == 2 ? -1 : h.number == 1 ? (long)h.value : 0;
+      dim[at] = h.number == 1 ? (long)h.value : 0;
+      if (h.number == 2 && h.kind == 2) dim[at] = -1;
+      at++;
     }
   }
   if (at != count) bad |= 4096;
@@ -306,7 +308,8 @@ static void run_binary(const node *n, const value *a, const value *b) {
   y = result(n->out[0], big->ndim, dim);
   for (i = 0; i < elements(y); i++) {
     double p = a->v[broadcast(a, y, i)], q = b->v[broadcast(b, y, i)];
-    y->v[i] = n->op[0] == 'A' ? p + q : n->op[0] == 'M' ? p * q : p / q;
+    y->v[i] = n->op[0] == 'M' ? p * q : p / q;
+    if (n->op[0] == 'A') y->v[i] = p + q;
   }
 }
 

@@ -824,7 +824,8 @@ static size_t bdptp_width_list(const bdptp_planner *p, int width) {
     size_t at = bdpt_width_first(&p->c, width, l);
     int count = bdptp_width_full(&p->c, width, l), size = p->c.block[l].head_dim;
     int whole = width == BDPT_HEADS, each = whole ? size : 1, step = whole ? 1 : size;
-    int over = whole ? size : width == BDPT_HEAD_SIZE ? p->c.block[l].heads : 1; /* to average */
+    int over = whole ? size : 1; /* scores to average */
+    if (width == BDPT_HEAD_SIZE) over = p->c.block[l].heads;
     for (i = 0; i < count && bdptp_width_open(&p->c, width, l); i++, n++) {
       bdptp_unit *u = &p->list[n];
       u->at = at + (size_t)i * (size_t)each;
@@ -845,8 +846,9 @@ static int bdptp_width_round(double want, int full, int multiple) {
 /* Fills quota[block] from the list, which it sorts: how many units of each layer go. */
 static void bdptp_width_quota(bdptp_planner *p, int width, double ratio, size_t n) {
   double left = 0, want; /* what rounding left over; units to keep */
-  int multiple = width == BDPT_HEADS ? 1 : p->o.multiple ? p->o.multiple : 16, l;
+  int multiple = p->o.multiple ? p->o.multiple : 16, l;
   size_t i, go = (size_t)floor(ratio * (double)n + 0.5);
+  if (width == BDPT_HEADS) multiple = 1;
   memset(p->quota, 0, sizeof p->quota);
   qsort(p->list, n, sizeof *p->list, bdptp_by_score);
   for (i = 0; i < go; i++) p->quota[p->list[i].group]++;
@@ -990,12 +992,12 @@ static bdpt_status bdptp_width_value(const bdptp_planner *p, double *value) {
 /* Finds the factor that meets the target, and leaves it and what it gives in `known`. */
 static bdpt_status bdptp_width_find(bdptp_planner *p) {
   static const char *const unit[4] = {"", "MACs", "parameters", "ms"};
-  double low = 0, high = 0, middle, got = 0, most = 0, budget = p->o.budget;
+  double low = 0, high = 0, middle = 0, got = 0, most = 0, budget = p->o.budget;
   int i, steps = p->o.target == BDPT_TO_MS ? 12 : 60;
   bdpt_config shape;
   for (i = 0; i < BDPT_WIDTHS; i++) most = fmax(most, p->o.ratio[i]);
   for (i = 0; i < steps + 2; i++) { /* as it is, as narrow as can be, then what is between */
-    middle = i == 0 ? 0 : i == 1 ? 1 / most : (low + high) / 2;
+    if (i > 0) middle = i == 1 ? 1 / most : (low + high) / 2;
     if (bdptp_tell(p->hooks, (size_t)i, (size_t)steps + 2)) return BDPT_CANCELLED;
     if (bdptp_width_at(p, middle) != BDPT_OK) return p->ctx->status;
     if (i < 2 || memcmp(&shape, p->narrow, sizeof shape) != 0) { /* equal: what it was */
@@ -1378,12 +1380,13 @@ static bdpt_status bdptp_plus_step(bdptp_plus *p, int i, int n) {
   bdpt_plus_step *step = &out->step[i];
   int turns = p->o->order == BDPT_IN_TURNS, count = out->count, j;
   int deep = turns || (count > 0 && i == (p->o->order == BDPT_DEPTH_FIRST ? 0 : n - 1));
-  int from = turns ? i * count / n : 0, to = turns ? (i + 1) * count / n : deep ? count : 0;
+  int from = turns ? i * count / n : 0, to = deep ? count : 0;
   char path[BDPTP_PATH];
   bdpt_hooks inner = p->hooks;
   bdpt_run named = *p->run; /* with a checkpoint of its own */
   bdpt_layers now = {{0, 0}};
   bdpt_status s = BDPT_OK;
+  if (turns) to = (i + 1) * count / n;
   step->narrowed = p->narrows && (turns || !deep);
   if (step->narrowed) s = bdptp_plus_narrow(p, i, n, &step->width);
   for (j = from; j < to; j++) {
@@ -1798,7 +1801,7 @@ static void bdptp_noise_add(const bdpt_map_noise_options *o, const bdpt_map_poin
     memcpy(sets, points, count * sizeof *sets);
     for (i = 0; t > 0 && i < count; i++) {
       double e = o->sd * bdpt_normal(&r); /* points of accuracy, per cent */
-      if (o->clip > 0) e = e > o->clip ? o->clip : e < -o->clip ? -o->clip : e;
+      if (o->clip > 0) e = fmax(-o->clip, fmin(e, o->clip));
       sets[i].accuracy += e;
     }
   }

@@ -275,7 +275,8 @@ static int input_held(input *in) {
                folder_name(&in->shots[0].classes, k));
     return 0;
   }
-  return least / 10 > INPUT_HELD ? INPUT_HELD : least < 10 ? 1 : (int)(least / 10);
+  if (least < 10) return 1;
+  return least / 10 > INPUT_HELD ? INPUT_HELD : (int)(least / 10);
 }
 
 bdpt_status input_open(input *in, bdpt_context *ctx, const input_source *from, int parts) {

@@ -303,8 +303,9 @@ int command_classify(int argc, char **argv) {
   if (!plain) return cli_usage_error(&c, "out of memory");
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, plain, &n);
   if (status == CLI_GO_ON && o.fit) {
-    o.how = strcmp(o.fit, "crop") == 0 ? IMAGE_CROP : strcmp(o.fit, "whole") == 0 ? IMAGE_WHOLE : 0;
-    if (!o.how) status = cli_usage_error(&c, "--fit wants crop or whole, got '%s'", o.fit);
+    if (strcmp(o.fit, "crop") == 0) o.how = IMAGE_CROP;
+    else if (strcmp(o.fit, "whole") == 0) o.how = IMAGE_WHOLE;
+    else status = cli_usage_error(&c, "--fit wants crop or whole, got '%s'", o.fit);
   }
   if (status == CLI_GO_ON) status = command_check_merge(&c, o.merge);
   if (status == CLI_GO_ON && o.logits && !o.common.json)

@@ -62,12 +62,13 @@ int command_eval(int argc, char **argv) {
   input_source from;
   const char *path, *part = NULL;
   size_t count;
-  int image[2] = {0, 0}, merge, n, status, which;
+  int image[2] = {0, 0}, merge, n, status, tests;
   checkpoint_report report;
   bdpt_context ctx;
   bdpt_model *m;
   bdpt_accuracy a;
   bdpt_merging merging;
+  bdpt_subset *s;
   input in;
   const cli_option options[] = {
     {"Options", CLI_TITLE, NULL, NULL, NULL, NULL},
@@ -90,15 +91,16 @@ int command_eval(int argc, char **argv) {
   if (status == CLI_GO_ON) status = command_check_source(&c, &common, &from);
   if (status == CLI_GO_ON) status = command_check_merge(&c, merge);
   if (status != CLI_GO_ON) return status;
-  which = strcmp(part, "test") == 0 ? 2 : strcmp(part, "held") == 0 ? 1 : 0;
-  if (which == 0 && strcmp(part, "train") != 0)
-    return cli_usage_error(&c, "--part wants test, held or train, got '%s'", part);
+  if (strcmp(part, "test") == 0) s = &in.tested;
+  else if (strcmp(part, "held") == 0) s = &in.held;
+  else if (strcmp(part, "train") == 0) s = &in.rest;
+  else return cli_usage_error(&c, "--part wants test, held or train, got '%s'", part);
+  tests = s == &in.tested;
   status = command_open(&c, &common, &ctx);
   if (status != CLI_GO_ON) return status;
   m = input_model_report(&ctx, path, image, &report);
-  if (m && input_open(&in, &ctx, &from, which == 2 ? INPUT_TEST : INPUT_TRAIN) == BDPT_OK &&
-      command_check_classes(m, which == 2 ? &in.test : &in.train, path) == BDPT_OK) {
-    bdpt_subset *s = which == 2 ? &in.tested : which == 1 ? &in.held : &in.rest;
+  if (m && input_open(&in, &ctx, &from, tests ? INPUT_TEST : INPUT_TRAIN) == BDPT_OK &&
+      command_check_classes(m, tests ? &in.test : &in.train, path) == BDPT_OK) {
     double began = cli_now();
     input_fit(&in, m);
     if (bdpt_merge(m, merge, &merging) == BDPT_OK && input_keep(&ctx, s, count) == BDPT_OK &&

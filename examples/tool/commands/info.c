@@ -110,8 +110,11 @@ static void info_draw(const bdpt_config *c, FILE *f) {
 
 /* Writes "5.72 M", "86.6 M", "1.26 G". */
 static void info_short(double v, char out[32]) {
-  const char *unit = v >= 1e9 ? " G" : v >= 1e6 ? " M" : v >= 1e3 ? " k" : "";
-  snprintf(out, 32, "%.3g%s", v / (v >= 1e9 ? 1e9 : v >= 1e6 ? 1e6 : v >= 1e3 ? 1e3 : 1), unit);
+  static const struct { double size; const char *name; } unit[] = {
+    {1e9, " G"}, {1e6, " M"}, {1e3, " k"}, {1, ""}};
+  int i = 0;
+  while (i < 3 && v < unit[i].size) i++;
+  snprintf(out, 32, "%.3g%s", v / unit[i].size, unit[i].name);
 }
 
 /* Writes "2 attention layers (0, 3)". */

@@ -132,9 +132,10 @@ static bdpt_status plus_depth(plus *p, double part, int remove[2]) {
 static void plus_recipes(plus *p) {
   const plus_options *o = p->o;
   bdpt_plus_options *w = &p->work;
-  int steps = w->order == BDPT_IN_TURNS ? (o->rounds ? o->rounds : 2) : 2, i;
-  int between = o->between ? o->between : o->epochs / (2 * steps) > 0 ? o->epochs / (2 * steps) : 1;
+  int steps = w->order == BDPT_IN_TURNS && o->rounds ? o->rounds : 2, between = o->between, i;
   bdpt_recipe r = command_recipe(1, o->batch, o->lr, o->common.seed);
+  if (between == 0) between = o->epochs / (2 * steps);
+  if (between == 0) between = 1;
   r.epoch_images = o->images < p->in.rest.count ? o->images : 0;
   w->depth.collect.recipe = w->depth.search.recipe = r;
   for (i = 0; i < 2 * BDPT_MAX_DEPTH; i++) w->depth.search.stage[i] = 1;

@@ -460,14 +460,15 @@ static bdpt_status checkpoint_assemble(checkpoint_work *c) {
  */
 /* Lists the items of the file. */
 static bdpt_status checkpoint_open(checkpoint_work *c, const void *bytes, size_t size) {
+  const char *form = "safetensors";
   size_t i;
   bdpt_status s;
   c->is_pth = pth_sniff(bytes, size) != 0;
   if (c->is_pth) s = pth_open(c->ctx, bytes, size, c->name, &c->pth);
   else s = bdpt_safetensors_parse(c->ctx, bytes, size, c->name, &c->st);
   if (s) return s;
-  snprintf(c->report->form, sizeof c->report->form, "%s", !c->is_pth ? "safetensors"
-           : c->pth.legacy ? "PyTorch legacy" : "PyTorch zip");
+  if (c->is_pth) form = c->pth.legacy ? "PyTorch legacy" : "PyTorch zip";
+  snprintf(c->report->form, sizeof c->report->form, "%s", form);
   c->items = c->is_pth ? pth_items(&c->pth, NULL) : c->st.count;
   c->item = (pth_item *)checkpoint_alloc(c, c->items, sizeof *c->item);
   if (!c->item) return BDPT_E_MEMORY;

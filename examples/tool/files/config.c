@@ -330,9 +330,10 @@ static bdpt_status checkpoint_pictures(checkpoint_work *c) {
                                         "hamming"};
   checkpoint_config *k = &c->config;
   const char *name = k->interpolation;
-  double f = 255 * (k->do_rescale == 0 ? 1 : k->rescale > 0 ? k->rescale : 1 / 255.0);
+  double f = k->rescale > 0 ? 255 * k->rescale : 1;
   char size[32], cut[32];
   int i, squash = strcmp(k->crop_mode, "squash") == 0;
+  if (k->do_rescale == 0) f = 255;
   for (i = 0; i < 3 && (k->std[i] > 0 || k->do_normalize == 0); i++) {
     k->mean[i] = k->do_normalize == 0 ? 0 : k->mean[i] / f;
     k->std[i] = (k->do_normalize == 0 ? 1 : k->std[i]) / f;

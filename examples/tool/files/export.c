@@ -87,8 +87,9 @@ static void export_print_fields(cli_json *out, const char *text) {
   cli_json_raw(out, "\n", 1);
 }
 
-/* What transformers wants to know. */
+/* Writes the fields that transformers reads. */
 static void export_common_fields(cli_json *j, const bdpt_config *c, int names) {
+  const char *type = c->distilled ? "deit" : "vit";
   int heads[BDPT_MAX_DEPTH], size[BDPT_MAX_DEPTH], mlp[BDPT_MAX_DEPTH], l;
   static const char *const act[] = {"gelu", "gelu_pytorch_tanh", "quick_gelu", "relu"};
   const int sides[2] = {c->image, c->image_width};
@@ -104,8 +105,7 @@ static void export_common_fields(cli_json *j, const bdpt_config *c, int names) {
                                     : "ViTForImageClassification");
     cli_json_raw(j, "]", 1);
   }
-  cli_json_text(j, "model_type",
-                names != EXPORT_HF ? "boundarydpt" : c->distilled ? "deit" : "vit");
+  cli_json_text(j, "model_type", names == EXPORT_HF ? type : "boundarydpt");
   cli_json_real(j, "hidden_size", c->width);
   cli_json_real(j, "num_hidden_layers", c->depth);
   export_sizes(j, "num_attention_heads", heads, c->depth);
@@ -275,12 +275,12 @@ static void export_hf_rows(export_table *t, const bdpt_model *m, int dtype) {
   }
 }
 
-/* Numbers that the file's format cannot hold are refused, as bdpt_model_build does. */
+/* Refuses numbers that the file's format cannot hold, as bdpt_model_build does. */
 static bdpt_status export_check_numbers(const bdpt_model *m, int dtype) {
-  double most = dtype == BDPT_F16 ? 65520 : dtype == BDPT_BF16 ? ldexp(2 - ldexp(1, -8), 127)
-                                                               : ldexp(2 - ldexp(1, -24), 127);
+  double most = ldexp(2 - ldexp(1, dtype == BDPT_BF16 ? -8 : -24), 127);
   size_t k;
   int i;
+  if (dtype == BDPT_F16) most = 65520;
   for (i = 0; i < m->slots; i++)
     for (k = 0; bdpt_model_active(m, i) && k < m->param[i].count; k++)
       if (!(fabs((double)m->param[i].data[k]) < most))

@@ -116,10 +116,16 @@ static int checkpoint_drop(const char **name, size_t *length, const char *word) 
   return 1;
 }
 
+/* Returns the spellings of transformers: of a block's slots in dialect 4 or 5, or of the others. */
+static const checkpoint_spelling *checkpoint_hf_table(int block, int five) {
+  if (!block) return checkpoint_hf;
+  return five ? checkpoint_hf5_block : checkpoint_hf4_block;
+}
+
 /* Returns the place of a name without its prefix; 0 when it is none of the network's. */
 static int checkpoint_locate(const checkpoint_work *c, const char *name, size_t length,
                              checkpoint_place *out) {
-  const checkpoint_spelling *found;
+  const checkpoint_spelling *found, *table;
   size_t digits = 0;
   int block = 0, five = 0, l = 0;
   if (c->is_hf && !checkpoint_drop(&name, &length, "vit.") &&
@@ -143,9 +149,9 @@ static int checkpoint_locate(const checkpoint_work *c, const char *name, size_t 
     name += digits + 1;
     length -= digits + 1;
   }
-  found = checkpoint_lookup(!c->is_hf ? block ? checkpoint_timm_block : checkpoint_timm
-                            : !block ? checkpoint_hf
-                            : five ? checkpoint_hf5_block : checkpoint_hf4_block, name, length);
+  if (c->is_hf) table = checkpoint_hf_table(block, five);
+  else table = block ? checkpoint_timm_block : checkpoint_timm;
+  found = checkpoint_lookup(table, name, length);
   if (!found) return 0;
   out->slot = block ? BDPT_SLOT(l, found->slot) : found->slot;
   if (found->slot >= CHECKPOINT_SCALE) out->slot = -1 - 2 * l - (found->slot - CHECKPOINT_SCALE);
@@ -263,8 +269,7 @@ static void checkpoint_own_name(const checkpoint_work *c, int slot, int part, ch
   int s = fixed ? slot : (slot - BDPT_SLOTS_FIXED) % BDPT_SLOTS_BLOCK;
   int five = strcmp(c->report->dialect, "transformers 5") == 0;
   int two = c->pick[BDPT_SLOT_DIST][0] != PTH_NOTHING; /* heads: cls_classifier, not classifier */
-  const checkpoint_spelling *t = fixed ? checkpoint_hf
-                               : five ? checkpoint_hf5_block : checkpoint_hf4_block;
+  const checkpoint_spelling *t = checkpoint_hf_table(!fixed, five);
   if (!c->is_hf) {
     checkpoint_timm_name(slot, out);
     return;

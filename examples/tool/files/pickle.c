@@ -226,9 +226,10 @@ static int pth_make(pth_pickle *p, const pth_op *op, size_t at) {
  * an object that nobody will make is dropped, and so is the state that BUILD gives one. */
 static int pth_fill(pth_pickle *p, unsigned char code) {
   int many = code == 'e' || code == 'u', pairs = code == 's' || code == 'u', found = 1;
-  size_t count = many ? pth_above_mark(p, &found) : code == 's' ? 2 : 1;
-  size_t below = count + (many ? 1 : 0) + 1;
+  size_t count = pairs ? 2 : 1, below;
   uint32_t to, kind;
+  if (many) count = pth_above_mark(p, &found);
+  below = count + (many ? 1 : 0) + 1;
   if (!found || p->depth < below || !pth_has(p, count)) return 0;
   to = p->stack[p->depth - below];
   if (to == PTH_NOTHING || (pairs && count % 2)) return 0;
@@ -327,6 +328,12 @@ const char *pth_text(const pth_pickle *p, uint32_t node, size_t *length) {
   return (const char *)p->text + at + n;
 }
 
+int pth_order(const void *x, size_t nx, const void *y, size_t ny) {
+  int order = nx && ny ? memcmp(x, y, nx < ny ? nx : ny) : 0;
+  if (order == 0 && nx != ny) order = nx < ny ? -1 : 1;
+  return order;
+}
+
 int pth_is(const pth_pickle *p, uint32_t node, const char *word) {
   size_t n;
   const char *text = pth_text(p, node, &n);
@@ -340,7 +347,12 @@ int pth_int(const pth_pickle *p, uint32_t node, int64_t *out) {
   if (pth_kind(p, node) != PTH_INT) return 0;
   text = p->text + p->node[node].at;
   code = text[-1];
-  n = code == 'J' ? 4 : code == 'K' ? 1 : code == 'M' ? 2 : *text++;
+  switch (code) {
+    case 'K': n = 1; break;
+    case 'M': n = 2; break;
+    case 'J': n = 4; break;
+    default: n = *text++; /* its length stands before it */
+  }
   if (n > 8) return 0;
   v = pth_number(text, n);
   if ((code == 'J' || code == 0x8a) && n > 0 && n < 8 && v >> (8 * n - 1)) {

@@ -92,9 +92,7 @@ typedef struct pth_key { const char *text; size_t length; pth_row row; } pth_key
 
 static int pth_by_key(const void *a, const void *b) {
   const pth_key *x = (const pth_key *)a, *y = (const pth_key *)b;
-  size_t n = x->length < y->length ? x->length : y->length;
-  int order = n ? memcmp(x->text, y->text, n) : 0;
-  return order ? order : x->length < y->length ? -1 : x->length > y->length;
+  return pth_order(x->text, x->length, y->text, y->length);
 }
 
 /* Returns the row of a storage's key, or NULL. */

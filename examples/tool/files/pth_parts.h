@@ -20,7 +20,10 @@ int pth_mul(size_t a, size_t b, size_t *out);
 /* Returns a plus b; 0 if that is more than a size_t holds. */
 int pth_add(size_t a, size_t b, size_t *out);
 
-/* A little-endian number of so many bytes. */
+/* Orders two texts of given lengths: by bytes, and a beginning of the other comes first. */
+int pth_order(const void *x, size_t nx, const void *y, size_t ny);
+
+/* Reads a little-endian number of so many bytes. */
 uint64_t pth_number(const unsigned char *p, int bytes);
 
 /* The first error stays, as in the library. */

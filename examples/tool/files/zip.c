@@ -157,9 +157,7 @@ static int pth_by_offset(const void *a, const void *b) {
 
 static int pth_by_name(const void *a, const void *b) {
   const pth_entry *x = (const pth_entry *)a, *y = (const pth_entry *)b;
-  size_t n = x->length < y->length ? x->length : y->length;
-  int order = n ? memcmp(x->name, y->name, n) : 0;
-  return order ? order : x->length < y->length ? -1 : x->length > y->length;
+  return pth_order(x->name, x->length, y->name, y->length);
 }
 
 bdpt_status pth_zip_read(pth_file *f) {
@@ -216,11 +214,15 @@ bdpt_status pth_zip_stem(pth_file *f) {
     f->stem_length = e->length - n;
     found++;
   }
-  if (found != 1) {
-    return pth_fail(f, BDPT_E_FORMAT, "a zip archive, but no PyTorch checkpoint: %zu entries, %s%s",
-                    f->entries, found ? "several data.pkl" : "no data.pkl; the first is ",
-                    found ? "" : f->entries ? pth_show((const char *)f->entry[0].name,
-                                                       f->entry[0].length, shown) : "missing");
+  if (found > 1) {
+    return pth_fail(f, BDPT_E_FORMAT, "a zip archive, but no PyTorch checkpoint: %zu entries, "
+                    "several data.pkl", f->entries);
+  }
+  if (found == 0) {
+    const char *first = "missing";
+    if (f->entries) first = pth_show((const char *)f->entry->name, f->entry->length, shown);
+    return pth_fail(f, BDPT_E_FORMAT, "a zip archive, but no PyTorch checkpoint: %zu entries, "
+                    "no data.pkl; the first is %s", f->entries, first);
   }
   if (f->stem_length > PTH_STEM) {
     return pth_zip_bad(f, "the folder that its data.pkl is in has a name of over 255 bytes");

@@ -519,7 +519,7 @@ static void gen_ice(gen_scene *s, int kind) {
   }
   GEN_POLY(s, GEN_WOOD, -38, 18, 38, 18, 0, 98);
   for (i = 0; i <= kind; i++) {
-    int r = kind == 0 ? 50 : kind == 1 ? 42 : 34;
+    const int r = 50 - 8 * kind; /* the more balls, the smaller */
     gen_oval(s, i % 2 ? GEN_B : GEN_A, 0, 4 - i * (kind == 1 ? 60 : 46), r, r);
   }
 }

@@ -81,6 +81,12 @@ static int gen_cloud(uint64_t key, int x, int y, int pitch) {
 
 typedef struct gen_ground { int kind, angle, pitch, level; uint64_t key; } gen_ground;
 
+/* Returns v, or the nearer bound of [low, high]. */
+static int gen_within(int v, int low, int high) {
+  if (v < low) return low;
+  return v > high ? high : v;
+}
+
 /* Returns the share of the second colour at a pixel, in [0, 256]. */
 static int gen_share(const gen_ground *g, int x, int y, int size) {
   int along = (x * gen_cos(g->angle) + y * gen_sin(g->angle)) / 256;      /* pixels x 64 */
@@ -92,7 +98,7 @@ static int gen_share(const gen_ground *g, int x, int y, int size) {
     case 4: along = 128 + gen_sin(along * 4 / g->pitch) / 100; break;     /* waves */
     default: return (((x / g->pitch) ^ (y / g->pitch)) & 1) ? 160 : 40;   /* tiles */
   }
-  return along < 0 ? 0 : along > 256 ? 256 : along;
+  return gen_within(along, 0, 256);
 }
 
 static int gen_distance(uint32_t a, uint32_t b) {
@@ -236,7 +242,7 @@ static void gen_develop(gen_scene *s, unsigned char *planes) {
       for (c = 0; c < 3; c++, grain >>= 16) {
         int n = (int)(grain & 255u) + (int)((grain >> 8) & 255u) - 255;
         int value = 128 + (v[c] - 128) * light / 256 + lift + n * noise / 256;
-        planes[(size_t)c * plane + at] = (unsigned char)(value < 0 ? 0 : value > 255 ? 255 : value);
+        planes[(size_t)c * plane + at] = (unsigned char)gen_within(value, 0, 255);
       }
     }
 }

@@ -172,7 +172,8 @@ static int image_ppm_head(image_cursor *c, int kind, picture *out, char why[IMAG
              field[2]);
     return 0;
   }
-  needs = (size_t)out->width * (size_t)out->height * (kind == '5' ? 1 : kind == '6' ? 3 : 6);
+  needs = (size_t)out->width * (size_t)out->height;
+  if (kind != '5') needs *= kind == '6' ? 3 : 6;
   left = (size_t)(c->end - c->at);
   if (left <= needs - (kind == '3')) {
     snprintf(why, IMAGE_WHY, "%d x %d pixels need %lu bytes, the PPM file has %lu: was it cut off?",
@@ -312,7 +313,10 @@ static stbi_uc *image_jpeg_widen(stbi_uc *out, stbi_uc *near, stbi_uc *far, int 
   return out;
 }
 
-static stbi_uc image_byte(int v) { return (stbi_uc)(v < 0 ? 0 : v > 255 ? 255 : v); }
+static stbi_uc image_byte(int v) {
+  if (v < 0) return 0;
+  return (stbi_uc)(v > 255 ? 255 : v);
+}
 
 /* Brightness and two colours become red, green and blue; stb_image cuts off half of a sum before it
  * adds the rest, which darkens green. Sums of 16 bits behind the point, rounded once. */

@@ -58,7 +58,8 @@ int report_int(const report_line *line, const char *key, int lo, int hi, int oth
 
 int report_type(const report_line *line) {
   const char *text = report_text(line, "type");
-  return strcmp(text, "attention") == 0 ? 0 : strcmp(text, "activation") == 0 ? 1 : -1;
+  if (strcmp(text, "attention") == 0) return 0;
+  return strcmp(text, "activation") == 0 ? 1 : -1;
 }
 
 const report_line *report_next(const report_run *run, const report_line *after,

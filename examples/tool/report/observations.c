@@ -152,10 +152,12 @@ void report_disparity(report_page *page, const report_run *run) {
                      "shows "
                      "activation ahead by %.0f times. ", report_median(inverse, run->depth),
                report_median(paper, 12));
-  if (isfinite(ours) && ours >= 1)
-    report_put(page, "%s ", ours >= report_median(paper, 12) / 2 ? "The gap has the size published."
-               : ours >= 10 ? "The gap is there, and smaller than the one published."
-                            : "That is far from the gap published.");
+  if (ours >= report_median(paper, 12) / 2)
+    report_raw(page, "The gap has the size published. ");
+  else if (ours >= 10)
+    report_raw(page, "The gap is there, and smaller than the one published. ");
+  else if (ours >= 1)
+    report_raw(page, "That is far from the gap published. ");
   report_raw(page, "Absolute heights depend on the loss scale and the size of the network; only "
                    "the "
                    "gap between the types compares. ");

@@ -46,8 +46,13 @@ void report_escape(report_page *page, const char *text) {
   char one[2] = {0, 0};
   for (; *text; text++) {
     one[0] = *text;
-    report_raw(page, *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : *text == '&' ? "&amp;"
-                   : *text == '"' ? "&quot;" : one);
+    switch (*text) {
+      case '<': report_raw(page, "&lt;"); break;
+      case '>': report_raw(page, "&gt;"); break;
+      case '&': report_raw(page, "&amp;"); break;
+      case '"': report_raw(page, "&quot;"); break;
+      default: report_raw(page, one);
+    }
   }
 }
 
@@ -58,7 +63,8 @@ void report_escape(report_page *page, const char *text) {
 report_axis report_make_axis(double lo, double hi, double from, double to, int log_scale) {
   report_axis axis;
   axis.lo = lo;
-  axis.hi = hi > lo ? hi : log_scale ? 10 * lo : lo + 1;
+  axis.hi = hi;
+  if (!(hi > lo)) axis.hi = log_scale ? 10 * lo : lo + 1;
   axis.from = from;
   axis.to = to;
   axis.log = log_scale;
@@ -122,7 +128,8 @@ void report_axis_y(report_page *page, const report_axis *a, double left, double 
 }
 
 void report_axis_layers(report_page *page, const report_axis *a, int depth, double y) {
-  int l, every = depth > 32 ? 8 : depth > 16 ? 4 : 1;
+  int l, every = depth > 16 ? 4 : 1;
+  if (depth > 32) every = 8;
   for (l = 0; l < depth; l += every)
     report_put(page, "<text class=\"m\" x=\"%.1f\" y=\"%.1f\">%d</text>", report_at(a, l), y, l);
   report_put(page, "<text class=\"e\" x=\"%.1f\" y=\"%.1f\">layer</text>", a->to, y + 15);
@@ -188,18 +195,17 @@ void report_polyline(report_page *page, const char *how, char colour, const repo
 }
 
 void report_key(report_page *page, const char *entries) {
+  static const struct { char entry, circle[8]; int radius; const char *text; } key[] = {
+    {'a', "dot a", 5, "attention"}, {'g', "dot g", 5, "activation"}, {'k', "dot k", 5, "both"},
+    {'p', "ring q", 4, "hollow or faint: published"}};
+  size_t i;
   report_raw(page, "<div class=\"key\">");
-  for (; *entries; entries++) {
-    const char *text = *entries == 'a' ? "attention" : *entries == 'g' ? "activation"
-                     : *entries == 'p' ? "hollow or faint: published" : "both";
-    if (*entries == 'p')
-      report_raw(page, "<span><svg class=\"dotkey\" viewBox=\"0 0 12 12\"><circle class=\"ring q\" "
-                       "cx=\"6\" cy=\"6\" r=\"4\"/></svg>");
-    else
-      report_put(page, "<span><svg class=\"dotkey\" viewBox=\"0 0 12 12\"><circle class=\"dot %c\" "
-                       "cx=\"6\" cy=\"6\" r=\"5\"/></svg>", *entries);
-    report_put(page, "%s</span>", text);
-  }
+  for (; *entries; entries++)
+    for (i = 0; i < sizeof key / sizeof *key; i++)
+      if (key[i].entry == *entries)
+        report_put(page, "<span><svg class=\"dotkey\" viewBox=\"0 0 12 12\"><circle class=\"%s\" "
+                         "cx=\"6\" cy=\"6\" r=\"%d\"/></svg>%s</span>", key[i].circle,
+                   key[i].radius, key[i].text);
   report_raw(page, "</div>\n");
 }
 

@@ -75,8 +75,8 @@ static int report_spots(const report_run *run, report_spot *spot) {
     report_spot *s = &spot[count];
     double low = report_number(line, "speedup_low"), high = report_number(line, "speedup_high");
     s->name = report_text(line, "name");
-    s->colour = report_number(line, "activations") <= 0 ? 'a'
-              : report_number(line, "attentions") <= 0 ? 'g' : 'k';
+    s->colour = report_number(line, "attentions") <= 0 ? 'g' : 'k';
+    if (report_number(line, "activations") <= 0) s->colour = 'a';
     s->small = 1;
     s->speed[0] = report_number(line, "speedup");
     s->speed[1] = isfinite(low) ? low : s->speed[0];

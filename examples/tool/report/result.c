@@ -39,7 +39,7 @@ int report_speed(const report_run *run, int which, double ratio[3]) {
   ratio[2] = dense_high / low;
   if (!isfinite(ratio[0]) || !report_same(dense, row, "batch")) return -2;
   if (!(low > 0 && low <= high && dense_low > 0 && dense_low <= dense_high)) return -2;
-  return high < dense_low ? 1 : low > dense_high ? -1 : 0;
+  return (high < dense_low) - (low > dense_high);
 }
 
 double report_difference(const report_line *from, const report_line *to) {

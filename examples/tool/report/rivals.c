@@ -73,10 +73,10 @@ static void report_rival_front(report_page *page, const report_rival *r, int n,
 /* Draws a way as a dot with its spread, named beside it. */
 static void report_rival_dot(report_page *page, const report_rival *r, const report_axis *x,
                              const report_axis *y, double label) {
-  const char colour = strcmp(r->name, "ours") == 0 ? 'k' : strcmp(r->name, "dense") == 0 ? 'q'
-                                                                                         : 'n';
   const double at = report_at(x, r->time[0]), v = report_at(y, r->mean);
   const int left = at > REPORT_W * 0.6;
+  char colour = strcmp(r->name, "ours") == 0 ? 'k' : 'n';
+  if (strcmp(r->name, "dense") == 0) colour = 'q';
   report_segment(page, "line", colour, at, report_at(y, r->low), at, report_at(y, r->high));
   report_segment(page, "line", colour, report_at(x, r->time[1]), v, report_at(x, r->time[2]), v);
   report_mark(page, "dot", colour, at, v, 4.5, "%s: %.2f %% (%.2f to %.2f, %d seed%s), %.2f of the "

@@ -199,7 +199,7 @@ static void report_linear(report_page *page, const char *how, double x1, double 
 static void report_mismatch(report_page *page, const report_run *run) {
   const report_line *line = report_next(run, NULL, "mismatch");
   double d = report_number(line, "width"), f = report_number(line, "hidden");
-  double small = 128 * d / f < 12 ? 12 : 128 * d / f > 128 ? 128 : 128 * d / f;
+  double small = fmax(12, fmin(128 * d / f, 128));
   char wide[32], narrow[32];
   if (!(d > 0 && f > 0)) d = f = small = 0;
   snprintf(wide, sizeof wide, "F = %.0f", f);
@@ -648,12 +648,12 @@ static void report_start_panel(report_page *page, const report_run *run, const c
   }
   while ((line = report_next(run, line, "start")) != NULL) {
     const char *start = report_text(line, "start");
-    int mine = strcmp(start, "paper") == 0 ? 0 : strcmp(start, other) == 0 ? 1 : 2;
+    char colour = strcmp(start, "paper") == 0 ? 'n' : 'q';
     double b = report_number(line, "budget"), v = report_nth(line, "accuracies", at);
+    if (strcmp(start, other) == 0) colour = 'k';
     if (!isfinite(report_number(line, "seed"))) continue;
-    report_mark(page, "dot", mine == 0 ? 'n' : mine == 1 ? 'k' : 'q', report_at(&x, b),
-                report_at(&y, v), 4, "%s, %.0f layers, seed %.0f: %.2f %%", start, b,
-                report_number(line, "seed"), v);
+    report_mark(page, "dot", colour, report_at(&x, b), report_at(&y, v), 4, "%s, %.0f layers, seed "
+                "%.0f: %.2f %%", start, b, report_number(line, "seed"), v);
   }
   report_raw(page, "</svg>\n");
 }

@@ -207,6 +207,7 @@ int run_fits(const run *r) {
 
 static void run_tell_setup(run *r) {
   record_line l = record_get(&r->base.record, "setup", 0);
+  const char *left = "LN1(x)", *fitted = "the linear map that does its work best";
   char compiler[60], isa[20];
   record_text(l, "compiler", compiler, sizeof compiler);
   record_text(l, "isa", isa, sizeof isa);
@@ -226,12 +227,11 @@ static void run_tell_setup(run *r) {
       "            %d blocks of width %d, %d heads, %d px, patches of %d, %.2f M parameters\n",
       r->o.model, r->base.depth, record_int(l, "width", 0), record_int(l, "heads", 0),
       record_int(l, "image", 0), record_int(l, "patch", 0), 1e-6 * record_real(l, "params", 0));
+  if (r->model[RUN_DENSE]->config.attn_form == BDPT_ATTN_SKIP) left = "nothing";
+  if (r->start == BDPT_START_FIT || r->start == BDPT_START_FIT_ATTENTION) left = fitted;
   session_say(&r->base, "   start    %s: a removed attention layer leaves %s,\n"
-              "            an MLP without its GELU begins as %s\n", r->o.start,
-              r->start == BDPT_START_FIT || r->start == BDPT_START_FIT_ATTENTION
-              ? "the linear map that does its work best"
-              : r->model[RUN_DENSE]->config.attn_form == BDPT_ATTN_SKIP ? "nothing" : "LN1(x)",
-              run_fits(r) ? "the linear map that does its work best" : "its two linears in a row");
+              "            an MLP without its GELU begins as %s\n", r->o.start, left,
+              run_fits(r) ? fitted : "its two linears in a row");
   session_say(&r->base, "   machine  %d threads, %s kernels, %s\n", record_int(l, "threads", 0),
               isa, compiler);
 }

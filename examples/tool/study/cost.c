@@ -159,6 +159,12 @@ double study_left(study *s) {
   return seconds;
 }
 
+/* Returns what the table says of a part: done, to do, or not asked for. */
+static const char *study_state(const study *s, int part) {
+  if (study_part_done(s, part)) return "done";
+  return study_selected(s, part) ? "to do" : "not asked for";
+}
+
 /* Writes one part of the table as a JSON line. */
 static void study_plan_line(study *s, cli_json *j, int part, const study_cost *c) {
   cli_json_open(j, "plan");
@@ -167,8 +173,7 @@ static void study_plan_line(study *s, cli_json *j, int part, const study_cost *c
   cli_json_real(j, "images_trained", c->train);
   cli_json_real(j, "images_evaluated", c->eval);
   cli_json_real(j, "seconds", c->seconds);
-  cli_json_text(j, "state", study_part_done(s, part) ? "done" : study_selected(s, part)
-                ? "to do" : "not asked for");
+  cli_json_text(j, "state", study_state(s, part));
   cli_json_close(j);
 }
 
@@ -182,8 +187,7 @@ bdpt_status study_table(study *s) {
     cli_duration(time, c.seconds);
     study_plan_line(s, &j, part, &c);
     session_say(&s->base, "   %2d  %-10s %14.0f %10.0f %9s  %s\n", part, study_part[part].name,
-                c.train, c.eval, time, study_part_done(s, part) ? "done" : study_selected(s, part)
-                ? "" : "not asked for");
+                c.train, c.eval, time, study_state(s, part));
   }
   cli_duration(time, study_left(s));
   session_say(&s->base,

@@ -291,7 +291,7 @@ static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, con
 
 bdpt_status study_network(study *s, const study_spec *p) {
   char name[STUDY_NAME], path[800], checkpoint[800];
-  bdpt_model *m, *teacher = NULL;
+  bdpt_model *m, *teacher = NULL, *own = NULL;
   bdpt_status status = BDPT_OK;
   int known, kept;
   const double epoch = (double)s->recipe.epoch, held = (double)s->base.in.held.count;
@@ -306,20 +306,16 @@ bdpt_status study_network(study *s, const study_spec *p) {
   m = study_pruned(s, p);
   if (!m) return s->base.ctx->status;
   if (p->teacher == STUDY_OWN) {
-    teacher = bdpt_model_load(s->base.ctx, path, NULL);
-    if (!teacher) status = s->base.ctx->status;
-  }
-  if (status == BDPT_OK)
-    status = study_train(s, m, p->teacher == STUDY_ALONE ? NULL
-                                : teacher                ? teacher
-                                                         : study_parent(s, p),
-                         p, name);
+    teacher = own = bdpt_model_load(s->base.ctx, path, NULL);
+    if (!own) status = s->base.ctx->status;
+  } else if (p->teacher != STUDY_ALONE) teacher = study_parent(s, p);
+  if (status == BDPT_OK) status = study_train(s, m, teacher, p, name);
   if (status == BDPT_OK && kept) status = bdpt_model_save(m, path, BDPT_F32);
   if (status == BDPT_OK && !known)
     status = study_finish_network(s, m, name, p->better ? s->better_hash : s->hash);
   study_checkpoint(s, name, study_gone(p, m), checkpoint, sizeof checkpoint);
   if (status == BDPT_OK) remove(checkpoint); /* before the next collective call: no race */
-  bdpt_model_free(teacher);
+  bdpt_model_free(own);
   bdpt_model_free(m);
   return known ? status : study_cell_end(s, status);
 }

@@ -56,8 +56,8 @@ static const char *const study_mix[3] = {"attention", "activation", "joint"};
 
 static study_spec study_types_spec(const study *s, int mix, int layers, int seed) {
   study_spec p = study_spec_of(s, STUDY_PAPER, &s->recipe.types_marks, seed);
-  study_first(s, mix == 0 ? layers : mix == 1 ? 0 : layers / 2,
-              mix == 1 ? layers : mix == 0 ? 0 : layers - layers / 2, &p);
+  const int attentions[3] = {layers, 0, layers / 2}; /* as study_mix names them */
+  study_first(s, attentions[mix], layers - attentions[mix], &p);
   return p;
 }
 
