@@ -125,8 +125,8 @@ int main(void) {
   bdpt_status status = bdpt_init(&ctx);
   bdpt_model *model;
   bdpt_tape *tape;
-  config.image = 8, config.patch = 4, config.classes = 2;
-  config.width = 16, config.depth = 2, config.heads = 2;
+  config.image = 8; config.patch = 4; config.classes = 2;
+  config.width = 16; config.depth = 2; config.heads = 2;
   model = bdpt_model_create(&ctx, &config, 1);
   tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
   if (status == BDPT_OK) status = lesson(&ctx, model, tape);

@@ -23,9 +23,9 @@ int main(void) {
   bdpt_cost_report cost;
   bdpt_layers gone = {{1 << 0, 1 << 1}};      // the attention of block 0, the GELU of block 1
   for (int i = 0; i < 500; i++) label[i] = (unsigned short)(i % 2);
-  config.image = 8, config.patch = 4, config.classes = 2;
-  config.width = 16, config.depth = 2, config.heads = 2;
-  recipe.epochs = 4, recipe.batch = 20, recipe.lr = 1e-2;
+  config.image = 8; config.patch = 4; config.classes = 2;
+  config.width = 16; config.depth = 2; config.heads = 2;
+  recipe.epochs = 4; recipe.batch = 20; recipe.lr = 1e-2;
   bdpt_init(&ctx);
   bdpt_model *model = bdpt_model_create(&ctx, &config, 1);
   if (!model || bdpt_split(&ctx, &data, 50, 1, &train, &held)) return puts(ctx.message), 1;
@@ -36,7 +36,7 @@ int main(void) {
     bdpt_cost(&ctx, &model->config, &cost);
     printf("%.0f %% right, %d parameters\n", right.top1, (int)cost.params);
   }
-  bdpt_subset_free(&ctx, &train), bdpt_subset_free(&ctx, &held), bdpt_model_free(model);
+  bdpt_subset_free(&ctx, &train); bdpt_subset_free(&ctx, &held); bdpt_model_free(model);
   bdpt_finish(&ctx);
   if (ctx.status) puts(ctx.message);          // the first error, if there was one, stays here
   return ctx.status != BDPT_OK;

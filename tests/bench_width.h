@@ -92,7 +92,10 @@ static void width_rows(network *n, int batch, int threads, mean gain[4]) {
   }
   take_turns(e, WIDTH_SHAPES, rounds_or(4), 0.3);
   for (i = 0; i < WIDTH_SHAPES; i++) {
-    if (width_shapes[i].macs == 0) before = i, class_of++;
+    if (width_shapes[i].macs == 0) {
+      before = i;
+      class_of++;
+    }
     bdpt_cost(&n[i].ctx, &n[i].model->config, &cost);
     snprintf(label, sizeof label, "%s b%d %dt", width_shapes[i].label, batch, threads);
     row_open("width", "images/s", label);

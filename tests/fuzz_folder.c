@@ -37,7 +37,7 @@ static int find_entry(const char *path) {
           strncmp(entries[i].name, path, n) == 0) break;
     }
     if (i == entry_count) return -2;
-    folder = i, path += n;
+    folder = i; path += n;
   }
   return folder;
 }
@@ -46,7 +46,7 @@ static DIR *fuzz_opendir(const char *path) {
   const int i = find_entry(path);
   FUZZ_CHECK(!reading.open);
   if (i == -2 || (i >= 0 && entries[i].kind != FOLDER)) { errno = ENOTDIR; return NULL; }
-  reading.folder = i, reading.at = 0, reading.open = 1;
+  reading.folder = i; reading.at = 0; reading.open = 1;
   return (DIR *)(void *)&reading;
 }
 static struct dirent *fuzz_readdir(DIR *dir) {

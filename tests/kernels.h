@@ -6,7 +6,7 @@ static BDPTI_UNUSED bdpti_norm_args norm_args(size_t n, const bdpt_real *x, cons
                                          bdpt_real *mean, bdpt_real *rstd) {
   bdpti_norm_args s;
   memset(&s, 0, sizeof s);
-  s.width = n, s.x = x, s.gamma = gamma, s.mean = mean, s.rstd = rstd;
+  s.width = n; s.x = x; s.gamma = gamma; s.mean = mean; s.rstd = rstd;
   return s;
 }
 
@@ -14,14 +14,14 @@ static BDPTI_UNUSED void run_layernorm(bdpt_context *c, size_t rows, size_t n, c
                                        const bdpt_real *gamma, const bdpt_real *beta, double eps,
                                        bdpt_real *y, bdpt_real *mean, bdpt_real *rstd) {
   bdpti_norm_args s = norm_args(n, x, gamma, mean, rstd);
-  s.beta = beta, s.eps = (bdpt_real)eps, s.y = y;
+  s.beta = beta; s.eps = (bdpt_real)eps; s.y = y;
   bdpti_layernorm_fwd(c, rows, &s);
 }
 
 static BDPTI_UNUSED bdpt_status run_layernorm_back(bdpt_context *c, size_t rows, bdpti_norm_args s,
                                                    const bdpt_real *dy, bdpt_real *dx, int add,
                                                    bdpt_real *dgamma, bdpt_real *dbeta) {
-  s.dy = dy, s.dx = dx, s.add = add;
+  s.dy = dy; s.dx = dx; s.add = add;
   return bdpti_layernorm_bwd(c, rows, &s, dgamma, dbeta);
 }
 
@@ -35,7 +35,7 @@ static BDPTI_UNUSED bdpti_heads heads_args(const size_t size[4], double scale, c
 
 static BDPTI_UNUSED bdpt_status run_attention_back(bdpt_context *c, size_t images, bdpti_heads h,
                                                    const bdpt_real *dout, bdpt_real *dqkv) {
-  h.dout = dout, h.dqkv = dqkv;
+  h.dout = dout; h.dqkv = dqkv;
   return bdpti_attention(c, images, h);
 }
 
@@ -43,7 +43,7 @@ static BDPTI_UNUSED void run_samples(bdpt_context *c, size_t rows, size_t n,
                                      const bdpt_real *factor, const bdpt_real *x,
                                      const bdpt_real *y, bdpt_real *out) {
   bdpti_samples s;
-  s.width = n, s.factor = factor, s.x = x, s.y = y, s.out = out;
+  s.width = n; s.factor = factor; s.x = x; s.y = y; s.out = out;
   bdpti_sample_axpy(c, rows, &s);
 }
 
@@ -51,9 +51,9 @@ static BDPTI_UNUSED void run_samples(bdpt_context *c, size_t rows, size_t n,
 static BDPTI_UNUSED void run_adamw(bdpt_context *c, size_t n, const double number[6], bdpt_real *p,
                                    const bdpt_real *g, bdpt_real *m, bdpt_real *v) {
   bdpti_adamw_args s;
-  s.lr = number[0], s.beta1 = number[1], s.beta2 = number[2];
-  s.eps = number[3], s.decay = number[4], s.step = number[5];
-  s.p = p, s.g = g, s.m = m, s.v = v;
+  s.lr = number[0]; s.beta1 = number[1]; s.beta2 = number[2];
+  s.eps = number[3]; s.decay = number[4]; s.step = number[5];
+  s.p = p; s.g = g; s.m = m; s.v = v;
   bdpti_adamw(c, n, &s);
 }
 

@@ -48,7 +48,7 @@ TEST_UNUSED static bdpt_model *odd_model(bdpt_context *ctx, const bdpt_config *c
 TEST_UNUSED static bdpt_config small_config(int distilled) {
   bdpt_config c;
   memset(&c, 0, sizeof c);
-  c.image = 28, c.patch = 4, c.width = 24, c.heads = 3, c.depth = 5, c.mlp = 40, c.classes = 5;
+  c.image = 28; c.patch = 4; c.width = 24; c.heads = 3; c.depth = 5; c.mlp = 40; c.classes = 5;
   c.distilled = distilled;
   return c;
 }

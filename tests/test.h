@@ -129,7 +129,10 @@ void bdpt_mutant_part(const char *name);
 #define RUN(name) \
   do { \
     bdpt_mutant_part(""); \
-    if (test_wanted(#name)) name(), bdpt_mutant_part(#name); \
+    if (test_wanted(#name)) { \
+      name(); \
+      bdpt_mutant_part(#name); \
+    } \
   } while (0)
 #define CHECK(condition) test_check((condition) ? 1 : 0, #condition, __FILE__, __LINE__)
 #define FAIL(what) test_check(0, what, __FILE__, __LINE__)

@@ -393,7 +393,7 @@ TEST(memory_numbers) {
   bdpti_text text;
   void *block;
   int i;
-  text.out = out, text.room = sizeof out, text.used = 0;
+  text.out = out; text.room = sizeof out; text.used = 0;
   bdpti_put_string(&text, "loss 0.25");
   out[7] = 0;
   says("sentences", "\"loss 0.25\" is cut to \"%s\",", out);
@@ -458,13 +458,13 @@ TEST(dense_numbers) {
   memset(&g, 0, sizeof g);
   g.m = g.n = g.a_col = g.b_row = g.b_col = g.c_row = g.add_row = g.gelu_row = 1;
   g.k = g.a_row = 2;
-  g.a = p, g.b = q, g.c = &c, g.bias = &bias, g.add = &add, g.gelu = &gelu;
+  g.a = p; g.b = q; g.c = &c; g.bias = &bias; g.add = &add; g.gelu = &gelu;
   CHECK(bdpti_matmul(&ctx, &g) == BDPT_OK);
   says("what-the-engine-room-provides", "c = %g is stored and GELU(1.5) = %.4f beside it.",
        (double)c, (double)gelu);
-  w[0] = vector(2, one), w[1] = vector(2, zero);
-  w[2] = input(3, 2, w1), w[3] = vector(3, zero);
-  w[4] = input(2, 3, w2), w[5] = vector(2, zero);
+  w[0] = vector(2, one); w[1] = vector(2, zero);
+  w[2] = input(3, 2, w1); w[3] = vector(3, zero);
+  w[4] = input(2, 3, w2); w[5] = vector(2, zero);
   y = bdpt_mlp(tape, x, w, 0, BDPT_GELU);
   if (!CHECK(y != NULL)) return;
   says("mlp", "W2 s = (%.4f, %.4f), and the stream goes on as y = (%.4f, %.4f).", AT(y, 0) - 1,
@@ -527,7 +527,7 @@ TEST(own_numbers) {
   op.name = "product";
   op.forward = product;
   op.backward = product_back;
-  in[0] = vector(1, three), in[1] = vector(1, five);
+  in[0] = vector(1, three); in[1] = vector(1, five);
   y = bdpt_tape_op(tape, &op, in, 2, 1, shape);
   CHECK(bdpt_backward(tape, y) == BDPT_OK);
   says("own", "with 3 and 5 it gives %g and the gradients %g and %g.", AT(y, 0), GRAD(in[0], 0),
@@ -814,7 +814,10 @@ TEST(choosing_numbers) {
   bdpt_subset all, rest, held, sample;
   char before[17], back[17];
   bdpt_model *m = little(4, 2);
-  for (i = 0; i < 4; i++) rows[i].after[0] = at_once[i], rows[i].after[1] = after[i];
+  for (i = 0; i < 4; i++) {
+    rows[i].after[0] = at_once[i];
+    rows[i].after[1] = after[i];
+  }
   for (i = 0; i < 2; i++) bdpt_recovery_order(rows, 4, i, BDPT_ATTENTION, order[i]);
   says("recovery", "remove layer %d, then %d, %d, %d; after recovery the order is %d, %d, %d, %d.",
        order[0][0], order[0][1], order[0][2], order[0][3], order[1][0], order[1][1], order[1][2],
@@ -839,7 +842,10 @@ TEST(choosing_numbers) {
   says("subset", "%s are held back and %s remain.", commas(held.count), commas(rest.count));
   CHECK(bdpt_sample(&ctx, &all, 130, 1, &sample) == BDPT_OK && sample.count == 130);
   for (i = 0; i < 130; i++) count[labels[sample.index[i]]]++;
-  for (i = 0; i < 100; i++) doubles += count[i] == 2, singles += count[i] == 1;
+  for (i = 0; i < 100; i++) {
+    doubles += count[i] == 2;
+    singles += count[i] == 1;
+  }
   says("subset", "of 130 has %d classes with two images and %d with one.", doubles, singles);
   bdpt_subset_free(&ctx, &all);
   bdpt_subset_free(&ctx, &rest);
@@ -911,7 +917,7 @@ TEST(picture_numbers) {
 
 static void decimal(double v, char out[40]) {
   bdpti_text text;
-  text.out = out, text.room = 40, text.used = 0;
+  text.out = out; text.room = 40; text.used = 0;
   bdpti_put_double(&text, v);
   out[text.used < 39 ? text.used : 39] = 0;
 }
@@ -946,15 +952,15 @@ TEST(format_numbers) {
   says("decimal", "The double nearest to 0.1 is written as %s.", third);
   says("decimal", "held in a double, needs %d digits: %s.", (int)strlen(text + 2), text);
   memset(t, 0, sizeof t);
-  t[0].name = "x", t[0].data = &one;
+  t[0].name = "x"; t[0].data = &one;
   CHECK(bdpt_safetensors_build(&ctx, t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
   says(NULL, "an F32 that is 1, makes a file of %d bytes; in full:", (int)bytes.size);
   says(NULL, "%02x 00 00 00 00 00 00 00 N = %d %.53s and three spaces %02x %02x %02x %02x 1.0",
        bytes.data[0], bytes.data[0], (const char *)bytes.data + 8, bytes.data[64], bytes.data[65],
        bytes.data[66], bytes.data[67]);
   bdpt_bytes_free(&ctx, &bytes);
-  t[0].name = "a", t[0].dtype = BDPT_F16;
-  t[1].name = "b", t[1].data = &one;
+  t[0].name = "a"; t[0].dtype = BDPT_F16;
+  t[1].name = "b"; t[1].data = &one;
   CHECK(bdpt_safetensors_build(&ctx, t, 2, NULL, NULL, 0, &bytes) == BDPT_OK);
   CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, "two", &file) == BDPT_OK &&
         file.count == 2);

@@ -115,9 +115,9 @@ static void clean(void) {
 static int with(const named *c, faults *f, long at, long on) {
   memset(&ctx, 0, sizeof ctx);
   memset(&data, 0, sizeof data);
-  ctx.allocator.alloc = take, ctx.allocator.free = give;
-  memset(&memory, 0, sizeof memory), memset(&disk, 0, sizeof disk);
-  f->at = at, f->on = on;
+  ctx.allocator.alloc = take; ctx.allocator.free = give;
+  memset(&memory, 0, sizeof memory); memset(&disk, 0, sizeof disk);
+  f->at = at; f->on = on;
   clean();
   return made(c);
 }
@@ -130,7 +130,7 @@ static void all_points(const named *c, faults *f) {
   double found, seconds;
   long at, on, count, step, wrong = 0;
   if (!CHECK(!with(c, f, 0, 0))) return;
-  found = sum, count = f->calls;
+  found = sum; count = f->calls;
   seconds = 2 * (double)count * (double)(clock() - begin) / CLOCKS_PER_SEC;
   step = getenv("TEST_ALL") ? 1 : 1 + (long)(seconds / (text ? atof(text) : 0.2));
   for (at = 1; at <= count; at += step) {

@@ -290,7 +290,7 @@ TEST(every_image_counts) {
   int k, wrong, threads = ctx.threads;
   for (i = 0; i < 24; i++) index[i] = train.index[1 + i];
   some.index = index;
-  fetched.pixels = NULL, fetched.fetch = counted;
+  fetched.pixels = NULL; fetched.fetch = counted;
   ctx.threads = 1;
   for (k = 0; k < 4; k++) {
     bdpt_model *m = make_model(6);
@@ -551,7 +551,10 @@ static bdpt_status study_recovery(bdpt_start start, const bdpt_hooks *hooks, out
   o.recipe = make_recipe(1);
   o.start = start;
   s = bdpt_recovery(m, &(bdpt_run){&train, &held, hooks}, &o, row);
-  for (i = 0; i < 6 && !s; i++) put(out, row[i].at_once), put(out, row[i].after[0]);
+  for (i = 0; i < 6 && !s; i++) {
+    put(out, row[i].at_once);
+    put(out, row[i].after[0]);
+  }
   bdpt_model_free(m);
   return s;
 }
@@ -586,7 +589,10 @@ static bdpt_status study_search(bdpt_start start, const bdpt_hooks *hooks, outco
   o.remove[0] = o.remove[1] = o.stage[0] = o.stage[1] = 1;
   o.start = start;
   s = bdpt_search(m, &(bdpt_run){&train, &held, hooks}, &o, &r);
-  for (i = 0; i < r.removed && !s; i++) put(out, r.accuracy[i]), put(out, r.layer[i].block);
+  for (i = 0; i < r.removed && !s; i++) {
+    put(out, r.accuracy[i]);
+    put(out, r.layer[i].block);
+  }
   if (!s) bdpt_model_hash(m, out->hash);
   for (i = 0; i < 3 && !s; i++) {
     put(out, m->config.block[i].attention);

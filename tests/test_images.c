@@ -337,7 +337,7 @@ TEST(sizes) {
   image_plan plan;
   picture p = {0, 0, NULL, 0};
   for (i = 0; i < sizeof row / sizeof row[0]; i++) {
-    p.width = row[i][0], p.height = row[i][1];
+    p.width = row[i][0]; p.height = row[i][1];
     plan = image_plan_of(row[i][2], row[i][2], IMAGE_CROP);
     CHECK(image_target(&p, &plan, &w, &h, why));
     CHECK(w == row[i][3] && h == row[i][4]);
@@ -347,7 +347,7 @@ TEST(sizes) {
   }
   for (i = 0; i < sizeof corner / sizeof corner[0]; i++)
     CHECK(image_corner(corner[i][0], corner[i][1]) == corner[i][2]);
-  p.width = 65535, p.height = 1;
+  p.width = 65535; p.height = 1;
   plan = image_plan_of(224, 224, IMAGE_CROP);
   CHECK(!image_target(&p, &plan, &w, &h, why));
   CHECK_HAS(why, "too long");
@@ -483,7 +483,7 @@ TEST(imagenet_layout) {
   CHECK(in.train.count == 7 && in.train.classes == 3 && in.test.count == 3);
   CHECK(in.held.count == 3 && in.rest.count == 4 && in.tested.count == 3);
   memset(&c, 0, sizeof c);
-  c.image = 16, c.patch = 4, c.width = 8, c.heads = 1, c.depth = 1, c.classes = 3;
+  c.image = 16; c.patch = 4; c.width = 8; c.heads = 1; c.depth = 1; c.classes = 3;
   c.std[0] = c.std[1] = c.std[2] = 1;
   m = bdpt_model_create(&ctx, &c, 1);
   input_adopt(&in, m); /* knows nothing of its pictures: crop, and it says so */
@@ -599,14 +599,14 @@ TEST(filters) {
   }
   p.width = p.height = 200;
   for (i = 0; i < 3 * 200 * 200; i++) pixel[i] = (unsigned char)(i % 200);
-  plan.filter = 0, plan.size[0] = plan.size[1] = plan.crop[0] = plan.crop[1] = 94;
+  plan.filter = 0; plan.size[0] = plan.size[1] = plan.crop[0] = plan.crop[1] = 94;
   CHECK(image_apply(&p, &plan, out, why) && out[23] == 49 && out[70] == 149 && out[93] == 198);
 }
 
 static bdpt_config tiny(void) {
   bdpt_config c;
   memset(&c, 0, sizeof c);
-  c.image = 16, c.patch = 8, c.width = 8, c.heads = 2, c.depth = 2, c.classes = 3;
+  c.image = 16; c.patch = 8; c.width = 8; c.heads = 2; c.depth = 2; c.classes = 3;
   return c;
 }
 
@@ -628,7 +628,7 @@ TEST(threads) {
     memset(&r, 0, sizeof r);
     own.threads = t + 1;
     bdpt_init(&own);
-    r.batch = 2, r.epochs = 1, r.crop = 2, r.flip = 1, r.seed = 5;
+    r.batch = 2; r.epochs = 1; r.crop = 2; r.flip = 1; r.seed = 5;
     CHECK(input_open(&in, &own, &from, INPUT_TRAIN | INPUT_TEST) == BDPT_OK);
     m = bdpt_model_create(&own, &c, 1);
     input_adopt(&in, m);
@@ -734,7 +734,7 @@ TEST(labels) {
   classify_close(&c);
   bdpt_model_free(m);
   config = tiny();
-  config.image = 224, config.patch = 112;
+  config.image = 224; config.patch = 112;
   m = bdpt_model_create(&ctx, &config, 1);
   CHECK(image_plan_for(m, 0).squash == 0);
   strcpy(m->preprocessing, "cifar-100: the whole image");
@@ -837,7 +837,7 @@ TEST(drawing) {
   char line[100];
   double macs = 0;
   int l;
-  c.width = 32, c.heads = 4, c.mlp = 100;
+  c.width = 32; c.heads = 4; c.mlp = 100;
   c.block[0].attention = BDPT_ATTENTION_FITTED;
   c.block[1].mlp_state = BDPT_MLP_FUSED;
   c.block[1].mlp_state = BDPT_MLP_LINEAR;

@@ -35,7 +35,7 @@ TEST(a_new_network_stays) {
   bdpt_model *m;
   int k;
   memset(&c, 0, sizeof c);
-  c.image = 8, c.patch = 4, c.width = 8, c.heads = 2, c.mlp = 12, c.depth = 2, c.classes = 3;
+  c.image = 8; c.patch = 4; c.width = 8; c.heads = 2; c.mlp = 12; c.depth = 2; c.classes = 3;
   m = bdpt_model_create(&ctx, &c, 1);
   if (!CHECK(m != NULL)) return;
   CHECK_CLOSE(m->param[BDPT_SLOT_CLS].data[0], -0.009954398375, 1e-8);
@@ -45,7 +45,7 @@ TEST(a_new_network_stays) {
   CHECK_CLOSE(m->param[BDPT_SLOT(1, BDPT_SLOT_FC2_W)].data[11], -0.01626057753, 1e-8);
   bdpt_model_free(m);
   for (k = 0; k < 2; k++) {
-    c.distilled = k, c.registers = !k;
+    c.distilled = k; c.registers = !k;
     m = bdpt_model_create(&ctx, &c, 2);
     if (!CHECK(m != NULL)) return;
     CHECK_CLOSE(m->param[k ? BDPT_SLOT_HEAD2_W : BDPT_SLOT_REG].data[1],
@@ -126,7 +126,7 @@ TEST(erases_as_much_as_it_draws) {
     before = q = r;
     target = 10000 * (0.02 + (1 / 3.0 - 0.02) * bdpt_uniform(&q));
     aspect = exp(log(0.3) * (1 - 2 * bdpt_uniform(&q)));
-    h = floor(sqrt(target * aspect) + 0.5), w = floor(sqrt(target / aspect) + 0.5);
+    h = floor(sqrt(target * aspect) + 0.5); w = floor(sqrt(target / aspect) + 0.5);
     if (h >= 100 || w >= 100) continue; /* it draws again */
     memset(image, 0, sizeof image);
     bdpti_erase(image, 100, 100, &r);
@@ -241,7 +241,7 @@ TEST(blocks_are_aligned) {
   bdpti_arena a;
   unsigned char *last = NULL;
   memset(&own, 0, sizeof own);
-  own.allocator.alloc = skewed_alloc, own.allocator.free = skewed_free, own.allocator.user = &turn;
+  own.allocator.alloc = skewed_alloc; own.allocator.free = skewed_free; own.allocator.user = &turn;
   for (n = 0; n < 9; n++) {
     unsigned char *p = (unsigned char *)bdpt_alloc(&own, 100 + n);
     CHECK(p && ((uintptr_t)p & 63) == 0);
@@ -388,8 +388,8 @@ static void seven_steps(const char *group, int decays) {
     grad = fixture_doubles(name, "", NULL);
     for (k = 0; k < n; k++) g[k] = (bdpt_real)grad[k];
     free(grad);
-    number[0] = lr[s], number[1] = r.beta1, number[2] = r.beta2, number[3] = r.adam_eps;
-    number[4] = decays ? wd[s] : 0.0, number[5] = s + 1;
+    number[0] = lr[s]; number[1] = r.beta1; number[2] = r.beta2; number[3] = r.adam_eps;
+    number[4] = decays ? wd[s] : 0.0; number[5] = s + 1;
     run_adamw(&ctx, n, number, p, g, m, v);
     snprintf(name, sizeof name, "adamw.%s.after.%d", group, s);
     fixture_check(p, n, name, "");

@@ -384,7 +384,7 @@ static void plain_head(const heads *a, const bdpt_real *q, double *out, double *
   double *in[3], *grad[3], *p = zeros(n * n), *o = zeros(n * d), *room = zeros(2 * n);
   double *go = head_of(dout, n, d, wide);
   size_t size[2], i, j, e;
-  size[0] = n, size[1] = d;
+  size[0] = n; size[1] = d;
   for (i = 0; i < 3; i++) {
     qkv[i] = in[i] = head_of(q + i * wide, n, d, row);
     grad[i] = zeros(n * d);
@@ -546,13 +546,13 @@ static void check_softmax(size_t rows, size_t n, double spread, double middle) {
   const double reference = IS_FLOAT ? 1 : 1 + spread + fabs(middle);
   bdpt_tape *tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
   bdpt_tensor *in, *out;
-  shape[0] = rows, shape[1] = n;
+  shape[0] = rows; shape[1] = n;
   for (i = 0; i < rows; i++) {
     double lse = bdpti_softmax_plain(n, wx + i * n, wy + i * n);
     CHECK(fabs(bdpti_log_sum_exp(x + i * n, n, 1) - lse) <= 1e-12 * (1 + fabs(lse)));
     bdpti_softmax_plain_back(n, wy + i * n, ddy + i * n, wdx + i * n);
   }
-  in = bdpt_input(tape, 2, shape, x, 1), out = bdpt_softmax(tape, in);
+  in = bdpt_input(tape, 2, shape, x, 1); out = bdpt_softmax(tape, in);
   CHECK(distance(out->data, wy, size) <= eps * reference); /* shares of 1 */
   CHECK(bdpt_backward_from(tape, out, dy) == BDPT_OK);
   CHECK(distance(in->grad, wdx, size) <= eps * reference);

@@ -165,8 +165,8 @@ TEST(tokens_of_any_kind) {
   bdpt_tensor *patches, *cls, *dist, *reg, *pos, *y;
   int k;
   bdpt_tape_reset(tape);
-  patches = make(3, 2, 3, 8, 0), cls = make(3, 1, 1, 8, 0), dist = make(3, 1, 1, 8, 0);
-  reg = make(3, 1, 2, 8, 0), pos = make(3, 1, 7, 8, 0);
+  patches = make(3, 2, 3, 8, 0); cls = make(3, 1, 1, 8, 0); dist = make(3, 1, 1, 8, 0);
+  reg = make(3, 1, 2, 8, 0); pos = make(3, 1, 7, 8, 0);
   y = bdpt_tokens(tape, patches, cls, dist, reg, pos);
   CHECK(y && y->ndim == 3 && y->shape[0] == 2 && y->shape[1] == 7 && y->shape[2] == 8);
   CHECK(bdpt_tokens(tape, NULL, cls, dist, reg, pos) == NULL && ctx.status == BDPT_OK);
@@ -229,7 +229,7 @@ TEST(sizes_that_overflow) {
   bdpt_clear_error(&ctx);
   CHECK(bdpt_input(tape, 2, large, NULL, 0) == NULL && ctx.status != BDPT_OK);
   bdpt_clear_error(&ctx);
-  t.name = "t", t.ndim = 2, t.shape[0] = half, t.shape[1] = 2, t.data = numbers;
+  t.name = "t"; t.ndim = 2; t.shape[0] = half; t.shape[1] = 2; t.data = numbers;
   CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) != BDPT_OK && !bytes.data);
   bdpt_clear_error(&ctx);
 }
@@ -241,8 +241,8 @@ TEST(the_deepest_network) {
   bdpt_layers set;
   bdpt_bytes bytes = {NULL, 0};
   bdpt_real images[3 * 64] = {0}, logits[2], same[2];
-  memset(&c, 0, sizeof c), memset(&set, 0, sizeof set);
-  c.image = 8, c.patch = 4, c.width = 4, c.heads = 1, c.mlp = 4, c.classes = 2;
+  memset(&c, 0, sizeof c); memset(&set, 0, sizeof set);
+  c.image = 8; c.patch = 4; c.width = 4; c.heads = 1; c.mlp = 4; c.classes = 2;
   c.depth = BDPT_MAX_DEPTH + 1;
   CHECK(bdpt_model_create(&ctx, &c, 1) == NULL && ctx.status == BDPT_E_ARGUMENT);
   CHECK_HAS(ctx.message, "depth is 65, not between 1 and 64");
@@ -250,7 +250,7 @@ TEST(the_deepest_network) {
   c.depth = BDPT_MAX_DEPTH;
   m = bdpt_model_create(&ctx, &c, 1);
   if (!CHECK(m != NULL)) return;
-  bdpt_layers_add(&set, BDPT_ATTENTION, 0), bdpt_layers_add(&set, BDPT_ATTENTION, 63);
+  bdpt_layers_add(&set, BDPT_ATTENTION, 0); bdpt_layers_add(&set, BDPT_ATTENTION, 63);
   bdpt_layers_add(&set, BDPT_ACTIVATION, 63);
   CHECK(bdpt_layers_has(&set, BDPT_ATTENTION, 0) && bdpt_layers_has(&set, BDPT_ATTENTION, 63));
   CHECK(!bdpt_layers_has(&set, BDPT_ACTIVATION, 62));

@@ -151,7 +151,7 @@ TEST(exact_surface) {
 static bdpt_status noise(bdpt_context *c, int trials, double sd, double clip, uint64_t seed,
                          bdpt_map_noise_report *r) {
   bdpt_map_noise_options o = {12, 8, 0, 0, 0, 0, {0, 0}};
-  o.trials = trials, o.sd = sd, o.clip = clip, o.seed = seed;
+  o.trials = trials; o.sd = sd; o.clip = clip; o.seed = seed;
   return bdpt_map_noise(c, points, 22, &o, r);
 }
 

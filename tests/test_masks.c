@@ -83,7 +83,7 @@ TEST(files_in_ade20ks_layout) {
     CHECK(b.image.width == 24 && b.image.height == 24);
     CHECK(memcmp(a.image.planes, b.image.planes, 3 * 24 * 24) == 0);
     CHECK(memcmp(a.mask, b.mask, 24 * 24) == 0);
-    segment_shot_free(&a), segment_shot_free(&b);
+    segment_shot_free(&a); segment_shot_free(&b);
   }
   segment_set_free(&read);
 #ifdef IMAGE_STB
@@ -97,7 +97,7 @@ TEST(files_in_ade20ks_layout) {
     remove(DIR_ "/good/annotations/training/00001.pgm");
     CHECK(segment_open_folder(&ctx, DIR_ "/good", "training", 21, &read) == BDPT_OK);
     CHECK(segment_read(&read, 1, &b, why) && memcmp(a.mask, b.mask, 24 * 24) == 0);
-    segment_shot_free(&a), segment_shot_free(&b);
+    segment_shot_free(&a); segment_shot_free(&b);
     segment_set_free(&read);
     free(png);
   }
@@ -110,7 +110,7 @@ TEST(bad_files_are_named) {
   complains(DIR_ "/nowhere", "training", 0, "nowhere/images/training: ");
   cli_make_folder(DIR_ "/bad/images/training");
   cli_make_folder(DIR_ "/bad/annotations/training");
-  remove(in), remove(mask);
+  remove(in); remove(mask);
   complains(DIR_ "/bad", "training", 0, "images/training: no picture in it");
   put(in, image, 17);
   complains(DIR_ "/bad", "training", 0, "annotations/training: no mask (.png, .pgm, .ppm) for x");
@@ -134,10 +134,10 @@ TEST(cutting_and_mirroring) {
   int label[36], i, x, y;
   segment_shot s;
   segment_part p = {0, 0, W, H, 0};
-  s.image.width = W, s.image.height = H, s.image.planes = planes, s.mask = mask;
+  s.image.width = W; s.image.height = H; s.image.planes = planes; s.mask = mask;
   for (i = 0; i < 3 * N; i++) planes[i] = (unsigned char)(i * 3);
   for (i = 0; i < N; i++) mask[i] = (unsigned char)(i % 5);
-  p.x = 1, p.w = 4; /* a square part at its own size: the same bytes */
+  p.x = 1; p.w = 4; /* a square part at its own size: the same bytes */
   CHECK(segment_cut(&s, &p, 4, out, label));
   for (y = 0; y < 4; y++) {
     for (x = 0; x < 4; x++) {
@@ -168,7 +168,7 @@ TEST(cutting_and_mirroring) {
 static bdpt_model *tiny(void) {
   bdpt_config c;
   memset(&c, 0, sizeof c);
-  c.image = 24, c.patch = 6, c.width = 16, c.depth = 2, c.heads = 2, c.classes = GEN_SCENE_CLASSES;
+  c.image = 24; c.patch = 6; c.width = 16; c.depth = 2; c.heads = 2; c.classes = GEN_SCENE_CLASSES;
   return bdpt_model_create(&ctx, &c, 4);
 }
 
@@ -184,8 +184,8 @@ TEST(stopping_changes_nothing) {
     bdpt_model *m = tiny();
     segment_run r;
     memset(&r, 0, sizeof r);
-    r.recipe.epochs = 8, r.recipe.batch = 4, r.recipe.lr = 3e-3, r.recipe.seed = 2;
-    r.checkpoint = DIR_ "/run.ckpt", r.quiet = r.json = 1;
+    r.recipe.epochs = 8; r.recipe.batch = 4; r.recipe.lr = 3e-3; r.recipe.seed = 2;
+    r.checkpoint = DIR_ "/run.ckpt"; r.quiet = r.json = 1;
     remove(r.checkpoint);
     CHECK(segment_judge(m, &test, NULL, 1, &before) == BDPT_OK);
     for (k = 0; k < run; k++) {
@@ -212,13 +212,13 @@ TEST(a_bad_picture_stops_the_run) {
   bdpt_model *m;
   bdpt_config c;
   segment_run r;
-  memset(&r, 0, sizeof r), memset(&c, 0, sizeof c);
-  c.image = 24, c.patch = 6, c.width = 16, c.depth = 1, c.heads = 2, c.classes = 3;
+  memset(&r, 0, sizeof r); memset(&c, 0, sizeof c);
+  c.image = 24; c.patch = 6; c.width = 16; c.depth = 1; c.heads = 2; c.classes = 3;
   m = bdpt_model_create(&ctx, &c, 1);
   put(DIR_ "/bad/images/training/x.ppm", "P6\n2 1\n255\nabcdef", 17);
   put(DIR_ "/bad/annotations/training/x.pgm", "P5\n2 1\n255\n\1\4", 13);
   CHECK(segment_open_folder(&ctx, DIR_ "/bad", "training", 3, &set) == BDPT_OK);
-  r.recipe.batch = 1, r.recipe.epochs = 1, r.quiet = 1, r.checkpoint = DIR_ "/bad.ckpt";
+  r.recipe.batch = 1; r.recipe.epochs = 1; r.quiet = 1; r.checkpoint = DIR_ "/bad.ckpt";
   CHECK(segment_train(m, &set, &r) == BDPT_E_FORMAT);
   CHECK_HAS(ctx.message, "annotations/training/x.pgm: value 4");
   bdpt_clear_error(&ctx);
@@ -295,7 +295,7 @@ static int png_read(const unsigned char *p, size_t size, unsigned char *rgb, siz
     if ((p[at + 3] ^ p[at + 1]) != 255 || (p[at + 4] ^ p[at + 2]) != 255 || n == 0) return 0;
     if (p[at] != (done + n == line * height)) return 0;
     for (i = 0, at += 5; i < n; i++, at++, done++) {
-      a = (a + p[at]) % 65521, b = (b + a) % 65521;
+      a = (a + p[at]) % 65521; b = (b + a) % 65521;
       if (done % line) rgb[done / line * (line - 1) + done % line - 1] = p[at];
       else if (p[at] != 0) return 0;
     }
@@ -323,7 +323,7 @@ TEST(png_can_be_read) {
       image_free(&p);
     }
 #endif
-    free(rgb), free(back), free(file);
+    free(rgb); free(back); free(file);
   }
 }
 
@@ -345,16 +345,19 @@ TEST(overlays_show_what_they_should) {
   segment_shot shot;
   segment_sheet sheet = {NULL, 0, 0, 0};
   size_t i, right = S + SEGMENT_GAP; /* where the second panel begins */
-  shot.image.width = shot.image.height = S, shot.image.planes = planes, shot.mask = mask;
+  shot.image.width = shot.image.height = S; shot.image.planes = planes; shot.mask = mask;
   for (i = 0; i < 3 * S * S; i++) planes[i] = (unsigned char)i;
-  for (i = 0; i < S * S; i++) mask[i] = i % S < 3 ? 2 : 3, said[i] = 2;
+  for (i = 0; i < S * S; i++) {
+    mask[i] = i % S < 3 ? 2 : 3;
+    said[i] = 2;
+  }
   mask[0] = 0;
   CHECK(segment_sheet_add(&sheet, &shot, said, 150, 1));
   CHECK(sheet.width == 3 * S + 2 * SEGMENT_GAP && sheet.height == S);
   p = sheet.rgb;
   CHECK(p[3 * 5] == planes[5] && p[3 * 5 + 2] == planes[2 * S * S + 5]);         /* the picture */
   CHECK(p[3 * right] == 30 && p[3 * right + 1] == 30 && p[3 * right + 2] == 30);  /* hatched */
-  segment_colour(2, 150, one), segment_colour(3, 150, two);
+  segment_colour(2, 150, one); segment_colour(3, 150, two);
   CHECK(memcmp(one, two, 3) != 0);
   i = 3 * ((size_t)sheet.width * 2 + right);
   grey = (299 * planes[12] + 587 * planes[48] + 114 * planes[84]) / 1000;
@@ -365,7 +368,7 @@ TEST(overlays_show_what_they_should) {
   free(sheet.rgb);
   for (i = 1; i < 150; i++) { /* no two neighbours look alike */
     int c, far = 0;
-    segment_colour((int)i, 150, one), segment_colour((int)i + 1, 150, two);
+    segment_colour((int)i, 150, one); segment_colour((int)i + 1, 150, two);
     for (c = 0; c < 3; c++) far += abs(one[c] - two[c]);
     CHECK(far > 60);
   }

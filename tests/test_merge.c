@@ -49,7 +49,7 @@ static bdpt_tensor *counted(bdpt_tape *t, const size_t shape[3], int heads, doub
                             const bdpt_real *qkv, bdpt_real *count, size_t room) {
   bdpt_merging g;
   memset(&g, 0, sizeof g);
-  g.count = count, g.room = room, g.joined = 1;
+  g.count = count; g.room = room; g.joined = 1;
   return bdptp_attend(t, bdpt_input(t, 3, shape, qkv, 0), heads, scale, &g);
 }
 
@@ -78,7 +78,7 @@ static void attention_case(size_t images, size_t n, size_t heads, size_t d, size
   y = counted(t, shape, (int)heads, scale, qkv, count, room);
   whole = bdpt_attention(t, bdpt_input(t, 3, shape, qkv, 0), (int)heads, scale);
   CHECK(y && whole && memcmp(y->data, whole->data, y->count * sizeof *y->data) == 0);
-  free(qkv), free(count);
+  free(qkv); free(count);
   bdpt_tape_free(t);
 }
 
@@ -102,8 +102,11 @@ static double cosine(const bdpt_real *a, const bdpt_real *b, size_t heads, size_
   size_t h, k;
   for (k = 0; k < d; k++) {
     double u = 0, v = 0;
-    for (h = 0; h < heads; h++) u += (double)a[h * d + k], v += (double)b[h * d + k];
-    ab += u * v, aa += u * u, bb += v * v;
+    for (h = 0; h < heads; h++) {
+      u += (double)a[h * d + k];
+      v += (double)b[h * d + k];
+    }
+    ab += u * v; aa += u * u; bb += v * v;
   }
   return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : 0;
 }
@@ -148,7 +151,10 @@ static void reference_merge(reference *r, const bdpt_real *x, const bdpt_real *c
     score[i] = -9;
     for (j = fixed == 2 ? 3 : 1; j < n; j += 2) {
       double c = cosine(keys + i * row, keys + j * row, heads, d);
-      if (c > score[i]) score[i] = c, best[i] = j;
+      if (c > score[i]) {
+        score[i] = c;
+        best[i] = j;
+      }
     }
   }
   for (k = 0; k < merge; k++) {
@@ -160,7 +166,7 @@ static void reference_merge(reference *r, const bdpt_real *x, const bdpt_real *c
   }
   for (i = 0; merge == 0 && i < n; i++) reference_group(r, x, count, n, width, joins, i);
   if (merge > 0) reference_order(r, x, count, n, width, fixed, joins);
-  free(best), free(joins), free(score);
+  free(best); free(joins); free(score);
 }
 
 typedef struct merging_shape {
@@ -170,9 +176,9 @@ typedef struct merging_shape {
 /* Counts of `room` tokens an image, all 1. */
 static int begin(bdpt_merging *g, int tokens, size_t images, size_t room) {
   bdpt_tensor x;
-  memset(g, 0, sizeof *g), memset(&x, 0, sizeof x);
-  g->ctx = &ctx, g->tokens = tokens;
-  x.shape[0] = images, x.shape[1] = room, x.shape[2] = 1;
+  memset(g, 0, sizeof *g); memset(&x, 0, sizeof x);
+  g->ctx = &ctx; g->tokens = tokens;
+  x.shape[0] = images; x.shape[1] = room; x.shape[2] = 1;
   x.count = images * room;
   return bdptp_merging_begin(g, &x);
 }
@@ -192,11 +198,11 @@ static void merging_case(const merging_shape *c) {
   for (i = 0; i < c->images * c->room; i++) {
     count[i] = (bdpt_real)(1 + (int)(fabs((double)count[i]) * 3));
   }
-  shape[0] = c->images, shape[1] = c->n, shape[2] = c->width;
+  shape[0] = c->images; shape[1] = c->n; shape[2] = c->width;
   x = bdpt_input(t, 3, shape, data, 0);
   if (!CHECK(begin(&g, (int)c->most, c->images, c->room))) return;
   memcpy(g.count, count, c->images * c->room * sizeof *g.count);
-  p.g = &g, p.x = keys, p.row = row, p.heads = c->heads, p.size = c->d;
+  p.g = &g; p.x = keys; p.row = row; p.heads = c->heads; p.size = c->d;
   y = bdptp_merge(t, x, &p, c->fixed);
   r.x = (double *)malloc(c->n * c->width * sizeof *r.x);
   r.count = (double *)malloc(c->n * sizeof *r.count);
@@ -216,7 +222,7 @@ static void merging_case(const merging_shape *c) {
   if (!CHECK(worst_count == 0)) printf("  n %zu fixed %zu most %zu\n", c->n, c->fixed, c->most);
   CHECK(worst < (is_double ? 1e-14 : 2e-6));
   CHECK(left == c->n ? y == x : y != x);
-  free(data), free(keys), free(count), free(r.x), free(r.count);
+  free(data); free(keys); free(count); free(r.x); free(r.count);
   bdpt_merging_free(&g);
   bdpt_tape_free(t);
 }
@@ -250,7 +256,7 @@ TEST(ties_zeros_and_nan) {
       for (i = 0; i < 12; i++) stream[i] = (bdpt_real)i;
       if (!CHECK(begin(&g, 3, 1, 12))) continue;
       count = g.count;
-      p.g = &g, p.x = keys, p.row = p.size = 2, p.heads = 1;
+      p.g = &g; p.x = keys; p.row = p.size = 2; p.heads = 1;
       shape[1] = n;
       y = bdptp_merge(t, bdpt_input(t, 3, shape, stream, 0), &p, fixed);
       if (!CHECK(y && y->shape[1] == n - 3)) continue;
@@ -373,7 +379,7 @@ TEST(threads_share_images) {
     bdpt_tensor *y;
     memset(&p, 0, sizeof p);
     if (!CHECK(begin(&g, 16, IMAGES, N))) continue;
-    p.g = &g, p.x = keys, p.row = p.size = D, p.heads = 1;
+    p.g = &g; p.x = keys; p.row = p.size = D; p.heads = 1;
     y = bdptp_merge(t, bdpt_input(t, 3, shape, stream, 0), &p, 1);
     if (CHECK(y && y->count == IMAGES * (N - 16) * D)) {
       memcpy(out[ctx.threads], y->data, y->count * sizeof(bdpt_real));
@@ -383,7 +389,7 @@ TEST(threads_share_images) {
     bdpt_tape_free(t);
   }
   ctx.threads = threads;
-  free(stream), free(keys);
+  free(stream); free(keys);
 }
 
 /* What the blocks return has the shape that is left, in all its fields. */
@@ -489,7 +495,7 @@ TEST(failing_allocations) {
     bdpt_model *m;
     bdpt_tape *t;
     memset(&own, 0, sizeof own);
-    own.allocator.alloc = some, own.allocator.free = give;
+    own.allocator.alloc = some; own.allocator.free = give;
     own.threads = 2;
     allow = k;
     bdpt_init(&own);

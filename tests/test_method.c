@@ -520,7 +520,10 @@ TEST(greedy_by_hand) {
         double loss;
         if (bdpt_layers_has(&gone, at.type, at.block)) continue;
         loss = loss_without(dense, gone, at, o.start);
-        if (loss < least) least = loss, best = at;
+        if (loss < least) {
+          least = loss;
+          best = at;
+        }
       }
       CHECK(out.layer[n].type == best.type && out.layer[n].block == best.block);
       CHECK(out.loss[n] == least);

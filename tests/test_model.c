@@ -53,7 +53,10 @@ static void check_param(const bdpt_real *got, const bdpt_tensor *p, const char *
   bdpt_real *copy = (bdpt_real *)malloc((p->count + 1) * sizeof *copy);
   if (!want) return;
   memcpy(copy, got, p->count * sizeof *copy);
-  if (ends(p->name, "qkv.bias")) for (k = 60; k < 120; k++) want[k] = 0, copy[k] = 0;
+  if (ends(p->name, "qkv.bias")) for (k = 60; k < 120; k++) {
+    want[k] = 0;
+    copy[k] = 0;
+  }
   error = n == p->count ? fixture_error(copy, want, n) : INFINITY;
   snprintf(what, sizeof what, "%s%s", prefix, p->name);
   if (!test_check(error <= tolerance, what, __FILE__, __LINE__)) {

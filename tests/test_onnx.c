@@ -143,7 +143,7 @@ static void read_attribute(span s, node *n) {
     n->listed = count;
     for (i = 0; i < count; i++) n->list[i] = ints[i];
   } else if (strcmp(name, "strides") == 0 && type == 7 && count == 2) {
-    n->strides[0] = ints[0], n->strides[1] = ints[1];
+    n->strides[0] = ints[0]; n->strides[1] = ints[1];
   } else bad |= 64;
 }
 
@@ -243,7 +243,10 @@ static void read_graph(span s) {
 
 static void forget(void) {
   int i;
-  for (i = 0; i < value_count; i++) free(values[i].v), values[i].v = NULL;
+  for (i = 0; i < value_count; i++) {
+    free(values[i].v);
+    values[i].v = NULL;
+  }
   node_count = value_count = weight_count = opset = ir = pairs = bad = 0;
   memset(input_dim, 0, sizeof input_dim);
   memset(output_dim, 0, sizeof output_dim);
@@ -338,7 +341,7 @@ static void run_conv(const node *n, const value *x, const value *w, const value 
   if (n->listed != 2 || n->list[0] != (int)p || n->list[1] != (int)p || n->strides[0] != (int)p ||
       n->strides[1] != (int)p || w->dim[1] != channels)
     bad |= 1 << 17;
-  dim[0] = x->dim[0], dim[1] = w->dim[0], dim[2] = dim[3] = side;
+  dim[0] = x->dim[0]; dim[1] = w->dim[0]; dim[2] = dim[3] = side;
   y = result(n->out[0], 4, dim);
   for (i = 0; i < elements(y); i++) {
     size_t col = i % side, row = i / side % side, d = i / side / side % dim[1];
@@ -405,7 +408,7 @@ static void run_tokens(const node *n, const value *x, const value *arg) {
   size_t b = x->dim[0], rows = x->dim[1], d = x->dim[2], dim[3], i, first = 0;
   int k;
   value *y;
-  dim[0] = b, dim[1] = rows, dim[2] = d;
+  dim[0] = b; dim[1] = rows; dim[2] = d;
   if (!arg->whole || x->ndim != 3) bad |= 1 << 21;
   if (strcmp(n->op, "Split") == 0) {
     for (k = 0; k < n->outs; k++, first += dim[2]) {
@@ -476,7 +479,7 @@ static bdpt_model *make(const bdpt_config *config) {
 static bdpt_config small(void) {
   bdpt_config c;
   memset(&c, 0, sizeof c);
-  c.image = 12, c.patch = 4, c.width = 20, c.depth = 3, c.heads = 5, c.mlp = 28, c.classes = 7;
+  c.image = 12; c.patch = 4; c.width = 20; c.depth = 3; c.heads = 5; c.mlp = 28; c.classes = 7;
   return c;
 }
 
@@ -520,7 +523,7 @@ static void check_once(bdpt_model *m, size_t count) {
   double worst = 0, most = 1e-3;
   value *x;
   int k;
-  dim[0] = count, dim[1] = (size_t)m->config.channels, dim[2] = dim[3] = (size_t)m->config.image;
+  dim[0] = count; dim[1] = (size_t)m->config.channels; dim[2] = dim[3] = (size_t)m->config.image;
   n = count * dim[1] * dim[2] * dim[3];
   images = (bdpt_real *)calloc(n, sizeof *images);
   logits = (bdpt_real *)calloc(count * (size_t)m->config.classes, sizeof *logits);
@@ -563,15 +566,15 @@ TEST(plain) {
   check_config(&c);
   c.distilled = 1;
   check_config(&c);
-  c.channels = 1, c.eps = 0.01;
+  c.channels = 1; c.eps = 0.01;
   check_config(&c);
 }
 
 /* Heads, head sizes, MLP widths and scales that differ, and no block as wide as the stream. */
 TEST(unequal) {
   bdpt_config c = small();
-  c.block[0].heads = 3, c.block[0].head_dim = 7, c.block[0].mlp = 11;
-  c.block[1].heads = 1, c.block[1].head_dim = 2, c.block[1].scale = 0.9;
+  c.block[0].heads = 3; c.block[0].head_dim = 7; c.block[0].mlp = 11;
+  c.block[1].heads = 1; c.block[1].head_dim = 2; c.block[1].scale = 0.9;
   c.block[2].mlp = 50;
   check_config(&c);
 }
@@ -582,7 +585,7 @@ TEST(removed) {
     for (gelu = 0; gelu < 3; gelu++)
       for (fused = 0; fused < 2; fused++) {
         bdpt_config c = small();
-        c.attn_form = (bdpt_attn_form)form, c.extra_gelu = (bdpt_extra_gelu)gelu;
+        c.attn_form = (bdpt_attn_form)form; c.extra_gelu = (bdpt_extra_gelu)gelu;
         c.block[0].attention = BDPT_ATTENTION_REMOVED;
         c.block[1].attention = BDPT_ATTENTION_REMOVED;
         c.block[1].mlp_state = BDPT_MLP_LINEAR;

@@ -549,7 +549,7 @@ TEST(shape_errors) {
   v = bdpt_input(tape, 1, c, NULL, 1);
   image = bdpt_input(tape, 4, d, NULL, 1);
   kernel = bdpt_input(tape, 4, e, NULL, 1);
-  six[0] = six[1] = six[3] = six[5] = v, six[2] = six[4] = w;
+  six[0] = six[1] = six[3] = six[5] = v; six[2] = six[4] = w;
   expect(bdpt_linear(tape, x, w, v), "x[2,5,6], weight [4,7], bias [4]");
   expect(bdpt_linear(tape, w, w, x), "bias");
   expect(bdpt_linear_add(tape, v, w, v, x), "linear: x[4], weight [4,7]");

@@ -38,7 +38,7 @@ static bdpt_status times_backward(const bdpt_op_run *run) {
 static bdpt_tensor *times(bdpt_tape *t, bdpt_tensor *a, bdpt_tensor *b, double factor) {
   const bdpt_op op = {"times", times_forward, times_backward, sizeof(double), &factor};
   bdpt_tensor *in[2];
-  in[0] = a, in[1] = b;
+  in[0] = a; in[1] = b;
   return a && b ? bdpt_tape_op(t, &op, in, 2, a->ndim, a->shape) : NULL;
 }
 
@@ -73,7 +73,7 @@ static void fill(bdpt_tensor *x, bdpt_real *data, uint64_t seed) {
   bdpt_rng rng;
   size_t i;
   memset(x, 0, sizeof *x);
-  x->ndim = 2, x->shape[0] = 3, x->shape[1] = 4, x->count = 12;
+  x->ndim = 2; x->shape[0] = 3; x->shape[1] = 4; x->count = 12;
   x->data = data;
   bdpt_rng_seed(&rng, seed, 0);
   for (i = 0; i < 12; i++) data[i] = (bdpt_real)bdpt_normal(&rng);
@@ -84,7 +84,10 @@ TEST(gradients) {
   bdpt_real data[2][12];
   double error;
   int which, i;
-  for (i = 0; i < 2; i++) fill(&x[i], data[i], (uint64_t)i), list[i] = &x[i];
+  for (i = 0; i < 2; i++) {
+    fill(&x[i], data[i], (uint64_t)i);
+    list[i] = &x[i];
+  }
   for (which = 0; which < 3; which++) {
     CHECK(bdpt_gradcheck(&ctx, build, &which, list, 2, &error) == BDPT_OK);
     if (!CHECK(!DOUBLE || error < 1e-7)) printf("  graph %d: %g\n", which, error);
@@ -112,7 +115,7 @@ TEST(values_and_sums) {
   for (i = 0; i < 2; i++) fill(&x[i], data[i], i + 5);
   memset(grad, 0, sizeof grad);
   for (i = 0; i < 12; i++) seed[i] = (bdpt_real)i;
-  x[1].grad = grad, x[1].wants_grad = 1;
+  x[1].grad = grad; x[1].wants_grad = 1;
   for (step = 0; step < 3; step++) {
     bdpt_tape_reset(t);
     a = bdpt_input(t, 2, shape, data[0], 0);
@@ -208,7 +211,7 @@ static bdpt_tensor *block(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
   p->calls++;
   if (p->kind == 3) return NULL;
   if (p->kind == 1 && l == 0) { /* fewer tokens: 50, 25 */
-    shape[0] = x->shape[0], shape[1] = 25, shape[2] = x->shape[2];
+    shape[0] = x->shape[0]; shape[1] = 25; shape[2] = x->shape[2];
     x = bdpt_tape_op(t, &half, &x, 1, 3, shape);
   }
   if (p->kind == 2) x = bdpt_input(t, 3, (shape[0] = 1, shape[1] = 2, shape[2] = 24, shape), NULL,
@@ -236,7 +239,10 @@ static void same_as_standard(const bdpt_config *c) {
   qkv = m->param[BDPT_SLOT(0, BDPT_SLOT_FC1_W)].count;
   for (own = 0; own < 2; own++) {
     bdpt_tensor *y;
-    if (own) m->block = block, m->block_user = &p;
+    if (own) {
+      m->block = block;
+      m->block_user = &p;
+    }
     CHECK(bdpt_predict(m, only, IMAGES, images, logits[own]) == BDPT_OK);
     bdpt_model_zero_grad(m);
     bdpt_tape_reset(t);
@@ -255,7 +261,7 @@ static void same_as_standard(const bdpt_config *c) {
   for (i = 0; i < IMAGES * 5; i++) {
     CHECK_CLOSE(logits[1][i], logits[0][i], (DOUBLE ? 1e-12 : 1e-4) * (1 + fabs((double)loss[0])));
   }
-  free(grad[0]), free(grad[1]);
+  free(grad[0]); free(grad[1]);
   bdpt_tape_free(t);
   bdpt_tape_free(only);
   bdpt_model_free(m);
@@ -285,7 +291,7 @@ TEST(fewer_tokens_and_other_shapes) {
   plan p = {0, 1};
   int i;
   memset(&none, 0, sizeof none);
-  m->block = block, m->block_user = &p;
+  m->block = block; m->block_user = &p;
   CHECK(bdpt_predict(m, t, IMAGES, images, logits[0]) == BDPT_OK);
   for (i = 0; i < IMAGES; i++) { /* one by one: the same bits */
     CHECK(bdpt_predict(m, t, 1, images + i * PIXELS, x_out) == BDPT_OK);

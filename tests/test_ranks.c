@@ -97,16 +97,16 @@ static int fetch(void *user, size_t index, unsigned char *planes) {
 static bdpt_recipe make_recipe(int epochs) {
   bdpt_recipe r;
   memset(&r, 0, sizeof r);
-  r.epochs = epochs, r.batch = 16, r.lr = 1e-3, r.warmup = 0.5, r.clip = 1, r.ema = 0.9;
-  r.smoothing = 0.1, r.mixup = 0.8, r.cutmix = 1, r.crop = 1, r.flip = 1, r.erase = 0.25;
-  r.drop_path = 0.2, r.importance = 1, r.distill = BDPT_DISTILL_SOFT, r.seed = 5;
+  r.epochs = epochs; r.batch = 16; r.lr = 1e-3; r.warmup = 0.5; r.clip = 1; r.ema = 0.9;
+  r.smoothing = 0.1; r.mixup = 0.8; r.cutmix = 1; r.crop = 1; r.flip = 1; r.erase = 0.25;
+  r.drop_path = 0.2; r.importance = 1; r.distill = BDPT_DISTILL_SOFT; r.seed = 5;
   return r;
 }
 
 static bdpt_config make_config(void) {
   bdpt_config c;
   memset(&c, 0, sizeof c);
-  c.image = 8, c.patch = 4, c.width = 16, c.heads = 2, c.depth = 3, c.classes = CLASSES;
+  c.image = 8; c.patch = 4; c.width = 16; c.heads = 2; c.depth = 3; c.classes = CLASSES;
   return c;
 }
 
@@ -122,11 +122,11 @@ static bdpt_status choose(process *p, bdpt_model *m) {
   memset(&g, 0, sizeof g);
   memset(&o, 0, sizeof o);
   o.recipe = make_recipe(1);
-  o.recipe.distill = BDPT_DISTILL_NONE, o.recipe.importance = 0;
+  o.recipe.distill = BDPT_DISTILL_NONE; o.recipe.importance = 0;
   o.most = o.rounds = 1;
   s = bdpt_map_collect(m, &(bdpt_run){&train, &held, NULL}, &o, point, 8, &p->points);
   for (i = 0; i < p->points && !s; i++) p->point[i] = point[i].accuracy;
-  g.layers = 2, g.start = BDPT_START_SKIP_FIT;
+  g.layers = 2; g.start = BDPT_START_SKIP_FIT;
   if (!s) s = bdpt_greedy(copy, &(bdpt_run){&train, &held, NULL}, &g, &chosen);
   for (i = 0; i < 2 && !s; i++) {
     p->chosen[i] = chosen.loss[i];
@@ -173,11 +173,11 @@ static bdpt_status run(process *p, bdpt_context *ctx) {
   bdpt_status s;
   memset(&hooks, 0, sizeof hooks);
   r.distill = BDPT_DISTILL_NONE;
-  hooks.progress = on_progress, hooks.user = p, hooks.checkpoint = p->checkpoint;
-  pictures.pixels = NULL, pictures.fetch = fetch, pictures.user = p;
+  hooks.progress = on_progress; hooks.user = p; hooks.checkpoint = p->checkpoint;
+  pictures.pixels = NULL; pictures.fetch = fetch; pictures.user = p;
   own.data = &pictures;
   s = bdpt_train(m, NULL, &(bdpt_run){&own, &held, &hooks}, &r, log);
-  p->loss[0] = log[1].loss, p->held = log[1].held;
+  p->loss[0] = log[1].loss; p->held = log[1].held;
   bdpt_model_hash(m, p->hash);
   bdpt_model_free(m);
   return s;
@@ -217,8 +217,8 @@ static void *begin(void *user) {
   bdpt_context ctx;
   memset(&ctx, 0, sizeof ctx);
   ctx.threads = 1;
-  ctx.cluster.rank = p->rank, ctx.cluster.size = p->place->size;
-  ctx.cluster.reduce = reduce, ctx.cluster.wait = wait_for_all, ctx.cluster.user = p;
+  ctx.cluster.rank = p->rank; ctx.cluster.size = p->place->size;
+  ctx.cluster.reduce = reduce; ctx.cluster.wait = wait_for_all; ctx.cluster.user = p;
   bdpt_init(&ctx);
   if (lessons) p->status = teach(p, &ctx);
   else p->status = p->checkpoint ? run(p, &ctx) : work(p, &ctx);
@@ -235,9 +235,9 @@ static meeting together(process *p, int size, const char *checkpoint, int stop_a
   memset(p, 0, MOST * sizeof *p);
   pthread_mutex_init(&m.lock, NULL);
   pthread_cond_init(&m.all, NULL);
-  m.size = size, m.fail_at = fail_at;
+  m.size = size; m.fail_at = fail_at;
   for (i = 0; i < size; i++) {
-    p[i].place = &m, p[i].rank = i, p[i].checkpoint = checkpoint;
+    p[i].place = &m; p[i].rank = i; p[i].checkpoint = checkpoint;
     p[i].good = i == fails ? good : 0;
     if (i == size - 1) p[i].stop_at = stop_at; /* one of them stops all */
     pthread_create(&thread[i], NULL, begin, &p[i]);
@@ -307,7 +307,7 @@ TEST(one_fails) {
   together(whole, 2, file, 0, 0);
   for (bad = 0; bad < 2; bad++) {
     remove(file);
-    fails = bad, good = 52;
+    fails = bad; good = 52;
     together(part, 2, file, 0, 0);
     good = 0;
     CHECK(part[bad].status == BDPT_E_IO && part[1 - bad].status == BDPT_CANCELLED);
@@ -355,8 +355,8 @@ int main(void) {
   for (i = 0; i < sizeof pixels; i++) {
     pixels[i] = (unsigned char)((int)(128 * bdpt_uniform(&r)) + 32 * label[i / 192]);
   }
-  data.count = IMAGES, data.classes = CLASSES, data.coarse_classes = 1;
-  data.height = data.width = 8, data.pixels = pixels, data.label = label;
+  data.count = IMAGES; data.classes = CLASSES; data.coarse_classes = 1;
+  data.height = data.width = 8; data.pixels = pixels; data.label = label;
   bdpt_split(&ctx, &data, 6, 1, &train, &held);
   RUN(many_train_as_one);
   RUN(stops_and_resumes);

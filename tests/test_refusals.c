@@ -26,10 +26,10 @@ static void c_first(bdpt_config *c) { c->std[1] = c->std[2] = 1; }
 static void c_second(bdpt_config *c) { c->std[0] = c->std[2] = 1; }
 static void c_third(bdpt_config *c) { c->std[0] = c->std[1] = 1; }
 static void c_class(bdpt_config *c) { c->no_class = 1; }
-static void c_both(bdpt_config *c) { c->no_class = 1, c->pool = BDPT_POOL_BOTH; }
-static void c_distilled(bdpt_config *c) { c->distilled = 1, c->pool = BDPT_POOL_MEAN; }
+static void c_both(bdpt_config *c) { c->no_class = 1; c->pool = BDPT_POOL_BOTH; }
+static void c_distilled(bdpt_config *c) { c->distilled = 1; c->pool = BDPT_POOL_MEAN; }
 static void c_distilled_none(bdpt_config *c) {
-  c->distilled = c->no_class = 1, c->pool = BDPT_POOL_MEAN;
+  c->distilled = c->no_class = 1; c->pool = BDPT_POOL_MEAN;
 }
 static void c_block_heads(bdpt_config *c) { c->block[1].heads = 1025; }
 static void c_block_state(bdpt_config *c) { c->block[2].mlp_state = (bdpt_mlp_state)9; }
@@ -52,15 +52,15 @@ TEST(configurations) {
     CHECK(says(wrong[i].says));
   }
   c = small_config(0);
-  c.std[0] = c.std[1] = c.std[2] = 0, c.mean[0] = 9; /* of neither means of both: ImageNet's */
+  c.std[0] = c.std[1] = c.std[2] = 0; c.mean[0] = 9; /* of neither means of both: ImageNet's */
   CHECK(bdpt_config_resolve(&ctx, &c) == BDPT_OK);
   CHECK_CLOSE(c.mean[0], 0.485, 1e-15);
   CHECK_CLOSE(c.std[2], 0.225, 1e-15);
   c = small_config(0);
-  c.std[0] = 0.5, c.std[1] = 0.25, c.std[2] = 1;
+  c.std[0] = 0.5; c.std[1] = 0.25; c.std[2] = 1;
   CHECK(bdpt_config_resolve(&ctx, &c) == BDPT_OK && c.std[0] == 0.5 && c.mean[0] == 0);
   c = small_config(0);
-  c.headless = 1, c.pool = BDPT_POOL_BOTH;
+  c.headless = 1; c.pool = BDPT_POOL_BOTH;
   CHECK(bdpt_config_resolve(&ctx, &c) == BDPT_OK && c.classes == 24);
   c = small_config(0);
   c.headless = 1;
@@ -151,7 +151,7 @@ static bdpt_status build_of(const char *name, int ndim) {
   bdpt_write_tensor t;
   bdpt_bytes out = {NULL, 0};
   memset(&t, 0, sizeof t);
-  t.name = name, t.ndim = ndim, t.data = images;
+  t.name = name; t.ndim = ndim; t.data = images;
   return bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &out);
 }
 static bdpt_status r_build_nameless(void) { return build_of(NULL, 0); }
@@ -173,7 +173,7 @@ static bdpt_status r_predict_nan(void) {
 static bdpt_status forward_of(size_t channels, size_t height, size_t width, int ndim) {
   size_t shape[4];
   bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
-  shape[0] = 1, shape[1] = channels, shape[2] = height, shape[3] = width;
+  shape[0] = 1; shape[1] = channels; shape[2] = height; shape[3] = width;
   CHECK(bdpt_forward(model, t, bdpt_input(t, ndim, shape, NULL, 0), NULL, NULL) == NULL);
   bdpt_tape_free(t);
   return ctx.status;
@@ -284,7 +284,7 @@ static const bdpt_map_point points[4] = {{1, 1, 80}, {0.5, 1, 70}, {1, 0.5, 75},
 static bdpt_status map_with(int degree, int most, size_t count) {
   bdpt_map_options o;
   bdpt_map map;
-  o.degree = degree, o.max_degree = most;
+  o.degree = degree; o.max_degree = most;
   return bdpt_map_fit(&ctx, points, count, &o, &map);
 }
 static bdpt_status r_map_negative(void) { return map_with(-1, 0, 4); }
@@ -296,7 +296,7 @@ static bdpt_status map_point(double attention, double activation, double accurac
   bdpt_map_point p[4];
   bdpt_map map;
   memcpy(p, points, sizeof p);
-  p[2].attention = attention, p[2].activation = activation, p[2].accuracy = accuracy;
+  p[2].attention = attention; p[2].activation = activation; p[2].accuracy = accuracy;
   return bdpt_map_fit(&ctx, p, 4, NULL, &map);
 }
 static bdpt_status r_point_low(void) { return map_point(-0.01, 1, 70); }
@@ -307,7 +307,7 @@ static bdpt_status r_point_nan(void) { return map_point(1, 1, (double)NAN); }
 static bdpt_status r_sets_differ(void) {
   bdpt_map_point p[8];
   bdpt_map map[2];
-  memcpy(p, points, sizeof points), memcpy(p + 4, points, sizeof points);
+  memcpy(p, points, sizeof points); memcpy(p + 4, points, sizeof points);
   p[6].activation = 0.25;
   return bdpt_map_fit_sets(&ctx, p, 4, 2, NULL, map);
 }
@@ -327,7 +327,7 @@ static bdpt_status greedy_with(int layers, double budget) {
   bdpt_greedy_options o;
   static bdpt_greedy_result out;
   memset(&o, 0, sizeof o);
-  o.layers = layers, o.budget = budget;
+  o.layers = layers; o.budget = budget;
   return bdpt_greedy(model, &run, &o, &out);
 }
 static bdpt_status r_greedy_none(void) { return greedy_with(0, 0); }
@@ -339,7 +339,7 @@ static bdpt_status recovery_with(int marks, int first, int second) {
   bdpt_recovery_options o;
   bdpt_recovery_row rows[6];
   memset(&o, 0, sizeof o);
-  o.recipe = brief, o.marks = marks, o.mark[0] = first, o.mark[1] = second;
+  o.recipe = brief; o.marks = marks; o.mark[0] = first; o.mark[1] = second;
   return bdpt_recovery(model, &run, &o, rows);
 }
 static bdpt_status r_recovery_falls(void) { return recovery_with(2, 2, 1); }
@@ -353,7 +353,7 @@ static bdpt_status collect_with(int most, int rounds, int sampling, int order, s
   static bdpt_map_point out[40];
   size_t count, i;
   memset(&o, 0, sizeof o);
-  o.recipe = brief, o.most = most, o.rounds = rounds, o.sampling = (bdpt_sampling)sampling;
+  o.recipe = brief; o.most = most; o.rounds = rounds; o.sampling = (bdpt_sampling)sampling;
   o.use_order = order >= 0;
   for (i = 0; i < 6; i++) o.order[i % 2][i / 2] = (int)(i / 2);
   o.order[1][2] = order;
@@ -373,7 +373,7 @@ static bdpt_status search_with(int attention, int activation, int stage) {
   bdpt_search_options o;
   static bdpt_search_result out;
   memset(&o, 0, sizeof o);
-  o.recipe = brief, o.remove[0] = attention, o.remove[1] = activation, o.stage[0] = stage;
+  o.recipe = brief; o.remove[0] = attention; o.remove[1] = activation; o.stage[0] = stage;
   return bdpt_search(model, &run, &o, &out);
 }
 static bdpt_status r_search_attention(void) { return search_with(4, 0, 1); }
@@ -395,7 +395,7 @@ static bdpt_status cluster_with(int rank, int batch, int reduce, int wait) {
   bdpt_trainer *t;
   r.batch = batch;
   memset(&ctx.cluster, 0, sizeof ctx.cluster);
-  ctx.cluster.rank = rank, ctx.cluster.size = 2;
+  ctx.cluster.rank = rank; ctx.cluster.size = 2;
   ctx.cluster.reduce = reduce ? no_reduce : NULL;
   ctx.cluster.wait = wait ? no_wait : NULL;
   t = bdpt_trainer_create(model, NULL, &train, &r);
@@ -569,7 +569,7 @@ TEST(no_distillation) {
   int k;
   for (k = 0; k < 3; k++) { /* without one, with one and BDPT_NONE, with one */
     memset(&r, 0, sizeof r);
-    r.epochs = 1, r.batch = 10, r.lr = 1e-2, r.distill = wanted[k];
+    r.epochs = 1; r.batch = 10; r.lr = 1e-2; r.distill = wanted[k];
     m = small_model(0, 7);
     CHECK(bdpt_stage2(m, k ? teacher : NULL, &run, &r, NULL, &out) == BDPT_OK);
     loss[k] = out.recovered.loss;
@@ -592,10 +592,10 @@ TEST(at_the_edge) {
     CHECK(bdpt_prune(model, BDPT_ATTENTION, l) == BDPT_OK);
     CHECK(bdpt_prune(model, BDPT_ACTIVATION, l) == BDPT_OK);
   }
-  o.start = BDPT_START_PAPER, o.budget = 1e12; /* no layer is left, and none has to go */
+  o.start = BDPT_START_PAPER; o.budget = 1e12; /* no layer is left, and none has to go */
   CHECK(bdpt_greedy(model, &run, &o, &out) == BDPT_OK && out.removed == 0);
   bdpt_model_free(model);
-  of_one.degree = 0, of_one.max_degree = 1;
+  of_one.degree = 0; of_one.max_degree = 1;
   CHECK(bdpt_map_fit(&ctx, points, 3, &of_one, &map) == BDPT_OK && map.degree == 1);
   CHECK(bdpt_map_split(&ctx, &map, 3, 0, &a, &g, NULL) == BDPT_OK && a == 0 && g == 0);
   CHECK(bdpt_map_split(&ctx, &map, 3, 6, &a, &g, NULL) == BDPT_OK && a == 3 && g == 3);
@@ -604,7 +604,7 @@ TEST(at_the_edge) {
 
 int main(void) {
   world_begin();
-  run.train = &train, run.held = &held;
+  run.train = &train; run.held = &held;
   RUN(configurations);
   RUN(calls);
   RUN(at_the_edge);

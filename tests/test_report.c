@@ -214,7 +214,10 @@ TEST(missing_sections_say_so) {
   int count = 0;
   const char *at = html;
   CHECK(html && well_formed(html) && !has_nan(html));
-  while (at && (at = strstr(at, "nothing to draw")) != NULL) at++, count++;
+  while (at && (at = strstr(at, "nothing to draw")) != NULL) {
+    at++;
+    count++;
+  }
   CHECK(count > 0 && !report_section[count].title);
   free(html);
   html = page_of_text("");

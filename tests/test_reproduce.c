@@ -186,7 +186,10 @@ TEST(entropy_counts_deviations) {
 TEST(layers_are_taken_by_score) {
   double score[2][BDPT_MAX_DEPTH], other[2][BDPT_MAX_DEPTH];
   int which[2][BDPT_MAX_DEPTH], l, seed, count[2] = {2, 1}, differ = 0;
-  for (l = 0; l < 4; l++) score[0][l] = l, score[1][l] = 10 - l;
+  for (l = 0; l < 4; l++) {
+    score[0][l] = l;
+    score[1][l] = 10 - l;
+  }
   score[0][2] = -1;
   baseline_take(score, 4, count, 0, which);
   CHECK(which[0][2] && which[0][0] && which[0][1] + which[0][3] == 0);
@@ -202,7 +205,10 @@ TEST(layers_are_taken_by_score) {
     baseline_random((size_t)seed, other);
     differ += memcmp(score, other, sizeof score) != 0;
     baseline_take(other, 12, count, 0, which);
-    for (l = 0; l < 12; l++) count[0] -= which[0][l], count[1] -= which[1][l];
+    for (l = 0; l < 12; l++) {
+      count[0] -= which[0][l];
+      count[1] -= which[1][l];
+    }
     CHECK(count[0] == 0 && count[1] == 0);
     count[0] = 2;
     count[1] = 1;

@@ -47,7 +47,7 @@ TEST(torch_upsample) {
     if (!CHECK(v != NULL)) return;
     bdpt_tape_reset(tape);
     shape[0] = out[0] = (size_t)v[0];
-    shape[1] = (size_t)(v[1] * v[2]), out[1] = (size_t)(v[4] * v[5]);
+    shape[1] = (size_t)(v[1] * v[2]); out[1] = (size_t)(v[4] * v[5]);
     shape[2] = out[2] = (size_t)v[3];
     x = stream(label, "x", 3, shape, 1, 1);
     dy = stream(label, "dy", 3, out, 1, 0);
@@ -72,7 +72,7 @@ TEST(torch_pixel_loss) {
     v = fixture_doubles(label, "shape", NULL);
     if (!CHECK(v != NULL)) return;
     bdpt_tape_reset(tape);
-    shape[0] = (size_t)v[0], shape[1] = (size_t)v[1];
+    shape[0] = (size_t)v[0]; shape[1] = (size_t)v[1];
     t = labels_of(label, shape[0], (int)v[1], (int)v[2]);
     x = stream(label, "x", 2, shape, 4, 1);
     y = bdpt_pixel_loss(tape, x, t, -1);
@@ -152,7 +152,7 @@ static void difference(int kind, size_t b, size_t n, size_t k, size_t h, size_t 
   size_t i;
   r.kind = kind;
   memset(&x, 0, sizeof x);
-  x.ndim = 3, x.shape[0] = b, x.shape[1] = n, x.shape[2] = k, x.count = b * n * k;
+  x.ndim = 3; x.shape[0] = b; x.shape[1] = n; x.shape[2] = k; x.count = b * n * k;
   x.data = (bdpt_real *)malloc(x.count * sizeof *x.data);
   bdpt_rng_seed(&rng, n, 3);
   for (i = 0; i < x.count; i++) x.data[i] = (bdpt_real)bdpt_normal(&rng);
@@ -278,12 +278,12 @@ TEST(trainer_on_a_lesson) {
   char hash[2][17];
   double loss[10];
   int run, step;
-  memset(&s, 0, sizeof s), memset(&r, 0, sizeof r);
+  memset(&s, 0, sizeof s); memset(&r, 0, sizeof r);
   s.label = labels_of("whole.0.", 2 * 28 * 28, 5, 2);
   for (step = 0; step < 2 * 28 * 28; step++) { /* left and right: positions can tell them apart */
     if (s.label[step] >= 0) s.label[step] = step % 28 < 12;
   }
-  r.batch = 2, r.epochs = 1, r.lr = 1e-2, r.drop_path = 0.1, r.seed = 5;
+  r.batch = 2; r.epochs = 1; r.lr = 1e-2; r.drop_path = 0.1; r.seed = 5;
   CHECK(bdpt_subset_all(&ctx, &data, &all) == BDPT_OK);
   for (run = 0; run < 2; run++) {
     bdpt_model *m = mask_model(0);

@@ -562,7 +562,7 @@ TEST(names_the_culprit) {
   for (i = 0; i < m->slots + 2 * m->config.depth; i++) {
     bdpt_tensor *p = i < m->slots ? &m->param[i] : NULL;
     bdpt_real keep;
-    l = (i - m->slots) / 2, type = (i - m->slots) % 2;
+    l = (i - m->slots) / 2; type = (i - m->slots) % 2;
     if (!p) p = &m->importance[type][l];
     if (!p->data || (i < m->slots && !bdpt_model_active(m, i))) continue;
     if (i < m->slots) snprintf(want, sizeof want, "the value of %s is not finite", m->name[i]);
@@ -851,7 +851,7 @@ TEST(freed_too_early) {
   int k;
   r.distill = BDPT_DISTILL_SOFT;
   for (k = 0; k < 2; k++) {
-    m[k] = small_model(0, 1), own[k] = small_model(0, 2);
+    m[k] = small_model(0, 1); own[k] = small_model(0, 2);
     t[k] = bdpt_trainer_create(m[k], own[k], &train, &r);
     if (!CHECK(t[k] != NULL)) return;
   }
@@ -865,7 +865,7 @@ TEST(freed_too_early) {
   bdpt_trainer_free(t[1]);
   bdpt_model_free(own[0]);
   bdpt_model_free(m[0]);
-  own[0] = small_model(0, 1), own[1] = bdpt_model_clone(own[0]); /* a clone has users of its own */
+  own[0] = small_model(0, 1); own[1] = bdpt_model_clone(own[0]); /* a clone has users of its own */
   t[0] = bdpt_trainer_create(own[0], NULL, &train, &r);
   CHECK(t[0] == NULL && says("without a teacher")); /* and what could not be made keeps nothing */
   bdpt_model_free(own[0]);

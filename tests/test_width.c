@@ -19,7 +19,7 @@ static bdpt_config make_config(void) {
   bdpt_config c;
   memset(&c, 0, sizeof c);
   c.image = SIDE; c.patch = 4; c.width = 16; c.depth = 3; c.heads = 4; c.mlp = 24; c.classes = 5;
-  c.block[1].heads = 2, c.block[1].head_dim = 6; /* blocks differ, and h d is not D */
+  c.block[1].heads = 2; c.block[1].head_dim = 6; /* blocks differ, and h d is not D */
   c.block[2].mlp = 20;
   return c;
 }
@@ -46,8 +46,8 @@ static double apart(bdpt_model *a, bdpt_model *b) {
 static bdpt_width_options make_options(double embedding, double hidden, double heads, double size) {
   bdpt_width_options o;
   memset(&o, 0, sizeof o);
-  o.ratio[BDPT_EMBEDDING] = embedding, o.ratio[BDPT_HIDDEN] = hidden;
-  o.ratio[BDPT_HEADS] = heads, o.ratio[BDPT_HEAD_SIZE] = size;
+  o.ratio[BDPT_EMBEDDING] = embedding; o.ratio[BDPT_HIDDEN] = hidden;
+  o.ratio[BDPT_HEADS] = heads; o.ratio[BDPT_HEAD_SIZE] = size;
   o.multiple = 1;
   o.images = 30;
   return o;
@@ -215,7 +215,7 @@ TEST(taylor_by_differences) {
   bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   size_t i, k, units;
   char before[17], after[17];
-  c.width = 6, c.depth = 3, c.distilled = 1;
+  c.width = 6; c.depth = 3; c.distilled = 1;
   c.block[2] = c.block[1];
   c.block[1].mlp_state = BDPT_MLP_FUSED;
   c.block[2].attention = BDPT_ATTENTION_REMOVED;
@@ -238,17 +238,30 @@ TEST(taylor_by_differences) {
     for (k = 0; k < p->count; k++) {
       double v = moved(m, t, images, label, 20, slot, k);
       size_t row = k / (p->count / p->shape[0]), column = k % (p->count / p->shape[0]);
-      if (kind == BDPT_SLOT_QKV_W) want[block + 4 + row % 6] += v, want[column] += v;
-      else if (kind == BDPT_SLOT_PROJ_W) want[row] += v, want[block + 4 + column] += v;
-      else if (kind == BDPT_SLOT_FC1_W) want[block + row] += v, want[column] += v;
-      else if (kind == BDPT_SLOT_FC2_W) want[row] += v, want[block + column] += v;
-      else if (kind == BDPT_SLOT_FUSED_W) want[row] += v, want[column] += v;
-      else if (slot == BDPT_SLOT_HEAD_W || slot == BDPT_SLOT_HEAD2_W) want[column] += v;
+      if (kind == BDPT_SLOT_QKV_W) {
+        want[block + 4 + row % 6] += v;
+        want[column] += v;
+      } else if (kind == BDPT_SLOT_PROJ_W) {
+        want[row] += v;
+        want[block + 4 + column] += v;
+      } else if (kind == BDPT_SLOT_FC1_W) {
+        want[block + row] += v;
+        want[column] += v;
+      } else if (kind == BDPT_SLOT_FC2_W) {
+        want[row] += v;
+        want[block + column] += v;
+      } else if (kind == BDPT_SLOT_FUSED_W) {
+        want[row] += v;
+        want[column] += v;
+      } else if (slot == BDPT_SLOT_HEAD_W || slot == BDPT_SLOT_HEAD2_W) want[column] += v;
       else want[row] += v; /* patches; norms */
     }
   }
   normalise(want, 6);
-  for (l = 0; l < 3; l++) normalise(want + 6 + 10 * l, 4), normalise(want + 10 + 10 * l, 6);
+  for (l = 0; l < 3; l++) {
+    normalise(want + 6 + 10 * l, 4);
+    normalise(want + 10 + 10 * l, 6);
+  }
   for (i = 0; i < units && DOUBLE; i++) {
     if ((i >= 16 && i < 20) || i >= 30) continue; /* fused: no hidden units; removed: no heads */
     CHECK_CLOSE(score[i], want[i], 1e-6);
@@ -274,8 +287,8 @@ TEST(taylor_as_pytorch) {
     picture[k] = (unsigned char)(fixture_bits("width/images", k) >> 56);
   }
   for (k = 0; k < 77; k++) label[k] = (unsigned short)(k % 7);
-  odd.count = 77, odd.classes = 7, odd.height = odd.width = 18;
-  odd.pixels = picture, odd.label = label;
+  odd.count = 77; odd.classes = 7; odd.height = odd.width = 18;
+  odd.pixels = picture; odd.label = label;
   o.images = 1000; /* all there are */
   CHECK(bdpt_subset_all(&ctx, &odd, &all) == BDPT_OK);
   CHECK(bdpt_width_units(&m->config) == sizeof got / sizeof *got);
@@ -523,7 +536,7 @@ TEST(other_forms) {
   const bdpt_tensor *was, *is;
   bdpt_model *m, *n;
   size_t k, j, at, kept[16], count = 0;
-  c.pool = BDPT_POOL_BOTH, c.registers = 2, c.pre_norm = 1;
+  c.pool = BDPT_POOL_BOTH; c.registers = 2; c.pre_norm = 1;
   m = model_of(&ctx, &c, 12);
   n = bdpt_model_clone(m);
   CHECK(bdpt_width_score(m, &train, &o, NULL, score) == BDPT_OK); /* registers are no layers */
@@ -533,7 +546,7 @@ TEST(other_forms) {
     if (keep[j]) kept[count++] = j;
   }
   CHECK(bdpt_width_shrink(n, keep) == BDPT_OK && n->config.width == 11 && count == 11);
-  was = &m->param[BDPT_SLOT_HEAD_W], is = &n->param[BDPT_SLOT_HEAD_W];
+  was = &m->param[BDPT_SLOT_HEAD_W]; is = &n->param[BDPT_SLOT_HEAD_W];
   CHECK(was->shape[1] == 32 && is->shape[1] == 22);
   for (k = 0; k < 5 && is->shape[1] == 22; k++) {
     for (j = 0; j < 22; j++) {
@@ -589,10 +602,10 @@ TEST(targets) {
     CHECK(r.factor > 0.1 && r.factor < 1);
     o.target = BDPT_TO_RATIOS; /* the factor gives the same plan; a little less misses the budget */
     CHECK(bdpt_width_score(dense, &train, &o, NULL, score) == BDPT_OK);
-    o.ratio[0] *= r.factor, o.ratio[1] *= r.factor, o.ratio[2] *= r.factor, o.ratio[3] *= r.factor;
+    o.ratio[0] *= r.factor; o.ratio[1] *= r.factor; o.ratio[2] *= r.factor; o.ratio[3] *= r.factor;
     CHECK(bdpt_width_plan(&ctx, &dense->config, &o, score, keep, &narrow, NULL) == BDPT_OK);
     CHECK(memcmp(&narrow, &m->config, sizeof narrow) == 0);
-    o.ratio[0] *= 0.999, o.ratio[1] *= 0.999, o.ratio[2] *= 0.999, o.ratio[3] *= 0.999;
+    o.ratio[0] *= 0.999; o.ratio[1] *= 0.999; o.ratio[2] *= 0.999; o.ratio[3] *= 0.999;
     CHECK(bdpt_width_plan(&ctx, &dense->config, &o, score, keep, &narrow, &r) == BDPT_OK);
     CHECK((target == BDPT_TO_MACS ? r.after.macs : (double)r.after.params) > o.budget);
     o = make_options(0.5, 1, 0.5, 0.25);
@@ -608,7 +621,7 @@ TEST(targets) {
   CHECK_HAS(ctx.message, "width: 10 MACs cannot be reached: as narrow as these ratios can make it");
   bdpt_clear_error(&ctx);
   o.target = BDPT_TO_MS;
-  o.clock = memory_clock, o.user = &ctx;
+  o.clock = memory_clock; o.user = &ctx;
   o.budget = 1e9;
   usual = ctx.bytes_now;
   CHECK(bdpt_width_prune(m, &train, &o, NULL, &r) == BDPT_OK && same_weights(m, dense));
@@ -630,8 +643,8 @@ TEST(measured_milliseconds) {
   bdpt_width_report r;
   bdpt_load_batch(&ctx, &m->config, &held, 0, 20, images, NULL);
   o.importance = BDPT_BY_L1;
-  o.target = BDPT_TO_MS, o.budget = 1e4;
-  o.batch = images, o.batch_images = 20;
+  o.target = BDPT_TO_MS; o.budget = 1e4;
+  o.batch = images; o.batch_images = 20;
   CHECK(bdpt_width_prune(m, NULL, &o, NULL, &r) == BDPT_OK && r.ms > 0 && r.ms < 1e4);
   o.budget = 1e-7;
   CHECK(bdpt_width_prune(m, NULL, &o, NULL, &r) == BDPT_E_ARGUMENT);
@@ -672,13 +685,13 @@ TEST(errors) {
   o.multiple = 5000;
   refused(m, &train, &o, "width: the multiple 5000 is not between 0 and 4096, the target 0 not "
           "between 0 and 3, or its budget 0 not positive");
-  o.multiple = 1, o.target = 4;
+  o.multiple = 1; o.target = 4;
   refused(m, &train, &o, "width: the multiple 1 is not between 0 and 4096, the target 4 not "
           "between 0 and 3, or its budget 0 not positive");
   o.target = BDPT_TO_PARAMS;
   refused(m, &train, &o, "width: the multiple 1 is not between 0 and 4096, the target 2 not "
           "between 0 and 3, or its budget 0 not positive");
-  o.target = BDPT_TO_MS, o.budget = 1, o.batch = m->param[0].data;
+  o.target = BDPT_TO_MS; o.budget = 1; o.batch = m->param[0].data;
   refused(m, &train, &o, "width: milliseconds need a clock, and a batch images");
   o = make_options(0.5, 0, 0, 0);
   o.importance = 4;
@@ -1010,8 +1023,8 @@ TEST(plus_finds_the_layers) {
   CHECK(both && memcmp(&both->stage2, &r.step[0].recovery, sizeof both->stage2) == 0);
   bdpt_model_free(m);
   bdpt_model_free(n);
-  m = bdpt_model_clone(dense), n = bdpt_model_clone(dense);
-  o.depth.search.remove[0] = 1, o.depth.search.remove[1] = 2;
+  m = bdpt_model_clone(dense); n = bdpt_model_clone(dense);
+  o.depth.search.remove[0] = 1; o.depth.search.remove[1] = 2;
   CHECK(bdpt_plus(m, &(bdpt_run){&train, &held, NULL}, &o, &r) == BDPT_OK && r.count == 3);
   o.depth.search.start = o.depth.start;
   CHECK(bdpt_search(n, &(bdpt_run){&train, &held, NULL}, &o.depth.search, &found) == BDPT_OK);
@@ -1058,7 +1071,7 @@ TEST(plus_errors) {
   o.width.ratio[2] = 2;
   plus_refused(m, &o, "width: a share of 2 of the heads is not in [0,1]");
   o.width.ratio[2] = 0.5;
-  o.width.target = BDPT_TO_PARAMS, o.width.budget = 7; /* known before anything is trained */
+  o.width.target = BDPT_TO_PARAMS; o.width.budget = 7; /* known before anything is trained */
   o.between.epochs = -1;
   CHECK(bdpt_plus(m, &(bdpt_run){&train, &held, NULL}, &o, &r) == BDPT_E_ARGUMENT && r.steps == 0);
   CHECK_HAS(ctx.message, "width: 7 parameters cannot be reached");
@@ -1096,7 +1109,7 @@ static void interrupted(int order, int target) {
   int n, stops = 0, slower = 0;
   memset(&hooks, 0, sizeof hooks);
   o.width.target = target;
-  o.width.clock = memory_clock, o.width.user = &ctx;
+  o.width.clock = memory_clock; o.width.user = &ctx;
   usual = ctx.bytes_now;
   o.width.budget = target == BDPT_TO_MS ? 0 : 0.4 * macs_of(&dense->config);
   if (target == BDPT_TO_MS) { /* how long does it take without those layers? */
@@ -1128,7 +1141,10 @@ static void interrupted(int order, int target) {
       stop_at = 0;
       CHECK(same_weights(m, dense));
       file = fopen(temporary("width.width2"), "rb");
-      if (file) usual -= 1 << 17, slower += fclose(file) == 0; /* all now seems to take longer */
+      if (file) { /* all now seems to take longer */
+        usual -= 1 << 17;
+        slower += fclose(file) == 0;
+      }
       CHECK(bdpt_plus(m, &(bdpt_run){&train, &held, &hooks}, &o, &got) == BDPT_OK);
       CHECK(same_weights(m, whole));
       CHECK(memcmp(&want, &got, sizeof want) == 0);
@@ -1158,8 +1174,8 @@ TEST(plus_remembers_times) {
   memset(&hooks, 0, sizeof hooks);
   hooks.checkpoint = STATE;
   hooks.progress = on_progress;
-  o.width.target = BDPT_TO_MS, o.width.budget = 1e9;
-  o.width.clock = memory_clock, o.width.user = &ctx;
+  o.width.target = BDPT_TO_MS; o.width.budget = 1e9;
+  o.width.clock = memory_clock; o.width.user = &ctx;
   usual = 0;
   for (stop_at = 2; !file && stop_at < 100; stop_at++) { /* until a time has been measured */
     reports = 0;

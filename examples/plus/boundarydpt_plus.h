@@ -280,7 +280,7 @@ BDPT_API bdpt_tensor *bdpt_tail(bdpt_tape *t, bdpt_tensor *x, size_t first) {
               first);
     return NULL;
   }
-  shape[0] = x->shape[0], shape[1] = x->shape[1] - first, shape[2] = x->shape[2];
+  shape[0] = x->shape[0]; shape[1] = x->shape[1] - first; shape[2] = x->shape[2];
   return bdpt_tape_op(t, &op, &x, 1, 3, shape);
 }
 
@@ -326,10 +326,10 @@ static bdptp_tap bdptp_tap_of(size_t at, size_t in, size_t out) {
 static void bdptp_corners(const bdptp_grid *s, size_t k, size_t row, size_t at, size_t corner[4],
                           bdpt_real part[4]) {
   const bdptp_tap v = bdptp_tap_of(row, s->h, s->H), u = bdptp_tap_of(at, s->w, s->W);
-  corner[0] = (v.low * s->w + u.low) * k, part[0] = (1 - v.share) * (1 - u.share);
-  corner[1] = (v.low * s->w + u.high) * k, part[1] = (1 - v.share) * u.share;
-  corner[2] = (v.high * s->w + u.low) * k, part[2] = v.share * (1 - u.share);
-  corner[3] = (v.high * s->w + u.high) * k, part[3] = v.share * u.share;
+  corner[0] = (v.low * s->w + u.low) * k; part[0] = (1 - v.share) * (1 - u.share);
+  corner[1] = (v.low * s->w + u.high) * k; part[1] = (1 - v.share) * u.share;
+  corner[2] = (v.high * s->w + u.low) * k; part[2] = v.share * (1 - u.share);
+  corner[3] = (v.high * s->w + u.high) * k; part[3] = v.share * u.share;
 }
 
 static bdpt_status bdptp_upsample_forward(const bdpt_op_run *run) {
@@ -386,9 +386,9 @@ BDPT_API bdpt_tensor *bdpt_upsample(bdpt_tape *t, bdpt_tensor *x, size_t h, size
               "%zu x %zu of", bdpt_shape(x).text, h, H, W);
     return NULL;
   }
-  s.h = h, s.w = x->shape[1] / h, s.H = H, s.W = W;
+  s.h = h; s.w = x->shape[1] / h; s.H = H; s.W = W;
   op.user = &s;
-  shape[0] = x->shape[0], shape[1] = H * W, shape[2] = x->shape[2];
+  shape[0] = x->shape[0]; shape[1] = H * W; shape[2] = x->shape[2];
   return bdpt_tape_op(t, &op, &x, 1, 3, shape);
 }
 
@@ -458,7 +458,7 @@ BDPT_API bdpt_tensor *bdpt_pixel_loss(bdpt_tape *t, bdpt_tensor *z, const int *l
     return NULL;
   }
   classes = z->shape[z->ndim - 1];
-  s.label = label, s.ignore = ignore, s.rows = z->count / classes, s.counted = 0;
+  s.label = label; s.ignore = ignore; s.rows = z->count / classes; s.counted = 0;
   for (r = 0; r < s.rows; r++) {
     s.counted += label[r] != ignore;
     if (label[r] == ignore || (label[r] >= 0 && (size_t)label[r] < classes)) continue;
@@ -623,8 +623,8 @@ static int bdptp_tell(const bdpt_hooks *hooks, size_t done, size_t total) {
   bdpt_progress p;
   if (!hooks || !hooks->progress) return 0;
   memset(&p, 0, sizeof p);
-  p.phase = "width", p.detail = "", p.unit = "images";
-  p.done = done, p.total = total;
+  p.phase = "width"; p.detail = ""; p.unit = "images";
+  p.done = done; p.total = total;
   p.loss = p.accuracy = (double)NAN;
   return hooks->progress(&p, hooks->user);
 }
@@ -881,7 +881,7 @@ static void bdptp_width_drop_features(bdptp_planner *p) {
     for (h = 0; h < p->c.block[l].heads && p->quota[l] > 0; h++) {
       size_t at = bdpt_width_first(&p->c, BDPT_HEADS, l) + (size_t)h * (size_t)size;
       for (d = 0; d < size; d++) {
-        p->list[d].at = at + (size_t)d, p->list[d].group = 0;
+        p->list[d].at = at + (size_t)d; p->list[d].group = 0;
         p->list[d].score = p->score ? p->score[at + (size_t)d] : 0;
       }
       qsort(p->list, (size_t)size, sizeof *p->list, bdptp_by_score);
@@ -1010,8 +1010,10 @@ static bdpt_status bdptp_width_find(bdptp_planner *p) {
                         unit[p->o.target], got);
     }
     if (i == 0) budget *= pow(fmax(1, got / budget), 1 - 1.0 / (1 + p->rounds));
-    if (got <= budget) high = middle, p->known[1] = got;
-    else low = middle;
+    if (got <= budget) {
+      high = middle;
+      p->known[1] = got;
+    } else low = middle;
     if (i == 0 && got <= budget) break; /* it meets the budget as it is */
   }
   p->known[0] = high;
@@ -1053,7 +1055,7 @@ static bdpt_status bdptp_width_plan(bdptp_planner *p, const bdpt_config *config,
   size_t bytes;
   bdpt_status s;
   memset(&r, 0, sizeof r);
-  p->c = *config, p->o = *options;
+  p->c = *config; p->o = *options;
   s = bdptp_width_check(p->ctx, &p->o);
   if (!s) s = bdpt_config_resolve(p->ctx, &p->c);
   if (s) return s;
@@ -1073,7 +1075,7 @@ static bdpt_status bdptp_width_plan(bdptp_planner *p, const bdpt_config *config,
 
 static void bdptp_planner_begin(bdptp_planner *p, bdpt_context *ctx, const bdpt_hooks *hooks) {
   memset(p, 0, sizeof *p);
-  p->ctx = ctx, p->hooks = hooks;
+  p->ctx = ctx; p->hooks = hooks;
   p->known[0] = -1;
 }
 
@@ -1083,7 +1085,7 @@ BDPT_API bdpt_status bdpt_width_plan(bdpt_context *ctx, const bdpt_config *confi
                                      bdpt_width_report *out) {
   bdptp_planner p;
   bdptp_planner_begin(&p, ctx, NULL);
-  p.score = score, p.keep = keep, p.narrow = narrow;
+  p.score = score; p.keep = keep; p.narrow = narrow;
   return bdptp_width_plan(&p, config, options, out);
 }
 
@@ -1141,7 +1143,7 @@ static bdpt_status bdptp_width_step(bdpt_model *m, bdptp_planner *p, const bdpt_
   bdpt_config narrow;
   bdpt_status s = bdptp_width_check(m->ctx, &o);
   if (!score) return m->ctx->status;
-  p->score = score, p->narrow = &narrow;
+  p->score = score; p->narrow = &narrow;
   p->keep = (unsigned char *)(score + units);
   if (!s) s = bdpt_width_score(m, data, &o, p->hooks, score);
   if (!s) s = bdptp_width_plan(p, &m->config, &o, out);
@@ -1302,7 +1304,7 @@ static bdpt_status bdptp_plus_named(bdptp_plus *p) {
   bdpt_layer layer;
   int i;
   for (i = 0; i < 2 * BDPT_MAX_DEPTH; i++) {
-    layer.type = i % 2 ? BDPT_ACTIVATION : BDPT_ATTENTION, layer.block = i / 2;
+    layer.type = i % 2 ? BDPT_ACTIVATION : BDPT_ATTENTION; layer.block = i / 2;
     if (!bdpt_layers_has(&p->o->layers, layer.type, layer.block)) continue;
     if (layer.block >= c->depth) {
       return bdpt_fail(p->ctx, BDPT_E_ARGUMENT, "plus: layer %d, but the network has layers 0 to "
@@ -1413,8 +1415,8 @@ BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_run *run,
   bdpt_status s;
   memset(out, 0, sizeof *out);
   memset(&p, 0, sizeof p);
-  p.ctx = model->ctx, p.o = options, p.dense = model;
-  p.run = run, p.out = out;
+  p.ctx = model->ctx; p.o = options; p.dense = model;
+  p.run = run; p.out = out;
   if (run->hooks) p.hooks = *run->hooks;
   p.narrows = options->width.target != BDPT_TO_RATIOS;
   for (i = 0; i < BDPT_WIDTHS; i++) p.narrows |= options->width.ratio[i] > 0;
@@ -1519,7 +1521,7 @@ static int bdptp_merging_begin(bdpt_merging *g, const bdpt_tensor *x) {
   }
   g->part = (bdpt_tensor **)g->memory;
   g->count = (bdpt_real *)(void *)((unsigned char *)g->memory + parts);
-  g->room = x->shape[1], g->joined = 0;
+  g->room = x->shape[1]; g->joined = 0;
   for (i = 0; i < tokens; i++) g->count[i] = 1;
   return 1;
 }
@@ -1673,11 +1675,11 @@ static bdpt_tensor *bdptp_merge(bdpt_tape *t, bdpt_tensor *x, bdptp_pairing *p, 
   bdpt_op op = {"merging tokens", bdptp_merge_forward, NULL, 0, NULL};
   size_t shape[3];
   if (!x) return NULL;
-  p->tokens = x->shape[1], p->fixed = fixed;
+  p->tokens = x->shape[1]; p->fixed = fixed;
   p->merge = bdptp_merges(p->tokens, (size_t)p->g->tokens, fixed);
   if (p->merge == 0 || x->count == 0) return x;
   if (!bdptp_cosines(t, p, x->shape[0])) return NULL;
-  shape[0] = x->shape[0], shape[1] = p->tokens - p->merge, shape[2] = x->shape[2];
+  shape[0] = x->shape[0]; shape[1] = p->tokens - p->merge; shape[2] = x->shape[2];
   op.saved = x->shape[0] * bdptp_room(p->tokens);
   op.user = p;
   return bdpt_tape_op(t, &op, &x, 1, 3, shape);
@@ -1702,13 +1704,13 @@ static bdpt_tensor *bdptp_merging_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_
     v = bdptp_attend(t, qkv, b->heads, b->scale, g);
     x = bdpt_linear_add(t, v, &w[BDPT_SLOT_PROJ_W], &w[BDPT_SLOT_PROJ_B], x);
     if (!x) return NULL;
-    p.x = qkv->data + hd, p.row = 3 * hd; /* the keys */
-    p.heads = (size_t)b->heads, p.size = (size_t)b->head_dim;
+    p.x = qkv->data + hd; p.row = 3 * hd; /* the keys */
+    p.heads = (size_t)b->heads; p.size = (size_t)b->head_dim;
   } else {
     x = bdpt_attention_half(m, t, l, x, NULL);
     v = bdpt_layernorm(t, x, &w[BDPT_SLOT_NORM2_W], &w[BDPT_SLOT_NORM2_B], m->config.eps);
     if (!v) return NULL;
-    p.x = v->data, p.row = p.size = v->shape[2]; /* what the MLP reads */
+    p.x = v->data; p.row = p.size = v->shape[2]; /* what the MLP reads */
     p.heads = 1;
   }
   return bdptp_merge(t, x, &p, fixed);
@@ -1733,7 +1735,7 @@ BDPT_API bdpt_status bdpt_merge(bdpt_model *m, int tokens, bdpt_merging *g) {
   if (m->block && m->block != bdptp_merging_block) {
     return bdpt_fail(m->ctx, BDPT_E_STATE, "merge: the model has a block of its own");
   }
-  g->ctx = m->ctx, g->tokens = tokens;
+  g->ctx = m->ctx; g->tokens = tokens;
   m->block = tokens ? bdptp_merging_block : NULL;
   m->block_user = tokens ? g : NULL;
   return BDPT_OK;
@@ -1756,7 +1758,7 @@ BDPT_API bdpt_status bdpt_merging_cost(bdpt_context *ctx, const bdpt_config *con
   int l;
   if (bdpt_config_resolve(ctx, &c) != BDPT_OK) return ctx->status;
   if (bdpt_cost(ctx, &c, out) != BDPT_OK) return ctx->status;
-  d = c.width, all = now = bdpt_token_count(&c);
+  d = c.width; all = now = bdpt_token_count(&c);
   for (l = 0; l < c.depth; l++) {
     const bdpt_block *b = &c.block[l];
     const int kept = b->attention == BDPT_ATTENTION_KEPT;
@@ -1823,7 +1825,7 @@ static bdpt_status bdptp_noise_count(bdpt_context *ctx, const bdpt_map_noise_opt
     out->mean_activation += (depth - g) / depth / trials;
     out->sd += (depth - a) / depth * (depth - a) / depth / trials;
   }
-  out->exact /= trials, out->one /= trials, out->more /= trials; /* to per cent */
+  out->exact /= trials; out->one /= trials; out->more /= trials; /* to per cent */
   out->sd = sqrt(fabs(out->sd - out->mean_attention * out->mean_attention));
   return s;
 }
@@ -1889,7 +1891,7 @@ BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, s
       status = bdpt_fail(ctx, BDPT_E_FORMAT, "%s: record %zu, at offset %zu: %s label %d is not "
                          "below %d", name, i, i * 3074, fine ? "fine" : "coarse", p[fine], limit);
     }
-    out->coarse[i] = p[0], out->label[i] = p[1];
+    out->coarse[i] = p[0]; out->label[i] = p[1];
     memcpy(out->pixels + i * 3072, p + 2, 3072);
   }
   if (status != BDPT_OK) bdpt_dataset_free(ctx, out);

@@ -51,7 +51,7 @@ void input_close(input *in) {
   bdpt_dataset *part[2];
   int i;
   if (!in->ctx) return;
-  part[0] = &in->train, part[1] = &in->test;
+  part[0] = &in->train; part[1] = &in->test;
   bdpt_subset_free(in->ctx, &in->rest);
   bdpt_subset_free(in->ctx, &in->held);
   bdpt_subset_free(in->ctx, &in->tested);

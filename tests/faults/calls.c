@@ -34,14 +34,14 @@ static bdpt_status has(int object) {
 static bdpt_config config(void) {
   bdpt_config c;
   memset(&c, 0, sizeof c);
-  c.image = SIDE, c.patch = 4, c.width = 8, c.depth = DEPTH, c.heads = 2, c.mlp = 12;
+  c.image = SIDE; c.patch = 4; c.width = 8; c.depth = DEPTH; c.heads = 2; c.mlp = 12;
   c.classes = CLASSES;
   return c;
 }
 
 static bdpt_status make_data(void) {
   size_t i, k, pixels = 3 * SIDE * SIDE;
-  data.count = IMAGES, data.classes = CLASSES, data.height = data.width = SIDE;
+  data.count = IMAGES; data.classes = CLASSES; data.height = data.width = SIDE;
   data.pixels = (unsigned char *)bdpt_alloc(&ctx, IMAGES * pixels);
   data.label = (unsigned short *)bdpt_alloc(&ctx, IMAGES * sizeof *data.label);
   MADE(data.pixels && data.label);
@@ -65,7 +65,7 @@ static bdpt_status world(void) {
 static bdpt_recipe recipe(void) {
   bdpt_recipe r;
   memset(&r, 0, sizeof r);
-  r.epochs = 2, r.batch = 6, r.epoch_images = 12, r.seed = 3, r.ema = 0.9, r.clip = 1;
+  r.epochs = 2; r.batch = 6; r.epoch_images = 12; r.seed = 3; r.ema = 0.9; r.clip = 1;
   return r;
 }
 
@@ -126,8 +126,8 @@ static bdpt_status ops(void) {
   x = input(2, 5, 8);
   DO(back(bdpt_linear(tape, x, flat(2, 3, 8), flat(1, 3, 0))));
   DO(back(bdpt_linear_add(tape, x, flat(2, 8, 8), flat(1, 8, 0), input(2, 5, 8))));
-  w[0] = flat(1, 8, 0), w[1] = flat(1, 8, 0), w[2] = flat(2, 12, 8), w[3] = flat(1, 12, 0);
-  w[4] = flat(2, 8, 12), w[5] = flat(1, 8, 0);
+  w[0] = flat(1, 8, 0); w[1] = flat(1, 8, 0); w[2] = flat(2, 12, 8); w[3] = flat(1, 12, 0);
+  w[4] = flat(2, 8, 12); w[5] = flat(1, 8, 0);
   DO(back(bdpt_mlp(tape, x, w, 1e-6, BDPT_GELU)));
   DO(back(bdpt_layernorm(tape, x, w[0], w[1], 1e-6)));
   DO(back(bdpt_gelu(tape, x)));
@@ -326,7 +326,7 @@ static bdpt_status recovery(void) {
   bdpt_recovery_row rows[2 * DEPTH];
   DO(world());
   memset(&o, 0, sizeof o);
-  o.recipe = recipe(), o.recipe.epochs = 1;
+  o.recipe = recipe(); o.recipe.epochs = 1;
   DO(bdpt_recovery(model, &(bdpt_run){&train, &held, &h}, &o, rows));
   sum += rows[3].at_once;
   return BDPT_OK;
@@ -361,10 +361,10 @@ static bdpt_status greedy(void) {
 static bdpt_two_stage_options stages(void) {
   bdpt_two_stage_options o;
   memset(&o, 0, sizeof o);
-  o.budget = 2, o.collect.most = 1, o.collect.rounds = 1;
-  o.collect.recipe = recipe(), o.collect.recipe.epochs = 1;
-  o.search.recipe = recipe(), o.search.stage[0] = o.search.stage[1] = 1;
-  o.finetune = recipe(), o.finetune.epochs = 1;
+  o.budget = 2; o.collect.most = 1; o.collect.rounds = 1;
+  o.collect.recipe = recipe(); o.collect.recipe.epochs = 1;
+  o.search.recipe = recipe(); o.search.stage[0] = o.search.stage[1] = 1;
+  o.finetune = recipe(); o.finetune.epochs = 1;
   return o;
 }
 
@@ -382,7 +382,7 @@ static bdpt_status width(void) {
   bdpt_width_options o;
   DO(world());
   memset(&o, 0, sizeof o);
-  o.ratio[BDPT_HIDDEN] = 0.5, o.multiple = 2, o.images = 6;
+  o.ratio[BDPT_HIDDEN] = 0.5; o.multiple = 2; o.images = 6;
   return bdpt_width_prune(model, &train, &o, NULL, NULL);
 }
 
@@ -393,9 +393,9 @@ static bdpt_status plus(void) {
   DO(world());
   memset(&o, 0, sizeof o);
   bdpt_layers_add(&o.layers, BDPT_ACTIVATION, 0);
-  o.width.ratio[BDPT_HIDDEN] = 0.5, o.width.multiple = 2, o.width.images = 6;
+  o.width.ratio[BDPT_HIDDEN] = 0.5; o.width.multiple = 2; o.width.images = 6;
   o.depth = stages();
-  o.between = recipe(), o.between.epochs = 1;
+  o.between = recipe(); o.between.epochs = 1;
   DO(bdpt_plus(model, &(bdpt_run){&train, &held, &h}, &o, &out));
   sum += out.step[0].recovery.recovered.loss;
   return BDPT_OK;
@@ -423,7 +423,7 @@ static bdpt_status model_files(void) {
   other = bdpt_model_parse(&ctx, bytes.data, bytes.size, "bytes", NULL);
   bdpt_bytes_free(&ctx, &bytes);
   MADE(other);
-  bdpt_model_free(other), other = NULL;
+  bdpt_model_free(other); other = NULL;
   DO(bdpt_model_save(model, "model.st", BDPT_BF16));
   DO(bdpt_safetensors_open(&ctx, "model.st", &f));
   norm = bdpt_safetensors_find(&f, "norm.weight");
@@ -458,7 +458,7 @@ static void finish(void) {
   bdpt_dataset_free(&ctx, &data);
   bdpt_finish(&ctx);
   if (ctx.bytes_now != 0) abort();
-  trainer = NULL, tape = NULL, model = other = NULL;
+  trainer = NULL; tape = NULL; model = other = NULL;
 }
 
 /* Makes the calls of one kind; 1 after a failure, 0 if there was none. */

@@ -184,7 +184,10 @@ static uint64_t digest_of(const char *path, int is_text) {
       if (skip) continue;
       if (p[i] == ' ') continue; /* columns move with the numbers */
       if (strchr("0123456789.+-", p[i]) || (number && p[i] == 'e')) number = 1;
-      else h = add_byte(number ? add_byte(h, '#') : h, p[i]), number = 0;
+      else {
+        h = add_byte(number ? add_byte(h, '#') : h, p[i]);
+        number = 0;
+      }
     }
   } else {
     for (i = 0; i < size; i++) h = add_byte(h, p[i]);
@@ -285,7 +288,7 @@ static pid_t start(int traced) {
 static int strike(pid_t child, struct user_regs_struct *regs, const named_call *c, const fault *f,
                   outcome *o) {
   if (f->kill) return kill(child, SIGKILL), 0;
-  o->fd = (int)regs->rdi, o->hit = c->name;
+  o->fd = (int)regs->rdi; o->hit = c->name;
   if (f->error == SHORT) {
     if (regs->rdx > 1) regs->rdx = (regs->rdx + 1) / 2;
   } else if (c->kind != 3) {
@@ -306,8 +309,10 @@ static void follow(pid_t child, const fault *f, outcome *o) {
   ptrace(PTRACE_SYSCALL, child, NULL, NULL);
   while (waitpid(child, &status, 0) == child && WIFSTOPPED(status)) {
     int signal = WSTOPSIG(status);
-    if (status >> 8 == (SIGTRAP | PTRACE_EVENT_EXEC << 8)) started = inside = 1, signal = 0;
-    else if (signal == (SIGTRAP | 0x80)) {
+    if (status >> 8 == (SIGTRAP | PTRACE_EVENT_EXEC << 8)) {
+      started = inside = 1;
+      signal = 0;
+    } else if (signal == (SIGTRAP | 0x80)) {
       const named_call *c;
       signal = 0;
       inside = !inside;
@@ -324,7 +329,7 @@ static void follow(pid_t child, const fault *f, outcome *o) {
         }
       } else if (!inside && changed) {
         changed = 0;
-        regs.orig_rax = kept.orig_rax, regs.rdx = kept.rdx;
+        regs.orig_rax = kept.orig_rax; regs.rdx = kept.rdx;
         if (f->error != SHORT) regs.rax = (unsigned long long)-(long long)f->error;
         ptrace(PTRACE_SETREGS, child, NULL, &regs);
       }
@@ -444,7 +449,10 @@ static double make_reference(outcome *o) {
   take(&before);
   begin = now();
   if (strcmp(mode, "oom") == 0) run_plain(o);
-  else o->writes = kinds, run_traced(NULL, o);
+  else {
+    o->writes = kinds;
+    run_traced(NULL, o);
+  }
   begin = now() - begin;
   if (!WIFEXITED(o->status) || WEXITSTATUS(o->status) != 0) {
     size_t size;
@@ -471,7 +479,7 @@ static void one_io(long k, int error, int on, const char *word) {
   outcome o;
   if (points++ % every) return;
   memset(&o, 0, sizeof o);
-  f.point = k, f.error = error, f.on = on;
+  f.point = k; f.error = error; f.on = on;
   restore();
   run_traced(&f, &o);
   snprintf(point, sizeof point, "%s %ld %s", o.hit ? o.hit : "call", k, word);
@@ -582,8 +590,8 @@ static int probe(void) {
   static char itself[] = "/proc/self/exe", *just[] = {itself, NULL};
   outcome o;
   memset(&o, 0, sizeof o);
-  command = just, work = "/", name = "probe";
-  strcpy(out, "/dev/null"), strcpy(err, "/dev/null");
+  command = just; work = "/"; name = "probe";
+  strcpy(out, "/dev/null"); strcpy(err, "/dev/null");
   run_traced(NULL, &o);
   return !(WIFEXITED(o.status) && WEXITSTATUS(o.status) == 2 && o.calls > 0);
 }
@@ -592,15 +600,18 @@ int main(int argc, char **argv) {
   outcome whole;
   double seconds;
   if (argc == 2 && strcmp(argv[1], "probe") == 0) return probe();
-  argv++, argc--;
+  argv++; argc--;
   while (argc > 0 && argv[0][0] == '-') {
     if (strcmp(argv[0], "-t") == 0) timed = 1;
-    else if (strcmp(argv[0], "-e") == 0 && argc > 1) every = atoi(argv[1]), argv++, argc--;
-    else return usage();
-    argv++, argc--;
+    else if (strcmp(argv[0], "-e") == 0 && argc > 1) {
+      every = atoi(argv[1]);
+      argv++;
+      argc--;
+    } else return usage();
+    argv++; argc--;
   }
   if (argc < 6 || strcmp(argv[4], "--") != 0 || every < 1) return usage();
-  mode = argv[0], name = argv[1], stash = argv[2], work = argv[3];
+  mode = argv[0]; name = argv[1]; stash = argv[2]; work = argv[3];
   command = argv + 5;
   setvbuf(stdout, NULL, _IOLBF, 0);
   snprintf(out, sizeof out, "%s.out", work);

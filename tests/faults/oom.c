@@ -21,7 +21,10 @@ static void tell(void) {
   long total = calls;
   const char *path = getenv("OOM_COUNT");
   FILE *f = path ? fopen(path, "w") : NULL;
-  if (f) fprintf(f, "%ld\n", total), fclose(f);
+  if (f) {
+    fprintf(f, "%ld\n", total);
+    fclose(f);
+  }
 }
 
 static int fails(void) {
@@ -32,8 +35,10 @@ static int fails(void) {
 int __wrap_main(int argc, char **argv) {
   const char *text = getenv("OOM_AT");
   char *end;
-  if (text) at = strtol(text, &end, 10), on = *end == '+';
-  else if (getenv("OOM_COUNT")) atexit(tell);
+  if (text) {
+    at = strtol(text, &end, 10);
+    on = *end == '+';
+  } else if (getenv("OOM_COUNT")) atexit(tell);
   begun = 1;
   return __real_main(argc, argv);
 }

@@ -116,8 +116,10 @@ static void epochs_report(const bdpt_progress *now, void *user) {
   snprintf(e->phase, sizeof e->phase, "%s", now->phase);
   snprintf(e->detail, sizeof e->detail, "%s", detail);
   e->done = now->done;
-  if (now->loss - now->loss == 0) e->sum += now->loss, e->losses++;
-  else epochs_short(e, now->accuracy); /* the searches report a measurement without a loss */
+  if (now->loss - now->loss == 0) {
+    e->sum += now->loss;
+    e->losses++;
+  } else epochs_short(e, now->accuracy); /* the searches report a measurement without a loss */
 }
 
 void cli_epochs_watch(cli_epochs *e, cli_progress *p) {

@@ -113,7 +113,10 @@ static int cli_read_whole(const char *text, unsigned long long least, unsigned l
 static int cli_read_sides(const char *text, int out[2]) {
   const int high = cli_read_layer(&text), two = *text == 'x';
   int wide = 0;
-  if (two) text++, wide = cli_read_layer(&text);
+  if (two) {
+    text++;
+    wide = cli_read_layer(&text);
+  }
   if (high < 1 || *text || (two && wide < 1)) return 0;
   out[0] = high;
   out[1] = wide == high ? 0 : wide;

@@ -151,18 +151,22 @@ static void plus_recipes(plus *p) {
 static bdpt_status plus_width(plus *p) {
   const plus_options *o = p->o;
   bdpt_width_options *w = &p->work.width;
+  double wanted[4] = {0, 1e6 * o->macs, 1e6 * o->params, o->ms}; /* as the targets are numbered */
   bdpt_cost_report cost;
   bdpt_status s = bdpt_cost(p->ctx, &p->dense->config, &cost);
+  int i;
   memcpy(w->ratio, o->ratio, sizeof w->ratio);
   w->multiple = o->multiple;
   w->even = o->even;
   w->importance = plus_word(o->importance, plus_importances);
   w->images = o->score_images;
   w->seed = o->common.seed;
-  if (o->fewer > 0) w->target = BDPT_TO_MACS, w->budget = cost.macs / o->fewer;
-  if (o->macs > 0) w->target = BDPT_TO_MACS, w->budget = 1e6 * o->macs;
-  if (o->params > 0) w->target = BDPT_TO_PARAMS, w->budget = 1e6 * o->params;
-  if (o->ms > 0) w->target = BDPT_TO_MS, w->budget = o->ms;
+  if (o->fewer > 0) wanted[BDPT_TO_MACS] = cost.macs / o->fewer;
+  for (i = 0; i < 4; i++)
+    if (wanted[i] > 0) {
+      w->target = i;
+      w->budget = wanted[i];
+    }
   w->clock = plus_clock;
   w->batch_images = TIMING_BATCH;
   w->batch = p->batch = (bdpt_real *)calloc(TIMING_BATCH * bdpt_image_numbers(&p->dense->config),
@@ -357,7 +361,7 @@ static bdpt_status plus_tell(plus *p) {
     printf("\n");
   }
   for (i = 0; i < p->out->steps && s == BDPT_OK; i++) s = plus_tell_step(p, i);
-  pair[0] = p->dense, pair[1] = p->model;
+  pair[0] = p->dense; pair[1] = p->model;
   if (s == BDPT_OK) s = timing_measure(&p->in.held, pair, 2, p->o->repeats, time);
   if (s == BDPT_OK) s = plus_tell_row(p, "dense", p->dense, &time[0], &time[0]);
   if (s == BDPT_OK) s = plus_tell_row(p, "plus", p->model, &time[1], &time[0]);
@@ -404,7 +408,7 @@ static int plus_command(bdpt_context *ctx, const char *path, const plus_options 
   plus p;
   memset(&epochs, 0, sizeof epochs);
   memset(&p, 0, sizeof p);
-  p.o = o, p.ctx = ctx;
+  p.o = o; p.ctx = ctx;
   p.out = (bdpt_plus_result *)calloc(1, sizeof *p.out);
   cli_progress_open(&progress, o->common.quiet);
   input_files(&o->from, data, &files);

@@ -156,7 +156,7 @@ int command_probe(int argc, char **argv) {
   command_defaults(&o.common);
   command_no_source(&o.from);
   o.recipe.clip = 1;
-  o.recipe.crop = 4, o.recipe.flip = 1, o.recipe.smoothing = 0.1;
+  o.recipe.crop = 4; o.recipe.flip = 1; o.recipe.smoothing = 0.1;
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &path, &n);
   if (status == CLI_GO_ON) status = command_check_source(&c, &o.common, &o.from);
   if (status != CLI_GO_ON) return status;

@@ -89,7 +89,7 @@ int command_run(int argc, char **argv) {
   if (!o.choose) o.choose = input_choose(NULL, o.start) ? "greedy" : "learned";
   if (o.tune_epochs > 1000 || o.dense_epochs > 1000)
     return cli_usage_error(&c, "--tune-epochs and --dense-epochs want at most 1000");
-  o.table = options, o.rows = CLI_COUNT(options);
+  o.table = options; o.rows = CLI_COUNT(options);
   status = command_open(&c, &o.common, &ctx);
   if (status == CLI_GO_ON) status = run_command(&ctx, &o);
   bdpt_finish(&ctx);

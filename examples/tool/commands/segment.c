@@ -197,7 +197,10 @@ static int segment_do(const cli_command *c, bdpt_context *ctx, segment_options *
     s = segment_overlays(m, &set[1], o->overlays, o->overlays ? o->pictures : 4, &sheet);
   if (s == BDPT_OK && o->record) s = segment_note(m, name, o, &score, &sheet);
   free(sheet.rgb);
-  if (m) segment_set_free(&set[0]), segment_set_free(&set[1]);
+  if (m) {
+    segment_set_free(&set[0]);
+    segment_set_free(&set[1]);
+  }
   bdpt_model_free(beside);
   bdpt_model_free(m);
   return cli_finish(c->name, ctx, s, "the same command goes on from here");
@@ -260,7 +263,7 @@ int command_segment(int argc, char **argv) {
     return cli_usage_error(&c, "--classes wants 1 to 254, got '%d'", o.classes);
   if (o.draw && o.data) return cli_usage_error(&c, "--draw writes drawn scenes, not --data");
   r->seed = o.common.seed;
-  o.run.json = o.common.json, o.run.quiet = o.common.quiet;
+  o.run.json = o.common.json; o.run.quiet = o.common.quiet;
   if (o.out) o.out = cli_out_path(o.out);
   status = command_begin(&c, &o.common, &ctx, options, CLI_COUNT(options), path);
   if (status != CLI_GO_ON) return status;

@@ -36,9 +36,9 @@ static bdpt_status self_world(bdpt_context *ctx) {
                                      (int)(60 * bdpt_uniform(&r)));
   }
   memset(&self_data, 0, sizeof self_data);
-  self_data.count = IMAGES, self_data.classes = CLASSES;
+  self_data.count = IMAGES; self_data.classes = CLASSES;
   self_data.height = self_data.width = SIDE;
-  self_data.pixels = self_pixels, self_data.label = self_label;
+  self_data.pixels = self_pixels; self_data.label = self_label;
   return bdpt_subset_all(ctx, &self_data, &self_train);
 }
 
@@ -50,7 +50,7 @@ static bdpt_model *self_network(bdpt_context *ctx) {
   int i;
   size_t k;
   memset(&c, 0, sizeof c);
-  c.image = SIDE, c.patch = 4, c.width = 24, c.depth = 3, c.heads = 3, c.mlp = 40;
+  c.image = SIDE; c.patch = 4; c.width = 24; c.depth = 3; c.heads = 3; c.mlp = 40;
   c.classes = CLASSES;
   m = bdpt_model_create(ctx, &c, 1);
   bdpt_rng_seed(&r, 3, 4);
@@ -119,7 +119,7 @@ static void self_linear(bdpt_tape *t, self_op *o) {
   bdpt_tensor *x = self_input(t, ROWS, IN, 1), *w = self_input(t, OUT, IN, 0.3);
   bdpt_tensor *b = self_input(t, OUT, 0, 1);
   size_t r, i, k;
-  o->name = "linear", o->got = bdpt_linear(t, x, w, b);
+  o->name = "linear"; o->got = bdpt_linear(t, x, w, b);
   for (r = 0; o->got && r < ROWS; r++) {
     for (i = 0; i < OUT; i++) {
       double sum = (double)b->data[i];
@@ -132,7 +132,7 @@ static void self_linear(bdpt_tape *t, self_op *o) {
 static void self_norm(bdpt_tape *t, self_op *o) {
   bdpt_tensor *x = self_input(t, ROWS, IN, 3), *g = self_input(t, IN, 0, 1);
   size_t r, k;
-  o->name = "layernorm", o->got = bdpt_layernorm(t, x, g, g, 1e-6);
+  o->name = "layernorm"; o->got = bdpt_layernorm(t, x, g, g, 1e-6);
   for (r = 0; o->got && r < ROWS; r++) {
     const bdpt_real *row = x->data + r * IN;
     double mean = 0, square = 0;
@@ -149,7 +149,7 @@ static void self_norm(bdpt_tape *t, self_op *o) {
 static void self_gelu(bdpt_tape *t, self_op *o) {
   bdpt_tensor *x = self_input(t, ROWS, IN, 5);
   size_t i;
-  o->name = "GELU", o->got = bdpt_gelu(t, x);
+  o->name = "GELU"; o->got = bdpt_gelu(t, x);
   for (i = 0; o->got && i < ROWS * IN; i++) {
     double z = (double)x->data[i];
     o->want[i] = z * 0.5 * erfc(-z / sqrt(2.0));
@@ -159,7 +159,7 @@ static void self_gelu(bdpt_tape *t, self_op *o) {
 static void self_softmax(bdpt_tape *t, self_op *o) {
   bdpt_tensor *x = self_input(t, ROWS, IN, 8);
   size_t r, k;
-  o->name = "softmax", o->got = bdpt_softmax(t, x);
+  o->name = "softmax"; o->got = bdpt_softmax(t, x);
   for (r = 0; o->got && r < ROWS; r++) {
     double sum = 0;
     for (k = 0; k < IN; k++) sum += exp((double)x->data[r * IN + k]);
@@ -172,7 +172,7 @@ static void self_attention(bdpt_tape *t, self_op *o) {
   bdpt_tensor *flat = self_input(t, TOKENS, row, 1), *x;
   size_t h, i, j, k;
   x = bdpt_input(t, 3, shape, flat ? flat->data : NULL, 0);
-  o->name = "attention", o->got = bdpt_attention(t, x, HEADS, 0.4);
+  o->name = "attention"; o->got = bdpt_attention(t, x, HEADS, 0.4);
   for (h = 0; o->got && h < HEADS; h++) {
     for (i = 0; i < TOKENS; i++) {
       const bdpt_real *q = x->data + i * row + h * SIZE;
@@ -182,7 +182,7 @@ static void self_attention(bdpt_tape *t, self_op *o) {
         const bdpt_real *key = x->data + j * row + (HEADS + h) * SIZE;
         double s = 0;
         for (k = 0; k < SIZE; k++) s += 0.4 * (double)q[k] * (double)key[k];
-        s = exp(s), sum += s;
+        s = exp(s); sum += s;
         for (k = 0; k < SIZE; k++) y[k] += s * (double)key[HEADS * SIZE + k];
       }
       for (k = 0; k < SIZE; k++) y[k] /= sum;
@@ -204,7 +204,10 @@ static bdpt_status self_kernels(bdpt_context *ctx, double *apart, const char **w
     ops[i](t, &o);
     if (!o.got) break;
     d = self_apart(o.got->data, o.want, o.got->count);
-    if (!(d <= *apart)) *apart = d, *which = o.name;
+    if (!(d <= *apart)) {
+      *apart = d;
+      *which = o.name;
+    }
   }
   bdpt_tape_free(t);
   return ctx->status;
@@ -253,8 +256,8 @@ static bdpt_status self_gradients(bdpt_context *ctx, double error[2]) {
 static bdpt_recipe self_recipe(void) {
   bdpt_recipe r;
   memset(&r, 0, sizeof r);
-  r.epochs = 4, r.batch = BATCH, r.lr = 2e-3, r.clip = 1, r.ema = 0.9, r.smoothing = 0.1;
-  r.mixup = 0.8, r.crop = 1, r.flip = 1, r.drop_path = 0.1, r.seed = 7;
+  r.epochs = 4; r.batch = BATCH; r.lr = 2e-3; r.clip = 1; r.ema = 0.9; r.smoothing = 0.1;
+  r.mixup = 0.8; r.crop = 1; r.flip = 1; r.drop_path = 0.1; r.seed = 7;
   return r;
 }
 
@@ -368,7 +371,7 @@ int command_selftest(int argc, char **argv) {
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, &none, &n);
   if (status != CLI_GO_ON) return status;
   wanted = common.isa;
-  r.common = &common, r.ctx = &ctx, r.failed = 0;
+  r.common = &common; r.ctx = &ctx; r.failed = 0;
   for (i = 0; i < (wanted ? 1 : CLI_COUNT(names)); i++) {
     common.isa = wanted ? wanted : names[i];
     status = command_open(&c, &common, &ctx);

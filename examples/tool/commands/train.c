@@ -75,7 +75,10 @@ static bdpt_model *train_model(bdpt_context *ctx, train_options *o, int classes)
     if (bdpt_config_named(ctx, o->name, &named) != BDPT_OK) return NULL;
     o->config = named;
   }
-  if (o->image[0]) o->config.image = o->image[0], o->config.image_width = o->image[1];
+  if (o->image[0]) {
+    o->config.image = o->image[0];
+    o->config.image_width = o->image[1];
+  }
   o->config.classes = classes;
   return bdpt_model_create(ctx, &o->config, o->common.seed);
 }
@@ -218,7 +221,7 @@ int command_train(int argc, char **argv) {
   memset(&o, 0, sizeof o);
   command_defaults(&o.common);
   command_no_source(&o.from_where);
-  o.config.image = 32, o.config.heads = 2;
+  o.config.image = 32; o.config.heads = 2;
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, plain, &n);
   if (status == CLI_GO_ON) status = check_train(&c, &o);
   if (status == CLI_GO_ON) o.out = cli_out_path(o.out);

@@ -275,7 +275,7 @@ static bdpt_status checkpoint_config_read(checkpoint_work *c, const char *file,
       if (keys == 2 && strcmp(key[0], "vision_config") == 0) /* the half that is of use here */
         snprintf(path, sizeof path, "%s", key[1]);
       memset(&said, 0, sizeof said);
-      said.file = file, said.path = path, said.e = e;
+      said.file = file; said.path = path; said.e = e;
       said.i = array ? count[depth - 1]++ : -1;
       if (e == BDPT_JSON_NUMBER) said.v = bdpt_json_number(&j);
       else said.v = e == BDPT_JSON_TRUE;

@@ -182,7 +182,7 @@ static onnx_name onnx_node(onnx_graph *g, const char *op, onnx_name out, const c
                            const char *b, const char *c) {
   const char *in[3];
   int i;
-  in[0] = a, in[1] = b, in[2] = c;
+  in[0] = a; in[1] = b; in[2] = c;
   onnx_end_node(g);
   g->open = onnx_open(&g->nodes, 1);
   for (i = 0; i < 3 && *in[i]; i++) onnx_text(&g->nodes, 1, in[i]);
@@ -327,7 +327,7 @@ static onnx_name onnx_activation(onnx_graph *g, onnx_name x, onnx_name out) {
 static onnx_name onnx_transpose(onnx_graph *g, onnx_name out, onnx_name x, int a, int b, int c,
                                 int d) {
   int order[4];
-  order[0] = a, order[1] = b, order[2] = c, order[3] = d;
+  order[0] = a; order[1] = b; order[2] = c; order[3] = d;
   onnx_node(g, "Transpose", out, x.text, "", "");
   onnx_attribute_list(g, "perm", order, d < 0 ? 3 : 4);
   return out;
@@ -354,7 +354,7 @@ static onnx_name onnx_attention(onnx_graph *g, int l, onnx_name u) {
   const bdpt_block *b = &g->m->config.block[l];
   int tokens = (int)g->m->param[BDPT_SLOT_POS].shape[1], apart[4] = {0}, joined[3] = {0}, i;
   onnx_name part[3], head[3], shape, x = onnx_linear(g, BDPT_SLOT(l, BDPT_SLOT_QKV_W), u, "");
-  apart[1] = joined[1] = tokens, apart[2] = b->heads, apart[3] = b->head_dim;
+  apart[1] = joined[1] = tokens; apart[2] = b->heads; apart[3] = b->head_dim;
   joined[2] = b->heads * b->head_dim;
   onnx_split(g, l, x, part);                                                   /* 3 [B,N,hd] */
   shape = onnx_shape(g, onnx_named("blocks.%d.attn.heads", l), 4, apart);
@@ -429,7 +429,7 @@ static onnx_name onnx_embed(onnx_graph *g) {
   side[0] = side[1] = c->patch;
   onnx_attribute_list(g, "kernel_shape", side, 2);
   onnx_attribute_list(g, "strides", side, 2);
-  shape[0] = 0, shape[1] = c->width, shape[2] = (int)pos->shape[1] - first;
+  shape[0] = 0; shape[1] = c->width; shape[2] = (int)pos->shape[1] - first;
   y = onnx_shape(g, onnx_named("patch_embed.shape"), 3, shape);
   x = onnx_node(g, "Reshape", onnx_named("patch_embed.flat"), x.text, y.text, ""); /* [B,D,n] */
   x = onnx_transpose(g, onnx_named("patch_embed.tokens"), x, 0, 2, 1, -1);
@@ -448,9 +448,9 @@ static onnx_name onnx_mean(onnx_graph *g, onnx_name x) {
   int first = bdpt_prefix_count(&g->m->config), axis = 1;
   onnx_name part[2], one = onnx_named("patches");
   int width[2];
-  width[0] = first, width[1] = bdpt_token_count(&g->m->config) - first;
+  width[0] = first; width[1] = bdpt_token_count(&g->m->config) - first;
   if (first) { /* the second of two parts */
-    part[0] = onnx_named("prefix"), part[1] = one;
+    part[0] = onnx_named("prefix"); part[1] = one;
     onnx_node(g, "Split", part[0], x.text,
               onnx_shape(g, onnx_named("patches.split"), 2, width).text, "");
     onnx_text(&g->nodes, 2, part[1].text);
@@ -560,8 +560,8 @@ static void onnx_value(onnx_bytes *b, int field, const char *name, int ndim, con
 static void onnx_graph_rest(onnx_bytes *b, const onnx_graph *g) {
   const bdpt_config *c = &g->m->config;
   int image[4], logits[2];
-  image[0] = logits[0] = 0, image[1] = c->channels;
-  image[2] = c->image, image[3] = bdpt_image_width(c);
+  image[0] = logits[0] = 0; image[1] = c->channels;
+  image[2] = c->image; image[3] = bdpt_image_width(c);
   logits[1] = c->classes;
   onnx_raw(b, g->nodes.data, g->nodes.used);
   onnx_text(b, 2, "vit");

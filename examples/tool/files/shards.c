@@ -114,8 +114,8 @@ static bdpt_status shards_join(shards *s, bdpt_bytes *out) {
       if (t->dtype == BDPT_OTHER || t->ndim > BDPT_MAX_DIMS)
         status = shards_fail(s, BDPT_E_FORMAT, "numbers or axes that cannot be read, in the tensor",
                              t->name);
-      list[n].name = t->name, list[n].dtype = t->dtype, list[n].ndim = t->ndim;
-      list[n].data = t->bytes, list[n].raw = 1;
+      list[n].name = t->name; list[n].dtype = t->dtype; list[n].ndim = t->ndim;
+      list[n].data = t->bytes; list[n].raw = 1;
       if (!status && t->ndim) memcpy(list[n].shape, t->shape, (size_t)t->ndim * sizeof *t->shape);
     }
   if (!status) status = bdpt_safetensors_build(s->ctx, list, n, NULL, NULL, 0, out);

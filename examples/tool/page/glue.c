@@ -228,8 +228,8 @@ PAGE_CALL(page_fit) int page_fit(int h, const int *pairs, int count) {
   for (i = 0; i < count; i++)
     bdpt_layers_add(&set, (bdpt_type)pairs[2 * i], pairs[2 * i + 1]);
   if (!drawn_ready() || bdpt_fit_all(model[h], &set, &rest, NULL, &r) != BDPT_OK) return 0;
-  answer[0] = r.layers, answer[1] = (double)r.images, answer[2] = (double)r.tokens;
-  answer[3] = r.lambda, answer[4] = r.error;
+  answer[0] = r.layers; answer[1] = (double)r.images; answer[2] = (double)r.tokens;
+  answer[3] = r.lambda; answer[4] = r.error;
   return 1;
 }
 
@@ -238,8 +238,8 @@ PAGE_CALL(page_fit) int page_fit(int h, const int *pairs, int count) {
 PAGE_CALL(page_certify) int page_certify(int h) {
   bdpt_certificate c;
   if (!drawn_ready() || bdpt_fuse_certified(model[h], &choosers, &c) != BDPT_OK) return 0;
-  answer[0] = c.fused, answer[1] = (double)c.images, answer[2] = c.difference;
-  answer[3] = (double)c.agree, answer[4] = (double)c.near_ties;
+  answer[0] = c.fused; answer[1] = (double)c.images; answer[2] = c.difference;
+  answer[3] = (double)c.agree; answer[4] = (double)c.near_ties;
   return 1;
 }
 
@@ -247,7 +247,7 @@ PAGE_CALL(page_certify) int page_certify(int h) {
 static int cost_of(const bdpt_config *c, double out[3]) {
   bdpt_cost_report r;
   if (bdpt_cost(&ctx, c, &r) != BDPT_OK) return 0;
-  out[0] = (double)r.params, out[1] = r.macs, out[2] = r.macs_no_matmul;
+  out[0] = (double)r.params; out[1] = r.macs; out[2] = r.macs_no_matmul;
   return 1;
 }
 PAGE_CALL(page_cost) int page_cost(int h) { return cost_of(&model[h]->config, answer); }
@@ -370,7 +370,7 @@ static int look_through(bdpt_model *m, bdpt_tensor *x, bdpt_real *lens) {
 /* Room for everything that will be seen; 0 if there is none or it would be too much. */
 static int sight_make(const bdpt_config *c, size_t tokens) {
   size_t depth = (size_t)c->depth, bytes, l;
-  free(seen.maps), free(seen.stream), free(seen.lens);
+  free(seen.maps); free(seen.stream); free(seen.lens);
   memset(&seen, 0, sizeof seen);
   seen.tokens = tokens;
   seen.width = (size_t)c->width;
@@ -438,18 +438,18 @@ PAGE_CALL(page_look) int page_look(int h, unsigned char *planes, int side) {
   size_t index = 0, shape[4], n = (size_t)m->config.image, l;
   bdpt_tensor *x;
   memset(&one, 0, sizeof one);
-  one.count = 1, one.classes = one.coarse_classes = 1;
+  one.count = 1; one.classes = one.coarse_classes = 1;
   one.height = one.width = side;
-  one.pixels = planes, one.label = &label;
-  only.data = &one, only.index = &index, only.count = 1;
-  shape[0] = 1, shape[1] = 3, shape[2] = shape[3] = n;
+  one.pixels = planes; one.label = &label;
+  only.data = &one; only.index = &index; only.count = 1;
+  shape[0] = 1; shape[1] = 3; shape[2] = shape[3] = n;
   bdpt_tape_reset(tape);
   x = bdpt_input(tape, 4, shape, NULL, 0);
   if (!x || bdpt_load_batch(&ctx, &m->config, &only, 0, 1, x->data, NULL) != BDPT_OK) return 0;
   if (!look(m, x)) return 0;
-  answer[0] = (double)seen.tokens, answer[1] = (double)seen.width;
-  answer[2] = (double)seen.classes, answer[3] = (double)(uintptr_t)seen.maps;
-  answer[4] = (double)(uintptr_t)seen.stream, answer[5] = (double)(uintptr_t)seen.lens;
+  answer[0] = (double)seen.tokens; answer[1] = (double)seen.width;
+  answer[2] = (double)seen.classes; answer[3] = (double)(uintptr_t)seen.maps;
+  answer[4] = (double)(uintptr_t)seen.stream; answer[5] = (double)(uintptr_t)seen.lens;
   for (l = 0; l <= (size_t)m->config.depth; l++) answer[6 + l] = (double)seen.map_at[l];
   return 1;
 }
@@ -523,7 +523,11 @@ PAGE_CALL(page_greedy) int page_greedy(int h, int count) {
   chosen = choosers;
   chosen.count = (size_t)count;
   ok = copy && bdpt_greedy(copy, &(bdpt_run){&rest, &chosen, NULL}, &o, &r) == BDPT_OK;
-  if (ok) answer[0] = r.layer[0].type, answer[1] = r.layer[0].block, answer[2] = r.loss[0];
+  if (ok) {
+    answer[0] = r.layer[0].type;
+    answer[1] = r.layer[0].block;
+    answer[2] = r.loss[0];
+  }
   bdpt_model_free(copy);
   return ok;
 }
@@ -545,11 +549,11 @@ PAGE_CALL(page_map) int page_map(const double *points, int count, int degree) {
     p[i].activation = points[3 * i + 1];
     p[i].accuracy = points[3 * i + 2];
   }
-  o.degree = degree, o.max_degree = 0;
+  o.degree = degree; o.max_degree = 0;
   s = bdpt_map_fit(&ctx, p, (size_t)count, &o, &surface);
   free(p);
   if (s != BDPT_OK) return 0;
-  answer[0] = surface.degree, answer[1] = surface.terms, answer[2] = surface.fit_rmse;
+  answer[0] = surface.degree; answer[1] = surface.terms; answer[2] = surface.fit_rmse;
   for (i = 1; i <= 4; i++) answer[2 + i] = surface.cv_rmse[i];
   return 1;
 }
@@ -563,6 +567,6 @@ PAGE_CALL(page_split) int page_split(int depth, int budget) {
   int a, g;
   double accuracy;
   if (bdpt_map_split(&ctx, &surface, depth, budget, &a, &g, &accuracy) != BDPT_OK) return 0;
-  answer[0] = a, answer[1] = g, answer[2] = accuracy;
+  answer[0] = a; answer[1] = g; answer[2] = accuracy;
   return 1;
 }

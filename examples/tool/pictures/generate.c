@@ -369,7 +369,7 @@ static int gen_scene_place(gen_scene *s, int at[][3], int n) {
       int64_t dx = x - at[k][0], dy = y - at[k][1], apart = (radius + at[k][2]) * 4 / 5;
       if (dx * dx + dy * dy < apart * apart) break;
     }
-    at[n][0] = x, at[n][1] = y, at[n][2] = radius;
+    at[n][0] = x; at[n][1] = y; at[n][2] = radius;
     if (k == n) return 1;
   }
   return 0;

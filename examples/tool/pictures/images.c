@@ -290,7 +290,10 @@ static int image_png_sound(const unsigned char *bytes, size_t size) {
     used += length;
   }
   raw = (unsigned char *)stbi_zlib_decode_malloc((const char *)idat, (int)used, &count);
-  for (i = 0; raw && i < count; i++) a = (a + raw[i]) % 65521, b = (b + a) % 65521;
+  for (i = 0; raw && i < count; i++) {
+    a = (a + raw[i]) % 65521;
+    b = (b + a) % 65521;
+  }
   for (i = 0, at = 0; used >= 4 && i < 4; i++) at = at << 8 | idat[used - 4 + (size_t)i];
   stbi_image_free(raw);
   free(idat);
@@ -324,7 +327,7 @@ static void image_jpeg_colour(stbi_uc *out, const stbi_uc *y, const stbi_uc *blu
                               const stbi_uc *red, int count, int step) {
   int i, cb, cr;
   for (i = 0; i < count; i++, out += step) {
-    cb = blue[i] - 128, cr = red[i] - 128;
+    cb = blue[i] - 128; cr = red[i] - 128;
     out[0] = image_byte(y[i] + ((91881 * cr + 32768) >> 16));
     out[1] = image_byte(y[i] + ((-22554 * cb - 46802 * cr + 32768) >> 16));
     out[2] = image_byte(y[i] + ((116130 * cb + 32768) >> 16));
@@ -497,7 +500,7 @@ image_plan image_plan_of(int high, int wide, int how) {
   image_plan p = {0, {0, 0}, IMAGE_BICUBIC, {0, 0}};
   int i;
   p.squash = how == IMAGE_WHOLE;
-  p.crop[0] = high, p.crop[1] = wide;
+  p.crop[0] = high; p.crop[1] = wide;
   for (i = 0; i < 2; i++) p.size[i] = p.squash ? p.crop[i] : (int)floor(p.crop[i] / 0.875);
   return p;
 }
@@ -580,7 +583,10 @@ static int image_pass(int filter, size_t blocks, int from, int to, size_t step,
     int low = (int)(center - radius + 0.5), high = (int)(center + radius + 0.5);
     low = low < 0 ? 0 : low;
     high = (high > from ? from : high) - low;
-    if (filter == IMAGE_NEAREST) low = at < from ? (int)at : from - 1, high = 1;
+    if (filter == IMAGE_NEAREST) {
+      low = at < from ? (int)at : from - 1;
+      high = 1;
+    }
     at += scale; /* added up, as in Pillow, which decides where a sum is all but a whole number */
     for (i = 0; i < high; i++) sum += image_kernel(filter, (i + low - center + 0.5) / wide);
     for (i = 0; i < high; i++) {
@@ -610,8 +616,8 @@ static int image_resize(int filter, const picture *in, unsigned char *out, int o
   if (filter == IMAGE_BICUBIC) {
     memset(&ctx, 0, sizeof ctx);
     ctx.threads = 1;
-    from[0] = in->height, from[1] = in->width;
-    to[0] = oh, to[1] = ow;
+    from[0] = in->height; from[1] = in->width;
+    to[0] = oh; to[1] = ow;
     ok = bdpt_init(&ctx) == BDPT_OK &&
          bdpt_resize_bytes(&ctx, 3, in->planes, from, out, to) == BDPT_OK;
     if (!ok) image_no(why, ctx.message);
@@ -646,9 +652,11 @@ static void image_cover(const picture *in, const int size[2], double *high, doub
 int image_target(const picture *in, const image_plan *p, int *w, int *h,
                  char why[IMAGE_WHY]) {
   double wide, high;
-  *w = p->size[1], *h = p->size[0];
-  if (*h == 0) *w = in->width, *h = in->height;
-  else if (!p->squash) {
+  *w = p->size[1]; *h = p->size[0];
+  if (*h == 0) {
+    *w = in->width;
+    *h = in->height;
+  } else if (!p->squash) {
     image_cover(in, p->size, &high, &wide);
     if (wide * high > (double)IMAGE_MOST_PIXELS) {
       snprintf(why, IMAGE_WHY, "%d x %d pixels: too long for its width to be resized", in->width,

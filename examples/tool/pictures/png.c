@@ -38,17 +38,17 @@ static size_t png_store(unsigned char *out, size_t at, const unsigned char *rgb,
                         size_t height) {
   size_t line = 3 * width + 1, left = line * height, done = 0, room = 0;
   uint32_t a = 1, b = 0;
-  out[at++] = 0x78, out[at++] = 1; /* zlib: no compression to speak of */
+  out[at++] = 0x78; out[at++] = 1; /* zlib: no compression to speak of */
   for (; left > 0; left--, room--, done++) {
     unsigned char byte = done % line ? rgb[done / line * 3 * width + done % line - 1] : 0;
     if (room == 0) { /* the head of a block: is it the last, its length, and the same inverted */
       room = left < 65535 ? left : 65535;
       out[at++] = left == room;
-      out[at++] = (unsigned char)room, out[at++] = (unsigned char)(room >> 8);
-      out[at++] = (unsigned char)~room, out[at++] = (unsigned char)(~room >> 8);
+      out[at++] = (unsigned char)room; out[at++] = (unsigned char)(room >> 8);
+      out[at++] = (unsigned char)~room; out[at++] = (unsigned char)(~room >> 8);
     }
     out[at++] = byte;
-    a = (a + byte) % 65521, b = (b + a) % 65521;
+    a = (a + byte) % 65521; b = (b + a) % 65521;
   }
   return png_word(out, at, b << 16 | a);
 }

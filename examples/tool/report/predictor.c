@@ -81,7 +81,10 @@ void report_map_facts(const report_run *run, const report_line *split, report_ma
   m->first = (int)floor(least * m->depth + 1e-6) - 1;
   if (m->first > m->depth - m->budget) m->first = m->depth - m->budget;
   if (m->first < 0) m->first = 0;
-  if (!isfinite(m->lo)) m->lo = 0, m->hi = 100; /* nothing was measured */
+  if (!isfinite(m->lo)) { /* nothing was measured */
+    m->lo = 0;
+    m->hi = 100;
+  }
 }
 
 static void report_map_colours(report_page *page, const report_map *m) {

@@ -113,7 +113,7 @@ void report_rivals(report_page *page, const report_run *run) {
     timed++;
   }
   report_raw(page, "<div class=\"panels\">");
-  if (timed < 2) { lo = 0, hi = 100; }
+  if (timed < 2) { lo = 0; hi = 100; }
   x = report_make_axis(fmax(0, floor(10 * fast - 0.5) / 10), ceil(10 * slow + 0.5) / 10, 40,
                        REPORT_W - 8, 0);
   y = report_make_axis(floor(lo / 2) * 2, ceil(hi / 2) * 2, REPORT_TALL - 40, 46, 0);

@@ -95,7 +95,7 @@ static void report_say_groups(report_page *page, const report_group *group, int 
   pairs = group[best].count < group[next].count ? group[best].count : group[next].count;
   for (i = 0; i < pairs; i++) {
     lead = group[best].value[i] - group[next].value[i];
-    low = fmin(low, lead), high = fmax(high, lead);
+    low = fmin(low, lead); high = fmax(high, lead);
     ahead += lead > 0;
   }
   report_raw(page, "The best mean has <q>");

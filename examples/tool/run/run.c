@@ -286,7 +286,7 @@ int run_command(bdpt_context *ctx, const run_options *options) {
   run_defaults(&r.o);
   session_open(&r.base, ctx, &r.o.common, r.o.out);
   r.start = (bdpt_start)input_start(r.o.start);
-  r.base.table = r.o.table, r.base.rows = r.o.rows;
+  r.base.table = r.o.table; r.base.rows = r.o.rows;
   r.greedy = input_choose(r.o.choose, r.o.start);
   cli_epochs_watch(&r.epochs, &r.base.progress);
   s = cli_epochs_close(&r.epochs, ctx, run_parts(&r));

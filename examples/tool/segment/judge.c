@@ -26,7 +26,10 @@ void segment_count(segment_score *s, const unsigned char *truth, const unsigned 
                    size_t n) {
   size_t i;
   for (i = 0; i < n; i++)
-    if (truth[i]) s->n[truth[i] - 1][said[i] - 1]++, s->pixels++;
+    if (truth[i]) {
+      s->n[truth[i] - 1][said[i] - 1]++;
+      s->pixels++;
+    }
   s->pictures++;
 }
 
@@ -38,7 +41,10 @@ void segment_sum(segment_score *s, int classes) {
     double either = -s->n[k][k];
     for (j = 0; j < classes; j++) either += s->n[k][j] + s->n[j][k];
     s->iou[k] = either > 0 ? 100 * s->n[k][k] / either : (double)NAN;
-    if (either > 0) s->mean += s->iou[k], met++;
+    if (either > 0) {
+      s->mean += s->iou[k];
+      met++;
+    }
     right += s->n[k][k];
   }
   s->mean = met ? s->mean / met : (double)NAN;
@@ -68,7 +74,10 @@ void segment_decide(const bdpt_real *z, int grid, int classes, int width, int he
       const bdpt_real *a = line + (size_t)u[0] * k, *b = line + (size_t)u[1] * k;
       for (c = 0, i = 0; c < k; c++) {
         bdpt_real value = a[c] + share * (b[c] - a[c]);
-        if (c == 0 || value > best) best = value, i = c;
+        if (c == 0 || value > best) {
+          best = value;
+          i = c;
+        }
       }
       *said++ = (unsigned char)(i + 1);
     }
@@ -99,7 +108,7 @@ static bdpt_status segment_judge_group(segment_work *w, const segment_set *set, 
   bdpt_status s = BDPT_OK;
   bdpt_tensor *z;
   int k;
-  memset(shot, 0, sizeof shot), memset(said, 0, sizeof said);
+  memset(shot, 0, sizeof shot); memset(said, 0, sizeof said);
 #ifdef _OPENMP
 #pragma omp parallel for schedule(dynamic) num_threads(w->m->ctx->threads)
 #endif
@@ -185,7 +194,7 @@ bdpt_status segment_judge(bdpt_model *m, const segment_set *set, bdpt_model *bes
   bdpt_status s = t ? BDPT_OK : m->ctx->status;
   cli_progress progress;
   bdpt_hooks hooks;
-  memset(out, 0, sizeof *out), memset(&w, 0, sizeof w);
+  memset(out, 0, sizeof *out); memset(&w, 0, sizeof w);
   cli_progress_open(&progress, quiet);
   hooks = cli_hooks(&progress, NULL);
   if (s == BDPT_OK) s = segment_work_make(&w, m, SEGMENT_GROUP);
@@ -193,7 +202,7 @@ bdpt_status segment_judge(bdpt_model *m, const segment_set *set, bdpt_model *bes
     bdpt_progress now = {"measure", "", 0, 0, "images", NAN, NAN};
     n = set->count - at < SEGMENT_GROUP ? set->count - at : SEGMENT_GROUP;
     s = segment_judge_group(&w, set, t, at, (int)n, out);
-    now.done = at + n, now.total = set->count;
+    now.done = at + n; now.total = set->count;
     if (s == BDPT_OK && hooks.progress(&now, hooks.user)) s = BDPT_CANCELLED;
   }
   cli_progress_clear(&progress);

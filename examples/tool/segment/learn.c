@@ -167,9 +167,9 @@ static bdpt_status segment_steps(segment_work *w, bdpt_trainer *t, const segment
     bdpt_progress now = {"train", "", 0, 0, "images", 0, 0};
     status = bdpt_trainer_step_on(t, segment_lesson, w, &loss);
     if (status != BDPT_OK) break;
-    sum += loss, count++;
-    now.done = (step + 1) * w->batch, now.total = total * w->batch;
-    now.loss = sum / count, now.accuracy = NAN;
+    sum += loss; count++;
+    now.done = (step + 1) * w->batch; now.total = total * w->batch;
+    now.loss = sum / count; now.accuracy = NAN;
     if (hooks.progress(&now, hooks.user)) status = BDPT_CANCELLED;
     if ((step + 1) % w->per_epoch == 0) {
       cli_progress_clear(&progress);
@@ -195,7 +195,7 @@ bdpt_status segment_train(bdpt_model *m, const segment_set *train, const segment
   segment_work w;
   bdpt_trainer *t = NULL;
   bdpt_status s;
-  memset(&w, 0, sizeof w), memset(&none, 0, sizeof none), memset(&all, 0, sizeof all);
+  memset(&w, 0, sizeof w); memset(&none, 0, sizeof none); memset(&all, 0, sizeof all);
   w.train = train;
   w.seed = r->recipe.seed;
   none.count = train->count;

@@ -154,7 +154,7 @@ int segment_read(const segment_set *s, size_t i, segment_shot *out, char why[SEG
 
 segment_part segment_whole(const segment_shot *s) {
   segment_part p = {0, 0, 0, 0, 0};
-  p.w = s->image.width, p.h = s->image.height;
+  p.w = s->image.width; p.h = s->image.height;
   return p;
 }
 
@@ -178,7 +178,7 @@ int segment_cut(const segment_shot *s, const segment_part *p, int side,
   picture cut;
   char why[IMAGE_WHY];
   int c, x, y, ok;
-  cut.width = p->w, cut.height = p->h;
+  cut.width = p->w; cut.height = p->h;
   cut.planes = (unsigned char *)malloc((size_t)p->w * (size_t)p->h * 3);
   if (!cut.planes) return 0;
   for (c = 0; c < 3; c++)

@@ -71,7 +71,7 @@ int segment_sheet_add(segment_sheet *s, const segment_shot *shot, const unsigned
   s->rgb = bigger;
   memset(s->rgb + (size_t)s->width * (size_t)top * 3, 255,
          (size_t)s->width * (size_t)(height - top) * 3);
-  mask[0] = NULL, mask[1] = shot->mask, mask[2] = said;
+  mask[0] = NULL; mask[1] = shot->mask; mask[2] = said;
   for (panel = 0; panel < 3; panel++)
     for (y = 0; y < high; y++)
       for (x = 0; x < wide; x++) {

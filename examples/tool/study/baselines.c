@@ -76,7 +76,7 @@ static bdpt_status baseline_batch(bdpt_model *m, bdpt_tape *t, const bdpt_real *
   size_t side = (size_t)m->config.image, shape[4], l;
   bdpt_tensor *p = m->param, *y;
   bdpt_status s = BDPT_OK;
-  shape[0] = n, shape[1] = 3, shape[2] = shape[3] = side;
+  shape[0] = n; shape[1] = 3; shape[2] = shape[3] = side;
   bdpt_tape_reset(t);
   y = bdpt_input(t, 4, shape, images, 0);
   y = bdpt_patch_embed(t, y, &p[BDPT_SLOT_PATCH_W], &p[BDPT_SLOT_PATCH_B]);

@@ -106,8 +106,8 @@ static bdpt_status study_noise(const study *s, const bdpt_map_point *point, size
   const study_recipe *r = &s->recipe;
   bdpt_map_noise_options o;
   memset(&o, 0, sizeof o);
-  o.depth = s->base.depth, o.budget = budget, o.trials = r->map_trials;
-  o.sd = r->map_noise, o.clip = r->map_clip, o.seed = 1;
+  o.depth = s->base.depth; o.budget = budget; o.trials = r->map_trials;
+  o.sd = r->map_noise; o.clip = r->map_clip; o.seed = 1;
   return bdpt_map_noise(s->base.ctx, point, n, &o, out);
 }
 

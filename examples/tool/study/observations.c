@@ -130,7 +130,10 @@ static double study_middle(const double *v, int n) {
   double sum = 0;
   int i, used = 0;
   for (i = 0; i < n; i++)
-    if (v[i] > 0) sum += log(v[i]), used++;
+    if (v[i] > 0) {
+      sum += log(v[i]);
+      used++;
+    }
   return used ? exp(sum / used) : NAN;
 }
 

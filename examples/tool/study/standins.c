@@ -139,7 +139,10 @@ static bdpt_status standin_try(const bdpt_model *m, const int *left, const bdpt_
     status = without ? standin_put(without, l, &s, work) : m->ctx->status;
     if (status == BDPT_OK) status = bdpt_evaluate(without, held, &a);
     bdpt_model_free(without);
-    if (status == BDPT_OK && (*best < 0 || a.loss < *loss)) *best = l, *loss = a.loss;
+    if (status == BDPT_OK && (*best < 0 || a.loss < *loss)) {
+      *best = l;
+      *loss = a.loss;
+    }
   }
   standin_sums_close(&s);
   free(work);
@@ -159,7 +162,10 @@ bdpt_status standin_choose(bdpt_model *m, int count, const bdpt_subset *images,
     if (status == BDPT_OK && block[i] < 0)
       status = bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "%d blocks to replace of %d", count,
                          m->config.depth);
-    if (status == BDPT_OK) left[block[i]] = 0, gone[block[i]] = 1;
+    if (status == BDPT_OK) {
+      left[block[i]] = 0;
+      gone[block[i]] = 1;
+    }
   }
   return status;
 }

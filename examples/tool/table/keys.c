@@ -101,7 +101,10 @@ int table_number(const table *t, int row, const table_key *k, double *out) {
   char *end;
   if (field < 0 || t->c.field[field].type == CELL_NULL) return 0;
   text = cells_text(&t->c, field);
-  for (i = 0; i < k->element && *text; i++) text += strcspn(text, ";"), text += *text == ';';
+  for (i = 0; i < k->element && *text; i++) {
+    text += strcspn(text, ";");
+    text += *text == ';';
+  }
   if (k->element >= 0 && !*text) return 0; /* a shorter list */
   *out = strtod(text, &end);
   if (end > text && (*end == 0 || (k->element >= 0 && *end == ';'))) return 1;

@@ -100,7 +100,10 @@ static bdpt_status mean_of(const table *t, int from, int to, const table_key *va
   double sum = 0, squares = 0, v = 0;
   int i, n = 0;
   for (i = from; i < to; i++)
-    if (table_number(t, t->row[i], value, &v) > 0) sum += v, n++;
+    if (table_number(t, t->row[i], value, &v) > 0) {
+      sum += v;
+      n++;
+    }
   for (i = from; i < to; i++)
     if (table_number(t, t->row[i], value, &v) > 0) squares += (v - sum / n) * (v - sum / n);
   out->n = n;
