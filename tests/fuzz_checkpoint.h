@@ -17,15 +17,14 @@
 /* Loads the bytes as a network. */
 static void fuzz_load(const uint8_t *data, size_t size, const char *key, checkpoint_side config,
                       checkpoint_side images) {
-  static const checkpoint_side none = {NULL, 0};
+  const checkpoint_sides beside = {config, images};
   bdpt_context ctx = fuzz_context();
   static checkpoint_report report;
   checkpoint_options options;
   bdpt_model *m;
   options.key = key;
   options.heads = config.text ? 0 : 1;
-  m = checkpoint_parse(&ctx, data, size, "fuzz", config.text ? config : none,
-                       images.text ? images : none, &options, &report);
+  m = checkpoint_parse(&ctx, data, size, "fuzz", &beside, &options, &report);
   FUZZ_CHECK(memchr(report.note, 0, sizeof report.note) != NULL);
   FUZZ_CHECK(memchr(report.network, 0, sizeof report.network) != NULL);
   bdpt_model_free(m);

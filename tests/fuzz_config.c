@@ -50,6 +50,7 @@ static void build(bdpt_context *ctx, int hf, bdpt_bytes *out) {
 
 /* Reads the texts alone, without the network. */
 static void read_texts(int hf, checkpoint_side config, checkpoint_side images) {
+  const checkpoint_sides beside = {config, images};
   static checkpoint_report report;
   static bdpt_config known;
   bdpt_context ctx = fuzz_context();
@@ -58,7 +59,7 @@ static void read_texts(int hf, checkpoint_side config, checkpoint_side images) {
   memset(&report, 0, sizeof report);
   c->is_hf = hf;
   c->depth = 1;
-  s = checkpoint_config_use(c, config, images, 4);
+  s = checkpoint_config_use(c, &beside, 4);
   known.width = known.image = known.block[0].mlp = 4;
   known.depth = known.heads = 1;
   known.patch = known.classes = 2;

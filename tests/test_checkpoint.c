@@ -80,12 +80,14 @@ static bdpt_context fresh(void) {
 }
 
 static checkpoint_report report;
-static const checkpoint_side nothing = {NULL, 0};
-static checkpoint_side text_side(const char *s) {
-  checkpoint_side side;
-  side.text = s;
-  side.size = s ? strlen(s) : 0;
-  return side;
+/* Returns the texts as the files beside a checkpoint; NULL: there is none. */
+static const checkpoint_sides *sides(const char *config, const char *images) {
+  static checkpoint_sides both;
+  both.config.text = config;
+  both.config.size = config ? strlen(config) : 0;
+  both.images.text = images;
+  both.images.size = images ? strlen(images) : 0;
+  return &both;
 }
 
 /* A block of exactly n bytes, so that a sanitizer sees the first byte read too many. */
@@ -287,7 +289,7 @@ static bdpt_model *edit_load(bdpt_context *ctx, edit *e, const char *config, int
   bdpt_model *m;
   CHECK(bdpt_safetensors_build(ctx, e->list, e->count, NULL, NULL, 0, &bytes) == BDPT_OK);
   copy = exact(bytes.data, bytes.size);
-  m = checkpoint_parse(ctx, copy, bytes.size, "m", text_side(config), nothing, &o, &report);
+  m = checkpoint_parse(ctx, copy, bytes.size, "m", sides(config, NULL), &o, &report);
   bdpt_bytes_free(ctx, &bytes);
   free(copy);
   return m;
@@ -605,22 +607,22 @@ TEST(our_own_files) {
   c.block[0].mlp_state = BDPT_MLP_LINEAR;
   m = bdpt_model_create(&ctx, &c, 1);
   CHECK(bdpt_model_build(m, BDPT_F32, &bytes) == BDPT_OK);
-  n = checkpoint_parse(&ctx, bytes.data, bytes.size, "m", text_side("{bad"), nothing, NULL,
+  n = checkpoint_parse(&ctx, bytes.data, bytes.size, "m", sides("{bad", NULL), NULL,
                        &report);
   CHECK(n && n->config.block[0].mlp_state != BDPT_MLP_KEPT && n->config.heads == 3);
   CHECK(strcmp(report.dialect, "boundarydpt") == 0 && !report.note[0]);
   bdpt_model_free(n);
   o.key = ".";
-  n = checkpoint_parse(&ctx, bytes.data, bytes.size, "m", nothing, nothing, &o, &report);
+  n = checkpoint_parse(&ctx, bytes.data, bytes.size, "m", NULL, &o, &report);
   CHECK(n != NULL);
   bdpt_model_free(n);
   o.key = "model";
-  CHECK(!checkpoint_parse(&ctx, bytes.data, bytes.size, "m", nothing, nothing, &o, &report));
+  CHECK(!checkpoint_parse(&ctx, bytes.data, bytes.size, "m", NULL, &o, &report));
   CHECK_HAS(ctx.message, "m: it holds no network 'model'; there is .");
   bdpt_clear_error(&ctx);
   o.key = NULL;
   o.heads = 5;
-  CHECK(!checkpoint_parse(&ctx, bytes.data, bytes.size, "m", nothing, nothing, &o, &report));
+  CHECK(!checkpoint_parse(&ctx, bytes.data, bytes.size, "m", NULL, &o, &report));
   CHECK_HAS(ctx.message, "no multiple of the heads");
   bdpt_bytes_free(&ctx, &bytes);
   bdpt_model_free(m);
@@ -637,11 +639,11 @@ TEST(pickles_of_other_protocols) {
   bdpt_context ctx = fresh();
   int i;
   for (i = 0; i < 2; i++) {
-    CHECK(!checkpoint_parse(&ctx, later[i], 40, "m", nothing, nothing, NULL, &report));
+    CHECK(!checkpoint_parse(&ctx, later[i], 40, "m", NULL, NULL, &report));
     CHECK_HAS(ctx.message, i ? "older form, with pickles of protocol 4" : "pickles of protocol 3");
     bdpt_clear_error(&ctx);
   }
-  CHECK(!checkpoint_parse(&ctx, stranger, 20, "m", nothing, nothing, NULL, &report));
+  CHECK(!checkpoint_parse(&ctx, stranger, 20, "m", NULL, NULL, &report));
   CHECK_HAS(ctx.message, "protocol 4), but not from torch.save");
   bdpt_clear_error(&ctx);
 }
@@ -720,10 +722,9 @@ TEST(configurations_that_fit) {
   e = edit_open(&ctx, "deit.hf4/model.safetensors");
   CHECK(bdpt_safetensors_build(&ctx, e->list, e->count, NULL, NULL, 0, &bytes) == BDPT_OK);
   m = checkpoint_parse(&ctx, bytes.data, bytes.size, "m",
-                       text_side(DEIT_CONFIG ",\"layer_norm_eps\":1e-5}"),
-                       text_side("{\"image_mean\":[0.5,0.25,0.125],\"image_std\":[1,2,4],"
-                                 "\"size\":{\"height\":12}}"),
-                       &o, &report);
+                       sides(DEIT_CONFIG ",\"layer_norm_eps\":1e-5}",
+                             "{\"image_mean\":[0.5,0.25,0.125],\"image_std\":[1,2,4],"
+                             "\"size\":{\"height\":12}}"), &o, &report);
   if (CHECK(m != NULL)) {
     CHECK(m->config.eps == (double)1e-5 && m->config.mean[1] == 0.25 && m->config.std[2] == 4);
     CHECK(m->config.heads == 4);
@@ -918,7 +919,7 @@ static void dump(const buffer *file) {
 static void refused(buffer file, bdpt_status want, const char *phrase) {
   bdpt_context ctx = fresh();
   unsigned char *copy = exact(file.p, file.n);
-  bdpt_model *m = checkpoint_parse(&ctx, copy, file.n, "x.pth", nothing, nothing, NULL, &report);
+  bdpt_model *m = checkpoint_parse(&ctx, copy, file.n, "x.pth", NULL, NULL, &report);
   CHECK(m == NULL && ctx.status == want && strncmp(ctx.message, "x.pth: ", 7) == 0);
   if (!CHECK(strstr(ctx.message, phrase) != NULL)) printf("  %s (%s)\n", ctx.message, phrase);
   bdpt_model_free(m);
@@ -1043,7 +1044,7 @@ TEST(inert_objects) {
     op(&p, "u.");
     zip_add(&z, "x/data.pkl", p.p, p.n, 0);
     file = zip_end(&z);
-    m = checkpoint_parse(&ctx, file.p, file.n, "x", nothing, nothing, &o, &report);
+    m = checkpoint_parse(&ctx, file.p, file.n, "x", NULL, &o, &report);
     if (!CHECK(m != NULL)) printf("  %d: %s\n", (int)i, ctx.message);
     if (m) bdpt_model_hash(m, got);
     CHECK(m && strcmp(hash, got) == 0);
@@ -1228,7 +1229,7 @@ TEST(paths_and_failures) {
   }
   op(&p, ".");
   z = zip_of(&p, 16);
-  CHECK(!checkpoint_parse(&ctx, z.p, z.n, "x", nothing, nothing, &o, &report));
+  CHECK(!checkpoint_parse(&ctx, z.p, z.n, "x", NULL, &o, &report));
   CHECK_HAS(ctx.message, "it holds no network 'nobody'; there are runs.7.module, swa.7.module");
   bdpt_clear_error(&ctx);
   CHECK(pth_open(&ctx, z.p, z.n - 1, "x", &f) == BDPT_E_FORMAT && !f.entry && !f.dict);
@@ -1552,7 +1553,7 @@ TEST(files_that_are_refused) {
 static int survives(const unsigned char *bytes, size_t size, const char *config) {
   bdpt_context ctx = fresh();
   checkpoint_options o = {NULL, 1};
-  bdpt_model *m = checkpoint_parse(&ctx, bytes, size, "x", text_side(config), nothing, &o, &report);
+  bdpt_model *m = checkpoint_parse(&ctx, bytes, size, "x", sides(config, NULL), &o, &report);
   int good = (m != NULL) == (ctx.status == BDPT_OK) && (m != NULL) == (ctx.message[0] == 0);
   int loaded = m != NULL;
   bdpt_model_free(m);
@@ -1671,7 +1672,7 @@ TEST(shared_storage) {
     bdpt_context ctx = fresh();
     checkpoint_options o = {NULL, 1};
     buffer z = zip_of(&p, 4000);
-    CHECK(!checkpoint_parse(&ctx, z.p, z.n, "x", nothing, nothing, &o, &report));
+    CHECK(!checkpoint_parse(&ctx, z.p, z.n, "x", NULL, &o, &report));
     CHECK_HAS(ctx.message, "its tensors overlap: together they are 32000 bytes of a file of");
     free(z.p);
   }

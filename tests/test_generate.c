@@ -202,7 +202,7 @@ TEST(shapes_have_their_area) {
   for (shape = 0; shape < 4; shape++)
     for (angle = 0; angle < 256; angle += 37) {
       memset(canvas, 0, SAMPLES * sizeof *canvas);
-      gen_frame(&s, 16 * 256, 16 * 256, 16 * 256, angle, 256, 256, angle & 1);
+      gen_frame(&s, 16 * 256, 16 * 256, 16 * 256, angle, angle & 1 ? -256 : 256, 256);
       if (shape == 0) gen_oval(&s, GEN_A, 0, 0, 75, 75);
       if (shape == 1) gen_box(&s, GEN_A, -50, -25, 50, 25);
       if (shape == 2) gen_line(&s, GEN_A, -32, 0, 32, 0, 12);

@@ -192,7 +192,7 @@ const cli_option *cli_meant(const cli_option *options, int count, size_t skip, c
   return meant;
 }
 
-/* The complaint about an unknown option, with the one that was perhaps meant. */
+/* Complains about an unknown option, and names the one that was perhaps meant. */
 static int cli_unknown(const cli_command *c, const cli_option *options, int count, const char *a,
                        size_t length) {
   const cli_option *meant = cli_meant(options, count, 0, a, length);
@@ -201,12 +201,19 @@ static int cli_unknown(const cli_command *c, const cli_option *options, int coun
                          meant->name);
 }
 
-/* What was said; said[k] becomes CLI_SAID_BEFORE. */
-static int cli_arguments(const cli_command *c, const cli_option *options, int count, int argc,
-                         char **argv, const char **plain, int *plain_count, int *said) {
+typedef struct cli_words {
+  int argc;
+  char **argv;
+  const char **plain; /* filled with the words that belong to no option */
+  int *plain_count;
+} cli_words;
+
+/* Stores what the words say; said[k] becomes CLI_SAID_BEFORE for each option that they name. */
+static int cli_arguments(const cli_command *c, const cli_option *options, int count,
+                         const cli_words *w, int *said) {
   int i, k, all_plain = 0; /* 1 behind "--" */
-  for (i = 0; i < argc; i++) {
-    const char *a = argv[i], *equals = strchr(a, '='), *value, *wanted;
+  for (i = 0; i < w->argc; i++) {
+    const char *a = w->argv[i], *equals = strchr(a, '='), *value, *wanted;
     size_t length = equals ? (size_t)(equals - a) : strlen(a);
     if (!all_plain && strcmp(a, "--") == 0) { all_plain = 1; continue; }
     if (!all_plain && (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0)) {
@@ -214,8 +221,8 @@ static int cli_arguments(const cli_command *c, const cli_option *options, int co
       return CLI_OK;
     }
     if (all_plain || a[0] != '-' || a[1] == 0) {
-      if (*plain_count >= c->most) return cli_usage_error(c, "one argument too many: '%s'", a);
-      plain[(*plain_count)++] = a;
+      if (*w->plain_count >= c->most) return cli_usage_error(c, "one argument too many: '%s'", a);
+      w->plain[(*w->plain_count)++] = a;
       continue;
     }
     for (k = 0; k < count; k++)
@@ -228,8 +235,8 @@ static int cli_arguments(const cli_command *c, const cli_option *options, int co
       *(int *)options[k].value = 1;
       continue;
     }
-    if (!equals && i + 1 >= argc) return cli_usage_error(c, "%s wants a value", a);
-    value = equals ? equals + 1 : argv[++i];
+    if (!equals && i + 1 >= w->argc) return cli_usage_error(c, "%s wants a value", a);
+    value = equals ? equals + 1 : w->argv[++i];
     wanted = cli_store(&options[k], value);
     if (wanted)
       return cli_usage_error(c, "%s wants %s, got '%s'", options[k].name, wanted, value);
@@ -237,7 +244,7 @@ static int cli_arguments(const cli_command *c, const cli_option *options, int co
   return CLI_GO_ON;
 }
 
-/* The values of --config that the command line leaves open. */
+/* Reads the values of --config that the command line leaves open. */
 static int cli_config(const cli_command *c, const cli_option *options, int count, int *said) {
   char why[CLI_WHY];
   int k;
@@ -248,7 +255,7 @@ static int cli_config(const cli_command *c, const cli_option *options, int count
   return cli_usage_error(c, "%s: %s", *(const char **)options[k].value, why);
 }
 
-/* The initial values of what nobody named. */
+/* Gives the options that nobody named their initial values. */
 static void cli_initial(const cli_command *c, const cli_option *options, int count,
                         const int *said) {
   static char room[1024]; /* first ones that a second one follows; the values are texts in it */
@@ -271,10 +278,11 @@ static void cli_initial(const cli_command *c, const cli_option *options, int cou
 
 int cli_parse(const cli_command *c, const cli_option *options, int count, int argc,
               char **argv, const char **plain, int *plain_count) {
+  const cli_words words = {argc, argv, plain, plain_count};
   int said[CLI_MOST], status;
   memset(said, 0, sizeof said);
   *plain_count = 0;
-  status = cli_arguments(c, options, count, argc, argv, plain, plain_count, said);
+  status = cli_arguments(c, options, count, &words, said);
   if (status == CLI_GO_ON) status = cli_config(c, options, count, said);
   if (status != CLI_GO_ON) return status;
   cli_initial(c, options, count, said);

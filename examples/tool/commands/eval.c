@@ -16,30 +16,32 @@
  * eval
  * ---------------------------------------------------------------------------------------------- */
 
-static bdpt_status print_accuracy(const bdpt_model *m, const char *path, const char *part,
-                                  const checkpoint_report *from, const bdpt_accuracy *a, double s,
-                                  int merge, int json) {
+typedef struct eval_said { const char *file, *part; double seconds; int merge; } eval_said;
+
+static bdpt_status print_accuracy(const bdpt_model *m, const eval_said *e,
+                                  const checkpoint_report *from, const bdpt_accuracy *a,
+                                  int json) {
   cli_json j = {NULL, 0, 0, 0, 0};
   bdpt_cost_report cost;
-  if (bdpt_merging_cost(m->ctx, &m->config, merge, &cost) != BDPT_OK) return m->ctx->status;
+  if (bdpt_merging_cost(m->ctx, &m->config, e->merge, &cost) != BDPT_OK) return m->ctx->status;
   if (!json) {
-    printf("%s on %zu %s images: %.2f %% (top 5: %.2f %%), loss %.4f, %.0f images/s", path,
-           a->count, part, a->top1, a->top5, a->loss, (double)a->count / s);
-    if (merge) printf(", %d tokens merged per block: %.3f GMACs", merge, 1e-9 * cost.macs);
+    printf("%s on %zu %s images: %.2f %% (top 5: %.2f %%), loss %.4f, %.0f images/s", e->file,
+           a->count, e->part, a->top1, a->top5, a->loss, (double)a->count / e->seconds);
+    if (e->merge) printf(", %d tokens merged per block: %.3f GMACs", e->merge, 1e-9 * cost.macs);
     printf("\n");
     return BDPT_OK;
   }
   cli_json_open(&j, "eval");
   cli_json_text(&j, "version", bdpt_version());
-  cli_json_text(&j, "file", path);
-  cli_json_text(&j, "set", part);
+  cli_json_text(&j, "file", e->file);
+  cli_json_text(&j, "set", e->part);
   cli_json_real(&j, "images", (double)a->count);
   cli_json_real(&j, "accuracy", a->top1);
   cli_json_real(&j, "top5", a->top5);
   cli_json_real(&j, "loss", a->loss);
-  cli_json_real(&j, "images_per_second", (double)a->count / s);
+  cli_json_real(&j, "images_per_second", (double)a->count / e->seconds);
   input_guessed(&j, from);
-  cli_json_real(&j, "merge", merge);
+  cli_json_real(&j, "merge", e->merge);
   cli_json_real(&j, "macs", cost.macs);
   cli_json_close(&j);
   return cli_json_print(&j, m->ctx);
@@ -105,7 +107,8 @@ int command_eval(int argc, char **argv) {
     input_fit(&in, m);
     if (bdpt_merge(m, merge, &merging) == BDPT_OK && input_keep(&ctx, s, count) == BDPT_OK &&
         bdpt_evaluate(m, s, &a) == BDPT_OK) {
-      (void)print_accuracy(m, path, part, &report, &a, cli_now() - began, merge, common.json);
+      const eval_said said = {path, part, cli_now() - began, merge};
+      (void)print_accuracy(m, &said, &report, &a, common.json);
     }
   }
   bdpt_model_free(m);

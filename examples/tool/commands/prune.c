@@ -45,16 +45,13 @@ static bdpt_status prune_given(bdpt_model *m, const prune_options *o) {
   return s;
 }
 
-/* Prints everything that a search found, as one line. `split` is NULL where no predictor was
- * asked. */
-static bdpt_status json_found(bdpt_context *ctx, const prune_options *o, const char *way,
-                              const bdpt_layer *layer, const double *accuracy, int count,
-                              const bdpt_two_stage_result *split, const bdpt_stage2_result *end) {
+/* Begins the line of what a search found: the layers that it removed, in order, and the held-out
+ * accuracy after each. */
+static cli_json json_found(const prune_options *o, const char *way, const bdpt_layer *layer,
+                           const double *accuracy, int count) {
   cli_json j = {NULL, 0, 0, 0, 0};
   char name[2 * BDPT_MAX_DEPTH][24];
   const char *list[2 * BDPT_MAX_DEPTH];
-  double point[3][4 * BDPT_MAX_DEPTH + 1];
-  size_t points = split ? split->point_count : 0, k;
   int i, removed[2] = {0, 0};
   cli_json_open(&j, "prune_found");
   cli_json_text(&j, "choose", way);
@@ -70,6 +67,16 @@ static bdpt_status json_found(bdpt_context *ctx, const prune_options *o, const c
   cli_json_real(&j, "activations", removed[1]);
   cli_json_texts(&j, "removed", list, count);
   cli_json_reals(&j, "accuracies", accuracy, count);
+  return j;
+}
+
+/* Ends that line with the predictor's points (`split` is NULL where none was asked) and with what
+ * the recovery reached, and prints it. */
+static bdpt_status json_recovered(bdpt_context *ctx, const prune_options *o, cli_json j,
+                                  const bdpt_two_stage_result *split,
+                                  const bdpt_stage2_result *end) {
+  double point[3][4 * BDPT_MAX_DEPTH + 1];
+  size_t points = split ? split->point_count : 0, k;
   for (k = 0; k < points; k++) {
     point[0][k] = split->points[k].attention;
     point[1][k] = split->points[k].activation;
@@ -124,8 +131,9 @@ static bdpt_status prune_learned(bdpt_model *m, const input *in, const prune_opt
            found->attention, found->activation, found->map.degree, found->point_count);
     print_found(found->search.layer, found->search.removed, &found->stage2);
   } else if (s == BDPT_OK) {
-    s = json_found(m->ctx, o, "learned", found->search.layer, found->search.accuracy,
-                   found->search.removed, found, &found->stage2);
+    s = json_recovered(m->ctx, o, json_found(o, "learned", found->search.layer,
+                                             found->search.accuracy, found->search.removed),
+                       found, &found->stage2);
   }
   free(found);
   return s;
@@ -149,7 +157,8 @@ static bdpt_status prune_greedy(bdpt_model *m, const input *in, const prune_opti
   if (s == BDPT_OK) s = bdpt_model_assign(m, student);
   if (s == BDPT_OK && !o->common.json) print_found(found.layer, found.removed, &end);
   else if (s == BDPT_OK)
-    s = json_found(m->ctx, o, "greedy", found.layer, found.accuracy, found.removed, NULL, &end);
+    s = json_recovered(m->ctx, o, json_found(o, "greedy", found.layer, found.accuracy,
+                                             found.removed), NULL, &end);
   bdpt_model_free(student);
   return s;
 }

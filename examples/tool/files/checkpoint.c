@@ -594,8 +594,8 @@ static bdpt_status checkpoint_sides(checkpoint_work *c, const pth_tensor *patch)
 }
 
 /* Goes from the list of items to c->image. */
-static bdpt_status checkpoint_convert(checkpoint_work *c, checkpoint_side config,
-                                      checkpoint_side images, const checkpoint_options *o) {
+static bdpt_status checkpoint_convert(checkpoint_work *c, const checkpoint_sides *beside,
+                                      const checkpoint_options *o) {
   size_t width = 0;
   pth_tensor patch;
   bdpt_status s = checkpoint_choose(c, o->key);
@@ -608,7 +608,7 @@ static bdpt_status checkpoint_convert(checkpoint_work *c, checkpoint_side config
   s = checkpoint_sort(c);
   if (!s) s = checkpoint_tensor(c, c->pick[BDPT_SLOT_PATCH_W][0], &patch); /* it is the anchor */
   if (!s && patch.ndim) width = patch.shape[0];
-  if (!s) s = checkpoint_config_use(c, config, images, width);
+  if (!s) s = checkpoint_config_use(c, beside, width);
   if (!s) s = checkpoint_forms(c);
   if (!s) s = checkpoint_complete(c);
   if (!s) s = checkpoint_guess(c, o->heads, width);
@@ -618,16 +618,17 @@ static bdpt_status checkpoint_convert(checkpoint_work *c, checkpoint_side config
 
 /* The first half: reads what is needed of the bytes. A file of our own needs no translation. */
 static bdpt_status checkpoint_begin(checkpoint_work *c, const void *bytes, size_t size,
-                                    checkpoint_side config, checkpoint_side images,
+                                    const checkpoint_sides *beside,
                                     const checkpoint_options *options) {
   static const checkpoint_options none = {NULL, 0};
+  static const checkpoint_sides alone = {{NULL, 0}, {NULL, 0}};
   const checkpoint_options *o = options ? options : &none;
   bdpt_status s;
   memset(c->report, 0, sizeof *c->report);
   c->file_bytes = size;
   s = checkpoint_open(c, bytes, size);
   if (s || c->is_pth || !bdpt_safetensors_get(&c->st, "boundarydpt")) {
-    return s ? s : checkpoint_convert(c, config, images, o);
+    return s ? s : checkpoint_convert(c, beside ? beside : &alone, o);
   }
   snprintf(c->report->dialect, sizeof c->report->dialect, "boundarydpt");
   if (o->key) s = checkpoint_choose(c, o->key);
@@ -677,12 +678,11 @@ checkpoint_work *checkpoint_new(bdpt_context *ctx, const char *name,
   return c;
 }
 
-bdpt_model *checkpoint_parse(bdpt_context *ctx, const void *bytes, size_t size,
-                             const char *name, checkpoint_side config,
-                             checkpoint_side images, const checkpoint_options *options,
+bdpt_model *checkpoint_parse(bdpt_context *ctx, const void *bytes, size_t size, const char *name,
+                             const checkpoint_sides *beside, const checkpoint_options *options,
                              checkpoint_report *report) {
   checkpoint_work *c = checkpoint_new(ctx, name, report);
-  return c ? checkpoint_end(c, checkpoint_begin(c, bytes, size, config, images, options)) : NULL;
+  return c ? checkpoint_end(c, checkpoint_begin(c, bytes, size, beside, options)) : NULL;
 }
 
 /* Reads the text of `file` in the folder of `path`, which is empty if there is no such file. One
@@ -706,7 +706,7 @@ static bdpt_status checkpoint_beside(const checkpoint_work *c, const char *file,
 bdpt_model *checkpoint_load(bdpt_context *ctx, const char *path,
                             const checkpoint_options *options, checkpoint_report *report) {
   bdpt_bytes bytes = {NULL, 0}, text[2] = {{NULL, 0}, {NULL, 0}};
-  checkpoint_side side[2];
+  checkpoint_sides beside;
   char file[1100];
   checkpoint_work *c = checkpoint_new(ctx, path, report);
   bdpt_status s;
@@ -723,11 +723,11 @@ bdpt_model *checkpoint_load(bdpt_context *ctx, const char *path,
   }
   if (!s) s = checkpoint_beside(c, "config.json", &text[0]);
   if (!s) s = checkpoint_beside(c, "preprocessor_config.json", &text[1]);
-  for (i = 0; i < 2; i++) {
-    side[i].text = (const char *)text[i].data;
-    side[i].size = text[i].size;
-  }
-  if (!s) s = checkpoint_begin(c, bytes.data, bytes.size, side[0], side[1], options);
+  beside.config.text = (const char *)text[0].data;
+  beside.config.size = text[0].size;
+  beside.images.text = (const char *)text[1].data;
+  beside.images.size = text[1].size;
+  if (!s) s = checkpoint_begin(c, bytes.data, bytes.size, &beside, options);
   for (i = 0; i < 2; i++) bdpt_bytes_free(ctx, &text[i]);
   bdpt_bytes_free(ctx, &bytes);
   return checkpoint_end(c, s);

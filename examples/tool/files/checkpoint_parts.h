@@ -13,6 +13,9 @@
 /* The text of a file beside the checkpoint. */
 typedef struct checkpoint_side { const char *text; size_t size; } checkpoint_side;
 
+/* The texts of config.json and preprocessor_config.json beside a file; {NULL, 0}: there is none. */
+typedef struct checkpoint_sides { checkpoint_side config, images; } checkpoint_sides;
+
 /* What config.json and preprocessor_config.json say; 0 (-1 for qkv_bias): nothing. Sizes of images
  * and patches are height and width; one number stands for both. */
 typedef struct checkpoint_config {
@@ -90,8 +93,8 @@ bdpt_status checkpoint_config_compare(checkpoint_work *c, const bdpt_config *m);
 
 /* Reads the two files and checks what cannot be computed. A file in transformers' names comes with
  * its config.json; beside others one may lie by chance, and that is no reason to fail. */
-bdpt_status checkpoint_config_use(checkpoint_work *c, checkpoint_side config,
-                                  checkpoint_side images, size_t width);
+bdpt_status checkpoint_config_use(checkpoint_work *c, const checkpoint_sides *beside,
+                                  size_t width);
 
 /* 1 if a name ends so. */
 int checkpoint_ends(const char *name, size_t length, const char *tail);
@@ -128,12 +131,10 @@ bdpt_model *checkpoint_end(checkpoint_work *c, bdpt_status s);
 checkpoint_work *checkpoint_new(bdpt_context *ctx, const char *name,
                                 checkpoint_report *report);
 
-/* Reads a network from a file in memory. `config` and `images` are the texts of config.json and
- * preprocessor_config.json, {NULL, 0} when there are none; options may be NULL. NULL: see
- * ctx->message. */
-bdpt_model *checkpoint_parse(bdpt_context *ctx, const void *bytes, size_t size,
-                             const char *name, checkpoint_side config,
-                             checkpoint_side images, const checkpoint_options *options,
+/* Reads a network from a file in memory, with the texts beside it; `beside` and `options` may be
+ * NULL. Returns NULL after an error: see ctx->message. */
+bdpt_model *checkpoint_parse(bdpt_context *ctx, const void *bytes, size_t size, const char *name,
+                             const checkpoint_sides *beside, const checkpoint_options *options,
                              checkpoint_report *report);
 
 #endif /* TOOL_FILES_CHECKPOINT_PARTS_H */

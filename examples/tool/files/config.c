@@ -448,8 +448,9 @@ static void checkpoint_architecture(checkpoint_work *c, size_t width) {
   if (k->eps == 0) k->eps = strstr(k->architecture, "_clip_") ? 1e-5 : 1e-6;
 }
 
-bdpt_status checkpoint_config_use(checkpoint_work *c, checkpoint_side config,
-                                  checkpoint_side images, size_t width) {
+bdpt_status checkpoint_config_use(checkpoint_work *c, const checkpoint_sides *beside,
+                                  size_t width) {
+  const checkpoint_side config = beside->config, images = beside->images;
   checkpoint_config *k = &c->config;
   bdpt_status s = BDPT_OK;
   char why[sizeof c->ctx->message] = "it describes another network";

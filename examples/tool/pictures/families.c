@@ -66,7 +66,7 @@ static void gen_house(gen_scene *s, int kind) {
       gen_box(s, GEN_A, -46, -50, 46, 96);
       GEN_POLY(s, GEN_A, -62, -92, -36, -92, -36, -74, -14, -74, -14, -92, 14, -92, 14, -74, 36,
                -74, 36, -92, 62, -92, 62, -44, -62, -44);
-      gen_pie(s, GEN_B, 0, 70, 22, 36, 128, 256);
+      gen_half(s, GEN_B, 0, 70, 22, 36, 1);
       gen_box(s, GEN_B, -22, 68, 22, 96);
       gen_box(s, GEN_DARK, -7, -28, 7, 8);
       break;
@@ -265,12 +265,12 @@ static void gen_boat(gen_scene *s, int kind) {
 static void gen_vessel(gen_scene *s, int kind) {
   switch (kind) {
     case 0:                                    /* mug */
-      gen_arc(s, GEN_A, 44, 0, 50, 32, 0, 256);
+      gen_band(s, GEN_A, (gen_curve){44, 0, 50, 50, 0, 256}, 18);
       gen_box(s, GEN_A, -66, -66, 46, 76);
       gen_box(s, GEN_B, -66, -14, 46, 24);
       break;
     case 1:                                    /* bowl */
-      gen_pie(s, GEN_A, 0, -20, 94, 88, 0, 128);
+      gen_half(s, GEN_A, 0, -20, 94, 88, 0);
       gen_oval(s, GEN_B, 0, -22, 94, 22);
       gen_box(s, GEN_A, -34, 60, 34, 80);
       break;
@@ -284,10 +284,10 @@ static void gen_vessel(gen_scene *s, int kind) {
       GEN_POLY(s, GEN_A, -40, -92, 40, -92, 20, -30, -20, -30);
       break;
     default:                                   /* goblet */
-      gen_pie(s, GEN_A, 0, -84, 60, 104, 0, 128);
+      gen_half(s, GEN_A, 0, -84, 60, 104, 0);
       gen_box(s, GEN_A, -8, 10, 8, 84);
       gen_oval(s, GEN_A, 0, 86, 46, 12);
-      gen_pie(s, GEN_B, 0, -56, 48, 66, 0, 128);
+      gen_half(s, GEN_B, 0, -56, 48, 66, 0);
   }
 }
 
@@ -322,9 +322,9 @@ static void gen_fruit(gen_scene *s, int kind) {
           gen_oval(s, (i + j) % 2 ? GEN_B : GEN_A, 40 * i - 60 + 20 * j, -42 + 38 * j, 23, 23);
       break;
     default:                                   /* slice of melon */
-      gen_pie(s, GEN_B, 0, -36, 98, 98, 0, 128);
-      gen_pie(s, GEN_LIGHT, 0, -36, 84, 84, 0, 128);
-      gen_pie(s, GEN_A, 0, -36, 74, 74, 0, 128);
+      gen_half(s, GEN_B, 0, -36, 98, 98, 0);
+      gen_half(s, GEN_LIGHT, 0, -36, 84, 84, 0);
+      gen_half(s, GEN_A, 0, -36, 74, 74, 0);
       for (i = 0; i < 4; i++) gen_oval(s, GEN_DARK, -42 + 28 * i, i % 3 ? -2 : -16, 6, 10);
   }
 }
@@ -337,15 +337,15 @@ static void gen_face(gen_scene *s, int kind) {
     else gen_oval(s, GEN_DARK, eye, -28, 12, 18);
   }
   switch (kind) {
-    case 0: gen_arc(s, GEN_B, 0, 2, 62, 46, 10, 118); break;      /* smiling */
-    case 1: gen_arc(s, GEN_B, 0, 84, 56, 40, 146, 238); break;    /* sad */
+    case 0: gen_band(s, GEN_B, (gen_curve){0, 2, 62, 62, 10, 118}, 16); break;      /* smiling */
+    case 1: gen_band(s, GEN_B, (gen_curve){0, 84, 56, 56, 146, 238}, 16); break;    /* sad */
     case 2: gen_oval(s, GEN_B, 0, 42, 24, 32); break;             /* amazed */
     case 3:
       gen_line(s, GEN_DARK, -92, -30, 92, -30, 12);
       gen_line(s, GEN_B, -34, 46, 34, 46, 15);
       break;
     default:                                                      /* laughing */
-      gen_pie(s, GEN_B, 0, 12, 62, 60, 0, 128);
+      gen_half(s, GEN_B, 0, 12, 62, 60, 0);
       gen_box(s, GEN_LIGHT, -52, 12, 52, 28);
   }
 }
@@ -389,8 +389,8 @@ static void gen_planet(gen_scene *s, int kind) {
     {
       gen_path p;
       p.n = 0;
-      gen_arc_corners(&p, 0, 0, 94, 94, 44, 212, 24);
-      gen_arc_corners(&p, 44, 0, 94, 94, 188, 68, 20);
+      gen_arc_corners(&p, (gen_curve){0, 0, 94, 94, 44, 212}, 24);
+      gen_arc_corners(&p, (gen_curve){44, 0, 94, 94, 188, 68}, 20);
       gen_fill(s, &p, GEN_A);
       gen_star(s, GEN_B, 48, -14, 34, 14, 5);
       break;
@@ -406,7 +406,7 @@ static void gen_planet(gen_scene *s, int kind) {
       gen_oval(s, GEN_B, 0, 0, 100, 36);
       gen_oval(s, GEN_DARK, 0, 0, 80, 22);
       gen_oval(s, GEN_A, 0, 0, 56, 56);
-      gen_arc(s, GEN_B, 0, -70, 106, 88, 40, 88);
+      gen_band(s, GEN_B, (gen_curve){0, -70, 106, 106, 40, 88}, 18);
       break;
     case 3:                                    /* sun */
       for (i = 0; i < 8; i++)
@@ -421,19 +421,19 @@ static void gen_planet(gen_scene *s, int kind) {
 
 static void gen_cap(gen_scene *s, int x, int y, int r) {
   gen_box(s, GEN_LIGHT, x - r / 3, y - 4, x + r / 3, y + r);
-  gen_pie(s, GEN_A, x, y, r, r, 128, 256);
+  gen_half(s, GEN_A, x, y, r, r, 1);
 }
 
 static void gen_mushroom(gen_scene *s, int kind) {
   switch (kind) {
     case 0:                                    /* button */
       gen_box(s, GEN_LIGHT, -30, 0, 30, 92);
-      gen_pie(s, GEN_A, 0, 14, 92, 88, 128, 256);
+      gen_half(s, GEN_A, 0, 14, 92, 88, 1);
       gen_box(s, GEN_B, -92, 8, 92, 24);
       break;
     case 1:                                    /* toadstool */
       gen_box(s, GEN_LIGHT, -22, 0, 22, 92);
-      gen_pie(s, GEN_A, 0, 14, 94, 94, 128, 256);
+      gen_half(s, GEN_A, 0, 14, 94, 94, 1);
       gen_oval(s, GEN_B, -50, -12, 17, 17);
       gen_oval(s, GEN_B, 0, -44, 18, 18);
       gen_oval(s, GEN_B, 48, -14, 17, 17);
@@ -482,8 +482,8 @@ static void gen_beetle(gen_scene *s, int kind) {
       break;
     case 2:                                    /* stag beetle */
       gen_legs(s, 3, 78, -10, 30);
-      gen_arc(s, GEN_B, -26, -64, 36, 24, 100, 236);
-      gen_arc(s, GEN_B, 26, -64, 36, 24, -108, 28);
+      gen_band(s, GEN_B, (gen_curve){-26, -64, 36, 36, 100, 236}, 12);
+      gen_band(s, GEN_B, (gen_curve){26, -64, 36, 36, -108, 28}, 12);
       gen_oval(s, GEN_A, 0, -32, 34, 24);
       gen_oval(s, GEN_A, 0, 40, 42, 58);
       break;

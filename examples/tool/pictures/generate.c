@@ -139,7 +139,7 @@ static void gen_scrap(gen_scene *s, int x, int y, int radius) {
   int angle = gen_pick(&s->rng, 0, 255), tall = gen_pick(&s->rng, 96, 256);
   uint32_t kept = s->ink[GEN_A];
   s->ink[GEN_A] = gen_any_colour(&s->rng);
-  gen_frame(s, x, y, radius, angle, 256, tall, 0);
+  gen_frame(s, x, y, radius, angle, 256, tall);
   switch (gen_pick(&s->rng, 0, 4)) {
     case 0: gen_oval(s, GEN_A, 0, 0, 90, 90); break;
     case 1: gen_box(s, GEN_A, -80, -80, 80, 80); break;
@@ -172,7 +172,7 @@ void gen_object(gen_scene *s, int fine, int x, int y, int radius) {
   const gen_family *family = &gen_families[fine / GEN_KINDS];
   int wide = gen_pick(&s->rng, 216, 284), tall = gen_pick(&s->rng, 216, 284);
   int tilt = gen_pick(&s->rng, -family->tilt, family->tilt), mirror = gen_pick(&s->rng, 0, 1);
-  gen_frame(s, x, y, radius, tilt, wide, tall, mirror);
+  gen_frame(s, x, y, radius, tilt, mirror ? -wide : wide, tall);
   s->wave[0] = gen_pick(&s->rng, 0, GEN_WAVE);
   s->wave[1] = gen_pick(&s->rng, 40, 120);
   s->wave[2] = gen_pick(&s->rng, 0, 255);

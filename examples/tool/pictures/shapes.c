@@ -91,15 +91,14 @@ uint32_t gen_faded(gen_rng *r, uint32_t colour, int low, int high) {
   return gen_mix(colour, other, gen_pick(r, low, high));
 }
 
-void gen_frame(gen_scene *s, int x, int y, int radius, int angle, int wide, int tall,
-               int mirror) {
+void gen_frame(gen_scene *s, int x, int y, int radius, int angle, int wide, int tall) {
   int64_t scale = (int64_t)radius * (GEN_FINER * GEN_SUB) * 1024 / 25600;  /* of one unit, x 1024 */
   int64_t det;
   s->place[0] = (int)((int64_t)x * (GEN_FINER * GEN_SUB) / 256);
   s->place[1] = (int)((int64_t)y * (GEN_FINER * GEN_SUB) / 256);
-  s->turn[0] = scale * gen_cos(angle) / 16384 * wide / 256 * (mirror ? -1 : 1);
+  s->turn[0] = scale * gen_cos(angle) / 16384 * wide / 256;
   s->turn[1] = -scale * gen_sin(angle) / 16384 * tall / 256;
-  s->turn[2] = scale * gen_sin(angle) / 16384 * wide / 256 * (mirror ? -1 : 1);
+  s->turn[2] = scale * gen_sin(angle) / 16384 * wide / 256;
   s->turn[3] = scale * gen_cos(angle) / 16384 * tall / 256;
   det = s->turn[0] * s->turn[3] - s->turn[1] * s->turn[2];
   if (det == 0) det = 1;
@@ -221,34 +220,38 @@ void gen_fill(gen_scene *s, gen_path *p, int ink) {
  * The vocabulary of the twenty families, all of them paths. Angles are 256ths of a turn, 0 to the
  * right and 64 downwards.
  */
-void gen_arc_corners(gen_path *p, int x, int y, int rx, int ry, int from, int to, int n) {
+void gen_arc_corners(gen_path *p, gen_curve c, int n) {
   int i, a;
   for (i = 0; i <= n; i++) {
-    a = from + (to - from) * i / n;
-    gen_corner(p, x + rx * gen_cos(a) / 16384, y + ry * gen_sin(a) / 16384);
+    a = c.from + (c.to - c.from) * i / n;
+    gen_corner(p, c.x + c.rx * gen_cos(a) / 16384, c.y + c.ry * gen_sin(a) / 16384);
   }
 }
 
 void gen_oval(gen_scene *s, int ink, int x, int y, int rx, int ry) {
+  const gen_curve c = {x, y, rx, ry, 0, 247};
   gen_path p;
   p.n = 0;
-  gen_arc_corners(&p, x, y, rx, ry, 0, 247, 27);
+  gen_arc_corners(&p, c, 27);
   gen_fill(s, &p, ink);
 }
 
-void gen_pie(gen_scene *s, int ink, int x, int y, int rx, int ry, int from, int to) {
+void gen_half(gen_scene *s, int ink, int x, int y, int rx, int ry, int upper) {
+  const gen_curve c = {x, y, rx, ry, upper ? 128 : 0, upper ? 256 : 128};
   gen_path p;
   p.n = 0;
   gen_corner(&p, x, y);
-  gen_arc_corners(&p, x, y, rx, ry, from, to, 18);
+  gen_arc_corners(&p, c, 18);
   gen_fill(s, &p, ink);
 }
 
-void gen_arc(gen_scene *s, int ink, int x, int y, int outer, int inner, int from, int to) {
+void gen_band(gen_scene *s, int ink, gen_curve outer, int width) {
+  const gen_curve inner = {outer.x, outer.y, outer.rx - width, outer.ry - width, outer.to,
+                           outer.from};
   gen_path p;
   p.n = 0;
-  gen_arc_corners(&p, x, y, outer, outer, from, to, 24);
-  gen_arc_corners(&p, x, y, inner, inner, to, from, 24);
+  gen_arc_corners(&p, outer, 24);
+  gen_arc_corners(&p, inner, 24);
   gen_fill(s, &p, ink);
 }
 

@@ -67,17 +67,16 @@ int gen_channel(uint32_t colour, int c);
 /* (1 - t/256) a + (t/256) b, channel by channel. */
 uint32_t gen_mix(uint32_t a, uint32_t b, int t);
 
-/* A colour of any kind. */
+/* Returns a colour of any kind. */
 uint32_t gen_any_colour(gen_rng *r);
 
-/* A colour with a random share, between low/256 and high/256, of a random colour mixed in. */
+/* Mixes a random colour into another, with a random share between low/256 and high/256. */
 uint32_t gen_faded(gen_rng *r, uint32_t colour, int low, int high);
 
 /* Sets the frame: middle (x, y) and radius in pixels times 256, angle in 256ths of a turn, two
- * stretches times 256, and whether left and right are exchanged. The inverse is needed by patterns.
- */
-void gen_frame(gen_scene *s, int x, int y, int radius, int angle, int wide, int tall,
-               int mirror);
+ * stretches times 256, the first of them negative where left and right are exchanged. Patterns need
+ * the inverse, which is kept too. */
+void gen_frame(gen_scene *s, int x, int y, int radius, int angle, int wide, int tall);
 
 enum { GEN_CORNERS = 64 };
 
@@ -89,17 +88,20 @@ void gen_corner(gen_path *p, int x, int y);
 /* Fills a path with an ink and forgets its corners. */
 void gen_fill(gen_scene *s, gen_path *p, int ink);
 
-/* Adds n corners along an arc to a path. */
-void gen_arc_corners(gen_path *p, int x, int y, int rx, int ry, int from, int to, int n);
+/* A piece of an ellipse about (x, y), from one angle to another. */
+typedef struct gen_curve { int x, y, rx, ry, from, to; } gen_curve;
+
+/* Adds n + 1 corners along a curve to a path. */
+void gen_arc_corners(gen_path *p, gen_curve c, int n);
 
 /* Fills an ellipse. */
 void gen_oval(gen_scene *s, int ink, int x, int y, int rx, int ry);
 
-/* Fills a pie, or with from = 128 and to = 256 an upper half disc. */
-void gen_pie(gen_scene *s, int ink, int x, int y, int rx, int ry, int from, int to);
+/* Fills half an ellipse: its upper half, or its lower one. */
+void gen_half(gen_scene *s, int ink, int x, int y, int rx, int ry, int upper);
 
-/* Fills a bent band between two radii; from = 0, to = 256 is a ring. */
-void gen_arc(gen_scene *s, int ink, int x, int y, int outer, int inner, int from, int to);
+/* Fills a band of a given width inside a piece of a circle; from = 0, to = 256 is a ring. */
+void gen_band(gen_scene *s, int ink, gen_curve outer, int width);
 
 /* Fills a rectangle. */
 void gen_box(gen_scene *s, int ink, int x0, int y0, int x1, int y1);

@@ -59,7 +59,7 @@ static void report_gradient_layers(report_page *page, const report_run *run) {
   report_axis_layers(page, &x, run->depth, 266);
   for (type = 0; type < 2; type++) {
     char colour = report_type_class[type];
-    report_polyline(page, "thin", colour, &x, &y, layer, mean[type], run->depth);
+    report_polyline(page, "thin", colour, &x, &y, (report_series){layer, mean[type], run->depth});
     for (l = 0; l < run->depth; l++) {
       if (paper)
         report_mark(page, "ring", colour, report_at(&x, l), report_at(&y,
@@ -112,7 +112,8 @@ static void report_gradient_steps(report_page *page, const report_run *run) {
       report_put(page, "%c%.1f %.1f", i ? 'L' : 'M', report_at(&x, step[k]), report_at(&y, v));
     }
     report_raw(page, "\"/>");
-    report_polyline(page, "line", report_type_class[type], &x, &y, step, mid[type], count);
+    report_polyline(page, "line", report_type_class[type], &x, &y,
+                    (report_series){step, mid[type], count});
     if (mid[type][count - 1] > 0) name[type] = report_at(&y, mid[type][count - 1]) + 4;
   }
   gap = name[0] - name[1]; /* names that are a line apart can be read */

@@ -181,15 +181,16 @@ void report_segment(report_page *page, const char *how, char colour, double x1, 
 }
 
 void report_polyline(report_page *page, const char *how, char colour, const report_axis *ax,
-                     const report_axis *ay, const double *x, const double *y, int count) {
+                     const report_axis *ay, report_series s) {
   int i, pen = 0;
   report_put(page, "<path class=\"%s %c\" d=\"", how, colour);
-  for (i = 0; i < count; i++) {
-    if (!isfinite(x[i]) || !isfinite(y[i]) || (ay->log && y[i] <= 0)) {
+  for (i = 0; i < s.count; i++) {
+    if (!isfinite(s.x[i]) || !isfinite(s.y[i]) || (ay->log && s.y[i] <= 0)) {
       pen = 0;
       continue;
     }
-    report_put(page, "%c%.1f %.1f", pen++ ? 'L' : 'M', report_at(ax, x[i]), report_at(ay, y[i]));
+    report_put(page, "%c%.1f %.1f", pen++ ? 'L' : 'M', report_at(ax, s.x[i]),
+               report_at(ay, s.y[i]));
   }
   report_raw(page, "\"/>\n");
 }

@@ -67,11 +67,14 @@ void report_why_empty(report_page *page, double y, const char *why);
 void report_segment(report_page *page, const char *how, char colour, double x1, double y1,
                     double x2, double y2);
 
+/* Points in the units of two axes. */
+typedef struct report_series { const double *x, *y; int count; } report_series;
+
 /* Draws a line through points; a gap where a value is missing. */
 void report_polyline(report_page *page, const char *how, char colour, const report_axis *ax,
-                     const report_axis *ay, const double *x, const double *y, int count);
+                     const report_axis *ay, report_series s);
 
-/* The key above a figure: letters choose the entries, in the order given. */
+/* Writes the key above a figure: letters choose the entries, in the order given. */
 void report_key(report_page *page, const char *entries);
 
 /* "an attention layer", "2 attention layers" ...: the one place that knows about plurals. */

@@ -67,7 +67,7 @@ static void report_rival_front(report_page *page, const report_rival *r, int n,
     at[count] = r[next].time[0];
     v[count++] = best = r[next].mean;
   }
-  report_polyline(page, "thin", 'k', x, y, at, v, count);
+  report_polyline(page, "thin", 'k', x, y, (report_series){at, v, count});
 }
 
 /* Draws a way as a dot with its spread, named beside it. */

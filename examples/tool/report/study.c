@@ -129,7 +129,8 @@ static void report_change(report_page *page, const report_run *run) {
   report_axis_y(page, &y, 40, REPORT_W - 4, "mean square");
   report_axis_layers(page, &x, run->depth, 162);
   for (t = 0; t < 2; t++) {
-    report_polyline(page, "thin", report_type_class[t], &x, &y, layer, value[t], run->depth);
+    report_polyline(page, "thin", report_type_class[t], &x, &y,
+                    (report_series){layer, value[t], run->depth});
     for (l = 0; l < run->depth; l++)
       if (value[t][l] > 0)
         report_mark(page, "dot", report_type_class[t], report_at(&x, l),
@@ -497,7 +498,7 @@ static void report_types(report_page *page, const report_run *run) {
         timed += isfinite(speed[n]);
         n++;
       }
-      report_polyline(page, "thin", colour, &x, &y, speed, loss, n);
+      report_polyline(page, "thin", colour, &x, &y, (report_series){speed, loss, n});
     }
     if (!timed) report_why_empty(page, 200, "no network of this part was timed yet");
     report_raw(page, "</svg>\n");
@@ -644,7 +645,7 @@ static void report_start_panel(report_page *page, const report_run *run, const c
   for (k = 0; k < 2; k++) {
     for (i = 0; i < n; i++)
       y2[k][i] = report_start_mean(run, k ? other : "paper", budget[i], at);
-    report_polyline(page, "line", k ? 'k' : 'n', &x, &y, budget, y2[k], n);
+    report_polyline(page, "line", k ? 'k' : 'n', &x, &y, (report_series){budget, y2[k], n});
   }
   while ((line = report_next(run, line, "start")) != NULL) {
     const char *start = report_text(line, "start");
@@ -794,7 +795,7 @@ static void report_tokens_accuracy(report_page *page, const report_run *run) {
                   "%s, r = %.0f: %.2f %%", who[k], r[n], v[n]);
       n++;
     }
-    report_polyline(page, "line", k ? 'k' : 'n', &x, &y, r, v, n);
+    report_polyline(page, "line", k ? 'k' : 'n', &x, &y, (report_series){r, v, n});
   }
   report_raw(page, "</svg>\n");
 }
@@ -819,7 +820,7 @@ static void report_tokens_speed(report_page *page, const report_run *run) {
   report_svg(page, 288, "Pruned over dense, both merging: DeiT-S, 224 px");
   report_axis_y(page, &y, 40, REPORT_W - 8, "times as fast");
   report_axis_x(page, &x, 46, 250, "tokens merged in each block");
-  report_polyline(page, "line", 'n', &x, &y, r, macs, n);
+  report_polyline(page, "line", 'n', &x, &y, (report_series){r, macs, n});
   for (i = 0; i < n; i++)
     report_mark(page, "dot", 'k', report_at(&x, r[i]), report_at(&y, v[i]), 4.5,
                 "r = %.0f: %.2f times as fast, %.2f times fewer multiply-accumulates", r[i], v[i],
