@@ -206,7 +206,7 @@ TEST(shapes_have_their_area) {
       if (shape == 0) gen_oval(&s, GEN_A, 0, 0, 75, 75);
       if (shape == 1) gen_box(&s, GEN_A, -50, -25, 50, 25);
       if (shape == 2) gen_line(&s, GEN_A, -32, 0, 32, 0, 12);
-      if (shape == 3) gen_arc(&s, GEN_A, 0, 0, 75, 50, 0, 256);
+      if (shape == 3) gen_band(&s, GEN_A, (gen_curve){0, 0, 75, 75, 0, 256}, 25);
       for (area = i = 0; i < SAMPLES; i++) area += (int)canvas[i];
       CHECK_CLOSE(area, want[shape], 0.03 * want[shape] + 8);
       CHECK((canvas[64 * EDGE + 64] == 1) == (shape != 3));
@@ -227,11 +227,11 @@ TEST(shapes_are_clipped) {
   s.ink[GEN_A] = s.ink[GEN_B] = 1;
   for (y = -8; y <= 12; y += 2)
     for (x = -8; x <= 12; x += 2) {
-      gen_frame(&s, x * 256, y * 256, 3 * 256, x + y, 256, 256, 0);
+      gen_frame(&s, x * 256, y * 256, 3 * 256, x + y, 256, 256);
       gen_oval(&s, GEN_A, 0, 0, 100, 100);
       gen_box(&s, GEN_A | GEN_DOTS, -90, -90, 90, 90);
       gen_line(&s, GEN_A, 5, 5, 5, 5, 10);
-      gen_frame(&s, x * 256, y * 256, 0, 0, 256, 256, 0);
+      gen_frame(&s, x * 256, y * 256, 0, 0, 256, 256);
       gen_oval(&s, GEN_A | GEN_RINGS, 0, 0, 100, 100);
     }
   for (i = 0; i < GUARD; i++) touched += canvas[i] != 0 || canvas[GUARD + EDGE * EDGE + i] != 0;
