@@ -90,7 +90,7 @@ static void change(world *w) {
     case 5: bdpt_fit(w->model, type, layer, &w->all, NULL, NULL); break;
     case 6:
       memset(&set, 0, sizeof set);
-      set.blocks[0] = next(w) & 15, set.blocks[1] = next(w) & 15;
+      set.blocks[0] = next(w) & 15; set.blocks[1] = next(w) & 15;
       bdpt_remove(w->model, &set, (bdpt_start)(next(w) % 7), next(w) & 1 ? &w->all : NULL);
       break;
     case 7: bdpt_model_assign(w->model, w->other); break;
@@ -134,8 +134,8 @@ static void train(world *w) {
   bdpt_recipe r;
   if (!w->trainer) {
     memset(&r, 0, sizeof r);
-    r.epochs = (int)(next(w) % 3), r.batch = (int)(next(w) % 8), r.lr = (double)next(w) / 2000;
-    r.ema = (double)(next(w) % 3) / 2, r.mixup = (double)(next(w) % 3), r.importance = next(w) & 1;
+    r.epochs = (int)(next(w) % 3); r.batch = (int)(next(w) % 8); r.lr = (double)next(w) / 2000;
+    r.ema = (double)(next(w) % 3) / 2; r.mixup = (double)(next(w) % 3); r.importance = next(w) & 1;
     w->trainer = bdpt_trainer_create(w->model, next(w) & 1 ? w->other : NULL, &w->all, &r);
   } else if (next(w) % 4) {
     bdpt_trainer_step(w->trainer, NULL);
@@ -169,10 +169,10 @@ static int build(world *w) {
   size_t i;
   for (i = 0; i < sizeof pixels; i++) pixels[i] = (unsigned char)(i * 37);
   for (i = 0; i < PICTURES; i++) label[i] = (unsigned short)(i % KINDS);
-  w->set.count = PICTURES, w->set.classes = KINDS, w->set.height = w->set.width = SIDE;
-  w->set.pixels = pixels, w->set.label = label;
+  w->set.count = PICTURES; w->set.classes = KINDS; w->set.height = w->set.width = SIDE;
+  w->set.pixels = pixels; w->set.label = label;
   memset(&c, 0, sizeof c);
-  c.image = SIDE, c.patch = 2, c.width = 4, c.heads = 2, c.mlp = 6, c.depth = 2, c.classes = KINDS;
+  c.image = SIDE; c.patch = 2; c.width = 4; c.heads = 2; c.mlp = 6; c.depth = 2; c.classes = KINDS;
   w->tape = bdpt_tape_create(&w->ctx, BDPT_TAPE_RECORD);
   w->model = bdpt_model_create(&w->ctx, &c, 1);
   w->other = bdpt_model_create(&w->ctx, &c, 2);
@@ -185,7 +185,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (!told++) atexit(tell);
   memset(&w, 0, sizeof w);
   w.ctx = fuzz_context();
-  w.data = data, w.size = size < 1024 ? size : 1024;
+  w.data = data; w.size = size < 1024 ? size : 1024;
   FUZZ_CHECK(build(&w));
   while (w.at < w.size) call(&w);
   bdpt_trainer_free(w.trainer);

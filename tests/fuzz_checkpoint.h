@@ -17,7 +17,7 @@
 /* Loads the bytes as a network. */
 static void fuzz_load(const uint8_t *data, size_t size, const char *key, checkpoint_side config,
                       checkpoint_side images) {
-  const checkpoint_sides beside = {config, images};
+  const checkpoint_texts beside = {config, images};
   bdpt_context ctx = fuzz_context();
   static checkpoint_report report;
   checkpoint_options options;

@@ -50,7 +50,7 @@ static void build(bdpt_context *ctx, int hf, bdpt_bytes *out) {
 
 /* Reads the texts alone, without the network. */
 static void read_texts(int hf, checkpoint_side config, checkpoint_side images) {
-  const checkpoint_sides beside = {config, images};
+  const checkpoint_texts beside = {config, images};
   static checkpoint_report report;
   static bdpt_config known;
   bdpt_context ctx = fuzz_context();

@@ -23,9 +23,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   bdpt_status s;
   int k;
   memset(&c, 0, sizeof c);
-  m.ctx = &ctx, m.config.classes = classes[size % 4];
+  m.ctx = &ctx; m.config.classes = classes[size % 4];
   c.m = &m;
-  fuzz_bytes = data, fuzz_size = size;
+  fuzz_bytes = data; fuzz_size = size;
   s = classify_read_labels(&c, "fuzz");
   for (k = 0; !s && k < m.config.classes; k++) FUZZ_CHECK(strlen(c.label[k]) <= size);
   free((void *)c.owned);

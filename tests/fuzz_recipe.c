@@ -24,7 +24,7 @@ static void read_file(study *s, const uint8_t *data, size_t size) {
   bdpt_context ctx = fuzz_context();
   bdpt_status status;
   memset(s, 0, sizeof *s);
-  fuzz_bytes = data, fuzz_size = size;
+  fuzz_bytes = data; fuzz_size = size;
   status = study_read(s, &ctx, "fuzz");
   if (!status) show(s);
   bdpt_bytes_free(&ctx, &s->text);

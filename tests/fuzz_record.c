@@ -29,7 +29,7 @@ static void read_record(const uint8_t *data, size_t size) {
   record r;
   bdpt_status s;
   int n, at;
-  fuzz_bytes = data, fuzz_size = size;
+  fuzz_bytes = data; fuzz_size = size;
   s = record_load(&r, &ctx, "fuzz");
   if (!s) {
     n = record_count(&r, kind);
@@ -58,7 +58,7 @@ static void read_cells(const uint8_t *data, size_t size) {
   size_t i, k;
   memset(&c, 0, sizeof c);
   c.ctx = &ctx;
-  fuzz_bytes = data, fuzz_size = size;
+  fuzz_bytes = data; fuzz_size = size;
   s = cells_read(&c, "fuzz");
   for (i = 0; !s && i < (size_t)c.rows; i++) {
     FUZZ_CHECK(c.row[i].setup < (int)i && strlen(cells_kind(&c, (int)i)) < size + 1);

@@ -81,8 +81,8 @@ static bdpt_context fresh(void) {
 
 static checkpoint_report report;
 /* Returns the texts as the files beside a checkpoint; NULL: there is none. */
-static const checkpoint_sides *sides(const char *config, const char *images) {
-  static checkpoint_sides both;
+static const checkpoint_texts *sides(const char *config, const char *images) {
+  static checkpoint_texts both;
   both.config.text = config;
   both.config.size = config ? strlen(config) : 0;
   both.images.text = images;

@@ -47,12 +47,12 @@ static bdpt_model *form_model(const form *f) {
   bdpt_model *m;
   char prefix[30];
   memset(&c, 0, sizeof c);
-  c.image = f->high ? f->high : SIDE, c.image_width = f->wide;
-  c.patch = f->patch, c.width = f->width, c.heads = f->heads, c.depth = f->depth;
-  c.mlp = f->width * 3 / 2, c.classes = 5, c.act = (bdpt_act)f->act;
+  c.image = f->high ? f->high : SIDE; c.image_width = f->wide;
+  c.patch = f->patch; c.width = f->width; c.heads = f->heads; c.depth = f->depth;
+  c.mlp = f->width * 3 / 2; c.classes = 5; c.act = (bdpt_act)f->act;
   c.pool = (bdpt_pooling)f->pool;
-  c.no_class = f->no_class, c.registers = f->registers, c.pre_norm = f->pre_norm;
-  c.no_qkv_bias = f->no_qkv_bias, c.headless = f->headless;
+  c.no_class = f->no_class; c.registers = f->registers; c.pre_norm = f->pre_norm;
+  c.no_qkv_bias = f->no_qkv_bias; c.headless = f->headless;
   m = bdpt_model_create(&ctx, &c, 1);
   snprintf(prefix, sizeof prefix, "forms/%.20s", f->name);
   fill_network(m, prefix, 0.25, 0.25);
@@ -71,10 +71,10 @@ static bdpt_model *form_scaled(const form *f) {
   int i;
   memset(list, 0, sizeof list);
   memset(&hint, 0, sizeof hint);
-  hint.heads = f->heads, hint.no_qkv_bias = f->no_qkv_bias;
+  hint.heads = f->heads; hint.no_qkv_bias = f->no_qkv_bias;
   for (i = 0; i < m->slots; i++) {
     if (!m->param[i].data) continue;
-    list[count].name = m->name[i], list[count].ndim = m->param[i].ndim;
+    list[count].name = m->name[i]; list[count].ndim = m->param[i].ndim;
     list[count].dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
     memcpy(list[count].shape, m->param[i].shape, sizeof m->param[i].shape);
     list[count++].data = m->param[i].data;
@@ -84,7 +84,7 @@ static bdpt_model *form_scaled(const form *f) {
     snprintf(stream, sizeof stream, "forms/%.20s/%.39s", f->name, name[i]);
     for (k = 0; k < (size_t)f->width; k++)
       gamma[i][k] = (bdpt_real)fixture_value(stream, k, 0.25, 1);
-    list[count].name = name[i], list[count].ndim = 1, list[count].shape[0] = (size_t)f->width;
+    list[count].name = name[i]; list[count].ndim = 1; list[count].shape[0] = (size_t)f->width;
     list[count].dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
     list[count++].data = gamma[i];
   }
@@ -111,7 +111,7 @@ static void form_gradients(const form *f, const bdpt_model *m) {
     want = fixture_number(what, m->name[i]);
     for (k = 0; k < p->count; k++) {
       double term = (double)p->grad[k] * fixture_value(stream, k, 1, 0);
-      sum += term, size += fabs(term);
+      sum += term; size += fabs(term);
     }
     snprintf(what, sizeof what, "%s: gradient of %s", f->name, m->name[i]);
     if (!test_check(fabs(sum - want) <= FIXTURE_TOLERANCE * size, what, __FILE__, __LINE__))
@@ -142,7 +142,7 @@ TEST(against_timm) {
     bdpt_forward_options o;
     bdpt_tensor *x, *z;
     char prefix[60];
-    shape[2] = (size_t)(f->high ? f->high : SIDE), shape[3] = (size_t)(f->wide ? f->wide : SIDE);
+    shape[2] = (size_t)(f->high ? f->high : SIDE); shape[3] = (size_t)(f->wide ? f->wide : SIDE);
     x = bdpt_input(t, 4, shape, NULL, 0);
     if (!CHECK(m && x)) return;
     memset(&o, 0, sizeof o);
@@ -168,7 +168,7 @@ TEST(against_timm) {
 static void picture_set(bdpt_dataset *d) {
   size_t i, plane = SIDE * SIDE;
   memset(d, 0, sizeof *d);
-  d->count = IMAGES, d->classes = 2, d->coarse_classes = 1, d->height = d->width = SIDE;
+  d->count = IMAGES; d->classes = 2; d->coarse_classes = 1; d->height = d->width = SIDE;
   d->pixels = (unsigned char *)bdpt_alloc(&ctx, IMAGES * 3 * plane);
   d->label = (unsigned short *)bdpt_alloc(&ctx, IMAGES * sizeof *d->label);
   for (i = 0; i < IMAGES * 3 * plane; i++) {
@@ -203,7 +203,7 @@ static void form_life(const form *f, const bdpt_subset *all, bdpt_start start) {
   if (!m) return;
   memset(&r, 0, sizeof r);
   memset(&gone, 0, sizeof gone);
-  r.epochs = 4, r.batch = 8, r.lr = 3e-3, r.seed = 5;
+  r.epochs = 4; r.batch = 8; r.lr = 3e-3; r.seed = 5;
   CHECK(bdpt_train(m, NULL, &(bdpt_run){all, NULL, NULL}, &r, log) == BDPT_OK);
   if (!CHECK(log[3].loss < log[0].loss))
     printf("  %s: %g, %g\n", f->name, log[0].loss, log[3].loss);
@@ -269,8 +269,8 @@ TEST(train_remove_fit_fuse_save) {
 static bdpt_model *oblong(int high, int wide, int patch, bdpt_pos_resize resize) {
   bdpt_config c;
   memset(&c, 0, sizeof c);
-  c.image = high, c.image_width = wide, c.patch = patch, c.width = 8, c.heads = 2, c.depth = 1;
-  c.mlp = 12, c.classes = 2, c.pos_resize = resize;
+  c.image = high; c.image_width = wide; c.patch = patch; c.width = 8; c.heads = 2; c.depth = 1;
+  c.mlp = 12; c.classes = 2; c.pos_resize = resize;
   return bdpt_model_create(&ctx, &c, 3);
 }
 
@@ -282,7 +282,7 @@ TEST(sizes_of_oblongs) {
   CHECK(bdpt_token_count(&m->config) == 5 && bdpt_image_numbers(&m->config) == 768);
   CHECK(n->config.image_width == 24 && bdpt_token_count(&n->config) == 7);
   CHECK(bdpt_image_width(&n->config) == 24 && bdpt_image_numbers(&n->config) == 1152);
-  c = n->config, c.image_width = 20;
+  c = n->config; c.image_width = 20;
   CHECK(bdpt_config_resolve(&ctx, &c) == BDPT_E_SHAPE);
   CHECK_HAS(ctx.message, "patch 8 does not divide image 16 x 20");
   bdpt_clear_error(&ctx);
@@ -365,8 +365,8 @@ TEST(training_of_oblongs) {
   memset(&r, 0, sizeof r);
   picture_set(&data);
   CHECK(bdpt_subset_all(&ctx, &data, &all) == BDPT_OK);
-  r.epochs = 2, r.batch = 8, r.crop = 2, r.flip = 1, r.erase = 0.5, r.mixup = 0.4, r.cutmix = 1;
-  r.distill = BDPT_DISTILL_SOFT, r.distill_features = 0.5;
+  r.epochs = 2; r.batch = 8; r.crop = 2; r.flip = 1; r.erase = 0.5; r.mixup = 0.4; r.cutmix = 1;
+  r.distill = BDPT_DISTILL_SOFT; r.distill_features = 0.5;
   a = bdpt_trainer_create(m, teacher, &all, &r);
   b = bdpt_trainer_create(n, teacher, &all, &r);
   if (CHECK(a && b)) {
@@ -428,7 +428,7 @@ TEST(files_of_oblongs) {
   memset(&hint, 0, sizeof hint);
   for (i = 0; i < m->slots; i++) {
     if (!m->param[i].data) continue;
-    list[count].name = m->name[i], list[count].ndim = m->param[i].ndim;
+    list[count].name = m->name[i]; list[count].ndim = m->param[i].ndim;
     list[count].dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
     memcpy(list[count].shape, m->param[i].shape, sizeof m->param[i].shape);
     list[count++].data = m->param[i].data;
@@ -438,7 +438,7 @@ TEST(files_of_oblongs) {
   CHECK(!bdpt_model_parse(&ctx, bytes.data, bytes.size, "bare", &hint));
   CHECK_HAS(ctx.message, "'pos_embed': [1,7,8] in the file");
   bdpt_clear_error(&ctx);
-  hint.image = 16, hint.image_width = 24;
+  hint.image = 16; hint.image_width = 24;
   n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "bare", &hint);
   CHECK(n && n->config.image == 16 && n->config.image_width == 24);
   bdpt_bytes_free(&ctx, &bytes);

@@ -789,13 +789,13 @@ TEST(written_and_read) {
   int i;
   memset(&o, 0, sizeof o);
   o.safetensors = WORK "/hf/model.safetensors";
-  o.names = EXPORT_HF, o.dtype = BDPT_F32;
+  o.names = EXPORT_HF; o.dtype = BDPT_F32;
   CHECK(cli_make_folder(WORK) && cli_make_folder(WORK "/hf"));
   for (i = 0; i < 4; i++) {
     bdpt_config c = tiny();
     bdpt_model *m, *n;
     bdpt_bytes bytes[2] = {{NULL, 0}, {NULL, 0}};
-    c.act = (bdpt_act)i, c.no_qkv_bias = i % 2, c.distilled = i / 2;
+    c.act = (bdpt_act)i; c.no_qkv_bias = i % 2; c.distilled = i / 2;
     c.image_width = i == 1 ? 2 * c.image : 0;
     m = bdpt_model_create(&ctx, &c, 7);
     strcpy(m->preprocessing, "pictures: shortest 20 bilinear crop 16");
@@ -846,7 +846,7 @@ TEST(drawing) {
   CHECK(bdpt_cost(&ctx, &c, &cost) == BDPT_OK && bdpt_config_resolve(&ctx, &c) == BDPT_OK);
   for (l = 0; l < 6; l++) macs += info_macs(&c, l / 2, l % 2);
   CHECK_CLOSE(macs + 3 * 64 * 32 * 4 + 32 * 3, cost.macs, 0.5); /* patches and head */
-  c.no_class = 1, c.pool = BDPT_POOL_MEAN, c.registers = 3, c.image_width = 2 * c.image;
+  c.no_class = 1; c.pool = BDPT_POOL_MEAN; c.registers = 3; c.image_width = 2 * c.image;
   CHECK(bdpt_cost(&ctx, &c, &cost) == BDPT_OK);
   for (l = 0, macs = 0; l < 6; l++) macs += info_macs(&c, l / 2, l % 2);
   CHECK_CLOSE(macs + 3 * 64 * 32 * 8 + 32 * 3, cost.macs, 0.5);
@@ -873,7 +873,7 @@ TEST(sizes_of_oblongs) {
     const int *size = pictures[i / 3], *net = nets[i % 3];
     snprintf(name, sizeof name, "cut.%dx%d.%dx%d", size[0], size[1], net[0], net[1]);
     want = fixture_doubles(name, "", &n);
-    p.width = size[0], p.height = size[1];
+    p.width = size[0]; p.height = size[1];
     plan = image_plan_of(net[0], net[1], IMAGE_CROP);
     CHECK(image_target(&p, &plan, &w, &h, why) && n == 2 && w == (int)want[0] && h == (int)want[1]);
     free(want);
@@ -891,7 +891,7 @@ TEST(pictures_of_oblongs) {
   image_plan plan;
   int i, y;
   memset(&c, 0, sizeof c);
-  c.image = 8, c.image_width = 24, c.patch = 4, c.width = 8, c.heads = 1, c.depth = 1;
+  c.image = 8; c.image_width = 24; c.patch = 4; c.width = 8; c.heads = 1; c.depth = 1;
   m = bdpt_model_create(&ctx, &c, 1);
   p.planes = (unsigned char *)malloc(300);
   for (i = 0; i < 300; i++) p.planes[i] = (unsigned char)(i * 37);

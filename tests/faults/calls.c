@@ -22,13 +22,14 @@ static double sum; /* of everything that the calls found */
 #define DO(call) do { bdpt_status s_ = (call); if (s_ != BDPT_OK) return s_; } while (0)
 #define MADE(pointer) do { bdpt_status s_ = has((pointer) ? 1 : 0); if (s_) return s_; } while (0)
 
-/* The status behind a call that gives out an object, which it must not do after an error. */
+/* Returns the status behind a call that gives out an object, which it must not after an error. */
 static bdpt_status has(int object) {
   if (object && ctx.status != BDPT_OK) {
     fprintf(stderr, "given out in spite of: %s\n", ctx.message);
     abort();
   }
-  return object ? BDPT_OK : ctx.status ? ctx.status : (bdpt_status)1;
+  if (object) return BDPT_OK;
+  return ctx.status ? ctx.status : (bdpt_status)1;
 }
 
 static bdpt_config config(void) {

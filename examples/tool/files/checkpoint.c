@@ -594,7 +594,7 @@ static bdpt_status checkpoint_sides(checkpoint_work *c, const pth_tensor *patch)
 }
 
 /* Goes from the list of items to c->image. */
-static bdpt_status checkpoint_convert(checkpoint_work *c, const checkpoint_sides *beside,
+static bdpt_status checkpoint_convert(checkpoint_work *c, const checkpoint_texts *beside,
                                       const checkpoint_options *o) {
   size_t width = 0;
   pth_tensor patch;
@@ -618,10 +618,10 @@ static bdpt_status checkpoint_convert(checkpoint_work *c, const checkpoint_sides
 
 /* The first half: reads what is needed of the bytes. A file of our own needs no translation. */
 static bdpt_status checkpoint_begin(checkpoint_work *c, const void *bytes, size_t size,
-                                    const checkpoint_sides *beside,
+                                    const checkpoint_texts *beside,
                                     const checkpoint_options *options) {
   static const checkpoint_options none = {NULL, 0};
-  static const checkpoint_sides alone = {{NULL, 0}, {NULL, 0}};
+  static const checkpoint_texts alone = {{NULL, 0}, {NULL, 0}};
   const checkpoint_options *o = options ? options : &none;
   bdpt_status s;
   memset(c->report, 0, sizeof *c->report);
@@ -679,7 +679,7 @@ checkpoint_work *checkpoint_new(bdpt_context *ctx, const char *name,
 }
 
 bdpt_model *checkpoint_parse(bdpt_context *ctx, const void *bytes, size_t size, const char *name,
-                             const checkpoint_sides *beside, const checkpoint_options *options,
+                             const checkpoint_texts *beside, const checkpoint_options *options,
                              checkpoint_report *report) {
   checkpoint_work *c = checkpoint_new(ctx, name, report);
   return c ? checkpoint_end(c, checkpoint_begin(c, bytes, size, beside, options)) : NULL;
@@ -706,7 +706,7 @@ static bdpt_status checkpoint_beside(const checkpoint_work *c, const char *file,
 bdpt_model *checkpoint_load(bdpt_context *ctx, const char *path,
                             const checkpoint_options *options, checkpoint_report *report) {
   bdpt_bytes bytes = {NULL, 0}, text[2] = {{NULL, 0}, {NULL, 0}};
-  checkpoint_sides beside;
+  checkpoint_texts beside;
   char file[1100];
   checkpoint_work *c = checkpoint_new(ctx, path, report);
   bdpt_status s;

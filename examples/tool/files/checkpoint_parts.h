@@ -14,7 +14,7 @@
 typedef struct checkpoint_side { const char *text; size_t size; } checkpoint_side;
 
 /* The texts of config.json and preprocessor_config.json beside a file; {NULL, 0}: there is none. */
-typedef struct checkpoint_sides { checkpoint_side config, images; } checkpoint_sides;
+typedef struct checkpoint_texts { checkpoint_side config, images; } checkpoint_texts;
 
 /* What config.json and preprocessor_config.json say; 0 (-1 for qkv_bias): nothing. Sizes of images
  * and patches are height and width; one number stands for both. */
@@ -93,7 +93,7 @@ bdpt_status checkpoint_config_compare(checkpoint_work *c, const bdpt_config *m);
 
 /* Reads the two files and checks what cannot be computed. A file in transformers' names comes with
  * its config.json; beside others one may lie by chance, and that is no reason to fail. */
-bdpt_status checkpoint_config_use(checkpoint_work *c, const checkpoint_sides *beside,
+bdpt_status checkpoint_config_use(checkpoint_work *c, const checkpoint_texts *beside,
                                   size_t width);
 
 /* 1 if a name ends so. */
@@ -134,7 +134,7 @@ checkpoint_work *checkpoint_new(bdpt_context *ctx, const char *name,
 /* Reads a network from a file in memory, with the texts beside it; `beside` and `options` may be
  * NULL. Returns NULL after an error: see ctx->message. */
 bdpt_model *checkpoint_parse(bdpt_context *ctx, const void *bytes, size_t size, const char *name,
-                             const checkpoint_sides *beside, const checkpoint_options *options,
+                             const checkpoint_texts *beside, const checkpoint_options *options,
                              checkpoint_report *report);
 
 #endif /* TOOL_FILES_CHECKPOINT_PARTS_H */

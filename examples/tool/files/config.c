@@ -448,7 +448,7 @@ static void checkpoint_architecture(checkpoint_work *c, size_t width) {
   if (k->eps == 0) k->eps = strstr(k->architecture, "_clip_") ? 1e-5 : 1e-6;
 }
 
-bdpt_status checkpoint_config_use(checkpoint_work *c, const checkpoint_sides *beside,
+bdpt_status checkpoint_config_use(checkpoint_work *c, const checkpoint_texts *beside,
                                   size_t width) {
   const checkpoint_side config = beside->config, images = beside->images;
   checkpoint_config *k = &c->config;

@@ -109,8 +109,8 @@ static bdpt_status gate_fit(const bdpt_model *m, const bdpt_subset *images, gate
       out->looked += (double)(said.images + said.held);
     }
     memset(g->part[l], 0, sizeof g->part[l]);
-    w->ndim = 2, w->shape[0] = w->shape[1] = d, w->count = d * d, w->data = g->map[l];
-    b->ndim = 1, b->shape[0] = b->count = d, b->data = g->map[l] + d * d;
+    w->ndim = 2; w->shape[0] = w->shape[1] = d; w->count = d * d; w->data = g->map[l];
+    b->ndim = 1; b->shape[0] = b->count = d; b->data = g->map[l] + d * d;
     bdpt_model_free(one);
   }
   return status;
@@ -200,8 +200,8 @@ static int gate_hooked(const gate_run *r, size_t done, size_t total, double loss
   now.phase = "train";
   now.detail = "importance";
   now.unit = "images";
-  now.done = done, now.total = total;
-  now.loss = loss, now.accuracy = NAN;
+  now.done = done; now.total = total;
+  now.loss = loss; now.accuracy = NAN;
   return hooks->progress(&now, hooks->user);
 }
 
@@ -300,7 +300,7 @@ bdpt_status gate_search(const bdpt_model *m, bdpt_model *teacher, const bdpt_run
   size_t each;
   int l;
   if (!r) return BDPT_E_MEMORY;
-  r->o = r->block.o = o, r->run = run, r->events = events;
+  r->o = r->block.o = o; r->run = run; r->events = events;
   for (l = 0; l < 2; l++) {
     const bdpt_op op = {"the pull of sparsity", gate_pull, gate_pull_back, 0, NULL};
     r->block.pull[l] = op;
@@ -308,7 +308,10 @@ bdpt_status gate_search(const bdpt_model *m, bdpt_model *teacher, const bdpt_run
   }
   r->m = bdpt_model_clone(m);
   if (!r->m) status = m->ctx->status;
-  else r->m->block = gate_forward, r->m->block_user = &r->block;
+  else {
+    r->m->block = gate_forward;
+    r->m->block_user = &r->block;
+  }
   if (r->m && o->fitted) r->m->config.attn_form = BDPT_ATTN_SKIP;
   if (status == BDPT_OK) status = gate_begin(r, teacher, &recipe);
   each = r->t ? bdpt_trainer_steps_per_epoch(r->t) * (size_t)o->stage : 1;
