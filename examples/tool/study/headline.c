@@ -222,56 +222,21 @@ static bdpt_recipe study_better_recipe(const study *s) {
   return p;
 }
 
-static bdpt_status study_better_train(study *s) {
-  bdpt_recipe p = study_better_recipe(s);
-  bdpt_epoch *log = (bdpt_epoch *)calloc((size_t)p.epochs + 1, sizeof *log);
-  bdpt_hooks hooks = session_hooks(&s->base, "better");
-  bdpt_status status = log ? BDPT_OK : BDPT_E_MEMORY;
-  s->better = bdpt_model_clone(s->dense);
-  if (!s->better) status = s->base.ctx->status;
-  hooks.checkpoint_images = 20000;
-  if (status == BDPT_OK)
-    status = bdpt_train(s->better, s->dense,
-                        &(bdpt_run){&s->base.in.rest, &s->base.in.held, &hooks}, &p, log);
-  if (status == BDPT_OK)
-    status = bdpt_model_save(s->better, session_path(&s->base, "better.safetensors"), BDPT_F32);
-  if (status == BDPT_OK && !study_find(s, "better", NULL, NULL, NULL, 0).text)
-    session_record_epochs(&s->base, "better", log, p.epochs);
-  free(log);
-  return status;
-}
-
 bdpt_status study_better(study *s) {
-  record_line line = study_find(s, "better", NULL, NULL, NULL, 0);
   cli_json *j = &s->base.record.text;
-  const char *path = session_path(&s->base, "better.safetensors");
   bdpt_accuracy held, test;
-  char before[17];
-  bdpt_status status = BDPT_OK;
-  const double images = s->recipe.better_epochs * (double)s->base.in.rest.count;
-  int computes;
+  study_root r = {"better", "the network of part 15", NULL, NULL, NULL, study_better_recipe(s), 0,
+                  0};
+  bdpt_status status;
+  int fresh;
   if (s->better) return BDPT_OK;
-  computes = study_cell(s, "better", line.text != NULL, images, images / 3);
-  if (s->share.mode == STUDY_LISTS) return BDPT_OK;
-  line = study_find(s, "better", NULL, NULL, NULL, 0); /* which another share may have left */
-  if (!line.text && !computes && s->share.mode != STUDY_ALL) return BDPT_OK;
-  if (line.text && s->share.mode != STUDY_ALL && cli_file_exists(path) == 0)
-    return cli_fail(s->base.ctx, BDPT_E_IO, "%s: the network of part 15 is not here; all shares "
-                    "need it", path);
-  if (line.text && cli_file_exists(path) != 0) {
-    s->better = bdpt_model_load(s->base.ctx, path, NULL);
-    if (!s->better) return s->base.ctx->status;
-  } else {
-    status = study_better_train(s);
-  }
-  if (status != BDPT_OK) return status;
-  bdpt_model_hash(s->better, s->better_hash);
-  record_text(line, "hash", before, sizeof before);
-  if (line.text && strcmp(before, s->better_hash) != 0)
-    return cli_fail(s->base.ctx, BDPT_E_FORMAT, "the network of part 15 has the hash %s, the one "
-                    "of the record had %s: another compiler or processor, or another file",
-                    s->better_hash, before);
-  if (line.text) return BDPT_OK;
+  r.model = &s->better;
+  r.teacher = s->dense;
+  r.hash = s->better_hash;
+  r.trained = r.recipe.epochs * (double)s->base.in.rest.count;
+  r.evaluated = r.trained / 3;
+  status = study_root_make(s, &r, &fresh);
+  if (status != BDPT_OK || !fresh) return status;
   status = bdpt_evaluate(s->better, &s->base.in.held, &held);
   if (status == BDPT_OK) status = bdpt_evaluate(s->better, &s->base.in.tested, &test);
   if (status != BDPT_OK) return status;

@@ -13,6 +13,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* =================================================================================================
@@ -113,6 +114,61 @@ bdpt_recipe study_training(const study *s, int epochs, size_t seed) {
   p.clip = r->clip;
   p.seed = 1000 * (uint64_t)seed;
   return p;
+}
+
+/* Trains a root, writes its file, and records its epochs unless its line is there. */
+static bdpt_status study_root_train(study *s, const study_root *r) {
+  bdpt_epoch *log = (bdpt_epoch *)calloc((size_t)r->recipe.epochs + 1, sizeof *log);
+  bdpt_hooks hooks = session_hooks(&s->base, r->name);
+  char file[40];
+  bdpt_status status = log ? BDPT_OK : BDPT_E_MEMORY;
+  if (!*r->model) *r->model = bdpt_model_clone(s->dense);
+  if (!*r->model) status = s->base.ctx->status;
+  hooks.checkpoint_images = 20000;
+  if (status == BDPT_OK && r->recipe.epochs > 0)
+    status = bdpt_train(*r->model, r->teacher,
+                        &(bdpt_run){&s->base.in.rest, &s->base.in.held, &hooks}, &r->recipe, log);
+  snprintf(file, sizeof file, "%s.safetensors", r->name);
+  if (status == BDPT_OK)
+    status = bdpt_model_save(*r->model, session_path(&s->base, file), BDPT_F32);
+  if (status == BDPT_OK && !study_find(s, r->name, NULL, NULL, NULL, 0).text)
+    session_record_epochs(&s->base, r->name, log, r->recipe.epochs);
+  free(log);
+  return status;
+}
+
+bdpt_status study_root_make(study *s, const study_root *r, int *fresh) {
+  int known = study_find(s, r->name, NULL, NULL, NULL, 0).text != NULL, there;
+  const int computes = study_cell(s, r->name, known, r->trained, r->evaluated);
+  char path[800], before[20];
+  bdpt_status status;
+  record_line line;
+  *fresh = 0;
+  if (s->share.mode == STUDY_LISTS) return BDPT_OK;
+  line = study_find(s, r->name, NULL, NULL, NULL, 0); /* which another share may have left */
+  known = line.text != NULL;
+  if (!known && !computes && s->share.mode != STUDY_ALL) return BDPT_OK;
+  record_text(line, "hash", before, sizeof before);
+  snprintf(path, sizeof path, "%s/%s.safetensors", s->o.out, r->name);
+  there = cli_file_exists(path) != 0;
+  if (known && !there && s->share.mode != STUDY_ALL)
+    return cli_fail(s->base.ctx, BDPT_E_IO, "%s: %s is not here; all shares need it", path,
+                    r->what);
+  if (known && there) {
+    bdpt_model_free(*r->model);
+    *r->model = bdpt_model_load(s->base.ctx, path, NULL);
+    if (!*r->model) return s->base.ctx->status;
+  } else {
+    status = study_root_train(s, r);
+    if (status != BDPT_OK) return status;
+  }
+  bdpt_model_hash(*r->model, r->hash);
+  if (known && strcmp(before, r->hash) != 0)
+    return cli_fail(s->base.ctx, BDPT_E_FORMAT, "%s has the hash %s, the one of the record had %s: "
+                    "another compiler or processor, or another file; --fresh starts again",
+                    r->what, r->hash, before);
+  *fresh = !known;
+  return BDPT_OK;
 }
 
 bdpt_model *study_parent(const study *s, const study_spec *p) {

@@ -43,55 +43,20 @@ static bdpt_recipe study_dense_recipe(const study *s) {
   return p;
 }
 
-static bdpt_status study_dense_train(study *s) {
-  bdpt_recipe p = study_dense_recipe(s);
-  bdpt_epoch *log = (bdpt_epoch *)calloc((size_t)p.epochs + 1, sizeof *log);
-  bdpt_hooks hooks = session_hooks(&s->base, "dense");
-  bdpt_status status = log ? BDPT_OK : BDPT_E_MEMORY;
-  hooks.checkpoint_images = 20000;
-  if (status == BDPT_OK && s->recipe.dense_epochs > 0)
-    status = bdpt_train(s->dense, NULL, &(bdpt_run){&s->base.in.rest, &s->base.in.held, &hooks}, &p,
-                        log);
-  if (status == BDPT_OK) bdpt_model_hash(s->dense, s->hash);
-  if (status == BDPT_OK)
-    status = bdpt_model_save(s->dense, session_path(&s->base, "dense.safetensors"), BDPT_F32);
-  if (status == BDPT_OK && !study_find(s, "dense", NULL, NULL, NULL, 0).text)
-    session_record_epochs(&s->base, "dense", log, s->recipe.dense_epochs);
-  free(log);
-  return status;
-}
-
 bdpt_status study_dense(study *s) {
-  record_line line = study_find(s, "dense", NULL, NULL, NULL, 0);
   cli_json *j = &s->base.record.text;
-  const char *path = session_path(&s->base, "dense.safetensors");
   bdpt_accuracy held, test;
   bdpt_cost_report cost;
-  char before[20];
-  bdpt_status status = BDPT_OK;
-  const double images = s->recipe.dense_epochs * (double)study_dense_images(s);
-  int computes = study_cell(s, "dense", line.text != NULL, images,
-                            (s->recipe.dense_epochs + 1) * (double)s->base.in.held.count);
-  if (s->share.mode == STUDY_LISTS) return BDPT_OK;
-  line = study_find(s, "dense", NULL, NULL, NULL, 0); /* which another share may have left */
-  if (!line.text && !computes && s->share.mode != STUDY_ALL) return BDPT_OK;
-  if (line.text && s->share.mode != STUDY_ALL && cli_file_exists(path) == 0)
-    return cli_fail(s->base.ctx, BDPT_E_IO, "%s: the dense network of this study is not here; "
-                    "all shares need it", path);
-  record_text(line, "hash", before, sizeof before);
-  if (line.text && cli_file_exists(path) != 0) {
-    bdpt_model_free(s->dense);
-    s->dense = bdpt_model_load(s->base.ctx, path, NULL);
-    if (!s->dense) return s->base.ctx->status;
-    bdpt_model_hash(s->dense, s->hash);
-  } else {
-    status = study_dense_train(s);
-  }
-  if (status == BDPT_OK && line.text && strcmp(before, s->hash) != 0)
-    return cli_fail(s->base.ctx, BDPT_E_FORMAT, "the dense network has the hash %s, the one of "
-                    "the record had %s: another compiler or processor, or another file; --fresh "
-                    "starts again", s->hash, before);
-  if (status != BDPT_OK || line.text) return status;
+  study_root r = {"dense", "the dense network of this study", NULL, NULL, NULL,
+                  study_dense_recipe(s), 0, 0};
+  bdpt_status status;
+  int fresh;
+  r.model = &s->dense;
+  r.hash = s->hash;
+  r.trained = r.recipe.epochs * (double)study_dense_images(s);
+  r.evaluated = (r.recipe.epochs + 1) * (double)s->base.in.held.count;
+  status = study_root_make(s, &r, &fresh);
+  if (status != BDPT_OK || !fresh) return status;
   status = bdpt_evaluate(s->dense, &s->base.in.held, &held);
   if (status == BDPT_OK) status = bdpt_evaluate(s->dense, &s->base.in.tested, &test);
   if (status == BDPT_OK) status = bdpt_cost(s->base.ctx, &s->dense->config, &cost);

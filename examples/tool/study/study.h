@@ -201,6 +201,21 @@ void study_name(const study *s, const study_spec *p, char out[STUDY_NAME]);
 /* Returns the recipe of a job. */
 bdpt_recipe study_training(const study *s, int epochs, size_t seed);
 
+/* A network from which others are pruned: its file, its line, its training. */
+typedef struct study_root {
+  const char *name;           /* of its line, and NAME.safetensors */
+  const char *what;           /* in messages */
+  bdpt_model **model;         /* where its training begins; NULL: at the dense network */
+  bdpt_model *teacher;        /* or NULL */
+  char *hash;                 /* [17], filled */
+  bdpt_recipe recipe;
+  double trained, evaluated;  /* images that this takes */
+} study_root;
+
+/* Reads a root from its file, or trains it; *fresh: its line has still to be written. A file that
+ * is not the one of the record, and one that a share of the study does not find, are errors. */
+bdpt_status study_root_make(study *s, const study_root *r, int *fresh);
+
 /* The network that a job is made from. */
 bdpt_model *study_parent(const study *s, const study_spec *p);
 
