@@ -35,16 +35,16 @@
  *     static bdpt_config config;
  *     static bdpt_recipe recipe;
  *     static unsigned short label[500];
- *     bdpt_dataset data = {500, 2, 0, 8, 8, NULL, label, NULL, picture, NULL};
+ *     bdpt_dataset data = {500, 2, 8, 8, NULL, label, picture, NULL};
  *     bdpt_subset train, held;                    // 400 pictures teach, 100 judge
  *     bdpt_run run = {&train, NULL, NULL};
  *     bdpt_accuracy right;
  *     bdpt_cost_report cost;
  *     bdpt_layers gone = {{1 << 0, 1 << 1}};      // the attention of block 0, the GELU of block 1
  *     for (int i = 0; i < 500; i++) label[i] = (unsigned short)(i % 2);
- *     config.image = 8, config.patch = 4, config.classes = 2;
- *     config.width = 16, config.depth = 2, config.heads = 2;
- *     recipe.epochs = 4, recipe.batch = 20, recipe.lr = 1e-2;
+ *     config.image = 8; config.patch = 4; config.classes = 2;
+ *     config.width = 16; config.depth = 2; config.heads = 2;
+ *     recipe.epochs = 4; recipe.batch = 20; recipe.lr = 1e-2;
  *     bdpt_init(&ctx);
  *     bdpt_model *model = bdpt_model_create(&ctx, &config, 1);
  *     if (!model || bdpt_split(&ctx, &data, 50, 1, &train, &held)) return puts(ctx.message), 1;
@@ -55,7 +55,7 @@
  *       bdpt_cost(&ctx, &model->config, &cost);
  *       printf("%.0f %% right, %d parameters\n", right.top1, (int)cost.params);
  *     }
- *     bdpt_subset_free(&ctx, &train), bdpt_subset_free(&ctx, &held), bdpt_model_free(model);
+ *     bdpt_subset_free(&ctx, &train); bdpt_subset_free(&ctx, &held); bdpt_model_free(model);
  *     bdpt_finish(&ctx);
  *     if (ctx.status) puts(ctx.message);          // the first error, if there was one, stays here
  *     return ctx.status != BDPT_OK;
@@ -84,8 +84,8 @@
 /* =================================================================================================
  * 1  READING GUIDE                                                                         >>guide
  * =================================================================================================
- * Where does one begin, and what do the letters mean? Ten minutes: this page, >>prune, >>method. An
- * evening: chapters 5 to 11. tests/test_kernels.c holds chapter 14 to plain forms.
+ * Where does one begin, and what do the letters mean? Half an hour: this page, >>prune, >>method.
+ * An evening: chapters 5 to 11. tests/test_kernels.c holds chapter 14 to plain forms.
  *
  * Letters mean the same thing everywhere, in code, comments, error messages and tests:
  *
@@ -620,15 +620,14 @@ BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, int channels, const un
 #ifndef BDPT_ONLY_INFERENCE
 /* ---- 3.5  Data ------------------------------------------------------------------------------- */
 
-/* Images as bytes, channel planes [3][height][width], with a fine and a coarse label each. Either
- * all in memory (`pixels`), or made on demand by `fetch`, which must be callable from several
- * threads at once and return 0 on success. */
+/* Images as bytes, channel planes [3][height][width], with a label each: all in memory (`pixels`),
+ * or made on demand by `fetch`, which must be callable from several threads at once and return 0 on
+ * success. */
 typedef struct bdpt_dataset {
   size_t count;
-  int classes, coarse_classes, height, width;
+  int classes, height, width;
   unsigned char *pixels;       /* [count][3][height][width], or NULL */
   unsigned short *label;       /* [count] */
-  unsigned short *coarse;      /* [count], or NULL */
   int (*fetch)(void *user, size_t index, unsigned char *planes);
   void *user;
 } bdpt_dataset;
@@ -6677,7 +6676,6 @@ BDPTI_FN size_t bdpti_image_bytes(const bdpt_dataset *d) {
 BDPT_API void bdpt_dataset_free(bdpt_context *ctx, bdpt_dataset *d) {
   bdpt_release(ctx, d->pixels, d->count * bdpti_image_bytes(d));
   bdpt_release(ctx, d->label, d->count * sizeof *d->label);
-  bdpt_release(ctx, d->coarse, d->count * sizeof *d->coarse);
   memset(d, 0, sizeof *d);
 }
 

@@ -481,7 +481,7 @@ static int noise(void *user, size_t index, unsigned char *planes) {
 
 TEST(says_where_images_are_few) {
   static unsigned short label[200];
-  bdpt_dataset d = {200, 1, 0, SIDE, SIDE, NULL, label, NULL, noise, NULL};
+  bdpt_dataset d = {200, 1, SIDE, SIDE, NULL, label, noise, NULL};
   bdpt_fit_options o = {1e-8, 0};
   bdpt_subset all;
   int k, warned;

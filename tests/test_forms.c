@@ -168,7 +168,7 @@ TEST(against_timm) {
 static void picture_set(bdpt_dataset *d) {
   size_t i, plane = SIDE * SIDE;
   memset(d, 0, sizeof *d);
-  d->count = IMAGES; d->classes = 2; d->coarse_classes = 1; d->height = d->width = SIDE;
+  d->count = IMAGES; d->classes = 2; d->height = d->width = SIDE;
   d->pixels = (unsigned char *)bdpt_alloc(&ctx, IMAGES * 3 * plane);
   d->label = (unsigned short *)bdpt_alloc(&ctx, IMAGES * sizeof *d->label);
   for (i = 0; i < IMAGES * 3 * plane; i++) {

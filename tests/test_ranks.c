@@ -355,7 +355,7 @@ int main(void) {
   for (i = 0; i < sizeof pixels; i++) {
     pixels[i] = (unsigned char)((int)(128 * bdpt_uniform(&r)) + 32 * label[i / 192]);
   }
-  data.count = IMAGES; data.classes = CLASSES; data.coarse_classes = 1;
+  data.count = IMAGES; data.classes = CLASSES;
   data.height = data.width = 8; data.pixels = pixels; data.label = label;
   bdpt_split(&ctx, &data, 6, 1, &train, &held);
   RUN(many_train_as_one);

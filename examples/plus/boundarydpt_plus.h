@@ -1870,7 +1870,7 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
  */
 BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                          const char *name, bdpt_dataset *out) {
-  const bdpt_dataset shape = {size / 3074, 100, 20, 32, 32, NULL, NULL, NULL, NULL, NULL};
+  const bdpt_dataset shape = {size / 3074, 100, 32, 32, NULL, NULL, NULL, NULL};
   const unsigned char *p = (const unsigned char *)bytes; /* record i */
   size_t i, n = shape.count, rest = size - n * 3074; /* rest: bytes of a record cut off */
   bdpt_status status = BDPT_OK;
@@ -1883,15 +1883,14 @@ BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, s
   *out = shape;
   out->pixels = (unsigned char *)bdpt_alloc(ctx, n * 3072); /* [n,3,32,32], the file's order */
   out->label = (unsigned short *)bdpt_alloc(ctx, n * sizeof *out->label);
-  out->coarse = (unsigned short *)bdpt_alloc(ctx, n * sizeof *out->coarse);
-  if (!out->pixels || !out->label || !out->coarse) status = ctx->status;
+  if (!out->pixels || !out->label) status = ctx->status;
   for (i = 0; i < n && status == BDPT_OK; i++, p += 3074) {
     int fine = p[0] < 20, limit = fine ? 100 : 20; /* the label to check, and to blame */
     if (p[fine] >= limit) {
       status = bdpt_fail(ctx, BDPT_E_FORMAT, "%s: record %zu, at offset %zu: %s label %d is not "
                          "below %d", name, i, i * 3074, fine ? "fine" : "coarse", p[fine], limit);
     }
-    out->coarse[i] = p[0]; out->label[i] = p[1];
+    out->label[i] = p[1]; /* the coarse label is only checked */
     memcpy(out->pixels + i * 3072, p + 2, 3072);
   }
   if (status != BDPT_OK) bdpt_dataset_free(ctx, out);

@@ -130,7 +130,7 @@ static bdpt_status classify_run(classify *c, size_t n) {
   memset(&data, 0, sizeof data);
   memset(&all, 0, sizeof all);
   data.count = n;
-  data.classes = data.coarse_classes = 1;
+  data.classes = 1;
   data.height = c->m->config.image;
   data.width = bdpt_image_width(&c->m->config);
   data.pixels = c->planes;

@@ -87,7 +87,6 @@ static int drawn_ready(void) {
   bdpt_status s = BDPT_OK;
   if (drawn.count) return 1;
   drawn.classes = GEN_FINE;
-  drawn.coarse_classes = GEN_COARSE;
   drawn.height = drawn.width = GEN_SIZE;
   drawn.fetch = fetch;
   drawn.label = (unsigned short *)malloc(PAGE_DRAWN * sizeof *drawn.label);
@@ -438,7 +437,7 @@ PAGE_CALL(page_look) int page_look(int h, unsigned char *planes, int side) {
   size_t index = 0, shape[4], n = (size_t)m->config.image, l;
   bdpt_tensor *x;
   memset(&one, 0, sizeof one);
-  one.count = 1; one.classes = one.coarse_classes = 1;
+  one.count = 1; one.classes = 1;
   one.height = one.width = side;
   one.pixels = planes; one.label = &label;
   only.data = &one; only.index = &index; only.count = 1;

@@ -295,7 +295,6 @@ void folder_dataset(folder *f, const image_plan *plan, bdpt_dataset *out) {
   f->plan = *plan;
   out->count = f->files.count;
   out->classes = (int)f->classes.count;
-  out->coarse_classes = 1;
   out->height = plan->crop[0];
   out->width = plan->crop[1];
   out->label = f->label;

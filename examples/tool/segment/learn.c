@@ -199,7 +199,7 @@ bdpt_status segment_train(bdpt_model *m, const segment_set *train, const segment
   w.train = train;
   w.seed = r->recipe.seed;
   none.count = train->count;
-  none.classes = none.coarse_classes = 1;
+  none.classes = 1;
   none.height = none.width = m->config.image;
   none.fetch = segment_no_fetch;
   none.label = (unsigned short *)calloc(train->count, sizeof *none.label);
