@@ -340,7 +340,7 @@ TEST(a_gate_closes) {
     double far[2];
     CHECK(bdpt_trainer_step(t, NULL) == BDPT_OK);
     logits_of(p, gated);
-    far[0] = distance(whole, gated), far[1] = distance(pruned, gated);
+    far[0] = distance(whole, gated); far[1] = distance(pruned, gated);
     if (i < 3) CHECK(far[0] > 1e-4 && far[1] > 1e-4);
     else CHECK(far[1] < 1e-4 && far[0] > 1e-3);
   }

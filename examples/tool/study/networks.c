@@ -320,7 +320,7 @@ static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, con
   int i;
   bdpt_status status;
   memset(&j, 0, sizeof j);
-  j.p = p, j.name = name, j.m = m;
+  j.p = p; j.name = name; j.m = m;
   if (teacher) r.distill = p->teacher == STUDY_HARD ? BDPT_DISTILL_HARD : BDPT_DISTILL_SOFT;
   if (p->lr > 0) r.lr = p->lr;
   r.distill_features = p->features;
@@ -333,7 +333,10 @@ static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, con
   if (cli_file_exists(j.checkpoint) != 0) status = bdpt_trainer_load(j.t, j.checkpoint);
   each = bdpt_trainer_steps_per_epoch(j.t);
   j.total = each * (size_t)r.epochs;
-  if (p->rival == STUDY_CLOSING) s->gate->trainer = j.t, s->gate->end = (double)j.total / 3;
+  if (p->rival == STUDY_CLOSING) {
+    s->gate->trainer = j.t;
+    s->gate->end = (double)j.total / 3;
+  }
   snprintf(j.detail, sizeof j.detail, "%d+%d removed, %s, seed %zu", bdpt_removed(&m->config, 0),
            bdpt_removed(&m->config, 1), study_starts[p->start].name, p->seed);
   for (i = 0; i < p->marks->count && status == BDPT_OK; i++) {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 bdpt_status squares_open(squares *s, size_t k, size_t d) {
-  s->k = k, s->d = d, s->count = 0;
+  s->k = k; s->d = d; s->count = 0;
   s->sum = (double *)calloc((k + d) * (k + 1), sizeof *s->sum);
   return s->sum ? BDPT_OK : BDPT_E_MEMORY;
 }
