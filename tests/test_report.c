@@ -464,14 +464,14 @@ TEST(a_long_call_says_where_it_is) {
     cli_duration(text, times[i].seconds);
     CHECK(strcmp(text, times[i].text) == 0);
   }
-  memset(&p, 0, sizeof p), memset(&now, 0, sizeof now);
-  now.phase = "train", now.detail = "epoch 2", now.total = 4, now.done = 1;
-  now.loss = 1.5, now.accuracy = (double)NAN;
+  memset(&p, 0, sizeof p); memset(&now, 0, sizeof now);
+  now.phase = "train"; now.detail = "epoch 2"; now.total = 4; now.done = 1;
+  now.loss = 1.5; now.accuracy = (double)NAN;
   if (!CHECK(freopen(path, "w", stderr) != NULL)) return;
   CHECK(cli_progress_hook(&now, &p) == 0); /* says nothing yet */
-  now.done = 2, p.said -= 20; /* a line each 15 seconds */
+  now.done = 2; p.said -= 20; /* a line each 15 seconds */
   CHECK(cli_progress_hook(&now, &p) == 0 && cli_progress_hook(&now, &p) == 0);
-  now.done = 3, now.accuracy = 61.25, p.terminal = 1, p.said -= 1; /* in place */
+  now.done = 3; now.accuracy = 61.25; p.terminal = 1; p.said -= 1; /* in place */
   CHECK(cli_progress_hook(&now, &p) == 0 && p.shown);
   cli_progress_clear(&p);
   CHECK(!p.shown);
