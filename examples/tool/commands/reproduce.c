@@ -65,7 +65,7 @@ int command_reproduce(int argc, char **argv) {
     CLI_SHARED(&o.common)
   };
   memset(&o, 0, sizeof o);
-  o.table = options, o.rows = CLI_COUNT(options);
+  o.table = options; o.rows = CLI_COUNT(options);
   command_defaults(&o.common);
   status = cli_parse(&c, options, CLI_COUNT(options), argc, argv, plain, &n);
   if (status != CLI_GO_ON) return status;

@@ -396,7 +396,7 @@ int study_command(bdpt_context *ctx, const study_options *options) {
   s.o = *options;
   if (shares || options->gather) s.share.mode = shares ? STUDY_SHARES : STUDY_GATHERS;
   session_open(&s.base, ctx, &s.o.common, s.o.out);
-  s.base.table = s.o.table, s.base.rows = s.o.rows;
+  s.base.table = s.o.table; s.base.rows = s.o.rows;
   if (s.o.minutes > 0) s.deadline = cli_now() + 60 * s.o.minutes;
   s.base.progress.also = study_watch;
   s.base.progress.user = &s;
