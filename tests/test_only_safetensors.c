@@ -30,12 +30,14 @@ static size_t io_write(const void *p, size_t s, size_t n, FILE *f) {
 }
 static int io_flush(FILE *f) { return io_fails() ? EOF : fflush(f); }
 static int io_close(FILE *f) { int r = fclose(f); return io_fails() ? EOF : r; }
+#if !defined(_WIN32)
 static int io_rename(const char *a, const char *b) { return io_fails() ? -1 : rename(a, b); }
+#define rename io_rename
+#endif
 #define fopen io_open
 #define fwrite io_write
 #define fflush io_flush
 #define fclose io_close
-#define rename io_rename
 #define BDPT_ONLY_SAFETENSORS
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
