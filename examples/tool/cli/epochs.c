@@ -16,6 +16,22 @@ static void csv_number(char *row, size_t room, double v) {
   else snprintf(row + n, room - n, ",");
 }
 
+/* Writes a row to the unbuffered file; what a full disk refuses waits for the next one. */
+static void epochs_put(cli_epochs *e, const char *row) {
+  const size_t n = strlen(row);
+  size_t written;
+  if (n > sizeof e->late - e->late_bytes) {
+    e->failed = 1;
+    return;
+  }
+  memcpy(e->late + e->late_bytes, row, n);
+  e->late_bytes += n;
+  written = fwrite(e->late, 1, e->late_bytes, e->csv);
+  clearerr(e->csv);
+  e->late_bytes -= written;
+  memmove(e->late, e->late + written, e->late_bytes);
+}
+
 /* The rows of a repeated epoch and of what followed it make room for the row that is told now. */
 static void epochs_again(cli_epochs *e, const char *row) {
   const char *key = strchr(row, ','), *end = key, *at = (const char *)e->before.data, *line, *comma;
@@ -35,7 +51,8 @@ static void epochs_again(cli_epochs *e, const char *row) {
     if (bdpt_file_write(e->ctx, e->path, e->before.data,
                         (size_t)(at - (const char *)e->before.data)) == BDPT_OK)
       e->csv = fopen(e->path, "ab");
-    e->failed |= !e->csv;
+    if (e->csv) setvbuf(e->csv, NULL, _IONBF, 0);
+    else e->failed = 1;
     break;
   }
   bdpt_bytes_free(e->ctx, &e->before);
@@ -61,8 +78,7 @@ static void epochs_tell(cli_epochs *e, int epoch, double loss, double accuracy) 
   strcat(row, "\n");
   if (e->before.data) epochs_again(e, row);
   if (!e->csv) return;
-  if (fwrite(row, 1, strlen(row), e->csv) == strlen(row) && fflush(e->csv) == 0) return;
-  cli_stop = e->failed = 1; /* before a checkpoint says that this row was told */
+  epochs_put(e, row);
 }
 
 /* A short training has been measured, or has ended: the mean of its steps' losses. */
@@ -73,7 +89,8 @@ static void epochs_short(cli_epochs *e, double accuracy) {
 
 /* Tells an epoch whose accuracy was not seen when it was judged; NaN if nobody says it now. */
 static void epochs_late(cli_epochs *e, double loss, double accuracy) {
-  if (e->judged && e->done) epochs_tell(e, (int)(e->done / e->per_epoch), loss, accuracy);
+  const int epoch = e->judged && e->done ? (int)(e->done / e->per_epoch) : 0;
+  if (epoch) epochs_tell(e, epoch, loss, accuracy);
   e->judged = 0;
 }
 
@@ -173,16 +190,19 @@ bdpt_status cli_epochs_open(cli_epochs *e, bdpt_context *ctx, const char *path, 
   if (add && !cli_is_special(path)) s = epochs_mend(e, path, add == EPOCHS_AGAIN, &kept);
   if (s != BDPT_OK) return s;
   e->csv = fopen(path, kept ? "ab" : "wb");
-  if (e->csv && (kept || (fputs(heading, e->csv) >= 0 && fflush(e->csv) == 0))) return BDPT_OK;
-  return cli_fail(ctx, BDPT_E_IO, "%.300s: it cannot be written", path);
+  if (!e->csv) return cli_fail(ctx, BDPT_E_IO, "%.300s: it cannot be written", path);
+  setvbuf(e->csv, NULL, _IONBF, 0);
+  if (kept == 0) epochs_put(e, heading);
+  return BDPT_OK;
 }
 
 bdpt_status cli_epochs_close(cli_epochs *e, bdpt_context *ctx, bdpt_status status) {
   if (status == BDPT_OK && e->per_epoch) epochs_late(e, e->loss, NAN);
   if (status == BDPT_OK && e->csv) epochs_short(e, NAN);
+  if (e->csv && e->late_bytes) epochs_put(e, "");
   bdpt_bytes_free(ctx, &e->before);
   if (e->csv && fclose(e->csv) != 0) e->failed = 1;
   e->csv = NULL;
-  if (!e->failed || (status != BDPT_OK && status != BDPT_CANCELLED)) return status;
+  if (status != BDPT_OK || !(e->failed || e->late_bytes)) return status;
   return cli_fail(ctx, BDPT_E_IO, "%.300s: not all rows could be written", cli_out_name(e->path));
 }

@@ -35,6 +35,8 @@ typedef struct cli_epochs {
   bdpt_context *ctx;
   bdpt_bytes before;              /* rows that may be told again; none after the first new row */
   const char *path, *label;
+  char late[1000];                /* rows that could not be written yet */
+  size_t late_bytes;
   bdpt_recipe recipe[2];          /* of what bdpt_train does, resolved; and perhaps another one */
   size_t per_epoch;               /* images */
   double began, loss, sum, losses; /* of bdpt_train, the latest; of a short one: sum, count */
