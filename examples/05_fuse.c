@@ -40,7 +40,7 @@ static void row(const bdpt_model *model, const char *what) {
          cost.macs / 1e6);
 }
 
-/* The largest difference of two rows of numbers, relative to the largest number. */
+/* Returns the largest difference of two rows of numbers, relative to the largest number. */
 static double difference(const bdpt_real *a, const bdpt_real *b, int n) {
   double most = 0, largest = 0;
   int i;

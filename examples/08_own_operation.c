@@ -54,7 +54,7 @@ static bdpt_tensor *graph(bdpt_tape *tape, bdpt_tensor *const *in, void *user) {
   return squared_relu(tape, in[0], (bdpt_real *)user);
 }
 
-/* The block: attention as it is, then x + W2 relu(W1 LN(x) + b1)^2 + b2. */
+/* Computes the block: attention as it is, then x + W2 relu(W1 LN(x) + b1)^2 + b2. */
 static bdpt_tensor *block(bdpt_model *model, bdpt_tape *tape, int l, bdpt_tensor *x,
                           const bdpt_forward_options *options, void *user) {
   bdpt_tensor *p = &model->param[BDPT_SLOT(l, 0)], *z;

@@ -73,7 +73,7 @@ static void draw(FILE *f, const unsigned char *planes, const double *share, int 
   }
 }
 
-/* 1 for the patches that a square touches: somewhere in them red or blue is bright. */
+/* Returns 1 for the patches that a square touches: somewhere in them red or blue is bright. */
 static int find_squares(const unsigned char *planes, int *touched) {
   int i, count = 0, x, y;
   const int area = COMPASS_SIDE * COMPASS_SIDE;

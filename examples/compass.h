@@ -35,7 +35,7 @@ static int compass_way(int east, int north) {
   return north > 0 ? (east > 0 ? 1 : 7) : (east > 0 ? 3 : 5);
 }
 
-/* A linear congruential generator; its upper bits are good enough for squares. */
+/* Draws from a linear congruential generator; its upper bits are good enough for squares. */
 static int compass_random(uint64_t *state, int below) {
   *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
   return (int)((*state >> 33) % (uint64_t)below);
@@ -100,7 +100,7 @@ static void compass_setup(bdpt_config *config, bdpt_recipe *recipe) {
   recipe->seed = 1;
 }
 
-/* A trained network, or NULL with the reason in ctx->message. */
+/* Returns a trained network, or NULL with the reason in ctx->message. */
 static inline bdpt_model *compass_network(bdpt_context *ctx, const compass *c) {
   const bdpt_run run = {&c->train, NULL, NULL};
   bdpt_config config;

@@ -40,7 +40,7 @@ static void put_figures(book *b, const char *tag);
  * Short prose stays in sight beside long code (`.stay`). An essay before a little code gets the
  * width of the page.
  */
-/* The length of a title in the contents: a tag in it or a whole sentence is left out. */
+/* Returns the length of a title in the contents: a tag in it or a whole sentence is left out. */
 static size_t short_title(const char *s) {
   size_t n = strlen(s);
   if (strstr(s, ">>") || (n && s[n - 1] == '.')) return strcspn(s, ":");
@@ -64,7 +64,8 @@ static void put_contents(book *b) {
   put(&b->out, "</ul></nav>\n");
 }
 
-/* The end of the block of prose that starts at line i: one past the line that has its end. */
+/* Returns the end of the block of prose that starts at line i: one past the line that has its
+ * end. */
 static int prose_end(const book *b, int i) {
   while (i < b->lines && !strstr(b->line[i], "*/")) i++;
   return i < b->lines ? i + 1 : i;
@@ -72,7 +73,7 @@ static int prose_end(const book *b, int i) {
 
 static int is_prose(const book *b, int i) { return strncmp(b->line[i], "/*", 2) == 0; }
 
-/* 1 if one of the lines is the title of a chapter; a chapter before it ends first. */
+/* Returns 1 if one of the lines is the title of a chapter; a chapter before it ends first. */
 static int begins_chapter(book *b, int from, int to) {
   int i;
   for (i = 0; i < b->titles; i++) {
@@ -81,7 +82,7 @@ static int begins_chapter(book *b, int from, int to) {
   return 0;
 }
 
-/* 1 if a title of the lines brings drawings or examples with it. */
+/* Returns 1 if a title of the lines brings drawings or examples with it. */
 static int is_adorned(const book *b, int from, int to) {
   int i;
   for (i = 0; i < b->titles; i++) {

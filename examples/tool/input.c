@@ -64,8 +64,8 @@ void input_close(input *in) {
   memset(in, 0, sizeof *in);
 }
 
-/* 1 if the file has the right size and begins with the pictures that this program draws: a file
- * left by another version of generate.h must not be mistaken for ours. */
+/* Returns 1 if the file has the right size and begins with the pictures that this program draws: a
+ * file left by another version of generate.h must not be mistaken for ours. */
 static int input_drawn(const char *path, uint64_t first, long count) {
   enum { PROBE = 100 };
   size_t size = (size_t)PROBE * GEN_RECORD;
@@ -264,7 +264,8 @@ static bdpt_status input_list(input *in, const input_source *from, int parts) {
   return s;
 }
 
-/* How many of each class are held out: 50, or a tenth of the smallest class. 0 after an error. */
+/* Returns how many of each class are held out: 50, or a tenth of the smallest class. 0 after an
+ * error. */
 static int input_held(input *in) {
   size_t least = in->train.count / (size_t)in->train.classes, k, i = 0, n;
   for (k = 0; k < (size_t)in->train.classes && input_is_pictures(in); k++) {

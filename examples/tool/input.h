@@ -42,7 +42,7 @@ void input_close(input *in);
 /* Records an error of the images, unless the context has one; `what` fills the format's %s. */
 bdpt_status input_fail(input *in, const char *format, const char *what);
 
-/* 1 if the data are a folder of pictures: there is neither train.bin nor test.bin. */
+/* Returns 1 if the data are a folder of pictures: there is neither train.bin nor test.bin. */
 int input_has_pictures(const char *data);
 
 /* Makes the pictures of a folder fit a network as its evaluation wants them, which is how classify
@@ -63,9 +63,9 @@ bdpt_status input_open(input *in, bdpt_context *ctx, const input_source *from, i
 /* Keeps `count` of a subset, as many of each class as possible; 0 or too many: all of it. */
 bdpt_status input_keep(bdpt_context *ctx, bdpt_subset *subset, size_t count);
 
-/* A network from a file of any form that checkpoint.h knows, brought to another input size if one
- * is named. What the user should know about the file goes to stderr; its form and the dialect of
- * its names are in the report. NULL: see ctx->message. */
+/* Reads a network from a file of any form that checkpoint.h knows, and brings it to another input
+ * size if one is named. What the user should know about the file goes to stderr; its form and the
+ * dialect of its names are in the report. NULL: see ctx->message. */
 bdpt_model *input_model_report(bdpt_context *ctx, const char *path, const int image[2],
                                checkpoint_report *report);
 
@@ -76,21 +76,21 @@ void input_guessed(cli_json *j, const checkpoint_report *report);
  * that begins with "skip" a removed attention layer leaves x, else x + LN1(x). */
 #define INPUT_STARTS "paper, skip, skip-fit, fit, fit-activation or fit-attention"
 
-/* What takes a removed layer's place before training, by the name that --start takes: a
+/* Returns what takes a removed layer's place before training, by the name that --start takes: a
  * bdpt_start, or -1 if there is no such name. */
 int input_start(const char *name);
 
 #define INPUT_CHOICES "greedy or learned"
 
-/* The number of a name that --choose takes: 1 greedy, 0 learned, -1 no such name. Greedy needs
- * something to stand in a layer's place: from a start that fits nothing every activation looks
- * alike, at chance, so there learned importance is the default, as in the paper. */
+/* Returns the number of a name that --choose takes: 1 greedy, 0 learned, -1 no such name. Greedy
+ * needs something to stand in a layer's place: from a start that fits nothing every activation
+ * looks alike, at chance, so there learned importance is the default, as in the paper. */
 int input_choose(const char *name, const char *start);
 
 /* With a name that begins with "skip" a removed attention layer leaves x, else x + LN1(x). */
 void input_form(const char *name, bdpt_model *m);
 
-/* The same for a caller that has no use for the report. */
+/* Does the same for a caller that has no use for the report. */
 bdpt_model *input_model(bdpt_context *ctx, const char *path, const int image[2]);
 
 #endif /* TOOL_INPUT_H */

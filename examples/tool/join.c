@@ -19,7 +19,7 @@ static record_line join_next(const cli_json *j, size_t *at) {
   return line;
 }
 
-/* The first text decides; 1 if this one is the same. */
+/* Keeps the first text; returns 1 if this one is the same. */
 static int join_same(char *first, size_t room, char where[720], const char *text,
                      const char *path) {
   if (!text[0] || strcmp(first, text) == 0) return 1;
@@ -47,7 +47,7 @@ bdpt_status join_agrees(join *j, const record *r) {
   return BDPT_OK;
 }
 
-/* 1 if the text has this line. */
+/* Returns 1 if the text has this line. */
 static int join_has(const cli_json *j, record_line wanted) {
   record_line line;
   size_t at = 0;

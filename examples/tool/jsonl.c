@@ -25,8 +25,8 @@ void jsonl_begin(jsonl_walk *w, jsonl_line line) {
   bdpt_json_init(&w->json, line.text, line.size);
 }
 
-/* 1 for what is passed over: the outermost braces; unless the caller wants to see inner objects,
- * their braces too, and everything inside of them. */
+/* Returns 1 for what is passed over: the outermost braces; unless the caller wants to see inner
+ * objects, their braces too, and everything inside of them. */
 static int jsonl_inner(const jsonl_walk *w, bdpt_json_event e, int objects) {
   const int brace = e == BDPT_JSON_OBJECT || e == BDPT_JSON_OBJECT_END;
   if (e == BDPT_JSON_END || e == BDPT_JSON_ERROR) return 0;

@@ -20,7 +20,7 @@ typedef struct jsonl_reader {
   int number;             /* of the line read last, from 1 */
 } jsonl_reader;
 
-/* The next line that is not blank; text NULL at the end. */
+/* Reads the next line that is not blank; text NULL at the end. */
 jsonl_line jsonl_next(jsonl_reader *r);
 
 /* Where in a line one is. */

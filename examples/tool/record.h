@@ -39,16 +39,16 @@ int record_reals(record_line line, const char *key, double *out, int room);
 /* A text, "" if the key is missing. */
 void record_text(record_line line, const char *key, char *out, size_t room);
 
-/* 1 if the key's text is this one. */
+/* Returns 1 if the key's text is this one. */
 int record_is(record_line line, const char *key, const char *value);
 
 /* Returns the nth line (from 0) of a kind. */
 record_line record_get(const record *r, const char *kind, int nth);
 
-/* 1 if there is a line of this kind. */
+/* Returns 1 if there is a line of this kind. */
 int record_has(const record *r, const char *kind);
 
-/* How many lines of a kind there are. */
+/* Returns how many lines of a kind there are. */
 int record_count(const record *r, const char *kind);
 
 /* Adds lines to `out` with the names that keys have today: a record from before they had one type

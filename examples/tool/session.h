@@ -45,8 +45,8 @@ bdpt_hooks session_hooks(session *s, const char *name);
  * there is none. */
 bdpt_status session_save(session *s, const char *name);
 
-/* 1 if this process stops, or one of those that work together with it: they stop at the same step.
- */
+/* Returns 1 if this process stops, or one of those that work together with it: they stop at the
+ * same step. */
 int session_stops(session *s, int stop);
 
 /* Reads the record OUT/name if there is one. */

@@ -82,7 +82,7 @@ static void put_quoted(sheet *o, const char *s) {
   put(o, "\"");
 }
 
-/* The whole file as text, ended by a zero, or NULL. */
+/* Reads the whole file as text, ended by a zero; NULL after an error. */
 static char *read_text(const char *path) {
   FILE *f = fopen(path, "rb");
   char room[4096];
@@ -183,7 +183,8 @@ static int is_rule(const char *s) {
   return n > 9 && s[n] == 0;
 }
 
-/* The words of line i of a comment, without stars, slashes and rulers, in the caller's `room`. */
+/* Copies the words of line i of a comment, without stars, slashes and rulers, in the caller's
+ * `room`. */
 static const char *strip(const book *b, int i, char *room, size_t size) {
   const char *s = b->line[i];
   char *end;
@@ -253,7 +254,7 @@ static const title *find_tag(const book *b, const char *tag, size_t n) {
   return NULL;
 }
 
-/* The title that line i belongs to, or the chapter of that title. */
+/* Finds the title that line i belongs to, or the chapter of that title. */
 static const title *title_at(const book *b, int line, int level) {
   int i = b->titles;
   while (i-- > 0) {

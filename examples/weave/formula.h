@@ -378,7 +378,7 @@ static int is_there(const token *t) {
   return f != NULL;
 }
 
-/* The title that a number in a sentence speaks of: (11.4), section 9.3, chapter 10. */
+/* Returns the title that a number in a sentence speaks of: (11.4), section 9.3, chapter 10. */
 static const title *referred(const setter *m, const token *t) {
   static const char *const before[] = {"section", "Section", "chapter", "Chapter",
                                        "see", "of", "in"};

@@ -81,7 +81,7 @@ static void epochs_tell(cli_epochs *e, int epoch, double loss, double accuracy) 
   epochs_put(e, row);
 }
 
-/* A short training has been measured, or has ended: the mean of its steps' losses. */
+/* Tells a short training that has been measured, or has ended: the mean of its steps' losses. */
 static void epochs_short(cli_epochs *e, double accuracy) {
   if (e->losses > 0) epochs_tell(e, 0, e->sum / e->losses, accuracy);
   e->sum = e->losses = 0;

@@ -48,8 +48,8 @@ typedef struct cli_epochs {
 /* Begins zeroed but for tell and user: from now on sees what this progress sees. */
 void cli_epochs_watch(cli_epochs *e, cli_progress *p);
 
-/* What the next bdpt_train is called and does; `other` is a second possibility, or NULL. `images`
- * are those that there are to train on. */
+/* Says what the next bdpt_train is called and does; `other` is a second possibility, or NULL.
+ * `images` are those that there are to train on. */
 void cli_epochs_train(cli_epochs *e, const char *label, const bdpt_recipe *recipe,
                       const bdpt_recipe *other, size_t images);
 
@@ -60,8 +60,8 @@ void cli_epochs_rest(cli_epochs *e, const bdpt_epoch *log, int epochs);
 enum { EPOCHS_NEW, EPOCHS_ADD, EPOCHS_AGAIN }; /* from its first row; behind its last; see above */
 bdpt_status cli_epochs_open(cli_epochs *e, bdpt_context *ctx, const char *path, int add);
 
-/* The row of a short training that ended last; closes the file. Returns `status`, or an error if a
- * row could not be written. */
+/* Writes the row of a short training that ended last, and closes the file. Returns `status`, or an
+ * error if a row could not be written. */
 bdpt_status cli_epochs_close(cli_epochs *e, bdpt_context *ctx, bdpt_status status);
 
 #endif /* TOOL_CLI_EPOCHS_H */

@@ -26,8 +26,8 @@ void cli_json_raw(cli_json *j, const char *s, size_t n) {
   j->text[j->used] = 0;
 }
 
-/* How many bytes the UTF-8 character at the front of a text has; 0 if there is none: a byte alone,
- * a longer form than needed, half of a UTF-16 pair, or a number above 10FFFF. */
+/* Returns how many bytes the UTF-8 character at the front of a text has; 0 if there is none: a byte
+ * alone, a longer form than needed, half of a UTF-16 pair, or a number above 10FFFF. */
 static size_t cli_utf8(const unsigned char *s) {
   static const unsigned long least[5] = {0, 0, 0x80, 0x800, 0x10000};
   unsigned long v;
@@ -101,7 +101,7 @@ void cli_json_real(cli_json *j, const char *key, double value) {
   cli_json_value(j, value);
 }
 
-/* What stands in front of element i of a list. */
+/* Writes what stands in front of element i of a list. */
 static void cli_json_between(cli_json *j, int i) { cli_json_raw(j, i ? "," : "[", 1); }
 
 static void cli_json_end(cli_json *j, int count) {

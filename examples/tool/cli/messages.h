@@ -30,7 +30,7 @@ bdpt_status cli_fail(bdpt_context *ctx, bdpt_status status, const char *format, 
  * such numbers. */
 void cli_note_bf16(const bdpt_context *ctx);
 
-/* The end of a command: the exit status for a library status, with its sentence on stderr.
+/* Ends a command: returns the exit status for a library status, whose sentence goes to stderr.
  * `how_to_go_on` is added after Ctrl-C and may be NULL. */
 int cli_finish(const char *command, bdpt_context *ctx, bdpt_status status,
                const char *how_to_go_on);

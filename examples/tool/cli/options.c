@@ -22,7 +22,8 @@ int cli_usage_error(const cli_command *c, const char *format, ...) {
   return CLI_USAGE;
 }
 
-/* A help text, broken at blanks before column 80; the lines that follow begin at column 25. */
+/* Prints a help text, broken at blanks before column 80; the lines that follow begin at column
+ * 25. */
 static void cli_wrap(const char *text, int column) {
   while (*text) {
     int word = (int)strcspn(text, " ");

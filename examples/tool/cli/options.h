@@ -93,8 +93,8 @@ int cli_usage_error(const cli_command *c, const char *format, ...);
 enum { CLI_NEAR = 40 };
 int cli_distance(const char *a, size_t n, const char *b);
 
-/* The option that is perhaps meant by a[n], without the first `skip` letters of each name; NULL:
- * none looks like it. */
+/* Returns the option that is perhaps meant by a[n], without the first `skip` letters of each name;
+ * NULL: none looks like it. */
 const cli_option *cli_meant(const cli_option *options, int count, size_t skip, const char *a,
                             size_t n);
 

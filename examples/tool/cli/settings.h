@@ -19,7 +19,7 @@ enum { CLI_SAID_BEFORE = -1 };
 int cli_settings_read(char *text, const cli_option *options, int count, size_t skip, int *seen,
                       char why[CLI_WHY]);
 
-/* The same from the file of --config: a text in memory of its own, so that the values stay. */
+/* Does the same from the file of --config: a text in memory of its own, so that the values stay. */
 int cli_settings_load(const char *path, const cli_option *options, int count, int *seen,
                       char why[CLI_WHY]);
 

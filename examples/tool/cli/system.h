@@ -12,13 +12,14 @@
 /* Returns seconds from some moment on, with fractions. */
 double cli_now(void);
 
-/* 1 if a person sees what is written to this stream. */
+/* Returns 1 if a person sees what is written to this stream. */
 int cli_is_terminal(FILE *f);
 
 /* NO_COLOR counts when it is set to anything but "" and "0" (CMake reads it the same way). */
 int cli_wants_colour(FILE *f);
 
-/* Where the last separator of a path is, '/' or on Windows also the other one; NULL: none. */
+/* Returns where the last separator of a path is, '/' or on Windows also the other one; NULL:
+ * none. */
 const char *cli_last_slash(const char *path);
 
 /* Windows would otherwise end lines with two bytes and take a byte 26 for the end of a file. */
@@ -27,11 +28,11 @@ void cli_binary_streams(void);
 /* Makes a folder and those above it. 1 if it is there afterwards. */
 int cli_make_folder(const char *path);
 
-/* 1 if there is a file or folder of this name, 0 if there is none, -1 if that cannot be found out;
- * then errno says why, and nothing may be taken for absent. */
+/* Returns 1 if there is a file or folder of this name, 0 if there is none, -1 if that cannot be
+ * found out; then errno says why, and nothing may be taken for absent. */
 int cli_file_exists(const char *path);
 
-/* 1 if the path is a folder, 0 if it is none or absent, -1 if that cannot be found out. */
+/* Returns 1 if the path is a folder, 0 if it is none or absent, -1 if that cannot be found out. */
 int cli_is_folder(const char *path);
 
 /* Returns the bytes of a file; -1 if there is none. */
@@ -51,7 +52,8 @@ void cli_catch_interrupt(void);
  * once, unless the user has decided. */
 void cli_calm_threads(char **argv);
 
-/* 1 if the library left a checkpoint of a long call of this name, or of a call inside it. */
+/* Returns 1 if the library left a checkpoint of a long call of this name, or of a call inside
+ * it. */
 int cli_has_checkpoint(const char *path);
 
 /* The library's checkpoints of one long call, and of the calls inside it, are no longer needed.

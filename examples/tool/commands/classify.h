@@ -28,8 +28,8 @@ bdpt_status classify_open(classify *c, bdpt_model *m, const char *labels, int ho
 /* Frees what classify_open made. */
 void classify_close(classify *c);
 
-/* The largest logits, largest first, and what the softmax makes of them; how many. 0: one of the
- * logits is not finite. */
+/* Finds the largest logits, largest first, and what the softmax makes of them; returns how many. 0:
+ * one of the logits is not finite. */
 int classify_top(const bdpt_real *z, int classes, int top[CLASSIFY_TOP],
                  double share[CLASSIFY_TOP]);
 

@@ -52,7 +52,7 @@ static const struct command *find_command(const char *name) {
   return NULL;
 }
 
-/* The complaint about an unknown command, with the one that was perhaps meant. */
+/* Complains about an unknown command, and names the one that was perhaps meant. */
 static int no_command(const char *name) {
   int i, best = 3; /* more than two wrong letters are another word */
   const char *meant = NULL;
@@ -92,7 +92,7 @@ static int call_command(int argc, char **argv) {
   return c->call(argc - 2, argv + 2);
 }
 
-/* What was printed must have arrived: into a full disk nothing is a success. */
+/* Checks that what was printed has arrived: into a full disk nothing is a success. */
 int command_main(int argc, char **argv) {
   int status;
   cli_binary_streams();

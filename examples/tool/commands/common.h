@@ -13,8 +13,8 @@ extern void (*command_join)(bdpt_context *ctx);
 /* Applies --threads, --isa and --bf16. Returns CLI_GO_ON, or the exit status after a complaint. */
 int command_open(const cli_command *c, const cli_common *common, bdpt_context *ctx);
 
-/* The same; then with --json prints a line of kind "setup", with the version and the value of every
- * option. `model` is the network that the command reads, or NULL. */
+/* Does the same; then with --json prints a line of kind "setup", with the version and the value of
+ * every option. `model` is the network that the command reads, or NULL. */
 int command_begin(const cli_command *c, const cli_common *common, bdpt_context *ctx,
                   const cli_option *options, int count, const char *model);
 
@@ -24,7 +24,8 @@ void command_defaults(cli_common *common);
 /* Says that a command goes on from a checkpoint; NULL: it does not. */
 void command_resumes(const char *checkpoint);
 
-/* A training as all commands begin one: random crops and flips, smoothed labels, clipped. */
+/* Returns a training as all commands begin one: random crops and flips, smoothed labels,
+ * clipped. */
 bdpt_recipe command_recipe(int epochs, int batch, double lr, size_t seed);
 
 /* Adds the blocks that --attention and --activation name; an error names one that is not there. */

@@ -61,7 +61,7 @@ static double plus_clock(void *user) {
   return cli_now();
 }
 
-/* The place of a word in a list that ends with NULL, -1: it is not there. */
+/* Returns the place of a word in a list that ends with NULL, -1: it is not there. */
 static int plus_word(const char *word, const char *const *list) {
   int i;
   for (i = 0; list[i]; i++)
@@ -73,7 +73,7 @@ static const char *const plus_whats[] = {"both", "depth", "width", NULL};
 static const char *const plus_orders[] = {"depth", "width", "turns", NULL};
 static const char *const plus_importances[] = {"taylor", "l1", "l2", "chance", NULL};
 
-/* What is wrong with the options, or NULL. */
+/* Says what is wrong with the options, or returns NULL. */
 static const char *plus_check(const plus_options *o) {
   int targets = (o->fewer > 0) + (o->macs > 0) + (o->params > 0) + (o->ms > 0), i, ratios = 0;
   int depth = o->layer[0].count + o->layer[1].count > 0, what = plus_word(o->what, plus_whats);
@@ -206,7 +206,7 @@ static bdpt_status plus_request(plus *p) {
   return s;
 }
 
-/* 1 if there is something to go on with. */
+/* Returns 1 if there is something to go on with. */
 static int plus_begun(const char *checkpoint) {
   char path[1100];
   int i, there = cli_has_checkpoint(checkpoint);

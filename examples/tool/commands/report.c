@@ -23,7 +23,7 @@ static int ends_in(const char *path, const char *ending) {
   return n >= k && strcmp(path + n - k, ending) == 0;
 }
 
-/* The page of the records, which are joined if there are several. */
+/* Draws the page of the records, which are joined if there are several. */
 static bdpt_status draw(bdpt_context *ctx, const char *const *path, int count, const char *page) {
   cli_json all = {NULL, 0, 0, 0, 0};
   bdpt_status status = BDPT_OK;

@@ -29,7 +29,7 @@ typedef struct segment_options {
   int image, classes;
 } segment_options;
 
-/* The lists of what is gone, as info has them. */
+/* Writes the lists of what is gone, as info has them. */
 static void segment_layers(cli_json *j, const bdpt_config *c) {
   int list[BDPT_MAX_DEPTH], n, l, type;
   for (type = 0; type < 2; type++) {

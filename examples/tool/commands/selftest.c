@@ -42,7 +42,7 @@ static bdpt_status self_world(bdpt_context *ctx) {
   return bdpt_subset_all(ctx, &self_data, &self_train);
 }
 
-/* A network whose weights are known to the last bit. */
+/* Makes a network whose weights are known to the last bit. */
 static bdpt_model *self_network(bdpt_context *ctx) {
   bdpt_config c;
   bdpt_model *m;
@@ -190,7 +190,7 @@ static void self_attention(bdpt_tape *t, self_op *o) {
   }
 }
 
-/* The largest distance of an operation from its plain form, and which that is. */
+/* Finds the largest distance of an operation from its plain form, and which that is. */
 static bdpt_status self_kernels(bdpt_context *ctx, double *apart, const char **which) {
   static void (*const ops[])(bdpt_tape *, self_op *) = {self_linear, self_norm, self_gelu,
                                                         self_softmax, self_attention};
@@ -235,7 +235,7 @@ static bdpt_tensor *self_graph(bdpt_tape *t, bdpt_tensor *const *in, void *user)
   return bdpt_gelu(t, bdpt_linear(t, in[0], in[1], in[2]));
 }
 
-/* The gradient check on a right backward pass and on a wrong one. */
+/* Checks the gradients of a right backward pass and of a wrong one. */
 static bdpt_status self_gradients(bdpt_context *ctx, double error[2]) {
   bdpt_tape *t = bdpt_tape_create(ctx, BDPT_TAPE_RECORD);
   bdpt_tensor *in[3];
@@ -300,7 +300,7 @@ typedef struct self_report {
   int failed;
 } self_report;
 
-/* One line: what was checked, on which instruction set, what came out. */
+/* Prints a line: what was checked, on which instruction set, what came out. */
 static void self_tell(self_report *r, const char *what, int ok, const char *text) {
   cli_json j = {NULL, 0, 0, 0, 0};
   ok = ok && r->ctx->status == BDPT_OK;

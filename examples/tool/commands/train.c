@@ -83,7 +83,7 @@ static bdpt_model *train_model(bdpt_context *ctx, train_options *o, int classes)
   return bdpt_model_create(ctx, &o->config, o->common.seed);
 }
 
-/* The long call itself, with what it tells and where it saves. */
+/* Makes the long call itself, with what it tells and where it saves. */
 static bdpt_status train_epochs(bdpt_model *m, bdpt_model *teacher, const input *in,
                                 const train_options *o, const char *checkpoint) {
   const int resumes = checkpoint && cli_file_exists(checkpoint) == 1;

@@ -132,7 +132,7 @@ int checkpoint_rank(const char *name) {
   return strcmp(name, ".") == 0 ? late + 2 : late + 3;
 }
 
-/* How much of an anchor's name stands before the network; -1 if it is no anchor. */
+/* Returns how much of an anchor's name stands before the network; -1 if it is no anchor. */
 static int checkpoint_anchor(const char *name, size_t length) {
   static const char *const tail[3] = {"patch_embed.proj.weight",
                                       "embeddings.patch_embeddings.projection.weight",
@@ -206,7 +206,7 @@ int checkpoint_owner(const checkpoint_work *c, const pth_item *item) {
   return best;
 }
 
-/* What the file holds at its top, when no network was found in it. */
+/* Names what the file holds at its top, when no network was found in it. */
 static bdpt_status checkpoint_no_network(const checkpoint_work *c) {
   char text[220] = "";
   checkpoint_list l = {text, sizeof text, 0, 0, 0};
@@ -224,7 +224,7 @@ static bdpt_status checkpoint_no_network(const checkpoint_work *c) {
                          text[0] ? text : "nothing");
 }
 
-/* What stands at the top of the file beside the networks and is not read. */
+/* Names what stands at the top of the file beside the networks and is not read. */
 static void checkpoint_tell_rest(checkpoint_work *c) {
   char text[300] = "";
   checkpoint_list l = {text, sizeof text, 0, 0, 0};
@@ -317,7 +317,7 @@ static unsigned char *checkpoint_room(checkpoint_work *c, size_t bytes) {
   return p;
 }
 
-/* 1 for the bias of a projection that has none (CLIP): zeros stand for it. */
+/* Returns 1 for the bias of a projection that has none (CLIP): zeros stand for it. */
 static int checkpoint_is_zero(const checkpoint_work *c, int slot) {
   return slot == BDPT_SLOT_HEAD_B && c->is_hf && !checkpoint_there(c, slot);
 }
@@ -482,7 +482,7 @@ static bdpt_status checkpoint_open(checkpoint_work *c, const void *bytes, size_t
   return BDPT_OK;
 }
 
-/* Which of the two families the names are of, and which generation of the second. */
+/* Finds which of the two families the names are of, and which generation of the second. */
 static void checkpoint_dialect(checkpoint_work *c) {
   const checkpoint_network *n = &c->network[c->chosen];
   const char *dialect = "timm";
@@ -555,7 +555,8 @@ static int checkpoint_is_square(size_t n) {
   return side * side == n;
 }
 
-/* How many rows the tensor in a slot has, [1,rows,D], [rows,D] or [D]; 0 if there is none. */
+/* Returns how many rows the tensor in a slot has, [1,rows,D], [rows,D] or [D]; 0 if there is
+ * none. */
 static size_t checkpoint_rows(checkpoint_work *c, int slot) {
   pth_tensor t;
   if (!checkpoint_there(c, slot) || checkpoint_tensor(c, c->pick[slot][0], &t) != BDPT_OK) return 0;
@@ -616,7 +617,8 @@ static bdpt_status checkpoint_convert(checkpoint_work *c, const checkpoint_texts
   return s ? s : checkpoint_assemble(c);
 }
 
-/* The first half: reads what is needed of the bytes. A file of our own needs no translation. */
+/* Does the first half: reads what is needed of the bytes. A file of our own needs no
+ * translation. */
 static bdpt_status checkpoint_begin(checkpoint_work *c, const void *bytes, size_t size,
                                     const checkpoint_texts *beside,
                                     const checkpoint_options *options) {

@@ -87,8 +87,8 @@ void checkpoint_list_add(checkpoint_list *l, const char *name, size_t length);
 /* Returns the finished list. */
 const char *checkpoint_list_text(checkpoint_list *l);
 
-/* What the network turned out to be against what config.json says of it. A file in transformers'
- * names is at odds with its own description; of others only a note is made. */
+/* Compares what the network turned out to be with what config.json says of it. A file in
+ * transformers' names is at odds with its own description; of others only a note is made. */
 bdpt_status checkpoint_config_compare(checkpoint_work *c, const bdpt_config *m);
 
 /* Reads the two files and checks what cannot be computed. A file in transformers' names comes with
@@ -96,14 +96,14 @@ bdpt_status checkpoint_config_compare(checkpoint_work *c, const bdpt_config *m);
 bdpt_status checkpoint_config_use(checkpoint_work *c, const checkpoint_texts *beside,
                                   size_t width);
 
-/* 1 if a name ends so. */
+/* Returns 1 if a name ends so. */
 int checkpoint_ends(const char *name, size_t length, const char *tail);
 
 /* Preferred are the weights that were trained, under the names that training programs use; averages
  * (ema) and teachers come last. */
 int checkpoint_rank(const char *name);
 
-/* The network that an item belongs to: the one with the longest prefix. -1: none. */
+/* Returns the network that an item belongs to: the one with the longest prefix. -1: none. */
 int checkpoint_owner(const checkpoint_work *c, const pth_item *item);
 
 /* Sorts the chosen network's items into their places. */
@@ -112,22 +112,22 @@ bdpt_status checkpoint_sort(checkpoint_work *c);
 /* Returns timm's name of a slot. */
 void checkpoint_timm_name(int slot, char out[48]);
 
-/* 1 if something goes into this slot. */
+/* Returns 1 if something goes into this slot. */
 int checkpoint_there(const checkpoint_work *c, int slot);
 
-/* 1 when the network needs what belongs into a slot. */
+/* Returns 1 when the network needs what belongs into a slot. */
 int checkpoint_needs(const checkpoint_work *c, int slot);
 
-/* What the tensors and config.json say together of the network's form (bdpt_config). */
+/* Collects what the tensors and config.json say together of the network's form (bdpt_config). */
 bdpt_status checkpoint_forms(checkpoint_work *c);
 
 /* Names everything that is missing. */
 bdpt_status checkpoint_complete(checkpoint_work *c);
 
-/* The second half, for which the bytes of the file may be gone already; frees `c`. */
+/* Does the second half, for which the bytes of the file may be gone already, and frees `c`. */
 bdpt_model *checkpoint_end(checkpoint_work *c, bdpt_status s);
 
-/* An empty piece of work; NULL without memory. */
+/* Makes an empty piece of work; NULL without memory. */
 checkpoint_work *checkpoint_new(bdpt_context *ctx, const char *name,
                                 checkpoint_report *report);
 

@@ -290,7 +290,7 @@ static bdpt_status checkpoint_config_read(checkpoint_work *c, const char *file,
                          j.at);
 }
 
-/* Before anything was said. */
+/* Clears the settings, before anything was said. */
 static void checkpoint_config_clear(checkpoint_config *k) {
   memset(k, 0, sizeof *k);
   k->qkv_bias = k->filter = k->do_resize = k->do_crop = k->do_rescale = k->do_normalize = -1;
@@ -405,7 +405,7 @@ bdpt_status checkpoint_config_compare(checkpoint_work *c, const bdpt_config *m) 
   return BDPT_OK;
 }
 
-/* Whether it describes the network at hand, for a file that need not have come with it. */
+/* Tells whether it describes the network at hand, for a file that need not have come with it. */
 static int checkpoint_config_fits(const checkpoint_work *c, size_t width) {
   static const char *const family[] = {"deit", "vit_", "flexivit_", "test_vit"};
   const checkpoint_config *k = &c->config;
@@ -416,7 +416,8 @@ static int checkpoint_config_fits(const checkpoint_work *c, size_t width) {
   return 0;
 }
 
-/* The family by its name: tensors of another one may have the same names and another meaning. */
+/* Checks the family by its name: tensors of another one may have the same names and another
+ * meaning. */
 static bdpt_status checkpoint_family(checkpoint_work *c) {
   static const char *const known[] = {"vit", "deit", "dinov2", "dinov2_with_registers", "clip",
                                       "clip_vision_model", "siglip", "siglip_vision_model",
@@ -433,7 +434,8 @@ static bdpt_status checkpoint_family(checkpoint_work *c) {
   return BDPT_OK;
 }
 
-/* What timm's name of an architecture says besides: heads that are not of 64 features, eps. */
+/* Takes what timm's name of an architecture says besides: heads that are not of 64 features,
+ * eps. */
 static void checkpoint_architecture(checkpoint_work *c, size_t width) {
   static const struct { const char *begins; int heads; } known[] = {
     {"vit_huge", 16}, {"vit_giant", 16}, {"vit_gigantic", 16}, {"vit_so400m", 16},

@@ -48,7 +48,7 @@ static int export_list(const bdpt_config *c, int which, int list[BDPT_MAX_DEPTH]
   return n;
 }
 
-/* A size that may differ from block to block: one number if it does not. */
+/* Writes a size that may differ from block to block: one number if it does not. */
 static void export_sizes(cli_json *j, const char *key, const int *size, int depth) {
   int l = 0;
   while (l < depth && size[l] == size[0]) l++;
@@ -122,7 +122,7 @@ static void export_common_fields(cli_json *j, const bdpt_config *c, int names) {
   cli_json_real(j, "num_labels", c->classes);
 }
 
-/* What the classes are called, as the reader of the file wants it. */
+/* Writes what the classes are called, as the reader of the file wants it. */
 static void export_labels(cli_json *j, const bdpt_model *m, int names) {
   const char **name = labels_read(m->labels, (size_t)m->config.classes);
   char number[24];

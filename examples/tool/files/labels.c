@@ -47,7 +47,7 @@ int labels_describe(label_list *l, const char *key, const bdpt_json *j) {
   return l->key[l->texts - 1] && l->text[l->texts - 1];
 }
 
-/* What stands for name i, or the name. Most often both lists have the same order. */
+/* Returns what stands for name i, or the name. Most often both lists have the same order. */
 static const char *labels_said(const label_list *l, size_t i) {
   size_t k, at;
   for (k = 0; k < l->texts; k++) {

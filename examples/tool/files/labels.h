@@ -19,8 +19,8 @@ int labels_put(label_list *l, const bdpt_json *j, size_t i);
 /* Takes it as what stands for the name `key`. 0: no memory. */
 int labels_describe(label_list *l, const char *key, const bdpt_json *j);
 
-/* The names of all classes as a JSON array, for free(). NULL: a class has no name, or all have such
- * as LABEL_0, which say nothing; or no memory. */
+/* Writes the names of all classes as a JSON array, for free(). NULL: a class has no name, or all
+ * have such as LABEL_0, which say nothing; or no memory. */
 char *labels_json(const label_list *l, size_t classes);
 
 /* Reads such an array, which must have a text for each class, into one block for free(). NULL: it

@@ -159,7 +159,7 @@ static int checkpoint_locate(const checkpoint_work *c, const char *name, size_t 
   return 1;
 }
 
-/* Why a tensor may be left out, or NULL: it takes no part in computing the logits. */
+/* Says why a tensor may be left out, or returns NULL: it takes no part in computing the logits. */
 static const char *checkpoint_excuse(const checkpoint_work *c, const char *name, size_t length) {
   if (checkpoint_ends(name, length, "num_batches_tracked")) return "a counter of batch norm";
   if (checkpoint_ends(name, length, "position_ids")) return "a constant";
@@ -170,7 +170,8 @@ static const char *checkpoint_excuse(const checkpoint_work *c, const char *name,
   return NULL;
 }
 
-/* What kind of network has a tensor of such a name: those that are no plain vision transformer. */
+/* Says what kind of network has a tensor of such a name: those that are no plain vision
+ * transformer. */
 static const char *checkpoint_stranger(const char *name, size_t length) {
   static const struct { const char *part, *kind; } known[] = {
     {"layers.0.blocks.", "a Swin transformer"},
@@ -263,7 +264,7 @@ void checkpoint_timm_name(int slot, char out[48]) {
   else snprintf(out, 48, "blocks.%d.%s", l, t->name);
 }
 
-/* The name that the file's dialect has for a place, for messages. */
+/* Writes the name that the file's dialect has for a place, for messages. */
 static void checkpoint_own_name(const checkpoint_work *c, int slot, int part, char out[96]) {
   int fixed = slot < BDPT_SLOTS_FIXED, l = (slot - BDPT_SLOTS_FIXED) / BDPT_SLOTS_BLOCK;
   int s = fixed ? slot : (slot - BDPT_SLOTS_FIXED) % BDPT_SLOTS_BLOCK;
@@ -284,7 +285,8 @@ int checkpoint_there(const checkpoint_work *c, int slot) {
          c->pick[slot][2] != PTH_NOTHING;
 }
 
-/* 1 when block l has its attention: only our own files and timm's names can leave one out. */
+/* Returns 1 when block l has its attention: only our own files and timm's names can leave one
+ * out. */
 static int checkpoint_attends(const checkpoint_work *c, int l) {
   return c->is_hf || checkpoint_there(c, BDPT_SLOT(l, BDPT_SLOT_QKV_W)) ||
          checkpoint_there(c, BDPT_SLOT(l, BDPT_SLOT_PROJ_W));
@@ -320,7 +322,8 @@ int checkpoint_needs(const checkpoint_work *c, int slot) {
   }
 }
 
-/* 1 when no block has a bias of q, k and v: a network made without them, not a damaged file. */
+/* Returns 1 when no block has a bias of q, k and v: a network made without them, not a damaged
+ * file. */
 static int checkpoint_without_bias(const checkpoint_work *c) {
   int l, any = 0;
   for (l = 0; l < c->depth; l++) any |= checkpoint_there(c, BDPT_SLOT(l, BDPT_SLOT_QKV_B));

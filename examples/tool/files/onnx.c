@@ -115,7 +115,7 @@ static void onnx_float(onnx_bytes *b, int field, double v) {
   if (to) onnx_put32(to, (float)v);
 }
 
-/* A message as a field: open it, write its fields, close it with what open returned. */
+/* Opens a message as a field; its fields follow, and what this returns closes it. */
 static size_t onnx_open(onnx_bytes *b, int field) {
   onnx_key(b, field, 2);
   return b->used;
@@ -218,7 +218,7 @@ static void onnx_attribute_list(onnx_graph *g, const char *name, const int *valu
   onnx_close(&g->nodes, at);
 }
 
-/* A new entry, or the one that has this name already: some weights are used twice. */
+/* Returns a new entry, or the one that has this name already: some weights are used twice. */
 static onnx_weight *onnx_list_weight(onnx_graph *g, onnx_name name, int kind) {
   onnx_weight *w = g->weight;
   while (w < g->weight + g->weights && strcmp(w->name.text, name.text) != 0) w++;
@@ -471,7 +471,7 @@ static onnx_name onnx_token(onnx_graph *g, onnx_name x, int which) {
   return x;
 }
 
-/* What the class head reads: [B,D], or [B,2D]. */
+/* Writes what the class head reads: [B,D], or [B,2D]. */
 static onnx_name onnx_pooled(onnx_graph *g, onnx_name x) {
   const bdpt_pooling pool = g->m->config.pool;
   onnx_name y;
@@ -556,7 +556,7 @@ static void onnx_value(onnx_bytes *b, int field, const char *name, int ndim, con
   onnx_close(b, value);
 }
 
-/* The fields of a graph that are not weights. */
+/* Writes the fields of a graph that are not weights. */
 static void onnx_graph_rest(onnx_bytes *b, const onnx_graph *g) {
   const bdpt_config *c = &g->m->config;
   int image[4], logits[2];
@@ -569,7 +569,7 @@ static void onnx_graph_rest(onnx_bytes *b, const onnx_graph *g) {
   onnx_value(b, 12, "logits", 2, logits);
 }
 
-/* The fields of a model that are not its graph. */
+/* Writes the fields of a model that are not its graph. */
 static void onnx_model_rest(onnx_bytes *b, const char *const *key, const char *const *value,
                             size_t pairs) {
   size_t i, at;
@@ -601,8 +601,8 @@ static size_t onnx_weight_head(onnx_bytes *b, const onnx_weight *w) {
   return bytes;
 }
 
-/* The i-th number of a weight. TOKENS: the positions, with the tokens' own vectors added to their
- * places. */
+/* Returns the i-th number of a weight. TOKENS: the positions, with the tokens' own vectors added to
+ * their places. */
 static double onnx_element(const onnx_graph *g, const onnx_weight *w, size_t i) {
   static const int token[3] = {BDPT_SLOT_CLS, BDPT_SLOT_DIST, BDPT_SLOT_REG};
   const bdpt_tensor *p = g->m->param;

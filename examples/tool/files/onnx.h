@@ -9,8 +9,8 @@
 /* Writes n in base 128 into out; returns how many digits there are, ten at most. */
 size_t onnx_digits(uint64_t v, unsigned char out[10]);
 
-/* The whole file in one block, for the caller to free(). `key` and `value` become the model's
- * metadata. */
+/* Writes the whole file in one block, for the caller to free(). `key` and `value` become the
+ * model's metadata. */
 bdpt_status onnx_build(const bdpt_model *m, const char *const *key,
                        const char *const *value, size_t pairs, unsigned char **bytes,
                        size_t *size);

@@ -101,7 +101,7 @@ static const pth_op *pth_find_op(unsigned char code) {
   return NULL;
 }
 
-/* Where the argument that begins at `at` ends, or 0 when the stream ends before it. */
+/* Returns where the argument that begins at `at` ends, or 0 when the stream ends before it. */
 static size_t pth_skip(const pth_op *op, const unsigned char *text, size_t at, size_t left) {
   size_t n = 0, lines = 2;
   const void *end;
@@ -124,7 +124,8 @@ static size_t pth_skip(const pth_op *op, const unsigned char *text, size_t at, s
   return left - at < n ? 0 : at + n;
 }
 
-/* The first walk: every opcode is known and whole; how many nodes, pushes and notes there are. */
+/* Does the first walk: checks that every opcode is known and whole, and counts nodes, pushes and
+ * notes. */
 static bdpt_status pth_scan(const pth_file *f, pth_pickle *p, const unsigned char *text,
                             size_t left) {
   size_t at = 0, next, most = PTH_OBJECTS + f->size / 32;
@@ -181,8 +182,9 @@ static void pth_attach(pth_pickle *p, uint32_t to, uint32_t value) {
   n->last = link;
 }
 
-/* How many of the stack's top values stand above the last mark; 0 and *found 0 when there is none.
- * They are all consumed by the caller, so looking for the mark costs no more than pushing them. */
+/* Returns how many of the stack's top values stand above the last mark; 0 and *found 0 when there
+ * is none. They are all consumed by the caller, so looking for the mark costs no more than pushing
+ * them. */
 static size_t pth_above_mark(const pth_pickle *p, int *found) {
   size_t n = 0;
   while (n < p->depth && p->stack[p->depth - 1 - n] != PTH_NOTHING) n++;
@@ -197,7 +199,7 @@ static void pth_take(pth_pickle *p, uint32_t to, size_t count, int mark) {
   p->depth -= count + (mark ? 1 : 0);
 }
 
-/* Whether a value of `what` may follow: it wants so many plain values on the stack. */
+/* Tells whether a value of `what` may follow: it wants so many plain values on the stack. */
 static int pth_has(const pth_pickle *p, size_t count) {
   size_t i;
   if (p->depth < count) return 0;
@@ -207,7 +209,8 @@ static int pth_has(const pth_pickle *p, size_t count) {
   return 1;
 }
 
-/* An opcode that makes a node. `at` is the place of its argument. 0: the stack does not fit. */
+/* Does an opcode that makes a node; `at` is the place of its argument. 0: the stack does not
+ * fit. */
 static int pth_make(pth_pickle *p, const pth_op *op, size_t at) {
   size_t takes = op->code >= 0x85 && op->code <= 0x87 ? (size_t)(op->code - 0x84) : 0;
   int mark = op->code == 't', found = 1;
@@ -257,7 +260,7 @@ static int pth_remember(pth_pickle *p, const pth_op *op, size_t at) {
   return 1;
 }
 
-/* The second walk. */
+/* Does the second walk. */
 static bdpt_status pth_run(const pth_file *f, pth_pickle *p) {
   size_t at, next;
   int good = 1;

@@ -367,7 +367,7 @@ size_t pth_items(const pth_file *f, pth_item *out) {
   return count;
 }
 
-/* The bytes of a storage, after it was found to have the size that its tuple says. */
+/* Finds the bytes of a storage, after it was found to have the size that its tuple says. */
 static bdpt_status pth_storage(const pth_file *f, uint32_t node, const char *shown, pth_tensor *t,
                                size_t *numel) {
   const pth_pickle *p = &f->pickle;

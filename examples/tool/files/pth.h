@@ -77,7 +77,7 @@ typedef struct pth_tensor {
   int packed;                /* 1: as in the copy, so no copy is needed */
 } pth_tensor;
 
-/* A name from a file, fit for a message: printable, and cut to a line's worth. */
+/* Makes a name from a file fit for a message: printable, and cut to a line's worth. */
 const char *pth_show(const char *name, size_t length, char out[72]);
 
 /* Appends to a text in a room; what does not fit is cut. */
@@ -110,7 +110,7 @@ size_t pth_items(const pth_file *f, pth_item *out);
  * messages. */
 bdpt_status pth_find(const pth_file *f, uint32_t node, const char *shown, pth_tensor *t);
 
-/* The numbers row by row, without gaps: count * wide bytes. */
+/* Copies the numbers row by row, without gaps: count * wide bytes. */
 void pth_copy(const pth_tensor *t, unsigned char *out);
 
 #endif /* TOOL_FILES_PTH_H */

@@ -40,19 +40,19 @@ void pth_pickle_free(pth_pickle *p);
 bdpt_status pth_pickle_read(const pth_file *f, pth_pickle *p, const unsigned char *text,
                             size_t left);
 
-/* The i-th value of a chain, or PTH_NOTHING. Only for short ones. */
+/* Returns the i-th value of a chain, or PTH_NOTHING. Only for short ones. */
 uint32_t pth_child(const pth_pickle *p, uint32_t node, size_t i);
 
-/* What a node is; PTH_NONE for PTH_NOTHING. */
+/* Returns what a node is; PTH_NONE for PTH_NOTHING. */
 uint32_t pth_kind(const pth_pickle *p, uint32_t node);
 
-/* 1 if the node is this text. */
+/* Returns 1 if the node is this text. */
 int pth_is(const pth_pickle *p, uint32_t node, const char *word);
 
 /* Returns a whole number of up to eight bytes; 0 when the node is something else. */
 int pth_int(const pth_pickle *p, uint32_t node, int64_t *out);
 
-/* 1 if the node is a whole number that is a size; stores it. */
+/* Returns 1 if the node is a whole number that is a size; stores it. */
 int pth_size(const pth_pickle *p, uint32_t node, size_t *out);
 
 /* Returns "module\nname\n" of a GLOBAL; NULL when the node is something else. */
@@ -64,10 +64,11 @@ int pth_global_is(const pth_pickle *p, uint32_t node, const char *lines);
 /* Returns "module.name" for a message. */
 const char *pth_show_global(const pth_pickle *p, uint32_t node, char out[72]);
 
-/* A dictionary: a plain one, or one of the two kinds of collections that state dicts come in. */
+/* Tells a dictionary: a plain one, or one of the two kinds of collections that state dicts come
+ * in. */
 int pth_is_dict(const pth_pickle *p, uint32_t node);
 
-/* The link of a dictionary's first key. */
+/* Returns the link of a dictionary's first key. */
 uint32_t pth_first_key(const pth_pickle *p, uint32_t node);
 
 /* Returns 1 if the node spells a tensor in one of PyTorch's ways. */

@@ -51,7 +51,7 @@ static bdpt_status shards_fail(const shards *s, bdpt_status status, const char *
   return cli_fail(s->ctx, status, "%.180s: %s '%.100s'", s->path, what, name);
 }
 
-/* The number of a file, opened if it is new. -1 after an error. */
+/* Returns the number of a file, which it opens if it is new. -1 after an error. */
 static int shards_open(shards *s, const char *name) {
   char path[1400];
   int i;

@@ -8,7 +8,8 @@
  * model.safetensors or pytorch_model.bin; a name that is no folder stays. */
 bdpt_status shards_find(bdpt_context *ctx, const char *path, char out[1100]);
 
-/* 1 if these are the bytes of an index, a JSON object, and no safetensors file or pickle. */
+/* Returns 1 if these are the bytes of an index, a JSON object, and no safetensors file or
+ * pickle. */
 int shards_is_index(const unsigned char *bytes, size_t size);
 
 /* Reads every file that the index names, in the folder of `path`, and makes one safetensors file of

@@ -352,7 +352,7 @@ static bdpt_tensor *norm(bdpt_model *m, int slot, bdpt_tensor *x) {
   return bdpt_layernorm(tape, x, &m->param[slot], &m->param[slot + 1], m->config.eps);
 }
 
-/* What the class head would say of the tokens as they stand: lens[K]. */
+/* Asks the class head what it would say of the tokens as they stand: lens[K]. */
 static int look_through(bdpt_model *m, bdpt_tensor *x, bdpt_real *lens) {
   const bdpt_config *c = &m->config;
   size_t first = (size_t)bdpt_prefix_count(c);
@@ -390,7 +390,7 @@ static void keep_stream(int half, const bdpt_tensor *x) {
   memcpy(seen.stream + (size_t)half * x->count, x->data, x->count * sizeof *x->data);
 }
 
-/* The standard block, its halves called one by one, with copies of what passes. */
+/* Computes the standard block, half by half, and copies what passes. */
 static bdpt_tensor *watched_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
                                   const bdpt_forward_options *o, void *user) {
   const bdpt_block *b = &m->config.block[l];

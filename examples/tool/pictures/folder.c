@@ -225,7 +225,7 @@ static int folder_read(const folder *f, size_t index, unsigned char *planes,
   return ok;
 }
 
-/* The folder without its bad pictures, of which there are some. */
+/* Leaves the folder's bad pictures, of which there are some, out. */
 static int folder_drop(folder *f, const char *bad) {
   folder_names files;
   size_t i, k = 0, *left = (size_t *)calloc(f->classes.count, sizeof *left);

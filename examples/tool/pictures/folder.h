@@ -35,18 +35,18 @@ const char *folder_name(const folder_names *n, size_t i);
 /* Adds a copy of a name; 0 if there is no memory. */
 int folder_names_add(folder_names *n, const char *name);
 
-/* 1 if the name ends like a picture's. */
+/* Returns 1 if the name ends like a picture's. */
 int folder_is_picture(const char *name);
 
-/* The names in a folder that are class folders (pictures = 0) or pictures, in order, at the end of
- * the list. What begins with a dot is not looked at. */
+/* Adds the names in a folder that are class folders (pictures = 0) or pictures, in order, to the
+ * list. What begins with a dot is not looked at. */
 int folder_scan(folder *f, const char *path, int pictures, folder_names *out);
 
 /* Lists the pictures of all classes. 0: f->why says what is wrong, and f owns nothing. With `flat`
  * the folder may hold pictures without class folders: one class, ".". */
 int folder_list(folder *f, const char *root, int flat);
 
-/* The same classes in another folder? Else f->why names the first difference. */
+/* Checks that another folder has the same classes; else f->why names the first difference. */
 int folder_same_classes(folder *f, const folder *other);
 
 /* Makes a folder's chosen pictures a folder of their own. */

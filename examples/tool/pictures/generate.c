@@ -357,8 +357,8 @@ const char *gen_scene_name(int class_) {
   return class_ == 0 ? "background" : gen_coarse_name(class_ - 1);
 }
 
-/* A place for the n-th thing: of some tries the first that keeps away from the things before, whose
- * x, y and radius (pixels times 256) are in `at`. 0: there is none. */
+/* Finds a place for the n-th thing: of some tries the first that keeps away from the things before,
+ * whose x, y and radius (pixels times 256) are in `at`. 0: there is none. */
 static int gen_scene_place(gen_scene *s, int at[][3], int n) {
   int reach = s->width / GEN_FINER * 256, radius = gen_pick(&s->rng, reach / 7, reach / 3);
   int tries, k;

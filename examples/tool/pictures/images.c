@@ -153,8 +153,8 @@ static int image_ppm_text(image_cursor *c, picture *out, char why[IMAGE_WHY]) {
   return 1;
 }
 
-/* The three numbers after the kind, and whether there are bytes enough for what they say. A value
- * of P3 takes a digit and a blank. Only then is memory asked for. */
+/* Reads the three numbers after the kind, and checks that there are bytes enough for what they say.
+ * A value of P3 takes a digit and a blank. Only then is memory asked for. */
 static int image_ppm_head(image_cursor *c, int kind, picture *out, char why[IMAGE_WHY]) {
   long field[3];
   size_t needs, left;
@@ -214,8 +214,8 @@ static int image_ppm(const unsigned char *bytes, size_t size, picture *out, char
  * stb_image sees the file, and its memory is all zeros: an undefined table is then an empty one.
  */
 #ifdef IMAGE_STB
-/* The next marker at or behind `at` (in the data of a scan: of those that end it), and the byte
- * behind it; 0 at the end of the file. */
+/* Finds the next marker at or behind `at` (in the data of a scan: of those that end it), and the
+ * byte behind it; 0 at the end of the file. */
 static int image_jpeg_marker(const unsigned char *bytes, size_t size, size_t *at, int scan) {
   size_t i = *at;
   for (;;) {
@@ -334,7 +334,7 @@ static void image_jpeg_colour(stbi_uc *out, const stbi_uc *y, const stbi_uc *blu
   }
 }
 
-/* The pixels of a JPEG file, as stbi_load_from_memory gives them, with the two steps above. */
+/* Decodes a JPEG file, as stbi_load_from_memory does, with the two steps above. */
 static unsigned char *image_jpeg(const unsigned char *bytes, int size, int *w, int *h) {
   stbi__jpeg *j = (stbi__jpeg *)image_stb_malloc(sizeof *j);
   unsigned char *pixels;
@@ -398,7 +398,7 @@ static int image_stb(const unsigned char *bytes, size_t size, picture *out, char
  * =================================================================================================
  */
 
-/* What a file that is no picture of ours seems to be by its first bytes; "": no idea. */
+/* Guesses what a file that is no picture of ours seems to be by its first bytes; "": no idea. */
 static const char *image_kind(const unsigned char *bytes, size_t size) {
   static const struct { const char *begins; size_t n; const char *name; } kind[] = {
     {"GIF8", 4, "a GIF"}, {"RIFF", 4, "a WebP or another RIFF file"}, {"BM", 2, "a BMP"},

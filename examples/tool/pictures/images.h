@@ -67,7 +67,7 @@ int image_exif(const unsigned char *bytes, size_t size);
 /* Turns and mirrors a picture as its Orientation says, once. */
 int image_turn(picture *p, char why[IMAGE_WHY]);
 
-/* The picture in a file, or on standard input when the name is "-". */
+/* Reads the picture in a file, or on standard input when the name is "-". */
 int image_read(const char *path, picture *out, char why[IMAGE_WHY]);
 
 enum { IMAGE_CROP = 1, IMAGE_WHOLE = 2 };
@@ -80,16 +80,16 @@ int image_corner(int full, int side);
  * {height, width}, is taken. size 0: not resized. */
 typedef struct image_plan { int squash, size[2], filter, crop[2]; } image_plan;
 
-/* What IMAGE_CROP or IMAGE_WHOLE does for an input of this height and width. */
+/* Returns what IMAGE_CROP or IMAGE_WHOLE does for an input of this height and width. */
 image_plan image_plan_of(int high, int wide, int how);
 
-/* What a network says of its own pictures, "pictures: shortest 256 bicubic crop 224" or, of others
- * than squares, "... 73x109 bicubic crop 64x96", brought to the network's input size where that was
- * changed; 0 if it says nothing of the kind. */
+/* Reads what a network says of its own pictures, "pictures: shortest 256 bicubic crop 224" or, of
+ * others than squares, "... 73x109 bicubic crop 64x96", brought to the network's input size where
+ * that was changed; 0 if it says nothing of the kind. */
 int image_plan_read(const bdpt_model *m, image_plan *p);
 
-/* What evaluation does with the images of a network: as its `preprocessing` says, else by the
- * input's size; or as `how` says, unless that is 0. */
+/* Returns what evaluation does with the images of a network: as its `preprocessing` says, else by
+ * the input's size; or as `how` says, unless that is 0. */
 image_plan image_plan_for(const bdpt_model *m, int how);
 
 /* Returns the size before the crop; 0 if it would be too much, or too little. */
@@ -100,7 +100,7 @@ int image_target(const picture *in, const image_plan *p, int *w, int *h,
 int image_apply(const picture *in, const image_plan *p, unsigned char *planes,
                 char why[IMAGE_WHY]);
 
-/* The same for a square, in the way that IMAGE_CROP or IMAGE_WHOLE names. */
+/* Does the same for a square, in the way that IMAGE_CROP or IMAGE_WHOLE names. */
 int image_fit(const picture *in, int side, int how, unsigned char *planes,
               char why[IMAGE_WHY]);
 

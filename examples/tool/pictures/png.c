@@ -26,7 +26,8 @@ uint32_t png_crc(const unsigned char *bytes, size_t n) {
   return ~crc;
 }
 
-/* A chunk of `size` bytes, which stand at out + at + 8 already; returns where the next begins. */
+/* Ends a chunk of `size` bytes, which stand at out + at + 8 already; returns where the next
+ * begins. */
 static size_t png_chunk(unsigned char *out, size_t at, const char *kind, size_t size) {
   png_word(out, at, (uint32_t)size);
   memcpy(out + at + 4, kind, 4);

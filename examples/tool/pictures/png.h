@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The checksum of a chunk (CRC-32). */
+/* Returns the checksum of a chunk (CRC-32). */
 uint32_t png_crc(const unsigned char *bytes, size_t n);
 
 /* Returns rgb[height][width][3] as the bytes of a file, malloc'd; NULL without memory. */

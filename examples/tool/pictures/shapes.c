@@ -189,7 +189,7 @@ static int gen_crossings(const gen_path *p, int at, int *cross) {
   return n;
 }
 
-/* The first sample whose middle lies at or after canvas position x, kept inside [0, n]. */
+/* Returns the first sample whose middle lies at or after canvas position x, kept inside [0, n]. */
 static int gen_sample_at(int x, int n) {
   if (x <= GEN_SUB / 2) return 0;
   x = (x + GEN_SUB / 2 - 1) / GEN_SUB;

@@ -27,7 +27,7 @@ enum {
 /* Spreads the bits of a word over the word. */
 uint64_t gen_scramble(uint64_t z);
 
-/* The next word of a stream. */
+/* Returns the next word of a stream. */
 uint64_t gen_next(gen_rng *r);
 
 /* Returns 1 in so many of 256 cases. */
@@ -38,7 +38,7 @@ int gen_chance(gen_rng *r, int of256);
  */
 int gen_sin(int angle);
 
-/* The cosine, as gen_sin gives the sine. */
+/* Returns the cosine, as gen_sin gives the sine. */
 int gen_cos(int angle);
 
 /* An ink is the number of a colour, or of a colour with a pattern. The pattern's other colour is B
@@ -142,9 +142,8 @@ typedef struct gen_kind { const char *name, *dye; } gen_kind;
 
 extern const gen_kind gen_fines[GEN_FINE];
 
-/* The dyes: red, orange, yellow, lime, green, teal, sky, blue, violet, pink, brown (n), white,
- * ash (a) and black (k).
- */
+/* Returns a dye by its letter: red, orange, yellow, lime, green, teal, sky, blue, violet, pink,
+ * brown (n), white, ash (a) and black (k). */
 uint32_t gen_dye(char letter);
 
 /* Draws a thing of the given kind about (x, y), pixels times 256, in the colours of the scene. */

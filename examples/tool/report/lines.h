@@ -50,7 +50,8 @@ double report_number(const report_line *line, const char *key);
 /* Returns the text of a field; "" if there is none. */
 const char *report_text(const report_line *line, const char *key);
 
-/* A whole number within [lo, hi], or `otherwise`: what indexes an array comes through here. */
+/* Returns a whole number within [lo, hi], or `otherwise`: what indexes an array comes through
+ * here. */
 int report_int(const report_line *line, const char *key, int lo, int hi, int otherwise);
 
 /* Returns 0 for attention, 1 for activation, -1 for anything else. */
@@ -60,7 +61,7 @@ int report_type(const report_line *line);
 const report_line *report_next(const report_run *run, const report_line *after,
                                const char *kind);
 
-/* How many lines of a kind there are. */
+/* Returns how many lines of a kind there are. */
 int report_count(const report_run *run, const char *kind);
 
 /* Returns 1 if two lines agree in a field. */

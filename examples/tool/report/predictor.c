@@ -48,7 +48,8 @@ static const report_line *report_map_point(const report_run *run, const report_m
   return report_map_next(run, m, line, m->start ? "collected" : "map_point");
 }
 
-/* 1 if something at least as far pruned in both types was measured: no extrapolation there. */
+/* Returns 1 if something at least as far pruned in both types was measured: no extrapolation
+ * there. */
 static int report_supported(const report_run *run, const report_map *m, double attention,
                             double activation) {
   const report_line *p = NULL;

@@ -17,7 +17,7 @@ int report_write(bdpt_context *ctx, const char *jsonl_path, const char *html_pat
 int report_write_lines(bdpt_context *ctx, const char *lines, size_t size, const char *name,
                        const char *html_path);
 
-/* The same table for the terminal, from the same file, so that the two cannot disagree. */
+/* Prints the same table for the terminal, from the same file, so that the two cannot disagree. */
 int report_table(bdpt_context *ctx, const char *jsonl_path, FILE *out);
 
 #endif /* TOOL_REPORT_REPORT_H */

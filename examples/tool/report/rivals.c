@@ -88,7 +88,7 @@ static void report_rival_dot(report_page *page, const report_rival *r, const rep
   report_raw(page, "</text>\n");
 }
 
-/* A label's height: beside its dot, or below the labels that were written there before. */
+/* Returns a label's height: beside its dot, or below the labels that were written there before. */
 static double report_rival_label(const double *used, int count, double y) {
   int i;
   for (i = 0; i < count; i++)

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-/* The median of the numbers that are finite; NaN if none is. */
+/* Returns the median of the numbers that are finite; NaN if none is. */
 double report_median(const double *value, int count);
 
 /* Times compare by their spreads: +1 faster than dense, -1 slower, 0 the spreads overlap, -2 they
@@ -60,7 +60,7 @@ typedef struct report_map {
   double error, lo, hi;                       /* cross-validated error of the chosen degree */
 } report_map;
 
-/* The next line of this kind that belongs to the map. */
+/* Returns the next line of this kind that belongs to the map. */
 const report_line *report_map_next(const report_run *run, const report_map *m,
                                    const report_line *line, const char *kind);
 
@@ -120,7 +120,7 @@ void report_study_lead(report_page *page, const report_run *run);
 /* Draws accuracy against measured time of every way to the same cost. */
 void report_rivals(report_page *page, const report_run *run);
 
-/* A record of nothing else: no run was begun. */
+/* Tells a record of nothing else: no run was begun. */
 int report_only_masks(const report_run *run);
 
 /* Networks on pictures with masks, if the run has any. */

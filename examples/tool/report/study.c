@@ -23,7 +23,7 @@ typedef struct report_group {
   int count;
 } report_group;
 
-/* The i-th number of a list, from the end if i is negative. */
+/* Returns the i-th number of a list, from the end if i is negative. */
 static double report_nth(const report_line *line, const char *key, int i) {
   const report_field *field = report_get(line, key);
   if (!field) return (double)NAN;
@@ -597,7 +597,8 @@ static void report_single_panel(report_page *page, const report_run *run, int ty
   report_raw(page, "</svg>\n");
 }
 
-/* Mean over seeds of accuracy number `at` (from the end if negative) for a start and a budget. */
+/* Returns the mean over seeds of accuracy number `at` (from the end if negative) for a start and a
+ * budget. */
 static double report_start_mean(const report_run *run, const char *start, double budget, int at) {
   const report_line *line = NULL;
   double sum = 0;
@@ -611,7 +612,7 @@ static double report_start_mean(const report_run *run, const char *start, double
   return n ? sum / n : (double)NAN;
 }
 
-/* Every budget that there are lines for, rising. */
+/* Lists every budget that there are lines for, rising. */
 static int report_budgets(const report_run *run, double out[REPORT_SEEDS]) {
   const report_line *line = NULL;
   int n = 0, i;
@@ -627,7 +628,7 @@ static int report_budgets(const report_run *run, double out[REPORT_SEEDS]) {
   return n;
 }
 
-/* All starts against the budget: at once, or after the last mark. */
+/* Draws all starts against the budget: at once, or after the last mark. */
 static void report_start_panel(report_page *page, const report_run *run, const char *other,
                                int at) {
   double budget[REPORT_SEEDS], lo = (double)NAN, hi = (double)NAN, y2[2][REPORT_SEEDS];
@@ -707,7 +708,7 @@ static int report_way_of(const report_line *line, const char *key) {
   return i;
 }
 
-/* The timing that was made with a network of part 12. */
+/* Finds the timing that was made with a network of part 12. */
 static const report_line *report_plus_timing(const report_run *run, const report_line *plus) {
   const report_line *line = NULL;
   while ((line = report_next(run, line, "plus_timing")) != NULL)

@@ -10,7 +10,7 @@
  * Section: training and the order of removal
  * ---------------------------------------------------------------------------------------------- */
 
-/* Accuracy epoch by epoch through the phases of the run, in the order of the file. */
+/* Draws the accuracy epoch by epoch through the phases of the run, in the order of the file. */
 static void report_epochs(report_page *page, const report_run *run) {
   const report_line *line;
   const char *phase = "";
@@ -42,8 +42,8 @@ static void report_epochs(report_page *page, const report_run *run) {
   report_raw(page, "</svg>\n");
 }
 
-/* The learned scalars, one strip per type because they are never compared across types. A removed
- * layer is large and carries the number of its turn. */
+/* Draws the learned scalars, one strip per type because they are never compared across types. A
+ * removed layer is large and carries the number of its turn. */
 static void report_importance(report_page *page, const report_run *run) {
   const report_line *line = report_next(run, NULL, "importance");
   report_axis x = report_make_axis(-0.5, run->depth - 0.5, 52, REPORT_W - 4, 0), y;

@@ -25,13 +25,13 @@ typedef struct run {
   int count[2], layer[2][BDPT_MAX_DEPTH]; /* what part 5 chose */
 } run;
 
-/* The recipe of a long training of this run. */
+/* Returns the recipe of a long training of this run. */
 bdpt_recipe run_recipe(const run *r, double lr, int epochs, size_t images);
 
 /* One pass over a thousand images or so, in small batches, so that it is more than a few steps. */
 bdpt_recipe run_short(const run *r, size_t images);
 
-/* 1 if a removed activation leaves a fitted map. */
+/* Returns 1 if a removed activation leaves a fitted map. */
 int run_fits(const run *r);
 
 /* Part 1: trains the dense network where that was asked for, and measures it. */
@@ -58,7 +58,7 @@ void run_tell_recovery(run *r);
 /* Part 4: measures networks for the predictor. */
 bdpt_status run_collect(run *r);
 
-/* The networks of part 4 from the record; returns how many. */
+/* Reads the networks of part 4 from the record; returns how many. */
 size_t run_points(const run *r, bdpt_map_point *point, size_t room);
 
 /* Part 4: fits the predictor and splits the budget. */
@@ -67,7 +67,8 @@ bdpt_status run_map(run *r);
 /* Tells part 4. */
 void run_tell_map(run *r);
 
-/* As many layers as the budget says, of whatever type: the predictor's split is not asked. */
+/* Chooses as many layers as the budget says, of whatever type: the predictor's split is not
+ * asked. */
 bdpt_status run_greedy(run *r);
 
 /* Does part 5: learned importance. */
@@ -85,7 +86,7 @@ bdpt_status run_tune(run *r);
 /* Tells part 6. */
 void run_tell_tune(run *r);
 
-/* Accuracy against measured speed for every network of part 4: the structure is rebuilt, fused and
+/* Measures accuracy against speed for every network of part 4: the structure is rebuilt, fused and
  * timed beside the dense one; its accuracy is the one measured after its short training. */
 bdpt_status run_pareto(run *r);
 

@@ -42,7 +42,7 @@
 
 const char *const run_network[RUN_NETWORKS] = {"dense", "pruned", "recovered", "fused"};
 
-/* The input of a pretrained DeiT on CIFAR-100. */
+/* Chooses the input of a pretrained DeiT on CIFAR-100. */
 static void run_defaults(run_options *o) {
   if (!o->image[0] && o->data && !input_has_pictures(o->data)) o->image[0] = 64;
 }
@@ -138,7 +138,7 @@ static bdpt_status run_resume(run *r) {
   return s == BDPT_OK ? cli_epochs_open(&r->epochs, r->base.ctx, r->o.csv, EPOCHS_NEW) : s;
 }
 
-/* Nothing that the run writes may be what it reads. */
+/* Checks that nothing that the run writes is what it reads. */
 static bdpt_status run_check_files(run *r, const input_source *from) {
   static const char *const name[] = {"dense", "recovered", "fused"};
   char room[3][720], lines[720], data[2][700];

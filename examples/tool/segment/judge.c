@@ -51,8 +51,9 @@ void segment_sum(segment_score *s, int classes) {
   s->accuracy = s->pixels ? 100 * right / (double)s->pixels : (double)NAN;
 }
 
-/* Where pixel `at` of `out` lies among the centres of `in` patches: two of them and the share of
- * the second. The rule of bdpt_upsample, which would need memory for each class of each pixel. */
+/* Finds where pixel `at` of `out` lies among the centres of `in` patches: two of them and the share
+ * of the second. The rule of bdpt_upsample, which would need memory for each class of each
+ * pixel. */
 static double segment_between(int at, int in, int out, int pair[2]) {
   double v = (at + 0.5) * in / out - 0.5;
   if (v < 0) v = 0;

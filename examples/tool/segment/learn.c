@@ -154,7 +154,7 @@ static bdpt_status segment_tell(bdpt_context *ctx, const segment_run *r, size_t 
   return cli_json_print(&j, ctx);
 }
 
-/* The steps from where the trainer stands to the end. */
+/* Makes the steps from where the trainer stands to the end. */
 static bdpt_status segment_steps(segment_work *w, bdpt_trainer *t, const segment_run *r) {
   size_t step = bdpt_trainer_steps_done(t), total = w->per_epoch * (size_t)r->recipe.epochs;
   double sum = 0, count = 0, loss = 0, began = cli_now();

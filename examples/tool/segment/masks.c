@@ -52,7 +52,7 @@ void segment_shot_free(segment_shot *s) {
   s->mask = NULL;
 }
 
-/* The mask that belongs to a picture: the same name with another ending. */
+/* Reads the mask that belongs to a picture: the same name with another ending. */
 static int segment_find_mask(segment_set *s, const char *name) {
   static const char *const ending[] = {".png", ".pgm", ".ppm"};
   char path[2100], mask[600];

@@ -40,7 +40,7 @@ static int segment_edge(const unsigned char *mask, int w, int h, int x, int y) {
   return (x + 1 < w && p[0] != p[1]) || (y + 1 < h && p[0] != p[w]);
 }
 
-/* One pixel of a panel: the picture if mask is NULL. */
+/* Colours one pixel of a panel: the picture if mask is NULL. */
 static void segment_paint(const picture *p, const unsigned char *mask, int classes, int x, int y,
                           unsigned char rgb[3]) {
   size_t n = (size_t)p->width * (size_t)p->height, at = (size_t)y * (size_t)p->width + (size_t)x;

@@ -34,7 +34,7 @@ void segment_shot_free(segment_shot *s);
 bdpt_status segment_open_folder(bdpt_context *ctx, const char *data, const char *part,
                                 int classes, segment_set *s);
 
-/* A set of drawn scenes, for training or for validation. */
+/* Draws a set of scenes, for training or for validation. */
 void segment_open_scenes(size_t count, uint64_t seed, int validation, int side,
                          segment_set *s);
 
@@ -44,10 +44,10 @@ int segment_read(const segment_set *s, size_t i, segment_shot *out, char why[SEG
 /* A part of a shot: w x h pixels from (x, y) on, mirrored or not. */
 typedef struct segment_part { int x, y, w, h, mirror; } segment_part;
 
-/* The part of a shot that is all of it. */
+/* Returns the part of a shot that is all of it. */
 segment_part segment_whole(const segment_shot *s);
 
-/* A random part, a function of (seed, draw) alone. */
+/* Chooses a random part, a function of (seed, draw) alone. */
 segment_part segment_random(const segment_shot *s, uint64_t seed, uint64_t draw);
 
 /* Cuts the part as planes[3][side][side], bicubic, and its classes label[side][side], those of
@@ -77,11 +77,12 @@ void segment_work_free(segment_work *w);
 /* Makes the buffers for batches of this size. */
 bdpt_status segment_work_make(segment_work *w, bdpt_model *m, size_t batch);
 
-/* Slot k of the batch from picture i of the set: a random part of it in training, else all. */
+/* Fills slot k of the batch from picture i of the set: a random part of it in training, else
+ * all. */
 int segment_fill(segment_work *w, const segment_set *set, size_t k, size_t i, int random,
                  uint64_t draw, segment_shot *keep);
 
-/* A failed slot, read once more by one thread: the sentence names the file. */
+/* Reads a failed slot once more, by one thread: the sentence names the file. */
 bdpt_status segment_explain(bdpt_context *ctx, const segment_set *set, size_t i);
 
 /* images[B,3,S,S] -> what each patch says, [B,n,K]. */
@@ -113,7 +114,7 @@ void segment_count(segment_score *s, const unsigned char *truth, const unsigned 
 /* Turns the counts into the mean IoU and the accuracy. */
 void segment_sum(segment_score *s, int classes);
 
-/* What the patches say, z[grid][grid][K], as 1 + the likeliest class of each pixel. */
+/* Turns what the patches say, z[grid][grid][K], into 1 + the likeliest class of each pixel. */
 void segment_decide(const bdpt_real *z, int grid, int classes, int width, int height,
                     unsigned char *said, bdpt_real *line);
 

@@ -70,7 +70,7 @@ static bdpt_status baseline_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_real 
   return BDPT_OK;
 }
 
-/* All blocks for a batch of images that lies in `images`; x has room for its tokens. */
+/* Computes all blocks for a batch of images that lies in `images`; x has room for its tokens. */
 static bdpt_status baseline_batch(bdpt_model *m, bdpt_tape *t, const bdpt_real *images, size_t n,
                                   bdpt_real *x, baseline_walk *sum) {
   size_t side = (size_t)m->config.image, shape[4], l;

@@ -32,14 +32,14 @@ static bdpt_status gate_pull(const bdpt_op_run *r) {
   return BDPT_OK;
 }
 
-/* The gradient of pull * m, beside the loss's own. */
+/* Adds the gradient of pull * m to the loss's own. */
 static bdpt_status gate_pull_back(const bdpt_op_run *r) {
   const double *pull = (const double *)r->user;
   if (r->dx[0]) r->dx[0][0] += r->dy[0] + (bdpt_real)*pull;
   return BDPT_OK;
 }
 
-/* The mask of a layer: 1 whose gradient goes to the scalar, or the scalar. */
+/* Returns the mask of a layer: 1 whose gradient goes to the scalar, or the scalar. */
 static bdpt_tensor *gate_mask(bdpt_model *m, bdpt_tape *t, int type, int l, gate_block *g) {
   bdpt_tensor *s = &m->importance[type][l];
   if (g->o->gate == 0) return bdpt_straight_through(t, s, 1);
@@ -170,7 +170,7 @@ static bdpt_status gate_event(gate_run *r) {
   return gate_remove(r, *layer);
 }
 
-/* A step, and what the rule makes of its gradients. */
+/* Makes a step, and what the rule makes of its gradients. */
 static bdpt_status gate_step(gate_run *r, const bdpt_recipe *recipe, double *loss) {
   bdpt_real before[2][BDPT_MAX_DEPTH];
   const double each = (double)bdpt_trainer_steps_per_epoch(r->t), window = each * r->o->stage;

@@ -287,7 +287,7 @@ study_pieces[STUDY_PIECES] = {
   {"survivors repaired", 1, STUDY_SOFT, 1, 1, STUDY_REPAIRED},
   {"class token first", 1, STUDY_SOFT, 1, 1, STUDY_CLASS_FIT}};
 
-/* As many layers as headline.layers, half of each type, would leave so much. */
+/* Returns the cost that as many layers as headline.layers, half of each type, would leave. */
 static study_goal study_goal_headline(const study *s) {
   study_goal goal = {1, 0, 0};
   goal.macs = study_budget(s, s->recipe.headline_layers / 2);
@@ -327,7 +327,7 @@ study_spec study_headline_spec(const study *s, int pruned, int seed) {
   return study_piece(s, pruned, seed, &s->recipe.headline_marks);
 }
 
-/* The layers of `which` that the network still has. */
+/* Returns the layers of `which` that the network still has. */
 static bdpt_layers study_yet(const bdpt_model *m, int type, const study_spec *p) {
   bdpt_layers some = {{0, 0}};
   int l;

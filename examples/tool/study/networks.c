@@ -239,8 +239,8 @@ static bdpt_status study_mark(study *s, bdpt_model *m, const char *name, int epo
   return record_save(&s->base.record);
 }
 
-/* The last line of a network: what it costs once it is fused, and how it does on the test images,
- * which it meets here for the only time. */
+/* Writes the last line of a network: what it costs once it is fused, and how it does on the test
+ * images, which it meets here for the only time. */
 static bdpt_status study_finish_network(study *s, bdpt_model *m, const char *name,
                                         const char *hash) {
   cli_json *j = &s->base.record.text;

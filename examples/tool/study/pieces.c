@@ -64,7 +64,7 @@ static bdpt_tensor *piece_keep(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *
   return y;
 }
 
-/* What the last linear of a half reads: the heads' answers, or the hidden channels. */
+/* Returns what the last linear of a half reads: the heads' answers, or the hidden channels. */
 static bdpt_tensor *piece_inside(bdpt_model *m, bdpt_tape *t, int type, int l, bdpt_tensor *x) {
   bdpt_tensor *p = &m->param[BDPT_SLOT(l, 0)];
   const bdpt_block *b = &m->config.block[l];

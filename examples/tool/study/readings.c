@@ -102,7 +102,7 @@ static record_line study_pick_line(const study *s, int row, size_t seed) {
                     once ? (double)s->o.common.seed : (double)seed);
 }
 
-/* 1 if the choice needs a line of its own. */
+/* Returns 1 if the choice needs a line of its own. */
 static int study_picks_here(int row) {
   const int way = study_reading[row].way;
   return way == READING_SCALARS || way == READING_SIGNS || way == READING_COSINE ||
@@ -225,7 +225,7 @@ static bdpt_status study_pick_of(study *s, int row, size_t seed, study_pick_made
   return status;
 }
 
-/* Images that a choice trains on and looks at. */
+/* Returns how many images a choice trains on and looks at. */
 static double study_pick_cost(const study *s, int row, double *looked) {
   const study_recipe *r = &s->recipe;
   const double layers = r->which_remove.layer[0] + r->which_remove.layer[1];
@@ -328,7 +328,7 @@ void study_tell_readings(study *s) {
   }
 }
 
-/* Images that all choices of the part train on and look at. */
+/* Returns how many images all choices of the part train on and look at. */
 double study_readings_cost(const study *s, double *looked) {
   double train = 0, more;
   int i;

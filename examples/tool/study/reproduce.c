@@ -223,7 +223,7 @@ static bdpt_status study_resume(study *s) {
   return status == BDPT_OK && s->o.shard ? study_own_share(s) : status;
 }
 
-/* Nothing that the study writes may be what it reads. */
+/* Checks that nothing that the study writes is what it reads. */
 static bdpt_status study_check_files(study *s, const input_source *from) {
   char dense[720], lines[720], data[2][700];
   cli_files files = {{NULL}, {NULL}};
@@ -238,7 +238,7 @@ static bdpt_status study_check_files(study *s, const input_source *from) {
   return cli_check_files(s->base.ctx, &files);
 }
 
-/* Images, recipe, network, record. */
+/* Opens images, recipe, network and record. */
 static bdpt_status study_setup(study *s) {
   session *base = &s->base;
   char weights[17];
@@ -309,7 +309,7 @@ static void study_watch(const bdpt_progress *now, void *user) {
   if (s->deadline > 0 && cli_now() > s->deadline) cli_stop = 1;
 }
 
-/* A part that is not in the record yet. */
+/* Does a part that is not in the record yet. */
 static bdpt_status study_run_part(study *s, int part) {
   cli_json *j = &s->base.record.text;
   double began = cli_now(), seconds;

@@ -30,7 +30,7 @@ static record_line study_maps_line(const study *s) {
   return study_find(s, "block_maps", "parent", s->better_hash, "wanted", s->recipe.headline_layers);
 }
 
-/* So many blocks as the budget of part 16 asks for. */
+/* Returns how many blocks the budget of part 16 asks for. */
 static int study_maps_wanted(study *s, double macs) {
   bdpt_config c = s->better->config;
   bdpt_cost_report cost;
@@ -93,8 +93,8 @@ static void study_maps_take(const study *s, study_spec *p) {
 
 /* ---- Networks ---- */
 
-/* The share of hidden channels without which, merged, as many multiply-accumulates are left as in
- * part 16: each block spares 2 D of them a channel and token, and its map costs D^2. */
+/* Returns the share of hidden channels without which, merged, as many multiply-accumulates are left
+ * as in part 16: each block spares 2 D of them a channel and token, and its map costs D^2. */
 static double study_idle_share(study *s) {
   const bdpt_config *c = &s->better->config;
   const double d = c->width, side = c->image / c->patch;

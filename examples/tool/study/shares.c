@@ -97,7 +97,7 @@ int study_part_known(const study *s, int part) {
   return study_part_done(s, part) || (s->share.parts >> part & 1);
 }
 
-/* 1 if cells are missing of a part that this one needs. */
+/* Returns 1 if cells are missing of a part that this one needs. */
 static int study_lacks(const study *s, int part) {
   int needed;
   for (needed = 1; needed <= STUDY_PARTS; needed++)
@@ -233,7 +233,7 @@ void study_begin_part(study *s, int part) {
 
 /* ---- Files ---- */
 
-/* Where the lines of a share's file end that are finished. */
+/* Returns where the lines of a share's file end that are finished. */
 static size_t study_finished(const record *r) {
   size_t at = 0, end = 0;
   record_line line;
@@ -357,7 +357,7 @@ bdpt_status study_gather_part(study *s, int part) {
   return status;
 }
 
-/* One walk over the parts. Returns how many cells are missing, or parts that wait for them. */
+/* Walks over the parts once. Returns how many cells are missing, or parts that wait for them. */
 static int study_share_pass(study *s, bdpt_status *status) {
   study_share *h = &s->share;
   int part, missing = 0;

@@ -102,7 +102,7 @@ static bdpt_status study_plus_line(study *s, int i, int seed) {
   return status;
 }
 
-/* 1 if the record has the lines of part 12 for a seed: it has all of them or none. */
+/* Returns 1 if the record has the lines of part 12 for a seed: it has all of them or none. */
 static int study_plus_known(const study *s, int seed) {
   return study_has(s, "plus", NULL, NULL, NULL, 0, s->o.common.seed + (size_t)seed);
 }

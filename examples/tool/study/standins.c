@@ -53,7 +53,7 @@ static bdpt_status standin_put(bdpt_model *m, int l, const standin_sums *s, doub
   return status;
 }
 
-/* A copy of a network without the layers of block l, whose map is zero. */
+/* Makes a copy of a network without the layers of block l, whose map is zero. */
 static bdpt_model *standin_without(const bdpt_model *m, int l) {
   bdpt_config c = m->config;
   c.attn_form = BDPT_ATTN_SKIP;
@@ -77,7 +77,7 @@ static void standin_sums_close(standin_sums *s) {
   for (l = 0; l < BDPT_MAX_DEPTH; l++) squares_close(&s->block[l]);
 }
 
-/* The sums of the blocks that are set, of a copy of the network. */
+/* Collects the sums of the blocks that are set, of a copy of the network. */
 static bdpt_status standin_measure(const bdpt_model *m, const bdpt_subset *images,
                                    standin_sums *s) {
   bdpt_model *copy = bdpt_model_clone(m);
@@ -120,7 +120,8 @@ bdpt_status standin_blocks(bdpt_model *m, const int *which, const bdpt_subset *i
   return status;
 }
 
-/* The loss with each block that is left replaced, one at a time; returns the best in *best. */
+/* Measures the loss with each block that is left replaced, one at a time; the best goes to
+ * *best. */
 static bdpt_status standin_try(const bdpt_model *m, const int *left, const bdpt_subset *images,
                                const bdpt_subset *held, int *best, double *loss) {
   const size_t d = (size_t)m->config.width;

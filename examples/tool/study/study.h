@@ -85,7 +85,7 @@ typedef struct study {
 
 #define STUDY_KEYS 84
 
-/* The table of names. Returns how many there are. */
+/* Stores the table of names; returns how many there are. */
 int study_keys(study_recipe *r, cli_option *out);
 
 /* Reads the file; every name must be there once. The text stays, because values point into it. */
@@ -94,26 +94,26 @@ bdpt_status study_read(study *s, bdpt_context *ctx, const char *path);
 /* Writes "3,7,11"; "-" for none. */
 void study_list(const int *layer, int count, char *out, size_t room);
 
-/* 1 for what may change within a study: more seeds belong to it, and parts 12 to 19 name what they
- * were made with. */
+/* Returns 1 for what may change within a study: more seeds belong to it, and parts 12 to 19 name
+ * what they were made with. */
 int study_free_value(const char *name);
 
-/* All values as one text, for the record and for telling one recipe from another. */
+/* Writes all values as one text, for the record and for telling one recipe from another. */
 void study_values(study_recipe *r, char *out, size_t room);
 
 /* Walks over the lines; text NULL at the end. */
 record_line study_next(const study *s, size_t *at);
 
-/* The first line of a kind whose `key` is this text and, if `number` is given, whose number is that
- * much. Keys may be NULL. */
+/* Returns the first line of a kind whose `key` is this text and, if `number` is given, whose number
+ * is that much. Keys may be NULL. */
 record_line study_find(const study *s, const char *kind, const char *key, const char *text,
                        const char *number, double value);
 
-/* 1 if there is such a line of this seed; as study_find otherwise. */
+/* Returns 1 if there is such a line of this seed; as study_find otherwise. */
 int study_has(const study *s, const char *kind, const char *key, const char *text,
               const char *number, double value, size_t seed);
 
-/* 1 if the record says that a part is finished, with as many seeds as are asked for. */
+/* Returns 1 if the record says that a part is finished, with as many seeds as are asked for. */
 int study_part_done(const study *s, int part);
 
 /* Meets a cell, of so many images trained and evaluated; `known`: its lines are in the record.
@@ -157,7 +157,7 @@ bdpt_status study_gather_part(study *s, int part);
 /* Images that a part trains on and evaluates, by the table. */
 void study_part_cost(study *s, int part, double *train, double *eval);
 
-/* 1 if every cell of the part is in the record or, in a share, known. */
+/* Returns 1 if every cell of the part is in the record or, in a share, known. */
 int study_part_known(const study *s, int part);
 
 /* Every kind that there is, when its first line is met. */
@@ -172,7 +172,7 @@ extern const study_place study_starts[];
 
 enum { STUDY_PAPER, STUDY_SKIP, STUDY_SKIP_FIT, STUDY_FIT, STUDY_STARTS };
 
-/* The number of a start by its name; -1: there is none. */
+/* Returns the number of a start by its name; -1: there is none. */
 int study_start(const char *name);
 
 typedef struct study_spec {
@@ -186,16 +186,16 @@ typedef struct study_spec {
   int rival;                    /* STUDY_BLOCK_MAPS ...: what stands in (rivals.c); or 0 */
 } study_spec;
 
-/* A job without a removed layer: start, marks, seed (0 the first). */
+/* Returns a job without a removed layer: start, marks, seed (0 the first). */
 study_spec study_spec_of(const study *s, int start, const cli_layers *marks, int seed);
 
-/* The first `count[type]` layers of the recovery order. */
+/* Sets the first `count[type]` layers of the recovery order. */
 void study_first(const study *s, int attention, int activation, study_spec *spec);
 
-/* The layers that are set as a list; returns how many. */
+/* Lists the layers that are set; returns how many. */
 int study_layers(const int *which, int depth, int *out);
 
-/* Everything that decides the result, given recipe and dense network. */
+/* Writes everything that decides the result, given recipe and dense network. */
 void study_name(const study *s, const study_spec *p, char out[STUDY_NAME]);
 
 /* Returns the recipe of a job. */
@@ -216,7 +216,7 @@ typedef struct study_root {
  * is not the one of the record, and one that a share of the study does not find, are errors. */
 bdpt_status study_root_make(study *s, const study_root *r, int *fresh);
 
-/* The network that a job is made from. */
+/* Returns the network that a job is made from. */
 bdpt_model *study_parent(const study *s, const study_spec *p);
 
 /* Returns the dense network with the layers gone and their places taken. */
@@ -226,14 +226,14 @@ bdpt_model *study_pruned(study *s, const study_spec *p);
 bdpt_status study_steps(study *s, bdpt_trainer *t, size_t until, size_t total,
                         const char *detail, const char *checkpoint);
 
-/* Where the network lies that teaches itself in part 11. */
+/* Writes where the network lies that teaches itself in part 11. */
 void study_teacher_path(const study *s, char *out, size_t room);
 
 /* Makes sure that the network's lines are in the record. */
 bdpt_status study_network(study *s, const study_spec *p);
 
-/* The end of a result's line: layers, marks with 0 for "at once", held-out accuracy at each, test
- * accuracy, cost. Returns the accuracy at the last mark. */
+/* Writes the end of a result's line: layers, marks with 0 for "at once", held-out accuracy at each,
+ * test accuracy, cost. Returns the accuracy at the last mark. */
 double study_tail(study *s, const study_spec *p);
 
 /* Prints "4.2 55.1 60.0" from a result's line. */
@@ -261,7 +261,7 @@ void study_tell_gradients(study *s);
 /* Does part 3. */
 bdpt_status study_recovery(study *s);
 
-/* The rows again, from the record; and the orders of removal at the last mark. */
+/* Reads the rows again from the record, and the orders of removal at the last mark. */
 int study_rows(study *s, bdpt_recovery_row *row);
 
 /* Tells part 3 from the record. */
@@ -288,7 +288,7 @@ enum { STUDY_LEARNED, STUDY_TRANSFER, STUDY_COSINE, STUDY_AT_ONCE, STUDY_GRADIEN
 /* Makes the learned search of one seed, as a "searched" line. */
 bdpt_status study_search(study *s, size_t seed);
 
-/* The layers that a way of choosing names. */
+/* Sets the layers that a way of choosing names. */
 void study_choose(study *s, int way, size_t seed, int which[2][BDPT_MAX_DEPTH]);
 
 /* Does part 6. */
@@ -349,10 +349,10 @@ void study_tell_distill(study *s);
 
 extern const study_row study_part[STUDY_PARTS + 1];
 
-/* Images per second, trained and evaluated: a few steps on a copy. */
+/* Measures the images per second, trained and evaluated: a few steps on a copy. */
 bdpt_status study_pace(study *s);
 
-/* 1 if the part was asked for. */
+/* Returns 1 if the part was asked for. */
 int study_selected(const study *s, int part);
 
 /* Seconds that the selected parts still take, by the table. */
@@ -384,7 +384,7 @@ bdpt_status study_tokens(study *s);
 /* Tells part 13 from the record. */
 void study_tell_tokens(study *s);
 
-/* An upper bound of what one greedy choice sends through the network. */
+/* Returns an upper bound of what one greedy choice sends through the network. */
 double study_greedy_images(const study *s);
 
 enum { STUDY_PIECES = 11, STUDY_PICKS = 3, STUDY_RIVALS = 3 };
@@ -433,7 +433,7 @@ bdpt_status study_half(study *s, bdpt_subset *out);
 bdpt_status study_headline_choice(study *s);
 study_spec study_headline_spec(const study *s, int pruned, int seed);
 
-/* The first n layers of that choice. */
+/* Sets the first n layers of that choice. */
 void study_headline_first(const study *s, int n, study_spec *p);
 
 /* Takes the layers of a job of part 16 out in its own way (study_spec.rival). */
@@ -456,7 +456,7 @@ extern const char *const study_rival_name[STUDY_RIVAL_ROWS];
 /* Puts what a rival has in the place of layers into a network. */
 bdpt_status study_stand_in(study *s, bdpt_model *m, const study_spec *p);
 
-/* What a network costs once everything is fused or merged. */
+/* Counts what a network costs once everything is fused or merged. */
 bdpt_status study_fused_cost(study *s, const bdpt_model *m, bdpt_cost_report *out);
 
 /* Does part 19. */

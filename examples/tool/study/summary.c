@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Mean over the lines of a kind whose `key` is this text: of the test accuracy, or of the last mark
- * of the held-out images. NAN without a line. */
+/* Returns the mean over the lines of a kind whose `key` is this text: of the test accuracy, or of
+ * the last mark of the held-out images. NAN without a line. */
 static double study_mean(const study *s, const char *kind, const char *key, const char *text,
                          int test) {
   record_line line;
@@ -41,7 +41,7 @@ static double study_lead(const study *s, int budget) {
   return study_mean(s, "frontier", "row", depth, 1) - study_mean(s, "frontier", "row", width, 1);
 }
 
-/* 1 if two lines are results of the same cell, for whatever seeds. */
+/* Returns 1 if two lines are results of the same cell, for whatever seeds. */
 static int study_same_cell(record_line a, record_line b) {
   static const char *const text[] = {"kind", "way",     "row",  "label",
                                      "start", "teacher", "type", "variant"};
@@ -58,7 +58,8 @@ static int study_same_cell(record_line a, record_line b) {
   return 1;
 }
 
-/* The fewest seeds of any cell of the parts that compare trained networks; 0: there is none. */
+/* Returns the fewest seeds of any cell of the parts that compare trained networks; 0: there is
+ * none. */
 static int study_fewest(const study *s) {
   static const char *const kinds[] = {"ranking", "types", "semantics", "start", "distillation",
                                       "plus", "headline", "choice", "long",

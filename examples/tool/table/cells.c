@@ -54,7 +54,7 @@ static void *cells_grow(cells *c, void *list, int which, int count, size_t size)
   return more;
 }
 
-/* The column of a key, which is added if it is new. */
+/* Returns the column of a key, which it adds if it is new. */
 static int cells_add_column(cells *c, const char *key) {
   int column = cells_column(c, key);
   if (column >= 0) return column;

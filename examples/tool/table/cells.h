@@ -42,10 +42,10 @@ void cells_free(cells *c);
 const char *cells_key(const cells *c, int column);
 const char *cells_text(const cells *c, int field);
 
-/* The column of a key, -1: no line has it. */
+/* Returns the column of a key, -1: no line has it. */
 int cells_column(const cells *c, const char *key);
 
-/* The field of a row in a column, -1: there is none. */
+/* Returns the field of a row in a column, -1: there is none. */
 int cells_find(const cells *c, int row, int column);
 
 /* Returns "eval"; "" for a line without a kind. */

@@ -13,7 +13,7 @@ static void grid_end(grid *g) {
   g->cells++;
 }
 
-/* CSV's quotes: around a text with a comma, a quote or an end of line in it. */
+/* Writes CSV's quotes: around a text with a comma, a quote or an end of line in it. */
 static void grid_csv(grid *g, const char *text) {
   const int quote = text[strcspn(text, ",\"\r\n")] != 0;
   if (quote) grid_raw(g, "\"");
@@ -80,7 +80,7 @@ static size_t grid_width(const char *text) {
   return n;
 }
 
-/* The widest cell of each column, so that Markdown and LaTeX can be read as they stand. */
+/* Finds the widest cell of each column, so that Markdown and LaTeX can be read as they stand. */
 static void grid_widths(const grid *g, size_t *width) {
   const char *cell = g->text.text;
   size_t i;
@@ -104,7 +104,7 @@ static void grid_row(const grid *g, const char **cell, const size_t *width, FILE
   fputs(right[g->form], f);
 }
 
-/* What stands under the heading. */
+/* Prints what stands under the heading. */
 static void grid_rule(const grid *g, const size_t *width, FILE *f) {
   int k;
   size_t i;

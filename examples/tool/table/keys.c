@@ -36,7 +36,7 @@ int table_split_where(table *t, const char *text) {
   return 1;
 }
 
-/* The complaint about a key that no line has, with the one that was perhaps meant. */
+/* Complains about a key that no line has, and names the one that was perhaps meant. */
 static bdpt_status unknown(const table *t, const char *name) {
   int i, best = 3, meant = -1; /* more than two wrong letters are another word */
   for (i = 0; i < t->c.columns; i++) {
@@ -114,7 +114,7 @@ int table_number(const table *t, int row, const table_key *k, double *out) {
   return -1;
 }
 
-/* 1 if --kind and --where want the row. */
+/* Returns 1 if --kind and --where want the row. */
 static int wanted(const table *t, int row) {
   int i, kind = t->kinds.count == 0;
   for (i = 0; i < t->kinds.count; i++)

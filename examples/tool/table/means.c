@@ -141,7 +141,7 @@ static void heading(table *t) {
   t->g.columns = (int)t->g.cells;
 }
 
-/* The cells of one group, whose first row is `first`. */
+/* Writes the cells of one group, whose first row is `first`. */
 static void group_row(table *t, int first, const means *m, const int *digits) {
   char text[24], all[300] = "";
   int i, same = 1;
