@@ -48,6 +48,7 @@ run 0 --version; says out "boundarydpt [0-9]"
 run 2; says err "usage"
 run 2 nonsense; says err "no command 'nonsense'"; one_line
 run 2 pruen; says err "did you mean prune"; one_line
+run 2 prun; says err "did you mean prune"; one_line
 for command in run info train eval probe prune plus fuse classify segment export table report \
   selftest; do
   run 0 $command --help; says out "usage: boundarydpt $command"

@@ -54,10 +54,10 @@ static const struct command *find_command(const char *name) {
 
 /* Complains about an unknown command, and names the one that was perhaps meant. */
 static int no_command(const char *name) {
-  int i, best = 3; /* more than two wrong letters are another word */
+  int i, best = 6; /* more than two wrong letters are another word */
   const char *meant = NULL;
-  for (i = 0; i < CLI_COUNT(commands); i++) {
-    int d = cli_distance(name, strlen(name), commands[i].name);
+  for (i = 0; i < CLI_COUNT(commands); i++) { /* of two as near, the one that begins alike */
+    int d = 2 * cli_distance(name, strlen(name), commands[i].name) + (*name != *commands[i].name);
     if (d >= best) continue;
     best = d;
     meant = commands[i].name;
