@@ -219,11 +219,12 @@ fi
 
 # Parts 14 to 20 run when they are named; the summary has a line for each figure of the record.
 study 0 --out "$work/a" --part 14,15,16,17,18,19
+says out "all of it, order of part 3"
+says out "   class token first "
 study 130 --out "$work/a" --part 20 --minutes 0.03 --threads 1
 study 0 --out "$work/a" --part 20
 says out "   four times "
 says out "trained on 512 images, looked at 0, [0-9]* processor seconds"
-says out "all of it, order of part 3"
 keys="parent,wanted,budget,layers,types,block,losses,accuracies,costs,images,processor_seconds"
 lines greedy 4 $keys
 lines better 2 "hash,parent,epochs,batch,lr,mix_prob,drop_path,ema,accuracy,test"
