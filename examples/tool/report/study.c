@@ -884,6 +884,7 @@ const report_part report_study_section[] = {
 
 void report_study_lead(report_page *page, const report_run *run) {
   const report_line *dense = report_next(run, NULL, "dense"), *line = NULL;
+  const int networks = report_count(run, "network");
   double seconds = 0;
   int parts = 0;
   while ((line = report_next(run, line, "part")) != NULL) {
@@ -894,8 +895,9 @@ void report_study_lead(report_page *page, const report_run *run) {
   if (isfinite(report_number(dense, "test")))
     report_put(page, ": %.2f&nbsp;%% on the test images while it is whole",
                report_number(dense, "test"));
-  report_put(page, ". Without some of its layers it was trained again %d time%s; each of these "
-             "networks met the test images once. %d of the study's parts took %.1f hours.</p>\n",
-             report_count(run, "network"), report_s(report_count(run, "network")), parts,
-             seconds / 3600);
+  if (networks > 0)
+    report_put(page, ". Without some of its layers it was trained again %d time%s; each of these "
+               "networks met the test images once", networks, report_s(networks));
+  report_put(page, ". %d of the study's parts took %.1f %s.</p>\n", parts,
+             seconds < 3600 ? seconds / 60 : seconds / 3600, seconds < 3600 ? "minutes" : "hours");
 }
