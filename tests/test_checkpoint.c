@@ -789,6 +789,14 @@ TEST(positions_in_doubt) {
   m = edit_load(&ctx, e, NULL, 3);
   CHECK(m && !strstr(report.note, "positions are taken"));
   bdpt_model_free(m);
+  for (i = 0; i < e->count; i++) { /* a class token without axes of one, as CLIP's */
+    if (strcmp(e->name[i], "cls_token") != 0) continue;
+    e->list[i].ndim = 1;
+    e->list[i].shape[0] = 12;
+  }
+  m = edit_load(&ctx, e, NULL, 3);
+  CHECK(m && m->config.image == 12 && !strstr(report.note, "positions are taken"));
+  bdpt_model_free(m);
   for (i = 0; i < e->count; i++) {
     if (strcmp(e->name[i], "pos_embed") == 0) e->list[i].shape[1] = 9;
   }
