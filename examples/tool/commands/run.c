@@ -43,7 +43,7 @@ int command_run(int argc, char **argv) {
     {"--fresh", CLI_FLAG, &o.common.fresh, NULL, NULL, "start again instead of going on"},
     CLI_CSV(&o.csv),
     {"What is removed", CLI_TITLE, NULL, NULL, NULL, NULL},
-    {"--budget", CLI_INT_1, &o.budget, "N", "6", "layers to remove in all"},
+    {"--budget", CLI_INT_1, &o.budget, "N", "8", "layers to remove in all"},
     {"--least", CLI_INT, &o.least, "N", NULL, "at least this many of each kind (2)"},
     {"--start", CLI_TEXT, &o.start, "NAME", "skip-fit", "their place: " INPUT_STARTS},
     {"--choose", CLI_TEXT, &o.choose, "WAY", NULL, "which layers: " INPUT_CHOICES " (greedy;"
