@@ -5893,7 +5893,7 @@ BDPTI_FN void bdpti_study_report(bdpti_study *s, double loss, int keep) {
 /* Trains until so many steps are done, unless the journal says that this is over. The losses are
  * summed in word[2], which a call may read and clear. */
 BDPTI_FN void bdpti_study_train(bdpti_study *s, size_t until) {
-  double loss;
+  double loss = 0; /* also of a step that fails */
   int over = s->status || s->word[1] < s->reached;
   if (!s->status && over && !bdpti_study_knows(s)) {
     s->status = bdpt_fail(s->ctx, BDPT_E_FORMAT, "%s: the results end before a training", s->path);

@@ -59,6 +59,20 @@ static bdpt_model *form_model(const form *f) {
   return m;
 }
 
+/* Lists the parameters of a model for a file; returns how many there are. */
+static size_t list_parameters(const bdpt_model *m, bdpt_write_tensor *list) {
+  size_t count = 0;
+  int i;
+  for (i = 0; i < m->slots; i++) {
+    if (!m->param[i].data) continue;
+    list[count].name = m->name[i]; list[count].ndim = m->param[i].ndim;
+    list[count].dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
+    memcpy(list[count].shape, m->param[i].shape, sizeof m->param[i].shape);
+    list[count++].data = m->param[i].data;
+  }
+  return count;
+}
+
 /* The same through a file that has LayerScale, for the reader to multiply into the weights. */
 static bdpt_model *form_scaled(const form *f) {
   bdpt_model *m = form_model(f), *read;
@@ -67,18 +81,12 @@ static bdpt_model *form_scaled(const form *f) {
   static bdpt_real gamma[4][16];
   char name[4][40], stream[80];
   bdpt_bytes bytes = {NULL, 0};
-  size_t count = 0, k;
+  size_t count, k;
   int i;
   memset(list, 0, sizeof list);
   memset(&hint, 0, sizeof hint);
   hint.heads = f->heads; hint.no_qkv_bias = f->no_qkv_bias;
-  for (i = 0; i < m->slots; i++) {
-    if (!m->param[i].data) continue;
-    list[count].name = m->name[i]; list[count].ndim = m->param[i].ndim;
-    list[count].dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
-    memcpy(list[count].shape, m->param[i].shape, sizeof m->param[i].shape);
-    list[count++].data = m->param[i].data;
-  }
+  count = list_parameters(m, list);
   for (i = 0; i < 2 * f->depth; i++) {
     snprintf(name[i], sizeof name[i], "blocks.%d.ls%d.gamma", i / 2, i % 2 + 1);
     snprintf(stream, sizeof stream, "forms/%.20s/%.39s", f->name, name[i]);
@@ -409,8 +417,7 @@ TEST(files_of_oblongs) {
   bdpt_safetensors file;
   bdpt_config hint;
   bdpt_write_tensor list[40];
-  size_t count = 0;
-  int i;
+  size_t count;
   CHECK(bdpt_model_build(square, BDPT_F32, &bytes) == BDPT_OK);
   CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, "square", &file) == BDPT_OK);
   CHECK(bdpt_safetensors_get(&file, "image_width") == NULL);
@@ -426,13 +433,7 @@ TEST(files_of_oblongs) {
   bdpt_bytes_free(&ctx, &bytes);
   memset(list, 0, sizeof list);
   memset(&hint, 0, sizeof hint);
-  for (i = 0; i < m->slots; i++) {
-    if (!m->param[i].data) continue;
-    list[count].name = m->name[i]; list[count].ndim = m->param[i].ndim;
-    list[count].dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
-    memcpy(list[count].shape, m->param[i].shape, sizeof m->param[i].shape);
-    list[count++].data = m->param[i].data;
-  }
+  count = list_parameters(m, list);
   CHECK(bdpt_safetensors_build(&ctx, list, count, NULL, NULL, 0, &bytes) == BDPT_OK);
   hint.heads = 2;
   CHECK(!bdpt_model_parse(&ctx, bytes.data, bytes.size, "bare", &hint));

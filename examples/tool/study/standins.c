@@ -310,7 +310,8 @@ bdpt_status standin_idle_open(bdpt_model *m, double share, const bdpt_subset *im
     out->idle[l] = (unsigned char *)calloc(hidden, 1);
     out->line[l] = (bdpt_real *)calloc(2 * hidden, sizeof(bdpt_real));
     s.sum[l] = (double *)calloc(5 * hidden, sizeof(double));
-    if (!out->idle[l] || !out->line[l] || !s.sum[l]) status = BDPT_E_MEMORY;
+    if (!out->idle[l] || !out->line[l] || !s.sum[l])
+      status = bdpt_fail(m->ctx, BDPT_E_MEMORY, "out of memory");
   }
   m->block = standin_watch_lines;
   m->block_user = &s;
