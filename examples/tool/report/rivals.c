@@ -1,7 +1,8 @@
 /* rivals.c: accuracy against measured time, every way to the same cost in one picture
  *
- * Lines "rival" (a row, its seeds, their test accuracy) and "rival_timing" (a row's speed beside
- * the dense network). */
+ * Lines "rival" (a row, its seeds, their test accuracy), "rival_merged" (the dense network with
+ * merged tokens, which trains nothing) and "rival_timing" (a row's speed beside the dense network).
+ */
 #include "../../../boundarydpt.h"
 #include "lines.h"
 #include "page.h"
@@ -31,7 +32,19 @@ static void report_rival_time(const report_run *run, report_rival *r) {
   }
 }
 
-/* Returns how many ways were trained; those without a time have NaN there. */
+/* Adds the dense network with merged tokens. Returns how many ways there are then. */
+static int report_rival_merged(const report_run *run, report_rival out[REPORT_RIVALS], int n) {
+  const report_line *line = report_next(run, NULL, "rival_merged");
+  const double v = line ? report_number(line, "test") : (double)NAN;
+  if (!isfinite(v) || n == REPORT_RIVALS) return n;
+  memset(&out[n], 0, sizeof out[n]);
+  out[n].name = "merged tokens";
+  out[n].low = out[n].mean = out[n].high = v;
+  report_rival_time(run, &out[n]);
+  return n + 1;
+}
+
+/* Returns how many ways there are; those without a time have NaN there. */
 static int report_rival_read(const report_run *run, report_rival out[REPORT_RIVALS]) {
   const report_line *line = NULL;
   int n = 0, i;
@@ -50,7 +63,7 @@ static int report_rival_read(const report_run *run, report_rival out[REPORT_RIVA
     out[i].high = fmax(out[i].high, v);
     out[i].mean += (v - out[i].mean) / ++out[i].seeds;
   }
-  return n;
+  return report_rival_merged(run, out, n);
 }
 
 /* Draws the ways that no other beats in both, from the fastest on, as a line. */
@@ -79,9 +92,13 @@ static void report_rival_dot(report_page *page, const report_rival *r, const rep
   if (strcmp(r->name, "dense") == 0) colour = 'q';
   report_segment(page, "line", colour, at, report_at(y, r->low), at, report_at(y, r->high));
   report_segment(page, "line", colour, report_at(x, r->time[1]), v, report_at(x, r->time[2]), v);
-  report_mark(page, "dot", colour, at, v, 4.5, "%s: %.2f %% (%.2f to %.2f, %d seed%s), %.2f of the "
-              "dense network's time", r->name, r->mean, r->low, r->high, r->seeds,
-              report_s(r->seeds), r->time[0]);
+  if (r->seeds)
+    report_mark(page, "dot", colour, at, v, 4.5, "%s: %.2f %% (%.2f to %.2f, %d seed%s), %.2f of "
+                "the dense network's time", r->name, r->mean, r->low, r->high, r->seeds,
+                report_s(r->seeds), r->time[0]);
+  else
+    report_mark(page, "dot", colour, at, v, 4.5, "%s: %.2f %%, nothing trained, %.2f of the dense "
+                "network's time", r->name, r->mean, r->time[0]);
   report_put(page, "<text class=\"s%s\" x=\"%.1f\" y=\"%.1f\">", left ? " e" : "",
              at + (left ? -8 : 8), label + 4);
   report_escape(page, r->name);
@@ -129,6 +146,7 @@ void report_rivals(report_page *page, const report_run *run) {
     timed++;
   }
   report_raw(page, "</svg></div><p class=\"cap\">All begin with the same dense network and train "
-                   "on the same images; strokes are the range over seeds and the quartiles of the "
-                   "time. The thin line joins those that no other beats in both. ");
+                   "on the same images, but merged tokens, which train nothing; strokes are the "
+                   "range over seeds and the quartiles of the time. The thin line joins those that "
+                   "no other beats in both. ");
 }

@@ -2,7 +2,8 @@
  *
  * All start from the network of part 15 and train as part 16 does, as far as their shapes allow: a
  * smaller input has other tokens than its teacher would, so it learns from labels alone. Each way
- * is timed beside the dense network. What stands in for layers is made in standins.c.
+ * is timed beside the dense network. What stands in for layers is made in standins.c; the dense
+ * network with merged tokens, which trains nothing, is in smaller.c.
  */
 #include "../../../boundarydpt.h"
 #include "../cli/json.h"
@@ -174,7 +175,7 @@ static bdpt_status study_rival_time(study *s, int row) {
   cli_json_text(j, "model", study_rival_name[row]);
   cli_json_real(j, "image", m->config.image);
   if (status == BDPT_OK)
-    status = study_time(s, s->better, merged ? merged : m, s->recipe.types_repeats, 0);
+    status = study_time(s, s->better, merged ? merged : m, s->recipe.types_repeats, NULL);
   bdpt_model_free(merged);
   bdpt_model_free(m);
   if (status == BDPT_OK) return record_save(&s->base.record);
@@ -195,18 +196,27 @@ bdpt_status study_rivals(study *s) {
   }
   if (status == BDPT_OK && !study_completes(s)) return BDPT_OK;
   for (i = 1; i < STUDY_RIVAL_ROWS && status == BDPT_OK; i++) status = study_rival_time(s, i);
-  return status;
+  return status == BDPT_OK ? study_rival_merged(s) : status;
+}
+
+static void study_tell_rival_time(study *s, const char *row) {
+  record_line time = study_find(s, "rival_timing", "model", row, NULL, 0);
+  if (time.text)
+    session_say(&s->base, "      %.2f times as fast (%.2f-%.2f), %.2f times fewer MACs\n",
+                record_real(time, "speedup", NAN), record_real(time, "speedup_low", NAN),
+                record_real(time, "speedup_high", NAN),
+                record_real(time, "dense_macs", NAN) / record_real(time, "macs", NAN));
 }
 
 void study_tell_rivals(study *s) {
+  record_line merged = study_find(s, "rival_merged", NULL, NULL, NULL, 0);
   int i;
   for (i = 0; i < STUDY_RIVAL_ROWS; i++) {
-    record_line time = study_find(s, "rival_timing", "model", study_rival_name[i], NULL, 0);
     study_say_spread(s, "rival", "row", study_rival_name[i], NULL, 0);
-    if (time.text)
-      session_say(&s->base, "      %.2f times as fast (%.2f-%.2f), %.2f times fewer MACs\n",
-                  record_real(time, "speedup", NAN), record_real(time, "speedup_low", NAN),
-                  record_real(time, "speedup_high", NAN),
-                  record_real(time, "dense_macs", NAN) / record_real(time, "macs", NAN));
+    study_tell_rival_time(s, study_rival_name[i]);
   }
+  if (!merged.text) return;
+  session_say(&s->base, "   merged tokens, nothing trained: held-out %.2f, test %.2f\n",
+              record_real(merged, "accuracy", NAN), record_real(merged, "test", NAN));
+  study_tell_rival_time(s, "merged tokens");
 }

@@ -2,6 +2,7 @@
  *
  *   12 plus    depth, width, and both together: accuracy at the same multiply-accumulates
  *   13 tokens  merging tokens, in the dense and in a pruned network: accuracy and speed
+ *   19 rivals  its last way, the dense network with merged tokens (rivals.c has the others)
  *
  * Both came after the others. Their recipe is no part of a study's identity, as theirs is: nothing
  * else depends on it, and their lines and jobs name what they were made with.
@@ -96,7 +97,7 @@ static bdpt_status study_plus_line(study *s, int i, int seed) {
     cli_json_text(j, "start", study_starts[p.start].name);
     cli_json_real(j, "budget", budget);
     cli_json_real(j, "image", s->dense->config.image);
-    status = study_time(s, s->dense, m, s->recipe.types_repeats, 0);
+    status = study_time(s, s->dense, m, s->recipe.types_repeats, NULL);
   }
   bdpt_model_free(m);
   return status;
@@ -201,7 +202,8 @@ static bdpt_status study_merged_speed(study *s) {
     status = bdpt_merge(dense, r->layer[i], &merging);
     if (status == BDPT_OK) status = bdpt_merge(pruned, r->layer[i], &merging);
     if (status == BDPT_OK)
-      status = study_time(s, dense, pruned, s->recipe.speed_repeats, r->layer[i]);
+      status = study_time(s, dense, pruned, s->recipe.speed_repeats,
+                          (const int[2]){r->layer[i], r->layer[i]});
   }
   bdpt_model_free(dense);
   bdpt_model_free(pruned);
@@ -243,4 +245,55 @@ void study_tell_tokens(study *s) {
                 record_int(time, "merge", 0), record_real(time, "speedup", NAN),
                 record_real(time, "speedup_low", NAN), record_real(time, "speedup_high", NAN),
                 record_real(time, "dense_macs", NAN) / record_real(time, "macs", NAN));
+}
+
+/* ---- 19  The dense network with merged tokens ---- */
+
+/* Writes what the network of part 15 does when each block merges one token and nothing is trained:
+ * nothing is random in it, so it has no seeds. */
+static bdpt_status study_rival_merged_line(study *s, bdpt_model *m) {
+  cli_json *j = &s->base.record.text;
+  bdpt_accuracy held, test;
+  bdpt_cost_report cost;
+  bdpt_status status = bdpt_evaluate(m, &s->base.in.held, &held);
+  if (status == BDPT_OK) status = bdpt_evaluate(m, &s->base.in.tested, &test);
+  if (status == BDPT_OK) status = bdpt_merging_cost(s->base.ctx, &m->config, 1, &cost);
+  if (status != BDPT_OK) return status;
+  cli_json_open(j, "rival_merged");
+  cli_json_text(j, "parent", s->better_hash);
+  cli_json_real(j, "merge", 1);
+  cli_json_real(j, "accuracy", held.top1);
+  cli_json_real(j, "test", test.top1);
+  cli_json_real(j, "params", (double)cost.params);
+  cli_json_real(j, "macs", cost.macs);
+  cli_json_close(j);
+  return BDPT_OK;
+}
+
+/* Times it beside the same network with all its tokens: a "rival_timing" line. */
+static bdpt_status study_rival_merged_time(study *s, bdpt_model *m) {
+  cli_json *j = &s->base.record.text;
+  cli_json_open(j, "rival_timing");
+  cli_json_text(j, "model", "merged tokens");
+  cli_json_real(j, "image", m->config.image);
+  return study_time(s, s->better, m, s->recipe.types_repeats, (const int[2]){0, 1});
+}
+
+bdpt_status study_rival_merged(study *s) {
+  const size_t before = s->base.record.text.used;
+  bdpt_model *m;
+  bdpt_merging merging;
+  bdpt_status status;
+  if (study_find(s, "rival_merged", "parent", s->better_hash, NULL, 0).text) return BDPT_OK;
+  m = bdpt_model_clone(s->better);
+  if (!m) return s->base.ctx->status;
+  memset(&merging, 0, sizeof merging);
+  status = bdpt_merge(m, 1, &merging);
+  if (status == BDPT_OK) status = study_rival_merged_line(s, m);
+  if (status == BDPT_OK) status = study_rival_merged_time(s, m);
+  bdpt_model_free(m);
+  bdpt_merging_free(&merging);
+  if (status == BDPT_OK) return record_save(&s->base.record);
+  s->base.record.text.used = before;
+  return status;
 }

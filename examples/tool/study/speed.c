@@ -16,7 +16,8 @@
  * 6  PARTS 7 AND 8: ACCURACY AGAINST SPEED
  * ============================================================================================== */
 
-bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, int repeats, int merge) {
+bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, int repeats,
+                       const int merge[2]) {
   cli_json *j = &s->base.record.text;
   bdpt_cost_report cost[2];
   bdpt_model *pair[2];
@@ -25,9 +26,9 @@ bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, int repe
   pair[0] = dense;
   pair[1] = pruned;
   if (status == BDPT_OK)
-    status = bdpt_merging_cost(s->base.ctx, &dense->config, merge, &cost[0]);
+    status = bdpt_merging_cost(s->base.ctx, &dense->config, merge ? merge[0] : 0, &cost[0]);
   if (status == BDPT_OK)
-    status = bdpt_merging_cost(s->base.ctx, &pruned->config, merge, &cost[1]);
+    status = bdpt_merging_cost(s->base.ctx, &pruned->config, merge ? merge[1] : 0, &cost[1]);
   if (status == BDPT_OK) standin_cost(pruned, &cost[1]);
   s->base.ctx->bf16 = 0; /* times are those of floats, whatever the accuracies are made with */
   if (status == BDPT_OK) status = timing_measure(&s->base.in.held, pair, 2, repeats, time);
@@ -70,7 +71,7 @@ static bdpt_status study_types_time(study *s, const char *mix, const study_spec 
   cli_json_open(j, "timing");
   cli_json_text(j, "model", mix);
   cli_json_real(j, "image", s->dense->config.image);
-  status = study_time(s, s->dense, m, s->recipe.types_repeats, 0);
+  status = study_time(s, s->dense, m, s->recipe.types_repeats, NULL);
   bdpt_model_free(m);
   return status;
 }
@@ -181,7 +182,7 @@ static bdpt_status study_speed_of(study *s, int size) {
   cli_json_open(j, "timing");
   cli_json_text(j, "model", name);
   cli_json_real(j, "image", c.image);
-  if (status == BDPT_OK) status = study_time(s, dense, pruned, s->recipe.speed_repeats, 0);
+  if (status == BDPT_OK) status = study_time(s, dense, pruned, s->recipe.speed_repeats, NULL);
   bdpt_model_free(dense);
   bdpt_model_free(pruned);
   if (status != BDPT_OK) j->used = before;

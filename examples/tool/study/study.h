@@ -301,9 +301,10 @@ void study_say_spread(study *s, const char *kind, const char *key, const char *t
 /* Tells part 6 from the record. */
 void study_tell_which(study *s);
 
-/* Times the dense network beside a pruned and fused one, both merging so many tokens in each block,
- * and writes the line's end. */
-bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, int repeats, int merge);
+/* Times the dense network beside a pruned and fused one, and writes the line's end. `merge` says
+ * how many tokens each block of the one and of the other merges; NULL: none. */
+bdpt_status study_time(study *s, bdpt_model *dense, bdpt_model *pruned, int repeats,
+                       const int merge[2]);
 
 /* Does part 7. */
 bdpt_status study_types(study *s);
@@ -452,6 +453,8 @@ enum { STUDY_BLOCK_MAPS = 1, STUDY_IDLE_CHANNELS, STUDY_SMALLER_INPUT,
        STUDY_IN_STEPS, STUDY_CLOSING, STUDY_REPAIRED, STUDY_CLASS_FIT };
 enum { STUDY_RIVAL_ROWS = 7 };
 extern const char *const study_rival_name[STUDY_RIVAL_ROWS];
+/* Measures and times the dense network with merged tokens, once. */
+bdpt_status study_rival_merged(study *s);
 
 /* Puts what a rival has in the place of layers into a network. */
 bdpt_status study_stand_in(study *s, bdpt_model *m, const study_spec *p);
