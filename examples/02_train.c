@@ -20,7 +20,7 @@
 #include "../boundarydpt.h"
 #include "compass.h"
 
-/* One picture: load it the way evaluation does, predict, take the largest logit. */
+/* Classifies one picture: loads it the way evaluation does, predicts, takes the largest logit. */
 static bdpt_status ask(bdpt_model *model, const compass *c) {
   bdpt_real image[3 * COMPASS_SIDE * COMPASS_SIDE], logits[COMPASS_WAYS];
   bdpt_tape *tape = bdpt_tape_create(model->ctx, BDPT_TAPE_COMPUTE); /* a workspace */
@@ -36,8 +36,8 @@ static bdpt_status ask(bdpt_model *model, const compass *c) {
   return BDPT_OK;
 }
 
-/* A saved network is an ordinary safetensors file. Here the file stays in memory; bdpt_model_save
- * and bdpt_model_load do the same with a path. */
+/* Writes the network to memory and reads it back. A saved network is an ordinary safetensors file;
+ * bdpt_model_save and bdpt_model_load do the same with a path. */
 static bdpt_status keep(const bdpt_model *model) {
   bdpt_bytes bytes;
   bdpt_model *again;

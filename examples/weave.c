@@ -92,7 +92,7 @@ static int is_adorned(const book *b, int from, int to) {
   return 0;
 }
 
-/* One block of prose from..to with the code to..end beside or under it. */
+/* Writes one block of prose from..to with the code to..end beside or under it. */
 static void put_section(book *b, int from, int to, int end, int *inside) {
   sheet *o = &b->out;
   int chapter = begins_chapter(b, from, to), apart, stay, i;
@@ -142,7 +142,7 @@ static void put_head(book *b, const char *file) {
   put(o, "</header>\n");
 }
 
-/* What the search knows: titles, names, and the marks made on the way. */
+/* Writes what the search knows: titles, names, and the marks made on the way. */
 static void put_index(book *b) {
   sheet *o = &b->out;
   int i;
@@ -243,7 +243,7 @@ static int ends_with(const char *s, const char *end) {
   return n >= k && strcmp(s + n - k, end) == 0;
 }
 
-/* A second header, whose names lead to the page beside. */
+/* Reads a second header, whose names lead to the page beside. */
 static int read_other(book *b, const char *path) {
   static book other;
   const char *file = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
@@ -255,7 +255,7 @@ static int read_other(book *b, const char *path) {
   return 1;
 }
 
-/* The files that the page is made from besides the first, told apart by their endings. */
+/* Reads the files that the page is made from besides the first, told apart by their endings. */
 static int read_others(book *b, int argc, char **argv) {
   char *notes = NULL, *companion = NULL;
   const char *path = NULL;

@@ -81,7 +81,8 @@ static const section sections[] = {
   {"isa", section_isa}};
 enum { SECTIONS = sizeof sections / sizeof *sections };
 
-/* 1 if a comma-separated list holds the name; the whole list if name is NULL: all are known. */
+/* Returns 1 if a comma-separated list holds the name, or, if name is NULL, if all of the list's
+ * names are known. */
 static int listed(const char *list, const char *name) {
   size_t length, i;
   int known;
@@ -133,7 +134,7 @@ static const char *options(int argc, char **argv, const char **only) {
   return NULL;
 }
 
-/* Where this program, the interpreter and its script are. */
+/* Finds where this program, the interpreter and its script are. */
 static void places(const char *self) {
   const char *python = getenv("PYTHON"), *slash = strrchr(self, '/');
   snprintf(bench.self, sizeof bench.self, "%.380s", self);
@@ -169,7 +170,7 @@ static void processor(char *out, size_t room) {
   if (f) fclose(f);
 }
 
-/* The processes that want to run, averaged over the last minute; 0 if nobody tells. */
+/* Returns how many processes want to run, averaged over the last minute; 0 if nobody tells. */
 static double load_average(void) {
   FILE *f = fopen("/proc/loadavg", "r");
   double load = 0;
@@ -207,7 +208,7 @@ static void introduce(void) {
   bdpt_finish(&ctx);
 }
 
-/* The other side of the protocol: this program as a peer of itself. */
+/* Answers the other side of the protocol: this program as a peer of itself. */
 static void worker_go(network *n, double seconds) {
   static engine e;
   int i;

@@ -110,7 +110,7 @@ static void growth_depth_batch(line *l, int threads) {
   line_end(l, "infer, batch");
 }
 
-/* 1, 2, 4 ... threads, as far as there are processors. */
+/* Adds 1, 2, 4 ... threads to a line, as far as there are processors. */
 static void growth_threads(line *l, int train) {
   job j = growth_job(train, 1);
   j.batch = 16;
@@ -118,7 +118,7 @@ static void growth_threads(line *l, int train) {
   line_end(l, train ? "train, threads" : "infer, threads");
 }
 
-/* 0 to 10 layers gone, attention and activation by turns, fused. */
+/* Adds networks with 0 to 10 layers gone, attention and activation by turns, fused. */
 static void growth_removed(line *l, int threads) {
   job j = growth_job(0, threads);
   int gone;

@@ -116,7 +116,7 @@ static int child_read(child *c) {
   return 1;
 }
 
-/* Sends a command; 1 if the answer starts with `want`. */
+/* Sends a command; returns 1 if the answer starts with `want`. */
 static int child_ask(child *c, const char *want, const char *format, ...) {
   va_list list;
   if (c->pid <= 0) return 0;
@@ -163,7 +163,7 @@ static int child_start(child *c, char *const *argv) {
   return 1;
 }
 
-/* Peak and present memory of this process in bytes, as the kernel counts it. */
+/* Returns the peak or present memory of this process in bytes, as the kernel counts it. */
 static double memory_of(const char *key) {
   FILE *f = fopen("/proc/self/status", "r");
   char line[200];
@@ -217,8 +217,8 @@ static double engine_repeat(engine *e, int times) {
   return (now(e->threads) - start) / times;
 }
 
-/* In this process: a repetition to warm up unless it is long, then samples of a few milliseconds
- * or one repetition until the time is over. */
+/* Measures an engine of this process: a repetition to warm up unless it is long, then samples of a
+ * few milliseconds or one repetition until the time is over. */
 static int engine_here(engine *e, double seconds) {
   double spent = 0, t;
   int times;
@@ -245,15 +245,16 @@ static int engine_there(engine *e, double seconds) {
   }
 }
 
-/* One measurement; gives its median, 0 if there is none. Whoever waits for work may spin for a
- * moment, so between processes there is a pause. */
+/* Makes one measurement and returns its median, 0 if there is none. Whoever waits for work may spin
+ * for a moment, so between processes there is a pause. */
 static double engine_measure(engine *e, double seconds) {
   const int before = e->samples;
   const int ok = e->run ? engine_here(e, seconds) : engine_there(e, seconds);
   return ok ? spread_of(e->sample + before, e->samples - before).median : 0;
 }
 
-/* The networks that take longest get two rounds, unless --rounds asked for more. */
+/* Lets the engines take turns. The networks that take longest get two rounds, unless --rounds asked
+ * for more. */
 static void take_turns(engine *e, int count, int rounds, double seconds) {
   const double start = now(0);
   int r, i, abroad = 0;
@@ -276,7 +277,7 @@ static void take_turns(engine *e, int count, int rounds, double seconds) {
   }
 }
 
-/* Amounts per second. */
+/* Returns an engine's amounts per second. */
 static spread rate_of(const engine *e) {
   const spread s = spread_of(e->sample, e->samples);
   spread r = {0, 0, 0};
@@ -287,7 +288,7 @@ static spread rate_of(const engine *e) {
   return r;
 }
 
-/* How many times as fast a is as b, amounts counted; zeros where one was not measured. */
+/* Returns how many times as fast a is as b, amounts counted; zeros where one was not measured. */
 static spread ratio_of(const engine *a, const engine *b) {
   double x[ROUNDS];
   int n = 0, r;
@@ -310,7 +311,8 @@ static spread scaled(spread s, double factor) {
  * The same calls make a line of a table or a line of JSON. A cell is a median with its spread. */
 enum { CELL = 20 };
 
-/* Column names separated by '|'; a row may go on in a second line, and then so do its names. */
+/* Prints the names of columns, separated by '|'; a row may go on in a second line, and then so do
+ * its names. */
 static void table_line(const char *columns) {
   size_t length;
   printf("%-34s", "");
@@ -380,7 +382,7 @@ static void row_close(void) {
   fflush(stdout);
 }
 
-/* A remark in the table, an object of its own in JSON. */
+/* Prints a remark in the table, an object of its own in JSON. */
 static void note(const char *format, ...) {
   char text[600], *c;
   va_list list;

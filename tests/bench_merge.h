@@ -24,7 +24,7 @@ static double merged_ms(const engine *e) {
   return 1e3 * spread_of(e->sample, e->samples).median / e->amount;
 }
 
-/* One r: dense, pruned and the whole dense network, in turn. */
+/* Measures one r: dense, pruned and the whole dense network, in turn. */
 static void merged_row(network n[2], const char *name, int r, mean *off) {
   static engine e[3];
   static const char *const label[3] = {"dense", "pruned", "whole"};

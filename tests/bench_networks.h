@@ -43,7 +43,7 @@ static void network_free(network *n) {
   memset(n, 0, sizeof *n);
 }
 
-/* FLOPs, after layers were removed too. */
+/* Counts a network's FLOPs, after layers were removed too. */
 static void network_count(network *n) {
   bdpt_cost_report cost;
   memset(&cost, 0, sizeof cost);
@@ -81,7 +81,8 @@ static int network_predictor(network *n) {
   return n->tape && n->images && n->logits && bdpt_model_pack(n->model) == BDPT_OK;
 }
 
-/* Makes what the job says, for at most what.batch images. 0: failed, with a complaint. */
+/* Makes what the job says, for at most what.batch images. Returns 0 after a failure, with a
+ * complaint. */
 static int network_make(network *n, const job *what) {
   bdpt_config c;
   int ok;
@@ -115,7 +116,7 @@ static engine network_engine(const char *name, network *n) {
   return engine_of(name, network_run, n, n->what.threads, n->what.batch);
 }
 
-/* Threads and batch of a network for inference may change between runs. */
+/* Sets threads and batch of a network for inference, which may change between runs. */
 static void network_set(network *n, int batch, int threads) {
   n->what.batch = batch;
   n->what.threads = n->ctx.threads = threads;
@@ -176,7 +177,8 @@ static int peer_engines(child *c, const char *prefix, const job *j, engine *e, i
   return count;
 }
 
-/* The engine among e[from .. to) that is fastest, by the median over rounds; NULL: none ran. */
+/* Returns the engine among e[from .. to) that is fastest, by the median over rounds; NULL: none
+ * ran. */
 static const engine *fastest(const engine *e, int from, int to) {
   const engine *best = NULL;
   int i;
@@ -186,7 +188,7 @@ static const engine *fastest(const engine *e, int from, int to) {
   return best;
 }
 
-/* How many times as fast as `other` it was; all zeros if there is no other. */
+/* Returns how many times as fast as `other` it was; all zeros if there is no other. */
 static spread against(const engine *ours, const engine *other) {
   return other ? ratio_of(ours, other) : scaled(rate_of(ours), 0);
 }
@@ -343,8 +345,8 @@ static double prune_row(network n[4], const char *name, int few, int threads) {
   return s.median;
 }
 
-/* Four networks, dense and pruned, in float and in bf16. `few`: two, 4 + 3 instead of 5 + 5 layers
- * in float. */
+/* Measures four networks, dense and pruned, in float and in bf16. `few`: two, 4 + 3 instead of 5 +
+ * 5 layers in float. */
 static double prune_size(const size *s, int few) {
   static network n[4];
   mean m = {0, 0, 0};

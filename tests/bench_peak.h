@@ -56,7 +56,7 @@ static const peak peaks[] = {
   {"bf16 pairs", peak_pairs, BDPT_ISA_AVX512, 12 * 32 * 2, 1}};
 enum { PEAKS = 4, PEAK_STEPS = 200000 };
 
-/* 1 if the processor has the instructions, which the library's own choice tells. */
+/* Returns 1 if the processor has the instructions, which the library's own choice tells. */
 static int peak_runs(const peak *p) {
   const bdpti_isa *isa = bdpti_isa_select(p->isa);
   if (p->chains == peak_pairs && !isa->pairs) return 0;
@@ -73,7 +73,7 @@ static int peak_run(void *with) {
   return 1;
 }
 
-/* The peak of an instruction set as an engine, in GFLOP/s; `p` keeps its thread count. */
+/* Returns the peak of an instruction set as an engine, in GFLOP/s; `p` keeps its thread count. */
 static engine peak_engine(peak *p, const char *name, int threads) {
   int i;
   for (i = 0; i < PEAKS && strcmp(peaks[i].name, name) != 0; i++) {}

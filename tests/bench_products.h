@@ -31,7 +31,7 @@ static void *blas_open(void) {
   return library;
 }
 
-/* Once. Fills `blas`, or leaves it zero with a note. */
+/* Opens OpenBLAS, once: fills `blas`, or leaves it zero with a note. */
 static void blas_find(void) {
   static int looked;
   void *library, *f;
@@ -107,7 +107,8 @@ static void product_set(product *p, const shape *s, int threads) {
   p->g.c_row = s->n;
 }
 
-/* Ours and OpenBLAS on one piece of work, as a row. Returns the ratio, 0 without OpenBLAS. */
+/* Measures ours and OpenBLAS on one piece of work, as a row. Returns the ratio, 0 without
+ * OpenBLAS. */
 static double against_blas(const char *section, const char *label, int (*ours)(void *),
                            int (*theirs)(void *), void *with, int threads, double gflop) {
   static engine e[2];
@@ -182,7 +183,7 @@ typedef struct heads {
 
 static size_t padded(size_t n) { return (n + 31) / 32 * 32; }
 
-/* Strides of one head's product; its S (or P) is that of thread t. */
+/* Returns the strides of one head's product; its S (or P) is that of thread t. */
 static bdpti_gemm head_product(const heads *h, size_t task, size_t t) {
   const size_t n = h->tokens, d = h->size, wide = h->count * d, row = 3 * wide, ld = padded(n);
   const float *q = h->qkv + task / h->count * n * row + task % h->count * d;
@@ -245,7 +246,8 @@ static int heads_blas(void *with) {
   return 1;
 }
 
-/* The whole of attention, softmax included, against OpenBLAS's two products without it. */
+/* Computes the whole of attention, softmax included, which is compared with OpenBLAS's two products
+ * without it. */
 static int attention_ours(void *with) {
   heads *h = (heads *)with;
   bdpti_heads all = {h->tokens, h->count, h->size, 1, 0.1f, h->qkv, h->out, NULL, NULL, NULL,

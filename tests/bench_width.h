@@ -39,7 +39,7 @@ static const width_shape width_shapes[] = {
 #undef SMALL
 enum { WIDTH_SHAPES = sizeof width_shapes / sizeof *width_shapes };
 
-/* The configuration of a shape, planned without weights; *cost: of the last published one. */
+/* Plans the configuration of a shape, without weights; *cost is that of the last published one. */
 static int width_config(bdpt_context *ctx, const width_shape *s, bdpt_cost_report *cost,
                         bdpt_config *out) {
   static unsigned char keep[100000]; /* Base has 46,848 units */
@@ -64,7 +64,7 @@ static int width_config(bdpt_context *ctx, const width_shape *s, bdpt_cost_repor
   return s->macs != 0 || bdpt_cost(ctx, out, cost) == BDPT_OK;
 }
 
-/* A network of that shape in place of the one that network_make has made. */
+/* Makes a network of that shape in place of the one that network_make has made. */
 static int width_make(network *n, const width_shape *s, int batch, bdpt_cost_report *cost) {
   static const size smallest = {"small stand-in", 64, 1};
   static bdpt_config c;

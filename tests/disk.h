@@ -23,7 +23,7 @@ static int exists(const char *path) {
   return f != NULL;
 }
 
-/* A temporary file of this process's that a save has forgotten. */
+/* Returns 1 if a save has forgotten a temporary file of this process. */
 static int left_over(const char *path) {
   char name[200];
   snprintf(name, sizeof name, "%s.bdpt-tmp-%lu-0", path, TEST_PROCESS);

@@ -33,7 +33,7 @@ static const bdpt_file_tensor *fixture_find(const char *a, const char *b) {
   return bdpt_safetensors_find(&fixture_file, name);
 }
 
-/* The tensor's numbers as double, in malloc'd memory; *count may be NULL. */
+/* Returns the tensor's numbers as double, in malloc'd memory; *count may be NULL. */
 static double *fixture_doubles(const char *a, const char *b, size_t *count) {
   const bdpt_file_tensor *t = fixture_find(a, b);
   double *out;
@@ -59,7 +59,7 @@ TEST_UNUSED static double fixture_number(const char *a, const char *b) {
   return x;
 }
 
-/* A tape input with the fixture's shape and numbers. */
+/* Makes a tape input with the fixture's shape and numbers. */
 TEST_UNUSED static bdpt_tensor *fixture_input(bdpt_tape *t, const char *a, const char *b) {
   const bdpt_file_tensor *f = fixture_find(a, b);
   double *v = fixture_doubles(a, b, NULL);
@@ -70,7 +70,7 @@ TEST_UNUSED static bdpt_tensor *fixture_input(bdpt_tape *t, const char *a, const
   return x;
 }
 
-/* max |got - want| / max(1e-3, max |want|) */
+/* Returns max |got - want| / max(1e-3, max |want|). */
 static double fixture_error(const bdpt_real *got, const double *want, size_t count) {
   double worst = 0, scale = 1e-3;
   size_t i;

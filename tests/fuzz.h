@@ -45,7 +45,7 @@ static void fuzz_free(void *user, void *p, size_t bytes) {
   free(p);
 }
 
-/* A context in the state behind bdpt_init, which is called once: it tries the kernels out. */
+/* Makes a context in the state behind bdpt_init, which is called once: it tries the kernels out. */
 FUZZ_UNUSED static bdpt_context fuzz_context(void) {
   static bdpt_context ready;
   if (ready.threads) return ready;
@@ -56,7 +56,7 @@ FUZZ_UNUSED static bdpt_context fuzz_context(void) {
   return ready;
 }
 
-/* A call has failed exactly when there is a sentence, and memory is as it was. */
+/* Checks that a call has failed exactly when there is a sentence, and that memory is as it was. */
 FUZZ_UNUSED static void fuzz_end(bdpt_context *ctx, int failed) {
   bdpt_finish(ctx);
   FUZZ_CHECK((ctx->status != BDPT_OK) == (failed != 0));

@@ -31,7 +31,7 @@ static void fuzz_load(const uint8_t *data, size_t size, const char *key, checkpo
   fuzz_end(&ctx, m == NULL);
 }
 
-/* Every tensor of a .pth file, whether it belongs to a network or not. */
+/* Reads every tensor of a .pth file, whether it belongs to a network or not. */
 FUZZ_UNUSED static void fuzz_tensors(const uint8_t *data, size_t size) {
   bdpt_context ctx = fuzz_context();
   pth_file f;

@@ -25,7 +25,8 @@ static fuzz_entry entries[ENTRIES];
 static int entry_count, breaks; /* breaks: listing the folder of this number fails on the way */
 static struct { int folder, at, open; } reading;
 
-/* The entry of "root/NAME", with `within` that of "root/FOLDER/NAME"; -1: the root, -2: none. */
+/* Returns the entry of "root/NAME", with `within` that of "root/FOLDER/NAME"; -1: the root, -2:
+ * none. */
 static int find_entry(const char *path) {
   int folder = -1, i;
   FUZZ_CHECK(strncmp(path, "root", 4) == 0);
@@ -89,8 +90,8 @@ static int fuzz_image_read(const char *path, picture *out, char why[IMAGE_WHY]) 
 #include "../examples/tool/pictures/folder.c"
 #undef fprintf
 
-/* Each entry: a byte that says what and where, one that says how it is called, and a file's bytes
- * behind their number. */
+/* Reads the entries: a byte that says what and where, one that says how it is called, and a file's
+ * bytes behind their number. */
 static void furnish(const uint8_t *data, size_t size) {
   static const char *const ending[] = {".ppm", ".PNG", ".jpeg", "", ".txt", ".pgm", ".jpg", "."};
   int within = -1, i;

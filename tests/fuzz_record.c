@@ -10,7 +10,7 @@
 #include "../examples/tool/report/lines.c"
 #include "../examples/tool/table/cells.c"
 
-/* Everything that can be asked of a line. Each question reads the line from its front. */
+/* Asks everything that can be asked of a line. Each question reads the line from its front. */
 static void ask(const record *r, record_line line, const char *key) {
   double numbers[5];
   char text[9];

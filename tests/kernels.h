@@ -25,7 +25,7 @@ static BDPTI_UNUSED bdpt_status run_layernorm_back(bdpt_context *c, size_t rows,
   return bdpti_layernorm_bwd(c, rows, &s, dgamma, dbeta);
 }
 
-/* size: images, tokens, heads, head size. */
+/* Makes the attention kernel's arguments of size[4]: images, tokens, heads, head size. */
 static BDPTI_UNUSED bdpti_heads heads_args(const size_t size[4], double scale, const bdpt_real *qkv,
                                            bdpt_real *out, bdpt_real *lse) {
   bdpti_heads h = {size[1], size[2], size[3], 1, (bdpt_real)scale, qkv, out, lse, NULL, NULL,
@@ -47,7 +47,7 @@ static BDPTI_UNUSED void run_samples(bdpt_context *c, size_t rows, size_t n,
   bdpti_sample_axpy(c, rows, &s);
 }
 
-/* number: lr, beta1, beta2, eps, decay, step. */
+/* Runs AdamW's kernel with number[6]: lr, beta1, beta2, eps, decay, step. */
 static BDPTI_UNUSED void run_adamw(bdpt_context *c, size_t n, const double number[6], bdpt_real *p,
                                    const bdpt_real *g, bdpt_real *m, bdpt_real *v) {
   bdpti_adamw_args s;

@@ -10,7 +10,8 @@ TEST_UNUSED static int ends(const char *s, const char *with) {
   return n >= k && strcmp(s + n - k, with) == 0;
 }
 
-/* Streams "PREFIX/NAME". Biases and the patch embedding have a scale of their own. */
+/* Fills a network from the streams "PREFIX/NAME". Biases and the patch embedding have a scale of
+ * their own. */
 TEST_UNUSED static void fill_network(bdpt_model *m, const char *prefix, double bias, double patch) {
   int i;
   size_t k;
@@ -29,7 +30,7 @@ TEST_UNUSED static void fill_network(bdpt_model *m, const char *prefix, double b
   }
 }
 
-/* The odd network: no size divides another. */
+/* Returns the configuration of the odd network: no size divides another. */
 TEST_UNUSED static bdpt_config odd_config(void) {
   bdpt_config c;
   memset(&c, 0, sizeof c);
@@ -44,7 +45,7 @@ TEST_UNUSED static bdpt_model *odd_model(bdpt_context *ctx, const bdpt_config *c
   return m;
 }
 
-/* The small network: 49 patches, enough to merge. */
+/* Returns the configuration of the small network: 49 patches, enough to merge. */
 TEST_UNUSED static bdpt_config small_config(int distilled) {
   bdpt_config c;
   memset(&c, 0, sizeof c);

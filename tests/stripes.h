@@ -10,7 +10,7 @@ static unsigned char pixels[IMAGES * STRIPES_BYTES];
 static unsigned short labels[IMAGES];
 static bdpt_subset train, held;
 
-/* `seed` draws the noise; 4 of every class are held out. */
+/* Makes the images and splits them: `seed` draws the noise; 4 of every class are held out. */
 static void make_stripes(bdpt_context *ctx, uint64_t seed) {
   size_t i, p;
   for (i = 0; i < IMAGES; i++) {
@@ -29,7 +29,8 @@ static void make_stripes(bdpt_context *ctx, uint64_t seed) {
   bdpt_split(ctx, &data, 4, 1, &train, &held);
 }
 
-/* Weights large enough for every layer to matter, norms and biases away from 1 and 0. */
+/* Makes a network whose weights are large enough for every layer to matter, norms and biases away
+ * from 1 and 0. */
 TEST_UNUSED static bdpt_model *model_of(bdpt_context *own, const bdpt_config *c, uint64_t seed) {
   bdpt_model *m = bdpt_model_create(own, c, seed);
   size_t k;
@@ -67,8 +68,8 @@ TEST_UNUSED static void refusing_free(void *user, void *p, size_t bytes) {
 typedef bdpt_status stripes_work(bdpt_model *m, void *user);
 
 /* Does the work on copies of one network, the k-th allocation failing, for every k until none does
- * (for every third k from 200 on): each time an error, the network as it was, nothing lost. Returns
- * the last k. */
+ * (for every third k from 200 on). Each time there must be an error, the network as it was, nothing
+ * lost. Returns the last k. */
 TEST_UNUSED static size_t each_allocation_fails(const bdpt_config *c, uint64_t seed,
                                                 stripes_work *work, void *user) {
   bdpt_context own;
@@ -110,7 +111,7 @@ TEST_UNUSED static size_t each_allocation_fails(const bdpt_config *c, uint64_t s
   return k;
 }
 
-/* logits[20][5] of held-out images. */
+/* Computes logits[20][5] of held-out images. */
 TEST_UNUSED static void logits_of(bdpt_model *m, bdpt_real *out) {
   static bdpt_real images[20 * 3 * SIDE * SIDE];
   bdpt_tape *t = bdpt_tape_create(m->ctx, BDPT_TAPE_COMPUTE);

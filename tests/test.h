@@ -56,7 +56,8 @@ TEST_UNUSED static int test_close(double got, double want, double tolerance, con
   return ok;
 }
 
-/* 64 bits that depend on the three numbers alone (the finisher of splitmix64, three times). */
+/* Returns 64 bits that depend on the three numbers alone (the finisher of splitmix64, three
+ * times). */
 TEST_UNUSED static uint64_t test_hash(uint64_t seed, uint64_t stream, uint64_t index) {
   uint64_t z = seed + UINT64_C(0x9e3779b97f4a7c15);
   int i;
@@ -70,8 +71,8 @@ TEST_UNUSED static uint64_t test_hash(uint64_t seed, uint64_t stream, uint64_t i
   return z;
 }
 
-/* The name of a temporary file that no other process uses: the same for the same `end`, also in the
- * children of the process that asked first. */
+/* Returns the name of a temporary file that no other process uses: the same for the same `end`,
+ * also in the children of the process that asked first. */
 TEST_UNUSED static const char *temporary(const char *end) {
   static char name[40][300];
   static size_t used, start;
@@ -94,7 +95,7 @@ TEST_UNUSED static const char *temporary(const char *end) {
   return name[i];
 }
 
-/* The lowest n bytes of v, least first, as files have them. */
+/* Writes the lowest n bytes of v, least first, as files have them. */
 TEST_UNUSED static void put_bytes(unsigned char *to, int n, uint64_t v) {
   int i;
   for (i = 0; i < n; i++) to[i] = (unsigned char)(v >> 8 * i);
@@ -107,7 +108,8 @@ TEST_UNUSED static int test_has(const char *text, const char *part, const char *
   return ok;
 }
 
-/* TEST_PART=NAME runs that part of a program alone, TEST_SKIP="NAME NAME" all others. */
+/* Returns 1 if a part of a program is to run: TEST_PART=NAME runs that part alone, TEST_SKIP="NAME
+ * NAME" all others. */
 TEST_UNUSED static int test_wanted(const char *name) {
   const char *only = getenv("TEST_PART"), *skip = getenv("TEST_SKIP");
   const size_t n = strlen(name);

@@ -14,7 +14,7 @@ static bdpt_context ctx;
 static bdpt_tape *tape;
 static char *header, *second, *notes, *companion; /* both headers; what the book adds */
 
-/* A text with all white space, and the stars of comments, turned into single blanks. */
+/* Reads a text with all white space, and the stars of comments, turned into single blanks. */
 static char *read_squashed(const char *path) {
   bdpt_bytes bytes;
   size_t i, n = 0;
@@ -33,8 +33,8 @@ static char *read_squashed(const char *path) {
   return out;
 }
 
-/* The numbers as one of the texts prints them. In the companion the sentence must stand under the
- * tag; without a tag it stands in one of the headers or in PAPER_NOTES.md. */
+/* Checks that one of the texts has the numbers as printed here. In the companion the sentence must
+ * stand under the tag; without a tag it stands in one of the headers or in PAPER_NOTES.md. */
 static void says(const char *tag, const char *format, ...) {
   char want[300], key[60];
   const char *s = header, *end;
@@ -145,7 +145,7 @@ TEST(loss_numbers) {
   says("droppath", "multiplied by 1 / 0.75 = %.4f.", 1 / (1 - 0.25));
 }
 
-/* The parameter after steps of AdamW with these gradients, from w = 1. */
+/* Returns the parameter after steps of AdamW with these gradients, from w = 1. */
 static double adamw(double decay, const double *gradient, int steps) {
   bdpt_real w = 1, m = 0, v = 0, g;
   bdpti_adamw_args s;
@@ -191,7 +191,7 @@ TEST(training_numbers) {
        bdpt_schedule(&r, 4), bdpt_schedule(&r, 5));
 }
 
-/* A network with D = 2 and F = 3 whose MLP is the example. */
+/* The example is the MLP of a network with D = 2 and F = 3. */
 TEST(fusing_numbers) {
   static const bdpt_real w1[] = {1, 0, 2, -1, 0, 1}, w2[] = {1, 1, 0, 0, 2, 1};
   static const bdpt_real b1[] = {1, 0, -1}, b2[] = {0, 1};
@@ -373,7 +373,7 @@ TEST(file_numbers) {
   CHECK((double)(float)(half * half) == half * half);
 }
 
-/* An allocator that counts what it is asked for. */
+/* Allocates, and counts what it is asked for. */
 static void *counting_alloc(void *user, size_t bytes) {
   *(size_t *)user += bytes;
   return malloc(bytes);
@@ -539,7 +539,7 @@ TEST(own_numbers) {
   says("own", "it gives %g, and the one tensor gets 3 + 3 = %g.", AT(y, 0), GRAD(in[0], 0));
 }
 
-/* A number below a thousand million with commas. */
+/* Writes a number below a thousand million with commas. */
 static const char *commas(size_t n) {
   static char text[4][16];
   static int turn;
@@ -581,7 +581,7 @@ TEST(position_numbers) {
        deit[1], deit[2], deit[3]);
 }
 
-/* x + what is left of a removed attention, for x = (1, 3). */
+/* Computes x + what is left of a removed attention, for x = (1, 3). */
 static bdpt_tensor *without_attention(int form) {
   static const size_t shape[3] = {1, 1, 2};
   static const bdpt_real x[] = {1, 3};
@@ -692,7 +692,7 @@ static bdpt_status grey(size_t count, int classes, unsigned short *label, bdpt_d
   return bdpt_subset_all(&ctx, d, all);
 }
 
-/* A network for them, as small as can be. */
+/* Makes a network for them, as small as can be. */
 static bdpt_model *little(int depth, int classes) {
   static bdpt_config c;
   memset(&c, 0, sizeof c);
@@ -972,7 +972,8 @@ TEST(format_numbers) {
   bdpt_bytes_free(&ctx, &bytes);
 }
 
-/* The heads of a network of this width that is read from a file without metadata; 0: refused. */
+/* Returns the heads of a network of this width that is read from a file without metadata; 0:
+ * refused. */
 static int heads_of(int width) {
   static bdpt_config c;
   bdpt_write_tensor t[BDPT_SLOTS_FIXED + BDPT_SLOTS_BLOCK];

@@ -26,7 +26,7 @@ static int fails(faults *f) {
   f->calls++;
   return f->at > 0 && (f->on ? f->calls >= f->at : f->calls == f->at);
 }
-/* Whether a file function fails, with EIO. */
+/* Returns 1 if a file function is to fail, with EIO. */
 static int bad(void) {
   const int f = fails(&disk);
   if (f) errno = EIO;
@@ -54,7 +54,8 @@ static int shim_rename(const char *from, const char *to) { return bad() ? -1 : r
 static size_t shim_fwrite(const void *p, size_t size, size_t count, FILE *f) {
   return bad() ? count / 2 : fwrite(p, size, count, f);
 }
-/* Alone it ends early, as where a file shrinks; among others it is an error. */
+/* Reads half where it is to fail: alone that looks like a file that shrinks, among other failures
+ * like an error. */
 static size_t shim_fread(void *p, size_t size, size_t count, FILE *f) {
   if (!bad()) return fread(p, size, count, f);
   unreadable = disk.on != 0;
@@ -111,7 +112,7 @@ static void clean(void) {
   if (d) closedir(d);
 }
 
-/* Makes the calls with a fault; 1 after a failure. */
+/* Makes the calls with a fault; returns 1 after a failure. */
 static int with(const named *c, faults *f, long at, long on) {
   memset(&ctx, 0, sizeof ctx);
   memset(&data, 0, sizeof data);

@@ -90,7 +90,8 @@ static const checkpoint_texts *sides(const char *config, const char *images) {
   return &both;
 }
 
-/* A block of exactly n bytes, so that a sanitizer sees the first byte read too many. */
+/* Copies exactly n bytes into a block of their own, so that a sanitizer sees the first byte read
+ * too many. */
 static unsigned char *exact(const void *p, size_t n) {
   unsigned char *q = (unsigned char *)malloc(n ? n : 1);
   if (n) memcpy(q, p, n);
@@ -99,7 +100,7 @@ static unsigned char *exact(const void *p, size_t n) {
 
 /* ------------------------------------------------------------------------- the same network --- */
 
-/* Logits of the fixture's two images, which are F32. */
+/* Computes the logits of the fixture's two images, which are F32. */
 static void predict(bdpt_context *ctx, bdpt_model *m, const char *network, bdpt_real *out) {
   const bdpt_file_tensor *t = fixture_find(network, ".images");
   bdpt_tape *tape = bdpt_tape_create(ctx, BDPT_TAPE_COMPUTE);
@@ -452,7 +453,7 @@ TEST(strangers) {
   }
 }
 
-/* What the network's classes are called, or "". */
+/* Checks what the network's classes are called, or "". */
 static void labels_are(const char *file, const char *config, const char *want) {
   bdpt_context ctx = fresh();
   edit *e = edit_open(&ctx, file);
@@ -481,7 +482,8 @@ TEST(names_of_classes) {
              "\"model_args\":{\"num_heads\":3}}", "");
 }
 
-/* A network cut into two files, the tensors from `cut` on in the second, and a text as index. */
+/* Loads a network cut into two files, the tensors from `cut` on in the second, and a text as
+ * index. */
 static bdpt_model *sharded(bdpt_context *ctx, const char *index) {
   edit *e = edit_open(ctx, "deit.timm.safetensors");
   checkpoint_options o = {NULL, 3};
@@ -834,7 +836,7 @@ static void number(buffer *b, uint64_t v, int bytes) {
   little(p, bytes, v);
   raw(b, p, (size_t)bytes);
 }
-/* Opcodes as text; a zero byte cannot be one of them. */
+/* Appends opcodes as text; a zero byte cannot be one of them. */
 static void op(buffer *b, const char *s) { raw(b, s, strlen(s)); }
 static void word(buffer *b, const char *s) {
   op(b, "X");
@@ -856,7 +858,7 @@ static void storage(buffer *b, const char *type, const char *key, uint64_t numel
   integer(b, numel);
   op(b, "tQ");
 }
-/* _rebuild_tensor_v2 with `axes` sizes and strides. */
+/* Appends _rebuild_tensor_v2 with `axes` sizes and strides. */
 static void tensor(buffer *b, const char *type, const char *key, uint64_t numel, uint64_t offset,
                    int axes, const uint64_t *size, const uint64_t *stride) {
   int i;
@@ -1066,7 +1068,7 @@ TEST(inert_objects) {
   CHECK(mem_blocks == 0 && fopen("build/a_pickle_ran", "rb") == NULL);
 }
 
-/* A pickle with one tensor under the anchor's name. */
+/* Makes a pickle with one tensor under the anchor's name. */
 static buffer one_tensor(const char *type, uint64_t numel, uint64_t offset, int axes,
                          const uint64_t *size, const uint64_t *stride, size_t bytes) {
   buffer p = {NULL, 0, 0}, file;
@@ -1122,7 +1124,7 @@ TEST(hostile_tensors) {
   }
 }
 
-/* Something else than a plain tensor where one is needed. Each text stands for the tensor. */
+/* What is no plain tensor is refused where one is needed. Each text stands for the tensor. */
 TEST(other_tensors) {
 #define CALL(f) "ctorch._utils\n" f "\n"
   static const struct { const char *ops, *phrase; } v[] = {
@@ -1152,7 +1154,8 @@ TEST(other_tensors) {
   }
 }
 
-/* Offset, sizes and strides that are no whole numbers from 0 on, or no tuples of them. */
+/* Offset, sizes and strides that are no whole numbers from 0 on, or no tuples of them, are
+ * refused. */
 TEST(numbers_of_tensors) {
 #define LONG9 "\x8a\x09\1\1\1\1\1\1\1\1\1"
   static const char bad[] = "its sizes and strides are not tuples of at most 8 whole numbers";
@@ -1180,7 +1183,7 @@ TEST(numbers_of_tensors) {
 #undef LONG9
 }
 
-/* Nesting as deep as the file is long, in every container: nothing recurses. */
+/* Nothing recurses: nesting may be as deep as the file is long, in every container. */
 TEST(deep_nesting) {
   static const struct { const char *open, *close; } v[] = {
     {"(", "t"}, {"]", "a"}, {"}N", "s"}, {"", "\x85"}, {"N", "R"}, {"N", "Q\x86"}, {"}", "b"}};
@@ -1198,7 +1201,7 @@ TEST(deep_nesting) {
 }
 #undef CALL
 
-/* Dictionaries that contain each other, and one that contains itself. */
+/* Dictionaries may contain each other, and one may contain itself. */
 TEST(knots) {
   buffer p = {NULL, 0, 0};
   op(&p, "\x80\2}q");
@@ -1251,7 +1254,7 @@ TEST(paths_and_failures) {
   free(z.p);
 }
 
-/* A good small archive to change: one entry of 20 bytes behind a local header of 34. */
+/* Makes a good small archive to change: one entry of 20 bytes behind a local header of 34. */
 static buffer small_zip(void) {
   zip z;
   memset(&z, 0, sizeof z);
@@ -1289,7 +1292,7 @@ TEST(hostile_zips) {
   }
 }
 
-/* The 64-bit end record: put between directory and end record. */
+/* Makes a 64-bit end record, put between directory and end record. */
 static buffer zip64(uint64_t count, uint64_t size, uint64_t at, uint64_t where, uint64_t length,
                     unsigned small) {
   buffer z = small_zip(), out = {NULL, 0, 0};
@@ -1320,8 +1323,8 @@ TEST(zip64_records) {
   refused(zip64(1, 57, 44, 100, 44, 1), BDPT_E_FORMAT, "its directory does not lie before");
 }
 
-/* Entries whose sizes stand in the extra field: `count` numbers under a tag. With one number it is
- * the offset alone. */
+/* Makes entries whose sizes stand in the extra field: `count` numbers under a tag. With one number
+ * it is the offset alone. */
 static buffer zip_wide(size_t count, uint64_t a, uint64_t b, uint64_t c, unsigned tag) {
   buffer z = small_zip(), out = {NULL, 0, 0};
   const uint64_t value[3] = {a, b, c};
@@ -1429,7 +1432,8 @@ TEST(other_zips) {
 /* --------------------------------------------------------------------------- the older form --- */
 
 #define MAGIC "\x80\2\x8a\nl\xfc\x9c" "F\xf9 j\xa8P\x19."
-/* magic, version, system, a bare dictionary with one tensor of 4 floats, keys, storages */
+/* Makes a file of the older form: magic, version, system, a bare dictionary with one tensor of 4
+ * floats, keys, storages. */
 static buffer legacy(const char *version, const char *system, const char *keys, uint64_t numel,
                      size_t bytes) {
   static const uint64_t four = 4, one = 1;
@@ -1557,7 +1561,8 @@ TEST(files_that_are_refused) {
 
 /* ------------------------------------------------------------------- cut off and changed --- */
 
-/* Loads whatever it is; nothing may be left, and a failure must have a sentence. */
+/* Loads whatever it is; nothing may be left, and a failure must have a sentence. Returns 1 if it
+ * loads. */
 static int survives(const unsigned char *bytes, size_t size, const char *config) {
   bdpt_context ctx = fresh();
   checkpoint_options o = {NULL, 1};
@@ -1638,7 +1643,8 @@ TEST(out_of_memory) {
   }
 }
 
-/* Ten megabytes of pickle, in several ways: refused, in memory bounded by the size of the file. */
+/* Reads ten megabytes of pickle, in several ways: they are refused, in memory bounded by the size
+ * of the file. */
 static void big_pickle(const char *front, const char *unit, const char *back, const char *phrase) {
   size_t room = 10 << 20;
   buffer p = {NULL, 0, 0}, file;

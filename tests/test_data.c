@@ -8,7 +8,7 @@
 
 static bdpt_context ctx;
 
-/* n records: class i mod 100, coarse class i mod 20, bytes from the fixture's generator. */
+/* Makes n records: class i mod 100, coarse class i mod 20, bytes from the fixture's generator. */
 static unsigned char *records(size_t n) {
   unsigned char *bytes = (unsigned char *)malloc(n * 3074);
   size_t i, k;
@@ -30,7 +30,7 @@ static bdpt_dataset make_data(size_t n) {
   return d;
 }
 
-/* Whether the recorded sentence contains `part`; forgets the error. */
+/* Returns 1 if the recorded sentence contains `part`; forgets the error. */
 static int says(const char *part) {
   int found = strstr(ctx.message, part) != NULL;
   if (!found) printf("  sentence: %s\n  wanted:   %s\n", ctx.message, part);
@@ -187,7 +187,7 @@ TEST(sample) {
 
 /* ---- 9.3 ------------------------------------------------------------------------------------- */
 
-/* Pillow's images are [H,W,3], ours [3,H,W]. */
+/* Turns Pillow's images, [H,W,3], into ours, [3,H,W]. */
 static void planes_of(const bdpt_file_tensor *t, unsigned char *out) {
   size_t y, x, c, h = t->shape[0], w = t->shape[1];
   for (c = 0; c < 3; c++) {
@@ -278,7 +278,7 @@ TEST(batch_for_evaluation) {
   bdpt_dataset_free(&ctx, &d);
 }
 
-/* One picture as decoders give it answers as the same picture in a data set. */
+/* A picture as decoders give it is answered like the same picture in a data set. */
 TEST(predicts_rgb) {
   bdpt_config c = tiny_config();
   bdpt_model *m = bdpt_model_create(&ctx, &c, 1);
@@ -310,7 +310,7 @@ TEST(predicts_rgb) {
   bdpt_model_free(m);
 }
 
-/* A data set made on demand: image i is all i, and image 6 cannot be made. */
+/* Makes image i on demand, all i; image 6 cannot be made. */
 static int fetch(void *user, size_t index, unsigned char *planes) {
   memset(planes, (int)index, *(size_t *)user);
   return index == 6;

@@ -45,7 +45,8 @@ static bdpt_context fresh(void) {
   return ctx;
 }
 
-/* A block of exactly n bytes, so that a sanitizer sees the first byte read too many. */
+/* Copies exactly n bytes into a block of their own, so that a sanitizer sees the first byte read
+ * too many. */
 static unsigned char *exact(const void *p, size_t n) {
   unsigned char *q = (unsigned char *)malloc(n ? n : 1);
   if (n) memcpy(q, p, n);
@@ -54,7 +55,7 @@ static unsigned char *exact(const void *p, size_t n) {
 
 /* ---------------------------------------------------------------------------------- JSON --- */
 
-/* The events of a text as letters, closed by '.' at the end or '!' at an error. */
+/* Writes the events of a text as letters, closed by '.' at the end or '!' at an error. */
 static const char *events(const char *text, size_t n) {
   static char out[200];
   static const char letter[] = ".!{}[]KSNTFU";
@@ -135,7 +136,7 @@ TEST(json_strings) {
 
 static int same(double a, double b) { return memcmp(&a, &b, sizeof a) == 0; }
 
-/* A file from a header and so many bytes of data, the bytes counting up from 0. */
+/* Makes a file from a header and so many bytes of data, the bytes counting up from 0. */
 static unsigned char *make(const char *header, size_t n, size_t data, size_t *size) {
   unsigned char *p = (unsigned char *)malloc(8 + n + data + 1);
   size_t i;
@@ -280,7 +281,8 @@ static const vector vectors[] = {
 };
 #define VECTORS (sizeof vectors / sizeof *vectors)
 
-/* 1 if a number of 11 digits or more stands in the text: more than a size_t of 32 bits holds. */
+/* Returns 1 if a number of 11 digits or more stands in the text: more than a size_t of 32 bits
+ * holds. */
 static int wide_number(const unsigned char *bytes, size_t size) {
   size_t i, run = 0;
   for (i = 0; i < size && run < 11; i++) run = bytes[i] >= '0' && bytes[i] <= '9' ? run + 1 : 0;
@@ -353,7 +355,8 @@ TEST(other_formats) {
   }
 }
 
-/* Every beginning of a file, and every file with one byte changed: refused or read, never worse. */
+/* Every beginning of a file, and every file with one byte changed, is refused or read, never
+ * worse. */
 TEST(cut_and_changed) {
   const char *header = "{\"__metadata__\":{\"k\":\"\\u00e9\"}," T("a\\n", "F32", "[2,1]", 0, 8) ","
                        T("b", "BF16", "[3]", 8, 14) "," T("c", "U8", "[]", 14, 15) "} ";
@@ -392,8 +395,8 @@ TEST(cut_and_changed) {
   free(p);
 }
 
-/* Ten megabytes of header, made of `unit` with a counter in it. Our memory stays within 2.4 bytes
- * for each byte of header, sorting included. */
+/* Parses ten megabytes of header, made of `unit` with a counter in it. Our memory stays within 2.4
+ * bytes for each byte of header, sorting included. */
 static void big_header(const char *front, const char *unit, const char *back, const char *phrase) {
   size_t room = 10 << 20, used = strlen(front), size, i = 0;
   char *text = (char *)malloc(room + 400);
@@ -455,7 +458,7 @@ static const char reference_mixed[] =
   "\314\314=\315=f.\003\001";
 static const char reference_empty[] = "\010\000\000\000\000\000\000\000{}      ";
 
-/* Reads reference_mixed, whatever the alignment of the bytes. */
+/* The tensors of reference_mixed are read, whatever the alignment of the bytes. */
 TEST(reading) {
   size_t shift, n = sizeof reference_mixed - 1, i;
   static const struct { const char *name; double value; } want[] = {
@@ -825,7 +828,7 @@ static bdpt_config odd_config(void) {
   return c;
 }
 
-/* Layers gone in every way that a file can tell. */
+/* Returns a configuration with layers gone in every way that a file can tell. */
 static bdpt_config pruned_config(void) {
   bdpt_config c = odd_config();
   c.block[0].attention = BDPT_ATTENTION_REMOVED;
@@ -931,7 +934,8 @@ TEST(metadata_text) {
   CHECK(out_blocks == 0);
 }
 
-/* The tensors of a model under another set of metadata; `drop`: leave one out; `add`: one more. */
+/* Writes the tensors of a model under another set of metadata; `drop`: leave one out; `add`: one
+ * more. */
 static bdpt_bytes rewrite(bdpt_context *ctx, const bdpt_model *m, const char *const *meta,
                           const char *drop, const bdpt_write_tensor *add) {
   bdpt_write_tensor list[200];
@@ -1032,7 +1036,7 @@ TEST(some_metadata) {
   CHECK(out_blocks == 0);
 }
 
-/* A file that is not the network it should be is refused with a sentence. */
+/* Checks that a file which is not the network it should be is refused with a sentence. */
 static void wrong(const bdpt_model *m, const char *const *meta, const char *drop,
                   const bdpt_write_tensor *add, bdpt_status want, const char *phrase) {
   bdpt_context ctx = fresh();

@@ -24,8 +24,8 @@ static bdpt_model *make_model(uint64_t seed) {
   return model_of(&ctx, &c, seed);
 }
 
-/* What the layer of block l reads and returns for images subset[first .. first + count): rows of
- * x[R][D], y[R][D] in double, from a forward pass written out here. Returns R. */
+/* Computes what the layer of block l reads and returns for images subset[first .. first + count):
+ * rows of x[R][D], y[R][D] in double, from a forward pass written out here. Returns R. */
 static size_t layer_tokens(bdpt_model *m, int type, int l, const size_t *index, size_t count,
                            double *x, double *y) {
   size_t shape[4] = {0, 3, SIDE, SIDE}, d = (size_t)m->config.width, rows = 0, i;
@@ -71,8 +71,9 @@ static size_t layer_tokens(bdpt_model *m, int type, int l, const size_t *index, 
   return rows;
 }
 
-/* min |A w - b| for every column of b, by Householder reflections: another road to the same maps,
- * without products A^T A. A[rows][n], b[rows][k] are overwritten; the solutions come as w[n][k]. */
+/* Solves min |A w - b| for every column of b, by Householder reflections: another road to the same
+ * maps, without products A^T A. A[rows][n], b[rows][k] are overwritten; the solutions come as
+ * w[n][k]. */
 static void householder(double *a, double *b, size_t rows, size_t n, size_t k, double *w) {
   size_t i, j, c;
   for (c = 0; c < n; c++) {
@@ -98,7 +99,7 @@ static void householder(double *a, double *b, size_t rows, size_t n, size_t k, d
   }
 }
 
-/* Images 0 .. n-1 of the training subset as bdpt_fit divides them: the last of a run measures. */
+/* Divides images 0 .. n-1 of the training subset as bdpt_fit does: the last of a run measures. */
 static size_t divide(size_t n, size_t held_back, size_t *index) {
   size_t i, a = 0, b = 0;
   for (i = 0; i < n; i++) {
@@ -305,7 +306,7 @@ TEST(every_image_counts) {
   ctx.threads = threads;
 }
 
-/* Wide enough that the sums and the rows of the solution are shared out. */
+/* The layer is wide enough that the sums and the rows of the solution are shared out. */
 TEST(thread_count_changes_no_bit) {
   bdpt_config c = make_config();
   char first[17], hash[17];
@@ -364,7 +365,8 @@ TEST(saved_loaded_and_counted) {
   bdpt_model_free(m);
 }
 
-/* refused(call): the status, the sentence, and a model that has not changed. */
+/* Is called as refused(call): checks the status, the sentence, and that the model has not
+ * changed. */
 static void refused(bdpt_model *m, bdpt_status got, bdpt_status want, const char *part) {
   static bdpt_model *before;
   CHECK(got == want);
@@ -511,12 +513,14 @@ TEST(a_certificate_for_both) {
   bdpt_model_free(m);
 }
 
-/* Removes a layer as a study with this start does, then trains; accuracy at once and after. */
+/* Returns 1 if a removed layer of this type leaves a fitted map with this start. */
 static int fits(bdpt_start start, bdpt_type type) {
   static const char map[6][3] = {".a", "..", "..", "aa", "a.", ".a"}; /* attention, activation */
   return map[start][type] == 'a';
 }
 
+/* Removes a layer as a study with this start does, then trains; measures the accuracy at once and
+ * after. */
 static void by_hand(bdpt_model *m, bdpt_start start, bdpt_type type, int l, const bdpt_recipe *r,
                     double out[2]) {
   bdpt_accuracy a;
@@ -707,8 +711,8 @@ static int on_progress(const bdpt_progress *p, void *user) {
   return ++reports == stop_at;
 }
 
-/* Stopped at the n-th report, for every n, and resumed: the same numbers, the same bits. A file of
- * one start is refused by the other. */
+/* Stops a study at the n-th report, for every n, and resumes it: the same numbers, the same bits. A
+ * file of one start is refused by the other. */
 static void interrupted(bdpt_status (*study)(bdpt_start start, const bdpt_hooks *hooks,
                                              outcome *out),
                         const char *const *files, int step) {

@@ -73,7 +73,8 @@ static size_t list_parameters(const bdpt_model *m, bdpt_write_tensor *list) {
   return count;
 }
 
-/* The same through a file that has LayerScale, for the reader to multiply into the weights. */
+/* Makes the same through a file that has LayerScale, for the reader to multiply into the
+ * weights. */
 static bdpt_model *form_scaled(const form *f) {
   bdpt_model *m = form_model(f), *read;
   bdpt_config hint;
@@ -127,7 +128,8 @@ static void form_gradients(const form *f, const bdpt_model *m) {
   }
 }
 
-/* Of each layer of a type. Terms of both signs all but cancel, so float gets ten times the room. */
+/* Compares the importance of each layer of a type. Terms of both signs all but cancel, so float
+ * gets ten times the room. */
 static void form_importance(const form *f, const bdpt_real *got, const char *which) {
   char what[60];
   double *want, error;
@@ -172,7 +174,7 @@ TEST(against_timm) {
   bdpt_safetensors_close(&fixture_file);
 }
 
-/* Pictures of two kinds, bright at the left or at the right. */
+/* Makes pictures of two kinds, bright at the left or at the right. */
 static void picture_set(bdpt_dataset *d) {
   size_t i, plane = SIDE * SIDE;
   memset(d, 0, sizeof *d);
@@ -186,7 +188,7 @@ static void picture_set(bdpt_dataset *d) {
   }
 }
 
-/* The answers of the model, [count,classes], malloc'd. */
+/* Returns the answers of the model, [count,classes], malloc'd. */
 static bdpt_real *answers(bdpt_model *m, const bdpt_subset *all) {
   bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   bdpt_real *x = (bdpt_real *)malloc(all->count * bdpt_image_numbers(&m->config) * sizeof *x);
@@ -357,8 +359,8 @@ TEST(pictures_of_oblongs) {
   bdpt_model_free(m);
 }
 
-/* Every augmentation at once, with a teacher; stopped after three steps and resumed it has the same
- * bits, and the checkpoint fits no network of the same size that lies on its side. */
+/* Every augmentation is on at once, with a teacher; stopped after three steps and resumed it has
+ * the same bits, and the checkpoint fits no network of the same size that lies on its side. */
 TEST(training_of_oblongs) {
   bdpt_model *m = oblong(16, 24, 8, BDPT_POS_TIMM), *n = oblong(16, 24, 8, BDPT_POS_TIMM);
   bdpt_model *other = oblong(24, 16, 8, BDPT_POS_TIMM), *teacher = bdpt_model_clone(m);

@@ -9,7 +9,7 @@
 #include <omp.h>
 #endif
 
-/* FNV-1a, 64 bits. */
+/* Hashes n bytes by FNV-1a, 64 bits. */
 static uint64_t checksum(const unsigned char *bytes, size_t n) {
   uint64_t h = UINT64_C(14695981039346656037);
   size_t i;
@@ -31,7 +31,7 @@ static int same(const unsigned char *a, const unsigned char *b, long count) {
   return memcmp(a, b, (size_t)count * GEN_RECORD) == 0;
 }
 
-/* The whole file, or NULL; *bytes is its length. */
+/* Reads the whole file, or returns NULL; *bytes is its length. */
 static unsigned char *slurp(const char *path, size_t *bytes) {
   FILE *f = fopen(path, "rb");
   size_t room = 400 * (size_t)GEN_RECORD;
@@ -180,9 +180,8 @@ TEST(kinds_differ_in_their_drawing) {
   free(canvas);
 }
 
-/* Geometry that can be computed by hand: areas in samples on a 128 x 128 canvas, with a radius of
- * 16 pixels = 64 samples = 100 units.
- */
+/* Areas are those that geometry gives by hand: in samples on a 128 x 128 canvas, with a radius of
+ * 16 pixels = 64 samples = 100 units. */
 TEST(shapes_have_their_area) {
   enum { EDGE = GEN_SIZE * GEN_FINER, SAMPLES = EDGE * EDGE };
   uint32_t *canvas = (uint32_t *)malloc(SAMPLES * sizeof *canvas);
@@ -214,7 +213,8 @@ TEST(shapes_have_their_area) {
   free(canvas);
 }
 
-/* Half outside the canvas, wholly outside, or of no size: nothing is written beyond it. */
+/* Nothing is written beyond the canvas by a shape half outside of it, wholly outside, or of no
+ * size. */
 TEST(shapes_are_clipped) {
   enum { EDGE = 16, GUARD = 64 };
   uint32_t canvas[GUARD + EDGE * EDGE + GUARD];
@@ -287,7 +287,7 @@ TEST(files) {
   free(want);
 }
 
-/* More than one batch of a thousand, against the pictures at the seam. */
+/* A file of more than one batch of a thousand has the right pictures at the seam. */
 TEST(files_longer_than_a_batch) {
   const char *path = "test_generate.tmp";
   unsigned char seam[2 * GEN_RECORD], want[2 * GEN_RECORD];

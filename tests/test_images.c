@@ -31,7 +31,7 @@ static int decode(const void *bytes, size_t size) {
 
 static int text(const char *s) { return decode(s, strlen(s)); }
 
-/* A file of the corpus in memory. */
+/* Reads a file of the corpus into memory. */
 static unsigned char *corpus(const char *name, size_t *size) {
   char path[200];
   unsigned char *bytes;
@@ -57,7 +57,7 @@ static int decode_file(const char *name) {
  * PPM
  * ---------------------------------------------------------------------------------------------- */
 
-/* Red 1 2 3, green 4 5 6 and so on: planes of a picture of 3 x 1. */
+/* Returns 1 if the planes are those of a picture of 3 x 1 with red 1 2 3, green 4 5 6 and so on. */
 static int is_123(void) {
   static const unsigned char want[9] = {1, 4, 7, 2, 5, 8, 3, 6, 9};
   return got.width == 3 && got.height == 1 && got.planes && memcmp(got.planes, want, 9) == 0;
@@ -98,7 +98,7 @@ TEST(ppm_refused) {
   }
 }
 
-/* Every beginning of a file is refused; every single wrong bit is survived. */
+/* Checks that every beginning of a file is refused and every single wrong bit is survived. */
 static void cut_and_flip(const unsigned char *bytes, size_t size, size_t whole) {
   unsigned char *copy = (unsigned char *)malloc(size + 1);
   size_t i, wrong = 0, silent = 0;
@@ -135,7 +135,7 @@ static int same_as(const picture *want) {
          memcmp(got.planes, want->planes, (size_t)want->width * (size_t)want->height * 3) == 0;
 }
 
-/* The largest difference of a byte. */
+/* Returns the largest difference of a byte. */
 static int distance(const picture *want) {
   size_t i, n = (size_t)want->width * (size_t)want->height * 3;
   int most = 0, d;
@@ -215,7 +215,8 @@ TEST(jpeg) {
   image_free(&want);
 }
 
-/* The Orientation in a JPEG or PNG file whose Exif data begin so and have `side`; 0 none. */
+/* Returns the Orientation in a JPEG or PNG file whose Exif data begin so and have `side`; 0
+ * none. */
 static int side_of(const char *file, const char *tiff, int side, int cut) {
   static const unsigned char intel[26] = {'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0,
                                           0, 9, 0}, motorola[26] = {'M', 'M', 0, 42, 0, 0, 0, 8, 0,
@@ -283,7 +284,8 @@ TEST(png_and_jpeg_hostile) {
 }
 #endif
 
-/* What stb_image 2.27 does not check: symbols of a Huffman table, the length of a chunk. */
+/* What stb_image 2.27 does not check is checked: symbols of a Huffman table, the length of a
+ * chunk. */
 TEST(stb_guards) {
   size_t size, i, count = 0;
   unsigned char *bytes = corpus("rgb.jpg", &size);
@@ -325,7 +327,7 @@ TEST(without_stb) {
  * To the network's input
  * ---------------------------------------------------------------------------------------------- */
 
-/* Sizes that torchvision's Resize and CenterCrop give; rounding half to even at the corner. */
+/* The sizes are those of torchvision's Resize and CenterCrop; the corner rounds half to even. */
 TEST(sizes) {
   static const int row[][5] = { /* width, height, S -> width, height before the crop */
     {500, 375, 224, 341, 256}, {375, 500, 224, 256, 341}, {224, 224, 224, 256, 256},
@@ -353,7 +355,7 @@ TEST(sizes) {
   CHECK_HAS(why, "too long");
 }
 
-/* Resize and crop by hand, against image_fit; and whole. */
+/* Resize and crop by hand agree with image_fit; so does the whole picture. */
 TEST(fit) {
   bdpt_context own;
   unsigned char *full = (unsigned char *)malloc(3 * 18 * 25), out[3 * 16 * 16], want[3 * 16 * 16];
@@ -378,7 +380,7 @@ TEST(fit) {
  * Folders
  * ---------------------------------------------------------------------------------------------- */
 
-/* A picture of w x h whose colour depends on the number. */
+/* Draws a picture of w x h whose colour depends on the number. */
 static void draw(const char *dir, const char *name, int w, int h, int number) {
   char path[300];
   int i;
@@ -405,7 +407,7 @@ static void write_text(const char *path, const char *s) {
 #define REMOVE_ALL "rm -rf " WORK
 #endif
 
-/* train: b 3 pictures, a 2, C 2 (sorted C, a, b); val: one each. */
+/* Draws all folders: train with b 3 pictures, a 2, C 2 (sorted C, a, b); val with one each. */
 static void draw_all(void) {
   static const char *const name[] = {"b", "a", "C"};
   char dir[200], file[40];
@@ -577,7 +579,7 @@ TEST(folders_refused) {
   refuses(WORK "/half", -1, INPUT_TRAIN, "c is in one of them only"); /* before training */
 }
 
-/* Every filter of Pillow's on 9 x 9 numbers, as Pillow 13 makes 4 x 4 of them; and the two columns
+/* Every filter makes of 9 x 9 numbers the 4 x 4 that Pillow 13 makes; and it takes the two columns
  * of 94 out of 200 where adding up the steps and multiplying them differ for the nearest one. */
 TEST(filters) {
   static const unsigned char want[6][16] = {
@@ -610,7 +612,7 @@ static bdpt_config tiny(void) {
   return c;
 }
 
-/* Training and evaluation on pictures: the same bits for one thread and two. */
+/* Training and evaluation on pictures have the same bits for one thread and two. */
 TEST(threads) {
   char hash[2][17] = {"", ""};
   double loss[2] = {0, 0};
@@ -689,7 +691,7 @@ TEST(top) {
   CHECK(classify_top(wrong, 2, top, share) == 0);
 }
 
-/* 0: the labels were taken; the names are then checked by the caller through `c`. */
+/* Returns 0 if the labels were taken; the names are then checked by the caller through `c`. */
 static int labelled(classify *c, bdpt_model *m, const char *file, const char *content) {
   if (content) write_text(file, content);
   bdpt_clear_error(&ctx);
@@ -858,7 +860,7 @@ TEST(drawing) {
   CHECK(strcmp(line, " . removed: x") == 0);
 }
 
-/* Sizes before the crop of inputs that are no squares, as timm's ResizeKeepRatio has them. */
+/* Sizes before the crop of inputs that are no squares are those of timm's ResizeKeepRatio. */
 TEST(sizes_of_oblongs) {
   static const int pictures[5][2] = {{500, 375}, {375, 500}, {97, 140}, {640, 150}, {33, 32}};
   static const int nets[3][2] = {{64, 96}, {128, 64}, {48, 224}};

@@ -11,7 +11,8 @@
 
 /* ---- Memory and random numbers --------------------------------------------------------------- */
 
-/* What every network and every resumed run hangs on: a changed generator changes them all. */
+/* Every network and every resumed run hangs on the generator's numbers: a changed generator changes
+ * them all. */
 TEST(the_generator_stays) {
   bdpt_rng r;
   CHECK(bdpti_mix64(0) == 0 && bdpti_mix64(1) == UINT64_C(0x5692161d100b05e5));
@@ -80,7 +81,8 @@ TEST(sums_not_finite) {
   CHECK(wrong == 0 && bdpti_gram_finite(&g));
 }
 
-/* A state belongs to one network, one phase, its options, and every image of both kinds. */
+/* Computes the key of a state, which belongs to one network, one phase, its options, and every
+ * image of both kinds. */
 static uint64_t state_key(const bdpt_model *m, const bdpt_subset *on, const char *phase,
                           int option) {
   bdpt_run run = {&train, NULL, NULL};
@@ -164,7 +166,7 @@ TEST(crops_without_mirrors) {
   bdpt_model_free(m);
 }
 
-/* So small a parameter that as a rule both Gamma draws underflow to zero. */
+/* The parameter is so small that as a rule both Gamma draws underflow to zero. */
 TEST(draws_that_underflow) {
   bdpt_rng r;
   int i, middle = 0, wrong = 0;
@@ -182,8 +184,8 @@ static int rising(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-/* Largest distance between the distribution of n draws and `cdf`, times the root of n; above 1.63
- * with a probability of one in a hundred (Kolmogorov and Smirnov). */
+/* Returns the largest distance between the distribution of n draws and `cdf`, times the root of n;
+ * above 1.63 with a probability of one in a hundred (Kolmogorov and Smirnov). */
 static double distance_of(double *draw, int n, double (*cdf)(double)) {
   double most = 0;
   int i;
@@ -366,7 +368,7 @@ TEST(same_for_all_threads) {
 
 /* ---- The parts of a step --------------------------------------------------------------------- */
 
-/* Seven steps through the optimiser's kernel with the recipe's own constants. */
+/* Makes seven steps through the optimiser's kernel with the recipe's own constants. */
 static void seven_steps(const char *group, int decays) {
   char name[60];
   size_t n = 0, k;
@@ -615,7 +617,7 @@ TEST(order_of_images) {
   bdpt_model_free(m);
 }
 
-/* One step of the trainer against the same step built from public calls and the formulas. */
+/* Compares one step of the trainer with the same step built from public calls and the formulas. */
 static void step_by_hand(int distilled, int distill, double features) {
   bdpt_model *m = small_model(distilled, 21), *mine, *teacher = small_model(1, 22);
   bdpt_recipe r = plain_recipe();
@@ -882,7 +884,8 @@ TEST(solver) {
   CHECK(theta[0] == 0 && theta[1] == 0 && theta[2] == 0);
 }
 
-/* Hilbert's matrix, 6 x 6: condition 1.5e7. One-sided Jacobi keeps the small singular values. */
+/* Hilbert's matrix, 6 x 6, has condition 1.5e7; one-sided Jacobi keeps its small singular
+ * values. */
 TEST(solver_ill_conditioned) {
   double a[36], y[6], theta[6];
   int i, j;
@@ -897,7 +900,7 @@ TEST(solver_ill_conditioned) {
   for (j = 0; j < 6; j++) CHECK_CLOSE(theta[j], j + 1, 1e-8);
 }
 
-/* Depth 12, most 8, rounds 3: the published design, (attention, activation) layers kept. */
+/* Depth 12, most 8 and rounds 3 give the published design, (attention, activation) layers kept. */
 TEST(collect_design) {
   static const int kept[22][2] = {
     {12, 12}, {11, 12}, {10, 12}, {9, 12}, {8, 12}, {7, 12}, {6, 12}, {5, 12}, {4, 12}, {12, 11},
@@ -978,7 +981,7 @@ TEST(search_defaults) {
   bdpt_model_free(m);
 }
 
-/* The contrast of two networks that give every image the logits a and b. */
+/* Computes the contrast of two networks that give every image the logits a and b. */
 static bdpt_certificate contrast_of(const double *a, const double *b) {
   bdpt_model *m = small_model(0, 1), *n = bdpt_model_clone(m);
   bdpt_tensor *w = &m->param[BDPT_SLOT_HEAD_W], *v = &n->param[BDPT_SLOT_HEAD_W];

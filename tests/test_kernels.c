@@ -23,7 +23,7 @@ static void use(int isa, int threads) {
   bdpt_init(&ctx);
 }
 
-/* Exactly n numbers on the heap, so that a sanitizer sees the first step beyond. */
+/* Allocates exactly n numbers on the heap, so that a sanitizer sees the first step beyond. */
 static bdpt_real *numbers(size_t n, double low, double high) {
   bdpt_real *p = (bdpt_real *)malloc(n ? n * sizeof *p : 1);
   size_t i;
@@ -37,7 +37,7 @@ static bdpt_real *copy_of(const bdpt_real *x, size_t n) {
   return p;
 }
 
-/* The largest |x - y| / (1 + |y|); NaN counts as huge. */
+/* Returns the largest |x - y| / (1 + |y|); NaN counts as huge. */
 static double distance(const bdpt_real *x, const double *y, size_t n) {
   double worst = 0;
   size_t i;
@@ -66,7 +66,7 @@ static double *doubles(const bdpt_real *x, size_t n) {
   return y;
 }
 
-/* What a product computes, its epilogue included: three loops, in double. */
+/* Computes what a product computes, its epilogue included: three loops, in double. */
 static void matmul_naive(const bdpti_gemm *g) {
   size_t i, j, p;
   for (i = 0; i < g->m; i++) {   /* row of C */
@@ -150,7 +150,7 @@ TEST(test_gelu) {
   free(z); free(y); free(dz); free(dy); free(sum);
 }
 
-/* The other activations and their slopes, by libm. */
+/* Computes the other activations and their slopes, by libm. */
 static double act_exact(bdpt_act act, double z, double *slope) {
   double p = act == BDPT_GELU_TANH ? 2 * sqrt(2 / acos(-1)) : 1.702, q = p * 0.044715, e;
   if (act == BDPT_RELU) *slope = z > 0;
@@ -215,7 +215,8 @@ typedef struct problem {
 
 static size_t one_of(size_t a, size_t b, int which) { return which ? a : b; }
 
-/* A random product: strides of either order with gaps, and each epilogue step or not by a bit. */
+/* Makes a random product: strides of either order with gaps, and each epilogue step or not by a
+ * bit. */
 static problem make_problem(size_t m, size_t n, size_t k, unsigned bits) {
   problem p;
   const size_t gap = bdpti_below(&rng, 3), c_row = n + bdpti_below(&rng, 4);
@@ -290,7 +291,7 @@ TEST(test_matmul) {
   }
 }
 
-/* Rounded to bf16 by hand: the nearest number with 8 bits of precision, ties to even. */
+/* Rounds to bf16 by hand: the nearest number with 8 bits of precision, ties to even. */
 static double to_bf16(double x) {
   int e;
   if (x == 0 || x - x != 0) return x;
@@ -303,8 +304,8 @@ static void round_all(bdpt_real *x, size_t n) {
   for (i = 0; i < n; i++) x[i] = (bdpt_real)to_bf16((double)x[i]);
 }
 
-/* The product with factors rounded on request equals that of factors rounded before; packing B
- * ahead, and any number of threads, change no bit of either. */
+/* Checks that the product with factors rounded on request equals that of factors rounded before;
+ * packing B ahead, and any number of threads, change no bit of either. */
 static void check_bf16(size_t m, size_t n, size_t k, unsigned bits, int bf16) {
   problem p = make_problem(m, n, k, bits);
   const double limit = eps * (8 + (double)k / 2); /* as above */
@@ -363,7 +364,8 @@ TEST(test_packed_and_bf16) {
 
 typedef struct heads { size_t images, n, h, d; double scale; } heads;
 
-/* A column of heads [N,d] out of rows of `row` numbers, in double; and back into its place. */
+/* Copies a column of heads [N,d] out of rows of `row` numbers, in double; below, back into its
+ * place. */
 static double *head_of(const bdpt_real *x, size_t n, size_t d, size_t row) {
   double *out = zeros(n * d);
   size_t i;
@@ -376,7 +378,7 @@ static void head_to(double *to, const double *x, size_t n, size_t d, size_t row)
   for (i = 0; i < n * d; i++) to[i / d * row + i % d] = x[i];
 }
 
-/* One head by the plain forms: out, lse, and the gradients of q, k and v. */
+/* Computes one head by the plain forms: out, lse, and the gradients of q, k and v. */
 static void plain_head(const heads *a, const bdpt_real *q, double *out, double *lse,
                        const bdpt_real *dout, double *dq) {
   const size_t row = 3 * a->h * a->d, wide = a->h * a->d, n = a->n, d = a->d;
@@ -458,7 +460,7 @@ TEST(test_attention) {
   check_attention(1, 40, 1, 20, 60.0); /* nearly one-hot: the maximum must be subtracted */
 }
 
-/* The linear's plain forms against the matrix product, whose own check is above. */
+/* The linear's plain forms agree with the matrix product, whose own check is above. */
 TEST(plain_linear) {
   const size_t size[3] = {7, 13, 5}; /* R, I, O */
   double *x = zeros(7 * 13), *w = zeros(5 * 13), *b = zeros(5), *y = zeros(35), *dy = zeros(35);
@@ -537,7 +539,7 @@ TEST(test_layernorm) {
   check_layernorm(3, 384, 1000); /* E[x^2] - E[x]^2 would have no digit left */
 }
 
-/* The operation against its plain form, both ways; the second way back adds to the first. */
+/* Compares the operation with its plain form, both ways; the second way back adds to the first. */
 static void check_softmax(size_t rows, size_t n, double spread, double middle) {
   const size_t size = rows * n;
   size_t shape[2], i, j;
@@ -696,7 +698,7 @@ static uint64_t add_hash(uint64_t h, const void *data, size_t bytes) {
   return h;
 }
 
-/* Every threaded kernel on sizes that are shared out, folded into one number. */
+/* Runs every threaded kernel on sizes that are shared out, folded into one number. */
 static uint64_t everything(void) {
   const double adam[6] = {1e-3, 0.9, 0.99, 1e-8, 0.1, 1};
   const size_t rows = 300, n = 203, size = rows * n, heads_d = 2 * 3 * 130 * 24;
@@ -758,7 +760,7 @@ TEST(test_threads) {
   CHECK(one == more); /* and the same again */
 }
 
-/* A product must say so when its workspace cannot be had. */
+/* Refuses: a product must say so when its workspace cannot be had. */
 static void *refuse(void *user, size_t bytes) {
   (void)user;
   (void)bytes;

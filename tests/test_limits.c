@@ -115,7 +115,8 @@ static int inputs_of(const row *r) {
   return n;
 }
 
-/* x[0..7) with the shapes that fit; input `other` (if not negative) has that shape instead. */
+/* Fills x[0..7) with the shapes that fit; input `other` (if not negative) has that shape
+ * instead. */
 static void fill(const row *r, bdpt_tensor **x, int other, const size_t *shape) {
   int i, n = inputs_of(r);
   bdpt_tape_reset(tape);
@@ -157,8 +158,8 @@ TEST(operations) {
   }
 }
 
-/* Tokens: patches [B,n,D], then class, distillation and register tokens, each of them or none; a
- * position for each. */
+/* The tokens are patches [B,n,D], then class, distillation and register tokens, each of them or
+ * none; with a position for each. */
 TEST(tokens_of_any_kind) {
   static const size_t wrong[6][4] = {
     {3, 1, 7, 9}, {3, 1, 8, 8}, {3, 2, 7, 8}, {2, 7, 8, 0}, {3, 1, 6, 8}, {1, 56, 0, 0}};
@@ -184,7 +185,7 @@ TEST(tokens_of_any_kind) {
   bdpt_clear_error(&ctx);
 }
 
-/* Arguments that are no tensors: heads, rates, targets. */
+/* Arguments that are no tensors are checked too: heads, rates, targets. */
 TEST(other_arguments) {
   const double rates[4] = {1, -0.1, 2, (double)NAN};
   bdpt_tensor *x;
@@ -234,7 +235,8 @@ TEST(sizes_that_overflow) {
   bdpt_clear_error(&ctx);
 }
 
-/* All 64 blocks: removed first and last, saved, loaded, fused, predicted; one more is refused. */
+/* All 64 blocks are removed first and last, saved, loaded, fused, predicted; one more is
+ * refused. */
 TEST(the_deepest_network) {
   bdpt_config c;
   bdpt_model *m, *again;
@@ -283,8 +285,8 @@ TEST(every_status_has_a_word) {
   CHECK(strcmp(bdpt_status_string((bdpt_status)1), "unknown status") == 0);
 }
 
-/* y = x[token 0] beside the mean of the others: dy goes to the token as it is, and in equal shares
- * to the others. */
+/* y = x[token 0] beside the mean of the others, so dy goes to the token as it is, and in equal
+ * shares to the others. */
 TEST(pooling_backwards) {
   bdpt_tensor *x, *y;
   bdpt_real seed[2 * 16];
@@ -311,8 +313,8 @@ TEST(pooling_backwards) {
   CHECK(wrong == 0);
 }
 
-/* Six digits, as few as tell the number, and powers of ten only where that is shorter. Numbers that
- * are too small for a double on the way are not for x87, which has a wider range. */
+/* Six digits are printed, as few as tell the number, and powers of ten only where that is shorter.
+ * Numbers that are too small for a double on the way are not for x87, which has a wider range. */
 TEST(numbers_in_sentences) {
   static const struct { double v; const char *text; } said[] = {
     {0, "0"}, {0.0001, "0.0001"}, {1e-5, "1e-5"}, {2.999999e-5, "3e-5"},

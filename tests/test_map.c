@@ -90,7 +90,7 @@ TEST(example_splits) {
   CHECK_CLOSE(p, 73.95, 0.01);
 }
 
-/* Algorithm 3's details: the ends of the line, ties, budgets over the depth, refusals. */
+/* Algorithm 3's details hold: the ends of the line, ties, budgets over the depth, refusals. */
 TEST(split_edges) {
   bdpt_map flat;
   int a = -1, g = -1;
@@ -129,7 +129,7 @@ TEST(fixed_degree) {
   }
 }
 
-/* Data that lie on a quadratic exactly: degree 2, its coefficients, no error. */
+/* Data that lie on a quadratic exactly give degree 2, its coefficients, no error. */
 TEST(exact_surface) {
   static const double theta[6] = {31, 50, 39, -20, -8, -12};
   bdpt_map_point p[22];
@@ -155,8 +155,9 @@ static bdpt_status noise(bdpt_context *c, int trials, double sd, double clip, ui
   return bdpt_map_noise(c, points, 22, &o, r);
 }
 
-/* Rows of the noise study (PAPER_NOTES.md, MAP). Reference: 500 trials with numpy's generator. The
- * allowance is four standard errors of the difference of two studies with 500 and 2000 trials. */
+/* Checks a row of the noise study (PAPER_NOTES.md, MAP). Reference: 500 trials with numpy's
+ * generator. The allowance is four standard errors of the difference of two studies with 500 and
+ * 2000 trials. */
 static void noise_row(double sd, double exact, double one, double more, double a, double t,
                       double spread) {
   bdpt_map_noise_report r;

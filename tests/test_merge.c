@@ -25,7 +25,7 @@ static bdpt_real *normals(size_t n, uint64_t seed) {
 
 /* ---- Attention with counts ------------------------------------------------------------------- */
 
-/* One row of the answer, in double, by the definition: log c added to the scores. */
+/* Computes one row of the answer, in double, by the definition: log c added to the scores. */
 static void attend_row(const bdpt_real *qkv, const bdpt_real *count, size_t n, size_t heads,
                        size_t d, size_t head, size_t i, double scale, double *y) {
   const size_t row = 3 * heads * d;
@@ -44,7 +44,7 @@ static void attend_row(const bdpt_real *qkv, const bdpt_real *count, size_t n, s
   for (k = 0; k < d; k++) y[k] /= total;
 }
 
-/* Attention on qkv[B,N,3,h,d] with count[B,room]. */
+/* Runs attention on qkv[B,N,3,h,d] with count[B,room]. */
 static bdpt_tensor *counted(bdpt_tape *t, const size_t shape[3], int heads, double scale,
                             const bdpt_real *qkv, bdpt_real *count, size_t room) {
   bdpt_merging g;
@@ -111,7 +111,7 @@ static double cosine(const bdpt_real *a, const bdpt_real *b, size_t heads, size_
   return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : 0;
 }
 
-/* The group of token i: weighted sums over everything that points to it. */
+/* Computes the group of token i: weighted sums over everything that points to it. */
 static void reference_group(reference *r, const bdpt_real *x, const bdpt_real *count, size_t n,
                             size_t width, const size_t *joins, size_t i) {
   size_t t, k, at = r->tokens++;
@@ -125,7 +125,8 @@ static void reference_group(reference *r, const bdpt_real *x, const bdpt_real *c
   for (k = 0; k < width; k++) r->x[at * width + k] /= r->count[at];
 }
 
-/* What stays of the even tokens, then the odd ones; class and distillation token first. */
+/* Puts the tokens in order: what stays of the even tokens, then the odd ones; class and
+ * distillation token first. */
 static void reference_order(reference *r, const bdpt_real *x, const bdpt_real *count, size_t n,
                             size_t width, size_t fixed, const size_t *joins) {
   size_t i;
@@ -137,8 +138,8 @@ static void reference_order(reference *r, const bdpt_real *x, const bdpt_real *c
   for (i = fixed == 2 ? 3 : 1; i < n; i += 2) reference_group(r, x, count, n, width, joins, i);
 }
 
-/* By the description: every even token but the class token looks for its most similar odd one; the
- * r most similar ones join it. joins[i] == i: token i stays. */
+/* Merges by the description: every even token but the class token looks for its most similar odd
+ * one; the r most similar ones join it. joins[i] == i: token i stays. */
 static void reference_merge(reference *r, const bdpt_real *x, const bdpt_real *count,
                             const bdpt_real *keys, size_t row, size_t heads, size_t d, size_t n,
                             size_t width, size_t fixed, size_t most) {
@@ -173,7 +174,7 @@ typedef struct merging_shape {
   size_t images, n, room, width, heads, d, fixed, most;
 } merging_shape;
 
-/* Counts of `room` tokens an image, all 1. */
+/* Begins with counts of `room` tokens an image, all 1. */
 static int begin(bdpt_merging *g, int tokens, size_t images, size_t room) {
   bdpt_tensor x;
   memset(g, 0, sizeof *g); memset(&x, 0, sizeof x);
@@ -238,7 +239,7 @@ TEST(merging_is_its_description) {
   for (i = 0; i < sizeof cases / sizeof cases[0]; i++) merging_case(&cases[i]);
 }
 
-/* Keys that are all alike, zero or not numbers: the first come first, and nothing is lost. */
+/* Keys may be all alike, zero or not numbers: the first come first, and nothing is lost. */
 TEST(ties_zeros_and_nan) {
   static const double what[] = {1, 0, NAN};
   size_t n, i, fixed, shape[3] = {1, 0, 1}, kind;

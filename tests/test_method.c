@@ -28,7 +28,7 @@ static bdpt_model *make_model(uint64_t seed) {
   return m;
 }
 
-/* A model that is freed when the next one is asked for. */
+/* Makes a model that is freed when the next one is asked for. */
 static bdpt_model *subject_of(uint64_t seed) {
   static bdpt_model *last;
   bdpt_model_free(last);
@@ -140,7 +140,7 @@ TEST(known_gradients) {
   bdpt_model_free(m);
 }
 
-/* Fading the last attention towards u by a little: b = (1-e) A + e u. With one qkv and one
+/* Fades the last attention towards u by a little: b = (1-e) A + e u. With one qkv and one
  * projection that is no change of weights, but it is another forward pass of the block. */
 static bdpt_tensor *fading(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
                            const bdpt_forward_options *o, void *user) {
@@ -393,7 +393,7 @@ static bdpt_search_options search_options(void) {
   return o;
 }
 
-/* Importances set by hand and a learning rate that cannot move them: the order is known. */
+/* Importances set by hand and a learning rate that cannot move them make the order known. */
 TEST(search_rigged) {
   bdpt_model *m = make_model(1);
   bdpt_search_options o = search_options();
@@ -481,7 +481,8 @@ static bdpt_greedy_options greedy_options(int layers) {
   return o;
 }
 
-/* The loss with the layers of the set gone and one more, by the calls that a user would make. */
+/* Returns the loss with the layers of the set gone and one more, by the calls that a user would
+ * make. */
 static double loss_without(const bdpt_model *dense, bdpt_layers gone, bdpt_layer more,
                            bdpt_start start) {
   bdpt_model *m = bdpt_model_clone(dense);
@@ -928,7 +929,7 @@ TEST(states_refused) {
   bdpt_model_free(other);
 }
 
-/* A crash: what lay on the disk at report 8, or at 4 with more frequent saves, is enough. */
+/* After a crash, what lay on the disk at report 8, or at 4 with more frequent saves, is enough. */
 TEST(saves_on_the_way) {
   bdpt_search_result s;
   bdpt_model *first = bdpt_model_clone(subject);
@@ -970,7 +971,7 @@ static void tamper(const char *path, size_t at, double value) {
   bdpt_safetensors_close(&f);
 }
 
-/* A file with the right key and wrong contents: an error, never a crash. */
+/* A file with the right key and wrong contents gives an error, never a crash. */
 TEST(states_tampered) {
   bdpt_hooks h = make_hooks(STATE, 8);
   remove_states();

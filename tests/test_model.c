@@ -66,7 +66,8 @@ static void check_param(const bdpt_real *got, const bdpt_tensor *p, const char *
   free(want);
 }
 
-/* PyTorch's AdamW with its defaults and a rate of 1e-3, in double; step counts from 1. */
+/* Makes a step of PyTorch's AdamW with its defaults and a rate of 1e-3, in double; step counts from
+ * 1. */
 static void adamw_by_hand(bdpt_tensor *p, int step, double decay, double *mean, double *square) {
   size_t k;
   for (k = 0; k < p->count; k++) {
@@ -139,7 +140,8 @@ TEST(odd_network) {
 
 /* ---- Removed layers -------------------------------------------------------------------------- */
 
-/* Five numbers in place of a tensor; see the README. Entries 0, 1, 4 relative to sum |t|. */
+/* Checks five numbers in place of a tensor; see the README. Entries 0, 1, 4 are relative to sum
+ * |t|. */
 static void check_sums(const bdpt_tensor *p, const char *prefix) {
   char name[160], probe[160];
   double *want, got[5] = {0, 0, 0, 0, 0};

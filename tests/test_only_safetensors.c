@@ -210,7 +210,7 @@ TEST(half_every_pattern) {
 
 /* -------------------------------------------------------------------------- the disk --- */
 
-/* Each call of a save fails in turn: the old file stays, no temporary file is left. */
+/* Each call of a save fails in turn: the old file stays, and no temporary file is left. */
 TEST(failing_disk) {
   bdpt_context ctx;
   size_t before;

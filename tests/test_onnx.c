@@ -35,7 +35,7 @@ static uint64_t take_varint(span *s) {
   return 0;
 }
 
-/* The next field; 0 at the end of the message. */
+/* Takes the next field; returns 0 at the end of the message. */
 static int take(span *s, field *f) {
   uint64_t key, n = 0;
   memset(f, 0, sizeof *f);
@@ -206,7 +206,7 @@ static span inner(span s, int number) {
   return in;
 }
 
-/* Name, float, axes; a named axis counts as -1. */
+/* Reads name, float, axes; a named axis counts as -1. */
 static void read_value_info(span s, char name[80], long *dim, int count) {
   field f, g, h;
   span tensor = {NULL, NULL};
@@ -284,7 +284,8 @@ static value *result(const char *name, int ndim, const size_t *dim) {
   return a;
 }
 
-/* Where element i of an array of shape `like` lies in a, whose missing and 1-sized axes repeat. */
+/* Returns where element i of an array of shape `like` lies in a, whose missing and 1-sized axes
+ * repeat. */
 static size_t broadcast(const value *a, const value *like, size_t i) {
   size_t at = 0, step = 1;
   int k;
@@ -356,7 +357,7 @@ static void run_conv(const node *n, const value *x, const value *w, const value 
   }
 }
 
-/* Softmax and layer norm: along the last axis. */
+/* Runs softmax and layer norm, along the last axis. */
 static void run_rows(const node *n, const value *x, const value *w, const value *b) {
   size_t d = x->dim[x->ndim - 1], i, j;
   value *y = result(n->out[0], x->ndim, x->dim);
@@ -403,7 +404,7 @@ static void run_reshape(const node *n, const value *x, const value *shape) {
   else memcpy(y->v, x->v, elements(x) * sizeof *y->v);
 }
 
-/* Split along the last of three axes, pad and gather along the middle one. */
+/* Runs split along the last of three axes, pad and gather along the middle one. */
 static void run_tokens(const node *n, const value *x, const value *arg) {
   size_t b = x->dim[0], rows = x->dim[1], d = x->dim[2], dim[3], i, first = 0;
   int k;
@@ -464,7 +465,7 @@ static void run_node(const node *n) {
 
 static bdpt_context ctx;
 
-/* A network whose every parameter matters: no zeros, no ones. */
+/* Makes a network whose every parameter matters: no zeros, no ones. */
 static bdpt_model *make(const bdpt_config *config) {
   bdpt_model *m = bdpt_model_create(&ctx, config, 3);
   bdpt_rng r = {7};
@@ -570,7 +571,7 @@ TEST(plain) {
   check_config(&c);
 }
 
-/* Heads, head sizes, MLP widths and scales that differ, and no block as wide as the stream. */
+/* Heads, head sizes, MLP widths and scales may differ, and no block be as wide as the stream. */
 TEST(unequal) {
   bdpt_config c = small();
   c.block[0].heads = 3; c.block[0].head_dim = 7; c.block[0].mlp = 11;
@@ -604,7 +605,7 @@ TEST(fitted) {
   check_config(&c);
 }
 
-/* Not one GELU, nor a token of attention. */
+/* Not one GELU is left, nor a token of attention. */
 TEST(everything_gone) {
   bdpt_config c = small();
   int l;
@@ -616,7 +617,7 @@ TEST(everything_gone) {
   check_config(&c);
 }
 
-/* A network as the library makes it: pruned and fused by its own functions. */
+/* The network is as the library makes it: pruned and fused by its own functions. */
 TEST(pruned_and_fused) {
   bdpt_config c = small();
   bdpt_model *m = make(&c);

@@ -28,7 +28,7 @@ static void check_zero(const char *name, const char *label) {
   free(want);
 }
 
-/* Output and input gradients of a graph against the case's y, dy and dNAME. */
+/* Compares output and input gradients of a graph with the case's y, dy and dNAME. */
 static void compare(const char *name, bdpt_tensor *y, const char *const *inputs) {
   double *dy = fixture_doubles(name, "dy", NULL);
   bdpt_real *seed;
@@ -258,7 +258,7 @@ static bdpt_tensor *g_mlp(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
   return bdpt_mlp(t, x[0], x + 1, 1e-5, act);
 }
-/* The same from five operations. */
+/* Computes the same from five operations. */
 static bdpt_tensor *g_five(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   bdpt_tensor *v = bdpt_layernorm(t, x[0], x[1], x[2], 1e-5);
   (void)u;
@@ -292,7 +292,7 @@ static bdpt_tensor *g_soft(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   return bdpt_distill_soft(t, x[0], constant, parameter);
 }
 
-/* The same operation used twice on the same inputs: the second gradient has to be added. */
+/* Uses the operation twice on the same inputs: the second gradient has to be added. */
 static bdpt_tensor *g_twice(bdpt_tape *t, bdpt_tensor *const *x, void *once) {
   bdpt_graph graph;
   memcpy(&graph, once, sizeof graph);
@@ -301,7 +301,7 @@ static bdpt_tensor *g_twice(bdpt_tape *t, bdpt_tensor *const *x, void *once) {
 
 static double worst_gradient;
 
-/* Inputs of the given shapes (axes end at 0) filled from a seed; checks the graph. */
+/* Checks the graph on inputs of the given shapes (axes end at 0) filled from a seed. */
 static void gradient(const char *op, bdpt_graph graph, int count, size_t shapes[][5],
                      uint64_t seed) {
   bdpt_tensor x[7];
@@ -378,7 +378,7 @@ TEST(gradients_dense) {
   }
 }
 
-/* The MLP in one operation, keeping more or less, against the same from five. */
+/* Compares the MLP in one operation, keeping more or less, with the same from five. */
 static void mlp_case(size_t n, size_t d, size_t f) {
   size_t shape[7][3] = {{2, 0, 0}};
   static const int axes[7] = {3, 1, 1, 2, 1, 2, 1};
@@ -582,7 +582,7 @@ TEST(shape_errors) {
   bdpt_clear_error(&ctx);
 }
 
-/* The worked example of chapter 5: L = a b + a at a = 2, b = 3. */
+/* The worked example of chapter 5 gives its numbers: L = a b + a at a = 2, b = 3. */
 TEST(worked_example) {
   size_t one = 1;
   bdpt_real two = 2, three = 3, zero = 0;

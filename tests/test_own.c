@@ -13,8 +13,8 @@ static bdpt_context ctx;
 
 /* ---- Operations ------------------------------------------------------------------------------ */
 
-/* y = factor a b, element by element; `saved` keeps the factor, which `user` holds only until the
- * call is over. */
+/* Computes y = factor a b, element by element; `saved` keeps the factor, which `user` holds only
+ * until the call is over. */
 static bdpt_status times_forward(const bdpt_op_run *run) {
   double *factor = (double *)run->saved;
   size_t i;
@@ -42,7 +42,7 @@ static bdpt_tensor *times(bdpt_tape *t, bdpt_tensor *a, bdpt_tensor *b, double f
   return a && b ? bdpt_tape_op(t, &op, in, 2, a->ndim, a->shape) : NULL;
 }
 
-/* The same with a gradient that is wrong by one part in a hundred. */
+/* Does the same with a gradient that is wrong by one part in a hundred. */
 static bdpt_status wrong_backward(const bdpt_op_run *run) {
   size_t i;
   for (i = 0; i < run->out->count; i++) {
@@ -54,7 +54,7 @@ static bdpt_status wrong_backward(const bdpt_op_run *run) {
 
 static double two = 2;
 
-/* user: which graph. */
+/* Builds the graph that `user` names. */
 static bdpt_tensor *build(bdpt_tape *t, bdpt_tensor *const *x, void *user) {
   const bdpt_op wrong = {"wrong", times_forward, wrong_backward, sizeof(double), &two};
   bdpt_tensor *y;
@@ -223,7 +223,8 @@ static bdpt_tensor *block(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
   return bdpt_mlp_half(m, t, l, bdpt_attention_half(m, t, l, x, o), o);
 }
 
-/* 1 if predictions and a training step's gradients have the same bits with and without it. */
+/* Checks that predictions and a training step's gradients have the same bits with and without
+ * it. */
 static void same_as_standard(const bdpt_config *c) {
   const size_t shape[4] = {IMAGES, 3, 28, 28};
   const bdpt_real target[IMAGES * 5] = {1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 1};

@@ -36,7 +36,8 @@ static bdpt_subset train, held;
 static size_t good; /* images that process `fails` can read; 0: all */
 static int fails, lessons; /* 1: the processes train on a loss of their own */
 
-/* The last to come adds all up in the order of the ranks, and gives everybody the sums. */
+/* Adds all up in the order of the ranks, which the last to come does, and gives everybody the
+ * sums. */
 static void add_up(meeting *m, size_t count, size_t bytes) {
   size_t i;
   int k;
@@ -87,7 +88,7 @@ static int on_progress(const bdpt_progress *now, void *user) {
   return ++p->reports == p->stop_at;
 }
 
-/* A picture that cannot be read, in one process only. */
+/* Makes a picture; one of them cannot be read, in one process only. */
 static int fetch(void *user, size_t index, unsigned char *planes) {
   process *p = (process *)user;
   memcpy(planes, data.pixels + index * 192, 192);
@@ -110,7 +111,7 @@ static bdpt_config make_config(void) {
   return c;
 }
 
-/* Layers chosen greedily, and points of the predictor's surface. */
+/* Chooses layers greedily, and collects points of the predictor's surface. */
 static bdpt_status choose(process *p, bdpt_model *m) {
   bdpt_greedy_options g;
   bdpt_greedy_result chosen;
@@ -161,7 +162,7 @@ static bdpt_status work(process *p, bdpt_context *ctx) {
   return s;
 }
 
-/* The same through bdpt_train, with a checkpoint and a stop. */
+/* Does the same through bdpt_train, with a checkpoint and a stop. */
 static bdpt_status run(process *p, bdpt_context *ctx) {
   bdpt_config c = make_config();
   bdpt_recipe r = make_recipe(2);
@@ -183,7 +184,7 @@ static bdpt_status run(process *p, bdpt_context *ctx) {
   return s;
 }
 
-/* A caller's own loss, on an image that is another one in each process. */
+/* Computes a caller's own loss, on an image that is another one in each process. */
 static bdpt_tensor *lesson(bdpt_model *m, bdpt_tape *tape, const bdpt_forward_options *o,
                            size_t step, void *user) {
   static const bdpt_real target[CLASSES] = {0, 1, 0, 0};
@@ -278,7 +279,8 @@ TEST(many_train_as_one) {
   }
 }
 
-/* Stopped by one of two at its seventh report, gone on by four, by one: the end is the same. */
+/* A run that one of two stops at its seventh report, and that goes on by four, then by one, ends
+ * the same. */
 TEST(stops_and_resumes) {
   const char *file = temporary("ranks.state");
   process whole[MOST], part[MOST];

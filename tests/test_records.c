@@ -44,7 +44,7 @@ static int next_text(bdpt_json *j, char *out, size_t room) {
   return bdpt_json_next(j) == BDPT_JSON_STRING && bdpt_json_copy(j, out, room) < room;
 }
 
-/* "accuracy": ["number", "what it is"] */
+/* Reads "accuracy": ["number", "what it is"]. */
 static void read_key(bdpt_json *j, const char *name) {
   char type[NAME], about[300];
   key *k = &keys[key_count];
@@ -72,7 +72,7 @@ static void add_keys(kind *k, char *text) {
   }
 }
 
-/* "eval": ["eval", "what it is", "keys that are there", "keys that may be there"] */
+/* Reads "eval": ["eval", "what it is", "keys that are there", "keys that may be there"]. */
 static void read_kind(bdpt_json *j, const char *name) {
   char about[300], list[600], maybe[600];
   kind *k = &kinds[kind_count];
@@ -117,7 +117,8 @@ static void read_schema(void) {
  * Lines
  * ---------------------------------------------------------------------------------------------- */
 
-/* The type of the value that begins with e, whose end is then read. TYPES: null. -1: none. */
+/* Returns the type of the value that begins with e, whose end is then read. TYPES: null. -1:
+ * none. */
 static int value_type(jsonl_walk *w, bdpt_json_event e) {
   int type = 2, elements = 0;
   if (e == BDPT_JSON_NULL) return TYPES;
@@ -133,14 +134,15 @@ static int value_type(jsonl_walk *w, bdpt_json_event e) {
   return elements ? type : TYPES + 1; /* an empty list is of either type */
 }
 
-/* 1 if a value of this type may stand for the key. */
+/* Returns 1 if a value of this type may stand for the key. */
 static int type_fits(int wanted, int type) {
   if (type == TYPES) return wanted < 2; /* null for a number or a text that is not there */
   if (type == TYPES + 1) return wanted == 2 || wanted == 3;
   return wanted == type;
 }
 
-/* Reads the value of a key; 1 if it is of the key's type. An object's keys are not looked at. */
+/* Reads the value of a key; returns 1 if it is of the key's type. An object's keys are not looked
+ * at. */
 static int value_fits(jsonl_walk *w, const key *k) {
   int depth = 1, type;
   bdpt_json_event e = jsonl_event(w);
@@ -155,7 +157,7 @@ static int value_fits(jsonl_walk *w, const key *k) {
   return k->type == 4 && depth == 0;
 }
 
-/* 1 if a line is as the schema says; else `why` says what is wrong. */
+/* Returns 1 if a line is as the schema says; else `why` says what is wrong. */
 static int line_fits(jsonl_line line) {
   char name[NAME] = "", has[KEYS] = "";
   const kind *k;

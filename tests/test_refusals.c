@@ -532,7 +532,8 @@ TEST(calls) {
   }
 }
 
-/* A teacher must read the student's images and know its classes; for features, be of its build. */
+/* A teacher must read the student's images and know its classes; for features it must have the
+ * student's build. */
 TEST(teachers) {
   bdpt_config c;
   int k;
@@ -579,7 +580,7 @@ TEST(no_distillation) {
   bdpt_model_free(teacher);
 }
 
-/* What looks like too little, and is enough. */
+/* What looks like too little is enough. */
 TEST(at_the_edge) {
   bdpt_greedy_options o;
   static bdpt_greedy_result out;

@@ -13,7 +13,7 @@ static const char *const sample = "tests/vectors/report_sample.jsonl";
 static const char *const output = "test_report.tmp";
 static bdpt_context ctx;
 
-/* A page from text in memory; NULL if the text was refused. The caller frees it. */
+/* Makes a page from text in memory; NULL if the text was refused. The caller frees it. */
 static char *page_of(const char *text, size_t size) {
   report_run run;
   report_page page;
@@ -28,7 +28,7 @@ static char *page_of(const char *text, size_t size) {
 
 static char *page_of_text(const char *text) { return page_of(text, strlen(text)); }
 
-/* The sample with `from` replaced by `to` wherever it stands. Freed by the caller. */
+/* Returns the sample with `from` replaced by `to` wherever it stands. Freed by the caller. */
 static char *changed(const char *text, const char *from, const char *to) {
   size_t count = 0, a = strlen(from), b = strlen(to);
   const char *at;
@@ -60,7 +60,7 @@ static char *sample_text(void) {
   return text;
 }
 
-/* 1 if every element is closed in order, every attribute quoted, and all is ASCII. */
+/* Returns 1 if every element is closed in order, every attribute quoted, and all is ASCII. */
 static int well_formed(const char *html) {
   char stack[64][16];
   int depth = 0, length, closing, quotes;
@@ -102,7 +102,7 @@ static int well_formed(const char *html) {
   return depth == 0;
 }
 
-/* 1 if a drawing or a sentence holds a number that is none. */
+/* Returns 1 if a drawing or a sentence holds a number that is none. */
 static int has_nan(const char *html) {
   const char *at = html;
   for (; (at = strpbrk(at, "ni")) != NULL; at++) {
@@ -115,7 +115,8 @@ static int has_nan(const char *html) {
 
 static int has(const char *html, const char *part) { return html && strstr(html, part) != NULL; }
 
-/* The text of the sample, changed, as a page: must be sound, and must (not) say something. */
+/* Checks the page of the sample, its text changed: it must be sound, and must (not) say
+ * something. */
 static void says(const char *from, const char *to, const char *must, const char *must_not) {
   char *text = sample_text(), *other = text ? changed(text, from, to) : NULL;
   char *html = other ? page_of_text(other) : NULL;
@@ -307,7 +308,7 @@ TEST(bad_files_are_refused_by_line) {
 }
 
 /* The terminal's table and the page's hold the same cells, and no line is wider than a terminal. */
-/* Every hollow mark is a published number, in the run's page and in the study's. */
+/* Checks that every hollow mark is a published number, in the run's page and in the study's. */
 static void hollow_is_published(const char *html) {
   const char *at;
   int rings = 0;
@@ -344,8 +345,8 @@ TEST(intervals_on_the_same_images_are_paired) {
   free(html);
 }
 
-/* The study that is shipped: the order by recovery stands among the ways and is the best, seed by
- * seed; the panel without scatter says why it looks empty. */
+/* The study that is shipped shows the order by recovery among the ways, as the best, seed by seed;
+ * the panel without scatter says why it looks empty. */
 TEST(the_shipped_study) {
   bdpt_bytes bytes = {NULL, 0};
   char *html;
@@ -410,7 +411,7 @@ TEST(terminal_and_page_agree) {
   free(text);
 }
 
-/* Damaged files: refused with a sentence, or drawn soundly. Digits, brackets and commas are what
+/* Damaged files are refused with a sentence, or drawn soundly. Digits, brackets and commas are what
  * changes a number or a structure without breaking the JSON at once. */
 TEST(damage_never_breaks_the_page) {
   static const char spare[] = "0123456789.-e,[]{}\"\\: nullatrue\n";
@@ -449,8 +450,8 @@ TEST(damage_never_breaks_the_page) {
   free(text);
 }
 
-/* What a long call tells: where it is, and how long it will take. All that goes to stderr from here
- * on is in a file. */
+/* A long call tells where it is, and how long it will take. All that goes to stderr from here on is
+ * in a file. */
 TEST(a_long_call_says_where_it_is) {
   static const struct { double seconds; const char *text; } times[] = {
     {3723, "1:02:03"}, {59.6, "1:00"}, {0, "0:00"}, {-1, "-:--"}, {1e9, "-:--"}};

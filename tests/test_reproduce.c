@@ -16,7 +16,8 @@
 static bdpt_context ctx;
 static study one; /* large */
 
-/* The shipped file with a line more, or with one line replaced; what reading it says. */
+/* Reads the shipped file with a line more, or with one line replaced; returns what reading it
+ * says. */
 static const char *reading(const char *file, const char *without, const char *more) {
   bdpt_bytes bytes;
   size_t used = 0;
@@ -162,7 +163,7 @@ TEST(baselines_find_idle_layers) {
   bdpt_model_free(m);
 }
 
-/* The entropy of logits whose deviations are known: a head without weights gives none; weights
+/* The entropy follows from deviations that are known: a head without weights gives none; weights
  * twice as large add K log 2. */
 TEST(entropy_counts_deviations) {
   bdpt_model *m = make_model();
@@ -265,7 +266,7 @@ static const char *const sample[] = {
   "{\"kind\":\"network\",\"name\":\"n\"}",
   "{\"kind\":\"part\",\"part\":1,\"seconds\":3600}"};
 
-/* The page of a text; the caller frees it. */
+/* Makes the page of a text; the caller frees it. */
 static char *page_of(const char *text) {
   report_run r;
   report_page page;

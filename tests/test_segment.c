@@ -21,7 +21,7 @@ static bdpt_tensor *stream(const char *label, const char *what, int ndim, const 
   return x;
 }
 
-/* Whole numbers below `classes`, and -1 for `ignored` of 8: as the script makes them. */
+/* Draws whole numbers below `classes`, and -1 for `ignored` of 8: as the script makes them. */
 static int *labels_of(const char *label, size_t count, int classes, int ignored) {
   int *t = (int *)malloc((count + 1) * sizeof *t);
   char name[80], gone[80];

@@ -29,7 +29,7 @@ static bdpt_model *small_network(void) {
   return bdpt_model_create(&ctx, &c, 3);
 }
 
-/* Weights large enough that every block matters. */
+/* Multiplies the weights, so that every block matters. */
 static void louder(bdpt_model *m, double factor) {
   int i;
   size_t k;
@@ -123,7 +123,7 @@ TEST(idle_channels_merge_exactly) {
   standin_idle_close(&idle);
 }
 
-/* The loss of one batch, and the gradient of one weight of block 1. */
+/* Computes the loss of one batch, and the gradient of one weight of block 1. */
 static double loss_of(bdpt_model *m, bdpt_real *gradient) {
   static bdpt_real batch[IMAGES * 3 * SIDE * SIDE], targets[IMAGES * 5];
   const size_t shape[4] = {IMAGES, 3, SIDE, SIDE};
@@ -169,7 +169,7 @@ TEST(idle_channels_have_gradients) {
   standin_idle_close(&idle);
 }
 
-/* Four stages of one epoch, four steps each. */
+/* Returns the options of four stages of one epoch, four steps each. */
 static gate_options four_layers(int rule) {
   gate_options o;
   memset(&o, 0, sizeof o);
@@ -211,7 +211,7 @@ TEST(the_first_reading_is_the_search) {
   bdpt_model_free(m);
 }
 
-/* The scores of the first two removals, from the gradients of a trainer's steps. */
+/* The scores of the first two removals are those that the gradients of a trainer's steps give. */
 TEST(rules_are_what_they_say) {
   const bdpt_run run = {&images, NULL, NULL};
   int rule, step, l, k;
@@ -254,7 +254,8 @@ TEST(rules_are_what_they_say) {
   }
 }
 
-/* Attention that adds nothing, and an activation that sees positive numbers only. */
+/* Makes a network with an attention that adds nothing, and an activation that sees positive numbers
+ * only. */
 static bdpt_model *half_idle_network(void) {
   bdpt_model *m = small_network();
   bdpt_tensor *proj = &m->param[BDPT_SLOT(1, BDPT_SLOT_PROJ_W)];
@@ -286,7 +287,7 @@ TEST(idle_layers_are_found) {
   bdpt_model_free(m);
 }
 
-/* A mask that is pulled and a mask that is not. */
+/* A mask that is pulled moves, and one that is not stays. */
 TEST(masks_move_with_their_pull) {
   bdpt_model *m = half_idle_network();
   const bdpt_run run = {&images, NULL, NULL};
@@ -305,7 +306,7 @@ TEST(masks_move_with_their_pull) {
   bdpt_model_free(m);
 }
 
-/* Without attention 0 and activations 1 and 2. */
+/* Makes the network without attention 0 and activations 1 and 2. */
 static bdpt_model *pruned_network(const bdpt_model *m) {
   bdpt_model *p = bdpt_model_clone(m);
   bdpt_layers gone = {{1, 6}};

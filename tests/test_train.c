@@ -413,7 +413,8 @@ TEST(checkpoints_know_the_network) {
   remove(path);
 }
 
-/* A checkpoint after every 20 images: a run that fails after 50 can go on from 40. */
+/* Puts a NaN into the weights after 50 images: with a checkpoint after every 20, a run that fails
+ * there can go on from 40. */
 static int poison(const bdpt_progress *p, void *user) {
   double zero = 0;
   if (p->done == 50) ((bdpt_model *)user)->param[BDPT_SLOT_CLS].data[0] = (bdpt_real)(zero / zero);
@@ -591,7 +592,7 @@ TEST(names_the_culprit) {
   bdpt_model_free(m);
 }
 
-/* Refuses the k-th allocation and all later ones, for every k: an error, no leak, no crash. */
+/* The k-th allocation and all later ones are refused, for every k: an error, no leak, no crash. */
 TEST(out_of_memory) {
   bdpt_model *m = small_model(1, 8), *teacher = small_model(1, 9), *mine;
   size_t before = ctx.bytes_now, leaks = 0, wrong = 0;
@@ -783,7 +784,7 @@ TEST(trains_without_a_data_set) {
   bdpt_model_free(theirs);
 }
 
-/* Each long call, given no images. */
+/* Checks that each long call, given no images, says so. */
 static void long_calls_want_images(bdpt_model *m, const bdpt_run *none) {
   static bdpt_disparity_row rows[4];
   static bdpt_recovery_row recovered[2 * BDPT_MAX_DEPTH];

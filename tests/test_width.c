@@ -29,7 +29,7 @@ static bdpt_model *make_model(uint64_t seed) {
   return model_of(&ctx, &c, seed);
 }
 
-/* Largest difference of the logits over the largest logit. */
+/* Returns the largest difference of the logits over the largest logit. */
 static double apart(bdpt_model *a, bdpt_model *b) {
   bdpt_real x[100], y[100];
   double worst = 0, most = 0;
@@ -80,7 +80,8 @@ static void published(const char *name, double width, double heads, double size,
   }
 }
 
-/* Table 1 of the Isomorphic Pruning paper, as its code counts: DeiT 4.2G, 2.6G, 1.2G, 0.6G. */
+/* The sizes are those of table 1 of the Isomorphic Pruning paper, as its code counts: DeiT 4.2G,
+ * 2.6G, 1.2G, 0.6G. */
 TEST(published_sizes) {
   published("deit_base_distilled_patch16_224", 0.5, 0.5, 0.25, 20.69e6, 4.16e9, 0.01);
   published("deit_small_distilled_patch16_224", 0.5, 0.5, 0.10, 5.74e6, 1.21e9, 0.01);
@@ -88,7 +89,8 @@ TEST(published_sizes) {
   published("deit_base_distilled_patch16_224", 0.6, 0.6, 0.30, 13.07e6, 2.61e9, 0.03);
 }
 
-/* Two blocks of four hidden units and two heads of three, scores written down. */
+/* Returns a configuration of two blocks of four hidden units and two heads of three, for scores
+ * that are written down. */
 static bdpt_config plan_config(void) {
   bdpt_config c;
   memset(&c, 0, sizeof c);
@@ -150,7 +152,8 @@ TEST(a_plan_by_hand) {
   planned(&c, &o, "1-1-" "-1-1" "111111" "1111" "----1-");
 }
 
-/* The default: 16 for the embedding, the hidden units and the head sizes, 1 for heads. */
+/* The default multiple is 16 for the embedding, the hidden units and the head sizes, 1 for
+ * heads. */
 TEST(default_multiples) {
   static unsigned char plan[100000];
   bdpt_width_options o = make_options(0.6, 0.6, 0.4, 0.3);
@@ -168,7 +171,7 @@ TEST(default_multiples) {
 
 /* ---- Scores ---------------------------------------------------------------------------------- */
 
-/* The mean cross-entropy of the images. */
+/* Computes the mean cross-entropy of the images. */
 static double loss_of(bdpt_model *m, bdpt_tape *t, const bdpt_real *images, const int *label,
                       size_t n) {
   static bdpt_real z[IMAGES * 5];
@@ -183,7 +186,7 @@ static double loss_of(bdpt_model *m, bdpt_tape *t, const bdpt_real *images, cons
   return loss;
 }
 
-/* |w dL/dw| of one weight by a central difference. */
+/* Measures |w dL/dw| of one weight by a central difference. */
 static double moved(bdpt_model *m, bdpt_tape *t, const bdpt_real *images, const int *label,
                     size_t n, int slot, size_t k) {
   bdpt_real *w = &m->param[slot].data[k], was = *w;
@@ -203,8 +206,8 @@ static void normalise(double *v, size_t n) {
   for (i = 0; i < n; i++) v[i] /= sum;
 }
 
-/* Every score of a small network whose blocks are kept, fused, and removed, from differences of the
- * loss and the shapes written out here. */
+/* Every score of a small network whose blocks are kept, fused, and removed is what differences of
+ * the loss and the shapes written out here give. */
 TEST(taylor_by_differences) {
   static bdpt_real images[20 * 3 * SIDE * SIDE];
   static double want[200];
@@ -271,7 +274,8 @@ TEST(taylor_by_differences) {
   bdpt_model_free(m);
 }
 
-/* The odd network of tests/fixtures/README.md on 77 generated pictures, the last batch short. */
+/* The scores of the odd network of tests/fixtures/README.md on 77 generated pictures, the last
+ * batch short, are PyTorch's. */
 TEST(taylor_as_pytorch) {
   static unsigned char picture[77 * 3 * 18 * 18];
   static unsigned short label[77];
@@ -312,7 +316,7 @@ TEST(taylor_as_pytorch) {
   bdpt_model_free(m);
 }
 
-/* L1 and L2 of one unit of each class, summed by hand; chance depends on the seed alone. */
+/* L1 and L2 of one unit of each class agree with sums by hand; chance depends on the seed alone. */
 TEST(magnitudes_and_chance) {
   bdpt_model *m = make_model(2);
   bdpt_width_options o = make_options(0.5, 0, 0, 0);
@@ -379,8 +383,8 @@ TEST(images_are_spread) {
 
 /* ---- Shrinking ------------------------------------------------------------------------------- */
 
-/* The full network with the units of a plan at zero: hidden units and features by their rows and
- * columns and biases. */
+/* Makes the full network with the units of a plan at zero: hidden units and features by their rows
+ * and columns and biases. */
 static bdpt_model *zeroed(const bdpt_model *m, const unsigned char *plan) {
   bdpt_model *z = bdpt_model_clone(m);
   int l;
@@ -438,7 +442,7 @@ TEST(outputs_are_those_with_units_at_zero) {
   }
 }
 
-/* The embedding. Up to the first norm, the kept channels are those of the full network. */
+/* The kept channels of the embedding are, up to the first norm, those of the full network. */
 TEST(the_embedding_before_the_first_norm) {
   static bdpt_real images[4 * 3 * SIDE * SIDE];
   bdpt_model *m = make_model(8), *small = bdpt_model_clone(m);
@@ -466,9 +470,9 @@ TEST(the_embedding_before_the_first_norm) {
   bdpt_model_free(small);
 }
 
-/* ... and after it, if the norms can be made to agree: in a network whose tokens have mean 0, the
- * full one with its other channels at zero, gamma times sqrt(p) and eps times p, is the small one.
- * Here channels 0..7 come in pairs of opposite sign, 8..15 are zero and go: p = 1/2. */
+/* After it they are too if the norms can be made to agree: in a network whose tokens have mean 0,
+ * the full one with its other channels at zero, gamma times sqrt(p) and eps times p, is the small
+ * one. Here channels 0..7 come in pairs of opposite sign, 8..15 are zero and go: p = 1/2. */
 TEST(the_embedding_where_norms_agree) {
   bdpt_model *m = make_model(9), *small;
   double far;
@@ -528,8 +532,8 @@ TEST(removed_layers_can_come_back) {
   bdpt_model_free(n);
 }
 
-/* Networks of other forms: registers, a norm before the blocks, a head that reads two vectors, the
- * class token and the mean of the patches. What stays stands in its place in both. */
+/* Networks of other forms are narrowed: registers, a norm before the blocks, a head that reads two
+ * vectors, the class token and the mean of the patches. What stays stands in its place in both. */
 TEST(other_forms) {
   bdpt_config c = make_config();
   bdpt_width_options o = make_options(0.5, 0.5, 0, 0);
@@ -635,7 +639,8 @@ TEST(targets) {
 }
 
 #ifdef _OPENMP
-/* The real clock, on the caller's batch: a network a good deal smaller, well under the time. */
+/* The real clock, on the caller's batch, gives a network a good deal smaller, well under the
+ * time. */
 TEST(measured_milliseconds) {
   static bdpt_real images[20 * 3 * SIDE * SIDE];
   bdpt_model *m = make_model(4);
@@ -799,7 +804,8 @@ static bdpt_recipe make_recipe(int epochs) {
   return r;
 }
 
-/* Saved and loaded: the same sizes, scale, cost, bits; shapes in the file are the small ones. */
+/* A narrow network is saved and loaded with the same sizes, scale, cost, bits; shapes in the file
+ * are the small ones. */
 TEST(saved_and_loaded) {
   bdpt_model *m = make_model(5), *n;
   bdpt_width_options o = make_options(0.4, 0.5, 0.3, 0.4);
@@ -863,7 +869,7 @@ TEST(usable_by_every_other_part) {
   bdpt_model_free(n);
 }
 
-/* Between two steps of a trainer: new shapes get new moments. */
+/* A trainer follows between two of its steps: new shapes get new moments. */
 TEST(a_trainer_follows) {
   bdpt_model *m = make_model(10);
   bdpt_width_options o = make_options(0.5, 0.5, 0.5, 0.5);
@@ -911,7 +917,7 @@ static double macs_of(const bdpt_config *c) {
   return cost.macs;
 }
 
-/* Depth first: remove, recover, narrow, recover, by calls one by one. */
+/* Depth first does what the calls do one by one: remove, recover, narrow, recover. */
 TEST(plus_depth_first) {
   bdpt_model *m = make_model(20), *dense = bdpt_model_clone(m), *n = bdpt_model_clone(m);
   bdpt_plus_options o = make_plus(BDPT_DEPTH_FIRST);
@@ -942,7 +948,7 @@ TEST(plus_depth_first) {
   bdpt_model_free(dense);
 }
 
-/* Width first: the target counts the layers as gone that are still there. */
+/* Width first counts the layers, for the target, as gone that are still there. */
 TEST(plus_width_first) {
   bdpt_model *m = make_model(20), *dense = bdpt_model_clone(m), *n = bdpt_model_clone(m);
   bdpt_plus_options o = make_plus(BDPT_WIDTH_FIRST);
@@ -968,8 +974,8 @@ TEST(plus_width_first) {
   bdpt_model_free(dense);
 }
 
-/* In turns: shares of both in each round; ratios come out as asked; a target is met at the end, and
- * every round does a part of it. */
+/* In turns each round takes shares of both; ratios come out as asked; a target is met at the end,
+ * and every round does a part of it. */
 TEST(plus_in_turns) {
   bdpt_model *dense = make_model(20), *m = bdpt_model_clone(dense);
   bdpt_plus_options o = make_plus(BDPT_IN_TURNS);
@@ -1001,7 +1007,7 @@ TEST(plus_in_turns) {
   bdpt_model_free(dense);
 }
 
-/* The layers found by the search, or by both parts of stage 1, as those calls find them. */
+/* The layers found by the search, or by both parts of stage 1, are those that the calls find. */
 TEST(plus_finds_the_layers) {
   bdpt_model *dense = make_model(20), *m = bdpt_model_clone(dense), *n = bdpt_model_clone(dense);
   bdpt_plus_options o = make_plus(BDPT_DEPTH_FIRST);
@@ -1097,8 +1103,8 @@ static void forget(void) {
   }
 }
 
-/* Stopped at the n-th report, for many n, and resumed: the same network, the same report, even if
- * the clock runs at another speed by then: a measured time decides once. */
+/* Stops at the n-th report, for many n, and resumes: the same network, the same report, even if the
+ * clock runs at another speed by then, as a measured time decides once. */
 static void interrupted(int order, int target) {
   bdpt_model *dense = make_model(21), *whole = bdpt_model_clone(dense), *m;
   bdpt_plus_options o = make_plus(order);

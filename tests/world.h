@@ -9,7 +9,8 @@ enum { IMAGES = 60, CLASSES = 5, SIDE = 8 };
 static bdpt_dataset data;
 static bdpt_subset train, held;
 
-/* A class is a bright quarter or the whole; noise on top. Learnable in a few steps. */
+/* Makes the images. A class is a bright quarter or the whole, with noise on top; a few steps learn
+ * it. */
 static void world_make(void) {
   size_t i, k;
   memset(&data, 0, sizeof data);
@@ -58,7 +59,7 @@ static bdpt_model *small_model(int distilled, uint64_t seed) {
   return m;
 }
 
-/* Everything on. */
+/* Returns a recipe with everything on. */
 TEST_UNUSED static bdpt_recipe full_recipe(void) {
   bdpt_recipe r;
   memset(&r, 0, sizeof r);
@@ -91,7 +92,7 @@ TEST_UNUSED static bdpt_recipe plain_recipe(void) {
   return r;
 }
 
-/* A whole checkpoint: equal bytes are equal weights, moments, averages and counters. */
+/* Returns a whole checkpoint: equal bytes are equal weights, moments, averages and counters. */
 TEST_UNUSED static bdpt_bytes freeze(bdpt_trainer *t) {
   bdpt_bytes b = {NULL, 0};
   CHECK(bdpt_trainer_build(t, &b) == BDPT_OK);
@@ -122,7 +123,7 @@ static void count_free(void *user, void *p, size_t bytes) {
   free(p);
 }
 
-/* Whether the recorded sentence contains `part`; forgets the error. */
+/* Returns 1 if the recorded sentence contains `part`; forgets the error. */
 static int says(const char *part) {
   int found = strstr(ctx.message, part) != NULL;
   if (!found) printf("  sentence: %s\n  wanted:   %s\n", ctx.message, part);

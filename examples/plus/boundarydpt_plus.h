@@ -59,16 +59,17 @@ extern "C" {
  * 2.1  Dense prediction
  */
 
-/* What the network has found out about each patch: its token after the last norm, row by row,
- * without class and distillation token, [B,n,D]. Refuses networks whose blocks leave out tokens. */
+/* Returns what the network has found out about each patch: its token after the last norm, row by
+ * row, without class and distillation token, [B,n,D]. Refuses networks whose blocks leave out
+ * tokens. */
 BDPT_API bdpt_tensor *bdpt_features(bdpt_model *model, bdpt_tape *tape, bdpt_tensor *images,
                                     const bdpt_forward_options *options);
-/* All tokens from one on: x[B,N,D] -> [B,N-first,D]. */
+/* Returns all tokens from one on: x[B,N,D] -> [B,N-first,D]. */
 BDPT_API bdpt_tensor *bdpt_tail(bdpt_tape *t, bdpt_tensor *x, size_t first);
-/* A grid of h x w tokens, row by row, as one of H x W: x[B,hw,K] -> [B,HW,K]. */
+/* Resizes a grid of h x w tokens, row by row, to one of H x W: x[B,hw,K] -> [B,HW,K]. */
 BDPT_API bdpt_tensor *bdpt_upsample(bdpt_tape *t, bdpt_tensor *x, size_t h, size_t H, size_t W);
-/* The mean cross-entropy over the rows of z[...,K] whose label[rows] is not `ignore`. The labels
- * are borrowed for the call. */
+/* Returns the mean cross-entropy over the rows of z[...,K] whose label[rows] is not `ignore`. The
+ * labels are borrowed for the call. */
 BDPT_API bdpt_tensor *bdpt_pixel_loss(bdpt_tape *t, bdpt_tensor *z, const int *label, int ignore);
 
 #ifndef BDPT_ONLY_INFERENCE
@@ -101,25 +102,27 @@ typedef struct bdpt_width_report {
   bdpt_cost_report before, after;
 } bdpt_width_report;
 
-/* All of it: scores, plan, and a smaller model. `data` (for Taylor), `hooks`, `out` may be NULL.
- * After a failure or a cancel the model is as before. */
+/* Does all of it: scores, plan, and a smaller model. `data` (for Taylor), `hooks`, `out` may be
+ * NULL. After a failure or a cancel the model is as before. */
 BDPT_API bdpt_status bdpt_width_prune(bdpt_model *model, const bdpt_subset *data,
                                       const bdpt_width_options *options, const bdpt_hooks *hooks,
                                       bdpt_width_report *out);
-/* The same in its parts. A configuration has so many units; those of a block's class begin at
- * bdpt_width_first: the hidden ones, or the features of attention, head after head. */
+/* The calls from here on do the same in parts. bdpt_width_units counts the units of a
+ * configuration; those of a block's class begin at bdpt_width_first: the hidden ones, or the
+ * features of attention, head after head. */
 BDPT_API size_t bdpt_width_units(const bdpt_config *resolved);
 BDPT_API size_t bdpt_width_first(const bdpt_config *resolved, int width, int block);
-/* score[units]: the importance of each. The model is not touched. */
+/* Measures the importance of each unit, score[units]. The model is not touched. */
 BDPT_API bdpt_status bdpt_width_score(const bdpt_model *model, const bdpt_subset *data,
                                       const bdpt_width_options *options, const bdpt_hooks *hooks,
                                       double *score);
-/* keep[units]: 1 for those that stay; the new sizes in *narrow. Needs no weights. score NULL: all
- * are worth the same. */
+/* Sets keep[units] to 1 for those that stay, and *narrow to the new sizes. Needs no weights. score
+ * NULL: all are worth the same. */
 BDPT_API bdpt_status bdpt_width_plan(bdpt_context *ctx, const bdpt_config *config,
                                      const bdpt_width_options *options, const double *score,
                                      unsigned char *keep, bdpt_config *narrow,
                                      bdpt_width_report *out);
+/* Takes the units out whose keep[] is 0. After a failure the model is as before. */
 BDPT_API bdpt_status bdpt_width_shrink(bdpt_model *model, const unsigned char *keep);
 
 /* ---- 2.3  Depth and width together ----------------------------------------------------------- */
@@ -153,6 +156,8 @@ typedef struct bdpt_plus_result {
   int steps;
   bdpt_plus_step step[BDPT_MAX_STEPS];
 } bdpt_plus_result;
+/* Does what the options say and tells in *out, step by step, what was done. With a checkpoint in
+ * run->hooks the same call, made again, goes on where it was interrupted. */
 BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_run *run,
                                const bdpt_plus_options *options, bdpt_plus_result *out);
 #endif /* BDPT_ONLY_INFERENCE */
@@ -176,7 +181,8 @@ typedef struct bdpt_merging {
 } bdpt_merging;
 BDPT_API bdpt_status bdpt_merge(bdpt_model *model, int tokens, bdpt_merging *merging);
 BDPT_API void bdpt_merging_free(bdpt_merging *merging); /* may be called twice */
-/* As bdpt_cost, with what merging spares, and with its own cosines among the products. */
+/* Counts as bdpt_cost does, with what merging spares, and with its own cosines among the
+ * products. */
 BDPT_API bdpt_status bdpt_merging_cost(bdpt_context *ctx, const bdpt_config *config, int tokens,
                                        bdpt_cost_report *out);
 
@@ -204,7 +210,7 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
 
 /* ---- 2.6  A data set in a file --------------------------------------------------------------- */
 
-/* CIFAR-100 binary: records of 3074 bytes (coarse, fine, 1024 red, green, blue). */
+/* Reads CIFAR-100's binary format: records of 3074 bytes (coarse, fine, 1024 red, green, blue). */
 BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                          const char *name, bdpt_dataset *out);
 BDPT_API bdpt_status bdpt_cifar100_load(bdpt_context *ctx, const char *path, bdpt_dataset *out);
@@ -322,7 +328,7 @@ static bdptp_tap bdptp_tap_of(size_t at, size_t in, size_t out) {
   return p;
 }
 
-/* Where the four neighbours of pixel (row, at) begin in a grid[h,w,K], and their weights. */
+/* Finds where the four neighbours of pixel (row, at) begin in a grid[h,w,K], and their weights. */
 static void bdptp_corners(const bdptp_grid *s, size_t k, size_t row, size_t at, size_t corner[4],
                           bdpt_real part[4]) {
   const bdptp_tap v = bdptp_tap_of(row, s->h, s->H), u = bdptp_tap_of(at, s->w, s->W);
@@ -353,7 +359,7 @@ static bdpt_status bdptp_upsample_forward(const bdpt_op_run *run) {
   return BDPT_OK;
 }
 
-/* Rows of pixels share neighbours, so on the way back an image is one thread's. */
+/* Adds the gradients, an image a thread, because rows of pixels share neighbours. */
 static bdpt_status bdptp_upsample_backward(const bdpt_op_run *run) {
   const bdptp_grid *s = (const bdptp_grid *)run->saved;
   const size_t k = run->out->shape[2], in = s->h * s->w * k, pixels = s->H * s->W;
@@ -406,7 +412,7 @@ BDPT_API bdpt_tensor *bdpt_upsample(bdpt_tape *t, bdpt_tensor *x, size_t h, size
  */
 typedef struct bdptp_labels { const int *label; int ignore; size_t rows, counted; } bdptp_labels;
 
-/* One pixel: writes its dz, returns its loss. */
+/* Writes the dz of one pixel, and returns its loss. */
 static double bdptp_pixel(const bdpt_real *z, size_t classes, int label, double share,
                           bdpt_real *dz) {
   double most = (double)z[0], sum = 0;
@@ -618,7 +624,7 @@ static void bdptp_width_normalise(double *score, size_t count) {
 
 #define BDPTP_SCORE_BATCH ((size_t)16) /* images */
 
-/* Tells the caller how far the work is. Non-zero: it wants to stop. */
+/* Tells the caller how far the work is. A non-zero return says that the caller wants to stop. */
 static int bdptp_tell(const bdpt_hooks *hooks, size_t done, size_t total) {
   bdpt_progress p;
   if (!hooks || !hooks->progress) return 0;
@@ -1048,7 +1054,8 @@ static bdpt_status bdptp_width_check(bdpt_context *ctx, bdpt_width_options *o) {
   return BDPT_OK;
 }
 
-/* The plan for a request. `p` comes with ctx, as, score, hooks, keep, narrow, rounds and known. */
+/* Makes the plan for a request. `p` comes with ctx, as, score, hooks, keep, narrow, rounds and
+ * known. */
 static bdpt_status bdptp_width_plan(bdptp_planner *p, const bdpt_config *config,
                                     const bdpt_width_options *options, bdpt_width_report *out) {
   bdpt_width_report r;
@@ -1209,14 +1216,14 @@ static void bdptp_path(char out[BDPTP_PATH], const char *path, const char *what,
   out[length] = 0;
 }
 
-/* Fowler, Noll and Vo's hash, 64 bits. */
+/* Hashes n bytes on top of h, as Fowler, Noll and Vo do, in 64 bits. */
 static uint64_t bdptp_hash(uint64_t h, const void *bytes, size_t n) {
   const unsigned char *b = (const unsigned char *)bytes;
   for (; n > 0; n--) h = (h ^ *b++) * UINT64_C(0x100000001b3);
   return h;
 }
 
-/* The key of a measurement: the network at hand and the request. */
+/* Returns the key of a measurement: the network at hand and the request. */
 static uint64_t bdptp_plus_key(const bdpt_model *m, const bdpt_width_options *o) {
   const size_t end = offsetof(bdpt_width_options, target) + sizeof o->target;
   char digest[17];
@@ -1225,7 +1232,8 @@ static uint64_t bdptp_plus_key(const bdpt_model *m, const bdpt_width_options *o)
 }
 
 #ifndef BDPT_NO_STDIO
-/* 1 if there is no such file. One that is there and cannot be read is an error of the reading. */
+/* Returns 1 if there is no such file. One that is there and cannot be read is an error of the
+ * reading. */
 static int bdptp_absent(const char *path) {
   FILE *file;
   errno = 0;
@@ -1298,7 +1306,7 @@ static bdpt_status bdptp_plus_narrow(bdptp_plus *p, int i, int n, bdpt_width_rep
   return s || !keeps ? s : bdptp_plus_note(p->ctx, path, key, planner.known);
 }
 
-/* The layers that the caller has named, in forward order. */
+/* Takes the layers that the caller has named, in forward order. */
 static bdpt_status bdptp_plus_named(bdptp_plus *p) {
   const bdpt_config *c = &p->dense->config;
   bdpt_layer layer;
@@ -1319,7 +1327,7 @@ static bdpt_status bdptp_plus_named(bdptp_plus *p) {
   return BDPT_OK;
 }
 
-/* The states that the layers have when all is done: removed or fitted, and every MLP fused. */
+/* Sets the states that the layers have when all is done: removed or fitted, and every MLP fused. */
 static void bdptp_plus_states(bdptp_plus *p) {
   const bdpt_start start = p->o->depth.start;
   int i;
@@ -1644,7 +1652,7 @@ static void bdptp_join(const bdptp_pairing *p, const bdpt_real *x, size_t d, con
   }
 }
 
-/* The bytes of four arrays of an image: best, to, scores of A, old counts of both. */
+/* Returns the bytes of four arrays of an image: best, to, scores of A, old counts of both. */
 static size_t bdptp_room(size_t n) {
   return (n + 1) / 2 * (2 * sizeof(size_t) + 3 * sizeof(double));
 }

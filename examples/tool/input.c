@@ -141,7 +141,8 @@ static bdpt_status input_list_folder(input *in, struct folder *f, const char *pa
   return input_fail(in, "%.399s", f->why);
 }
 
-/* The class folders of the part that is not read: the names say which class is which number. */
+/* Compares the class folders with those of the part that is not read: the names say which class is
+ * which number. */
 static bdpt_status input_compare(input *in, struct folder *f, const char *path) {
   struct folder names;
   int same = 1, there = cli_is_folder(path);
@@ -155,7 +156,7 @@ static bdpt_status input_compare(input *in, struct folder *f, const char *path) 
   return same ? in->ctx->status : input_fail(in, "%.399s", f->why);
 }
 
-/* DIR/train and DIR/val, each with the same class folders. */
+/* Lists DIR/train and DIR/val, each with the same class folders. */
 static bdpt_status input_list_parts(input *in, int parts, size_t skip) {
   char path[2][700];
   bdpt_status s = BDPT_OK;
@@ -169,8 +170,8 @@ static bdpt_status input_list_parts(input *in, int parts, size_t skip) {
   return s == BDPT_OK ? input_compare(in, &in->shots[i], path[1 - i]) : s;
 }
 
-/* DIR/CLASS/...: `holdout` pictures of each class are the test part, the others the training part;
- * 0 leaves everything in the part that is asked for. */
+/* Divides DIR/CLASS/...: `holdout` pictures of each class are the test part, the others the
+ * training part; 0 leaves everything in the part that is asked for. */
 static bdpt_status input_list_divided(input *in, int parts, const input_source *from) {
   const int holdout = from->any && from->holdout < 0 ? 0 : from->holdout;
   struct folder all;

@@ -49,9 +49,9 @@ int input_has_pictures(const char *data);
  * treats them too: by the settings that came with it. Images of CIFAR's format stay. */
 void input_fit(input *in, const bdpt_model *m);
 
-/* The same for a network that will be trained on them. What it knows of its pictures counts; if it
- * knows nothing they are cropped, and it is noted in the network how, so that classify can do the
- * same. */
+/* Does the same for a network that will be trained on them. What it knows of its pictures counts;
+ * if it knows nothing they are cropped, and it is noted in the network how, so that classify can do
+ * the same. */
 void input_adopt(input *in, bdpt_model *m);
 
 /* Names the network's classes after the class folders, if it has that many classes and no names. */
@@ -60,7 +60,7 @@ bdpt_status input_label(const input *in, bdpt_model *m);
 /* Opens `parts`: INPUT_TRAIN, INPUT_TEST or both. */
 bdpt_status input_open(input *in, bdpt_context *ctx, const input_source *from, int parts);
 
-/* Keeps `count` of a subset, as many of each class as possible; 0 or too many: all of it. */
+/* Keeps `count` images of a subset, as many of each class as possible; 0 or too many: all of it. */
 bdpt_status input_keep(bdpt_context *ctx, bdpt_subset *subset, size_t count);
 
 /* Reads a network from a file of any form that checkpoint.h knows, and brings it to another input
@@ -69,7 +69,7 @@ bdpt_status input_keep(bdpt_context *ctx, bdpt_subset *subset, size_t count);
 bdpt_model *input_model_report(bdpt_context *ctx, const char *path, const int image[2],
                                checkpoint_report *report);
 
-/* Adds "guessed", a list of what nothing told of a network: "heads", "eps", "mean", "std". */
+/* Adds "guessed", the list of what no file told of a network: "heads", "eps", "mean", "std". */
 void input_guessed(cli_json *j, const checkpoint_report *report);
 
 /* --start NAME: what takes a removed layer's place before training. -1: no such name. With a name
@@ -87,7 +87,8 @@ int input_start(const char *name);
  * looks alike, at chance, so there learned importance is the default, as in the paper. */
 int input_choose(const char *name, const char *start);
 
-/* With a name that begins with "skip" a removed attention layer leaves x, else x + LN1(x). */
+/* Sets what a removed attention layer leaves: x with a name that begins with "skip", else x +
+ * LN1(x). */
 void input_form(const char *name, bdpt_model *m);
 
 /* Does the same for a caller that has no use for the report. */

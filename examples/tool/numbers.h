@@ -11,7 +11,8 @@ int numbers_rising(const void *a, const void *b);
 /* Returns the q-quantile of a sorted list, 0 <= q <= 1. */
 double numbers_quantile(const double *sorted, int n, double q);
 
-/* Spearman's rank correlation: do two lists order the layers alike? Ties count half. */
+/* Returns Spearman's rank correlation, which tells whether two lists order the layers alike, -1 to
+ * 1. Ties count half. */
 double numbers_rank_correlation(const double *x, const double *y, int n);
 
 #endif /* TOOL_NUMBERS_H */

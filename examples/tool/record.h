@@ -27,7 +27,7 @@ typedef jsonl_line record_line; /* text NULL: none */
 /* Finds a key of a line's outermost object and stops the reader on its value. */
 bdpt_json_event record_find(record_line line, const char *key, bdpt_json *j);
 
-/* Returns a number; `otherwise` if the key is missing, NaN if it is null. */
+/* Returns a key's number; `otherwise` if the key is missing, NaN if it is null. */
 double record_real(record_line line, const char *key, double otherwise);
 
 /* Returns the same as a whole number; `otherwise` also for what no int can hold. */
@@ -36,7 +36,7 @@ int record_int(record_line line, const char *key, int otherwise);
 /* Reads numbers of an array, at most `room`; returns how many. Arrays in arrays are flattened. */
 int record_reals(record_line line, const char *key, double *out, int room);
 
-/* A text, "" if the key is missing. */
+/* Copies a key's text; "" if the key is missing. */
 void record_text(record_line line, const char *key, char *out, size_t room);
 
 /* Returns 1 if the key's text is this one. */
@@ -58,7 +58,7 @@ void record_modern(const char *text, size_t size, cli_json *out);
 /* Reads the file if there is one; a missing file is an empty record. "-" is standard input. */
 bdpt_status record_load(record *r, bdpt_context *ctx, const char *path);
 
-/* Writes the record under a temporary name and renames it: what `kept` says of it. */
+/* Writes the record, or the part of it that `kept` names, under a temporary name and renames it. */
 bdpt_status record_save(record *r);
 
 /* Forgets the lines; the file stays. */

@@ -35,10 +35,10 @@ void session_open(session *s, bdpt_context *ctx, const cli_common *common, const
 /* Frees images and record. */
 void session_close(session *s);
 
-/* "OUT/name", in a place that the next call uses again. */
+/* Returns "OUT/name", in a place that the next call uses again. */
 const char *session_path(session *s, const char *name);
 
-/* Hooks for a long call of the library, which saves its state in OUT/name.ckpt. */
+/* Returns the hooks for a long call of the library, which saves its state in OUT/name.ckpt. */
 bdpt_hooks session_hooks(session *s, const char *name);
 
 /* Writes the record to the disk; then the checkpoint OUT/name.ckpt is no longer needed. NULL:
@@ -59,7 +59,7 @@ bdpt_status session_record_setup(session *s, const bdpt_config *c, const char *m
 /* Adds an "epoch" line for each epoch of a training. */
 void session_record_epochs(session *s, const char *phase, const bdpt_epoch *log, int epochs);
 
-/* Tells a piece of the story on stdout; silent when the results are wanted as JSON. */
+/* Tells a piece of the story on stdout; says nothing when the results are wanted as JSON. */
 CLI_PRINTF(2, 3)
 void session_say(session *s, const char *format, ...);
 

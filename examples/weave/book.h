@@ -57,7 +57,7 @@ static void cut(sheet *o, size_t at, size_t n) {
   o->n -= n;
 }
 
-/* One character, or `n` of them, as text of the page. */
+/* Writes one character, or `n` of them, as text of the page. */
 static void put_char(sheet *o, int c) {
   char one = (char)c;
   if (c == '<') put(o, "&lt;");
@@ -70,7 +70,7 @@ static void put_text(sheet *o, const char *s, size_t n) {
   while (n-- > 0) put_char(o, *s++);
 }
 
-/* Text as a string of the script: quoted, and without anything that could end the script. */
+/* Writes text as a string of the script: quoted, and without anything that could end the script. */
 static void put_quoted(sheet *o, const char *s) {
   put(o, "\"");
   for (; *s; s++) {
@@ -205,7 +205,8 @@ static const char *strip(const book *b, int i, char *room, size_t size) {
 
 /* 3  Titles and tags                                                                       >>titles
  *
- * The length of ">>name"; 0 for a shift, for a tag in quotes like this one, and for all else. */
+ * tag_length returns the length of ">>name"; 0 for a shift, for a tag in quotes like this one, and
+ * for all else. */
 static size_t tag_length(const char *line, const char *s) {
   size_t n = 2;
   if (s[0] != '>' || s[1] != '>' || !islower((unsigned char)s[2])) return 0;
@@ -214,7 +215,7 @@ static size_t tag_length(const char *line, const char *s) {
   return n;
 }
 
-/* "Both stages" becomes "both-stages". */
+/* Makes "both-stages" of "Both stages". */
 static void make_slug(const char *text, char *out, size_t size) {
   size_t n = 0;
   for (; *text && n + 1 < size; text++) {
@@ -263,8 +264,8 @@ static const title *title_at(const book *b, int line, int level) {
   return NULL;
 }
 
-/* Every tag of the file must be defined once. Shifts and strings have no business in a comment, so
- * only comments are searched; `inside` follows them from line to line. */
+/* Checks that every tag of the file is defined once. Shifts and strings have no business in a
+ * comment, so only comments are searched; `inside` follows them from line to line. */
 static void check_tags(book *b) {
   int i, inside = 0;
   for (i = 0; i < b->titles; i++) {
@@ -325,7 +326,7 @@ static void find_function(book *b, int i) {
   }
 }
 
-/* Constants in line i of an enum. */
+/* Lists the constants in line i of an enum. */
 static void find_constants(book *b, int i) {
   const char *s = b->line[i], *stop = strstr(s, "/*");
   while ((s = strstr(s, "BDPT_")) != NULL && (!stop || s < stop)) {
@@ -367,7 +368,7 @@ static const name *find_name(const book *b, const char *s, size_t n) {
   return (const name *)bsearch(&key, b->name, (size_t)b->names, sizeof key, by_text);
 }
 
-/* Links. In code the arrows of a tag stay, so that columns stay aligned. */
+/* Writes a tag as a link. In code its arrows stay, so that columns stay aligned. */
 static size_t put_tag(book *b, const char *s, int arrows) {
   size_t n = tag_length(s, s);
   const title *t = find_tag(b, s + 2, n - 2);

@@ -33,7 +33,7 @@ static void put_class(sheet *o, const char *class, const char *s, size_t n) {
   put_format(o, "</%.*s>", (int)strcspn(class, " "), class);
 }
 
-/* One token of code, which is not in a comment; its length. */
+/* Writes one token of code, which is not in a comment; returns its length. */
 static size_t put_code_token(book *b, const char *s, int line, int *inside) {
   sheet *o = &b->out;
   size_t n = 0;

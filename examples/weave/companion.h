@@ -56,7 +56,7 @@ static void read_companion(book *b, char *memory) {
   }
 }
 
-/* The words of `term` in the prose of the section at title t. */
+/* Returns 1 if the words of `term` stand in the prose of the section at title t. */
 static int explains(const book *b, const title *t, const char *term) {
   sheet all = {NULL, 0, 0};
   char room[400];
@@ -174,7 +174,7 @@ static int names_function(const char *functions, const char *one) {
   return 0;
 }
 
-/* The way back: what lines from .. to - 1 define, and which rows speak of it. */
+/* Writes the way back: what lines from .. to - 1 define, and which rows speak of it. */
 static void put_back_links(book *b, int from, int to) {
   int i, k, open = 0;
   for (k = 0; k < b->equations; k++) {
@@ -200,7 +200,7 @@ static int file_exists(const char *folder, const char *file) {
   return f != NULL;
 }
 
-/* A cell of the table: formulas between backquotes are set, [words](#x) lose their link. */
+/* Writes a cell of the table: formulas between backquotes are set, [words](#x) lose their link. */
 static void put_cell(book *b, const char *s, int mode) {
   while (*s) {
     size_t n = strcspn(s, "`[");
@@ -225,7 +225,7 @@ static void put_cell(book *b, const char *s, int mode) {
   }
 }
 
-/* "part 5: surface" links to that figure where the study's page is there and has it. */
+/* Writes "part 5: surface" as a link to that figure where the study's page is there and has it. */
 static void put_study(book *b, const char *text) {
   const char *what = strstr(text, ": ");
   char id[80];

@@ -38,7 +38,7 @@ static void put_arrow(book *b, double x, double y, double to_x, double to_y, con
              x, y, to_x, to_y, class, strstr(class, "back") ? "head-back" : "head");
 }
 
-/* The heads of arrows, once for the page. */
+/* Writes the heads of arrows, once for the page. */
 static void put_pens(book *b) {
   int i;
   put(&b->out, "<svg width=0 height=0 class=pens aria-hidden=true><defs>");
@@ -53,8 +53,8 @@ static void put_pens(book *b) {
 
 /* 15  The tape of chapter 5                                                          >>tape-drawing
  *
- * c = a b, L = c + a: values on the way forward, gradients on the way back, and the list of nodes
- * under it. The numbers are computed here from a and b.
+ * It shows c = a b, L = c + a: values on the way forward, gradients on the way back, and under it
+ * the list of nodes. The numbers are computed here from a and b.
  */
 static void put_node(book *b, double x, double y, const char *what, double value, double grad) {
   char room[40];
@@ -97,7 +97,7 @@ static void draw_tape(book *b) {
 
 /* 16  A block before and after                                                      >>block-drawing
  *
- * Boxes as wide as what they carry: F is four times D.
+ * Boxes are as wide as what they carry: F is four times D.
  */
 static void put_map(book *b, double x, double y, double top, double bottom, const char *text) {
   put_format(&b->out, "<path class=node d='M%.1f %.1fL%.1f %.1fL%.1f %.1fL%.1f %.1fz'></path>\n",
@@ -146,6 +146,9 @@ static void draw_block(book *b) {
 }
 
 /* 17  Registers and panels                                                           >>tile-drawing
+ *
+ * The tile shows which registers one step of a product reads and adds to, the panels the order in
+ * which the factor lies in memory.
  */
 static void draw_tile(book *b) {
   char room[40];
@@ -207,6 +210,8 @@ static void draw_packing(book *b) {
 }
 
 /* 18  bf16                                                                           >>bits-drawing
+ *
+ * The bits of pi as a float stand above those that rounding it to bf16 leaves.
  */
 static void draw_bits(book *b) {
   const float pi = 3.14159274f;
@@ -244,8 +249,8 @@ static void draw_bits(book *b) {
 
 /* 19  The surface                                                                     >>map-drawing
  *
- * The least-squares surface of degree 2 through the paper's 22 points; the coefficients are those
- * that the library finds for them, in the order 1, a, t, a^2, a t, t^2.
+ * The surface is that of degree 2 which least squares put through the paper's 22 points; the
+ * coefficients are those that the library finds for them, in the order 1, a, t, a^2, a t, t^2.
  */
 static double surface(double a, double t) {
   static const double theta[] = {14.4878, 99.9412, 29.4947, -45.8068, -14.0368, -2.4442};
@@ -253,7 +258,7 @@ static double surface(double a, double t) {
          theta[5] * t * t;
 }
 
-/* The contour at `level`, cell by cell: where it enters and leaves, straight between. */
+/* Draws the contour at `level`, cell by cell: where it enters and leaves, straight between. */
 static void put_contour(book *b, double level, const char *class) {
   const int n = 32;
   int i, j, k;

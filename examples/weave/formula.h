@@ -63,7 +63,7 @@ static void set_word(walk *w, const token *t) {
   }
 }
 
-/* [1 2; 3 4] */
+/* Returns 1 if the bracket opens a matrix, such as [1 2; 3 4]. */
 static int is_matrix(const walk *w, int open) {
   int k, rows = 0;
   if (*w->m->t[open].s != '[') return 0;
@@ -96,7 +96,7 @@ static void set_matrix(walk *w) {
   w->i = last + 1;
 }
 
-/* The inside of brackets that starts at token i, up to the partner; without the brackets. */
+/* Sets the inside of brackets that starts at token i, up to the partner; without the brackets. */
 static void set_inside(walk *w) {
   walk in = *w;
   int last = w->m->t[w->i].match;
@@ -120,7 +120,7 @@ static void set_brackets(walk *w, int show) {
   w->group_end = o->n;
 }
 
-/* What stands below or above: letters of indices one by one, a number, or brackets' inside. */
+/* Sets what stands below or above: letters of indices one by one, a number, or brackets' inside. */
 static void set_script(walk *w) {
   sheet *o = sheet_of(w);
   walk in = *w;
@@ -151,8 +151,8 @@ static void set_script(walk *w) {
   w->i = in.i;
 }
 
-/* Everything that hangs on the base that begins at `start` of the sheet. An index in brackets is a
- * subscript, but not in shapes and sentences. */
+/* Sets everything that hangs on the base that begins at `start` of the sheet. An index in brackets
+ * is a subscript, but not in shapes and sentences. */
 static void set_scripts(walk *w, size_t start, size_t low, int limits, int indexed) {
   static const char *const tag[2][4] = {{"", "msub", "msup", "msubsup"},
                                         {"", "munder", "mover", "munderover"}};
@@ -195,7 +195,7 @@ static void set_scripts(walk *w, size_t start, size_t low, int limits, int index
   put_format(o, "</%s>", tag[limits][which]);
 }
 
-/* sqrt(x), sqrt x */
+/* Sets a root: sqrt(x), sqrt x. */
 static void set_root(walk *w) {
   sheet *o = sheet_of(w);
   put(o, "<msqrt>");
@@ -205,7 +205,7 @@ static void set_root(walk *w) {
   put(o, "</msqrt>");
 }
 
-/* |x|: up to the next bar that closes. */
+/* Sets a norm: |x|, up to the next bar that closes. */
 static void set_norm(walk *w) {
   sheet *o = sheet_of(w);
   walk in = *w;
@@ -256,7 +256,8 @@ static void set_factor(walk *w) {
   }
 }
 
-/* A function without brackets takes the next factor with it: sum exp(x), mean x. */
+/* Sets a denominator. A function without brackets takes the next factor with it: sum exp(x), mean
+ * x. */
 static void set_denominator(walk *w) {
   sheet *o = sheet_of(w);
   size_t start = o->n;
@@ -324,7 +325,7 @@ static const char *math_tag(const walk *w) {
   return w->m->mode == PROSE ? "<math>" : "<math displaystyle=true>";
 }
 
-/* Factors and signs up to w->end. */
+/* Sets factors and signs up to w->end. */
 static void set_row(walk *w, int top) {
   sheet *o = sheet_of(w);
   int first = 1;
@@ -436,7 +437,8 @@ static void put_plain(setter *m, const token *t) {
   }
 }
 
-/* A comma behind a formula that begins at `start` stays in the line of its last part. */
+/* Writes a comma behind a formula that begins at `start`, so that it stays in the line of the
+ * formula's last part. */
 static void put_mark(sheet *o, size_t start, char comma) {
   const char *s, *last = o->s + start;
   while ((s = strstr(last, "<wbr>")) != NULL) last = s + 5;

@@ -42,7 +42,8 @@ static void put_exercises(book *b, const char *tag) {
   }
 }
 
-/* Figures, worked examples and the lesson of a section follow its first block of prose. */
+/* Writes the figures, worked examples and the lesson of a section, behind its first block of
+ * prose. */
 static void adorn_section(book *b) {
   const extra *x;
   int i;
@@ -119,7 +120,7 @@ static int label_mode(const char *label) {
   return PROSE;
 }
 
-/* The labels that every kernel has end a figure before them. */
+/* Returns 1 for the labels that every kernel has, which end a figure before them. */
 static int is_usual(const char *s, size_t n) {
   static const char *const usual[] = {"math", "shape", "forward", "backward", "source", "check"};
   size_t i;
@@ -129,7 +130,7 @@ static int is_usual(const char *s, size_t n) {
   return 0;
 }
 
-/* A formula can be linked to and searched for: "fuse-math". */
+/* Writes a formula's label with a place that can be linked to and searched for: "fuse-math". */
 static void put_term(writer *w) {
   book *b = w->b;
   char place[80];
@@ -145,8 +146,8 @@ static void put_term(writer *w) {
   add_mark(b, 'e', w->words.s, place);
 }
 
-/* A chapter opens with its question: the length of the first sentence after the title, if it is
- * one, else 0. */
+/* Returns the length of the first sentence after the title, if it is a question, else 0: a chapter
+ * opens with its question. */
 static size_t question(const book *b, const char *words) {
   size_t n = strcspn(words, ".?");
   if (!b->section || b->section->level != 2 || b->asked == b->section || words[n] != '?') return 0;
@@ -207,7 +208,7 @@ static void add_words(writer *w, const char *s) {
   put(&w->words, s);
 }
 
-/* A line of a figure of characters: only names and tags are links. */
+/* Writes a line of a figure of characters, in which only names and tags are links. */
 static void put_figure_line(book *b, const char *s, int line) {
   const char *start = s;
   while (*s) {
@@ -225,7 +226,8 @@ static void put_figure_line(book *b, const char *s, int line) {
   put(&b->out, "\n");
 }
 
-/* An indented line "x1 = x + f(x)   what it says": the formula; a remark behind three blanks. */
+/* Returns 1 for an indented line "x1 = x + f(x)   what it says": the formula, then a remark behind
+ * three blanks. */
 static int is_equation(const char *s) {
   return isalpha((unsigned char)*s) && strstr(s, " = ") && !strpbrk(s, "\"';{}[]|");
 }
@@ -251,7 +253,7 @@ static void put_equation_line(book *b, const char *s, int line) {
   put(&b->out, "</p>\n");
 }
 
-/* One line that is neither blank nor a title. */
+/* Writes one line that is neither blank nor a title. */
 static void put_line(writer *w, const char *s, int line) {
   size_t indent = strspn(s, " "), n = 0;
   int labels = indent < 4 && (indent > 1 || w->open != PARAGRAPH);

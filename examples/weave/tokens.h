@@ -99,7 +99,8 @@ static int sort_of(const char *s, size_t n) {
   return k < 0 ? 0 : known[k].sort;
 }
 
-/* "at" is the product of a and t in one chapter and a word everywhere else. */
+/* Returns 1 for a name that is an English word too: "at" is the product of a and t in one chapter
+ * and a word everywhere else. */
 static int is_english(const token *t) {
   static const char *const words[] = {"at",  "sum", "mean", "max", "min",   "round", "clip",
                                       "log", "lam", "mu",   "ma",  "floor", "trace", "inf"};
@@ -114,7 +115,7 @@ static int is_token(const token *t, const char *s) {
   return t->n == strlen(s) && memcmp(t->s, s, t->n) == 0;
 }
 
-/* dx, dW1, dgamma: the length of the d, 1, or 0. */
+/* Returns 1, the length of the d, for dx, dW1, dgamma; else 0. */
 static size_t derivative(const char *s, size_t n) {
   if (n < 2 || s[0] != 'd' || (n == 2 && strchr("oe", s[1]))) return 0;
   if (n == 2 && isalpha((unsigned char)s[1])) return 1;
@@ -126,14 +127,15 @@ static size_t derivative(const char *s, size_t n) {
          (n == 11 && memcmp(s, "dimportance", 11) == 0);
 }
 
-/* W1, LN2, lr0: a letter or a short name with one digit. fc1 and F32 are words. */
+/* Returns 1 for W1, LN2, lr0: a letter or a short name with one digit. fc1 and F32 are words. */
 static int has_index(const char *s, size_t n) {
   if (n < 2 || !isdigit((unsigned char)s[n - 1])) return 0;
   if (n == 2) return isalpha((unsigned char)s[0]) && !strchr("LGQ", s[0]);
   return n == 3 && (memcmp(s, "LN", 2) == 0 || memcmp(s, "lr", 2) == 0);
 }
 
-/* A name with an underscore is code, unless a letter or a known word carries a short index. */
+/* Returns the length of a name with an underscore, which is code unless a letter or a known word
+ * carries a short index. */
 static size_t identifier(const char *s) {
   size_t base = 0, n, low;
   while (isalnum((unsigned char)s[base])) base++;
@@ -163,7 +165,7 @@ static size_t path_length(const char *s) {
   return n;
 }
 
-/* -O3, -std=c99, --isa: an option of a command; its length, or 0. */
+/* Returns the length of an option of a command, such as -O3, -std=c99, --isa; or 0. */
 static size_t flag_length(const char *start, const char *s) {
   size_t n = strspn(s, "-");
   if (n < 1 || n > 2 || (s > start && !strchr(" (\n", s[-1]))) return 0;
@@ -172,7 +174,7 @@ static size_t flag_length(const char *start, const char *s) {
   return sort_of(s + 1, n - 1) ? 0 : n; /* -log x is none */
 }
 
-/* What is code without saying so: JSON, up to the next blank, and %zu; its length, or 0. */
+/* Returns the length of what is code without saying so, JSON up to the next blank and %zu; or 0. */
 static size_t quoted_length(const char *s) {
   size_t n = 0;
   if (s[0] == '{' && s[1] == '"') {
@@ -185,7 +187,7 @@ static size_t quoted_length(const char *s) {
   return n;
 }
 
-/* The kind and length of what begins at s; `start` is the beginning of the text. */
+/* Returns the kind and length of what begins at s; `start` is the beginning of the text. */
 static int next_token(const setter *m, const char *start, const char *s, size_t *n) {
   static const char *const sign[] = {
       "...", "<->", "->", "<-", "<=", ">=", "+-", "+=", "-=", "*=", "!=", "..",
@@ -237,7 +239,8 @@ static int next_token(const setter *m, const char *start, const char *s, size_t 
   return TEXT;
 }
 
-/* Brackets by nesting; bars in pairs, one that touches what follows and one that does not. */
+/* Matches brackets by nesting; bars in pairs, one that touches what follows and one that does
+ * not. */
 static void match_brackets(setter *m) {
   int stack[64], depth = 0, bar = -1, i;
   for (i = 0; i < m->count; i++) {
@@ -258,8 +261,8 @@ static void match_brackets(setter *m) {
   while (depth > 0) m->t[stack[--depth]].match = -1;
 }
 
-/* Statements of a formula's line end at a semicolon, before two blanks, and where a line of the
- * source ends and the next one begins with "name =" or "word:". */
+/* Returns 1 if "name =" or "word:" begins at s. A statement of a formula's line ends before it,
+ * where a line of the source does too; also at a semicolon, and before two blanks. */
 static int starts_statement(const char *s) {
   size_t n = strcspn(s, "=:<;\n");
   if (n == 0 || n > 22) return 0;
@@ -308,7 +311,7 @@ static int is_kind(const setter *m, int i, int kind) {
   return i >= 0 && i < m->count && m->t[i].kind == kind;
 }
 
-/* The sign i stands between operands and is not a script. */
+/* Returns 1 if the sign i stands between operands and is not a script. */
 static int is_operator(const setter *m, int i) {
   return is_kind(m, i, SIGN) && !strchr("_^#", m->t[i].s[0]) && m->t[i].s[0] != '.';
 }
@@ -317,7 +320,7 @@ static int is_script(const setter *m, int i) {
   return tight(m, i) && is_kind(m, i, SIGN) && strchr("_^", m->t[i].s[0]) != NULL;
 }
 
-/* z' and gelu'(z), but not image's. */
+/* Returns 1 for z' and gelu'(z), but not for image's. */
 static int is_prime(const setter *m, int i) {
   const token *t = &m->t[i];
   if (i == 0 || i >= m->count || t->kind != TEXT || *t->s != '\'' || t->space) return 0;
@@ -344,7 +347,7 @@ static int word_is_math(const setter *m, int i) {
   return sort != 0 && !is_english(t) && sort != FUNCTION;
 }
 
-/* The hyphen of top-n and of 754-2008. */
+/* Returns 1 for the hyphen of top-n and of 754-2008. */
 static int is_hyphen(const setter *m, int i) {
   if (m->mode == PROSE && is_token(&m->t[i], "-") && tight(m, i) && tight(m, i + 1) &&
       is_kind(m, i - 1, NUMBER) && is_kind(m, i + 1, NUMBER)) {
@@ -354,8 +357,8 @@ static int is_hyphen(const setter *m, int i) {
          is_kind(m, i - 1, WORD) && m->t[i - 1].n > 1 && !has_index(m->t[i - 1].s, m->t[i - 1].n);
 }
 
-/* Words of a formula's line that have a sign of assignment or division beside them, or an index:
- * loss, average, keep[b]. */
+/* Returns 1 for the words of a formula's line that have a sign of assignment or division beside
+ * them, or an index: loss, average, keep[b]. */
 static int is_named(const setter *m, int i) {
   static const char *const plain[] = {"the",     "their", "what", "each",  "one", "all",
                                       "nothing", "zero",  "that", "where", "of",  "over",
@@ -387,7 +390,7 @@ static int in_brackets(const setter *m, int i) {
   return 0;
 }
 
-/* 14 x 14 and N x N in a sentence: a sign. */
+/* Returns 1 for the sign in 14 x 14 and N x N in a sentence. */
 static int is_times(const setter *m, int i) {
   const token *t = &m->t[i];
   int k;
@@ -423,7 +426,7 @@ static void mark_tokens(setter *m) {
   }
 }
 
-/* [1 2; 3 -4]: numbers, signs and at least one semicolon. */
+/* Returns 1 for [1 2; 3 -4]: numbers, signs and at least one semicolon. */
 static int holds_matrix(const setter *m, int open) {
   int k, rows = 0;
   for (k = open + 1; *m->t[open].s == '[' && k < m->t[open].match; k++) {
@@ -439,8 +442,9 @@ static int follows_math(const setter *m, int i) {
          (tight(m, i) || m->t[i - 1].kind == SIGN);
 }
 
-/* Brackets belong to a formula if all within them does; or, in a formula's line, if they follow a
- * word or a sign: then what they enclose is set as words within the formula. Inner ones first. */
+/* Marks brackets, inner ones first. They belong to a formula if all within them does; or, in a
+ * formula's line, if they follow a word or a sign: then what they enclose is set as words within
+ * the formula. */
 static void mark_brackets(setter *m) {
   int i, k, all, ends;
   for (i = m->count - 1; i >= 0; i--) {
@@ -460,13 +464,14 @@ static void mark_brackets(setter *m) {
   }
 }
 
-/* A word that stands in the middle of a sentence: a capital A there is no article. */
+/* Returns 1 for a word in the middle of a sentence, where a capital A is no article. */
 static int is_inside(const setter *m, int i) {
   const token *t = i > 0 ? &m->t[i - 1] : NULL;
   return t && !(t->kind == TEXT && strchr(".?!:;", *t->s)) && t->kind != CODE;
 }
 
-/* "a" before a comma, a bracket's end or one of these words is a name as well. */
+/* Returns 1 if an "a" is the article: before a comma, a bracket's end or one of these words it is a
+ * name. */
 static int is_article(const setter *m, int i) {
   static const char *const after[] = {"and", "or", "is",   "in",  "of",
                                       "to",  "by", "with", "the", "has"};
@@ -482,7 +487,7 @@ static int is_article(const setter *m, int i) {
   return 1;
 }
 
-/* C is a language unless A or B is spoken of too. */
+/* Returns 1 if C is the language, as it is unless A or B is spoken of too. */
 static int is_language(const setter *m, int i) {
   int k;
   if (!is_token(&m->t[i], "C") || m->mode != PROSE) return 0;
@@ -492,7 +497,7 @@ static int is_language(const setter *m, int i) {
   return 1;
 }
 
-/* Something in from .. to - 1 that no sentence has. */
+/* Returns 1 if from .. to - 1 hold something that no sentence has. */
 static int is_certain(const setter *m, int from, int to) {
   int i, operands = 0, signs = 0;
   for (i = from; i < to; i++) {

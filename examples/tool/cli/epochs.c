@@ -9,7 +9,7 @@
 
 static const char heading[] = "seconds,phase,detail,epoch,images,lr,loss,accuracy\n";
 
-/* ",1.5"; "," for what is no number. */
+/* Appends ",1.5" to a row[room]; a lone "," for what is no number. */
 static void csv_number(char *row, size_t room, double v) {
   size_t n = strlen(row);
   if (v - v == 0) snprintf(row + n, room - n, ",%.9g", v);
@@ -32,7 +32,8 @@ static void epochs_put(cli_epochs *e, const char *row) {
   memmove(e->late, e->late + written, e->late_bytes);
 }
 
-/* The rows of a repeated epoch and of what followed it make room for the row that is told now. */
+/* Takes the row that is told now, and those behind it, out of the file: a repeated epoch replaces
+ * what it wrote before. */
 static void epochs_again(cli_epochs *e, const char *row) {
   const char *key = strchr(row, ','), *end = key, *at = (const char *)e->before.data, *line, *comma;
   const char *last = at + e->before.size;
@@ -94,8 +95,8 @@ static void epochs_late(cli_epochs *e, double loss, double accuracy) {
   e->judged = 0;
 }
 
-/* Takes a report of bdpt_train: of a step, or of an evaluation between two epochs. Of several
- * processes each judges some of the images; the mean comes with the next step. */
+/* Takes a report of bdpt_train: of a step, or of an evaluation between two epochs. Where several
+ * processes train, each evaluates some of the images, and the mean comes with the next step. */
 static void epochs_of_train(cli_epochs *e, const bdpt_progress *now) {
   const int judging = strcmp(now->phase, "evaluate") == 0, known = e->loss - e->loss == 0;
   const size_t before = judging ? 0 : (now->done - 1) / e->per_epoch; /* complete epochs */

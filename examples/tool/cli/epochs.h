@@ -45,7 +45,7 @@ typedef struct cli_epochs {
   int judged, shared, failed;     /* 1: an epoch is not told yet; images are shared out; no row */
 } cli_epochs;
 
-/* Begins zeroed but for tell and user: from now on sees what this progress sees. */
+/* Lets `e`, zeroed but for tell and user, see from now on what this progress sees. */
 void cli_epochs_watch(cli_epochs *e, cli_progress *p);
 
 /* Says what the next bdpt_train is called and does; `other` is a second possibility, or NULL.
@@ -56,7 +56,7 @@ void cli_epochs_train(cli_epochs *e, const char *label, const bdpt_recipe *recip
 /* Tells the last epoch of a training that has ended, if its reports did not. */
 void cli_epochs_rest(cli_epochs *e, const bdpt_epoch *log, int epochs);
 
-/* Opens the CSV file. NULL: there is none. */
+/* Opens the CSV file `path`; NULL opens none. `add` says where it begins. */
 enum { EPOCHS_NEW, EPOCHS_ADD, EPOCHS_AGAIN }; /* from its first row; behind its last; see above */
 bdpt_status cli_epochs_open(cli_epochs *e, bdpt_context *ctx, const char *path, int add);
 

@@ -21,7 +21,7 @@ void cli_json_quoted(cli_json *j, const char *s);
 /* Adds a key, with a comma in front unless it is the first. */
 void cli_json_key(cli_json *j, const char *key);
 
-/* Adds a number; null for what is none. */
+/* Adds a number; null for a NaN or an infinity. */
 void cli_json_value(cli_json *j, double v);
 
 /* Begins a line with its "kind"; NULL begins an object without one. */
@@ -39,15 +39,15 @@ void cli_json_real(cli_json *j, const char *key, double value);
 /* Adds a key and a list of numbers. */
 void cli_json_reals(cli_json *j, const char *key, const double *values, int count);
 
-/* Adds a list of whole numbers; the same with a key. */
+/* Adds a list of whole numbers: without a key, then with one. */
 void cli_json_list(cli_json *j, const int *values, int count);
 void cli_json_ints(cli_json *j, const char *key, const int *values, int count);
 
 /* Adds a key and a list of texts. */
 void cli_json_texts(cli_json *j, const char *key, const char *const *values, int count);
 
-/* Prints what was built to stdout and starts again. What was asked for and not printed is an error:
- * the status must be looked at. */
+/* Prints what was built to stdout and starts again. Output that fails is an error, so the status
+ * must be looked at. */
 bdpt_status cli_json_print(cli_json *j, bdpt_context *ctx);
 
 #endif /* TOOL_CLI_JSON_H */

@@ -26,8 +26,8 @@ void cli_cut(char *text, size_t room, int wanted);
 CLI_PRINTF(3, 4)
 bdpt_status cli_fail(bdpt_context *ctx, bdpt_status status, const char *format, ...);
 
-/* Says on stderr that the bf16 of a context does not pay, where this processor has no products of
- * such numbers. */
+/* Says on stderr that bf16 brings no speed on a processor without products of such numbers, if the
+ * context uses it. */
 void cli_note_bf16(const bdpt_context *ctx);
 
 /* Ends a command: returns the exit status for a library status, whose sentence goes to stderr.

@@ -38,8 +38,8 @@ static void cli_wrap(const char *text, int column) {
   }
 }
 
-/* "images (1000; 0: all)": the help, the initial value, and what a special value means, which is
- * the last part of the help, behind "; 0: ". */
+/* Writes "images (1000; 0: all)" to `out`: the help, the initial value, and what a special value
+ * means, which the help has at its end, behind "; 0: ". */
 static void cli_describe(const cli_command *c, const cli_option *o, char out[400]) {
   const char *zero = strstr(o->help, "; 0: "), *semicolon;
   if (!o->initial) {
@@ -83,7 +83,8 @@ static int cli_read_layer(const char **text) {
   return v > 9999 ? -1 : (int)v;
 }
 
-/* "3,7" or "3-5,7": numbers and ranges of them, which must not run backwards. */
+/* Reads "3,7" or "3-5,7": numbers and ranges of them, which must not run backwards. 0: it is
+ * neither. */
 static int cli_read_layers(const char *text, cli_layers *out) {
   out->count = 0;
   while (*text) {
@@ -110,7 +111,7 @@ static int cli_read_whole(const char *text, unsigned long long least, unsigned l
   return *end == 0 && errno == 0 && *out >= least && *out <= most;
 }
 
-/* "64" or "64x96". */
+/* Reads "64" or "64x96" into {height, width}. 0: it is neither. */
 static int cli_read_sides(const char *text, int out[2]) {
   const int high = cli_read_layer(&text), two = *text == 'x';
   int wide = 0;

@@ -17,10 +17,11 @@
 typedef struct cli_elsewhere { const char *key; int heads; } cli_elsewhere;
 extern cli_elsewhere cli_choice;
 
-/* What a value may be. The numbers are 0 or more; those of the next row are more than 0, so that 0
- * can stand for "nothing was said". CLI_SAID is a real number for the library, where a zero that
- * was said is BDPT_NONE. CLI_CONFIG is a text: a file with more values (settings.h). CLI_SIDES is
- * the size of an input, "64" or "64x96": int[2], height and width, whose width is 0 in a square. */
+/* Says what a value may be. The numbers are 0 or more; those of the next row are more than 0, so
+ * that 0 can stand for "nothing was said". CLI_SAID is a real number for the library, where a
+ * zero that was said is BDPT_NONE. CLI_CONFIG is a text: a file with more values (settings.h).
+ * CLI_SIDES is the size of an input, "64" or "64x96": int[2], height and width, whose width is 0
+ * in a square. */
 enum { CLI_FLAG, CLI_INT, CLI_SIZE, CLI_REAL, CLI_SAID, CLI_TEXT, CLI_LAYERS, CLI_TITLE,
        CLI_INT_1, CLI_SIZE_1, CLI_REAL_UP, CLI_CONFIG, CLI_SIDES };
 enum { CLI_MOST = 96 };   /* rows of the longest table */
@@ -88,8 +89,8 @@ typedef struct cli_common {
 CLI_PRINTF(2, 3)
 int cli_usage_error(const cli_command *c, const char *format, ...);
 
-/* How many letters must be put in, taken out, changed or swapped to turn a[n] into b; CLI_NEAR if
- * one of them is longer than that. */
+/* Counts the letters that must be put in, taken out, changed or swapped to turn a[n] into b;
+ * returns CLI_NEAR if one of them is longer than that. */
 enum { CLI_NEAR = 40 };
 int cli_distance(const char *a, size_t n, const char *b);
 

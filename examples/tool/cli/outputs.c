@@ -29,7 +29,8 @@ int cli_same_file(const char *a, const char *b) {
 #endif
 }
 
-/* Windows keeps names like NUL, CON and COM1 in every folder. Their full path begins with \\.\ */
+/* Returns 1 for a name that Windows keeps in every folder, like NUL, CON and COM1. The full path of
+ * such a name begins with \\.\ */
 static int is_device(const char *path) {
 #ifdef _WIN32
   char full[_MAX_PATH];

@@ -24,13 +24,13 @@ void cli_progress_open(cli_progress *p, int quiet);
 /* Wipes the line, so that a result can be printed where it stood. */
 void cli_progress_clear(cli_progress *p);
 
-/* "1:02:03", or "-:--" for a time that is not known. */
+/* Writes "1:02:03", or "-:--" for a time that is not known. */
 void cli_duration(char out[40], double seconds);
 
 /* Is the library's progress callback; `user` is the cli_progress. Returns 1 after Ctrl-C. */
 int cli_progress_hook(const bdpt_progress *now, void *user);
 
-/* Hooks for one long call of the library; `checkpoint` may be NULL. */
+/* Returns the hooks for one long call of the library; `checkpoint` may be NULL. */
 bdpt_hooks cli_hooks(cli_progress *p, const char *checkpoint);
 
 #endif /* TOOL_CLI_PROGRESS_H */

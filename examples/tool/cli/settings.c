@@ -98,7 +98,7 @@ int cli_settings_load(const char *path, const cli_option *options, int count, in
   return cli_settings_read(text, options, count, 2, seen, why);
 }
 
-/* "--tune-images" is "tune_images". */
+/* Adds the key of an option: "--tune-images" is "tune_images". */
 static void cli_settings_key(cli_json *j, const char *name) {
   char key[64];
   size_t i;

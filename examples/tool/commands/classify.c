@@ -64,8 +64,8 @@ static bdpt_status classify_read_labels(classify *c, const char *path) {
                   path, (unsigned long)lines, (unsigned long)classes);
 }
 
-/* `labels` is a file, "cifar-100", or NULL: those of the network's file; CIFAR-100's if it says
- * that it was trained on it. */
+/* Takes the names of the classes from `labels`, a file or "cifar-100"; NULL: from the network's
+ * file, or CIFAR-100's if the file says that the network was trained on it. */
 static bdpt_status classify_choose_labels(classify *c, const char *labels) {
   int known = labels ? strcmp(labels, "cifar-100") == 0
                      : strncmp(c->m->preprocessing, "cifar-100:", 10) == 0;
@@ -120,7 +120,7 @@ static bdpt_status classify_load(classify *c, const char *path, size_t at) {
                   strcmp(path, "-") == 0 ? "standard input" : path, why);
 }
 
-/* Computes planes -> logits of the first n pictures. */
+/* Computes the logits of the first n pictures from their planes. */
 static bdpt_status classify_run(classify *c, size_t n) {
   bdpt_context *ctx = c->m->ctx;
   unsigned short label[CLASSIFY_BATCH] = {0};
@@ -202,8 +202,8 @@ static bdpt_status classify_print(const classify *c, const char *path, const bdp
   return BDPT_OK;
 }
 
-/* A picture that cannot be answered for is told and left out; what is wrong with the network or the
- * machine ends everything. */
+/* Tells that a picture cannot be classified, and leaves it out; what is wrong with the network or
+ * the machine ends everything. */
 static bdpt_status classify_leave_out(classify *c, bdpt_status s) {
   bdpt_context *ctx = c->m->ctx;
   if (s != BDPT_E_FORMAT && s != BDPT_E_NUMERIC) return s;

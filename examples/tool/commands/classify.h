@@ -22,14 +22,15 @@ typedef struct classify {
   bdpt_real *images, *out; /* the same, normalised; [CLASSIFY_BATCH][K] */
 } classify;
 
-/* how: IMAGE_CROP, IMAGE_WHOLE, or 0, what the network's evaluation does. */
+/* Opens a classifier. `how` is IMAGE_CROP, IMAGE_WHOLE, or 0: what the network's evaluation
+ * does. */
 bdpt_status classify_open(classify *c, bdpt_model *m, const char *labels, int how);
 
 /* Frees what classify_open made. */
 void classify_close(classify *c);
 
-/* Finds the largest logits, largest first, and what the softmax makes of them; returns how many. 0:
- * one of the logits is not finite. */
+/* Finds the largest logits, largest first, and their probabilities by the softmax. Returns how
+ * many; 0 if one of the logits is not finite. */
 int classify_top(const bdpt_real *z, int classes, int top[CLASSIFY_TOP],
                  double share[CLASSIFY_TOP]);
 

@@ -6,8 +6,8 @@
 #include "../cli/options.h"
 #include "../input.h"
 
-/* Where the tool runs on several processes (examples/mpi), each context joins the others by this
- * call. NULL: one process. */
+/* Is called with each context that the tool makes, where the tool runs on several processes
+ * (examples/mpi), so that they work together. NULL: one process. */
 extern void (*command_join)(bdpt_context *ctx);
 
 /* Applies --threads, --isa and --bf16. Returns CLI_GO_ON, or the exit status after a complaint. */
@@ -46,17 +46,17 @@ int command_check_merge(const cli_command *c, int r);
   {"--skip-bad", CLI_SIZE, &(s)->skip_bad, "N", "0", "leave out at most N bad pictures, listed"}, \
   {"--generated", CLI_FLAG, &(s)->generated, NULL, NULL, "the generated images, as without --data"}
 
-/* Sets the generated images. */
+/* Sets the source that nobody has named: the generated images. */
 void command_no_source(input_source *s);
 
 /* Returns CLI_GO_ON, or the exit status after a complaint. */
 int command_check_source(const cli_command *c, const cli_common *common, input_source *s);
 
-/* --start and --choose, where NULL leaves the choice open. Returns CLI_GO_ON, or the exit status
- * after a complaint. */
+/* Checks the names of --start and --choose, where NULL leaves the choice open. Returns CLI_GO_ON,
+ * or the exit status after a complaint. */
 int command_check_ways(const cli_command *c, const char *start, const char *choose);
 
-/* The classifier must fit the images; says so before any work is done. */
+/* Checks that the classifier fits the images, before any work is done. */
 bdpt_status command_check_classes(const bdpt_model *m, const bdpt_dataset *data, const char *path);
 
 /* Tells what was saved: a sentence, or a JSON line of this kind. */

@@ -169,7 +169,7 @@ static void info_print(const bdpt_model *m, const char *path, const bdpt_cost_re
  * info
  * ---------------------------------------------------------------------------------------------- */
 
-/* "PyTorch zip, model, names of timm" */
+/* Writes "PyTorch zip, model, names of timm". */
 static void describe_file(const checkpoint_report *r, char text[256]) {
   int top = r->network[0] == 0 || strcmp(r->network, ".") == 0;
   int own = strcmp(r->dialect, "boundarydpt") == 0;

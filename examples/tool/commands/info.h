@@ -4,10 +4,10 @@
 
 #include "../../../boundarydpt.h"
 
-/* Returns multiply-accumulates of one half of a block, as in >>cost of the header. */
+/* Returns the multiply-accumulates of one half of a block, as in >>cost of the header. */
 double info_macs(const bdpt_config *c, int l, int mlp);
 
-/* A bar of `width` characters with the label in it, or behind it if it does not fit. */
+/* Draws a bar of `width` characters with the label in it, or behind it if it does not fit. */
 void info_bar(int width, const char *label, char *out, size_t room);
 
 #endif /* TOOL_COMMANDS_INFO_H */

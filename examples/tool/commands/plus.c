@@ -176,7 +176,8 @@ static bdpt_status plus_width(plus *p) {
                                         p->batch, NULL) : s;
 }
 
-/* Depth goes to a part of the MACs: so many layers of each type, or as many as trying takes. */
+/* Removes layers until a part of the MACs is left: so many of each type, or as many as trying
+ * takes. */
 static bdpt_status plus_fewer(plus *p, double part) {
   bdpt_cost_report cost;
   bdpt_status s = plus_depth(p, part, p->work.depth.search.remove);
@@ -206,7 +207,7 @@ static bdpt_status plus_request(plus *p) {
   return s;
 }
 
-/* Returns 1 if there is something to go on with. */
+/* Returns 1 if a checkpoint is there from which the command can go on. */
 static int plus_begun(const char *checkpoint) {
   char path[1100];
   int i, there = cli_has_checkpoint(checkpoint);
@@ -219,8 +220,8 @@ static int plus_begun(const char *checkpoint) {
   return there;
 }
 
-/* Chooses the layers on the dense network: those without which the loss stays smallest. In turns
- * this is not the default, since named layers go in forward order. */
+/* Chooses the layers on the dense network by trying: those without which the loss stays smallest.
+ * With --order turns this is not the default, since named layers go in forward order. */
 static bdpt_status plus_greedy(plus *p, const bdpt_hooks *hooks) {
   const plus_options *o = p->o;
   bdpt_greedy_options g;
@@ -297,7 +298,7 @@ static bdpt_status plus_tell_step(const plus *p, int i) {
   return cli_json_print(&j, p->ctx);
 }
 
-/* Adds the layers that went, as prune's line has them. */
+/* Adds the layers that were removed, with the keys that prune's line has. */
 static void plus_put_layers(const plus *p, cli_json *j) {
   char name[2 * BDPT_MAX_DEPTH][24];
   const char *list[2 * BDPT_MAX_DEPTH];
@@ -347,7 +348,7 @@ static bdpt_status plus_tell_row(const plus *p, const char *name, bdpt_model *m,
   return cli_json_print(&j, p->ctx);
 }
 
-/* Tells what happened; then both networks, timed in turn and tested. */
+/* Tells what was done; then times both networks in turn and tests them. */
 static bdpt_status plus_tell(plus *p) {
   bdpt_model *pair[2];
   timing time[2];

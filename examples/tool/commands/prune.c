@@ -104,7 +104,8 @@ static void print_found(const bdpt_layer *layer, int count, const bdpt_stage2_re
          end->recovered.top1, end->fused.top1);
 }
 
-/* Returns the recipe of the short trainings; the last one gets its own length and a teacher. */
+/* Returns the recipe of the short trainings; with `last` that of the recovery, which has its own
+ * length and a teacher. */
 static bdpt_recipe prune_recipe(const prune_options *o, int last) {
   bdpt_recipe r = command_recipe(last ? o->epochs : 1, o->batch, o->lr, o->common.seed);
   r.epoch_images = last ? o->tune_images : o->images;
@@ -112,7 +113,7 @@ static bdpt_recipe prune_recipe(const prune_options *o, int last) {
   return r;
 }
 
-/* The paper's way: the predictor splits the budget, learned importance names the layers. */
+/* Prunes the paper's way: the predictor splits the budget, learned importance names the layers. */
 static bdpt_status prune_learned(bdpt_model *m, const input *in, const prune_options *o,
                                  const bdpt_hooks *hooks) {
   bdpt_two_stage_options w;

@@ -190,7 +190,8 @@ static void self_attention(bdpt_tape *t, self_op *o) {
   }
 }
 
-/* Finds the largest distance of an operation from its plain form, and which that is. */
+/* Finds the largest difference between an operation and its plain form, and which operation has
+ * it. */
 static bdpt_status self_kernels(bdpt_context *ctx, double *apart, const char **which) {
   static void (*const ops[])(bdpt_tape *, self_op *) = {self_linear, self_norm, self_gelu,
                                                         self_softmax, self_attention};

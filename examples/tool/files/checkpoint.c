@@ -157,7 +157,7 @@ static int checkpoint_anchor(const char *name, size_t length) {
   return -1;
 }
 
-/* "model" + "module." is "model.module"; nothing at all is ".". */
+/* Writes the name of a network: "model" + "module." is "model.module"; an empty name is ".". */
 static void checkpoint_network_name(const checkpoint_work *c, checkpoint_network *n) {
   char shown[72];
   n->name[0] = 0;
@@ -309,8 +309,8 @@ static bdpt_status checkpoint_tensor(const checkpoint_work *c, uint32_t item, pt
   return s;
 }
 
-/* Several parts of a network, or one that is not packed, are gathered in a block of memory whose
- * size is measured by a first walk; in that walk, without the block, nothing is copied. */
+/* Returns where the next bytes of the block go in which a tensor of several parts, or one that is
+ * not packed, is gathered. A first walk, without the block, only measures its size. */
 static unsigned char *checkpoint_room(checkpoint_work *c, size_t bytes) {
   unsigned char *p = c->room ? c->room + c->room_used : NULL;
   c->room_used += bytes;
@@ -322,7 +322,8 @@ static int checkpoint_is_zero(const checkpoint_work *c, int slot) {
   return slot == BDPT_SLOT_HEAD_B && c->is_hf && !checkpoint_there(c, slot);
 }
 
-/* Positions of a network whose registers have none: rows of zeros stand behind the first row. */
+/* Puts rows of zeros for the registers behind the first row of the positions, in a network whose
+ * registers have no positions. */
 static bdpt_status checkpoint_put_positions(checkpoint_work *c, const pth_tensor *t,
                                             bdpt_write_tensor *w) {
   size_t row = w->shape[2] * t->wide, extra, whole = t->count * t->wide;
@@ -397,7 +398,8 @@ static bdpt_status checkpoint_put(checkpoint_work *c, int slot, char name[48],
   return BDPT_OK;
 }
 
-/* LayerScale under timm's name, for the library to fold: `at` counts both halves of the blocks. */
+/* Writes a LayerScale under timm's name, for the library to fold: `at` counts both halves of the
+ * blocks. */
 static bdpt_status checkpoint_put_scale(checkpoint_work *c, int at, char name[48],
                                         bdpt_write_tensor *w) {
   pth_tensor t;
@@ -507,8 +509,8 @@ static void checkpoint_dialect(checkpoint_work *c) {
   snprintf(c->report->dialect, sizeof c->report->dialect, "%s", dialect);
 }
 
-/* Heads, eps, mean and deviation: as the caller or the settings say. What nothing tells is taken
- * from the networks that have been published with such names and sizes, and that is said. */
+/* Settles heads, eps, mean and deviation: as the caller or the settings say. What nothing tells is
+ * taken from the published networks of such names and sizes, and the report says so. */
 static bdpt_status checkpoint_guess(checkpoint_work *c, int heads, size_t width) {
   static const size_t wide[] = {1152, 1280, 1408, 1664}; /* all of 16 heads */
   const int pre = checkpoint_there(c, BDPT_SLOT_PRE_W);
@@ -563,7 +565,7 @@ static size_t checkpoint_rows(checkpoint_work *c, int slot) {
   return t.ndim > 1 ? t.shape[t.ndim - 2] : 1;
 }
 
-/* How high and wide the input is. timm's img_size and transformers' image_size tell; timm's
+/* Finds how high and wide the input is. timm's img_size and transformers' image_size tell; timm's
  * input_size may be that of another network of this name, so it must fit the positions. Otherwise
  * the patches form a square. A square number of positions beside a class token is then read as
  * no_embed_class, though it might as well be that of an input that is no square. */

@@ -74,7 +74,7 @@ CLI_PRINTF(3, 4)
 bdpt_status checkpoint_fail(const checkpoint_work *c, bdpt_status status, const char *format,
                             ...);
 
-/* One more sentence for the user. */
+/* Adds a sentence to the report's note for the user. */
 CLI_PRINTF(2, 3)
 void checkpoint_note(checkpoint_work *c, const char *format, ...);
 
@@ -99,8 +99,8 @@ bdpt_status checkpoint_config_use(checkpoint_work *c, const checkpoint_texts *be
 /* Returns 1 if a name ends so. */
 int checkpoint_ends(const char *name, size_t length, const char *tail);
 
-/* Preferred are the weights that were trained, under the names that training programs use; averages
- * (ema) and teachers come last. */
+/* Ranks a network's name. The weights that were trained, under the names that training programs
+ * use, come first; averages (ema) and teachers come last. */
 int checkpoint_rank(const char *name);
 
 /* Returns the network that an item belongs to: the one with the longest prefix. -1: none. */

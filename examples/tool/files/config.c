@@ -130,9 +130,9 @@ static int checkpoint_say_word(checkpoint_work *c, const checkpoint_said *s) {
   return 0;
 }
 
-/* Keys that change nothing that is computed here. The tensors tell the network's sizes and forms;
- * settings of training, names and notes of other programs are of no use afterwards. A key that ends
- * with a point stands for everything below it. */
+/* Returns 1 for a key that changes nothing that is computed here. The tensors tell the network's
+ * sizes and forms; settings of training, names and notes of other programs are of no use
+ * afterwards. A key that ends with a point stands for everything below it. */
 static int checkpoint_irrelevant(const char *path) {
   static const char *const key[] = {
       /* transformers: config.json */
@@ -178,8 +178,8 @@ static int checkpoint_irrelevant(const char *path) {
   return 0;
 }
 
-/* Keys that change what is computed in a way that is not computed here, unless they have the value
- * beside them; "" is false, 0 or an empty text. */
+/* Returns what a key asks for that cannot be computed here, or NULL. Each such key is refused
+ * unless it has the value beside it; "" is false, 0 or an empty text. */
 static const char *checkpoint_refused(const checkpoint_said *s) {
   static const struct { const char *path, *fine; } key[] = {
     {"do_pad", ""}, {"do_flip_channel_order", ""}, {"do_thumbnail", ""},
@@ -203,7 +203,8 @@ static const char *checkpoint_refused(const checkpoint_said *s) {
   return NULL;
 }
 
-/* Keys that are understood, for a value of another kind: skipping it would be a guess. */
+/* Returns 1 for a key that is understood but has a value of another kind: skipping it would be a
+ * guess. */
 static int checkpoint_expected(const char *path) {
   static const char *const key[] = {
     "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "image_size",
@@ -316,13 +317,13 @@ static bdpt_status checkpoint_act(checkpoint_work *c) {
                          "only gelu, its tanh form, quick_gelu and relu", act);
 }
 
-/* "224", or "64x96", height first. */
+/* Writes "224", or "64x96", height first. */
 static void checkpoint_size(char out[32], int high, int wide) {
   snprintf(out, 32, "%d", high);
   if (wide != high) snprintf(out, 32, "%dx%d", high, wide);
 }
 
-/* What the picture settings come to (>>pictures): a text for model->preprocessing. The two switches
+/* Turns the picture settings (>>pictures) into a text for model->preprocessing. The two switches
  * and the factor of transformers go into mean and deviation: (f x - m) / s of a byte x is what the
  * library makes of it with m / (255 f) and s / (255 f). */
 static bdpt_status checkpoint_pictures(checkpoint_work *c) {
@@ -434,8 +435,7 @@ static bdpt_status checkpoint_family(checkpoint_work *c) {
   return BDPT_OK;
 }
 
-/* Takes what timm's name of an architecture says besides: heads that are not of 64 features,
- * eps. */
+/* Takes what else timm's name of an architecture says: heads that are not of 64 features, eps. */
 static void checkpoint_architecture(checkpoint_work *c, size_t width) {
   static const struct { const char *begins; int heads; } known[] = {
     {"vit_huge", 16}, {"vit_giant", 16}, {"vit_gigantic", 16}, {"vit_so400m", 16},

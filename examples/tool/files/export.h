@@ -12,7 +12,8 @@ typedef struct export_options {
   int dtype, names;
 } export_options;
 
-/* Nothing removed, all blocks alike: what transformers' own classes can be. */
+/* Returns 1 if nothing was removed and all blocks are alike, which is what transformers' own
+ * classes can be. */
 int export_is_plain(const bdpt_config *c);
 
 /* Writes the whole text, in j. */

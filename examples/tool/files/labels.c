@@ -17,7 +17,7 @@ static char *labels_text(const bdpt_json *j) {
   return text;
 }
 
-/* Room for entry i of a list that has `count`; new entries are NULL. */
+/* Makes room for entry i of a list that has `count`; new entries are NULL. */
 static int labels_grow(char ***list, size_t count, size_t i) {
   char **more = i < count ? *list : (char **)realloc(*list, (i + 1) * sizeof *more);
   if (!more) return 0;

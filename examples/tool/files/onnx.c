@@ -89,7 +89,8 @@ static void onnx_key(onnx_bytes *b, int field, int kind) {
   onnx_varint(b, (uint64_t)(8 * field + kind));
 }
 
-/* Negative numbers have all 64 bits, as protobuf's int64 wants them. */
+/* Writes a field with a whole number. Negative ones have all 64 bits, as protobuf's int64 wants
+ * them. */
 static void onnx_whole(onnx_bytes *b, int field, int64_t v) {
   onnx_key(b, field, 0);
   onnx_varint(b, (uint64_t)v);
@@ -282,7 +283,8 @@ static onnx_name onnx_linear(onnx_graph *g, int slot, onnx_name x, const char *o
   return onnx_node(g, "Add", y, product.text, onnx_parameter(g, slot + 1, ONNX_PLAIN).text, "");
 }
 
-/* The last norm is used twice in a distilled network, so the caller names the output. */
+/* Writes a layer norm. The last one is used twice in a distilled network, so the caller names the
+ * output. */
 static onnx_name onnx_norm(onnx_graph *g, int slot, onnx_name x, onnx_name out) {
   onnx_name w = onnx_parameter(g, slot, ONNX_PLAIN), b = onnx_parameter(g, slot + 1, ONNX_PLAIN);
   onnx_node(g, "LayerNormalization", out, x.text, w.text, b.text);
@@ -333,7 +335,8 @@ static onnx_name onnx_transpose(onnx_graph *g, onnx_name out, onnx_name x, int a
   return out;
 }
 
-/* Split has three outputs, the only node with more than one: the two others are added to it. */
+/* Writes a Split into q, k and v, the only node with more than one output: the two others are added
+ * to it. */
 static void onnx_split(onnx_graph *g, int l, onnx_name qkv, onnx_name part[3]) {
   const bdpt_block *b = &g->m->config.block[l];
   int width[3], i;
@@ -377,7 +380,7 @@ static onnx_name onnx_attention(onnx_graph *g, int l, onnx_name u) {
   return onnx_linear(g, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), x, "");                /* [B,N,D] */
 }
 
-/* x + MHSA(LN1(x)), or what is left of it: x + LN1(x), x, 2x, x + map(LN1(x)). */
+/* Writes x + MHSA(LN1(x)), or what is left of it: x + LN1(x), x, 2x, x + map(LN1(x)). */
 static onnx_name onnx_attention_half(onnx_graph *g, int l, onnx_name x) {
   const bdpt_config *c = &g->m->config;
   const bdpt_block *b = &c->block[l];

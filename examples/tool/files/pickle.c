@@ -171,7 +171,8 @@ static uint32_t pth_new(pth_pickle *p, uint32_t kind, size_t at) {
   return (uint32_t)p->nodes++;
 }
 
-/* Every link takes something from the stack, so there are no more links than pushes. */
+/* Links a value behind the last one of node `to`. Every link takes something from the stack, so
+ * there are no more links than pushes. */
 static void pth_attach(pth_pickle *p, uint32_t to, uint32_t value) {
   pth_node *n = &p->node[to];
   uint32_t link = (uint32_t)p->links++;

@@ -71,8 +71,9 @@ static const pth_type *pth_find_type(const pth_pickle *p, uint32_t node) {
   return NULL;
 }
 
-/* ('storage', type, key, location, numel) and, in the older form, a view, which must be None. Keys
- * are small numbers or addresses in decimal; longer ones would only cost time to compare. */
+/* Reads the tuple of a storage, ('storage', type, key, location, numel) and, in the older form, a
+ * view, which must be None. Keys are small numbers or addresses in decimal; longer ones would only
+ * cost time to compare. */
 static int pth_storage_parts(const pth_file *f, uint32_t node, uint32_t *type, uint32_t *key,
                              size_t *numel) {
   const pth_pickle *p = &f->pickle;
@@ -289,8 +290,8 @@ int pth_sniff(const void *bytes, size_t size) {
   return memcmp(p, PTH_MAGIC, size < magic ? size : magic) == 0 ? 'l' : 'p';
 }
 
-/* Does the older form's magic number stand at the front, in a pickle of a later protocol? From 4 on
- * a frame of 9 bytes begins first. */
+/* Returns 1 if the older form's magic number stands at the front, also in a pickle of protocol 4 or
+ * later, where a frame of 9 bytes begins first. */
 static int pth_has_magic(const pth_file *f) {
   static const char magic[] = PTH_MAGIC;
   size_t at = f->bytes[1] >= 4 ? 11 : 2;

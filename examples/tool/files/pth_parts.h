@@ -26,11 +26,12 @@ int pth_order(const void *x, size_t nx, const void *y, size_t ny);
 /* Reads a little-endian number of so many bytes. */
 uint64_t pth_number(const unsigned char *p, int bytes);
 
-/* The first error stays, as in the library. */
+/* Records an error in the context, of which the first stays, as in the library. Returns the
+ * status. */
 CLI_PRINTF(3, 4)
 bdpt_status pth_fail(const pth_file *f, bdpt_status status, const char *format, ...);
 
-/* malloc with a product that is checked, and a sentence. */
+/* Allocates count * each bytes, a product that is checked; NULL with a sentence in the context. */
 void *pth_alloc(const pth_file *f, size_t count, size_t each);
 
 /* Frees the nodes. */
@@ -40,7 +41,7 @@ void pth_pickle_free(pth_pickle *p);
 bdpt_status pth_pickle_read(const pth_file *f, pth_pickle *p, const unsigned char *text,
                             size_t left);
 
-/* Returns the i-th value of a chain, or PTH_NOTHING. Only for short ones. */
+/* Returns the i-th value of a chain, or PTH_NOTHING. It walks, so it is for short chains only. */
 uint32_t pth_child(const pth_pickle *p, uint32_t node, size_t i);
 
 /* Returns what a node is; PTH_NONE for PTH_NOTHING. */

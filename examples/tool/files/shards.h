@@ -4,7 +4,7 @@
 
 #include "../../../boundarydpt.h"
 
-/* The file that a folder's network is in, into out[1100]: model.safetensors.index.json,
+/* Finds the file that a folder's network is in, into out[1100]: model.safetensors.index.json,
  * model.safetensors or pytorch_model.bin; a name that is no folder stays. */
 bdpt_status shards_find(bdpt_context *ctx, const char *path, char out[1100]);
 

@@ -21,7 +21,7 @@ static bdpt_status pth_zip_bad(const pth_file *f, const char *what) {
   return pth_fail(f, BDPT_E_FORMAT, "a zip archive, but %s", what);
 }
 
-/* The 64-bit end record, which a locator before the end record points to. */
+/* Reads the 64-bit end record, which a locator before the end record points to. */
 static bdpt_status pth_zip_end64(const pth_file *f, pth_end *e) {
   const unsigned char *p = f->bytes, *locator;
   size_t at, limit = e->at;
@@ -53,7 +53,7 @@ static bdpt_status pth_zip_end64(const pth_file *f, pth_end *e) {
   return BDPT_OK;
 }
 
-/* The end record is the last thing in the file, before a comment whose length it says. */
+/* Reads the end record, the last thing in the file before a comment whose length it says. */
 static bdpt_status pth_zip_end(const pth_file *f, pth_end *e) {
   const unsigned char *p = f->bytes;
   size_t back;
@@ -80,7 +80,8 @@ static bdpt_status pth_zip_end(const pth_file *f, pth_end *e) {
   return BDPT_OK;
 }
 
-/* Sizes that do not fit into 32 bits stand in an extra field, those that do not, in this order. */
+/* Reads the sizes that do not fit into 32 bits from the extra field: those that do not, in this
+ * order. */
 static int pth_zip_wide(const unsigned char *extra, size_t left, uint64_t value[3]) {
   int i, want = 0;
   for (i = 0; i < 3; i++) want += value[i] == 0xFFFFFFFFu;

@@ -78,7 +78,8 @@ static void json_text(FILE *out, const char *s) {
  * 2  Facts: the speed of this machine, the study's points, digests of the answers
  * ============================================================================================== */
 
-/* Processor time of this thread: what else the machine does meanwhile does not count. */
+/* Returns the seconds of processor time of this thread: what else the machine does meanwhile does
+ * not count. */
 static double now(void) { return (double)clock() / CLOCKS_PER_SEC; }
 
 static int ascending(const void *a, const void *b) {
@@ -134,7 +135,7 @@ static void speed(FILE *out, const char *key, int isa, const buffer *network,
           ms[ROUNDS / 2], ms[ROUNDS / 10], ms[ROUNDS - 1 - ROUNDS / 10]);
 }
 
-/* The processor's name where Linux tells it, the compiler, the day. */
+/* Writes the processor's name where Linux tells it, the compiler, the day. */
 static void machine(FILE *out) {
   FILE *f = fopen("/proc/cpuinfo", "r");
   time_t t = time(NULL);
@@ -153,7 +154,7 @@ static void machine(FILE *out) {
   fprintf(out, ", one thread, processor time, %s\",", day);
 }
 
-/* The predictor's points of the study, the paper's start, seed by seed. */
+/* Writes the predictor's points of the study, the paper's start, seed by seed. */
 static void study(FILE *out, const char *path) {
   int seed, is, any;
   double a, g, accuracy;

@@ -48,7 +48,7 @@ static bdpt_map surface;
 static bdpt_real *batch, *batch_logits;     /* what is timed */
 static size_t batch_bytes;
 
-/* The library's first error, for the page; afterwards the context works again. */
+/* Returns the library's first error as text; afterwards the context works again. */
 PAGE_CALL(page_error) const char *page_error(void) {
   static char sentence[sizeof ctx.message];
   memcpy(sentence, ctx.message, sizeof sentence);
@@ -66,7 +66,8 @@ PAGE_CALL(page_class) const char *page_class(int k) { return gen_fine_name(k); }
  * 1  IMAGES
  * ============================================================================================== */
 
-/* Returns a training image. Fits ask for the same few hundred again and again, so some are kept. */
+/* Draws a training image (bdpt_dataset.fetch). Fits ask for the same few hundred again and again,
+ * so some are kept. */
 static int fetch(void *user, size_t index, unsigned char *planes) {
   static unsigned char kept[PAGE_CACHE][3 * GEN_PLANE], record[GEN_RECORD];
   static size_t owner[PAGE_CACHE];          /* index + 1 */
@@ -99,7 +100,7 @@ static int drawn_ready(void) {
   return s == BDPT_OK;
 }
 
-/* bytes[size]: the embedded test images in CIFAR-100's format. Returns how many there are. */
+/* Takes bytes[size], the embedded test images in CIFAR-100's format. Returns how many there are. */
 PAGE_CALL(page_start) int page_start(const unsigned char *bytes, size_t size) {
   if (bdpt_init(&ctx) != BDPT_OK) return -1;
   tape = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
@@ -108,13 +109,13 @@ PAGE_CALL(page_start) int page_start(const unsigned char *bytes, size_t size) {
   return bdpt_subset_all(&ctx, &tests, &tested) == BDPT_OK ? (int)tests.count : -1;
 }
 
-/* Where the pixels of test image i lie, planes[3][32][32]; its label is in answer[0]. */
+/* Returns where the pixels of test image i lie, planes[3][32][32]; its label is in answer[0]. */
 PAGE_CALL(page_image) const unsigned char *page_image(int i) {
   answer[0] = tests.label[i];
   return tests.pixels + (size_t)i * 3 * GEN_PLANE;
 }
 
-/* A picture from the visitor's computer, rgba[height][width][4], made to fit a square of `side` as
+/* Makes a picture from the visitor's computer, rgba[height][width][4], fit a square of `side` as
  * `boundarydpt classify` does: planes[3][side][side], to be freed; NULL if it cannot be. */
 PAGE_CALL(page_own) unsigned char *page_own(const unsigned char *rgba, int width, int height,
                                             int side, int crop) {
@@ -169,7 +170,8 @@ PAGE_CALL(page_drop) void page_drop(int h) {
   model[h] = NULL;
 }
 
-/* The bytes of a safetensors file, their number in answer[0]; to be given back to page_built. */
+/* Returns the bytes of a safetensors file, to be given back to page_built; their number is in
+ * answer[0]. */
 PAGE_CALL(page_build) unsigned char *page_build(int h) {
   bdpt_bytes bytes = {NULL, 0};
   if (bdpt_model_build(model[h], BDPT_F32, &bytes) != BDPT_OK) return NULL;
@@ -181,7 +183,8 @@ PAGE_CALL(page_built) void page_built(unsigned char *data, size_t size) {
   bdpt_bytes_free(&ctx, &bytes);
 }
 
-/* What JavaScript wants to know of a configuration: 13 numbers, then five of each block. */
+/* Answers with what JavaScript wants to know of a configuration: 13 numbers, then five of each
+ * block. */
 PAGE_CALL(page_config) int page_config(int h) {
   const bdpt_config *c = &model[h]->config;
   double *a = answer;
@@ -218,8 +221,8 @@ PAGE_CALL(page_linear) int page_linear(int h, int layer, int which) {
   return told(bdpt_prune_linear(model[h], layer, which));
 }
 
-/* pairs[count][2]: type and block of every layer that gives its place to a fitted map. answer:
- * layers, images, tokens, lambda, relative error of the worst on images that fitted nothing. */
+/* Fits a map in the place of each layer of pairs[count][2], its type and block. answer: layers,
+ * images, tokens, lambda, relative error of the worst on images that fitted nothing. */
 PAGE_CALL(page_fit) int page_fit(int h, const int *pairs, int count) {
   bdpt_layers set = {{0, 0}};
   bdpt_fit_report r;
@@ -251,7 +254,8 @@ static int cost_of(const bdpt_config *c, double out[3]) {
 }
 PAGE_CALL(page_cost) int page_cost(int h) { return cost_of(&model[h]->config, answer); }
 
-/* What a layer costs: the whole network's cost less that of a network without it, an MLP fused. */
+/* Answers with what a layer costs: the whole network's cost less that of a network without it, an
+ * MLP fused. */
 PAGE_CALL(page_layer_cost) int page_layer_cost(int h, int type, int layer) {
   bdpt_config c = model[h]->config;
   double with[3], without[3];
@@ -268,8 +272,9 @@ PAGE_CALL(page_layer_cost) int page_layer_cost(int h, int type, int layer) {
  * 3  MEASURING
  * ============================================================================================== */
 
-/* set 0: the embedded test images; 1: the held-out ones that choose. Those from `first` on, `count`
- * of them. answer: how many there were, right, right among five, the sum of their losses. */
+/* Evaluates a network on `count` images from `first` on, of set 0, the embedded test images, or 1,
+ * the held-out ones that choose. answer: how many there were, right, right among five, the sum of
+ * their losses. */
 PAGE_CALL(page_evaluate) int page_evaluate(int h, int set, int first, int count) {
   bdpt_subset part;
   bdpt_accuracy a;
@@ -366,7 +371,7 @@ static int look_through(bdpt_model *m, bdpt_tensor *x, bdpt_real *lens) {
   return y != NULL;
 }
 
-/* Room for everything that will be seen; 0 if there is none or it would be too much. */
+/* Makes room for everything that will be seen; 0 if there is no memory or it would be too much. */
 static int sight_make(const bdpt_config *c, size_t tokens) {
   size_t depth = (size_t)c->depth, bytes, l;
   free(seen.maps); free(seen.stream); free(seen.lens);
@@ -427,7 +432,7 @@ static int look(bdpt_model *m, bdpt_tensor *images) {
   return y != NULL;
 }
 
-/* planes[3][side][side] goes through the network. answer: tokens, width, classes, the addresses of
+/* Sends planes[3][side][side] through the network. answer: tokens, width, classes, the addresses of
  * maps, stream and lens, and from 6 on where each block's maps begin, depth + 1 numbers. */
 PAGE_CALL(page_look) int page_look(int h, unsigned char *planes, int side) {
   bdpt_model *m = model[h];
@@ -453,7 +458,7 @@ PAGE_CALL(page_look) int page_look(int h, unsigned char *planes, int side) {
   return 1;
 }
 
-/* The logits of the same image by bdpt_predict: their address. The test compares. */
+/* Returns the address of the logits of the same image by bdpt_predict. The test compares. */
 PAGE_CALL(page_predict) bdpt_real *page_predict(int h, int image) {
   if (!page_batch(h, 1)) return NULL;
   if (bdpt_load_batch(&ctx, &model[h]->config, &tested, (size_t)image, 1, batch, NULL) != BDPT_OK)
@@ -488,7 +493,7 @@ PAGE_CALL(page_train) int page_train(int t, int h, int teacher, int steps, int s
   return trainer[t] != NULL;
 }
 
-/* The loss of one step, or NaN after an error. */
+/* Makes a training step and returns its loss, or NaN after an error. */
 PAGE_CALL(page_step) double page_step(int t) {
   double loss;
   return bdpt_trainer_step(trainer[t], &loss) == BDPT_OK ? loss : NAN;
@@ -499,7 +504,8 @@ PAGE_CALL(page_train_end) void page_train_end(int t) {
   trainer[t] = NULL;
 }
 
-/* answer: mean |dL/dm| of each layer since the last call, [2][64]; returns the count of steps. */
+/* Answers with the mean |dL/dm| of each layer since the last call, [2][64]; returns the count of
+ * steps. */
 PAGE_CALL(page_gradients) int page_gradients(int t) {
   double g[2][BDPT_MAX_DEPTH];
   size_t steps = bdpt_trainer_importance(trainer[t], g);
@@ -507,8 +513,8 @@ PAGE_CALL(page_gradients) int page_gradients(int t) {
   return (int)steps;
 }
 
-/* The library's own greedy step on the same images; the test compares with the page's. answer:
- * type, block and loss of the layer that goes. */
+/* Makes the library's own greedy step on the same images; the test compares it with the page's.
+ * answer: type, block and loss of the layer that goes. */
 PAGE_CALL(page_greedy) int page_greedy(int h, int count) {
   bdpt_greedy_options o;
   bdpt_greedy_result r;
@@ -535,8 +541,9 @@ PAGE_CALL(page_greedy) int page_greedy(int h, int count) {
  * 6  THE PREDICTOR
  * ============================================================================================== */
 
-/* points[count][3]: retained shares of attention and activations, accuracy in per cent. answer:
- * degree, terms, error in sample, then the leave-two-out errors of degree 1 to 4. */
+/* Fits the predictor to points[count][3]: retained shares of attention and activations, accuracy
+ * in per cent. answer: degree, terms, error in sample, then the leave-two-out errors of degree 1
+ * to 4. */
 PAGE_CALL(page_map) int page_map(const double *points, int count, int degree) {
   bdpt_map_point *p = (bdpt_map_point *)malloc((size_t)count * sizeof *p);
   bdpt_map_options o;
@@ -561,7 +568,8 @@ PAGE_CALL(page_map_at) double page_map_at(double attention, double activation) {
   return bdpt_map_predict(&surface, attention, activation);
 }
 
-/* answer: attention layers and activations to remove, and the accuracy predicted. */
+/* Splits a budget by the fitted predictor. answer: attention layers and activations to remove, and
+ * the accuracy predicted. */
 PAGE_CALL(page_split) int page_split(int depth, int budget) {
   int a, g;
   double accuracy;

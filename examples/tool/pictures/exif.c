@@ -35,7 +35,7 @@ static int exif_tiff(const unsigned char *p, size_t size) {
   return 0;
 }
 
-/* JPEG: segments of a mark and a length until the picture itself begins. */
+/* Walks through a JPEG's segments, a mark and a length each, until the picture itself begins. */
 static int exif_jpeg(const unsigned char *p, size_t size) {
   size_t at = 2, n;
   while (at <= size && size - at >= 4 && p[at] == 0xFF && p[at + 1] != 0xDA) {

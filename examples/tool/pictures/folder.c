@@ -205,8 +205,8 @@ int folder_take(const folder *from, const size_t *index, size_t count, folder *o
   return ok;
 }
 
-/* One picture; planes NULL: it is only looked at. On failure `why` names it, by the end of its path
- * if that is long. */
+/* Decodes one picture; with planes NULL it is only looked at. On failure `why` names it, by the end
+ * of its path if that is long. */
 enum { FOLDER_WHY = 400, FOLDER_PATH = 180 };
 static int folder_read(const folder *f, size_t index, unsigned char *planes,
                        char why[FOLDER_WHY]) {
@@ -278,7 +278,7 @@ int folder_skip_bad(folder *f, size_t most) {
   return ok;
 }
 
-/* bdpt_dataset.fetch: called by several threads at once, so a failure leaves only a mark. */
+/* Is bdpt_dataset.fetch. Several threads call it at once, so a failure leaves only a mark. */
 static int folder_fetch(void *user, size_t index, unsigned char *planes) {
   folder *f = (folder *)user;
   char why[FOLDER_WHY];

@@ -39,7 +39,7 @@ int folder_names_add(folder_names *n, const char *name);
 int folder_is_picture(const char *name);
 
 /* Adds the names in a folder that are class folders (pictures = 0) or pictures, in order, to the
- * list. What begins with a dot is not looked at. */
+ * list. What begins with a dot is passed over. */
 int folder_scan(folder *f, const char *path, int pictures, folder_names *out);
 
 /* Lists the pictures of all classes. 0: f->why says what is wrong, and f owns nothing. With `flat`
@@ -52,15 +52,17 @@ int folder_same_classes(folder *f, const folder *other);
 /* Makes a folder's chosen pictures a folder of their own. */
 int folder_take(const folder *from, const size_t *index, size_t count, folder *out);
 
-/* The folder as a data set of pictures, made to fit as the plan says; it borrows the folder. */
+/* Makes a data set of the folder's pictures, made to fit as the plan says; it borrows the
+ * folder. */
 void folder_dataset(folder *f, const image_plan *plan, bdpt_dataset *out);
 
 /* Reads every picture and leaves those out that cannot be read, each with a line on stderr. 0:
  * there are more than `most`, or a class has none left; f->why says so. */
 int folder_skip_bad(folder *f, size_t most);
 
-/* The library knows a picture by its number. If `message` is its sentence about a failed fetch of
- * this folder, the file is read once more, and the sentence becomes one that names it. */
+/* Names the picture that could not be read, which the library knows by its number only: if
+ * `message` is its sentence about a failed fetch of this folder, the file is read once more, and
+ * the sentence becomes one with its name. */
 void folder_explain(const folder *f, char *message, size_t room);
 
 #endif /* TOOL_PICTURES_FOLDER_H */

@@ -107,7 +107,8 @@ static int gen_distance(uint32_t a, uint32_t b) {
   return sum;
 }
 
-/* Two colours that are not the thing's own: a few tries for the first to keep a distance from A. */
+/* Chooses two colours that are not the thing's own: a few tries for the first to keep a distance
+ * from A. */
 static void gen_background(gen_scene *s) {
   static const char natural[] = "sglnwastbyp";
   uint32_t c[2], paint;

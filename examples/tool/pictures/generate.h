@@ -17,7 +17,7 @@ enum {
 
 typedef struct gen_rng { uint64_t state; } gen_rng;
 
-/* One word out of two. */
+/* Makes one word out of two. */
 uint64_t gen_hash(uint64_t seed, uint64_t index);
 
 /* Returns a whole number in [low, high], both included. */
@@ -38,10 +38,10 @@ void gen_image(uint64_t seed, uint64_t index, unsigned char record[GEN_RECORD]);
 /* Draws `count` pictures one after another, on all threads. */
 void gen_images(uint64_t seed, uint64_t first, long count, unsigned char *records);
 
-/* Writes a file of pictures: 0, or -1 and no file is left behind. */
+/* Writes a file of pictures. Returns 0, or -1 and no file is left behind. */
 int gen_write(const char *path, uint64_t seed, uint64_t first, long count);
 
-/* Writes a contact sheet (PPM) for human eyes: 0 or -1. */
+/* Writes a contact sheet (PPM) for human eyes. Returns 0 or -1. */
 int gen_sheet(const char *path, uint64_t seed, uint64_t first, int across, int down);
 
 enum { GEN_SCENE_CLASSES = 1 + GEN_COARSE, GEN_THINGS = 6 };

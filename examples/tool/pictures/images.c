@@ -141,7 +141,7 @@ static long image_decimal(image_cursor *c) {
   return v;
 }
 
-/* P3: every value is a number of its own. */
+/* Reads the values of P3, each a number of its own. */
 static int image_ppm_text(image_cursor *c, picture *out, char why[IMAGE_WHY]) {
   size_t n = (size_t)out->width * (size_t)out->height, i;
   for (i = 0; i < 3 * n; i++) {
@@ -256,9 +256,9 @@ int image_png_whole(const unsigned char *bytes, size_t size) {
   return 0;
 }
 
-/* Do the checksums of the chunks before the pixels agree with them: size, colours, palette? Again
- * stb_image does not look. The pixels have one of their own, below; their chunk's may be wrong, as
- * in Pillow. */
+/* Returns 1 if the checksums of the chunks before the pixels agree with them: size, colours,
+ * palette. stb_image does not look. The pixels have a checksum of their own, below; their chunk's
+ * may be wrong, as in Pillow. */
 static int image_png_head_sound(const unsigned char *bytes, size_t size) {
   size_t at = 8, length;
   uint32_t sum;
@@ -273,8 +273,8 @@ static int image_png_head_sound(const unsigned char *bytes, size_t size) {
   return 1;
 }
 
-/* Does the checksum of a PNG's pixels (Adler-32, behind the zlib stream) agree with them? stb_image
- * does not look. */
+/* Returns 1 if the checksum of a PNG's pixels (Adler-32, behind the zlib stream) agrees with them.
+ * stb_image does not look. */
 static int image_png_sound(const unsigned char *bytes, size_t size) {
   unsigned char *idat = (unsigned char *)malloc(size), *raw;
   size_t at = 8, used = 0, length;
@@ -321,8 +321,9 @@ static stbi_uc image_byte(int v) {
   return (stbi_uc)(v > 255 ? 255 : v);
 }
 
-/* Brightness and two colours become red, green and blue; stb_image cuts off half of a sum before it
- * adds the rest, which darkens green. Sums of 16 bits behind the point, rounded once. */
+/* Turns brightness and two colours into red, green and blue; stb_image cuts off half of a sum
+ * before it adds the rest, which darkens green. Sums have 16 bits behind the point and are rounded
+ * once. */
 static void image_jpeg_colour(stbi_uc *out, const stbi_uc *y, const stbi_uc *blue,
                               const stbi_uc *red, int count, int step) {
   int i, cb, cr;
@@ -398,7 +399,7 @@ static int image_stb(const unsigned char *bytes, size_t size, picture *out, char
  * =================================================================================================
  */
 
-/* Guesses what a file that is no picture of ours seems to be by its first bytes; "": no idea. */
+/* Guesses what a file that is no picture of ours is, by its first bytes; "": no idea. */
 static const char *image_kind(const unsigned char *bytes, size_t size) {
   static const struct { const char *begins; size_t n; const char *name; } kind[] = {
     {"GIF8", 4, "a GIF"}, {"RIFF", 4, "a WebP or another RIFF file"}, {"BM", 2, "a BMP"},
@@ -551,7 +552,8 @@ image_plan image_plan_for(const bdpt_model *m, int how) {
   return image_plan_of(high, wide, how ? IMAGE_CROP : IMAGE_WHOLE);
 }
 
-/* Returns Pillow's filters at a distance of t, and how far each reaches. */
+/* Returns the value of one of Pillow's filters at a distance of t, and how far the filter
+ * reaches. */
 static double image_kernel(int filter, double t) {
   const double pi = 3.14159265358979323846;
   t = fabs(t);
@@ -565,8 +567,8 @@ static double image_kernel(int filter, double t) {
   return t < 3 ? sin(pi * t) / (pi * t) * sin(pi * t / 3) / (pi * t / 3) : 0; /* Lanczos */
 }
 
-/* One pass along the middle axis, as Pillow's Resample.c and as >>resize in the header, which is
- * bicubic only: in[blocks][from][step] -> out[blocks][to][step]. */
+/* Makes one pass along the middle axis, as Pillow's Resample.c and as >>resize in the header, which
+ * is bicubic only: in[blocks][from][step] -> out[blocks][to][step]. */
 static int image_pass(int filter, size_t blocks, int from, int to, size_t step,
                       const unsigned char *in, unsigned char *out) {
   static const double reach[6] = {0, 3, 1, 2, 0.5, 1};
@@ -637,8 +639,8 @@ static double image_round(double v) {
   return rest > 0.5 || (rest == 0.5 && fmod(low, 2) != 0) ? low + 1 : low;
 }
 
-/* The smallest size of the picture's shape that covers size[2]: torchvision's Resize for a square,
- * timm's ResizeKeepRatio for others. */
+/* Finds the smallest size of the picture's shape that covers size[2]: torchvision's Resize for a
+ * square, timm's ResizeKeepRatio for others. */
 static void image_cover(const picture *in, const int size[2], double *high, double *wide) {
   double h = in->height, w = in->width, least = h / size[0] < w / size[1] ? h / size[0]
                                                                           : w / size[1];

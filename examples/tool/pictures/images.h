@@ -18,12 +18,12 @@ enum { IMAGE_MOST_SIDE = 65535, IMAGE_WHY = 200 };
 #endif
 #endif
 
-/* Returns the largest block that is given: memory is zeros, for a reason told in >>png-and-jpeg;
- * and no block is larger than a picture at the limit needs, eight bytes a pixel: a compressed
- * file may be a thousand times larger inside. */
+/* Returns the most bytes that image_stb_malloc gives for one block: what a picture at the limit
+ * needs, eight bytes a pixel, since a compressed file may be a thousand times larger inside. */
 size_t image_stb_most(void);
 
-/* Memory for stb_image: zeros, and no block larger than a picture can need. */
+/* Gives stb_image memory of zeros, for a reason told in >>png-and-jpeg; NULL beyond
+ * image_stb_most(). */
 void *image_stb_malloc(size_t n);
 
 /* Does the same for a block that grows. */
@@ -36,10 +36,10 @@ typedef struct picture {
   int side;               /* Exif's Orientation, 1 to 8; 0: nothing is said */
 } picture;
 
-/* Says why and returns 0, so that a caller can write `return image_no(...)`. */
+/* Stores the reason and returns 0, so that a caller can write `return image_no(...)`. */
 int image_no(char why[IMAGE_WHY], const char *reason);
 
-/* Takes a size that a file names; 0 if it is none or too much. */
+/* Takes a size that a file names. 0: it is none, or too much. */
 int image_size(picture *out, long width, long height, char why[IMAGE_WHY]);
 
 /* Frees the pixels. */
@@ -48,10 +48,10 @@ void image_free(picture *i);
 /* Returns 1 for what separates the numbers of a PPM. */
 int image_is_blank(int c);
 
-/* Does every Huffman table (DHT) of a JPEG file have at most 256 symbols? */
+/* Returns 1 if every Huffman table (DHT) of a JPEG file has at most 256 symbols. */
 int image_jpeg_tables(const unsigned char *bytes, size_t size);
 
-/* Is every chunk of a PNG file there, down to IEND? */
+/* Returns 1 if every chunk of a PNG file is there, down to IEND. */
 int image_png_whole(const unsigned char *bytes, size_t size);
 
 /* Reads the picture in a file's bytes. On failure `out` owns nothing. */

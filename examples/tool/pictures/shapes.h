@@ -33,9 +33,9 @@ uint64_t gen_next(gen_rng *r);
 /* Returns 1 in so many of 256 cases. */
 int gen_chance(gen_rng *r, int of256);
 
-/* Sine and cosine in units of 1/16384 of an angle in units of 1/256 of a turn. A table, because
- * the last bit of libm's sine is not the same everywhere. The table is the first quarter of a turn.
- */
+/* Returns the sine, in units of 1/16384, of an angle in units of 1/256 of a turn. It comes from a
+ * table, because the last bit of libm's sine is not the same everywhere; the table is the first
+ * quarter of a turn. */
 int gen_sin(int angle);
 
 /* Returns the cosine, as gen_sin gives the sine. */
@@ -64,7 +64,7 @@ typedef struct gen_scene {
 /* Returns channel 0, 1 or 2 (red, green, blue) of a colour. */
 int gen_channel(uint32_t colour, int c);
 
-/* (1 - t/256) a + (t/256) b, channel by channel. */
+/* Returns (1 - t/256) a + (t/256) b, channel by channel. */
 uint32_t gen_mix(uint32_t a, uint32_t b, int t);
 
 /* Returns a colour of any kind. */
@@ -114,10 +114,10 @@ void gen_line(gen_scene *s, int ink, int x0, int y0, int x1, int y1, int width);
  * cousin. */
 void gen_star(gen_scene *s, int ink, int x, int y, int outer, int inner, int n);
 
-/* A leaf, petal or wing: an oval that begins at (x, y) and reaches out at an angle. */
+/* Fills a leaf, petal or wing: an oval that begins at (x, y) and reaches out at an angle. */
 void gen_petal(gen_scene *s, int ink, int x, int y, int angle, int length, int width);
 
-/* A free polygon: GEN_POLY(s, ink, x0, y0, x1, y1, ...). */
+/* Fills a free polygon: GEN_POLY(s, ink, x0, y0, x1, y1, ...). */
 void gen_poly(gen_scene *s, int ink, const short *xy, int n);
 
 #define GEN_POLY(s, ink, ...)                                            \

@@ -157,7 +157,7 @@ static const char *report_parse(jsonl_line text, report_line *line, report_pool 
   return line->kind[0] ? NULL : "the object has no \"kind\"";
 }
 
-/* The facts that several sections share: depth, the four rows, what was removed and when. */
+/* Finds the facts that several sections share: depth, the four rows, what was removed and when. */
 static void report_digest(report_run *run) {
   const report_line *line = NULL;
   const report_field *list;

@@ -13,14 +13,14 @@ typedef struct report_page {
   int failed; /* no memory: everything after it is ignored, and the file is not written */
 } report_page;
 
-/* Text as it is: markup and style, where a per cent sign is a per cent sign. */
+/* Adds a text as it is: markup and style, where a per cent sign is a per cent sign. */
 void report_raw(report_page *page, const char *text);
 
 /* Adds a text of at most 4095 bytes, formatted. */
 CLI_PRINTF(2, 3)
 void report_put(report_page *page, const char *format, ...);
 
-/* Text out of the run file: markup characters are made harmless. */
+/* Adds a text out of the run file, whose markup characters are made harmless. */
 void report_escape(report_page *page, const char *text);
 
 /* Values lo..hi lie at the places from..to. */
@@ -35,7 +35,8 @@ report_axis report_make_axis(double lo, double hi, double from, double to, int l
 /* Returns the place of a value. */
 double report_at(const report_axis *a, double v);
 
-/* Grid lines and numbers of the horizontal axis, whose name stands below at the right end. */
+/* Draws the grid lines and numbers of the horizontal axis, whose name stands below at the right
+ * end. */
 void report_axis_x(report_page *page, const report_axis *a, double top, double bottom,
                    const char *name);
 
@@ -43,7 +44,7 @@ void report_axis_x(report_page *page, const report_axis *a, double top, double b
 void report_axis_y(report_page *page, const report_axis *a, double left, double right,
                    const char *name);
 
-/* Layer numbers along the bottom, thinned when there are many. */
+/* Draws layer numbers along the bottom, thinned when there are many. */
 void report_axis_layers(report_page *page, const report_axis *a, int depth, double y);
 
 /* Begins a panel of this height; the title is for those who cannot see it. */
@@ -54,13 +55,13 @@ CLI_PRINTF(7, 8)
 void report_mark(report_page *page, const char *how, char colour, double x, double y,
                  double r, const char *format, ...);
 
-/* The same as a filled square, for what a dot is compared with. Hollow means published and nothing
- * else. */
+/* Draws the same as a filled square, for what a dot is compared with. Hollow means published and
+ * nothing else. */
 CLI_PRINTF(6, 7)
 void report_square(report_page *page, char colour, double x, double y, double half,
                    const char *format, ...);
 
-/* A sentence in an empty panel: why nothing is drawn in it. */
+/* Writes a sentence in an empty panel: why nothing is drawn in it. */
 void report_why_empty(report_page *page, double y, const char *why);
 
 /* Draws a straight line. */
@@ -70,7 +71,7 @@ void report_segment(report_page *page, const char *how, char colour, double x1, 
 /* Points in the units of two axes. */
 typedef struct report_series { const double *x, *y; int count; } report_series;
 
-/* Draws a line through points; a gap where a value is missing. */
+/* Draws a line through points, with a gap where a value is missing. */
 void report_polyline(report_page *page, const char *how, char colour, const report_axis *ax,
                      const report_axis *ay, report_series s);
 

@@ -91,7 +91,8 @@ const report_part report_section[] = {
     {"Training, and the order of removal", "epoch", 1, report_training, 0},
     {NULL, NULL, 0, NULL, 0}};
 
-/* The first paragraph: what was done, what it bought, what it cost, as far as the numbers carry. */
+/* Writes the first paragraph: what was done, what it bought, what it cost, as far as the numbers
+ * carry. */
 static void report_lead(report_page *page, const report_run *run) {
   const report_line *dense = run->row[REPORT_DENSE], *fused = run->row[REPORT_FUSED];
   double ratio[3], lost;
@@ -125,7 +126,7 @@ static void report_lead(report_page *page, const report_run *run) {
              fabs(lost));
 }
 
-/* Data, machine and program: what a reader needs to judge the numbers or to repeat them. */
+/* Writes what a reader needs to judge the numbers or to repeat them: data, machine and program. */
 static void report_meta(report_page *page, const report_run *run) {
   static const struct { const char *before, *key, *after; } part[] = {
       {"Network ", "model", ""},     {", input ", "image", " px"},    {", patch ", "patch", ""},

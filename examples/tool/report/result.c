@@ -110,7 +110,7 @@ static void report_cells(const report_run *run, int which, char cell[REPORT_COLU
   else snprintf(cell[6], 40, "%.2f (%.2f-%.2f)", ratio[0], ratio[1], ratio[2]);
 }
 
-/* A cell on the page: plus-minus and the dash of a range get their proper signs. */
+/* Writes a cell of the page: plus-minus and the dash of a range get their proper signs. */
 static void report_cell_html(report_page *page, const char *text) {
   for (; *text; text++) {
     if (text[0] == '+' && text[1] == '-') {
@@ -253,7 +253,7 @@ static void report_say_accuracy(report_page *page, const report_run *run) {
   }
 }
 
-/* The difference in the end, with what it is known to. */
+/* Says the difference in the end, and how well it is known. */
 static void report_say_difference(report_page *page, const report_run *run) {
   const report_line *dense = run->row[REPORT_DENSE], *after = run->row[REPORT_RECOVERED];
   double left = report_number(dense, "accuracy") - report_number(after, "accuracy");
@@ -295,7 +295,7 @@ void report_result(report_page *page, const report_run *run) {
  * Section: the network
  * ---------------------------------------------------------------------------------------------- */
 
-/* Every block is a column: attention above, the MLP below, heights in proportion to their
+/* Draws every block as a column: attention above, the MLP below, heights in proportion to their
  * multiply-accumulates per token. What was removed leaves a dashed outline; a fused MLP is one thin
  * d x d map in the outline of the pair that it replaces. */
 static void report_network_panel(report_page *page, const report_run *run, int pruned) {

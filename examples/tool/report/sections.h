@@ -10,25 +10,25 @@
 /* Returns the median of the numbers that are finite; NaN if none is. */
 double report_median(const double *value, int count);
 
-/* Times compare by their spreads: +1 faster than dense, -1 slower, 0 the spreads overlap, -2 they
+/* Compares times by their spreads: +1 faster than dense, -1 slower, 0 the spreads overlap, -2 they
  * cannot be compared. `ratio` gets the speed-up and the range that the two spreads allow. */
 int report_speed(const report_run *run, int which, double ratio[3]);
 
-/* Half of the 95 % interval, in points, of the difference of two networks' accuracies on the same
- * images: paired, from how many images only one of them has right. */
+/* Returns half of the 95 % interval, in points, of the difference of two networks' accuracies on
+ * the same images: paired, from how many images only one of them has right. */
 double report_difference(const report_line *from, const report_line *to);
 
 /* Returns the accuracy lost between two rows in points; *told is 1 if the test images can tell it
  * from 0. */
 double report_lost(const report_line *from, const report_line *to, int *told);
 
-/* The table in plain text, at most 100 columns wide: what a run prints at its end. */
+/* Prints the table in plain text, at most 100 columns wide, as a run does at its end. */
 void report_print(const report_run *run, FILE *out);
 
-/* What speed may be said of a row, in one sentence. */
+/* Says in one sentence what speed may be claimed for a row. */
 void report_say_speed(report_page *page, const report_run *run, int which);
 
-/* The four networks of a run: a panel, the table, what it says. */
+/* Draws the four networks of a run: a panel, the table, the sentences. */
 void report_result(report_page *page, const report_run *run);
 
 /* Draws the network before and after, block by block. */
@@ -46,7 +46,7 @@ void report_disparity(report_page *page, const report_run *run);
 /* Draws recovery asymmetry: each single layer removed. */
 void report_recovery(report_page *page, const report_run *run);
 
-/* Returns value of the fitted polynomial at retained ratios; terms and theta come from the run
+/* Returns the value of the fitted polynomial at retained ratios; terms and theta come from the run
  * file. */
 double report_predict(const report_line *map, double attention, double activation);
 
@@ -64,7 +64,7 @@ typedef struct report_map {
 const report_line *report_map_next(const report_run *run, const report_map *m,
                                    const report_line *line, const char *kind);
 
-/* `split` has the budget and the choice. */
+/* Reads the map's fit, ranges and colours from the run; `split` has the budget and the choice. */
 void report_map_facts(const report_run *run, const report_line *split, report_map *m);
 
 /* Draws predicted accuracy by cell; the measured points carry their measured colour in the same
@@ -85,7 +85,7 @@ typedef struct report_curve {
 
 extern const report_curve report_published[2][3];
 
-/* A published curve, cut where it leaves the panel. */
+/* Draws a published curve, cut where it leaves the panel. */
 void report_faint_curve(report_page *page, const report_curve *c, const report_axis *x,
                         const report_axis *y);
 
@@ -109,21 +109,21 @@ extern const report_part report_section[];
 /* Writes the whole page in memory; free page->text, whether it failed or not. */
 void report_render(report_page *page, const report_run *run);
 
-/* Only the study writes down its recipe. */
+/* Returns 1 if the record is a study's: only the study writes down its recipe. */
 int report_is_study(const report_run *run);
 
 extern const report_part report_study_section[];
 
-/* The end of the page's first sentence, and what the study took. */
+/* Writes the end of the page's first sentence, and what the study took. */
 void report_study_lead(report_page *page, const report_run *run);
 
 /* Draws accuracy against measured time of every way to the same cost. */
 void report_rivals(report_page *page, const report_run *run);
 
-/* Tells a record of nothing else: no run was begun. */
+/* Returns 1 for a record that has masks and nothing else: no run was begun. */
 int report_only_masks(const report_run *run);
 
-/* Networks on pictures with masks, if the run has any. */
+/* Draws the networks on pictures with masks, if the run has any. */
 void report_masks(report_page *page, const report_run *run);
 
 #endif /* TOOL_REPORT_SECTIONS_H */

@@ -81,8 +81,8 @@ static void report_rows(report_page *page, const char *title, const char *axis,
   report_raw(page, "</svg>\n");
 }
 
-/* Which group is the best and by how much; seed by seed, because two networks of one seed saw the
- * same images in the same order and were measured on the same ones. */
+/* Says which group is the best and by how much; seed by seed, because two networks of one seed saw
+ * the same images in the same order and were measured on the same ones. */
 static void report_say_groups(report_page *page, const report_group *group, int count) {
   double lead, low = 1e9, high = -1e9;
   int i, best = 0, next, pairs, ahead = 0;
@@ -111,7 +111,7 @@ static void report_say_groups(report_page *page, const report_group *group, int 
 
 /* ---- Where the gap between the gradients comes from ("gap") ---- */
 
-/* Draws mean square of f - r, layer by layer. */
+/* Draws the mean square of f - r, layer by layer. */
 static void report_change(report_page *page, const report_run *run) {
   const report_line *line = report_next(run, NULL, "change");
   double value[2][BDPT_MAX_DEPTH], layer[BDPT_MAX_DEPTH], lo = (double)NAN, hi = (double)NAN;
@@ -181,7 +181,7 @@ static void report_gap(report_page *page, const report_run *run) {
 
 /* ---- Removing a linear ("mismatch") ---- */
 
-/* A column of numbers of some height at x, centred, and what it is called. */
+/* Draws a column of numbers of some height at x, centred, and writes what it is called. */
 static void report_column(report_page *page, double x, double height, const char *how,
                           const char *name) {
   report_put(page, "<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"10\" height=\"%.1f\"/>"
@@ -227,7 +227,7 @@ static void report_mismatch(report_page *page, const report_run *run) {
 
 /* ---- The split, budget by budget and seed by seed ("split") ---- */
 
-/* How often the noise leaves the split where it is, by budget. */
+/* Draws how often the noise leaves the split where it is, by budget. */
 static void report_stability(report_page *page, const report_run *run, double most) {
   const report_line *line = NULL;
   int shown = 0, moved = 0;
@@ -317,7 +317,7 @@ static void report_splits(report_page *page, const report_run *run) {
 
 /* ---- The predictor's surface ("surface", "collected", "split") ---- */
 
-/* The first seed's networks and surfaces, from both starts of training. */
+/* Draws the first seed's networks and surfaces, from both starts of training. */
 static void report_surfaces(report_page *page, const report_run *run) {
   static const char *const title[2] = {"From the paper's start", "From the least-squares start"};
   const report_line *line = NULL;
@@ -359,7 +359,7 @@ static void report_surfaces(report_page *page, const report_run *run) {
 
 /* ---- Ways to choose, text against code, teachers ("ranking", "semantics", "distillation") ---- */
 
-/* How many layers a line's network lost, and how long it was trained. */
+/* Returns 1 if the networks of two lines lost as many layers and were trained as long. */
 static int report_same_request(const report_line *a, const report_line *b) {
   const char *const list[2] = {"attention", "activation"};
   int i;
@@ -370,8 +370,8 @@ static int report_same_request(const report_line *a, const report_line *b) {
   return report_nth(a, "marks", -1) == report_nth(b, "marks", -1);
 }
 
-/* The order by accuracy after recovery is no way of part 6, but part 9 trained its networks: as
- * many layers gone, as many epochs, in the paper's form. They stand beside the other ways. */
+/* Adds the order by accuracy after recovery to the ways of part 6. It is none of them, but part 9
+ * trained its networks: as many layers gone, as many epochs, in the paper's form. */
 static int report_add_recovery_order(const report_run *run, const char *what, report_group *group,
                                      int count) {
   static const char *const name = "recovered accuracy";

@@ -155,8 +155,8 @@ void run_tell_map(run *r) {
  * 5  Which ones: greedy, or learned importance
  * ---------------------------------------------------------------------------------------------- */
 
-/* Two thirds of the layers of each kind may go: those that recovered best in part 3. (The released
- * code of the paper has such lists too, written down by hand.) */
+/* Lists which layers may go, two thirds of each kind: those that recovered best in part 3. (The
+ * released code of the paper has such lists too, written down by hand.) */
 static int run_candidates(const run *r, bdpt_search_options *o) {
   bdpt_recovery_row row[2 * BDPT_MAX_DEPTH];
   int order[BDPT_MAX_DEPTH], some = (2 * r->base.depth + 2) / 3, t, i;

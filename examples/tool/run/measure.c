@@ -57,7 +57,7 @@ bdpt_status run_pareto(run *r) {
   return s == BDPT_OK ? session_save(&r->base, NULL) : s;
 }
 
-/* Tells which test images a network names rightly, right[tested.count]. */
+/* Finds which test images a network classifies rightly, right[tested.count]. */
 static bdpt_status run_right(run *r, int which, unsigned char *right) {
   enum { BATCH = 64 };
   const bdpt_subset *set = &r->base.in.tested;
@@ -87,8 +87,8 @@ static bdpt_status run_right(run *r, int which, unsigned char *right) {
   return s;
 }
 
-/* Counts how many images one network has right and the other wrong, and the reverse: that tells how
- * well the difference of two accuracies on the same images is known. */
+/* Counts how many images one network has right and the other wrong, and the reverse. These counts
+ * say how well the difference of two accuracies on the same images is known. */
 static void run_pair(run *r, const char *gained, const char *lost, const unsigned char *from,
                      const unsigned char *to) {
   size_t n[2] = {0, 0}, i;

@@ -28,13 +28,14 @@ typedef struct run {
 /* Returns the recipe of a long training of this run. */
 bdpt_recipe run_recipe(const run *r, double lr, int epochs, size_t images);
 
-/* One pass over a thousand images or so, in small batches, so that it is more than a few steps. */
+/* Returns the recipe of a short training: one pass over a thousand images or so, in small batches,
+ * so that it is more than a few steps. */
 bdpt_recipe run_short(const run *r, size_t images);
 
 /* Returns 1 if a removed activation leaves a fitted map. */
 int run_fits(const run *r);
 
-/* Part 1: trains the dense network where that was asked for, and measures it. */
+/* Does part 1: trains the dense network where that was asked for, and measures it. */
 bdpt_status run_dense(run *r);
 
 /* Tells part 1 from the record, as each of these does for its part. */
@@ -46,7 +47,7 @@ bdpt_status run_disparity(run *r);
 /* Tells part 2. */
 void run_tell_disparity(run *r);
 
-/* Part 3: removes each single layer, measures, trains, measures. */
+/* Does part 3: removes each single layer, measures, trains, measures. */
 bdpt_status run_recovery(run *r);
 
 /* Reads the lines back as the library's rows, for bdpt_recovery_order. */
@@ -55,13 +56,13 @@ void run_recovery_rows(const run *r, bdpt_recovery_row *row);
 /* Tells part 3. */
 void run_tell_recovery(run *r);
 
-/* Part 4: measures networks for the predictor. */
+/* Does the first half of part 4: measures networks for the predictor. */
 bdpt_status run_collect(run *r);
 
 /* Reads the networks of part 4 from the record; returns how many. */
 size_t run_points(const run *r, bdpt_map_point *point, size_t room);
 
-/* Part 4: fits the predictor and splits the budget. */
+/* Does the second half of part 4: fits the predictor and splits the budget. */
 bdpt_status run_map(run *r);
 
 /* Tells part 4. */

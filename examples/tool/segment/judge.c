@@ -153,7 +153,8 @@ static double segment_clock(const bdpt_context *ctx) {
   return cli_now();
 }
 
-/* Milliseconds from a picture to what its patches say; the patches are on the tape, *z. */
+/* Measures the milliseconds from a picture to what its patches say; the patches are on the tape,
+ * *z. */
 static double segment_once(bdpt_model *m, bdpt_tape *t, const bdpt_real *image, bdpt_tensor **z) {
   double began = segment_clock(m->ctx);
   bdpt_tape_reset(t);

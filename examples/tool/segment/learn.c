@@ -132,7 +132,8 @@ static bdpt_tensor *segment_lesson(bdpt_model *m, bdpt_tape *t, const bdpt_forwa
   return bdpt_pixel_loss(t, bdpt_upsample(t, z, grid, side, side), w->label, -1);
 }
 
-/* The trainer wants a data set; ours is only a number of pictures. */
+/* Fails: the trainer wants a data set, but ours is only a number of pictures, which are read
+ * elsewhere. */
 static int segment_no_fetch(void *user, size_t index, unsigned char *planes) {
   (void)user, (void)index, (void)planes;
   return 1;

@@ -100,7 +100,7 @@ void segment_open_scenes(size_t count, uint64_t seed, int validation, int side,
   s->side = side;
 }
 
-/* The grey values of a mask are its classes. */
+/* Takes the grey values of a mask as its classes. */
 static int segment_mask(const segment_set *s, const picture *mask, segment_shot *out,
                         char why[IMAGE_WHY]) {
   size_t n = (size_t)mask->width * (size_t)mask->height, i;

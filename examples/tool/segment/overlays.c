@@ -34,7 +34,7 @@ void segment_colour(int value, int classes, unsigned char rgb[3]) {
     rgb[i] = (unsigned char)((k % 2 ? 165 : 120) + 85 * cos(6.2831853 * (0.618034 * k + i / 3.0)));
 }
 
-/* Does the region end at this pixel, to the right or below? */
+/* Returns 1 if the region ends at this pixel, to the right or below. */
 static int segment_edge(const unsigned char *mask, int w, int h, int x, int y) {
   const unsigned char *p = mask + (size_t)y * (size_t)w + (size_t)x;
   return (x + 1 < w && p[0] != p[1]) || (y + 1 < h && p[0] != p[w]);

@@ -85,7 +85,7 @@ int segment_fill(segment_work *w, const segment_set *set, size_t k, size_t i, in
 /* Reads a failed slot once more, by one thread: the sentence names the file. */
 bdpt_status segment_explain(bdpt_context *ctx, const segment_set *set, size_t i);
 
-/* images[B,3,S,S] -> what each patch says, [B,n,K]. */
+/* Computes what each patch says: images[B,3,S,S] -> [B,n,K]. */
 bdpt_tensor *segment_patches(bdpt_model *m, bdpt_tape *t, const bdpt_real *images,
                              size_t count, const bdpt_forward_options *o);
 
@@ -95,7 +95,7 @@ typedef struct segment_run {
   int json, quiet, fresh;
 } segment_run;
 
-/* Trains the network, goes on from r->checkpoint if it is there. */
+/* Trains the network; goes on from r->checkpoint if it is there. */
 bdpt_status segment_train(bdpt_model *m, const segment_set *train, const segment_run *r);
 
 typedef struct segment_score {
@@ -107,7 +107,7 @@ typedef struct segment_score {
   double ms_beside, faster;             /* another network in turn; median of the quotients; or 0 */
 } segment_score;
 
-/* Counts n pixels: what was true, what was said. */
+/* Counts n pixels by their true class and the answer. */
 void segment_count(segment_score *s, const unsigned char *truth, const unsigned char *said,
                    size_t n);
 
@@ -122,7 +122,7 @@ void segment_decide(const bdpt_real *z, int grid, int classes, int width, int he
 unsigned char *segment_answer(const bdpt_model *m, const bdpt_real *z, int width,
                               int height);
 
-/* beside: a network to compare the time with, or NULL. */
+/* Judges a network on a set and times it beside `beside`, which may be NULL. */
 bdpt_status segment_judge(bdpt_model *m, const segment_set *set, bdpt_model *beside,
                           int quiet, segment_score *out);
 
@@ -141,8 +141,8 @@ enum { SEGMENT_GAP = 6 };
 int segment_sheet_add(segment_sheet *s, const segment_shot *shot, const unsigned char *said,
                       int classes, int zoom);
 
-/* `count` pictures, evenly spread over the set: DIR/NAME-000.png and so on; `all`, unless NULL,
- * gets the first four of them, not enlarged. */
+/* Writes `count` pictures, evenly spread over the set: DIR/NAME-000.png and so on; `all`, unless
+ * NULL, gets the first four of them, not enlarged. */
 bdpt_status segment_overlays(bdpt_model *m, const segment_set *set, const char *dir,
                              size_t count, segment_sheet *all);
 

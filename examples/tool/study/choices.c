@@ -234,7 +234,7 @@ bdpt_status study_search(study *s, size_t seed) {
   return study_cell_end(s, session_save(&s->base, name));
 }
 
-/* Transfer entropies are measured once and kept as a line. */
+/* Measures the transfer entropies once and keeps them as a line. */
 static bdpt_status study_transfer(study *s) {
   double score[2][BDPT_MAX_DEPTH];
   bdpt_subset some;

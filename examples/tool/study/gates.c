@@ -48,7 +48,7 @@ static bdpt_tensor *gate_mask(bdpt_model *m, bdpt_tape *t, int type, int l, gate
   return bdpt_tape_op(t, &g->pull[type], &s, 1, s->ndim, s->shape);
 }
 
-/* x + m MHSA(u) + (1 - m) r, u = LN1(x), for r = u or nothing. */
+/* Computes x + m MHSA(u) + (1 - m) r, u = LN1(x), for r = u or nothing. */
 static bdpt_tensor *gate_attention(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
                                    gate_block *g) {
   bdpt_tensor *p = &m->param[BDPT_SLOT(l, 0)], *u, *f, *r;
@@ -61,7 +61,8 @@ static bdpt_tensor *gate_attention(bdpt_model *m, bdpt_tape *t, int l, bdpt_tens
   return bdpt_add(t, x, bdpt_mix(t, f, r, gate_mask(m, t, BDPT_ATTENTION, l, g)));
 }
 
-/* x + W2 (m GELU(z) + (1 - m) z) + b2, or, with a map, x + m MLP(v) + (1 - m) (W v + b). */
+/* Computes x + W2 (m GELU(z) + (1 - m) z) + b2, or, with a map, x + m MLP(v) + (1 - m) (W v +
+ * b). */
 static bdpt_tensor *gate_mlp(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x, gate_block *g) {
   bdpt_tensor *p = &m->param[BDPT_SLOT(l, 0)], *v, *z, *s;
   v = bdpt_layernorm(t, x, &p[BDPT_SLOT_NORM2_W], &p[BDPT_SLOT_NORM2_B], m->config.eps);
@@ -129,7 +130,8 @@ typedef struct gate_run {
   int events;           /* removals in all */
 } gate_run;
 
-/* As bdpt_search: they take turns, the type with more to lose first. */
+/* Chooses the type of removal j as bdpt_search does: the types take turns, the one with more to
+ * lose first. */
 static int gate_turn(const int remove[2], int j) {
   const int first = remove[0] > remove[1] ? 0 : 1;
   return j < 2 * remove[!first] && j % 2 ? !first : first;
@@ -140,7 +142,7 @@ static int gate_kept(const bdpt_model *m, int type, int l) {
   return type ? b->mlp_state == BDPT_MLP_KEPT : b->attention == BDPT_ATTENTION_KEPT;
 }
 
-/* Takes out a layer. What stands there must only have the right shape before a file is loaded. */
+/* Removes a layer. What takes its place must only have the right shape before a file is loaded. */
 static bdpt_status gate_remove(gate_run *r, bdpt_layer layer) {
   bdpt_layers one = {{0, 0}};
   bdpt_status status;
@@ -152,7 +154,7 @@ static bdpt_status gate_remove(gate_run *r, bdpt_layer layer) {
   return status;
 }
 
-/* The kept layer of smallest scalar, the first of equals. */
+/* Removes the kept layer of smallest scalar; among equal ones the first layer goes. */
 static bdpt_status gate_event(gate_run *r) {
   const int type = gate_turn(r->o->remove, r->out.removed);
   gate_result *out = &r->out;

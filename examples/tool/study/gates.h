@@ -36,8 +36,9 @@ typedef struct gate_result {
 bdpt_status gate_search(const bdpt_model *m, bdpt_model *teacher, const bdpt_run *run,
                         const gate_options *o, gate_result *out);
 
-/* Mean entropy, in bits, of the signs of each MLP's hidden channels before the activation: sign[l]
- * of block l, over the tokens of these images. A block without its activation has 2. */
+/* Computes the mean entropy, in bits, of the signs of each MLP's hidden channels before the
+ * activation: sign[l] of block l, over the tokens of these images. A block without its activation
+ * has 2. */
 bdpt_status gate_signs(const bdpt_model *m, const bdpt_subset *images,
                        double sign[BDPT_MAX_DEPTH]);
 

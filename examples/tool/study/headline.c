@@ -360,7 +360,7 @@ bdpt_status study_remove_next(study *s, const study_spec *p, bdpt_model *m) {
   return bdpt_remove(m, &some, BDPT_START_SKIP_FIT, &s->base.in.rest);
 }
 
-/* A copy of the parent lends what fades out. */
+/* Gives m a gate that closes, to which a copy of the parent lends what fades out. */
 static bdpt_status study_open_gate(study *s, bdpt_model *m, const study_spec *p) {
   if (!s->gate) s->gate = (piece_gate *)calloc(1, sizeof *s->gate);
   if (!s->gate) return BDPT_E_MEMORY;
@@ -442,8 +442,8 @@ void study_tell_long(study *s) {
 
 static const char *const study_rival[STUDY_RIVALS] = {"depth", "width", "both"};
 
-/* Job i of a budget: depth alone goes to its MACs, width starts from no or fewer layers. Streams of
- * other widths cannot be compared, so what is narrower does without the features. */
+/* Describes job i of a budget: depth alone goes to its MACs, width starts from no or fewer layers.
+ * Streams of other widths cannot be compared, so what is narrower does without the features. */
 static bdpt_status study_rival_spec(study *s, int budget, int i, int seed, study_spec *p) {
   const study_recipe *r = &s->recipe;
   study_goal goal = {1, 0, 0};

@@ -40,7 +40,9 @@ record_line study_find(const study *s, const char *kind, const char *key, const 
   return line;
 }
 
-/* Lines of before parts told their seeds: parts 7, 10 (in some cells), 11 and 12 had one. */
+/* Returns 1 if the part has a line with as many seeds as the recipe. A line from before parts told
+ * their seeds stands for one seed in parts 7, 10 (in some cells), 11 and 12, and for three in
+ * others. */
 int study_part_done(const study *s, int part) {
   const int once = part <= 4 || part == 8 || part == 13 || part == 15;
   const int before = part == 7 || (part >= 10 && part <= 12) ? 1 : 3;
@@ -95,7 +97,8 @@ static void study_csv_value(cli_json *out, record_line line, const char *key) {
   }
 }
 
-/* One file for a kind, whose first line is given. It takes its name when it is whole. */
+/* Writes one file for a kind, whose first line is given. The file takes its name when it is
+ * whole. */
 static bdpt_status study_csv_kind(study *s, const char *kind, record_line first) {
   cli_json out = {NULL, 0, 0, 0, 0};
   char key[40][64], path[800];

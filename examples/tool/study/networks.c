@@ -81,8 +81,8 @@ void study_name(const study *s, const study_spec *p, char out[STUDY_NAME]) {
     snprintf(out + strlen(out), STUDY_NAME - strlen(out), " rival %s", study_rivals_by[p->rival]);
 }
 
-/* A file name that belongs to this job of this study; of one that removes in steps, to so many
- * layers gone. */
+/* Writes the path of a checkpoint that belongs to this job of this study; of a job that removes in
+ * steps, to so many layers gone. */
 static void study_checkpoint(const study *s, const char *name, int gone, char *out, size_t room) {
   uint64_t h = UINT64_C(0xcbf29ce484222325);
   const char *text[3];
@@ -274,7 +274,7 @@ typedef struct study_job {
   char checkpoint[800], detail[60];
 } study_job;
 
-/* Layers that are gone; 0 for a job that loses all at once. */
+/* Returns how many layers are gone; 0 for a job that loses all at once. */
 static int study_gone(const study_spec *p, const bdpt_model *m) {
   return p->rival == STUDY_IN_STEPS ? bdpt_removed(&m->config, 0) + bdpt_removed(&m->config, 1) : 0;
 }

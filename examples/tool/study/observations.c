@@ -90,7 +90,7 @@ void study_tell_dense(study *s) {
 
 /* ---- 2  Gradient disparity ---- */
 
-/* Returns geometric mean; values that are not positive are left out. */
+/* Returns the geometric mean; values that are not positive are left out. */
 static double study_middle(const double *v, int n) {
   double sum = 0;
   int i, used = 0;
@@ -102,7 +102,8 @@ static double study_middle(const double *v, int n) {
   return used ? exp(sum / used) : NAN;
 }
 
-/* Trains a copy with the scalars on; a line per window, and the scalars at the end. */
+/* Trains a copy with the scalars on; writes a line per window, and leaves the scalars at the
+ * end. */
 static bdpt_status study_gradient_rows(study *s, double importance[2][BDPT_MAX_DEPTH]) {
   bdpt_recipe p = study_training(s, s->recipe.gradient_epochs, s->o.common.seed);
   bdpt_model *m = bdpt_model_clone(s->dense);
@@ -132,10 +133,10 @@ static bdpt_status study_gradient_rows(study *s, double importance[2][BDPT_MAX_D
   return status;
 }
 
-/* The gap between the types and what it is made of: root of F/D (theorem 4: the activation sums
- * over F numbers a token, attention over D), the root of the ratio of E[(f - r)^2], and the rest,
- * which is how strongly the loss reaches each. `adam` is what is left of the gap in the learned
- * scalars. */
+/* Writes the gap between the types and what it is made of: root of F/D (theorem 4: the activation
+ * sums over F numbers a token, attention over D), the root of the ratio of E[(f - r)^2], and the
+ * rest, which is how strongly the loss reaches each. `adam` is what is left of the gap in the
+ * learned scalars. */
 static void study_record_gap(study *s, const baseline_walk *walk,
                              double importance[2][BDPT_MAX_DEPTH]) {
   cli_json *j = &s->base.record.text;
@@ -250,7 +251,7 @@ static bdpt_status study_recover(study *s, const char *name, const bdpt_layers *
   return status == BDPT_OK ? session_save(&s->base, name) : status;
 }
 
-/* One program measures all layers in one call; shares take one layer each. */
+/* Does part 3: one program measures all layers in one call; shares take one layer each. */
 bdpt_status study_recovery(study *s) {
   bdpt_layers only = {{0, 0}};
   bdpt_status status = BDPT_OK;

@@ -14,7 +14,7 @@
 
 /* ---- A gate that closes ---- */
 
-/* open f + (1 - open) r. */
+/* Computes open f + (1 - open) r. */
 static bdpt_tensor *piece_mix(bdpt_tape *t, bdpt_tensor *f, bdpt_tensor *r, double open) {
   const size_t one = 1;
   const bdpt_real value = (bdpt_real)open;

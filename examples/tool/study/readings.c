@@ -134,7 +134,7 @@ static gate_options study_gates(const study *s, int row, size_t seed) {
   return o;
 }
 
-/* "reading-signed-mean-1": where a search is saved. */
+/* Writes where a search is saved: "reading-signed-mean-1". */
 static void study_pick_file(int row, size_t seed, char out[80]) {
   char *c = out;
   snprintf(out, 80, "reading-%s-%zu", study_reading[row].row, seed);
@@ -164,7 +164,7 @@ static bdpt_status study_pick_scalars(study *s, int row, size_t seed, study_pick
   return BDPT_OK;
 }
 
-/* EASIER's, one activation after the other; attention in the order of part 3. */
+/* Chooses as EASIER does, one activation after the other; attention in the order of part 3. */
 static bdpt_status study_pick_signs(study *s, const bdpt_subset *few, study_pick_made *out) {
   bdpt_model *m = bdpt_model_clone(s->better);
   const int *wanted = s->recipe.which_remove.layer;
@@ -189,7 +189,7 @@ static bdpt_status study_pick_signs(study *s, const bdpt_subset *few, study_pick
   return status;
 }
 
-/* The layers of smallest score; for cosines of largest. */
+/* Chooses the layers of smallest score; for cosines of largest. */
 static bdpt_status study_pick_scores(study *s, int way, const bdpt_subset *few,
                                      study_pick_made *out) {
   double score[2][BDPT_MAX_DEPTH];

@@ -137,8 +137,8 @@ static bdpt_status study_print_held(study *s) {
   return BDPT_OK;
 }
 
-/* The shipped list decides which CIFAR-100 images are held out, whatever the library's own split
- * would be: 5000 different numbers below 50000, in rising order. */
+/* Reads the shipped list, which decides which CIFAR-100 images are held out, whatever the library's
+ * own split would be: 5000 different numbers below 50000, in rising order. */
 static bdpt_status study_read_held(study *s) {
   bdpt_subset *held = &s->base.in.held, *rest = &s->base.in.rest;
   bdpt_bytes bytes;
@@ -275,7 +275,7 @@ static bdpt_status study_setup(study *s) {
   return status == BDPT_OK ? study_resume(s) : status;
 }
 
-/* Sizes that this network cannot have. */
+/* Refuses a recipe that asks for more layers than this network has. */
 static bdpt_status study_check(study *s) {
   const study_recipe *r = &s->recipe;
   int depth = s->base.depth, i, most = r->map_most > r->map_rounds ? r->map_most : r->map_rounds;
@@ -366,7 +366,7 @@ static double study_seconds(const study *s, int part) {
   return seconds;
 }
 
-/* After the last part the record gets its last line; the page is drawn from what there is. */
+/* Writes the record's last line after the last part, and draws the page from what there is. */
 static bdpt_status study_end(study *s) {
   double seconds = 0;
   int part;

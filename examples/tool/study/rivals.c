@@ -44,7 +44,8 @@ static int study_maps_wanted(study *s, double macs) {
   return n;
 }
 
-/* The 1,000 images of half the held-out ones that choose, as for the greedy choice. */
+/* Chooses n blocks by the 1,000 images of half the held-out ones that choose, as for the greedy
+ * choice. */
 static bdpt_status study_maps_search(study *s, int n, int *block, double *loss) {
   bdpt_subset half, few;
   bdpt_status status;

@@ -32,7 +32,8 @@
 
 /* ---- Who has what ---- */
 
-/* Parts without cells: --gather does them, two because they are timed, one because it is short. */
+/* Returns 1 for a part without cells, which --gather does: two because they are timed, one because
+ * it is short. */
 static int study_gathered(int part) { return part == 4 || part == 8 || part == 13; }
 
 static uint64_t study_cell_hash(const char *name) {
@@ -68,7 +69,7 @@ static int study_meet(study *s, const char *name, double cost, int *again) {
   return h->cells++;
 }
 
-/* Returns the lines of a finished cell in the shares' files; none: text NULL. */
+/* Returns the lines of a finished cell in the shares' files; text NULL if there is none. */
 static record_line study_found(const study *s, const char *name, double *seconds) {
   static const char head[] = "{\"kind\":\"cell\"";
   const cli_json *j = &s->share.lines;

@@ -147,7 +147,8 @@ void study_tell_plus(study *s) {
 
 /* ---- 13  Fewer tokens ---- */
 
-/* Held-out accuracy of a finished network while each block merges r tokens; nothing is trained. */
+/* Measures the held-out accuracy of a finished network while each block merges r tokens; nothing is
+ * trained. */
 static bdpt_status study_merged(study *s, bdpt_model *m, const char *name) {
   const cli_layers *r = &s->recipe.tokens_merge;
   cli_json *j = &s->base.record.text;

@@ -173,7 +173,7 @@ bdpt_status standin_choose(bdpt_model *m, int count, const bdpt_subset *images,
 
 /* ---- Hidden channels without an activation ---- */
 
-/* x as the block's first linear gives it: z, before the activation. */
+/* Computes z = fc1(LN2(x)), before the activation. */
 static bdpt_tensor *standin_hidden(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *norm) {
   return bdpt_linear(t, norm, &m->param[BDPT_SLOT(l, BDPT_SLOT_FC1_W)],
                      &m->param[BDPT_SLOT(l, BDPT_SLOT_FC1_B)]);

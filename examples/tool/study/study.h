@@ -109,7 +109,7 @@ record_line study_next(const study *s, size_t *at);
 record_line study_find(const study *s, const char *kind, const char *key, const char *text,
                        const char *number, double value);
 
-/* Returns 1 if there is such a line of this seed; as study_find otherwise. */
+/* Returns 1 if there is such a line of this seed; otherwise it takes what study_find takes. */
 int study_has(const study *s, const char *kind, const char *key, const char *text,
               const char *number, double value, size_t seed);
 
@@ -154,13 +154,13 @@ void study_begin_part(study *s, int part);
 /* Does a part from the shares' cells; an error if some are missing. */
 bdpt_status study_gather_part(study *s, int part);
 
-/* Images that a part trains on and evaluates, by the table. */
+/* Counts the images that a part trains on and evaluates, by the table. */
 void study_part_cost(study *s, int part, double *train, double *eval);
 
 /* Returns 1 if every cell of the part is in the record or, in a share, known. */
 int study_part_known(const study *s, int part);
 
-/* Every kind that there is, when its first line is met. */
+/* Writes a CSV file for every kind of line that the record has. */
 bdpt_status study_csv(study *s);
 
 enum { STUDY_ALONE, STUDY_SOFT, STUDY_HARD, STUDY_OWN }; /* who teaches */
@@ -249,7 +249,7 @@ double study_dense_accuracy(const study *s, const char *key);
 /* Tells part 1 from the record. */
 void study_tell_dense(study *s);
 
-/* `count` training images, the same for every caller. */
+/* Takes `count` training images, the same for every caller. */
 bdpt_status study_sample(study *s, size_t count, bdpt_subset *out);
 
 /* Does part 2. */
@@ -273,7 +273,8 @@ bdpt_status study_mismatch(study *s);
 /* Tells part 4 from the record. */
 void study_tell_mismatch(study *s);
 
-/* Collection k: one per seed from the paper's start, and one more from the fit. */
+/* Returns how many collections there are: one per seed from the paper's start, and one more from
+ * the fit. */
 int study_collections(const study *s);
 
 /* Does part 5. */
@@ -294,7 +295,8 @@ void study_choose(study *s, int way, size_t seed, int which[2][BDPT_MAX_DEPTH]);
 /* Does part 6. */
 bdpt_status study_which(study *s);
 
-/* "learned    60.12 +- 0.31": the last accuracy of the lines of a kind whose key is this text. */
+/* Prints "learned    60.12 +- 0.31": the last accuracy of the lines of a kind whose key is this
+ * text. */
 void study_say_spread(study *s, const char *kind, const char *key, const char *text,
                       const char *number, double value);
 
@@ -314,8 +316,8 @@ void study_tell_types(study *s);
 
 extern const char *const study_sizes[3];
 
-/* The published sets hold five layers of a type; others are filled up from the first block on. For
- * time only the counts matter. */
+/* Removes so many layers of each type: those of the published sets, which hold five, then others
+ * from the first block on. For time only the counts matter. */
 bdpt_status study_speed_prune(bdpt_model *m, const cli_layers *count);
 
 /* Does part 8. */
@@ -356,7 +358,7 @@ bdpt_status study_pace(study *s);
 /* Returns 1 if the part was asked for. */
 int study_selected(const study *s, int part);
 
-/* Seconds that the selected parts still take, by the table. */
+/* Returns the seconds that the selected parts still take, by the table. */
 double study_left(study *s);
 
 /* Prints what each part costs; with --list --json as lines. */
@@ -364,7 +366,7 @@ bdpt_status study_table(study *s);
 
 enum { STUDY_PLUS_JOBS = 5 };
 
-/* Returns multiply-accumulates of the dense network without its first n layers of each type by
+/* Returns the multiply-accumulates of the dense network without its first n layers of each type by
  * recovery, fused: a budget that several ways of pruning share. */
 double study_budget(const study *s, int n);
 
@@ -402,7 +404,7 @@ bdpt_status study_choice(study *s);
 /* Tells part 14 from the record. */
 void study_tell_choice(study *s);
 
-/* Part 15: loads the network, or trains it. */
+/* Does part 15: loads the network, or trains it. */
 bdpt_status study_better(study *s);
 
 /* Tells part 15 from the record. */
@@ -426,10 +428,10 @@ bdpt_status study_frontier(study *s);
 /* Tells part 18 from the record. */
 void study_tell_frontier(study *s);
 
-/* Every second held-out image of each class, which choose; to be freed. */
+/* Takes every second held-out image of each class, which choose; to be freed. */
 bdpt_status study_half(study *s, bdpt_subset *out);
 
-/* Makes the greedy choice of part 16; and returns a job of that part, with its layers gone or
+/* Makes the greedy choice of part 16; below, describes a job of that part, with its layers gone or
  * none. */
 bdpt_status study_headline_choice(study *s);
 study_spec study_headline_spec(const study *s, int pruned, int seed);
@@ -440,12 +442,12 @@ void study_headline_first(const study *s, int n, study_spec *p);
 /* Takes the layers of a job of part 16 out in its own way (study_spec.rival). */
 bdpt_status study_take_out(study *s, bdpt_model *m, const study_spec *p);
 
-/* Of a job that removes in steps: the training step, of `total`, after which the next layers go;
- * SIZE_MAX: none, or not such a job. And their removal. */
+/* Returns, of a job that removes in steps, the training step, of `total`, after which the next
+ * layers go; SIZE_MAX: none, or not such a job. study_remove_next removes them. */
 size_t study_next_removal(const study_spec *p, const bdpt_model *m, size_t total);
 bdpt_status study_remove_next(study *s, const study_spec *p, bdpt_model *m);
 
-/* A job and its line, which has a kind, a row, and the numbers of the job. */
+/* Does a job and writes its line, which has a kind, a row, and the numbers of the job. */
 bdpt_status study_row_of(study *s, const char *kind, const char *row, const study_spec *p);
 
 /* study_spec.rival: what part 19 puts in, and how part 16 takes layers out otherwise. */
@@ -456,7 +458,7 @@ extern const char *const study_rival_name[STUDY_RIVAL_ROWS];
 /* Measures and times the dense network with merged tokens, once. */
 bdpt_status study_rival_merged(study *s);
 
-/* Puts what a rival has in the place of layers into a network. */
+/* Puts into a network what a rival has in the place of layers. */
 bdpt_status study_stand_in(study *s, bdpt_model *m, const study_spec *p);
 
 /* Counts what a network costs once everything is fused or merged. */
@@ -476,10 +478,11 @@ bdpt_status study_readings(study *s);
 /* Tells part 20 from the record. */
 void study_tell_readings(study *s);
 
-/* Returns the images that all choices of part 20 train on; *looked: others that they see. */
+/* Returns how many images all choices of part 20 train on; *looked: others that they see. */
 double study_readings_cost(const study *s, double *looked);
 
-/* The figures of this folder's record, or, where there is none, of the record that is shipped. */
+/* Prints the figures of this folder's record, or, where there is none, of the record that is
+ * shipped. */
 bdpt_status study_summarise(study *s);
 
 #endif /* TOOL_STUDY_STUDY_H */

@@ -95,8 +95,8 @@ static bdpt_status study_single(study *s, int type, int layer) {
   return study_cell_end(s, record_save(&s->base.record));
 }
 
-/* Job i: budgets by seeds by two starts, then the other two starts at one budget, seed after seed.
- * 0 at the end. */
+/* Describes job i: budgets by seeds by two starts, then the other two starts at one budget, seed
+ * after seed. Returns 0 at the end. */
 static int study_start_spec(const study *s, int i, int *budget, study_spec *p) {
   const cli_layers *budgets = &s->recipe.start_budgets;
   int best = study_start(s->recipe.start_best), jobs = 2 * budgets->count * s->recipe.seeds;

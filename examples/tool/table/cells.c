@@ -83,7 +83,7 @@ static void cells_copy(cells *c, const bdpt_json *j, bdpt_json_event e) {
   free(text);
 }
 
-/* Adds the elements of a list, of lists in it too. What is wrong, or NULL. */
+/* Adds the elements of a list, of lists in it too. Returns what is wrong, or NULL. */
 static const char *cells_list(cells *c, jsonl_walk *w) {
   int depth = 1, elements = 0;
   while (depth > 0) {
@@ -98,7 +98,7 @@ static const char *cells_list(cells *c, jsonl_walk *w) {
   return NULL;
 }
 
-/* Adds the field whose value has just begun with e. What is wrong, or NULL. */
+/* Adds the field whose value has just begun with e. Returns what is wrong, or NULL. */
 static const char *cells_field_of(cells *c, jsonl_walk *w, bdpt_json_event e, const char *key) {
   const int column = cells_add_column(c, key);
   const char *wrong = NULL;
@@ -123,7 +123,7 @@ static const char *cells_field_of(cells *c, jsonl_walk *w, bdpt_json_event e, co
   return wrong;
 }
 
-/* Adds the fields of a line to the last row. What is wrong, or NULL. */
+/* Adds the fields of a line to the last row. Returns what is wrong, or NULL. */
 static const char *cells_line(cells *c, jsonl_walk *w) {
   char key[CELLS_KEY + 2];
   size_t end[BDPT_JSON_DEPTH + 1], n; /* bytes of the keys of the objects that are open */

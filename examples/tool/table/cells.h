@@ -38,7 +38,7 @@ bdpt_status cells_read(cells *c, const char *path);
 /* Frees everything. */
 void cells_free(cells *c);
 
-/* Returns the key of a column; the text of a field. Both until more is read. */
+/* Returns the key of a column; the text of a field. Both are valid until more is read. */
 const char *cells_key(const cells *c, int column);
 const char *cells_text(const cells *c, int field);
 
@@ -48,7 +48,7 @@ int cells_column(const cells *c, const char *key);
 /* Returns the field of a row in a column, -1: there is none. */
 int cells_find(const cells *c, int row, int column);
 
-/* Returns "eval"; "" for a line without a kind. */
+/* Returns the kind of a row's line, such as "eval"; "" for a line without a kind. */
 const char *cells_kind(const cells *c, int row);
 
 #endif /* TOOL_TABLE_CELLS_H */

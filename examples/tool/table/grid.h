@@ -19,7 +19,7 @@ typedef struct grid {
 void grid_add(grid *g, const char *text);
 
 /* Adds a mean of n numbers and their spread with so many digits behind the point (-1: as few as
- * needed): one cell, in CSV two. Without a spread (n < 2) only the mean. */
+ * needed): one cell, in CSV two. Without a spread (n < 2) it adds the mean only. */
 void grid_add_mean(grid *g, double mean, double sd, int n, int digits);
 
 /* Prints all of it; 0 if there was not the memory for it. */

@@ -61,7 +61,7 @@ static int rising(const void *a, const void *b) {
   return order ? order : (x > y) - (x < y);
 }
 
-/* A value that stands in lines of two kinds means two things. */
+/* Refuses a value that stands in lines of two kinds, where it means two things. */
 static bdpt_status one_kind(const table *t, const table_key *value) {
   int i, first = -1;
   for (i = 0; i < t->rows; i++) {
@@ -78,7 +78,7 @@ static bdpt_status one_kind(const table *t, const table_key *value) {
   return cli_fail(t->c.ctx, BDPT_E_ARGUMENT, "none of the lines has a '%.100s'", value->name);
 }
 
-/* Lines of one group are repetitions of each other, so they must differ in the seed. */
+/* Refuses lines of one group with the same seed: a group holds repetitions of one measurement. */
 static bdpt_status repetitions(const table *t, int from, int to, const table_key *value) {
   double v;
   int i, k;
@@ -159,7 +159,7 @@ static void group_row(table *t, int first, const means *m, const int *digits) {
   if (t->g.form != GRID_CSV) grid_add(&t->g, same ? text : all);
 }
 
-/* Groups of sorted rows: their borders in `end`, their numbers in m. Returns how many. */
+/* Finds the groups of sorted rows: their borders in `end`, their numbers in m. Returns how many. */
 static int group_all(table *t, int *end, means *m) {
   int from, to, groups = 0, k;
   for (from = 0; from < t->rows && t->c.ctx->status == BDPT_OK; from = to) {
@@ -173,7 +173,7 @@ static int group_all(table *t, int *end, means *m) {
   return groups;
 }
 
-/* Leaves the rows that have one of the values. */
+/* Keeps the rows that have one of the values. */
 static void with_values(table *t) {
   int i, k, rows = 0;
   for (i = 0; i < t->rows; i++) {

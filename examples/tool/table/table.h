@@ -33,7 +33,7 @@ typedef struct table {
 /* Cuts "a,b" into its names, NULL into none; 0: too many, too long, or an empty one. */
 int table_split(table_keys *k, const char *text);
 
-/* "set=test,merge=0": names to `where`, values to `equals`; 0: it is nothing such. */
+/* Cuts "set=test,merge=0": names to `where`, values to `equals`; 0: it is nothing such. */
 int table_split_where(table *t, const char *text);
 
 /* Finds the columns of all keys that were named, and the rows that are wanted. */
@@ -42,10 +42,11 @@ bdpt_status table_resolve(table *t);
 /* Returns the text of a key in a row or in the setup line above it; NULL: neither has it. */
 const char *table_look(const table *t, int row, const table_key *k);
 
-/* Numbers are equal as numbers: 1e-3 and 0.001. Nothing (NULL) comes before everything else. */
+/* Compares two texts as qsort wants it. Numbers are equal as numbers: 1e-3 and 0.001. Nothing
+ * (NULL) comes before everything else. */
 int table_compare(const char *a, const char *b);
 
-/* Returns the row's own number: 1; 0 if it has none there; -1 after an error. */
+/* Reads the row's own number. Returns 1; 0 if it has none there; -1 after an error. */
 int table_number(const table *t, int row, const table_key *k, double *out);
 
 /* Fills the grid: a row for each line. */
