@@ -235,10 +235,10 @@ typedef struct bdpt_context {
   size_t bytes_now, bytes_peak; /* what the allocator has handed out through this context */
 } bdpt_context;
 
-BDPT_API bdpt_status bdpt_init(bdpt_context *ctx);   /* after zeroing; resolves the defaults */
+BDPT_API bdpt_status bdpt_init(bdpt_context *ctx);   /* resolves the defaults of a zeroed one */
 BDPT_API void bdpt_finish(bdpt_context *ctx);        /* frees the workspace; may be called twice */
 BDPT_API void bdpt_clear_error(bdpt_context *ctx);
-/* For code of your own that works beside the library's, such as an operation (3.2). The sentence
+/* Lets code of your own, such as an operation (3.2), fail as the library's does. The sentence
  * becomes the context's error if it is the first; %s %d %zu %g %c can be filled in. The status is
  * returned, so that a caller can write `return bdpt_fail(...)`. */
 BDPTI_PRINTF(3, 4)
@@ -254,7 +254,7 @@ BDPT_API void bdpt_bytes_free(bdpt_context *ctx, bdpt_bytes *bytes);
 BDPT_API const char *bdpt_status_string(bdpt_status status);
 BDPT_API const char *bdpt_version(void);
 #ifndef BDPT_ONLY_SAFETENSORS
-BDPT_API const char *bdpt_isa_name(const bdpt_context *ctx); /* "avx512", "avx2", "portable" */
+BDPT_API const char *bdpt_isa_name(const bdpt_context *ctx); /* returns "avx512", "avx2" ... */
 BDPT_API int bdpt_bf16_pays(const bdpt_context *ctx); /* 1 if bf16 numbers are multiplied as such */
 #endif
 
@@ -262,8 +262,8 @@ BDPT_API int bdpt_bf16_pays(const bdpt_context *ctx); /* 1 if bf16 numbers are m
 typedef struct bdpt_rng { uint64_t state; } bdpt_rng;
 #ifndef BDPT_ONLY_SAFETENSORS
 BDPT_API void bdpt_rng_seed(bdpt_rng *rng, uint64_t seed, uint64_t stream);
-BDPT_API double bdpt_uniform(bdpt_rng *rng); /* in [0, 1) */
-BDPT_API double bdpt_normal(bdpt_rng *rng);  /* of mean 0 and deviation 1 */
+BDPT_API double bdpt_uniform(bdpt_rng *rng); /* draws from [0, 1) */
+BDPT_API double bdpt_normal(bdpt_rng *rng);  /* draws with mean 0 and deviation 1 */
 #endif
 
 /* ---- 3.2  Tensors and the tape --------------------------------------------------------------- */
@@ -299,7 +299,7 @@ typedef enum bdpt_tape_mode {
 BDPT_API bdpt_tape *bdpt_tape_create(bdpt_context *ctx, bdpt_tape_mode mode);
 BDPT_API void bdpt_tape_reset(bdpt_tape *tape);  /* forgets every tensor, keeps the memory */
 BDPT_API void bdpt_tape_free(bdpt_tape *tape);   /* NULL is allowed */
-BDPT_API size_t bdpt_tape_bytes(const bdpt_tape *tape); /* most that one step has used */
+BDPT_API size_t bdpt_tape_bytes(const bdpt_tape *tape); /* returns the most that a step took */
 BDPT_API bdpt_context *bdpt_tape_context(const bdpt_tape *tape);
 
 /* Makes a tensor on the tape that holds a copy of data[product of shape], or zeros for NULL. */
@@ -317,28 +317,28 @@ BDPT_API bdpt_tensor *bdpt_linear_add(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor 
 typedef enum bdpt_act {
   BDPT_GELU = 0, BDPT_GELU_TANH = 1, BDPT_QUICK_GELU = 2, BDPT_RELU = 3
 } bdpt_act;
-/* x + W2 act(W1 LN(x) + b1) + b2; w holds gamma[D], beta[D], W1[F,D], b1[F], W2[D,F], b2[D]. */
+/* Gives x + W2 act(W1 LN(x) + b1) + b2; w is gamma[D], beta[D], W1[F,D], b1[F], W2[D,F], b2[D]. */
 BDPT_API bdpt_tensor *bdpt_mlp(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *const w[6], double eps,
                                bdpt_act act);
 BDPT_API bdpt_tensor *bdpt_layernorm(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *gamma,
-                                     bdpt_tensor *beta, double eps); /* over the last axis */
+                                     bdpt_tensor *beta, double eps); /* norms the last axis */
 BDPT_API bdpt_tensor *bdpt_gelu(bdpt_tape *t, bdpt_tensor *x);
 BDPT_API bdpt_tensor *bdpt_activate(bdpt_tape *t, bdpt_tensor *x, bdpt_act act);
-BDPT_API bdpt_tensor *bdpt_softmax(bdpt_tape *t, bdpt_tensor *x);    /* over the last axis */
+BDPT_API bdpt_tensor *bdpt_softmax(bdpt_tape *t, bdpt_tensor *x); /* makes the last axis sum to 1 */
 BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale);
-/* The same where key j of image b stands for count[b,j] keys like it; each is at least 1. */
+/* Does the same where key j of image b stands for count[b,j] keys like it, at least 1. */
 BDPT_API bdpt_tensor *bdpt_attention_counted(bdpt_tape *t, bdpt_tensor *qkv, bdpt_tensor *count,
                                              int heads, double scale);
 BDPT_API bdpt_tensor *bdpt_patch_embed(bdpt_tape *t, bdpt_tensor *images, bdpt_tensor *w,
-                                       bdpt_tensor *b); /* [B,C,H,W] [D,C,P,P] [D] -> [B,n,D] */
+                                       bdpt_tensor *b); /* [B,C,H,W] [D,C,P,P] [D] become [B,n,D] */
 /* Joins the tokens of an image: each of cls[1,1,D], dist[1,1,D] and reg[1,R,D] that is not NULL,
  * then the patches, with pos[1,N,D] added -> [B,N,D]. */
 BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tensor *cls,
                                   bdpt_tensor *dist, bdpt_tensor *reg, bdpt_tensor *pos);
-BDPT_API bdpt_tensor *bdpt_token(bdpt_tape *t, bdpt_tensor *x, size_t index); /* -> [B,D] */
+BDPT_API bdpt_tensor *bdpt_token(bdpt_tape *t, bdpt_tensor *x, size_t index); /* copies it, [B,D] */
 /* Averages the tokens from `first` on -> [B,D]; with `token` behind the first one -> [B,2D]. */
 BDPT_API bdpt_tensor *bdpt_pool(bdpt_tape *t, bdpt_tensor *x, size_t first, int token);
-BDPT_API bdpt_tensor *bdpt_add(bdpt_tape *t, bdpt_tensor *a, bdpt_tensor *b); /* equal shapes */
+BDPT_API bdpt_tensor *bdpt_add(bdpt_tape *t, bdpt_tensor *a, bdpt_tensor *b); /* adds like shapes */
 BDPT_API bdpt_tensor *bdpt_scale(bdpt_tape *t, bdpt_tensor *x, double factor);
 BDPT_API bdpt_tensor *bdpt_drop_path(bdpt_tape *t, bdpt_tensor *x, double rate, bdpt_rng *rng);
 BDPT_API bdpt_tensor *bdpt_mix(bdpt_tape *t, bdpt_tensor *f, bdpt_tensor *r, bdpt_tensor *m);
@@ -400,7 +400,7 @@ typedef struct bdpt_layer { bdpt_type type; int block; } bdpt_layer;
 typedef struct bdpt_layers {
   uint64_t blocks[2];
 } bdpt_layers;                                       /* by type; bit l stands for block l */
-BDPT_API const char *bdpt_type_name(bdpt_type type); /* "attention", "activation" */
+BDPT_API const char *bdpt_type_name(bdpt_type type); /* returns "attention" or "activation" */
 BDPT_API void bdpt_layers_add(bdpt_layers *set, bdpt_type type, int block);
 BDPT_API int bdpt_layers_has(const bdpt_layers *set, bdpt_type type, int block);
 
@@ -459,16 +459,16 @@ typedef struct bdpt_config {
   bdpt_block block[BDPT_MAX_DEPTH];
 } bdpt_config;
 
-/* "deit_tiny_patch16_224", "deit_small_...", "deit_base_...", "deit_base_patch16_384", and the same
- * with "_distilled_" after the size. Returns BDPT_E_ARGUMENT for any other name. */
+/* Knows "deit_tiny_patch16_224", "deit_small_...", "deit_base_...", "deit_base_patch16_384", and
+ * these with "_distilled_" after the size. Returns BDPT_E_ARGUMENT for any other name. */
 BDPT_API bdpt_status bdpt_config_named(bdpt_context *ctx, const char *name, bdpt_config *out);
 /* Fills the zeros and checks the rest. bdpt_model_create calls it; harmless to call twice. */
 BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *config);
 /* Count, in a resolved one, the tokens of an image, N, and those that stand before its patches. */
 BDPT_API int bdpt_token_count(const bdpt_config *config);
 BDPT_API int bdpt_prefix_count(const bdpt_config *config);
-BDPT_API int bdpt_image_width(const bdpt_config *config);      /* W, also of a square */
-BDPT_API size_t bdpt_image_numbers(const bdpt_config *config); /* C H W */
+BDPT_API int bdpt_image_width(const bdpt_config *config);      /* returns W, also of a square */
+BDPT_API size_t bdpt_image_numbers(const bdpt_config *config); /* returns C H W */
 
 /* Slots: where each parameter of a model is kept. Block l's slot s is BDPT_SLOTS_FIXED + l *
  * BDPT_SLOTS_BLOCK + s. A slot that the configuration does not use has data == NULL. */
@@ -495,8 +495,8 @@ typedef struct bdpt_forward_options {
   bdpt_tensor **blocks; /* [depth], gets the stream behind each block on the tape; or NULL */
 } bdpt_forward_options;
 
-/* A block of your own instead of the standard one: x[B,N,D] -> [B,N',D] with N' at most N, and the
- * class token (and the distillation token) in front. See bdpt_attention_half. */
+/* Computes block l in place of the standard one, x[B,N,D] -> [B,N',D] with N' at most N, the class
+ * token (and the distillation token) in front. See bdpt_attention_half. */
 struct bdpt_model;
 typedef bdpt_tensor *(*bdpt_block_forward)(struct bdpt_model *model, bdpt_tape *tape, int l,
                                            bdpt_tensor *x, const bdpt_forward_options *options,
@@ -527,7 +527,7 @@ typedef struct bdpt_model {
  * timm does, ones and zeros for norms, zero biases) drawn from seed. NULL on failure. */
 BDPT_API bdpt_model *bdpt_model_create(bdpt_context *ctx, const bdpt_config *config, uint64_t seed);
 BDPT_API bdpt_model *bdpt_model_clone(const bdpt_model *model);
-BDPT_API void bdpt_model_free(bdpt_model *model); /* or NULL; a trainer's: with the trainer */
+BDPT_API void bdpt_model_free(bdpt_model *model); /* allows NULL; waits until no trainer needs it */
 /* Keeps every linear's weight a second time, in the order in which the matrix product reads it: a
  * single image is then classified about a tenth faster. Whoever writes weights packs again;
  * training, assigning, and a change of the context's bf16 or instruction set drop the copies. */
@@ -538,7 +538,7 @@ BDPT_API void bdpt_model_unpack(bdpt_model *model);
 BDPT_API bdpt_model *bdpt_model_reshape(const bdpt_model *from, const bdpt_config *config);
 /* Makes `to` the same network as `from`: structure and values. On failure `to` is unchanged. */
 BDPT_API bdpt_status bdpt_model_assign(bdpt_model *to, const bdpt_model *from);
-BDPT_API size_t bdpt_model_bytes(const bdpt_config *resolved); /* of the active parameters */
+BDPT_API size_t bdpt_model_bytes(const bdpt_config *resolved); /* sums the active parameters */
 /* Tells whether a parameter takes part in the network as it is: a removed layer's does not. */
 BDPT_API int bdpt_model_active(const bdpt_model *model, int slot);
 /* Tells whether it decays, by timm's rule: two axes or more, and no token or position embedding. */
@@ -588,7 +588,7 @@ BDPT_API bdpt_status bdpt_predict_rgb(bdpt_model *model, bdpt_tape *tape, const 
 BDPT_API bdpt_status bdpt_prune(bdpt_model *model, bdpt_type type, int layer);
 BDPT_API bdpt_status bdpt_restore(bdpt_model *model, bdpt_type type, int layer);
 BDPT_API bdpt_status bdpt_fuse(bdpt_model *model, int layer);
-BDPT_API bdpt_status bdpt_fuse_all(bdpt_model *model); /* every MLP whose activation is removed */
+BDPT_API bdpt_status bdpt_fuse_all(bdpt_model *model); /* fuses all without an activation */
 /* What takes a removed layer's place when training goes on. A fitted map (bdpt_fit, 9.3) trains
  * like any weight; a skip leaves the residual stream alone; the paper leaves the identity, that is
  * x + LN1(x) for attention and W2 W1 for an MLP. The default and every FIT need images. */
@@ -602,7 +602,7 @@ typedef enum bdpt_start {
 } bdpt_start;
 /* Removing one linear alone always fails; the message explains the dimension mismatch. */
 BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *model, int layer, int which);
-BDPT_API int bdpt_removed(const bdpt_config *config, bdpt_type type); /* how many are not kept */
+BDPT_API int bdpt_removed(const bdpt_config *config, bdpt_type type); /* counts those not kept */
 
 typedef struct bdpt_cost_report {
   size_t params;
@@ -745,8 +745,8 @@ typedef struct bdpt_trainer bdpt_trainer; /* opaque: optimiser moments, step cou
 BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teacher,
                                            const bdpt_subset *train, const bdpt_recipe *recipe);
 BDPT_API void bdpt_trainer_free(bdpt_trainer *trainer);
-/* One optimisation step; *loss may be NULL. Stops with BDPT_E_NUMERIC before the weights change if
- * the loss or a gradient is not finite, naming the tensor and the step. */
+/* Makes one step; *loss may be NULL. Stops with BDPT_E_NUMERIC before the weights change if the
+ * loss or a gradient is not finite, naming the tensor and the step. */
 BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *trainer, double *loss);
 /* Does the same for a loss of the caller's, one number that `lesson` makes on the tape, of images
  * of its own: nothing is augmented or distilled. `options` are for its forward pass. */
@@ -1021,7 +1021,7 @@ typedef struct bdpt_safetensors {
   bdpt_bytes file;        /* owned when opened by path, else zero */
 } bdpt_safetensors;
 
-/* `name` is used in messages only. On failure `out` is all zero and owns nothing. */
+/* Indexes a file. `name` is for messages only. On failure `out` is all zero and owns nothing. */
 BDPT_API bdpt_status bdpt_safetensors_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                             const char *name, bdpt_safetensors *out);
 BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
@@ -1034,7 +1034,7 @@ BDPT_API const char *bdpt_safetensors_get(const bdpt_safetensors *file, const ch
 BDPT_API bdpt_status bdpt_safetensors_read(bdpt_context *ctx, const bdpt_file_tensor *tensor,
                                            bdpt_real *out, size_t count);
 
-/* A JSON reader that keeps nothing: call next until END or ERROR. No recursion, no allocation. */
+/* A JSON reader keeps nothing: call next until END or ERROR. It neither recurses nor allocates. */
 #define BDPT_JSON_DEPTH 64
 typedef enum bdpt_json_event {
   BDPT_JSON_END = 0, BDPT_JSON_ERROR, BDPT_JSON_OBJECT, BDPT_JSON_OBJECT_END, BDPT_JSON_ARRAY,

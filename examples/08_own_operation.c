@@ -20,7 +20,7 @@
 #include "../boundarydpt.h"
 #include <stdio.h>
 
-/* What comes in is in run->in, what goes out in run->out. */
+/* Computes y = max(0, x)^2: x is run->in[0], y is run->out. */
 static bdpt_status forward(const bdpt_op_run *run) {
   const bdpt_tensor *x = run->in[0];
   size_t i;
@@ -32,7 +32,8 @@ static bdpt_status forward(const bdpt_op_run *run) {
   return BDPT_OK;
 }
 
-/* dL/dx = dL/dy dy/dx. Add it: x may have other users. `user` is the factor, 2 or a mistake. */
+/* Adds dL/dx = dL/dy dy/dx to what is there: x may have other users. `user` is the factor, 2 or a
+ * mistake. */
 static bdpt_status backward(const bdpt_op_run *run) {
   const bdpt_real *x = run->in[0]->data, factor = *(const bdpt_real *)run->user;
   size_t i;

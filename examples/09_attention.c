@@ -29,8 +29,8 @@
 
 enum { PATCHES = 16, TOKENS = PATCHES + 1, HEADS = 2, BLOCKS = 4 };
 
-/* share[head][patch]: the first row of softmax(scale Q K^T) without its own token; and the largest
- * difference between P V and the library's attention, for this row. */
+/* Computes share[head][patch], the first row of softmax(scale Q K^T) without its own token; returns
+ * the largest difference between P V and the library's attention, for this row. */
 static double shares(const bdpt_tensor *qkv, const bdpt_tensor *out, double scale, int head,
                      double *share) {
   const size_t d = qkv->shape[2] / (3 * HEADS), wide = qkv->shape[2];

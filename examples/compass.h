@@ -25,7 +25,8 @@ typedef struct compass {
   unsigned short label[COMPASS_COUNT];
 } compass;
 
-/* 0 north, 1 north-east, 2 east ... 7 north-west; -1 if too close or between two directions. */
+/* Returns the direction: 0 north, 1 north-east, 2 east ... 7 north-west; -1 if the squares are too
+ * close or lie between two directions. */
 static int compass_way(int east, int north) {
   int e = abs(east), n = abs(north);
   if (e + n < 6) return -1;
@@ -61,8 +62,8 @@ static int compass_fetch(void *user, size_t index, unsigned char *planes) {
   return 0;
 }
 
-/* Pictures first .. first + 7999, `first` being a multiple of 8. Another range is another data set.
- * `c` is 16 kB and must stay where it is. */
+/* Opens pictures first .. first + 7999, `first` being a multiple of 8; another range is another
+ * data set. `c` is 16 kB and must stay where it is. */
 static bdpt_status compass_open(bdpt_context *ctx, compass *c, size_t first) {
   int i;
   memset(c, 0, sizeof *c);
