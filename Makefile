@@ -184,8 +184,9 @@ cross: $(TOOL)
 
 # What the tool and the library leave behind when system calls or allocations fail, and when they
 # are killed (tests/faults/inject.c). EVERY=20 tries one point in twenty; CASES names some cases.
+comma    := ,
 FAULTS   := build/faults/inject build/faults/boundarydpt build/faults/calls
-WRAP     := -static -Wl,--wrap=main,--wrap=malloc,--wrap=calloc,--wrap=realloc
+WRAP     := -static $(addprefix -Wl$(comma)--wrap=,main malloc calloc realloc clock_gettime clock)
 LINK      = $(CC) $(FLAGS) $(WRAP) $^ -o $@ -lm 2> $@.log || { cat $@.log; exit 1; }
 EVERY    ?= 1
 KILLS    ?= 400

@@ -106,6 +106,11 @@ cp "$work/older" "$work/a/reproduce.jsonl"
 study 0 --out "$work/a"; says err "going on with the study"
 if grep -q settings "$work/older"; then bad "not like an older version's"; else ok; fi
 if cmp -s "$work/a/reproduce.jsonl" "$work/older"; then ok; else bad "an older record changed"; fi
+# One that ended between its first line and its second gets the second.
+grep -v '"kind":"recipe"' "$work/before" > "$work/a/reproduce.jsonl"
+study 0 --out "$work/a"
+if [ "$(tail -n 1 "$work/a/reproduce.jsonl")" = "$(sed -n 2p "$work/before")" ]; then ok
+else bad "the recipe is still missing"; fi
 cp "$work/before" "$work/a/reproduce.jsonl"
 
 # The same command again does nothing; no part reads the test images' accuracy.

@@ -4,6 +4,7 @@
 #include "cli/settings.h"
 #include "cli/system.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -61,9 +62,11 @@ bdpt_status session_load(session *s, const char *name) {
  * Lines that the run and the study share
  * ---------------------------------------------------------------------------------------------- */
 
-static void session_cpu(char out[100]) {
+/* Reads the processor's name, "unknown" where there is none to read; returns whether that worked. */
+static int session_cpu(char out[100]) {
   char line[300];
   FILE *f = fopen("/proc/cpuinfo", "r");
+  int ok = f ? 1 : errno == ENOENT || errno == EACCES;
   snprintf(out, 100, "unknown");
   while (f && fgets(line, sizeof line, f)) {
     char *colon = strchr(line, ':');
@@ -71,7 +74,9 @@ static void session_cpu(char out[100]) {
     snprintf(out, 100, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
     break;
   }
+  if (f) ok = !ferror(f);
   if (f) fclose(f);
+  return ok;
 }
 
 static void session_compiler(char out[60]) {
@@ -91,7 +96,8 @@ bdpt_status session_record_setup(session *s, const bdpt_config *c, const char *m
   char cpu[100], compiler[60];
   bdpt_status status = bdpt_cost(s->ctx, c, &cost);
   if (status != BDPT_OK) return status;
-  session_cpu(cpu);
+  if (!session_cpu(cpu))
+    return cli_fail(s->ctx, BDPT_E_IO, "/proc/cpuinfo: %s", strerror(errno));
   session_compiler(compiler);
   cli_json_open(j, "setup");
   cli_json_text(j, "version", bdpt_version());

@@ -5,21 +5,23 @@
  * MODE says what goes wrong:
  *   io      each system call on files in turn (open, read, write, fsync, rename, close, seek, stat,
  *           unlink, readdir, mkdir ...) fails with EIO, ENOSPC, EINTR and EMFILE; each read and
- *           write is cut short; and from each write on the disk is full
- *   oom     each allocation in turn fails, alone and with all that follow (oom.c)
+ *           write is cut short; and from each write on the disk is full (stderr is not on it)
+ *   oom     each allocation in turn fails, alone and with all that follow (oom.c tells of them)
  *   kill    SIGKILL instead of each of those system calls
  *   random  SIGKILL after a random time, up to three times in a row; EVERY is how often
  *   beside  the same with two such commands beside each other in one folder
  *
- * Before each run the folder WORK is made a copy of STASH; the program runs in it. A first run
- * without a fault is the reference. Afterwards:
+ * The folder WORK begins as a copy of STASH; the program runs in it. A first run without a fault is
+ * the reference. Then it runs once more, and at every point it is split in two: a copy of the process
+ * meets the fault and goes on to its end, what it left is judged and undone, and the process itself
+ * goes on to the next point. So a point costs what comes after the fault, not what came before it.
  *   - a program that was ended by a signal is a crash;
  *   - exit status 0 with files or an output other than the reference's is a false success;
  *   - any other status without a sentence on stderr is silent;
  *   - a file that is neither what it was before nor what it should become is a bad file; a record
  *     of lines (.jsonl) may end early, but not within a line, and a checkpoint is judged next;
  *   - the command once more, without a fault, must end with status 0 and the reference's files, or
- *     something was lost.
+ *     something was lost; files that an earlier fault left alike need no second such run.
  * Files named *.bdpt-tmp-* may stay behind: the next save uses another name. So may a checkpoint
  * that could not be removed after a success: it says that all is done.
  *
@@ -30,6 +32,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -43,7 +46,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_FILES = 400, SHORT = -1 };
+enum { MOST_FILES = 400, SHORT = -1, ALLOCATION = 1000 }; /* the last is a call of oom.c */
 
 typedef struct entry {
   char path[300];
@@ -56,17 +59,16 @@ typedef struct snapshot {
   int count;
 } snapshot;
 
-/* What goes wrong at the point-th call (from 1): an errno, SHORT, or a signal. */
+/* What goes wrong at a point: an errno, SHORT, or for an allocation 1 (alone) or 2 (and those behind
+ * it); `on`: at every write that follows too; `kill`: SIGKILL. */
 typedef struct fault {
-  long point;
+  const char *word;
+  int kinds; /* of the calls that it fits, a bit each */
   int error, on, kill;
 } fault;
 
 typedef struct outcome {
-  int status, fd;        /* as waitpid has it; the file whose call was hit */
-  long calls;            /* on files, all together */
-  unsigned char *writes; /* [calls]: 1 where the call reads, 2 where it writes */
-  const char *hit;       /* the name of the call */
+  int status, fd; /* as waitpid has it; the file whose call was hit */
 } outcome;
 
 static const char *mode, *name, *stash, *work;
@@ -74,9 +76,9 @@ static char **command;
 static int timed, every = 1;
 static char out[400], err[400];
 static snapshot before, reference, after;
+static int leftovers; /* files named *.bdpt-tmp-* that look() met */
 static uint64_t reference_out;
 static long points, crashes, bad_files, false_success, silent, lost;
-static unsigned char kinds[1 << 20];
 static uint64_t draws = 1;
 
 static int die(const char *what, const char *which) {
@@ -202,6 +204,7 @@ static void look(snapshot *s, const char *path, const char *shown) {
   struct stat info;
   char a[1000], b[300];
   while (dir && (e = readdir(dir)) != NULL) {
+    if (strstr(e->d_name, ".bdpt-tmp-")) leftovers++;
     if (e->d_name[0] == '.' || strstr(e->d_name, ".bdpt-tmp-")) continue;
     snprintf(a, sizeof a, "%s/%s", path, e->d_name);
     snprintf(b, sizeof b, "%s%s%.200s", shown, *shown ? "/" : "", e->d_name);
@@ -218,7 +221,7 @@ static void look(snapshot *s, const char *path, const char *shown) {
 }
 
 static void take(snapshot *s) {
-  s->count = 0;
+  s->count = leftovers = 0;
   look(s, work, "");
 }
 
@@ -235,28 +238,159 @@ static int is_in(const snapshot *s, const entry *x) {
   return y && y->digest == x->digest && y->mode == x->mode;
 }
 
+/* ---- Keeping what is there, and putting it back ----------------------------------------------- */
+
+/* A file or folder as it was: the bytes, or where a link points; a second name in the folder LINKS
+ * keeps the file itself, which the process may have open. */
+typedef struct kept {
+  char path[1000];
+  struct stat info;
+  unsigned char *bytes;
+  size_t size;
+} kept;
+
+static kept held[MOST_FILES];
+static int held_count;
+static char links[400];
+
+static const char *link_of(int i) {
+  static char path[500];
+  snprintf(path, sizeof path, "%s/%d", links, i);
+  return path;
+}
+
+static void keep(const char *path) {
+  kept *x = &held[held_count];
+  if (held_count == MOST_FILES) die("too many files:", path);
+  snprintf(x->path, sizeof x->path, "%s", path);
+  if (lstat(path, &x->info) != 0) die("cannot see", path);
+  x->bytes = NULL;
+  if (S_ISREG(x->info.st_mode)) {
+    x->bytes = read_all(path, &x->size);
+    if (link(path, link_of(held_count)) != 0) die("cannot link", path);
+  } else if (S_ISLNK(x->info.st_mode)) {
+    ssize_t n;
+    x->bytes = (unsigned char *)calloc(1, 1001);
+    n = x->bytes ? readlink(path, (char *)x->bytes, 1000) : -1;
+    if (n < 0) die("cannot follow", path);
+    x->size = (size_t)n;
+  }
+  held_count++;
+}
+
+/* Calls `each` with every file and folder in the folder; a folder before what is in it. */
+static void walk_tree(const char *path, void (*each)(const char *path)) {
+  DIR *dir = opendir(path);
+  struct dirent *e;
+  struct stat info;
+  char inner[1000];
+  while (dir && (e = readdir(dir)) != NULL) {
+    if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+    snprintf(inner, sizeof inner, "%s/%s", path, e->d_name);
+    each(inner);
+    if (lstat(inner, &info) == 0 && S_ISDIR(info.st_mode)) walk_tree(inner, each);
+  }
+  if (dir) closedir(dir);
+}
+
+static void keep_all(void) {
+  for (; held_count > 0; held_count--) free(held[held_count - 1].bytes);
+  remove_tree(links);
+  if (mkdir(links, 0777) != 0) die("cannot make", links);
+  keep(out);
+  keep(err);
+  walk_tree(work, keep);
+}
+
+static void remove_new(const char *path) {
+  int i;
+  for (i = 0; i < held_count; i++) {
+    if (strcmp(held[i].path, path) == 0) return;
+  }
+  remove_tree(path);
+}
+
+static void put_bytes(const kept *x) {
+  size_t size;
+  unsigned char *now = read_all(x->path, &size);
+  int f = -1, same = size == x->size && memcmp(now, x->bytes, size) == 0;
+  free(now);
+  if (same) return;
+  f = open(x->path, O_WRONLY | O_TRUNC);
+  if (f < 0 || write(f, x->bytes, x->size) != (ssize_t)x->size) die("cannot restore", x->path);
+  close(f);
+}
+
+static void put_back(void) {
+  struct stat info;
+  int i;
+  walk_tree(work, remove_new);
+  for (i = 0; i < held_count; i++) {
+    const kept *x = &held[i];
+    int there = lstat(x->path, &info) == 0;
+    if (there && info.st_ino != x->info.st_ino) {
+      remove_tree(x->path);
+      there = 0;
+    }
+    if (S_ISDIR(x->info.st_mode)) {
+      if (!there && mkdir(x->path, x->info.st_mode & 07777) != 0) die("cannot make", x->path);
+    } else if (S_ISLNK(x->info.st_mode)) {
+      if (!there && symlink((char *)x->bytes, x->path) != 0) die("cannot link", x->path);
+    } else {
+      if (!there && link(link_of(i), x->path) != 0) die("cannot restore", x->path);
+      put_bytes(x);
+      if (chmod(x->path, x->info.st_mode & 07777) != 0) die("cannot set the mode of", x->path);
+    }
+  }
+}
+
+/* Where the process stands in its files, which its copy shares with it. */
+static int place_fd[64], places;
+static off_t place_at[64];
+
+static void keep_places(pid_t child) {
+  int process = (int)syscall(SYS_pidfd_open, child, 0), fd;
+  for (places = fd = 0; fd < 64; fd++) {
+    int mine = (int)syscall(SYS_pidfd_getfd, process, fd, 0);
+    if (mine < 0) continue;
+    place_fd[places] = mine;
+    place_at[places++] = lseek(mine, 0, SEEK_CUR);
+  }
+  close(process);
+}
+
+static void put_places_back(void) {
+  while (places > 0) {
+    places--;
+    if (place_at[places] >= 0) lseek(place_fd[places], place_at[places], SEEK_SET);
+    close(place_fd[places]);
+  }
+}
+
 /* ---- Running --------------------------------------------------------------------------------- */
 
 typedef struct named_call {
   long number;
   const char *name;
-  int kind; /* 1: may be read short, 2: may be written short, 3: happens, then fails */
+  int kind; /* 1: may be read short, 2: may be written short, 3: happens, then fails, 4: others,
+             * 5: an allocation */
 } named_call;
 
 static const named_call *call_of(long number) {
   static const named_call calls[] = {
-    {SYS_open, "open", 0}, {SYS_openat, "openat", 0}, {SYS_creat, "creat", 0},
-    {SYS_read, "read", 1}, {SYS_pread64, "pread", 1}, {SYS_readv, "readv", 0},
-    {SYS_write, "write", 2}, {SYS_pwrite64, "pwrite", 2}, {SYS_writev, "writev", 0},
-    {SYS_fsync, "fsync", 0}, {SYS_fdatasync, "fdatasync", 0}, {SYS_rename, "rename", 0},
-    {SYS_renameat, "renameat", 0}, {SYS_renameat2, "renameat2", 0}, {SYS_close, "close", 3},
-    {SYS_lseek, "lseek", 0}, {SYS_stat, "stat", 0}, {SYS_fstat, "fstat", 0},
-    {SYS_lstat, "lstat", 0}, {SYS_newfstatat, "newfstatat", 0}, {SYS_statx, "statx", 0},
-    {SYS_unlink, "unlink", 0}, {SYS_unlinkat, "unlinkat", 0}, {SYS_rmdir, "rmdir", 0},
-    {SYS_getdents64, "getdents64", 0}, {SYS_mkdir, "mkdir", 0}, {SYS_mkdirat, "mkdirat", 0},
-    {SYS_readlink, "readlink", 0}, {SYS_readlinkat, "readlinkat", 0}, {SYS_access, "access", 0},
-    {SYS_faccessat, "faccessat", 0}, {SYS_chmod, "chmod", 0}, {SYS_fchmod, "fchmod", 0},
-    {SYS_fchmodat, "fchmodat", 0}, {SYS_ftruncate, "ftruncate", 0}, {SYS_link, "link", 0}};
+    {SYS_open, "open", 4}, {SYS_openat, "openat", 4}, {SYS_creat, "creat", 4},
+    {SYS_read, "read", 1}, {SYS_pread64, "pread", 1}, {SYS_readv, "readv", 4},
+    {SYS_write, "write", 2}, {SYS_pwrite64, "pwrite", 2}, {SYS_writev, "writev", 4},
+    {SYS_fsync, "fsync", 4}, {SYS_fdatasync, "fdatasync", 4}, {SYS_rename, "rename", 4},
+    {SYS_renameat, "renameat", 4}, {SYS_renameat2, "renameat2", 4}, {SYS_close, "close", 3},
+    {SYS_lseek, "lseek", 4}, {SYS_stat, "stat", 4}, {SYS_fstat, "fstat", 4},
+    {SYS_lstat, "lstat", 4}, {SYS_newfstatat, "newfstatat", 4}, {SYS_statx, "statx", 4},
+    {SYS_unlink, "unlink", 4}, {SYS_unlinkat, "unlinkat", 4}, {SYS_rmdir, "rmdir", 4},
+    {SYS_getdents64, "getdents64", 4}, {SYS_mkdir, "mkdir", 4}, {SYS_mkdirat, "mkdirat", 4},
+    {SYS_readlink, "readlink", 4}, {SYS_readlinkat, "readlinkat", 4}, {SYS_access, "access", 4},
+    {SYS_faccessat, "faccessat", 4}, {SYS_chmod, "chmod", 4}, {SYS_fchmod, "fchmod", 4},
+    {SYS_fchmodat, "fchmodat", 4}, {SYS_ftruncate, "ftruncate", 4}, {SYS_link, "link", 4},
+    {ALLOCATION, "allocation", 5}};
   size_t i;
   for (i = 0; i < sizeof calls / sizeof *calls; i++) {
     if (calls[i].number == number) return &calls[i];
@@ -283,63 +417,90 @@ static pid_t start(int traced) {
   _exit(127);
 }
 
-/* At the entry of a call: changes it as the fault says. Returns whether its result is to be
- * replaced as well. */
-static int strike(pid_t child, struct user_regs_struct *regs, const named_call *c, const fault *f,
-                  outcome *o) {
-  if (f->kill) return kill(child, SIGKILL), 0;
-  o->fd = (int)regs->rdi; o->hit = c->name;
-  if (f->error == SHORT) {
-    if (regs->rdx > 1) regs->rdx = (regs->rdx + 1) / 2;
-  } else if (c->kind != 3) {
-    regs->orig_rax = (unsigned long long)-1;
+/* Lets the program go on to the next entry or exit of a call, or (`how` PTRACE_CONT) to its end.
+ * Returns 0 at the end, 1 at a call, 2 where it was split. */
+static int go_on(pid_t child, int *status, int how) {
+  int signal = 0;
+  for (;;) {
+    ptrace((enum __ptrace_request)how, child, NULL, (void *)(long)signal);
+    if (waitpid(child, status, __WALL) != child || !WIFSTOPPED(*status)) return 0;
+    signal = WSTOPSIG(*status);
+    if (signal == (SIGTRAP | 0x80)) return 1;
+    if (*status >> 16 == PTRACE_EVENT_FORK) return 2;
+    if (signal == SIGTRAP || signal == SIGSTOP) signal = 0;
   }
-  ptrace(PTRACE_SETREGS, child, NULL, regs);
+}
+
+/* Starts the command and lets it go until its own first call. */
+static pid_t start_traced(int *status) {
+  pid_t child = start(1);
+  if (waitpid(child, status, 0) != child) die("cannot wait for", command[0]);
+  ptrace(PTRACE_SETOPTIONS, child, NULL, (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL |
+                                                   PTRACE_O_TRACEEXEC | PTRACE_O_TRACEFORK));
+  do ptrace(PTRACE_CONT, child, NULL, NULL);
+  while (waitpid(child, status, 0) == child && WIFSTOPPED(*status) &&
+         *status >> 8 != (SIGTRAP | PTRACE_EVENT_EXEC << 8));
+  go_on(child, status, PTRACE_SYSCALL); /* out of execve */
+  return child;
+}
+
+/* At the entry of a call: the call fails as `f` says, and the program goes on behind it. */
+static int strike(pid_t child, const named_call *c, const fault *f, int *status) {
+  struct user_regs_struct regs, changed;
+  ptrace(PTRACE_GETREGS, child, NULL, &regs);
+  changed = regs;
+  if (f->error == SHORT) changed.rdx = regs.rdx > 1 ? (regs.rdx + 1) / 2 : regs.rdx;
+  else if (c->kind != 3) changed.orig_rax = (unsigned long long)-1;
+  ptrace(PTRACE_SETREGS, child, NULL, &changed);
+  if (!go_on(child, status, PTRACE_SYSCALL)) return 0;
+  ptrace(PTRACE_GETREGS, child, NULL, &changed);
+  changed.orig_rax = regs.orig_rax; changed.rdx = regs.rdx;
+  if (c->kind == 5) changed.rax = (unsigned long long)f->error;
+  else if (f->error != SHORT) changed.rax = (unsigned long long)-(long long)f->error;
+  ptrace(PTRACE_SETREGS, child, NULL, &changed);
   return 1;
 }
 
-/* Follows the program from call to call. */
-static void follow(pid_t child, const fault *f, outcome *o) {
-  struct user_regs_struct regs, kept = {0};
-  int status, inside = 0, changed = 0, started = 0;
-  long wanted = f ? f->point : 0;
-  if (waitpid(child, &status, 0) != child) die("cannot wait for", command[0]);
-  ptrace(PTRACE_SETOPTIONS, child, NULL,
-         (void *)(PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL | PTRACE_O_TRACEEXEC));
-  ptrace(PTRACE_SYSCALL, child, NULL, NULL);
-  while (waitpid(child, &status, 0) == child && WIFSTOPPED(status)) {
-    int signal = WSTOPSIG(status);
-    if (status >> 8 == (SIGTRAP | PTRACE_EVENT_EXEC << 8)) {
-      started = inside = 1;
-      signal = 0;
-    } else if (signal == (SIGTRAP | 0x80)) {
-      const named_call *c;
-      signal = 0;
-      inside = !inside;
-      if (!started || ptrace(PTRACE_GETREGS, child, NULL, &regs) != 0) c = NULL;
-      else c = call_of((long)regs.orig_rax);
-      if (inside && c) {
-        o->calls++;
-        if (o->writes && o->calls <= (long)sizeof kinds) {
-          o->writes[o->calls - 1] = (unsigned char)c->kind;
-        }
-        kept = regs;
-        if (o->calls == wanted || (f && f->on && o->calls > wanted && c->kind == 2)) {
-          changed = strike(child, &regs, c, f, o);
-        }
-      } else if (!inside && changed) {
-        changed = 0;
-        regs.orig_rax = kept.orig_rax; regs.rdx = kept.rdx;
-        if (f->error != SHORT) regs.rax = (unsigned long long)-(long long)f->error;
-        ptrace(PTRACE_SETREGS, child, NULL, &regs);
-      }
-    } else if (signal == SIGTRAP || signal == SIGSTOP) signal = 0;
-    ptrace(PTRACE_SYSCALL, child, NULL, (void *)(long)signal);
+/* A process that stands at the entry of a call meets the fault and goes on to its end. */
+static void finish(pid_t child, const named_call *c, const fault *f, outcome *o) {
+  struct user_regs_struct regs;
+  ptrace(PTRACE_GETREGS, child, NULL, &regs);
+  o->fd = (int)regs.rdi;
+  if (f->kill) kill(child, SIGKILL);
+  else if (!strike(child, c, f, &o->status)) return;
+  while (f->on && go_on(child, &o->status, PTRACE_SYSCALL)) {
+    ptrace(PTRACE_GETREGS, child, NULL, &regs);
+    c = call_of((long)regs.orig_rax);
+    if (c && c->kind == 2 && regs.rdi != 2 ? !strike(child, c, f, &o->status)
+                          : !go_on(child, &o->status, PTRACE_SYSCALL)) return;
   }
-  o->status = status;
+  if (!f->on) go_on(child, &o->status, PTRACE_CONT);
 }
 
-static void run_traced(const fault *f, outcome *o) { follow(start(1), f, o); }
+/* Splits the process, which stands at the entry of a call: afterwards it stands there again, and so
+ * does its copy, a child of ours. */
+static pid_t split(pid_t child) {
+  struct user_regs_struct regs, changed;
+  unsigned long copy = 0;
+  int status;
+  ptrace(PTRACE_GETREGS, child, NULL, &regs);
+  changed = regs;
+  changed.orig_rax = SYS_clone;
+  changed.rdi = CLONE_PARENT | SIGCHLD;
+  changed.rsi = changed.rdx = changed.r10 = changed.r8 = 0;
+  ptrace(PTRACE_SETREGS, child, NULL, &changed);
+  if (go_on(child, &status, PTRACE_SYSCALL) != 2) die("cannot split", command[0]);
+  ptrace(PTRACE_GETEVENTMSG, child, NULL, &copy);
+  go_on(child, &status, PTRACE_SYSCALL);
+  regs.rax = regs.orig_rax;
+  regs.rip -= 2; /* back to the instruction `syscall` */
+  ptrace(PTRACE_SETREGS, child, NULL, &regs);
+  go_on(child, &status, PTRACE_SYSCALL);
+  if (waitpid((pid_t)copy, &status, __WALL) != (pid_t)copy) die("cannot wait for", "the copy");
+  ptrace(PTRACE_SETREGS, (pid_t)copy, NULL, &regs);
+  if (go_on((pid_t)copy, &status, PTRACE_SYSCALL) != 1) die("cannot go on with", "the copy");
+  return (pid_t)copy;
+}
 
 static void run_plain(outcome *o) {
   pid_t child = start(0);
@@ -404,10 +565,32 @@ static void judge_files(const char *point) {
   }
 }
 
+/* Whether such files as are there now, but for numbers that depend on the clock, were met before. */
+static int seen_before(void) {
+  static uint64_t *seen;
+  static size_t count, i;
+  uint64_t state = leftovers > 0;
+  int k;
+  for (k = 0; k < after.count; k++) {
+    const char *p = after.at[k].path;
+    uint64_t h = after.at[k].digest ^ after.at[k].mode;
+    for (h *= UINT64_C(1099511628211); *p; p++) h = add_byte(h, (unsigned char)*p);
+    state += h; /* in any order */
+  }
+  for (i = 0; i < count; i++) {
+    if (seen[i] == state) return 1;
+  }
+  seen = (uint64_t *)realloc(seen, (count + 1) * sizeof *seen);
+  if (!seen) die("no memory for", "what was seen");
+  seen[count++] = state;
+  return 0;
+}
+
 /* The same command again, with nothing in its way. */
 static void judge_again(const char *point) {
   outcome o;
   const char *which = "";
+  if (seen_before()) return;
   memset(&o, 0, sizeof o);
   run_plain(&o);
   take(&after);
@@ -436,7 +619,7 @@ static void judge(const outcome *o, const char *point) {
     return;
   }
   free(read_all(err, &size));
-  if (size == 0 && o->fd != 2) found(&silent, "no sentence", point, "");
+  if (size <= held[1].size && o->fd != 2) found(&silent, "no sentence", point, "");
   judge_files(point);
   judge_again(point);
 }
@@ -448,11 +631,7 @@ static double make_reference(outcome *o) {
   restore();
   take(&before);
   begin = now();
-  if (strcmp(mode, "oom") == 0) run_plain(o);
-  else {
-    o->writes = kinds;
-    run_traced(NULL, o);
-  }
+  run_plain(o);
   begin = now() - begin;
   if (!WIFEXITED(o->status) || WEXITSTATUS(o->status) != 0) {
     size_t size;
@@ -473,76 +652,70 @@ static double make_reference(outcome *o) {
   return begin;
 }
 
-static void one_io(long k, int error, int on, const char *word) {
+static void try_fault(pid_t child, const named_call *c, const fault *f, long call) {
   char point[100];
-  fault f = {0, 0, 0, 0};
   outcome o;
-  if (points++ % every) return;
+  pid_t copy;
   memset(&o, 0, sizeof o);
-  f.point = k; f.error = error; f.on = on;
-  restore();
-  run_traced(&f, &o);
-  snprintf(point, sizeof point, "%s %ld %s", o.hit ? o.hit : "call", k, word);
-  judge(&o, point);
-}
-
-static void do_io(const outcome *whole) {
-  long k;
-  for (k = 1; k <= whole->calls; k++) {
-    one_io(k, EIO, 0, "EIO");
-    one_io(k, ENOSPC, 0, "ENOSPC");
-    one_io(k, EINTR, 0, "EINTR");
-    one_io(k, EMFILE, 0, "EMFILE");
-    if (kinds[k - 1] == 1 || kinds[k - 1] == 2) one_io(k, SHORT, 0, "short");
-    if (kinds[k - 1] == 2) one_io(k, ENOSPC, 1, "ENOSPC and on");
-  }
-}
-
-static void do_oom(void) {
-  char number[40], point[60], path[400];
-  size_t size;
-  long total, k;
-  int on;
-  outcome o;
-  char *text;
-  snprintf(path, sizeof path, "%s.count", work);
-  setenv("OOM_COUNT", path, 1);
-  restore();
-  memset(&o, 0, sizeof o);
-  run_plain(&o);
-  text = (char *)read_all(path, &size);
-  total = strtol(text, NULL, 10);
-  free(text);
-  unsetenv("OOM_COUNT");
-  if (total <= 0) die("no allocations are counted in", path);
-  for (k = 1; k <= total; k++) {
-    for (on = 0; on < 2; on++) {
-      if (points++ % every) continue;
-      snprintf(number, sizeof number, "%ld%s", k, on ? "+" : "");
-      setenv("OOM_AT", number, 1);
-      restore();
-      run_plain(&o);
-      unsetenv("OOM_AT");
-      snprintf(point, sizeof point, "allocation %s", number);
-      judge(&o, point);
-    }
-  }
-}
-
-static void do_kill(const outcome *whole) {
-  char point[60];
-  fault f = {0, 0, 0, 1};
-  outcome o;
-  for (f.point = 1; f.point <= whole->calls; f.point++) {
-    if (points++ % every) continue;
-    memset(&o, 0, sizeof o);
-    restore();
-    run_traced(&f, &o);
-    snprintf(point, sizeof point, "killed at call %ld", f.point);
+  snprintf(point, sizeof point, "%s %ld %s", c->name, call, f->word);
+  keep_places(child);
+  copy = split(child);
+  finish(copy, c, f, &o);
+  if (f->kill) {
     take(&after);
     judge_files(point);
     judge_again(point);
+  } else judge(&o, point);
+  put_back();
+  put_places_back();
+}
+
+/* Runs the command once, and at each of its points once more with each fault that fits. */
+static void try_all(const fault *faults, int count) {
+  struct user_regs_struct regs;
+  const char *which = "";
+  int status, f, changed = 1;
+  long call = 0;
+  pid_t child;
+  restore();
+  child = start_traced(&status);
+  while (go_on(child, &status, PTRACE_SYSCALL)) { /* to the entry of a call */
+    const named_call *c;
+    ptrace(PTRACE_GETREGS, child, NULL, &regs);
+    c = call_of((long)regs.orig_rax);
+    if (c && faults[0].kinds & 1 << c->kind) call++;
+    for (f = 0; c && f < count; f++) {
+      if (!(faults[f].kinds & 1 << c->kind) || points++ % every) continue;
+      if (changed) keep_all();
+      changed = 0;
+      try_fault(child, c, &faults[f], call);
+    }
+    if (c && c->kind != 1 && c->kind != 5) changed = 1;
+    if (!go_on(child, &status, PTRACE_SYSCALL)) break; /* out of it */
   }
+  take(&after);
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || digest_of(out, 1) != reference_out ||
+      !same_files(&which)) die("the run that was split ended differently:", which);
+}
+
+enum { CALLS = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4, READS = 1 << 1, WRITES = 1 << 2, MEMORY = 1 << 5 };
+
+static void do_io(void) {
+  static const fault faults[] = {
+    {"EIO", CALLS, EIO, 0, 0}, {"ENOSPC", CALLS, ENOSPC, 0, 0}, {"EINTR", CALLS, EINTR, 0, 0},
+    {"EMFILE", CALLS, EMFILE, 0, 0}, {"short", READS | WRITES, SHORT, 0, 0},
+    {"ENOSPC and on", WRITES, ENOSPC, 1, 0}};
+  try_all(faults, sizeof faults / sizeof *faults);
+}
+
+static void do_oom(void) {
+  static const fault faults[] = {{"alone", MEMORY, 1, 0, 0}, {"and on", MEMORY, 2, 0, 0}};
+  try_all(faults, sizeof faults / sizeof *faults);
+}
+
+static void do_kill(void) {
+  static const fault killed = {"killed", CALLS, 0, 0, 1};
+  try_all(&killed, 1);
 }
 
 static double uniform(void) {
@@ -588,12 +761,14 @@ static int usage(void) {
 /* Whether this machine lets one program follow another. */
 static int probe(void) {
   static char itself[] = "/proc/self/exe", *just[] = {itself, NULL};
-  outcome o;
-  memset(&o, 0, sizeof o);
+  int status;
+  long calls = 0;
+  pid_t child;
   command = just; work = "/"; name = "probe";
   strcpy(out, "/dev/null"); strcpy(err, "/dev/null");
-  run_traced(NULL, &o);
-  return !(WIFEXITED(o.status) && WEXITSTATUS(o.status) == 2 && o.calls > 0);
+  child = start_traced(&status);
+  while (go_on(child, &status, PTRACE_SYSCALL)) calls++;
+  return !(WIFEXITED(status) && WEXITSTATUS(status) == 2 && calls > 0);
 }
 
 int main(int argc, char **argv) {
@@ -616,11 +791,12 @@ int main(int argc, char **argv) {
   setvbuf(stdout, NULL, _IOLBF, 0);
   snprintf(out, sizeof out, "%s.out", work);
   snprintf(err, sizeof err, "%s.err", work);
+  snprintf(links, sizeof links, "%s.links", work);
   memset(&whole, 0, sizeof whole);
   seconds = make_reference(&whole);
-  if (strcmp(mode, "io") == 0) do_io(&whole);
+  if (strcmp(mode, "io") == 0) do_io();
   else if (strcmp(mode, "oom") == 0) do_oom();
-  else if (strcmp(mode, "kill") == 0) do_kill(&whole);
+  else if (strcmp(mode, "kill") == 0) do_kill();
   else if (strcmp(mode, "random") == 0) do_random(seconds, 1);
   else if (strcmp(mode, "beside") == 0) do_random(1.5 * seconds, 2);
   else return usage();
@@ -628,6 +804,7 @@ int main(int argc, char **argv) {
     points = (points + every - 1) / every;
   }
   remove_tree(work);
+  remove_tree(links);
   printf("%s %s: points %ld crashes %ld bad_files %ld false_success %ld silent %ld lost %ld\n",
          mode, name, points, crashes, bad_files, false_success, silent, lost);
   return crashes + bad_files + false_success + silent + lost > 0;

@@ -181,7 +181,8 @@ void run_tell_final(run *r) {
                 record_real(c, "images", 0), record_real(c, "difference", 0),
                 record_real(c, "agree", 0), record_real(c, "near_ties", 0));
   session_title(&r->base, "8  The test images, read once, after the last choice");
-  if (!r->o.common.json) report_table(r->base.ctx, r->base.record.path, stdout);
+  if (!r->o.common.json)
+    r->told = (bdpt_status)report_table(r->base.ctx, r->base.record.path, stdout);
   lost = accuracy[RUN_DENSE] - accuracy[RUN_PRUNED];
   back = accuracy[RUN_FUSED] - accuracy[RUN_PRUNED];
   session_say(&r->base,

@@ -23,6 +23,7 @@ typedef struct run {
   bdpt_start start;
   int greedy;                    /* 1: part 5 tries layers, 0: it learns importance */
   int count[2], layer[2][BDPT_MAX_DEPTH]; /* what part 5 chose */
+  bdpt_status told;              /* whether the table of the results could be printed */
 } run;
 
 /* Returns the recipe of a long training of this run. */

@@ -256,7 +256,7 @@ static bdpt_status run_parts(run *r) {
     if (part[i].tell) part[i].tell(r);
     session_print_json(&r->base);
   }
-  return BDPT_OK;
+  return r->told;
 }
 
 /* Writes the last line and the report. Seconds are of this program; a resumed run took longer. */

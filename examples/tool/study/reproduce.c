@@ -178,11 +178,21 @@ static void study_describe(study *s, const char *weights) {
            s->o.common.bf16 ? " bf16" : "");
 }
 
-/* Opens the record; a study made with something else is not continued and not overwritten. */
-static bdpt_status study_resume(study *s) {
-  char before[1200], values[4000], aside[720];
+static bdpt_status study_record_recipe(study *s) {
+  char values[4000];
   cli_option keys[STUDY_KEYS];
   cli_json *j = &s->base.record.text;
+  study_values(&s->recipe, values, sizeof values);
+  cli_json_open(j, "recipe");
+  cli_json_text(j, "text", values);
+  cli_settings_write(j, keys, study_keys(&s->recipe, keys));
+  cli_json_close(j);
+  return record_save(&s->base.record);
+}
+
+/* Opens the record; a study made with something else is not continued and not overwritten. */
+static bdpt_status study_resume(study *s) {
+  char before[1200], aside[720];
   bdpt_status status = BDPT_OK;
   if (s->o.list && s->o.common.fresh) return BDPT_OK; /* the table of an empty record */
   status = session_load(&s->base, "reproduce.jsonl");
@@ -204,22 +214,21 @@ static bdpt_status study_resume(study *s) {
   if (status != BDPT_OK) return status;
   if (record_has(&s->base.record, "setup")) {
     record_text(record_get(&s->base.record, "setup", 0), "options", before, sizeof before);
-    if (strcmp(before, s->base.setup) == 0 && !s->o.list && !s->o.summary)
+    if (strcmp(before, s->base.setup) == 0 && !s->o.list)
       fprintf(stderr, "   going on with the study in %s (--fresh would start again)\n", s->o.out);
-    if (strcmp(before, s->base.setup) == 0)
-      return s->o.shard && !s->o.list ? study_own_share(s) : BDPT_OK;
+    if (strcmp(before, s->base.setup) == 0) {
+      if (s->o.list) return BDPT_OK;
+      if (!record_has(&s->base.record, "recipe")) /* it ended between the two lines */
+        status = study_record_recipe(s);
+      return status == BDPT_OK && s->o.shard ? study_own_share(s) : status;
+    }
     return cli_fail(s->base.ctx, BDPT_E_STATE, "%s: a study with another recipe, data, network "
                     "or version; --fresh moves it aside, --out DIR keeps both", s->o.out);
   }
   if (s->o.list) return BDPT_OK;
   status = session_record_setup(&s->base, &s->dense->config, s->o.model, s->o.common.seed,
                                 s->base.in.tested.count, "make reproduce");
-  study_values(&s->recipe, values, sizeof values);
-  cli_json_open(j, "recipe");
-  cli_json_text(j, "text", values);
-  cli_settings_write(j, keys, study_keys(&s->recipe, keys));
-  cli_json_close(j);
-  if (status == BDPT_OK) status = record_save(&s->base.record);
+  if (status == BDPT_OK) status = study_record_recipe(s);
   return status == BDPT_OK && s->o.shard ? study_own_share(s) : status;
 }
 
