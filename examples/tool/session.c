@@ -62,7 +62,7 @@ bdpt_status session_load(session *s, const char *name) {
  * Lines that the run and the study share
  * ---------------------------------------------------------------------------------------------- */
 
-/* Reads the processor's name, "unknown" where there is none to read; returns whether that worked. */
+/* Reads the name of the processor, "unknown" where there is none; returns whether that worked. */
 static int session_cpu(char out[100]) {
   char line[300];
   FILE *f = fopen("/proc/cpuinfo", "r");
