@@ -45,8 +45,9 @@ static double difference(const bdpt_real *a, const bdpt_real *b, int n) {
   double most = 0, largest = 0;
   int i;
   for (i = 0; i < n; i++) {
-    most = fmax(most, fabs((double)(a[i] - b[i])));
-    largest = fmax(largest, fabs((double)b[i]));
+    double gap = fabs((double)(a[i] - b[i])), size = fabs((double)b[i]);
+    if (gap > most) most = gap;
+    if (size > largest) largest = size;
   }
   return most / largest;
 }

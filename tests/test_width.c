@@ -36,9 +36,10 @@ static double apart(bdpt_model *a, bdpt_model *b) {
   int i;
   logits_of(a, x);
   logits_of(b, y);
-  for (i = 0; i < 100; i++) {
-    worst = fmax(worst, fabs((double)x[i] - (double)y[i]));
-    most = fmax(most, fabs((double)x[i]));
+  for (i = 0; i < 100; i++) { /* gcc 12 for ARM stops at fmax */
+    double gap = fabs((double)x[i] - (double)y[i]), size = fabs((double)x[i]);
+    if (gap > worst) worst = gap;
+    if (size > most) most = size;
   }
   return worst / most;
 }

@@ -299,7 +299,8 @@ static void report_splits(report_page *page, const report_run *run) {
   report_put(page, "</div><p class=\"cap\">Black: the paper's start, %d seed%s side by side; "
              "grey: the least-squares start. The dashed line halves the budget. ", seeds,
              report_s(seeds));
-  for (i = 0; i < n; i++) worst = fmax(worst, high[i] - low[i]);
+  for (i = 0; i < n; i++)
+    if (high[i] - low[i] > worst) worst = high[i] - low[i];
   if (seeds > 1)
     report_put(page, "Between seeds the split moves by %s%.0f layers. ", worst > 0 ? "up to " : "",
                worst);
