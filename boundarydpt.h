@@ -1253,6 +1253,7 @@ BDPTI_FN void bdpti_format_list(char *out, size_t room, const char *f, va_list a
   if (room) out[t->used < room ? t->used : room - 1] = 0; /* always ended */
 }
 
+BDPTI_FN const char *bdpti_s(size_t n) { return n == 1 ? "" : "s"; } /* ends a counted noun */
 BDPTI_PRINTF(3, 4) BDPTI_FN void bdpti_format(char *out, size_t room, const char *format, ...) {
   va_list args;
   va_start(args, format);
@@ -3593,7 +3594,7 @@ BDPT_API bdpt_model *bdpt_model_reshape(const bdpt_model *from, const bdpt_confi
   bdpt_config wanted = *config;
   if (bdpt_config_resolve(from->ctx, &wanted) != BDPT_OK) return NULL;
   if (wanted.depth == from->config.depth) return bdpti_model_copy(from, &wanted);
-  bdpt_fail(from->ctx, BDPT_E_SHAPE, "reshape: %d blocks cannot become %d", from->config.depth,
+  bdpt_fail(from->ctx, BDPT_E_SHAPE, "reshape: depth %d cannot become %d", from->config.depth,
             wanted.depth);
   return NULL;
 }
@@ -4541,8 +4542,8 @@ BDPTI_FN bdpt_status bdpti_trainer_check(bdpt_trainer *t) {
   d = &t->teacher->config; /* width, depth and patch may differ if only images and answers meet */
   if (features && (d->width != c->width || d->depth != c->depth || d->patch != c->patch ||
                    d->distilled != c->distilled)) {
-    return bdpt_fail(t->ctx, BDPT_E_SHAPE, "train: features of a teacher of %d blocks, %d wide, "
-                     "in patches of %d, cannot be matched by %d blocks, %d wide, in patches of %d",
+    return bdpt_fail(t->ctx, BDPT_E_SHAPE, "train: features of a teacher of depth %d, width %d "
+                     "and patch %d cannot be matched by depth %d, width %d and patch %d",
                      d->depth, d->width, d->patch, c->depth, c->width, c->patch);
   }
   if (d->image == c->image && d->image_width == c->image_width && d->channels == c->channels &&
@@ -5163,9 +5164,9 @@ BDPTI_FN bdpt_status bdpti_fit_choose(const bdpt_model *m, const bdpt_subset *da
   if (n > data->count) n = data->count;
   *fit = n - (n < 16 ? 1 : n / 8);
   if (*fit * tokens <= d) {
-    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "fit: %zu images have %zu tokens, too few for a map "
-                     "of %zu inputs; use %zu images or more", *fit, *fit * tokens, d,
-                     (d / tokens + 2) * 8 / 7 + 1);
+    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "fit: %zu image%s with %zu tokens, too few for a "
+                     "map of %zu inputs; use %zu images or more", *fit, bdpti_s(*fit),
+                     *fit * tokens, d, (d / tokens + 2) * 8 / 7 + 1);
   }
   *chosen = *data;
   chosen->count = n;
@@ -5272,8 +5273,8 @@ BDPT_API bdpt_status bdpt_fit_all(bdpt_model *m, const bdpt_layers *layers,
   bdpti_arena_free(&a);
   if (!status) {
     bdpti_format(work->certificate, sizeof work->certificate, "%d layer%s fitted, not exact: "
-                 "relative error up to %g on %zu images held back from %zu, ridge %g%s", r.layers,
-                 r.layers == 1 ? "" : "s", r.error, r.held, r.held + r.images, r.lambda,
+                 "relative error up to %g on %zu of %zu images, held back, ridge %g%s", r.layers,
+                 bdpti_s((size_t)r.layers), r.error, r.held, r.held + r.images, r.lambda,
                  r.error < 1 ? "" : ": worse than a constant, fit to more images");
   }
   if (out) *out = r;
@@ -5620,9 +5621,9 @@ BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *
   const int limit = o->max_degree ? o->max_degree : BDPTI_MAP_DEGREE;
   int d, high = o->degree ? o->degree : limit;
   if (o->degree < 0 || high < 1 || high > BDPTI_MAP_DEGREE || count < 3) {
-    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "map: %zu points, degree %d, max_degree %d; it takes 3 "
-                     "points to leave two out, and degrees end at %d", count, o->degree,
-                     o->max_degree, BDPTI_MAP_DEGREE);
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "map: %zu point%s, degree %d, max_degree %d; it "
+                     "takes 3 points to leave two out, and degrees end at %d", count,
+                     bdpti_s(count), o->degree, o->max_degree, BDPTI_MAP_DEGREE);
   }
   job.count = count, job.sets = sets, job.maps = maps;
   job.y = (double *)bdpti_array(&a, sets, column);
@@ -5650,8 +5651,8 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
   int a, from = budget > depth ? budget - depth : 0; /* no more than L activations can go */
   double best = 0.0; /* P there, per cent */
   if (depth < 1 || depth > BDPT_MAX_DEPTH || budget < 0 || budget > 2 * depth) {
-    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "map: cannot remove %d layers of a network of %d "
-                     "blocks, which has %d", budget, depth, 2 * depth);
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "map: cannot remove %d layers of the %d that %d "
+                     "block%s", budget, 2 * depth, depth, depth == 1 ? " has" : "s have");
   }
   for (a = from; a <= depth && a <= budget; a++) {
     double p = bdpt_map_predict(map, (double)(depth - a) / depth,
@@ -6178,9 +6179,9 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *r
     return bdpt_fail(model->ctx, BDPT_E_STATE, "map: collecting starts from a complete network");
   }
   if (!bdpti_collect_ok(&o, depth) || capacity < all) {
-    return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "map: %d layers of a type, %d rounds, sampling "
-                     "%d and room for %zu points do not suit %d blocks, or an order of layers is "
-                     "not a permutation", o.most, o.rounds, o.sampling, capacity, depth);
+    return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "map: most %d, rounds %d, sampling %d and room "
+                     "for %zu do not suit depth %d, or an order of layers is not a permutation",
+                     o.most, o.rounds, o.sampling, capacity, depth);
   }
   bdpti_study_open(&s, model, run, "map", &o.most,
                    BDPTI_THROUGH(bdpt_map_collect_options, most, start), all + 1 + layers);
@@ -6276,10 +6277,9 @@ BDPTI_FN bdpt_status bdpti_search_resolve(bdpt_search_options *o, const bdpt_mod
     o->stage[j] = epochs += o->stage[j];
   }
   if (!ok) {
-    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "search: %d attention layers to remove, %d "
-                     "candidates; %d activations, %d candidates; a run removes %d, in stages of "
-                     "1 epoch to 100000", o->remove[0], kept[0], o->remove[1], kept[1],
-                     BDPT_MAX_RESTARTS);
+    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "search: attention: %d to remove, %d allowed; "
+                     "activations: %d to remove, %d allowed; at most %d, in stages of 1 epoch "
+                     "to 100000", o->remove[0], kept[0], o->remove[1], kept[1], BDPT_MAX_RESTARTS);
   }
   r->importance = 1;
   bdpt_recipe_resolve(r);
@@ -6422,8 +6422,8 @@ BDPTI_FN void bdpti_greedy_record(bdpti_study *s, bdpt_layers *gone, bdpt_greedy
   bdpti_study_record(s, &out->accuracy[n]);
   bdpti_study_record(s, &out->images);
   if (!s->status && !(layer >= 0 && layer < 2.0 * s->model->config.depth)) {
-    s->status = bdpt_fail(s->ctx, known ? BDPT_E_FORMAT : BDPT_E_ARGUMENT, "greedy: %d layers "
-                          "are gone, and no other may go", n);
+    s->status = bdpt_fail(s->ctx, known ? BDPT_E_FORMAT : BDPT_E_ARGUMENT, "greedy: %d layer%s "
+                          "gone, and no other may go", n, bdpti_s((size_t)n));
   }
   if (s->status) return;
   out->layer[n] = bdpti_layer_at((int)layer);
@@ -6442,8 +6442,8 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
   bdpti_study s;
   memset(out, 0, sizeof *out);
   if (most < 0 || most > kept || o->budget < 0 || (!o->layers && !(o->budget > 0))) {
-    return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "greedy: %d layers and a cost of %g are no "
-                     "budget for a network of %d layers", o->layers, o->budget, kept);
+    return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "greedy: %d layer%s and a cost of %g are no "
+                     "budget of %d", o->layers, bdpti_s((size_t)o->layers), o->budget, kept);
   }
   bdpti_study_open(&s, model, run, "greedy", &o->budget,
                    BDPTI_THROUGH(bdpt_greedy_options, budget, start), 1 + 5 * (size_t)most);
@@ -6539,9 +6539,9 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
   if (fused && (out->fused || !model->certificate[0])) { /* else an earlier sentence stays */
     bdpti_format(fused->certificate, sizeof fused->certificate,
                  "%d MLP%s fused: logits differ by %g of the largest (bound %g), arg-max equal on "
-                 "%zu of %zu images, %zu near ties%s%s", out->fused, out->fused == 1 ? "" : "s",
+                 "%zu of %zu images, %zu near tie%s%s%s", out->fused, bdpti_s((size_t)out->fused),
                  out->difference, BDPTI_FUSE_BOUND, out->agree, out->images, out->near_ties,
-                 fitted ? "; " : "", fitted ? model->certificate : "");
+                 bdpti_s(out->near_ties), fitted ? "; " : "", fitted ? model->certificate : "");
   }
   return bdpti_model_end(model, fused, status);
 }
@@ -6746,8 +6746,8 @@ BDPT_API bdpt_status bdpt_split(bdpt_context *ctx, const bdpt_dataset *data, int
   for (i = 0; order && i < (size_t)data->classes; i++) {
     size_t seen = order[3 * n + 1 + i]; /* the images of class i */
     if (seen >= each) continue; /* enough to hold back */
-    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "split: class %zu has %zu images, %d wanted", i, seen,
-                     per_class);
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "split: class %zu has %zu image%s, %d wanted", i, seen,
+                     bdpti_s(seen), per_class);
   }
   want = each * (size_t)data->classes; /* every class has `each`, so this is at most n */
   if (!order || bdpti_subset_make(ctx, data, n - want, rest) != BDPT_OK ||
@@ -6768,7 +6768,7 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
   bdpt_rng r = bdpti_draws(seed, BDPTI_DRAW_SAMPLE, 0, 0);
   size_t *order, *rank, *start, i, n = from->count;
   memset(out, 0, sizeof *out);
-  if (count > n) return bdpt_fail(ctx, BDPT_E_ARGUMENT, "sample: %zu images of %zu", count, n);
+  if (count > n) return bdpt_fail(ctx, BDPT_E_ARGUMENT, "sample: %zu of %zu images", count, n);
   order = bdpti_ranks(ctx, from->data, from->index, n, r);
   if (!order || bdpti_subset_make(ctx, from->data, count, out) != BDPT_OK) return ctx->status;
   rank = order + n;
@@ -7054,8 +7054,8 @@ BDPT_API bdpt_status bdpt_load_batch(bdpt_context *ctx, const bdpt_config *confi
   bdpt_status status = bdpt_config_resolve(ctx, &resolved);
   if (status != BDPT_OK) return status;
   if (first > subset->count || count > subset->count - first) { /* no sum that overflows */
-    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "%zu images from %zu on of a subset of %zu", count,
-                     first, subset->count);
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "%zu image%s from %zu on of a subset of %zu", count,
+                     bdpti_s(count), first, subset->count);
   }
   part.index += first, part.count = count; /* a view: the subset keeps its list */
   if (!labels) resolved.classes = 1 << 20; /* any pictures do where no label is asked for */
@@ -8164,15 +8164,15 @@ BDPTI_FN void bdpti_walk_tensor(bdpti_reader *r) {
   t->size = bits / 8; /* they fill whole bytes, or it is an error */
   t->dtype_name = r->type->name, t->dtype = (bdpt_dtype)r->type->dtype;
   if (!fits) bdpti_bad(r, "its shape overflows: more than %zu elements or bits", (size_t)SIZE_MAX);
-  if (bits % 8) bdpti_bad(r, "%zu elements of %s do not end on a byte", t->count, t->dtype_name);
+  if (bits % 8) bdpti_bad(r, "%zu x %s ends within a byte", t->count, t->dtype_name);
   if (to < from) bdpti_bad(r, "data_offsets [%zu, %zu] end before they begin", from, to);
   if (to - from != t->size) { /* the shape and the offsets disagree */
-    bdpti_bad(r, "its shape and dtype %s need %zu bytes, data_offsets [%zu, %zu] enclose %zu",
-              t->dtype_name, t->size, from, to, to - from);
+    bdpti_bad(r, "its shape and dtype %s need %zu byte%s, data_offsets [%zu, %zu] enclose %zu",
+              t->dtype_name, t->size, bdpti_s(t->size), from, to, to - from);
   }
   if (to > r->data_bytes) {
-    bdpti_bad(r, "data_offsets [%zu, %zu] reach past the end of the file, which holds %zu bytes of "
-              "data; was it cut off?", from, to, r->data_bytes);
+    bdpti_bad(r, "data_offsets [%zu, %zu] reach past the end of the file, which holds %zu byte%s "
+              "of data; was it cut off?", from, to, r->data_bytes, bdpti_s(r->data_bytes));
   }
   if (r->fill && !r->status) {
     memcpy(r->axis + r->axes, r->shape, (size_t)t->ndim * sizeof *r->shape);
@@ -8273,7 +8273,7 @@ BDPTI_FN void bdpti_check_all(bdpti_reader *r) {
   }
   r->shown[0] = 0;
   if (end != r->data_bytes) { /* nothing may be left over */
-    bdpti_bad(r, "%zu bytes after the last tensor belong to none", r->data_bytes - end);
+    bdpti_bad(r, "bytes behind the last tensor, of none: %zu", r->data_bytes - end);
   }
   bdpti_sort(t, n, sizeof *t, bdpti_by_name); /* for bdpt_safetensors_find */
 }
@@ -8312,11 +8312,11 @@ BDPTI_FN size_t bdpti_header_size(bdpti_reader *r, const char *bytes, size_t siz
     bdpti_bad(r, "not a safetensors file: it is text that begins '%s'", shown);
   }
   if (size == 0) bdpti_bad(r, "the file is empty");
-  if (size < 8) bdpti_bad(r, "%zu bytes are too few for the 8-byte header length", size);
+  if (size < 8) bdpti_bad(r, "a length of 8 bytes comes first, here are %zu", size);
   if (n > BDPT_HEADER_LIMIT) bdpti_bad(r, "header over the limit of %zu bytes", BDPT_HEADER_LIMIT);
   if (n > size - begin) {
-    bdpti_bad(r, "the header should be %zu bytes long, but %zu follow; was the file cut off?",
-              (size_t)n, size - begin);
+    bdpti_bad(r, "the header should be %zu byte%s long, but %zu follow; was the file cut off?",
+              (size_t)n, bdpti_s((size_t)n), size - begin);
   }
   return (size_t)n;
 }
@@ -8387,8 +8387,8 @@ BDPT_API bdpt_status bdpt_safetensors_read(bdpt_context *ctx, const bdpt_file_te
                      tensor->dtype_name);
   }
   if (count != tensor->count) { /* out would be too small or too large */
-    return bdpt_fail(ctx, BDPT_E_SHAPE, "'%s': %zu elements, but %zu are wanted", shown,
-                     tensor->count, count);
+    return bdpt_fail(ctx, BDPT_E_SHAPE, "'%s': %zu element%s, but %zu wanted", shown,
+                     tensor->count, bdpti_s(tensor->count), count);
   }
   for (i = 0; i < count; i++) {
     uint64_t bits = bdpti_get_bytes(tensor->bytes + i * step, (int)step);
@@ -9047,7 +9047,7 @@ BDPTI_FN void bdpti_meta_value(bdpti_reader *r, bdpt_model *m, const bdpti_key *
     n = bdpti_meta_numbers(r, s, k->kind == 'r', v);
     if (k->kind == 'l' || k->kind == 'g') want = n; /* as long as it likes */
     else if (n != want && !(k->each && n == 1)) {
-      bdpti_bad(r, "%d numbers in the metadata, not %d", n, want);
+      bdpti_bad(r, "%d number%s in the metadata, not %d", n, bdpti_s((size_t)n), want);
     }
     for (; i < want && !r->status; i++) {
       double one = v[n > 1 ? i : 0]; /* one number may stand for all blocks */
@@ -9111,7 +9111,7 @@ BDPTI_FN bdpt_status bdpti_hint(bdpti_reader *r, bdpt_config *c, const bdpt_conf
     if (h->block[l].heads) b->heads = h->block[l].heads;
     if (b->mlp_state < h->block[l].mlp_state) b->mlp_state = h->block[l].mlp_state;
     if (b->heads == 0 || inner % b->heads != 0) {
-      return bdpti_bad(r, "block %d: %d features of attention are no multiple of %s; give the "
+      return bdpti_bad(r, "block %d: attention's width, %d, is no multiple of %s; give the "
                        "number of heads in the hint", l, inner,
                        b->heads ? "the heads" : "64, so the shapes do not tell the heads");
     }
@@ -9205,8 +9205,8 @@ BDPTI_FN bdpt_status bdpti_tensors_match(bdpti_reader *r, const bdpt_model *m) {
     if (slot == m->slots) bdpti_list_name(unknown, extra++, name);
   }
   if (gone + extra == 0) return r->status; /* all are there, and no others */
-  return bdpti_bad(r, "%zu tensors are missing%s%s; %zu are no part of the network as configured"
-                   "%s%s", gone, missing, gone ? ")" : "", r->out->count - known, unknown,
+  return bdpti_bad(r, "tensors missing: %zu%s%s; no part of the network as configured: %zu%s%s",
+                   gone, missing, gone ? ")" : "", r->out->count - known, unknown,
                    extra ? ")" : "");
 }
 

@@ -384,7 +384,7 @@ TEST(missing_and_unknown) {
   bdpt_context ctx = fresh();
   edit *e;
   edit_wrong(&ctx, edit_of(&ctx, hf4, "layer.1.output.dense.bias"), DEIT_CONFIG "}", BDPT_E_FORMAT,
-             "1 tensors are missing: encoder.layer.1.output.dense.bias");
+             "1 tensor is missing: encoder.layer.1.output.dense.bias");
   edit_wrong(&ctx, edit_of(&ctx, hf4, "layer.0.attention.attention.key"), DEIT_CONFIG "}",
              BDPT_E_FORMAT, "2 tensors are missing: encoder.layer.0.attention.attention.key.weight"
              ", encoder.layer.0.attention.attention.key.bias");
@@ -395,7 +395,7 @@ TEST(missing_and_unknown) {
   edit_wrong(&ctx, edit_of(&ctx, hf4, "cls_classifier"), DEIT_CONFIG "}", BDPT_E_FORMAT,
              "2 tensors are missing: cls_classifier.weight, cls_classifier.bias");
   edit_wrong(&ctx, edit_of(&ctx, "vit.hf4/model.safetensors", "classifier.weight"), NULL,
-             BDPT_E_FORMAT, "1 tensors are missing: classifier.weight");
+             BDPT_E_FORMAT, "1 tensor is missing: classifier.weight");
   edit_wrong(&ctx, edit_of(&ctx, "deit.timm.safetensors", "blocks.1.norm2"), NULL, BDPT_E_FORMAT,
              "2 tensors are missing: blocks.1.norm2.weight, blocks.1.norm2.bias");
   edit_wrong(&ctx, edit_of(&ctx, "deit.timm.safetensors", "blocks.1.mlp"), NULL, BDPT_E_FORMAT,
@@ -678,7 +678,7 @@ TEST(configurations) {
     {DEIT_CONFIG ",\"num_labels\":1000}", BDPT_E_SHAPE, "num_labels 1000, but the tensors are "
      "those of a network with 5"},
     {DEIT_CONFIG ",\"id2label\":{\"0\":\"cat\",\"1\":\"dog\"}}", BDPT_E_SHAPE, "num_labels 2"},
-    {DEIT_CONFIG ",\"num_attention_heads\":5}", BDPT_E_FORMAT, "12 features of attention are no m"},
+    {DEIT_CONFIG ",\"num_attention_heads\":5}", BDPT_E_FORMAT, "width, 12, is no multiple of "},
     {DEIT_CONFIG ",\"do_pad\":true}", BDPT_E_ARGUMENT, "config.json: 'do_pad' cannot be computed"},
     {DEIT_CONFIG ",\"use_swiglu_ffn\":true}", BDPT_E_ARGUMENT, "SwiGLU cannot be computed"},
     {DEIT_CONFIG ",\"model_type\":\"ijepa\"}", BDPT_E_ARGUMENT, "model_type 'ijepa' cannot be"},
@@ -952,7 +952,7 @@ TEST(pickles_that_are_refused) {
      "no vision transformer in it (no patch_embed.proj.weight, no embeddings.patch_embeddings.pro"
      "jection.weight); it holds a, b"},
     {OPS("\x80\3}X\1\0\0\0aB\xff\xff\xff\xff" "bs."), "without a STOP"},
-    {OPS("\x80\2}.x"), "1 bytes follow the end of its pickle"},
+    {OPS("\x80\2}.x"), "1 byte follows the end of its pickle"},
     {OPS("\x80\2."), "opcode 0x2e at byte 2 does not fit"},
     {OPS("\x80\2(."), "opcode 0x2e at byte 3 does not fit"},
     {OPS("\x80\2}}."), "opcode 0x2e at byte 4 does not fit"},
@@ -1085,9 +1085,9 @@ TEST(hostile_tensors) {
   static const uint64_t m = UINT64_MAX, big = (uint64_t)1 << 63, half = (uint64_t)1 << 32;
   static const struct { const char *type; uint64_t numel, offset; int axes; uint64_t size[9],
                         stride[9]; size_t bytes; const char *phrase; } v[] = {
-    {"FloatStorage", 4, 0, 1, {4}, {1}, 12, "should have 4 elements of 4 bytes, but has 12 bytes"},
-    {"FloatStorage", 4, 0, 1, {4}, {1}, 20, "should have 4 elements of 4 bytes, but has 20 bytes"},
-    {"FloatStorage", (uint64_t)1 << 62, 0, 1, {4}, {1}, 0, "should have 4611686018427387904 elem"},
+    {"FloatStorage", 4, 0, 1, {4}, {1}, 12, "should have 4 x 4 bytes, but has 12"},
+    {"FloatStorage", 4, 0, 1, {4}, {1}, 20, "should have 4 x 4 bytes, but has 20"},
+    {"FloatStorage", (uint64_t)1 << 62, 0, 1, {4}, {1}, 0, "should have 4611686018427387904 x 4"},
     {"FloatStorage", big >> 1, 0, 1, {4}, {1}, 16, "should have"}, /* bytes wrap to 0 */
     {"FloatStorage", m, 0, 1, {4}, {1}, 16, "its storage is described in a way"}, /* -1 elements */
     {"FloatStorage", 4, 1, 1, {4}, {1}, 16, "beyond the 4 elements of its storage"},
@@ -1466,9 +1466,9 @@ TEST(hostile_legacy) {
   refused(legacy(good, "\x88", key, 5, 16), BDPT_E_FORMAT, "storage '0' should have 4 elements");
   refused(legacy(good, "\x88", key, 4, 15), BDPT_E_FORMAT, "was the file cut off?");
   refused(legacy(good, "\x88", key, UINT64_MAX, 16), BDPT_E_FORMAT, "should have 4 elements");
-  refused(legacy(good, "\x88", key, 4, 17), BDPT_E_FORMAT, "1 bytes after the last storage belong");
-  refused(legacy(good, "\x88", "]", 4, 16), BDPT_E_FORMAT, "24 bytes after the last storage");
-  refused(legacy(good, "\x88", "N", 4, 16), BDPT_E_FORMAT, "24 bytes after the last storage");
+  refused(legacy(good, "\x88", key, 4, 17), BDPT_E_FORMAT, "1 byte belongs to no storage");
+  refused(legacy(good, "\x88", "]", 4, 16), BDPT_E_FORMAT, "24 bytes belong to no storage");
+  refused(legacy(good, "\x88", "N", 4, 16), BDPT_E_FORMAT, "24 bytes belong to no storage");
   refused(legacy(good, "\x88", "](U\1" "0U\1" "0e", 4, 16), BDPT_E_FORMAT, "list of storages twic");
   refused(legacy(good, "\x88", "](U\1" "1e", 4, 16), BDPT_E_FORMAT, "'1' stands in the list of sto"
           "rages but nothing uses it");

@@ -28,7 +28,7 @@ run() {
   "$tool" "$@" > out 2> err
   got=$?
   if [ "$got" -eq "$want" ]; then ok; else bad "'$*' ended with $got, not $want"; fi
-  case " $* " in *" --json "*) cat out >> all.jsonl ;; esac
+  case " $* " in *" --json "*) cat out >> all.jsonl ;; *) cat out err >> all.txt ;; esac
 }
 # says FILE TEXT: the text is in what was printed.
 says() { if grep -q -- "$2" "$1"; then ok; else bad "'$2' is not in $1"; fi; }
@@ -415,7 +415,7 @@ if [ -e /dev/stdin ]; then
   "$tool" info - < w.safetensors > out 2> err; says out "8: 7 tokens"
 fi
 run 0 prune w.safetensors --attention 0 --activation 1 --data set --out w2.safetensors --quiet
-run 0 fuse w2.safetensors --data set --out w3.safetensors; says out "1 activations removed"
+run 0 fuse w2.safetensors --data set --out w3.safetensors; says out "1 activation removed"
 run 0 eval w3.safetensors --data set --image 24x8 --quiet --json
 run 0 eval w3.safetensors --data set --image 32 --merge 1 --quiet; says out "on 8 test images"
 run 0 classify w3.safetensors set/val/light/1.ppm; says out "dark (0)"
@@ -433,7 +433,7 @@ run 1 eval s.safetensors --data set --quiet; says err "set/val/light/2.ppm: the 
 echo P6 > set/val/dark/1.ppm; echo text > set/val/dark/notes.txt
 run 0 eval s.safetensors --data set --skip-bad 2; says out "on 6 test images"
 says err "left out: set/val/light/2.ppm: the PPM"; says err "left out: set/val/dark/1.ppm: the PPM"
-says err "set/val: 6 pictures in 2 classes, 1 files that are no pictures"
+says err "set/val: 6 pictures in 2 classes, 1 file that is no picture"
 # Left out is as if it had never been there: pictures keep their labels.
 sed 's/, [0-9]* images.s//' out > left; cp -r set clean
 rm clean/val/light/2.ppm clean/val/dark/1.ppm
@@ -726,6 +726,16 @@ else
   bad "lines that are not as data/records.json says"
   cat out
 fi
+# One layer is no "1 layers": nothing that a command has said counts one thing as several.
+nouns="activation block byte candidate cell channel element epoch feature file head image layer \
+  line name network number pass picture pixel point position process row second seed step tensor \
+  thread tie token width"
+: > out
+cp all.txt err
+for noun in $nouns classe entrie activations; do
+  grep -nE "(^|[^a-z0-9.] *)1 ([a-z-]+ )?${noun}s( |[^a-z_ ]|$)" all.txt | grep -v " of 1 " >> out
+done
+if [ -s out ]; then bad "a plural behind a 1"; else ok; fi
 "$tool" selftest > out
 compiler=gcc-$(${CC:-cc} -dumpversion 2> /dev/null)
 case $(${CC:-cc} --version 2> /dev/null | head -n 1) in *clang*) compiler=clang ;; esac

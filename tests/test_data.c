@@ -59,9 +59,9 @@ TEST(cifar_bad) {
   CHECK(bdpt_cifar100_parse(&ctx, bytes, 0, "empty.bin", &d) == BDPT_E_FORMAT);
   CHECK(says("empty.bin: the file is empty"));
   CHECK(bdpt_cifar100_parse(&ctx, bytes, 5 * 3074 - 1, "cut.bin", &d) == BDPT_E_FORMAT);
-  CHECK(says("cut.bin: record 4, at offset 12296, has 3073 bytes instead of 3074"));
+  CHECK(says("cut.bin: record 4, at offset 12296, ends after 3073 of 3074 bytes"));
   CHECK(bdpt_cifar100_parse(&ctx, bytes, 7, "short.bin", &d) == BDPT_E_FORMAT);
-  CHECK(says("record 0, at offset 0, has 7 bytes"));
+  CHECK(says("record 0, at offset 0, ends after 7 of 3074 bytes"));
   bytes[3 * 3074 + 1] = 100;
   CHECK(bdpt_cifar100_parse(&ctx, bytes, 5 * 3074, "fine.bin", &d) == BDPT_E_FORMAT);
   CHECK(says("fine.bin: record 3, at offset 9222: fine label 100 is not below 100"));
@@ -176,7 +176,7 @@ TEST(sample) {
   CHECK(twice == 100);
   bdpt_subset_free(&ctx, &third);
   CHECK(bdpt_sample(&ctx, &some, 251, 9, &third) == BDPT_E_ARGUMENT);
-  CHECK(says("sample: 251 images of 250"));
+  CHECK(says("sample: 251 of 250 images"));
   CHECK(bdpt_sample(&ctx, &some, 0, 9, &third) == BDPT_OK);
   bdpt_subset_free(&ctx, &third);
   bdpt_subset_free(&ctx, &all);

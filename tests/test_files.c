@@ -236,9 +236,9 @@ static const vector vectors[] = {
    "its shape overflows", 'n'},
   {"bits overflow", "{" T("a", "F64", "[288230376151711745]", 0, 8) "}", 8, "its shape overflows",
    'n'},
-  {"half a byte", "{" T("a", "F4", "[3]", 0, 2) "}", 2, "3 elements of F4 do not end on a byte",
+  {"half a byte", "{" T("a", "F4", "[3]", 0, 2) "}", 2, "3 x F4 ends within a byte",
     'n'},
-  {"half a byte of F6", "{" T("a", "F6_E3M2", "[5]", 0, 4) "}", 4, "do not end on a byte", 'n'},
+  {"half a byte of F6", "{" T("a", "F6_E3M2", "[5]", 0, 4) "}", 4, "ends within a byte", 'n'},
   {"end before begin", "{" T("a", "U8", "[4]", 4, 0) "}", 4, "[4, 0] end before they begin", 'n'},
   {"shape against offsets", "{" T("a", "F32", "[2]", 0, 4) "}", 4,
    "need 8 bytes, data_offsets [0, 4] enclose 4", 'n'},
@@ -258,9 +258,9 @@ static const vector vectors[] = {
   {"empty tensor inside another", "{" T("a", "U8", "[4]", 0, 4) "," T("b", "U8", "[0]", 2, 2) "}",
     4,
    "begins at byte 2", 'n'},
-  {"bytes after the end", "{" T("a", "U8", "[4]", 0, 4) "}", 9, "5 bytes after the last tensor",
-    'n'},
-  {"data without tensors", "{}", 3, "3 bytes after the last tensor", 'n'},
+  {"bytes after the end", "{" T("a", "U8", "[4]", 0, 4) "}", 9,
+    "bytes behind the last tensor, of none: 5", 'n'},
+  {"data without tensors", "{}", 3, "bytes behind the last tensor, of none: 3", 'n'},
   {"name twice, other bytes", "{" T("a", "U8", "[1]", 0, 1) "," T("b", "U8", "[1]", 1, 2) ","
    T("a", "U8", "[1]", 2, 3) "}", 3, "'a': this name occurs twice", 'n'},
   {"name twice, same bytes", "{" T("a", "U8", "[1]", 0, 1) "," T("a", "U8", "[1]", 0, 1) "}", 1,
@@ -317,7 +317,7 @@ TEST(conformance) {
 TEST(lengths) {
   static const struct { const char *what, *bytes; size_t size; const char *phrase; } v[] = {
     {"nothing", "", 0, "the file is empty"},
-    {"seven bytes", "\2\0\0\0\0\0\0", 7, "7 bytes are too few"},
+    {"seven bytes", "\2\0\0\0\0\0\0", 7, "a length of 8 bytes comes first, here are 7"},
     {"length only", "\0\0\0\0\0\0\0\0", 8, "not valid JSON"},
     {"header of 2^64 - 1", "\377\377\377\377\377\377\377\377{}", 10, "over the limit of 100000000"},
     {"header of 2^64 - 8", "\370\377\377\377\377\377\377\377{}", 10, "over the limit"},
@@ -486,7 +486,7 @@ TEST(reading) {
     CHECK(t->ndim == 2 && t->shape[0] == 1 && t->shape[1] == 2 && t->size == 8);
     CHECK(bdpt_safetensors_read(&ctx, t, v, 2) == BDPT_OK && v[0] == 1.5f && v[1] == -2);
     CHECK(bdpt_safetensors_read(&ctx, t, v, 1) == BDPT_E_SHAPE);
-    CHECK_HAS(ctx.message, "'B': 2 elements, but 1 are wanted");
+    CHECK_HAS(ctx.message, "'B': 2 elements, but 1 wanted");
     bdpt_safetensors_close(&f);
     bdpt_safetensors_close(&f);
     CHECK(out_blocks == 0);
@@ -1000,7 +1000,7 @@ TEST(without_metadata) {
   bdpt_model_free(n);
   hint.heads = 3; hint.block[0].heads = 0;
   CHECK(bdpt_model_parse(&ctx, bytes.data, bytes.size, "m", &hint) == NULL);
-  CHECK_HAS(ctx.message, "128 features of attention are no multiple of the heads");
+  CHECK_HAS(ctx.message, "attention's width, 128, is no multiple of the heads");
   bdpt_bytes_free(&ctx, &bytes);
   bdpt_model_free(m);
   CHECK(out_blocks == 0);
@@ -1061,8 +1061,8 @@ TEST(wrong_models) {
     {"boundarydpt", "3", BDPT_E_FORMAT, "'boundarydpt': metadata of another version than 1"},
     {"boundarydpt", "new", BDPT_E_FORMAT, "'boundarydpt': metadata of another version"},
     {"depth", "65", BDPT_E_FORMAT, "'depth': 65 is over the limit of 64"},
-    {"depth", "3", BDPT_E_FORMAT, "missing (blocks.2.norm1.weight"},
-    {"depth", "1", BDPT_E_FORMAT, "are no part of the network as configured (blocks.1."},
+    {"depth", "3", BDPT_E_FORMAT, "tensors missing: 8 (blocks.2.norm1.weight"},
+    {"depth", "1", BDPT_E_FORMAT, "no part of the network as configured: "},
     {"depth", "-1", BDPT_E_FORMAT, "'-1', which is no whole number"},
     {"depth", "1e999", BDPT_E_FORMAT, "'1e999', which is no whole"},
     {"embed_dim", "64", BDPT_E_SHAPE, "'cls_token': [1,1,128] in the file, "
@@ -1073,10 +1073,10 @@ TEST(wrong_models) {
     {"num_heads", "3", BDPT_E_SHAPE, "'blocks.0.attn.qkv.weight': [384,128]"},
     {"mlp_dim", "[32,33]", BDPT_E_SHAPE, "'blocks.1.mlp.fc1.weight': [32,128] in the file"},
     {"drop_attn_list", "[1]", BDPT_E_FORMAT,
-      "4 are no part of the network as configured (blocks.1.attn.p"},
+      "no part of the network as configured: 4 (blocks.1.attn.p"},
     {"drop_attn_list", "[2]", BDPT_E_FORMAT, "'drop_attn_list': the metadata name block 2 of 2"},
-    {"fused_mlp_list", "[0]", BDPT_E_FORMAT, "missing (blocks.0.mlp.fused.weight"},
-    {"fitted_mlp_list", "[0]", BDPT_E_FORMAT, "missing (blocks.0.mlp.fused.weight"},
+    {"fused_mlp_list", "[0]", BDPT_E_FORMAT, "missing: 2 (blocks.0.mlp.fused.weight"},
+    {"fitted_mlp_list", "[0]", BDPT_E_FORMAT, "missing: 2 (blocks.0.mlp.fused.weight"},
     {"attn_form", "triple", BDPT_E_FORMAT, "'attn_form': unknown value 'triple'"},
     {"layer_norm_eps", "2", BDPT_E_ARGUMENT, "eps"},
     {"layer_norm_eps", "[1e-6,1e-6]", BDPT_E_FORMAT, "2 numbers in the metadata, not 1"},
@@ -1096,12 +1096,12 @@ TEST(wrong_models) {
     meta[2] = NULL;
   }
   wrong(m, NULL, "blocks.1.norm2.bias", NULL, BDPT_E_FORMAT,
-        "1 tensors are missing (blocks.1.norm2.bias); 0 are no part");
+        "tensors missing: 1 (blocks.1.norm2.bias); no part");
   wrong(m, NULL, NULL, &add, BDPT_E_FORMAT,
-      "1 are no part of the network as configured (blocks.1.attn.extra)");
+      "no part of the network as configured: 1 (blocks.1.attn.extra)");
   add = tensor("blocks.70.norm1.bias", BDPT_F32, 1, 3, 0, 0, some, 0);
   wrong(m, NULL, NULL, &add, BDPT_E_FORMAT,
-        "1 are no part of the network as configured (blocks.70.norm1.bias)");
+        "no part of the network as configured: 1 (blocks.70.norm1.bias)");
   add = tensor("pos_embed", BDPT_F32, 3, 1, 12, 1, some, 0);
   wrong(m, NULL, "pos_embed", &add, BDPT_E_SHAPE,
         "'pos_embed': [1,12,1] in the file, but the network needs [1,10,128]");
@@ -1111,8 +1111,8 @@ TEST(wrong_models) {
   add = tensor(add.name, REAL_DTYPE, 2, 128, 1, 0, m->param[BDPT_SLOT_NORM_W].data, 0);
   wrong(m, NULL, add.name, &add, BDPT_E_SHAPE, "[128,1] in the file, but the network needs [128]");
   add = tensor("vit.embeddings.cls_token", BDPT_F32, 1, 3, 0, 0, some, 0);
-  wrong(m, NULL, "cls_token", &add, BDPT_E_FORMAT, "1 tensors are missing (cls_token); 1 are no "
-        "part of the network as configured (vit.embeddings.cls_token)");
+  wrong(m, NULL, "cls_token", &add, BDPT_E_FORMAT, "tensors missing: 1 (cls_token); no part of "
+        "the network as configured: 1 (vit.embeddings.cls_token)");
   bdpt_model_free(m);
   CHECK(out_blocks == 0);
 }

@@ -231,7 +231,7 @@ TEST(several_layers_in_forward_order) {
   double worst = 0;
   CHECK(bdpt_fit_all(all, &which, &train, NULL, &r) == BDPT_OK && r.layers == 3);
   CHECK_HAS(all->certificate, "3 layers fitted, not exact: relative error up to ");
-  CHECK_HAS(all->certificate, "on 7 images held back from 60, ridge 0.001");
+  CHECK_HAS(all->certificate, "on 7 of 60 images, held back, ridge 0.001");
   one = bdpt_model_clone(dense);
   CHECK(bdpt_fit(one, BDPT_ATTENTION, 1, &train, NULL, &each) == BDPT_OK);
   worst = fmax(worst, each.error);
@@ -408,7 +408,7 @@ TEST(errors) {
   refused(m, bdpt_fit(m, 0, 0, &one, NULL, NULL), BDPT_E_ARGUMENT, "no images");
   refused(m, bdpt_fit(m, 0, 0, &train, &single, NULL), BDPT_E_ARGUMENT, "no images");
   refused(m, bdpt_fit(m, 0, 0, &train, &few, NULL), BDPT_E_ARGUMENT,
-          "3 images have 15 tokens, too few for a map of 16 inputs");
+          "3 images with 15 tokens, too few for a map of 16 inputs");
   bdpt_layers_add(&which, BDPT_ACTIVATION, 0);
   bdpt_layers_add(&which, BDPT_ATTENTION, 1); /* is gone: nothing happens to the first */
   refused(m, bdpt_fit_all(m, &which, &train, NULL, NULL), BDPT_E_STATE, "attention of block 1");

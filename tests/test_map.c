@@ -109,7 +109,7 @@ TEST(split_edges) {
   CHECK(bdpt_map_split(&ctx, &flat, 12, 0, &a, &g, NULL) == BDPT_OK);
   CHECK(a == 0 && g == 0);
   CHECK(bdpt_map_split(&ctx, &flat, 12, 25, &a, &g, NULL) == BDPT_E_ARGUMENT);
-  CHECK_HAS(ctx.message, "25 layers of a network of 12 blocks");
+  CHECK_HAS(ctx.message, "25 layers of the 24 that 12 blocks have");
   bdpt_clear_error(&ctx);
   CHECK(bdpt_map_split(&ctx, &flat, 12, -1, &a, &g, NULL) == BDPT_E_ARGUMENT);
   bdpt_clear_error(&ctx);

@@ -456,7 +456,7 @@ TEST(copies_and_heads) {
   }
   c.depth--;
   CHECK(bdpt_model_reshape(d, &c) == NULL && ctx.status == BDPT_E_SHAPE);
-  CHECK_HAS(ctx.message, "blocks cannot become");
+  CHECK_HAS(ctx.message, "cannot become");
   bdpt_clear_error(&ctx);
   bdpt_model_free(e);
   bdpt_model_free(a);

@@ -246,7 +246,7 @@ TEST(odd_values_are_kept_out) {
   says("\"layer\":3", "\"layer\":-1", "costs", NULL);
   says("\"layer\":3", "\"layer\":2.5e99", "costs", NULL);
   says("\"depth\":12,\"heads\"", "\"depth\":64,\"heads\"", "64 blocks", NULL);
-  says("\"depth\":12,\"heads\"", "\"depth\":1,\"heads\"", "1 blocks", NULL);
+  says("\"depth\":12,\"heads\"", "\"depth\":1,\"heads\"", "of 1 block ", NULL);
   says("\"depth\":12,\"heads\"", "\"depth\":1000,\"heads\"", "12 blocks", NULL);
   says("\"accuracy\":70.35", "\"accuracy\":null", "Removing layers", NULL);
   says("\"accuracy\":70.35", "\"accuracy\":{\"a\":[1,{\"b\":2}],\"kind\":\"x\"}", "Removing", NULL);

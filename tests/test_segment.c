@@ -222,8 +222,8 @@ TEST(refusals_and_edges) {
   bdpt_tensor *x, *y;
   bdpt_tape_reset(tape);
   x = stream("edges.", "x", 3, three, 1, 1);
-  refused(bdpt_upsample(tape, x, 4, 8, 8), BDPT_E_SHAPE, "x[2,6,3] is no grid of 4 rows");
-  refused(bdpt_upsample(tape, x, 0, 8, 8), BDPT_E_SHAPE, "0 rows");
+  refused(bdpt_upsample(tape, x, 4, 8, 8), BDPT_E_SHAPE, "x[2,6,3] is no grid of height 4");
+  refused(bdpt_upsample(tape, x, 0, 8, 8), BDPT_E_SHAPE, "height 0 ");
   refused(bdpt_upsample(tape, x, 2, 0, 8), BDPT_E_SHAPE, "0 x 8");
   refused(bdpt_tail(tape, x, 6), BDPT_E_SHAPE, "x[2,6,3] has no token 6");
   refused(bdpt_pixel_loss(tape, x, good, 8), BDPT_E_ARGUMENT, "label 9 of row 6 is not below 3");

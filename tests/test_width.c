@@ -1061,12 +1061,12 @@ TEST(plus_errors) {
   bdpt_model *m = make_model(20);
   bdpt_plus_result r;
   bdpt_plus_options o = make_plus(3);
-  plus_refused(m, &o, "plus: order 3 is not 0 (depth first), 1 (width first) or 2 (in turns), or 2 "
-               "rounds are not between 1 and 16");
+  plus_refused(m, &o, "plus: order 3 is not 0 (depth first), 1 (width first) or 2 (in turns), or "
+               "the rounds, 2, are not between 1 and 16");
   o = make_plus(BDPT_IN_TURNS);
   o.rounds = 17;
   plus_refused(m, &o, "plus: order 2 is not 0 (depth first), 1 (width first) or 2 (in turns), or "
-               "17 rounds are not between 1 and 16");
+               "the rounds, 17, are not between 1 and 16");
   memset(&o.layers, 0, sizeof o.layers);
   memset(&o.width, 0, sizeof o.width);
   o.rounds = 0;

@@ -388,7 +388,7 @@ BDPT_API bdpt_tensor *bdpt_upsample(bdpt_tape *t, bdpt_tensor *x, size_t h, size
   if (!x) return NULL;
   if (x->ndim != 3 || h == 0 || x->shape[1] == 0 || x->shape[1] % h || H == 0 || W == 0 ||
       H > 1 << 20 || W > SIZE_MAX / H) {
-    bdpt_fail(bdpt_tape_context(t), BDPT_E_SHAPE, "upsample: x%s is no grid of %zu rows to make "
+    bdpt_fail(bdpt_tape_context(t), BDPT_E_SHAPE, "upsample: x%s is no grid of height %zu to make "
               "%zu x %zu of", bdpt_shape(x).text, h, H, W);
     return NULL;
   }
@@ -668,8 +668,8 @@ static bdpt_status bdptp_width_batch(bdpt_model *m, bdpt_tape *t, const bdpt_sub
   if (s) return s;
   for (k = 0; k < n; k++) {
     if ((size_t)b->labels[k] < classes) continue;
-    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "width: label %d of image %zu, but the network has "
-                     "%zu classes", b->labels[k], at + k, classes);
+    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "width: label %d of image %zu is not below %zu, "
+                     "the number of classes", b->labels[k], at + k, classes);
   }
   memset(b->targets, 0, n * classes * sizeof *b->targets);
   for (k = 0; k < n; k++) { /* a one at the label, times the batch's weight */
@@ -1431,7 +1431,7 @@ BDPT_API bdpt_status bdpt_plus(bdpt_model *model, const bdpt_run *run,
   if (options->order < BDPT_DEPTH_FIRST || options->order > BDPT_IN_TURNS || rounds < 1 ||
       rounds > BDPT_MAX_STEPS) {
     return bdpt_fail(p.ctx, BDPT_E_ARGUMENT, "plus: order %d is not 0 (depth first), 1 (width "
-                      "first) or 2 (in turns), or %d rounds are not between 1 and %d",
+                      "first) or 2 (in turns), or the rounds, %d, are not between 1 and %d",
                       options->order, rounds, BDPT_MAX_STEPS);
   }
   s = bdptp_plus_layers(&p);
@@ -1736,7 +1736,7 @@ static bdpt_tensor *bdptp_merging_block(bdpt_model *m, bdpt_tape *t, int l, bdpt
 BDPT_API bdpt_status bdpt_merge(bdpt_model *m, int tokens, bdpt_merging *g) {
   const bdpt_config *c = &m->config;
   if (tokens < 0 || tokens > 1 << 20 || (tokens && (c->no_class || c->registers))) {
-    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "merge: %d tokens; it takes 0 to %d, a class token, "
+    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "merge: tokens: %d; it takes 0 to %d, a class token, "
                      "and before the patches nothing else but a distillation token", tokens,
                      1 << 20);
   }
@@ -1848,7 +1848,7 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
   memset(out, 0, sizeof *out);
   out->trials = o->trials;
   if (o->trials < 1 || !(o->sd >= 0) || count > BDPTP_MANY) {
-    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "map noise: %d trials, deviation %g, %zu points",
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "map noise: trials %d, deviation %g, points %zu",
                      o->trials, o->sd, count);
   }
   all = (size_t)o->trials + 1;
@@ -1885,8 +1885,8 @@ BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, s
   memset(out, 0, sizeof *out);
   if (size == 0) return bdpt_fail(ctx, BDPT_E_FORMAT, "%s: the file is empty", name);
   if (rest) {
-    return bdpt_fail(ctx, BDPT_E_FORMAT, "%s: record %zu, at offset %zu, has %zu bytes instead of "
-                     "3074", name, n, n * 3074, rest);
+    return bdpt_fail(ctx, BDPT_E_FORMAT, "%s: record %zu, at offset %zu, ends after %zu of 3074 "
+                     "bytes", name, n, n * 3074, rest);
   }
   *out = shape;
   out->pixels = (unsigned char *)bdpt_alloc(ctx, n * 3072); /* [n,3,32,32], the file's order */

@@ -23,6 +23,7 @@
 #include "input.h"
 #include "pictures/folder.h"
 #include "pictures/generate.h"
+#include "words.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -240,6 +241,15 @@ bdpt_status input_label(const input *in, bdpt_model *m) {
   return s;
 }
 
+/* Tells on stderr what was found in a folder. */
+static void input_tell_folder(const folder *f) {
+  const double pictures = (double)f->files.count, classes = (double)f->classes.count;
+  fprintf(stderr, "   %s: %.0f %s in %.0f %s, %lu %s\n", f->root, pictures,
+          words_of(pictures, "picture", "pictures"), classes, words_of(classes, "class", "classes"),
+          (unsigned long)f->ignored,
+          words_of((double)f->ignored, "file that is no picture", "files that are no pictures"));
+}
+
 static bdpt_status input_list(input *in, const input_source *from, int parts) {
   const image_plan plan = image_plan_of(224, 224, IMAGE_CROP); /* until the network is known */
   bdpt_status s;
@@ -257,10 +267,7 @@ static bdpt_status input_list(input *in, const input_source *from, int parts) {
     s = input_fail(in, "%.250s has a val of its own: --holdout has nothing to divide", in->folder);
   else s = input_list_parts(in, parts, from->skip_bad);
   for (i = 0; i < 2 && s == BDPT_OK && !from->quiet; i++)
-    if (in->shots[i].files.count)
-      fprintf(stderr, "   %s: %lu pictures in %lu classes, %lu files that are no pictures\n",
-              in->shots[i].root, (unsigned long)in->shots[i].files.count,
-              (unsigned long)in->shots[i].classes.count, (unsigned long)in->shots[i].ignored);
+    if (in->shots[i].files.count) input_tell_folder(&in->shots[i]);
   input_plan(in, &plan);
   return s;
 }

@@ -17,6 +17,7 @@
 #include "classify.h"
 #include "commands.h"
 #include "common.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -60,8 +61,9 @@ static bdpt_status classify_read_labels(classify *c, const char *path) {
   }
   c->label = c->owned;
   if (lines == classes) return BDPT_OK;
-  return cli_fail(ctx, BDPT_E_ARGUMENT, "%s has %lu lines, but the network has %lu classes",
-                  path, (unsigned long)lines, (unsigned long)classes);
+  return cli_fail(ctx, BDPT_E_ARGUMENT, "%s has %lu %s, but the network has %lu %s", path,
+                  (unsigned long)lines, words_of((double)lines, "line", "lines"),
+                  (unsigned long)classes, words_of((double)classes, "class", "classes"));
 }
 
 /* Takes the names of the classes from `labels`, a file or "cifar-100"; NULL: from the network's
@@ -72,8 +74,8 @@ static bdpt_status classify_choose_labels(classify *c, const char *labels) {
   if (labels && !known) return classify_read_labels(c, labels);
   if (!labels && c->m->labels) {
     c->label = c->owned = labels_read(c->m->labels, (size_t)c->m->config.classes);
-    if (!c->label) fprintf(stderr, "   the file's label_names are no list of %d names\n",
-                           c->m->config.classes);
+    if (!c->label) fprintf(stderr, "   the file's label_names are no list of %d %s\n",
+                           c->m->config.classes, words_of(c->m->config.classes, "name", "names"));
     return BDPT_OK;
   }
   if (labels && c->m->config.classes != 100)

@@ -8,6 +8,7 @@
 #include "../cli/system.h"
 #include "../input.h"
 #include "common.h"
+#include "../words.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -120,19 +121,21 @@ int command_check_ways(const cli_command *c, const char *start, const char *choo
 bdpt_status command_check_classes(const bdpt_model *m, const bdpt_dataset *data, const char *path) {
   if (m->config.classes == data->classes) return BDPT_OK;
   snprintf(m->ctx->message, sizeof m->ctx->message,
-           "%s names %d classes, the images have %d: train --from %s gives it a new classifier",
-           path, m->config.classes, data->classes, path);
+           "%s names %d %s, the images have %d: train --from %s gives it a new classifier",
+           path, m->config.classes, words_of(m->config.classes, "class", "classes"), data->classes,
+           path);
   return m->ctx->status = BDPT_E_SHAPE;
 }
 
 bdpt_status command_print_saved(const char *what, const bdpt_model *m, const char *out, int json) {
+  const int gone[2] = {bdpt_removed(&m->config, 0), bdpt_removed(&m->config, 1)};
   bdpt_cost_report cost;
   cli_json j = {NULL, 0, 0, 0, 0};
   if (bdpt_cost(m->ctx, &m->config, &cost) != BDPT_OK) return m->ctx->status;
   if (!json) {
-    printf("%s: %d attention layers and %d activations removed, %zu parameters, %.6g M MACs\n",
-           cli_out_name(out), bdpt_removed(&m->config, 0), bdpt_removed(&m->config, 1),
-           cost.params, 1e-6 * cost.macs);
+    printf("%s: %d attention %s and %d %s removed, %zu parameters, %.6g M MACs\n",
+           cli_out_name(out), gone[0], words_of(gone[0], "layer", "layers"), gone[1],
+           words_of(gone[1], "activation", "activations"), cost.params, 1e-6 * cost.macs);
     if (m->certificate[0]) printf("%s\n", m->certificate);
     return BDPT_OK;
   }

@@ -8,6 +8,7 @@
 #include "../input.h"
 #include "commands.h"
 #include "common.h"
+#include "../words.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -25,9 +26,11 @@ static bdpt_status print_accuracy(const bdpt_model *m, const eval_said *e,
   bdpt_cost_report cost;
   if (bdpt_merging_cost(m->ctx, &m->config, e->merge, &cost) != BDPT_OK) return m->ctx->status;
   if (!json) {
-    printf("%s on %zu %s images: %.2f %% (top 5: %.2f %%), loss %.4f, %.0f images/s", e->file,
-           a->count, e->part, a->top1, a->top5, a->loss, (double)a->count / e->seconds);
-    if (e->merge) printf(", %d tokens merged per block: %.3f GMACs", e->merge, 1e-9 * cost.macs);
+    printf("%s on %zu %s %s: %.2f %% (top 5: %.2f %%), loss %.4f, %.0f images/s", e->file,
+           a->count, e->part, words_of((double)a->count, "image", "images"), a->top1, a->top5,
+           a->loss, (double)a->count / e->seconds);
+    if (e->merge) printf(", %d %s merged per block: %.3f GMACs", e->merge,
+                        words_of(e->merge, "token", "tokens"), 1e-9 * cost.macs);
     printf("\n");
     return BDPT_OK;
   }

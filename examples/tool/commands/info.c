@@ -20,6 +20,7 @@
 #include "commands.h"
 #include "common.h"
 #include "info.h"
+#include "../words.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -86,10 +87,10 @@ static void info_draw(const bdpt_config *c, FILE *f) {
   char text[2][100], label[60];
   for (l = 0; l < 2 * c->depth; l++)
     if (info_macs(c, l / 2, l % 2) > most) most = info_macs(c, l / 2, l % 2);
-  fprintf(f, "\n         %d x %d px, %d channels\n", c->image, bdpt_image_width(c),
-          c->channels);
-  fprintf(f, "         patches of %d: %d tokens of width %d\n\n", c->patch,
-          bdpt_token_count(c), c->width);
+  fprintf(f, "\n         %d x %d px, %d %s\n", c->image, bdpt_image_width(c), c->channels,
+          words_of(c->channels, "channel", "channels"));
+  fprintf(f, "         patches of %d: %d %s of width %d\n\n", c->patch, bdpt_token_count(c),
+          words_of(bdpt_token_count(c), "token", "tokens"), c->width);
   fprintf(f, "  block  %-*s  %-*s  M MACs\n", INFO_BAR, "attention: heads x size", INFO_BAR,
           "MLP: hidden width");
   for (l = 0; l < c->depth; l++) {
@@ -105,7 +106,8 @@ static void info_draw(const bdpt_config *c, FILE *f) {
   fprintf(f, "\n         %s\n         %d %s\n",
           c->distilled ? "norm, two linears (class and distillation token), their mean"
                        : head[c->headless][c->pool], c->classes,
-          c->headless ? "features" : "classes");
+          c->headless ? words_of(c->classes, "feature", "features")
+                      : words_of(c->classes, "class", "classes"));
 }
 
 /* Writes "5.72 M", "86.6 M", "1.26 G". */
@@ -118,9 +120,11 @@ static void info_short(double v, char out[32]) {
 }
 
 /* Writes "2 attention layers (0, 3)". */
-static void info_list(const bdpt_config *c, int type, const char *what, FILE *f) {
+static void info_list(const bdpt_config *c, int type, FILE *f) {
   int l, n = bdpt_removed(c, (bdpt_type)type), told = 0;
-  fprintf(f, "%d %s%s", n, what, n == 1 ? "" : "s");
+  fprintf(f, "%d %s", n, type == BDPT_ATTENTION
+                             ? words_of(n, "attention layer", "attention layers")
+                             : words_of(n, "activation", "activations"));
   for (l = 0; l < c->depth; l++) {
     int gone = type == BDPT_ATTENTION ? c->block[l].attention != BDPT_ATTENTION_KEPT
                                       : c->block[l].mlp_state != BDPT_MLP_KEPT;
@@ -144,16 +148,17 @@ static void info_print(const bdpt_model *m, const char *path, const bdpt_cost_re
   info_short(cost->macs_no_matmul, fewer);
   if (piped) fprintf(f, "standard input  (%s)", dialect);
   else fprintf(f, "%s  (%.4g MB, %s)", path, 1e-6 * size, dialect);
-  fprintf(f, "\n\n  network      %d blocks of width %d, %d classes%s\n", c->depth, c->width,
-          c->classes, c->distilled ? ", distilled" : "");
+  fprintf(f, "\n\n  network      %d %s of width %d, %d %s%s\n", c->depth,
+               words_of(c->depth, "block", "blocks"), c->width, c->classes,
+               words_of(c->classes, "class", "classes"), c->distilled ? ", distilled" : "");
   fprintf(f, "  parameters   %s  (%zu)\n", params, cost->params);
   fprintf(f, "  MACs         %s per image; %s without Q K^T and A V, as some papers count\n", macs,
           fewer);
   if (bdpt_removed(c, BDPT_ATTENTION) + bdpt_removed(c, BDPT_ACTIVATION)) {
     fprintf(f, "  removed      ");
-    info_list(c, BDPT_ATTENTION, "attention layer", f);
+    info_list(c, BDPT_ATTENTION, f);
     fprintf(f, ", ");
-    info_list(c, BDPT_ACTIVATION, "activation", f);
+    info_list(c, BDPT_ACTIVATION, f);
     fprintf(f, "\n");
   } else {
     fprintf(f, "  removed      nothing\n");

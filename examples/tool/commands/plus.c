@@ -26,6 +26,7 @@
 #include "../timing.h"
 #include "commands.h"
 #include "common.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -388,9 +389,9 @@ static bdpt_status plus_open(plus *p, const char *path) {
   c = &p->dense->config;
   input_fit(&p->in, p->dense);
   if (c->classes != p->in.train.classes) {
-    snprintf(p->ctx->message, sizeof p->ctx->message, "%.150s names %d classes, the images have "
+    snprintf(p->ctx->message, sizeof p->ctx->message, "%.150s names %d %s, the images have "
              "%d: train --from %.150s gives it a new classifier", path, c->classes,
-             p->in.train.classes, path);
+             words_of(c->classes, "class", "classes"), p->in.train.classes, path);
     return p->ctx->status = BDPT_E_SHAPE;
   }
   p->model = bdpt_model_clone(p->dense);

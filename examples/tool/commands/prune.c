@@ -10,6 +10,7 @@
 #include "../input.h"
 #include "commands.h"
 #include "common.h"
+#include "../words.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,8 +129,9 @@ static bdpt_status prune_learned(bdpt_model *m, const input *in, const prune_opt
   w.start = (bdpt_start)input_start(o->start);
   if (s == BDPT_OK) s = bdpt_two_stage(m, &(bdpt_run){&in->rest, &in->held, hooks}, &w, found);
   if (s == BDPT_OK && !o->common.json) {
-    printf("split    %d attention + %d activation (MAP of degree %d, %zu points)\n",
-           found->attention, found->activation, found->map.degree, found->point_count);
+    printf("split    %d attention + %d activation (MAP of degree %d, %zu %s)\n",
+           found->attention, found->activation, found->map.degree, found->point_count,
+           words_of((double)found->point_count, "point", "points"));
     print_found(found->search.layer, found->search.removed, &found->stage2);
   } else if (s == BDPT_OK) {
     s = json_recovered(m->ctx, o, json_found(o, "learned", found->search.layer,

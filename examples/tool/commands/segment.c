@@ -12,6 +12,7 @@
 #include "../segment/segment.h"
 #include "commands.h"
 #include "common.h"
+#include "../words.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,11 +103,12 @@ static bdpt_status segment_print(const bdpt_model *m, const char *path, const se
     return cli_json_print(&j, m->ctx);
   }
   bdpt_cost(m->ctx, &m->config, &cost);
-  printf("%s on %lu pictures: mean IoU %.2f %%, %.2f %% of the pixels\n", cli_out_name(path),
-         (unsigned long)s->pictures, s->mean, s->accuracy);
-  printf("  %.2f ms a picture of %d px on %d thread%s, and %.2f ms from patches to pixels; %.3f "
-         "GMACs\n", s->ms, m->config.image, m->ctx->threads, m->ctx->threads == 1 ? "" : "s",
-         s->ms_pixels, 1e-9 * cost.macs);
+  printf("%s on %lu %s: mean IoU %.2f %%, %.2f %% of the pixels\n", cli_out_name(path),
+         (unsigned long)s->pictures, words_of((double)s->pictures, "picture", "pictures"), s->mean,
+         s->accuracy);
+  printf("  %.2f ms a picture of %d px on %d %s, and %.2f ms from patches to pixels; %.3f "
+         "GMACs\n", s->ms, m->config.image, m->ctx->threads,
+         words_of(m->ctx->threads, "thread", "threads"), s->ms_pixels, 1e-9 * cost.macs);
   if (s->faster > 0)
     printf("  %.2f times as fast as %s, which takes %.2f ms in turn with it\n", s->faster,
            o->beside, s->ms_beside);
@@ -135,8 +137,8 @@ static bdpt_model *segment_model(bdpt_context *ctx, const char *path, const segm
     s = cli_fail(ctx, BDPT_E_ARGUMENT, "%.200s is a classifier: --out NEW makes a network for "
                  "masks of it", path);
   if (s == BDPT_OK && ready && m->config.classes != classes && !o->out)
-    s = cli_fail(ctx, BDPT_E_SHAPE, "%.200s knows %d classes, the masks have %d", path,
-                 m->config.classes, classes);
+    s = cli_fail(ctx, BDPT_E_SHAPE, "%.200s knows %d %s, the masks have %d", path,
+                 m->config.classes, words_of(m->config.classes, "class", "classes"), classes);
   if (s == BDPT_OK && (!ready || m->config.classes != classes))
     s = bdpt_model_new_head(m, classes, o->common.seed);
   snprintf(m->preprocessing, sizeof m->preprocessing,

@@ -43,6 +43,7 @@
  */
 #include "../../../boundarydpt.h"
 #include "../cli/system.h"
+#include "../words.h"
 #include "checkpoint.h"
 #include "checkpoint_parts.h"
 #include "pth.h"
@@ -73,7 +74,7 @@ bdpt_status checkpoint_fail(const checkpoint_work *c, bdpt_status status, const 
 
 static void *checkpoint_alloc(const checkpoint_work *c, size_t count, size_t each) {
   void *p = calloc(count ? count : 1, each);
-  if (!p) checkpoint_fail(c, BDPT_E_MEMORY, "out of memory for %zu rows of %zu bytes", count, each);
+  if (!p) checkpoint_fail(c, BDPT_E_MEMORY, "out of memory for %zu x %zu bytes", count, each);
   return p;
 }
 
@@ -590,8 +591,9 @@ static bdpt_status checkpoint_sides(checkpoint_work *c, const pth_tensor *patch)
                            "\"image_size\": [64, 96] or timm's \"input_size\": [3, 64, 96]",
                            (unsigned long)rows);
   } else if (!size[0] && some && checkpoint_is_square(rows)) {
-    checkpoint_note(c, "nothing tells the image size: its %lu positions are taken for a square of "
-                    "patches, and none for the class token", (unsigned long)rows);
+    checkpoint_note(c, "nothing tells the image size: its %lu %s taken for a square of patches, "
+                    "and none for the class token", (unsigned long)rows,
+                    words_of((double)rows, "position is", "positions are"));
   }
   return BDPT_OK;
 }

@@ -2,6 +2,7 @@
 #include "../../../boundarydpt.h"
 #include "checkpoint_parts.h"
 #include "pth.h"
+#include "../words.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -245,8 +246,9 @@ bdpt_status checkpoint_sort(checkpoint_work *c) {
                            "tensors: %s)", stranger, unknown.count, checkpoint_list_text(&unknown));
   }
   if (unknown.count) {
-    return checkpoint_fail(c, BDPT_E_FORMAT, "%zu tensors are no part of a vision transformer that "
+    return checkpoint_fail(c, BDPT_E_FORMAT, "%zu %s no part of a vision transformer that "
                            "can be computed here: %s", unknown.count,
+                           words_of((double)unknown.count, "tensor is", "tensors are"),
                            checkpoint_list_text(&unknown));
   }
   if (out.count) {
@@ -378,7 +380,8 @@ bdpt_status checkpoint_complete(checkpoint_work *c) {
     }
   }
   if (missing.count) {
-    return checkpoint_fail(c, BDPT_E_FORMAT, "%zu tensors are missing: %s", missing.count,
+    return checkpoint_fail(c, BDPT_E_FORMAT, "%zu %s missing: %s", missing.count,
+                           words_of((double)missing.count, "tensor is", "tensors are"),
                            checkpoint_list_text(&missing));
   }
   for (slot = 0; slot < c->depth; slot++) {

@@ -2,6 +2,7 @@
 #include "../../../boundarydpt.h"
 #include "pth.h"
 #include "pth_parts.h"
+#include "../words.h"
 
 #include <stdarg.h>
 #include <stdint.h>
@@ -65,7 +66,7 @@ void pth_append(char *out, size_t room, const char *more) {
 void *pth_alloc(const pth_file *f, size_t count, size_t each) {
   size_t bytes;
   void *p = pth_mul(count, each, &bytes) ? malloc(bytes ? bytes : 1) : NULL;
-  if (!p) pth_fail(f, BDPT_E_MEMORY, "out of memory for %zu rows of %zu bytes", count, each);
+  if (!p) pth_fail(f, BDPT_E_MEMORY, "out of memory for %zu x %zu bytes", count, each);
   return p;
 }
 
@@ -153,8 +154,8 @@ static bdpt_status pth_scan(const pth_file *f, pth_pickle *p, const unsigned cha
   p->size = at;
   if (at == 0) return pth_fail(f, BDPT_E_FORMAT, "no pickle begins where one should");
   if (op->code != '.') {
-    return pth_fail(f, BDPT_E_FORMAT, "the pickle ends after %zu bytes without a STOP; was the "
-                    "file cut off?", at);
+    return pth_fail(f, BDPT_E_FORMAT, "the pickle ends after %zu %s without a STOP; was the "
+                    "file cut off?", at, words_of((double)at, "byte", "bytes"));
   }
   if (p->pushes > most || p->puts > p->pushes) { /* what is noted was pushed just before */
     return pth_fail(f, BDPT_E_FORMAT, "the pickle builds %zu objects and notes %zu; at most %zu "

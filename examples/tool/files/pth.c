@@ -39,6 +39,7 @@
 #include "../../../boundarydpt.h"
 #include "pth.h"
 #include "pth_parts.h"
+#include "../words.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -171,15 +172,16 @@ static bdpt_status pth_legacy_storages(pth_file *f, const pth_pickle *keys, size
     }
     if (f->size - at < 8 || pth_number(f->bytes + at, 8) != row->numel ||
         !pth_mul(row->numel, type->width, &bytes) || bytes > f->size - at - 8) {
-      return pth_fail(f, BDPT_E_FORMAT, "storage '%s' should have %zu elements at byte %zu, but "
-                      "has not; was the file cut off?", shown, row->numel, at);
+      return pth_fail(f, BDPT_E_FORMAT, "storage '%s' should have %zu %s at byte %zu, but "
+                      "has not; was the file cut off?", shown, row->numel,
+                      words_of((double)row->numel, "element", "elements"), at);
     }
     row->offset = at + 8;
     at += 8 + bytes;
   }
   if (at != f->size) {
-    return pth_fail(f, BDPT_E_FORMAT, "%zu bytes after the last storage belong to none",
-                    f->size - at);
+    return pth_fail(f, BDPT_E_FORMAT, "%zu %s to no storage, behind the last one",
+                    f->size - at, words_of((double)(f->size - at), "byte belongs", "bytes belong"));
   }
   return BDPT_OK;
 }
@@ -227,8 +229,8 @@ static bdpt_status pth_zip_open(pth_file *f) {
   e = pth_zip_find(f, "data.pkl", "", 0);
   s = pth_pickle_read(f, &f->pickle, f->bytes + e->offset, e->size);
   if (!s && f->pickle.size != e->size) {
-    s = pth_fail(f, BDPT_E_FORMAT, "%zu bytes follow the end of its pickle",
-                 e->size - f->pickle.size);
+    s = pth_fail(f, BDPT_E_FORMAT, "%zu %s the end of its pickle", e->size - f->pickle.size,
+                 words_of((double)(e->size - f->pickle.size), "byte follows", "bytes follow"));
   }
   return s;
 }
@@ -399,8 +401,8 @@ static bdpt_status pth_storage(const pth_file *f, uint32_t node, const char *sho
     const pth_entry *e = pth_zip_find(f, "data/", text, n);
     if (e && e->size == bytes) { t->bytes = f->bytes + e->offset; return BDPT_OK; }
     if (e) {
-      return pth_fail(f, BDPT_E_FORMAT, "'%s': its storage should have %zu elements of %zu bytes, "
-                      "but has %zu bytes", shown, *numel, type->width, e->size);
+      return pth_fail(f, BDPT_E_FORMAT, "'%s': its storage should have %zu x %zu bytes, but "
+                      "has %zu", shown, *numel, type->width, e->size);
     }
   }
   return pth_fail(f, BDPT_E_FORMAT, "'%s': its storage '%s' is not in the file", shown,

@@ -2,6 +2,7 @@
 #include "../../../boundarydpt.h"
 #include "pth.h"
 #include "pth_parts.h"
+#include "../words.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -222,8 +223,9 @@ bdpt_status pth_zip_stem(pth_file *f) {
   if (found == 0) {
     const char *first = "missing";
     if (f->entries) first = pth_show((const char *)f->entry->name, f->entry->length, shown);
-    return pth_fail(f, BDPT_E_FORMAT, "a zip archive, but no PyTorch checkpoint: %zu entries, "
-                    "no data.pkl; the first is %s", f->entries, first);
+    return pth_fail(f, BDPT_E_FORMAT, "a zip archive, but no PyTorch checkpoint: %zu %s, "
+                    "no data.pkl; the first is %s", f->entries,
+                    words_of((double)f->entries, "entry", "entries"), first);
   }
   if (f->stem_length > PTH_STEM) {
     return pth_zip_bad(f, "the folder that its data.pkl is in has a name of over 255 bytes");

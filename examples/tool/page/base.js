@@ -26,6 +26,8 @@ function fill(e, attributes, children) {
 // ---- Numbers as text ----
 const MINUS = '\u2212', DASH = '\u2013', TIMES = '\u00d7', PLUSMINUS = '\u00b1';
 const grouped = n => String(Math.round(n)).replace(/\B(?=(\d{3})+$)/g, ',');
+// A number with its noun: 1 layer, 2 layers, 2 classes.
+const counted = (n, one, many = `${one}s`) => `${grouped(n)} ${n === 1 ? one : many}`;
 const fixed = (x, digits) => x.toFixed(digits).replace('-', MINUS);
 const signed = (x, digits) => (x > 0 ? '+' : '') + fixed(x, digits);
 const millis = x => x < 10 ? fixed(x, 2) : x < 100 ? fixed(x, 1) : fixed(x, 0);

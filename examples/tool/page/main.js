@@ -63,8 +63,8 @@ async function apply(plan, sentence) {
 }
 
 function fitSentence(f) {
-  return `${f.count} ${f.count === 1 ? 'map' : 'maps'} fitted to ${f.images} images ` +
-    `(${grouped(f.tokens)} tokens); on others the worst misses ${fixed(100 * f.error, 0)} % of ` +
+  return `${counted(f.count, 'map')} fitted to ${counted(f.images, 'image')} ` +
+    `(${counted(f.tokens, 'token')}); on others the worst misses ${fixed(100 * f.error, 0)} % of ` +
     'what its layer did.';
 }
 
@@ -356,8 +356,9 @@ async function openNetwork(file) {
     S.shown = null;
     await begin(net);
     S.working = '';
-    say(`${file.name}: ${net.config.depth} blocks of width ${net.config.width}, ` +
-        `${net.config.image} pixels, ${net.config.classes} classes. It stayed on this computer.` +
+    say(`${file.name}: ${counted(net.config.depth, 'block')} of width ` +
+        `${net.config.width}, ${net.config.image} pixels, ` +
+        `${counted(net.config.classes, 'class', 'classes')}. It stayed on this computer.` +
         (net.config.classes === 100 ? ' Accuracy is on the drawn images of this page.' : ''));
     await show(net);
   });
@@ -416,7 +417,7 @@ function readLink() {
   if (block && head < block.heads && head >= 0) S.map = {layer, head};
   else wrong.push(`b=${asked.get('b')}`);
   const complaint = wrong.length ? `The link asks for ${wrong.join(' and ')}, which this network ` +
-    `of ${depth} blocks (0 to ${depth - 1}) does not have; the rest is as it asks.` : '';
+    `of ${counted(depth, 'block')} (0 to ${depth - 1}) does not have; the rest is as it asks.` : '';
   return {plan, picture, complaint};
 }
 

@@ -168,7 +168,7 @@ function drawDetail() {
   const rows = type === ATTENTION ? [
     ['reads', `${n} ${TIMES} ${d}, normalised`],
     ['asks', `queries, keys, values: ${n} ${TIMES} ${3 * h * e}`],
-    ['looks', `${h} heads, each ${n} ${TIMES} ${n}`],
+    ['looks', `${counted(h, 'head')}, each ${n} ${TIMES} ${n}`],
     ['adds', `${n} ${TIMES} ${d}, so any number of these can go`]
   ] : [
     ['reads', `${n} ${TIMES} ${d}, normalised`],

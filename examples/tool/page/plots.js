@@ -31,8 +31,8 @@ function drawPareto() {
     x: [Math.max(0, Math.min(...xs) - room), Math.max(...xs) + room],
     y: [Math.max(0, Math.floor((Math.min(...ys) - 8) / 10) * 10),
         Math.min(100, Math.ceil((Math.max(...ys) + 6) / 10) * 10)],
-    xLabel: cost.label, summary: `Accuracy against ${cost.label}; ${list.length} networks, ` +
-      `on the front: ${best.map(v => v.name).join('; ')}`});
+    xLabel: cost.label, summary: `Accuracy against ${cost.label}; ` +
+      `${counted(list.length, 'network')}, on the front: ${best.map(v => v.name).join('; ')}`});
   a.g.append(svg('path', {class: 'front', d: path(best.map(v => [cost.of(v), accuracy(v)]), a)}));
   for (const v of list) {
     const x = a.X(cost.of(v)), y = a.Y(accuracy(v)), c = chance(accuracy(v), v.measured.count);
@@ -106,9 +106,10 @@ async function drawPredictor() {
   const {attention, activation, predicted} = found.split;
   const errors = found.errors.map((e, i) => Number.isFinite(e)
     ? `degree ${i + 1}: ${fixed(e, 2)}` : null).filter(Boolean).join(', ');
-  $('map-result').textContent = `Of ${budget} layers: ${attention} attention and ${activation} ` +
-    `activations, predicted ${fixed(predicted, 1)} %. Degree ${found.degree}; error on points ` +
-    `left out, in points of accuracy, ${errors || 'cannot be told from so few'}.`;
+  $('map-result').textContent = `Of ${counted(budget, 'layer')}: ${attention} attention and ` +
+    `${counted(activation, 'activation')}, predicted ${fixed(predicted, 1)} %. ` +
+    `Degree ${found.degree}; error on points left out, in points of accuracy, ` +
+    `${errors || 'cannot be told from so few'}.`;
 }
 
 function drawSurface(found, points, depth, budget) {
@@ -117,8 +118,9 @@ function drawSurface(found, points, depth, budget) {
     x: [depth + 0.5, -0.5], y: [depth + 0.5, -0.5], xTicks: steps, yTicks: steps,
     xText: t => String(depth - t), yText: t => String(depth - t),
     xLabel: 'attention layers removed', yLabel: 'activations removed',
-    summary: `Predicted accuracy by layers removed; for ${budget} layers the best split is ` +
-      `${found.split.attention} attention and ${found.split.activation} activations`});
+    summary: `Predicted accuracy by layers removed; for ${counted(budget, 'layer')} the best ` +
+      `split is ${found.split.attention} attention and ` +
+      `${counted(found.split.activation, 'activation')}`});
   const shownValues = points.map(p => p[2]), low = Math.min(...shownValues) - 4;
   const high = Math.max(...shownValues), cell = [];
   const wide = Math.abs(a.X(0) - a.X(1)), tall = Math.abs(a.Y(0) - a.Y(1));
@@ -127,7 +129,8 @@ function drawSurface(found, points, depth, budget) {
       const v = found.grid[g * (depth + 1) + k];
       cell.push(svg('rect', {x: a.X(k) - wide / 2, y: a.Y(g) - tall / 2, width: wide + 0.4,
         height: tall + 0.4, fill: css(heat(0.85 * (v - low) / (high - low)))},
-        svg('title', {}, `${depth - k} attention, ${depth - g} activations removed: predicted ` +
+        svg('title', {}, `${depth - k} attention and ` +
+            `${counted(depth - g, 'activation')} removed: predicted ` +
             `${fixed(v, 1)} %`)));
     }
   }
@@ -191,10 +194,10 @@ async function disparity() {
     const larger = both.filter(([x, y]) => y > x).length;
     const ratio = a.length && g.length ? geometric(g) / geometric(a) : NaN;
     say('Measured; the network on show is as it was.');
-    $('disparity-result').textContent = `After ${step} steps the masks of activations feel ` +
-      `${fixed(ratio, 1)} times the pull of those of attention (geometric means), in ${larger} ` +
-      `of ${both.length} blocks the stronger one. The paper found 409 times in DeiT, ` +
-      'the study of this project 5 times.';
+    $('disparity-result').textContent = `After ${counted(step, 'step')} the masks of ` +
+      `activations feel ${fixed(ratio, 1)} times the pull of those of attention (geometric ` +
+      `means), in ${larger} of ${counted(both.length, 'block')} the stronger one. The paper ` +
+      'found 409 times in DeiT, the study of this project 5 times.';
   });
 }
 

@@ -102,7 +102,7 @@ function summaryOfRun() {
     const first = s.judged[0].accuracy, last = s.judged[s.judged.length - 1].accuracy;
     const lost = run.level - first, back = last - first;
     let text = `${s.label}: ${fixed(first, 1)} % at once, ${fixed(last, 1)} % after ` +
-      `${grouped(s.judged[s.judged.length - 1].images)} images`;
+      `${counted(s.judged[s.judged.length - 1].images, 'image')}`;
     if (lost > 1) {
       text += `; ${fixed(lost, 1)} points lost, ` + (back > 0
         ? `${fixed(100 * back / lost, 0)} % of them won back` : 'none won back so far');
@@ -163,10 +163,11 @@ async function trainThis() {
     if (!done) return;
     const before = S.base.trained ? S.base.images : 0, images = before + done.images;
     const net = await call('describe', {h: done.networks[0]});
-    S.base = {handle: net.handle, images, trained: `on ${grouped(images)} images`};
+    S.base = {handle: net.handle, images, trained: `on ${counted(images, 'image')}`};
     S.plan = planOf(net.config);
     S.base.config = net.config;
-    say(`Trained for ${fixed(done.seconds, 0)} seconds, ${done.steps} steps of 32 images. ` +
+    say(`Trained for ${counted(Math.round(done.seconds), 'second')}, ` +
+        `${counted(done.steps, 'step')} of 32 images. ` +
         summaryOfRun());
     await show(net, [], false);
   });

@@ -18,6 +18,7 @@
 #include "../cli/system.h"
 #include "folder.h"
 #include "images.h"
+#include "../words.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -271,8 +272,9 @@ int folder_skip_bad(folder *f, size_t most) {
   }
   ok = n <= most;
   if (!ok)
-    snprintf(f->why, sizeof f->why, "%s: %lu pictures cannot be read, more than the %lu of "
-             "--skip-bad", f->root, (unsigned long)n, (unsigned long)most);
+    snprintf(f->why, sizeof f->why, "%s: %lu %s cannot be read, more than the %lu of "
+             "--skip-bad", f->root, (unsigned long)n, words_of((double)n, "picture", "pictures"),
+             (unsigned long)most);
   if (ok && n) ok = folder_drop(f, bad);
   free(bad);
   return ok;

@@ -9,6 +9,7 @@
 #include "lines.h"
 #include "page.h"
 #include "sections.h"
+#include "../words.h"
 
 int report_only_masks(const report_run *run) {
   return !run->setup && report_next(run, NULL, "segment") != NULL;
@@ -41,10 +42,12 @@ void report_masks(report_page *page, const report_run *run) {
   const report_line *line = report_next(run, NULL, "segment");
   if (!line) return;
   report_put(page, "<section><h2>What is where</h2>\n<p>Every patch is classified by the same "
-                   "linear, and what the patches say is blended to pixels. %.0f pictures judged. "
+                   "linear, and what the patches say is blended to pixels. %.0f %s judged. "
                    "Milliseconds are those of the network for one picture of %.0f px on %.0f "
-                   "thread%s.</p>\n", report_number(line, "pictures"), report_number(line, "image"),
-             report_number(line, "threads"), report_number(line, "threads") > 1 ? "s" : "");
+                   "%s.</p>\n", report_number(line, "pictures"),
+             words_of(report_number(line, "pictures"), "picture was", "pictures were"),
+             report_number(line, "image"), report_number(line, "threads"),
+             words_of(report_number(line, "threads"), "thread", "threads"));
   report_raw(page, "<div class=\"wide\"><table><thead><tr><th scope=\"col\">network</th>"
                    "<th scope=\"col\">attention + activations gone</th>"
                    "<th scope=\"col\">M parameters</th><th scope=\"col\">GMACs</th>"

@@ -4,6 +4,7 @@
 #include "page.h"
 #include "report.h"
 #include "sections.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -145,8 +146,9 @@ void report_disparity(report_page *page, const report_run *run) {
   if (!isfinite(ours)) report_raw(page, "The run gives no ratio between the two types. ");
   else if (ours >= 1)
     report_put(page, "The activation gradients are %.3g times the attention gradients (median over "
-                     "the layers), larger in %d of %d layers; the paper's figure shows %.0f times, "
-                     "larger in all 12. ", ours, larger, run->depth, report_median(paper, 12));
+                     "the layers), larger in %d of %d %s; the paper's figure shows %.0f times, "
+                     "larger in all 12. ", ours, larger, run->depth,
+               words_of(run->depth, "layer", "layers"), report_median(paper, 12));
   else
     report_put(page, "The order is reversed here: the attention gradients are %.3g times the "
                      "activation gradients (median over the layers), where the paper's figure "
@@ -273,20 +275,23 @@ void report_recovery(report_page *page, const report_run *run) {
   report_raw(page, "</div><p class=\"cap\">From the stroke (at once) to the dot (after recovery); "
                    "numbers at the right are what was still missing, in points. ");
   if (marks && marks->count > 0)
-    report_put(page, "Recovery means %.0f epoch%s of the run's recipe. ",
-               marks->number[marks->count - 1], report_s((int)marks->number[marks->count - 1]));
+    report_put(page, "Recovery means %.0f %s of the run's recipe. ",
+               marks->number[marks->count - 1],
+               words_of(marks->number[marks->count - 1], "epoch", "epochs"));
   for (type = 0; type < 2; type++)
     if (isfinite(own[type].lost_at_once) && isfinite(own[type].lost_after))
       report_put(page, "Removing one %s layer costs %.1f points at once and %.1f after recovery "
-                       "(medians over %d layers; in the paper's CIFAR-100 study %.1f and %.1f "
+                       "(medians over %d %s; in the paper's CIFAR-100 study %.1f and %.1f "
                        "after "
                        "10 epochs). ",
                  report_type_name[type], own[type].lost_at_once, own[type].lost_after,
-                 own[type].layers, report_paper_lost(report_paper_at_once[type]),
+                 own[type].layers, words_of(own[type].layers, "layer", "layers"),
+                 report_paper_lost(report_paper_at_once[type]),
                  report_paper_lost(report_paper_after[type]));
   if (images >= 1 && share >= 0 && share <= 1)
-    report_put(page, "One accuracy on the %.0f held-out images is known to about %.1f points. ",
-               images, 196 * sqrt(share * (1 - share) / images));
+    report_put(page, "One accuracy on the %.0f held-out %s is known to about %.1f points. ",
+               images, words_of(images, "image", "images"),
+               196 * sqrt(share * (1 - share) / images));
   if (!isfinite(own[0].lost_after + own[1].lost_after)) return;
   if (!(own[1].lost_at_once > own[0].lost_at_once))
     report_raw(page, "The asymmetry of the paper does not show: activation removal does not do the "

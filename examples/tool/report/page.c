@@ -209,5 +209,3 @@ void report_key(report_page *page, const char *entries) {
                    key[i].radius, key[i].text);
   report_raw(page, "</div>\n");
 }
-
-const char *report_s(int count) { return count == 1 ? "" : "s"; }

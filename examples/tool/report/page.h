@@ -78,7 +78,4 @@ void report_polyline(report_page *page, const char *how, char colour, const repo
 /* Writes the key above a figure: letters choose the entries, in the order given. */
 void report_key(report_page *page, const char *entries);
 
-/* "an attention layer", "2 attention layers" ...: the one place that knows about plurals. */
-const char *report_s(int count);
-
 #endif /* TOOL_REPORT_PAGE_H */

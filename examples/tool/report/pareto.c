@@ -2,6 +2,7 @@
 #include "lines.h"
 #include "page.h"
 #include "sections.h"
+#include "../words.h"
 
 #include <math.h>
 #include <string.h>
@@ -159,8 +160,8 @@ void report_pareto(report_page *page, const report_run *run) {
                    "accuracy. Faint: the paper's curves for removing attention alone, activation "
                    "alone, and both (ImageNet, GPU), each against its own unpruned point. ");
   if (small)
-    report_put(page, "The %d small dots are by-products of the predictor's collection: short "
-                     "training, held-out images. ", small);
+    report_put(page, "%s of the predictor's collection: short training, held-out images. ",
+               words_of(small, "The small dot is a by-product", "The small dots are by-products"));
   report_say_speed(page, run, REPORT_FUSED);
   if (report_speed(run, REPORT_FUSED, ratio) != 1) return;
   for (i = 0; i < count; i++) {

@@ -3,6 +3,7 @@
 #include "lines.h"
 #include "page.h"
 #include "sections.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -215,16 +216,17 @@ void report_map_section(report_page *page, const report_run *run) {
   report_raw(page, "</div>");
   report_map_table(page, &m);
   report_put(page,
-             "<p class=\"cap\">A polynomial of degree %d through %d measured networks. A "
+             "<p class=\"cap\">A polynomial of degree %d through %d measured %s. A "
              "white point stands where one was measured, on a disc of its colour: a disc "
              "that can be seen is a point that the surface misses. The frame is the choice. Small "
              "squares are extrapolation, where nothing "
              "pruned as far was measured. ",
-             report_int(m.fit, "degree", 0, 99, 0), m.points);
+             report_int(m.fit, "degree", 0, 99, 0), m.points,
+             words_of(m.points, "network", "networks"));
   if (m.split[0] >= 0 && m.split[1] >= 0 && isfinite(predicted)) {
-    report_put(page, "For a budget of %d layers (dashed) it chooses %d attention and %d "
-                     "activation, "
-                     "predicted %.1f&nbsp;%%. ", m.budget, m.split[0], m.split[1], predicted);
+    report_put(page, "For a budget of %d %s (dashed) it chooses %d attention and %d "
+                     "activation, predicted %.1f&nbsp;%%. ", m.budget,
+               words_of(m.budget, "layer", "layers"), m.split[0], m.split[1], predicted);
     if (!report_supported(run, &m, (d - m.split[0]) / d, (d - m.split[1]) / d))
       report_raw(page, "That split lies outside what was measured. ");
     if (isfinite(gap) && gap < 0) {

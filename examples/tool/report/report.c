@@ -20,6 +20,7 @@
 #include "page.h"
 #include "report.h"
 #include "sections.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -99,11 +100,13 @@ static void report_lead(report_page *page, const report_run *run) {
   int told, speed = report_speed(run, REPORT_FUSED, ratio);
   report_raw(page, "<p class=\"lead\">");
   if (run->depth)
-    report_put(page, "A vision transformer of %d blocks", run->depth);
+    report_put(page, "A vision transformer of %d %s", run->depth,
+               words_of(run->depth, "block", "blocks"));
   else report_raw(page, "A vision transformer");
   if (run->removed[0] + run->removed[1])
-    report_put(page, " gave up %d attention layer%s and %d activation%s", run->removed[0],
-               report_s(run->removed[0]), run->removed[1], report_s(run->removed[1]));
+    report_put(page, " gave up %d attention %s and %d %s", run->removed[0],
+               words_of(run->removed[0], "layer", "layers"), run->removed[1],
+               words_of(run->removed[1], "activation", "activations"));
   else report_raw(page, " was measured");
   lost = report_lost(dense, fused, &told);
   if (report_is_study(run)) {

@@ -3,6 +3,7 @@
 #include "lines.h"
 #include "page.h"
 #include "sections.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -260,10 +261,11 @@ static void report_say_difference(report_page *page, const report_run *run) {
   const char *how = isfinite(report_number(after, "gained")) ? "image by image"
                     : "as if the images were different ones, which is too wide";
   if (!isfinite(left + report_difference(dense, after))) return;
-  report_put(page, "On the same %.0f images the recovered network differs from the dense one by "
+  report_put(page, "On the same %.0f %s the recovered network differs from the dense one by "
              "%s%.2f &plusmn; %.2f points (95&nbsp;%% interval, %s). ",
-             report_number(after, "images"), left > 0 ? "&minus;" : "+", fabs(left),
-             report_difference(dense, after), how);
+             report_number(after, "images"),
+             words_of(report_number(after, "images"), "image", "images"),
+             left > 0 ? "&minus;" : "+", fabs(left), report_difference(dense, after), how);
 }
 
 void report_result(report_page *page, const report_run *run) {
@@ -282,8 +284,10 @@ void report_result(report_page *page, const report_run *run) {
                    "times "
                    "for DeiT-S, on a GPU. ");
   if (isfinite(images))
-    report_put(page, "Accuracy was measured on %.0f images that chose nothing. ", images);
-  if (isfinite(batch)) report_put(page, "A batch is %.0f images. ", batch);
+    report_put(page, "Accuracy was measured on %.0f %s that chose nothing. ", images,
+               words_of(images, "image", "images"));
+  if (isfinite(batch))
+    report_put(page, "A batch is %.0f %s. ", batch, words_of(batch, "image", "images"));
   if (certificate[0]) {
     report_raw(page, "Certificate of the fusion: <q>");
     report_escape(page, certificate);
@@ -357,7 +361,7 @@ void report_network(report_page *page, const report_run *run) {
   report_say_layers(page, run, 0);
   report_raw(page, "; activations removed:");
   report_say_layers(page, run, 1);
-  if (both) report_put(page, "; %d block%s lost both. ", both, report_s(both));
+  if (both) report_put(page, "; %d %s lost both. ", both, words_of(both, "block", "blocks"));
   else report_raw(page, "; no block lost both. ");
   if (run->removed[1])
     report_raw(page, "Where the GELU is gone nothing stands between the two linears, so they "

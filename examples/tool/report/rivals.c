@@ -7,6 +7,7 @@
 #include "lines.h"
 #include "page.h"
 #include "sections.h"
+#include "../words.h"
 
 #include <math.h>
 #include <string.h>
@@ -93,9 +94,9 @@ static void report_rival_dot(report_page *page, const report_rival *r, const rep
   report_segment(page, "line", colour, at, report_at(y, r->low), at, report_at(y, r->high));
   report_segment(page, "line", colour, report_at(x, r->time[1]), v, report_at(x, r->time[2]), v);
   if (r->seeds)
-    report_mark(page, "dot", colour, at, v, 4.5, "%s: %.2f %% (%.2f to %.2f, %d seed%s), %.2f of "
+    report_mark(page, "dot", colour, at, v, 4.5, "%s: %.2f %% (%.2f to %.2f, %d %s), %.2f of "
                 "the dense network's time", r->name, r->mean, r->low, r->high, r->seeds,
-                report_s(r->seeds), r->time[0]);
+                words_of(r->seeds, "seed", "seeds"), r->time[0]);
   else
     report_mark(page, "dot", colour, at, v, 4.5, "%s: %.2f %%, nothing trained, %.2f of the dense "
                 "network's time", r->name, r->mean, r->time[0]);

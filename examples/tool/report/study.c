@@ -9,6 +9,7 @@
 #include "lines.h"
 #include "page.h"
 #include "sections.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -105,8 +106,8 @@ static void report_say_groups(report_page *page, const report_group *group, int 
   report_escape(page, group[next].name);
   if (pairs < 2) report_raw(page, "</q>; one seed does not tell whether that is chance. ");
   else
-    report_put(page, "</q>. It is ahead with %d of %d seeds, by %.2f to %.2f points. ", ahead,
-               pairs, low, high);
+    report_put(page, "</q>. It is ahead with %d of %d %s, by %.2f to %.2f points. ", ahead,
+               pairs, words_of(pairs, "seed", "seeds"), low, high);
 }
 
 /* ---- Where the gap between the gradients comes from ("gap") ---- */
@@ -221,8 +222,9 @@ static void report_mismatch(report_page *page, const report_run *run) {
   report_escape(page, report_text(line, "message"));
   report_raw(page, "</q>. ");
   if (isfinite(report_number(line, "asked") + report_number(line, "refused")))
-    report_put(page, "All %.0f single linears of the network were tried, %.0f were refused. ",
-               report_number(line, "asked"), report_number(line, "refused"));
+    report_put(page, "All %.0f single linears of the network were tried, %.0f %s refused. ",
+               report_number(line, "asked"), report_number(line, "refused"),
+               words_of(report_number(line, "refused"), "was", "were"));
 }
 
 /* ---- The split, budget by budget and seed by seed ("split") ---- */
@@ -246,8 +248,9 @@ static void report_stability(report_page *page, const report_run *run, double mo
     report_mark(page, "dot", paper ? 'k' : 'n',
                 report_at(&x, report_number(line, "budget")) + shift,
                 report_at(&y, report_number(line, "exact")), 4,
-                "start %s, seed %.0f, %.0f layers: %.1f %%", report_text(line, "start"),
+                "start %s, seed %.0f, %.0f %s: %.1f %%", report_text(line, "start"),
                 report_number(line, "seed"), report_number(line, "budget"),
+                words_of(report_number(line, "budget"), "layer", "layers"),
                 report_number(line, "exact"));
     shown++;
     moved += report_number(line, "exact") < 100;
@@ -296,23 +299,24 @@ static void report_splits(report_page *page, const report_run *run) {
   }
   report_raw(page, "</svg>\n");
   report_stability(page, run, most);
-  report_put(page, "</div><p class=\"cap\">Black: the paper's start, %d seed%s side by side; "
+  report_put(page, "</div><p class=\"cap\">Black: the paper's start, %d %s side by side; "
              "grey: the least-squares start. The dashed line halves the budget. ", seeds,
-             report_s(seeds));
+             words_of(seeds, "seed", "seeds"));
   for (i = 0; i < n; i++)
     if (high[i] - low[i] > worst) worst = high[i] - low[i];
   if (seeds > 1)
-    report_put(page, "Between seeds the split moves by %s%.0f layers. ", worst > 0 ? "up to " : "",
-               worst);
+    report_put(page, "Between seeds the split moves by %s%.0f %s. ", worst > 0 ? "up to " : "",
+               worst, words_of(worst, "layer", "layers"));
   line = report_next(run, NULL, "split");
   while (line && report_number(line, "budget") != (most >= 8 ? 8 : most))
     line = report_next(run, line, "split");
   if (isfinite(report_number(line, "exact") + report_number(line, "one") +
                report_number(line, "more") + report_number(line, "budget")))
     report_put(page, "With noise of the published size on the points of the first seed, "
-               "%.1f&nbsp;%% of the trials choose the same split of %.0f layers, %.1f&nbsp;%% move "
+               "%.1f&nbsp;%% of the trials choose the same split of %.0f %s, %.1f&nbsp;%% move "
                "one layer, %.1f&nbsp;%% more (published for 8: 75.0, 5.2, 19.8). ",
                report_number(line, "exact"), report_number(line, "budget"),
+               words_of(report_number(line, "budget"), "layer", "layers"),
                report_number(line, "one"), report_number(line, "more"));
 }
 
@@ -406,7 +410,7 @@ static void report_one_row_figure(report_page *page, const report_run *run, cons
   report_rows(page, "The same networks on the test images", "test accuracy, %", test, tested);
   report_raw(page, "</div><p class=\"cap\">One dot for each seed; the stroke is the mean. ");
   if (isfinite(epochs))
-    report_put(page, "Trained for %.0f small epoch%s. ", epochs, report_s((int)epochs));
+    report_put(page, "Trained for %.0f small %s. ", epochs, words_of(epochs, "epoch", "epochs"));
   report_say_groups(page, group, count);
 }
 
@@ -494,8 +498,9 @@ static void report_types(report_page *page, const report_run *run) {
         loss[n] = 100 * (1 - report_nth(line, "accuracies", -1) / dense);
         if (!isfinite(report_number(line, "layers"))) continue;
         report_mark(page, "dot", colour, report_at(&x, speed[n]), report_at(&y, loss[n]), 4,
-                    "%s, %.0f layers: %.2f times, %.2f %%", mix[t], report_number(line, "layers"),
-                    speed[n], report_nth(line, "accuracies", -1));
+                    "%s, %.0f %s: %.2f times, %.2f %%", mix[t], report_number(line, "layers"),
+                    words_of(report_number(line, "layers"), "layer", "layers"), speed[n],
+                    report_nth(line, "accuracies", -1));
         timed += isfinite(speed[n]);
         n++;
       }
@@ -558,9 +563,10 @@ static void report_speeds(report_page *page, const report_run *run) {
   report_raw(page, "<div class=\"panels\">");
   shown = report_speed_rows(page, run, 0);
   report_speed_rows(page, run, 1);
-  report_put(page, "</div><p class=\"cap\">%d network%s at the published number of removed layers "
+  report_put(page, "</div><p class=\"cap\">%d %s at the published number of removed layers "
              "(attention+activation). The stroke is the range that the quartiles of both times "
-             "allow, the ring the paper's figure on a GPU. ", shown, report_s(shown));
+             "allow, the ring the paper's figure on a GPU. ", shown,
+             words_of(shown, "network", "networks"));
 }
 
 /* ---- The start of training ("single", "recovery", "start") ---- */
@@ -655,8 +661,9 @@ static void report_start_panel(report_page *page, const report_run *run, const c
     double b = report_number(line, "budget"), v = report_nth(line, "accuracies", at);
     if (strcmp(start, other) == 0) colour = 'k';
     if (!isfinite(report_number(line, "seed"))) continue;
-    report_mark(page, "dot", colour, report_at(&x, b), report_at(&y, v), 4, "%s, %.0f layers, seed "
-                "%.0f: %.2f %%", start, b, report_number(line, "seed"), v);
+    report_mark(page, "dot", colour, report_at(&x, b), report_at(&y, v), 4, "%s, %.0f %s, seed "
+                "%.0f: %.2f %%", start, b, words_of(b, "layer", "layers"),
+                report_number(line, "seed"), v);
   }
   report_raw(page, "</svg>\n");
 }
@@ -693,8 +700,8 @@ static void report_starts(report_page *page, const report_run *run) {
   report_put(page, "After the same training the fit is ahead by %.1f to %.1f points, budget by "
              "budget. ", least, most);
   if (at_once)
-    report_put(page, "At %d of %d budgets it starts above where the paper's start ends. ", at_once,
-               n);
+    report_put(page, "At %d of %d %s it starts above where the paper's start ends. ", at_once,
+               n, words_of(n, "budget", "budgets"));
 }
 
 /* ---- Depth and width ("plus", "plus_timing") ---- */
@@ -897,8 +904,8 @@ void report_study_lead(report_page *page, const report_run *run) {
     report_put(page, ": %.2f&nbsp;%% on the test images while it is whole",
                report_number(dense, "test"));
   if (networks > 0)
-    report_put(page, ". Without some of its layers it was trained again %d time%s; each of these "
-               "networks met the test images once", networks, report_s(networks));
+    report_put(page, ". Without some of its layers it was trained again %d %s; each of these "
+               "networks met the test images once", networks, words_of(networks, "time", "times"));
   report_put(page, ". %d of the study's parts took %.1f %s.</p>\n", parts,
              seconds < 3600 ? seconds / 60 : seconds / 3600, seconds < 3600 ? "minutes" : "hours");
 }

@@ -4,6 +4,7 @@
 #include "../record.h"
 #include "../session.h"
 #include "parts.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -129,16 +130,17 @@ void run_tell_map(run *r) {
   int budget = record_int(l, "budget", 0), best = record_int(l, "attentions", 0), a;
   int wild = record_int(l, "free_attention", 0), least = record_int(l, "least", 0);
   double cv[4] = {0, 0, 0, 0};
-  int degree = record_int(l, "degree", 1);
+  int degree = record_int(l, "degree", 1), points = record_count(&r->base.record, "map_point");
   record_reals(l, "cv_rmse", cv, 4);
   session_title(&r->base, "4  How many of each kind? The model accuracy predictor (MAP)");
   session_say(&r->base,
-      "   %d networks measured, each pruned a little further and trained on %zu images.\n"
+      "   %d %s measured, each pruned a little further and trained on %zu %s.\n"
       "   Accuracy as polynomial of the shares kept: degree %d by leave-two-out, error %.2f.\n",
-      record_count(&r->base.record, "map_point"), r->o.map_images, degree, degree >= 1 &&
+      points, words_of(points, "network", "networks"), r->o.map_images,
+      words_of((double)r->o.map_images, "image", "images"), degree, degree >= 1 &&
       degree <= 4 ? cv[degree - 1] : NAN);
-  session_say(&r->base, "   Predicted accuracy for %d layers in all, as attention + GELU:\n  ",
-              budget);
+  session_say(&r->base, "   Predicted accuracy for %d %s in all, as attention + GELU:\n  ",
+              budget, words_of(budget, "layer", "layers"));
   for (a = 0; a <= budget; a++)
     session_say(&r->base, "%s %d+%d %.1f", a ? "," : "", a, budget - a,
                 run_predict(l, 1.0 - (double)a / r->base.depth,
@@ -245,10 +247,10 @@ void run_tell_search(run *r) {
                 "   %.0f images went through the network:\n  ",
                 record_real(record_get(&r->base.record, "greedy", 0), "images", 0));
   else session_say(&r->base,
-      "   A copy is trained with one importance per layer. Every %zu images the least\n"
+      "   A copy is trained with one importance per layer. Every %zu %s the least\n"
       "   important goes, the kinds in turn, out of the %d of each that recovered best:\n  ",
-      r->o.search_images, record_int(record_get(&r->base.record, "importance", 0), "candidates",
-                                     r->base.depth));
+      r->o.search_images, words_of((double)r->o.search_images, "image", "images"),
+      record_int(record_get(&r->base.record, "importance", 0), "candidates", r->base.depth));
   for (i = 0; i < n; i++) {
     record_line l = record_get(&r->base.record, "search", i);
     session_say(&r->base, "%s %s %d", i ? "," : "",
@@ -327,9 +329,11 @@ void run_tell_tune(run *r) {
   session_title(&r->base,
                 "6  Removing them from the dense network, and winning back what that cost");
   session_say(&r->base,
-              "   %d epochs of %.0f images, taught by the labels and by the dense network.\n"
+              "   %d %s of %.0f %s, taught by the labels and by the dense network.\n"
               "   Held-out accuracy: at once %.1f;", record_int(l, "epochs", 0),
-              record_real(l, "images", 0), record_real(l, "at_once", 0));
+              words_of(record_int(l, "epochs", 0), "epoch", "epochs"), record_real(l, "images", 0),
+              words_of(record_real(l, "images", 0), "image", "images"),
+              record_real(l, "at_once", 0));
   for (i = 0; i < n; i++) {
     record_line e = record_get(&r->base.record, "epoch", i);
     if (record_is(e, "phase", "recover")) session_say(&r->base, " %.1f", record_real(e, "accuracy",

@@ -7,6 +7,7 @@
 #include "../session.h"
 #include "../timing.h"
 #include "parts.h"
+#include "../words.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -176,18 +177,22 @@ void run_tell_final(run *r) {
                 "   out; with --start paper or skip there is.\n");
   else
     session_say(&r->base,
-                "   Over %.0f images the logits differ by at most %.1e of the largest; the class\n"
-                "   named is the same for %.0f of them (%.0f of the others are near ties).\n",
-                record_real(c, "images", 0), record_real(c, "difference", 0),
-                record_real(c, "agree", 0), record_real(c, "near_ties", 0));
+                "   Over %.0f %s the logits differ by at most %.1e of the largest; the class\n"
+                "   named is the same for %.0f of them (%.0f of the others %s).\n",
+                record_real(c, "images", 0), words_of(record_real(c, "images", 0), "image",
+                                                      "images"),
+                record_real(c, "difference", 0), record_real(c, "agree", 0),
+                record_real(c, "near_ties", 0),
+                words_of(record_real(c, "near_ties", 0), "is a near tie", "are near ties"));
   session_title(&r->base, "8  The test images, read once, after the last choice");
   if (!r->o.common.json)
     r->told = (bdpt_status)report_table(r->base.ctx, r->base.record.path, stdout);
   lost = accuracy[RUN_DENSE] - accuracy[RUN_PRUNED];
   back = accuracy[RUN_FUSED] - accuracy[RUN_PRUNED];
   session_say(&r->base,
-              "\n   Removing %d + %d layers cost %.1f points at once; training won back %.1f",
-              r->count[0], r->count[1], lost, back);
+              "\n   Removing %d + %d %s cost %.1f points at once; training won back %.1f",
+              r->count[0], r->count[1], words_of(r->count[0] + r->count[1], "layer", "layers"),
+              lost, back);
   if (lost > 0) session_say(&r->base, " (%.0f %%)", 100 * back / lost);
   session_say(&r->base, ".\n   The fused network takes %.2f ms for %d images, the dense one %.2f: ",
               after, TIMING_BATCH, before);

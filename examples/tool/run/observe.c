@@ -5,6 +5,7 @@
 #include "../record.h"
 #include "../session.h"
 #include "parts.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -57,9 +58,9 @@ void run_tell_dense(run *r) {
   int epochs = record_int(l, "epochs", 0);
   session_title(&r->base, "1  The dense network");
   if (epochs > 0)
-    session_say(&r->base, "   %s, trained for %d epoch%s on the training images.\n",
+    session_say(&r->base, "   %s, trained for %d %s on the training images.\n",
                 record_int(l, "new_head", 0) ? "With a new classifier for these classes"
-                : "As loaded", epochs, epochs == 1 ? "" : "s");
+                : "As loaded", epochs, words_of(epochs, "epoch", "epochs"));
   session_say(&r->base, "   Accuracy on the %.0f held-out images: %.1f %% (top 5: %.1f %%).\n",
               record_real(l, "images", 0), record_real(l, "accuracy", 0), record_real(l, "top5",
                                                                                       0));
@@ -117,10 +118,11 @@ void run_tell_disparity(run *r) {
   for (l = 0; l < r->base.depth; l++) lowest += g[BDPT_ACTIVATION][l] <= all[r->o.budget - 1];
   ratio = mean[0] > mean[1] ? mean[0] / mean[1] : mean[1] / mean[0];
   session_say(&r->base,
-      "   Mean of %s %.1f times that of %s; of the %d smallest of all, %d are GELUs and %d\n"
-      "   attention layers. One ranking would mix two scales, so each kind is ranked alone.\n",
+      "   Mean of %s %.1f times that of %s; of the %d smallest of all, %d %s and\n"
+      "   %d %s. One ranking would mix two scales, so each kind is ranked alone.\n",
       bdpt_type_name(mean[0] > mean[1] ? 0 : 1), ratio, bdpt_type_name(mean[0] > mean[1] ? 1 : 0),
-      r->o.budget, lowest, r->o.budget - lowest);
+      r->o.budget, lowest, words_of(lowest, "is a GELU", "are GELUs"), r->o.budget - lowest,
+      words_of(r->o.budget - lowest, "an attention layer", "attention layers"));
 }
 
 /* -------------------------------------------------------------------------------------------------
@@ -183,8 +185,9 @@ void run_tell_recovery(run *r) {
   session_title(&r->base, "3  Recovery: what does each single layer cost?");
   session_say(&r->base,
       "   Each of the %d layers is removed alone from the dense network (%.1f %%), and the\n"
-      "   rest is trained on %zu images. Accuracy at once, and after that training:\n",
-      2 * r->base.depth, row[0].before, r->o.recovery_images);
+      "   rest is trained on %zu %s. Accuracy at once, and after that training:\n",
+      2 * r->base.depth, row[0].before, r->o.recovery_images,
+      words_of((double)r->o.recovery_images, "image", "images"));
   session_say_numbers(&r->base);
   for (t = 0; t < 2; t++) {
     session_say_layers(&r->base, t ? "no GELU, at once" : "no attention, at once", once[t],

@@ -34,6 +34,7 @@
 #include "../timing.h"
 #include "parts.h"
 #include "run.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -219,8 +220,9 @@ static void run_tell_setup(run *r) {
     "should go and which ones, removes them, and trains the rest to make up for the loss.\n\n",
     bdpt_version());
   session_say(&r->base,
-              "   images   %s: %d classes, %.0f for training, %.0f held out for choices, %.0f for "
+              "   images   %s: %d %s, %.0f for training, %.0f held out for choices, %.0f for "
               "the test\n", r->base.in.name, record_int(l, "classes", 0),
+              words_of(record_int(l, "classes", 0), "class", "classes"),
               record_real(l, "train_images", 0), record_real(l, "held_images", 0),
               record_real(l, "test_images", 0));
   session_say(&r->base, "   network  %s:\n"
@@ -232,8 +234,8 @@ static void run_tell_setup(run *r) {
   session_say(&r->base, "   start    %s: a removed attention layer leaves %s,\n"
               "            an MLP without its GELU begins as %s\n", r->o.start, left,
               run_fits(r) ? fitted : "its two linears in a row");
-  session_say(&r->base, "   machine  %d threads, %s kernels, %s\n", record_int(l, "threads", 0),
-              isa, compiler);
+  session_say(&r->base, "   machine  %d %s, %s kernels, %s\n", record_int(l, "threads", 0),
+              words_of(record_int(l, "threads", 0), "thread", "threads"), isa, compiler);
 }
 
 /* -------------------------------------------------------------------------------------------------
@@ -272,7 +274,8 @@ static bdpt_status run_finish(run *r, double began) {
     s = r->base.ctx->status != BDPT_OK ? r->base.ctx->status : BDPT_E_IO;
   if (s != BDPT_OK) return s;
   session_say(&r->base, "\n   plots    %s\n   numbers  %s\n   network  %s/fused.safetensors\n"
-              "   time     %.0f seconds\n", r->o.report, r->base.record.path, r->o.out, seconds);
+              "   time     %.0f %s\n", r->o.report, r->base.record.path, r->o.out, seconds,
+              words_of(seconds, "second", "seconds"));
   return BDPT_OK;
 }
 

@@ -7,6 +7,7 @@
 #include "../cli/system.h"
 #include "../pictures/generate.h"
 #include "segment.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -40,8 +41,8 @@ bdpt_status segment_work_make(segment_work *w, bdpt_model *m, size_t batch) {
   w->failed = (char *)calloc(batch, 1);
   if (w->train) w->order = (size_t *)malloc((w->train->count + 1) * sizeof *w->order);
   if (w->planes && w->images && w->label && w->failed && (w->order || !w->train)) return BDPT_OK;
-  return cli_fail(m->ctx, BDPT_E_MEMORY, "out of memory for a batch of %lu pictures",
-                  (unsigned long)batch);
+  return cli_fail(m->ctx, BDPT_E_MEMORY, "out of memory for a batch of %lu %s",
+                  (unsigned long)batch, words_of((double)batch, "picture", "pictures"));
 }
 
 /* Turns bytes into numbers, by the statistics of the network. */

@@ -25,6 +25,7 @@
 #include "../pictures/generate.h"
 #include "../pictures/images.h"
 #include "segment.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -117,9 +118,10 @@ static int segment_mask(const segment_set *s, const picture *mask, segment_shot 
     if (p[n] != p[0] || p[2 * n] != p[0])
       return image_no(why, "it is in colour; a mask is grey, its values are the classes");
     if (p[0] <= s->classes) continue;
-    snprintf(why, IMAGE_WHY, "value %d at column %lu, row %lu, but there are %d classes", p[0],
+    snprintf(why, IMAGE_WHY, "value %d at column %lu, row %lu, but there %s %d %s", p[0],
              (unsigned long)(i % (size_t)mask->width), (unsigned long)(i / (size_t)mask->width),
-             s->classes);
+             words_of(s->classes, "is", "are"), s->classes,
+             words_of(s->classes, "class", "classes"));
     return 0;
   }
   return 1;

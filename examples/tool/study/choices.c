@@ -6,6 +6,7 @@
 #include "../session.h"
 #include "baselines.h"
 #include "study.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -333,8 +334,10 @@ void study_say_spread(study *s, const char *kind, const char *key, const char *t
 
 void study_tell_which(study *s) {
   int way;
-  session_say(&s->base, "   %d + %d layers gone, held-out accuracy after training, deviation over "
-              "seeds:\n", s->recipe.which_remove.layer[0], s->recipe.which_remove.layer[1]);
+  session_say(&s->base, "   %d + %d %s gone, held-out accuracy after training, deviation over "
+              "seeds:\n", s->recipe.which_remove.layer[0], s->recipe.which_remove.layer[1],
+              words_of(s->recipe.which_remove.layer[0] + s->recipe.which_remove.layer[1], "layer",
+                       "layers"));
   for (way = 0; way < STUDY_WAYS; way++)
     study_say_spread(s, "ranking", "way", study_way[way], NULL, 0);
 }

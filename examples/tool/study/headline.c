@@ -20,6 +20,7 @@
 #include "pieces.h"
 #include "reproduce.h"
 #include "study.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -257,9 +258,10 @@ bdpt_status study_better(study *s) {
 
 void study_tell_better(study *s) {
   record_line line = study_find(s, "better", NULL, NULL, NULL, 0);
-  session_say(&s->base, "   %d epochs more; held-out %.2f %%, test %.2f %%, hash %s\n",
-              record_int(line, "epochs", 0), record_real(line, "accuracy", NAN),
-              record_real(line, "test", NAN), s->better_hash);
+  session_say(&s->base, "   %d %s more; held-out %.2f %%, test %.2f %%, hash %s\n",
+              record_int(line, "epochs", 0),
+              words_of(record_int(line, "epochs", 0), "epoch", "epochs"),
+              record_real(line, "accuracy", NAN), record_real(line, "test", NAN), s->better_hash);
 }
 
 /* ---- 16  The recovery, piece by piece ---- */

@@ -11,6 +11,7 @@
 #include "../session.h"
 #include "baselines.h"
 #include "study.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -82,8 +83,9 @@ double study_dense_accuracy(const study *s, const char *key) {
 }
 
 void study_tell_dense(study *s) {
-  session_say(&s->base, "   %d epochs; held-out %.2f %%, test %.2f %% (top 5: %.2f %%), hash %s\n",
-              record_int(study_find(s, "dense", NULL, NULL, NULL, 0), "epochs", 0),
+  const int epochs = record_int(study_find(s, "dense", NULL, NULL, NULL, 0), "epochs", 0);
+  session_say(&s->base, "   %d %s; held-out %.2f %%, test %.2f %% (top 5: %.2f %%), hash %s\n",
+              epochs, words_of(epochs, "epoch", "epochs"),
               study_dense_accuracy(s, "accuracy"), study_dense_accuracy(s, "test"),
               study_dense_accuracy(s, "test_top5"), s->hash);
 }
@@ -357,7 +359,7 @@ void study_tell_mismatch(study *s) {
     record_text(l, "message", text, sizeof text);
     session_say(&s->base, "   %s: %s\n", i ? "fc2" : "fc1", text);
     if (i == 0) continue;
-    session_say(&s->base, "   %d of %d single linears are refused.\n", record_int(l, "refused", 0),
-                record_int(l, "asked", 0));
+    session_say(&s->base, "   %d of %d single linears %s refused.\n", record_int(l, "refused", 0),
+                record_int(l, "asked", 0), words_of(record_int(l, "refused", 0), "is", "are"));
   }
 }

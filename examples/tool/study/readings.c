@@ -49,6 +49,7 @@
 #include "gates.h"
 #include "reproduce.h"
 #include "study.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -314,17 +315,20 @@ bdpt_status study_readings(study *s) {
 
 void study_tell_readings(study *s) {
   int i;
-  session_say(&s->base, "   %d + %d layers gone, held-out accuracy after training, deviation over "
+  session_say(&s->base, "   %d + %d %s gone, held-out accuracy after training, deviation over "
               "seeds; the cost of the choice:\n", s->recipe.which_remove.layer[0],
-              s->recipe.which_remove.layer[1]);
+              s->recipe.which_remove.layer[1],
+              words_of(s->recipe.which_remove.layer[0] + s->recipe.which_remove.layer[1], "layer",
+                       "layers"));
   for (i = 0; i < STUDY_READINGS; i++) {
     const record_line line = study_pick_line(s, i, s->o.common.seed);
     study_say_spread(s, "reading", "row", study_reading[i].row, NULL, 0);
     if (line.text)
       session_say(&s->base,
-                  "      trained on %.0f images, looked at %.0f, %.0f processor seconds\n",
+                  "      trained on %.0f images, looked at %.0f, %.0f processor %s\n",
                   record_real(line, "images_trained", NAN), record_real(line, "images", NAN),
-                  record_real(line, "processor_seconds", NAN));
+                  record_real(line, "processor_seconds", NAN),
+                  words_of(record_real(line, "processor_seconds", NAN), "second", "seconds"));
   }
 }
 

@@ -55,6 +55,7 @@
 #include "reproduce.h"
 #include "standins.h"
 #include "study.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -307,8 +308,9 @@ static bdpt_status study_check(study *s) {
   if ((r->distill_budget + 1) / 2 > most) most = (r->distill_budget + 1) / 2;
   if (r->headline_layers / 2 > most) most = r->headline_layers / 2;
   if (most <= depth) return BDPT_OK;
-  return cli_fail(s->base.ctx, BDPT_E_ARGUMENT, "%s: %d layers of a type to remove, but the "
-                  "network has %d blocks", s->o.recipe, most, depth);
+  return cli_fail(s->base.ctx, BDPT_E_ARGUMENT, "%s: %d %s of a type to remove, but the "
+                  "network has %d %s", s->o.recipe, most, words_of(most, "layer", "layers"), depth,
+                  words_of(depth, "block", "blocks"));
 }
 
 /* Stops the study, as Ctrl-C would, when its time is up. */

@@ -24,6 +24,7 @@
 #include "../session.h"
 #include "reproduce.h"
 #include "study.h"
+#include "../words.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -351,9 +352,9 @@ bdpt_status study_gather_part(study *s, int part) {
   r->kept = RECORD_WHOLE;
   if (status == BDPT_OK) status = s->share.status;
   if (status == BDPT_OK && s->share.missing > 0)
-    status = cli_fail(s->base.ctx, BDPT_E_STATE, "part %d (%s) lacks %d cells, which no share has "
+    status = cli_fail(s->base.ctx, BDPT_E_STATE, "part %d (%s) lacks %d %s, which no share has "
                       "left in %.200s; run the shares again", part, study_part[part].name,
-                      s->share.missing, s->o.out);
+                      s->share.missing, words_of(s->share.missing, "cell", "cells"), s->o.out);
   if (status != BDPT_OK && !study_gathered(part)) r->text.used = before;
   return status;
 }
@@ -378,8 +379,8 @@ static int study_share_pass(study *s, bdpt_status *status) {
     if (h->missing == 0) h->parts |= 1 << part;
     missing += h->missing;
     if (h->computed > computed)
-      session_say(&s->base, "   %2d  %-10s %d cells computed\n", part, study_part[part].name,
-                  h->computed - computed);
+      session_say(&s->base, "   %2d  %-10s %d %s computed\n", part, study_part[part].name,
+                  h->computed - computed, words_of(h->computed - computed, "cell", "cells"));
   }
   return missing;
 }
@@ -395,8 +396,8 @@ bdpt_status study_do_share(study *s) {
   } while (status == BDPT_OK && missing > 0 && s->share.computed > 0);
   cli_progress_clear(&s->base.progress);
   if (status != BDPT_OK) return status;
-  session_say(&s->base, "   share %d of %d: %d cells computed, in %s\n", s->o.shard, s->o.shards,
-              computed, s->base.record.path);
+  session_say(&s->base, "   share %d of %d: %d %s computed, in %s\n", s->o.shard, s->o.shards,
+              computed, words_of(computed, "cell", "cells"), s->base.record.path);
   if (missing > 0)
     session_say(&s->base, "   what is left waits for other shares; the same command goes on when "
                 "they are done\n");

@@ -5,6 +5,7 @@
 #include "standins.h"
 #include "baselines.h"
 #include "squares.h"
+#include "../words.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -161,8 +162,8 @@ bdpt_status standin_choose(bdpt_model *m, int count, const bdpt_subset *images,
     if (status == BDPT_OK) status = standin_try(now, left, images, held, &block[i], &loss[i]);
     bdpt_model_free(now);
     if (status == BDPT_OK && block[i] < 0)
-      status = bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "%d blocks to replace of %d", count,
-                         m->config.depth);
+      status = bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "%d %s to replace of %d", count,
+                         words_of(count, "block", "blocks"), m->config.depth);
     if (status == BDPT_OK) {
       left[block[i]] = 0;
       gone[block[i]] = 1;
