@@ -414,6 +414,19 @@ run 0 info w.safetensors --json --threads 1; says out '"image":16,"image_width":
 if [ -e /dev/stdin ]; then
   "$tool" info - < w.safetensors > out 2> err; says out "8: 7 tokens"
 fi
+few="--data images --image 32x48 --repeats 1 --threads 1 --quiet"
+# shellcheck disable=SC2086
+run 0 plus m.safetensors --out w2.safetensors --search 1,0 --fewer 1.5 --multiple 2 --epochs 1 \
+  --batch 50 $few
+says out "^step 2"; says out "^plus  *test"
+run 0 info w2.safetensors; says out "32 x 48 px"; says out "1 attention layer ([0-3]), 0 act"
+# shellcheck disable=SC2086
+run 0 run --model m.safetensors --out oblong --report oblong.html --budget 2 --least 1 --held 100 \
+  --test 100 --probe-steps 1 --recovery-images 4 --map-images 4 --map-most 1 --tune-epochs 1 \
+  --tune-images 4 --batch 4 --short-batch 4 $few
+says out "32 x 48 px, patches of 16"; says out "^fused  *[0-9]"
+says oblong.html "input 32 px high, 48 px wide"; says oblong.html ", 1 thread,"
+run 0 info oblong/fused.safetensors; says out "16: 7 tokens"
 run 0 prune w.safetensors --attention 0 --activation 1 --data set --out w2.safetensors --quiet
 run 0 fuse w2.safetensors --data set --out w3.safetensors; says out "1 activation removed"
 run 0 eval w3.safetensors --data set --image 24x8 --quiet --json

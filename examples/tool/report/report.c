@@ -131,14 +131,16 @@ static void report_lead(report_page *page, const report_run *run) {
 
 /* Writes what a reader needs to judge the numbers or to repeat them: data, machine and program. */
 static void report_meta(report_page *page, const report_run *run) {
-  static const struct { const char *before, *key, *after; } part[] = {
-      {"Network ", "model", ""},     {", input ", "image", " px"},    {", patch ", "patch", ""},
-      {", width ", "width", ""},     {", ", "heads", " heads"},       {", ", "tokens", " tokens"},
-      {". Data: ", "data", ""},      {", ", "train_images", " training images"},
-      {", ", "held_images", " held out for every choice"}, {", ", "test_images", " for the test"},
-      {". Machine: ", "cpu", ""},    {", ", "threads", " threads"},   {", ", "isa", ""},
-      {", ", "compiler", ""},        {". Seed ", "seed", ""},
-      {", version ", "version", ""}};
+  static const struct { const char *before, *key, *one, *many; } part[] = { /* behind the value */
+      {"Network ", "model", "", ""}, {", input ", "image", " px", " px"},
+      {" high, ", "image_width", " px wide", " px wide"}, {", patch ", "patch", "", ""},
+      {", width ", "width", "", ""}, {", ", "heads", " head", " heads"},
+      {", ", "tokens", " token", " tokens"}, {". Data: ", "data", "", ""},
+      {", ", "train_images", " training image", " training images"},
+      {", ", "held_images", " held out for every choice", " held out for every choice"},
+      {", ", "test_images", " for the test", " for the test"}, {". Machine: ", "cpu", "", ""},
+      {", ", "threads", " thread", " threads"}, {", ", "isa", "", ""}, {", ", "compiler", "", ""},
+      {". Seed ", "seed", "", ""}, {", version ", "version", "", ""}};
   size_t i;
   report_raw(page, "<p class=\"meta\">");
   for (i = 0; i < sizeof part / sizeof part[0]; i++) {
@@ -147,7 +149,7 @@ static void report_meta(report_page *page, const report_run *run) {
     report_raw(page, part[i].before);
     if (field->count > 0) report_put(page, "%.10g", field->number[0]);
     else report_escape(page, field->text);
-    report_raw(page, part[i].after);
+    report_raw(page, words_of(field->count > 0 ? field->number[0] : 0, part[i].one, part[i].many));
   }
   report_raw(page, ".</p>\n");
 }

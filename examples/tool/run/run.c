@@ -209,7 +209,9 @@ int run_fits(const run *r) {
 static void run_tell_setup(run *r) {
   record_line l = record_get(&r->base.record, "setup", 0);
   const char *left = "LN1(x)", *fitted = "the linear map that does its work best";
-  char compiler[60], isa[20];
+  const int high = record_int(l, "image", 0), wide = record_int(l, "image_width", high);
+  char compiler[60], isa[20], sides[32];
+  snprintf(sides, sizeof sides, wide == high ? "%d" : "%d x %d", high, wide);
   record_text(l, "compiler", compiler, sizeof compiler);
   record_text(l, "isa", isa, sizeof isa);
   session_say(&r->base,
@@ -226,9 +228,11 @@ static void run_tell_setup(run *r) {
               record_real(l, "train_images", 0), record_real(l, "held_images", 0),
               record_real(l, "test_images", 0));
   session_say(&r->base, "   network  %s:\n"
-      "            %d blocks of width %d, %d heads, %d px, patches of %d, %.2f M parameters\n",
-      r->o.model, r->base.depth, record_int(l, "width", 0), record_int(l, "heads", 0),
-      record_int(l, "image", 0), record_int(l, "patch", 0), 1e-6 * record_real(l, "params", 0));
+      "            %d %s of width %d, %d %s, %s px, patches of %d, %.2f M parameters\n",
+      r->o.model, r->base.depth, words_of(r->base.depth, "block", "blocks"),
+      record_int(l, "width", 0), record_int(l, "heads", 0),
+      words_of(record_int(l, "heads", 0), "head", "heads"), sides, record_int(l, "patch", 0),
+      1e-6 * record_real(l, "params", 0));
   if (r->model[RUN_DENSE]->config.attn_form == BDPT_ATTN_SKIP) left = "nothing";
   if (r->start == BDPT_START_FIT || r->start == BDPT_START_FIT_ATTENTION) left = fitted;
   session_say(&r->base, "   start    %s: a removed attention layer leaves %s,\n"
