@@ -468,7 +468,7 @@ TEST(a_long_call_says_where_it_is) {
   memset(&p, 0, sizeof p); memset(&now, 0, sizeof now);
   now.phase = "train"; now.detail = "epoch 2"; now.total = 4; now.done = 1;
   now.loss = 1.5; now.accuracy = (double)NAN;
-  if (!CHECK(freopen(path, "w", stderr) != NULL)) return;
+  if (!CHECK(freopen(path, "wb", stderr) != NULL)) return;
   CHECK(cli_progress_hook(&now, &p) == 0); /* says nothing yet */
   now.done = 2; p.said -= 20; /* a line each 15 seconds */
   CHECK(cli_progress_hook(&now, &p) == 0 && cli_progress_hook(&now, &p) == 0);
