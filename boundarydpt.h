@@ -7963,7 +7963,7 @@ BDPTI_FN double bdpti_unpack(uint64_t bits, int exponent_bits, int fraction_bits
   uint64_t one = (uint64_t)1 << fraction_bits, m = bits & (one - 1);
   double v = e > 0 ? ldexp((double)(m + one), e - 1 + least) : ldexp((double)m, least);
   if (e == top) v = m ? (double)NAN : HUGE_VAL; /* the exponent's largest value */
-  return bits >> (exponent_bits + fraction_bits) ? -v : v;
+  return copysign(v, bits >> (exponent_bits + fraction_bits) ? -1 : 1); /* NAN may have a sign */
 }
 
 /* The dtypes of the format, in the order of their alignment, which is the reference's order of
