@@ -1096,10 +1096,12 @@ TEST(hostile_tensors) {
     {"FloatStorage", 4, m, 1, {2}, {1}, 16, "its sizes and strides are not tuples"},
     {"FloatStorage", 4, 0, 1, {5}, {1}, 16, "beyond the 4 elements"},
     {"FloatStorage", 4, 0, 1, {2}, {4}, 16, "beyond the 4 elements"},
-    {"FloatStorage", 4, 0, 1, {1000000}, {0}, 16, "tensors are missing"}, /* one, expanded */
+    {"FloatStorage", 4, 0, 1, {40}, {0}, 16, "tensors are missing"}, /* one, expanded */
+    {"FloatStorage", 4, 0, 1, {1000}, {0}, 16, "1000 elements of 4 bytes, more than the whole"},
+    {"FloatStorage", 4, 0, 2, {1 << 15, 1 << 14}, {0, 0}, 16, "more than the whole file has"},
     {"FloatStorage", 4, 0, 2, {half, half}, {0, 0}, 16, "beyond the 4 elements"},
     {"FloatStorage", 4, 0, 2, {half, half + 1}, {0, 0}, 16, "beyond the 4 elements"},
-    {"FloatStorage", 4, 0, 2, {big - 1, 2}, {0, 0}, 16, "beyond the 4 elements"},
+    {"FloatStorage", 4, 0, 2, {big - 1, 2}, {0, 0}, 16, "more than the whole"},
     {"FloatStorage", 4, 0, 2, {3, 3}, {(uint64_t)3 << 61, (uint64_t)1 << 61}, 16, "beyond the 4"},
     {"FloatStorage", 4, 0, 2, {2, 2}, {big - 1, 1}, 16, "beyond the 4 elements"},
     {"FloatStorage", 4, 2, 2, {2, 2}, {big - 1, big - 1}, 16, "beyond the 4 elem"}, /* wraps to 0 */

@@ -426,7 +426,7 @@ static int pth_axes(const pth_pickle *p, uint32_t sizes, uint32_t strides, pth_t
 bdpt_status pth_find(const pth_file *f, uint32_t node, const char *shown, pth_tensor *t) {
   const pth_pickle *p = &f->pickle;
   uint32_t args = pth_child(p, node, 1), callee = pth_child(p, node, 0);
-  size_t numel, offset, last, step, run = 1;
+  size_t numel, offset, last, step, bytes, run = 1;
   char other[72];
   int i, turns;
   bdpt_status s;
@@ -457,9 +457,13 @@ bdpt_status pth_find(const pth_file *f, uint32_t node, const char *shown, pth_te
       s = BDPT_E_FORMAT;
     }
   }
-  if (s || (t->count > 0 && last >= numel) || t->count > SIZE_MAX / 64) { /* views may overlap */
+  if (s || (t->count > 0 && last >= numel)) {
     return pth_fail(f, BDPT_E_FORMAT, "'%s': its sizes, strides and offset reach beyond the %zu "
                     "elements of its storage", shown, numel);
+  }
+  if (!pth_mul(t->count, t->width, &bytes) || bytes > f->size) { /* strides of 0 repeat elements */
+    return pth_fail(f, BDPT_E_FORMAT, "'%s': its sizes ask for %zu elements of %zu bytes, more "
+                    "than the whole file has", shown, t->count, t->width);
   }
   t->bytes += t->count ? offset * t->width : 0;
   t->packed = t->width == t->wide;

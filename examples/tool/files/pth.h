@@ -105,8 +105,8 @@ void pth_path(const pth_file *f, uint32_t dict, char *out, size_t room);
 size_t pth_items(const pth_file *f, pth_item *out);
 
 /* Reads the tensor that a value spells. Everything about it is checked here: the last element
- * that its sizes and strides reach lies in its storage, and it has no more elements than the
- * storage, so that a stride of 0 cannot turn one number into a billion. `shown` is its name for
+ * that its sizes and strides reach lies in its storage, and its numbers are no more bytes than the
+ * whole file, so that a stride of 0 cannot turn one number into a billion. `shown` is its name for
  * messages. */
 bdpt_status pth_find(const pth_file *f, uint32_t node, const char *shown, pth_tensor *t);
 
