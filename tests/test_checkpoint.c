@@ -1082,34 +1082,36 @@ static buffer one_tensor(const char *type, uint64_t numel, uint64_t offset, int 
 }
 
 TEST(hostile_tensors) {
-  static const uint64_t m = UINT64_MAX, big = (uint64_t)1 << 63, half = (uint64_t)1 << 32;
+#define TOP UINT64_MAX
+#define BIG ((uint64_t)1 << 63)
+#define HALF ((uint64_t)1 << 32)
   static const struct { const char *type; uint64_t numel, offset; int axes; uint64_t size[9],
                         stride[9]; size_t bytes; const char *phrase; } v[] = {
     {"FloatStorage", 4, 0, 1, {4}, {1}, 12, "should have 4 x 4 bytes, but has 12"},
     {"FloatStorage", 4, 0, 1, {4}, {1}, 20, "should have 4 x 4 bytes, but has 20"},
     {"FloatStorage", (uint64_t)1 << 62, 0, 1, {4}, {1}, 0, "should have 4611686018427387904 x 4"},
-    {"FloatStorage", big >> 1, 0, 1, {4}, {1}, 16, "should have"}, /* bytes wrap to 0 */
-    {"FloatStorage", m, 0, 1, {4}, {1}, 16, "its storage is described in a way"}, /* -1 elements */
+    {"FloatStorage", BIG >> 1, 0, 1, {4}, {1}, 16, "should have"}, /* bytes wrap to 0 */
+    {"FloatStorage", TOP, 0, 1, {4}, {1}, 16, "its storage is described in a way"}, /* -1 */
     {"FloatStorage", 4, 1, 1, {4}, {1}, 16, "beyond the 4 elements of its storage"},
     {"FloatStorage", 4, 4, 1, {1}, {1}, 16, "beyond the 4 elements"},
-    {"FloatStorage", 4, big - 1, 1, {2}, {1}, 16, "beyond the 4 elements"},
-    {"FloatStorage", 4, m, 1, {2}, {1}, 16, "its sizes and strides are not tuples"},
+    {"FloatStorage", 4, BIG - 1, 1, {2}, {1}, 16, "beyond the 4 elements"},
+    {"FloatStorage", 4, TOP, 1, {2}, {1}, 16, "its sizes and strides are not tuples"},
     {"FloatStorage", 4, 0, 1, {5}, {1}, 16, "beyond the 4 elements"},
     {"FloatStorage", 4, 0, 1, {2}, {4}, 16, "beyond the 4 elements"},
     {"FloatStorage", 4, 0, 1, {40}, {0}, 16, "tensors are missing"}, /* one, expanded */
     {"FloatStorage", 4, 0, 1, {1000}, {0}, 16, "1000 elements of 4 bytes, more than the whole"},
     {"FloatStorage", 4, 0, 2, {1 << 15, 1 << 14}, {0, 0}, 16, "more than the whole file has"},
-    {"FloatStorage", 4, 0, 2, {half, half}, {0, 0}, 16, "beyond the 4 elements"},
-    {"FloatStorage", 4, 0, 2, {half, half + 1}, {0, 0}, 16, "beyond the 4 elements"},
-    {"FloatStorage", 4, 0, 2, {big - 1, 2}, {0, 0}, 16, "more than the whole"},
+    {"FloatStorage", 4, 0, 2, {HALF, HALF}, {0, 0}, 16, "beyond the 4 elements"},
+    {"FloatStorage", 4, 0, 2, {HALF, HALF + 1}, {0, 0}, 16, "beyond the 4 elements"},
+    {"FloatStorage", 4, 0, 2, {BIG - 1, 2}, {0, 0}, 16, "more than the whole"},
     {"FloatStorage", 4, 0, 2, {3, 3}, {(uint64_t)3 << 61, (uint64_t)1 << 61}, 16, "beyond the 4"},
-    {"FloatStorage", 4, 0, 2, {2, 2}, {big - 1, 1}, 16, "beyond the 4 elements"},
-    {"FloatStorage", 4, 2, 2, {2, 2}, {big - 1, big - 1}, 16, "beyond the 4 elem"}, /* wraps to 0 */
-    {"FloatStorage", 4, 0, 1, {m}, {1}, 16, "its sizes and strides are not tuples of at most 8"},
-    {"FloatStorage", 4, 0, 1, {2}, {m}, 16, "its sizes and strides are not tuples"}, /* backwards */
+    {"FloatStorage", 4, 0, 2, {2, 2}, {BIG - 1, 1}, 16, "beyond the 4 elements"},
+    {"FloatStorage", 4, 2, 2, {2, 2}, {BIG - 1, BIG - 1}, 16, "beyond the 4 elem"}, /* wraps to 0 */
+    {"FloatStorage", 4, 0, 1, {TOP}, {1}, 16, "its sizes and strides are not tuples of at most 8"},
+    {"FloatStorage", 4, 0, 1, {2}, {TOP}, 16, "its sizes and strides are not tuples"}, /* -1 */
     {"FloatStorage", 4, 0, 9, {1, 1, 1, 1, 1, 1, 1, 1, 1}, {1}, 16, "tuples of at most 8 whole"},
     {"FloatStorage", 4, 0, 5, {1, 1, 1, 1, 1}, {1, 1, 1, 1, 1}, 16, "5 axes, more than any tensor"},
-    {"FloatStorage", 0, 0, 3, {0, half, half}, {1, 1, 1}, 0, "are missing"},
+    {"FloatStorage", 0, 0, 3, {0, HALF, HALF}, {1, 1, 1}, 0, "are missing"},
     {"FloatStorage", 0, 9, 1, {0}, {1}, 0, "are missing"},
     {"CharStorage", 4, 0, 1, {4}, {1}, 4, "numbers of a torch.CharStorage cannot be read"},
     {"ComplexFloatStorage", 4, 0, 1, {4}, {1}, 32, "numbers of a torch.ComplexFloatStorage"},
@@ -1125,6 +1127,9 @@ TEST(hostile_tensors) {
                        v[i].bytes), BDPT_E_FORMAT + (v[i].axes == 5 ? 3 : 0), phrase);
   }
 }
+#undef TOP
+#undef BIG
+#undef HALF
 
 /* What is no plain tensor is refused where one is needed. Each text stands for the tensor. */
 TEST(other_tensors) {

@@ -1,7 +1,8 @@
 #!/bin/sh
 # The command line as a user meets it: exit statuses, error sentences, --help, --json, and that bad
 # input leaves files as they were. Needs build/boundarydpt. Everything happens in a temporary folder
-# with small files of its own; the longest command trains for a second.
+# with small files of its own; the longest command trains for a second. TOOL names another tool, and
+# TOOL_SYSTEM=windows one of Windows, whose lines end otherwise and which has no /dev.
 tool=${TOOL:-$(cd "$(dirname "$0")/.." && pwd)/build/boundarydpt}
 root=$(cd "$(dirname "$0")/.." && pwd)
 fetch=$(cd "$(dirname "$0")/.." && pwd)/data/fetch
@@ -27,6 +28,7 @@ run() {
   shift
   "$tool" "$@" > out 2> err
   got=$?
+  [ "$TOOL_SYSTEM" != windows ] || sed -i 's/\r$//' out err
   if [ "$got" -eq "$want" ]; then ok; else bad "'$*' ended with $got, not $want"; fi
   case " $* " in *" --json "*) cat out >> all.jsonl ;; *) cat out err >> all.txt ;; esac
 }
@@ -411,7 +413,7 @@ says out '"kind":"recovery"'
 run 0 train --out w.safetensors --data set --epochs 1 --image 16x24 $pictures --patch 8 --json
 run 0 info w.safetensors; says out "16 x 24 px"; says out "8: 7 tokens"
 run 0 info w.safetensors --json --threads 1; says out '"image":16,"image_width":24'
-if [ -e /dev/stdin ]; then
+if [ -e /dev/stdin ] && [ "$TOOL_SYSTEM" != windows ]; then
   "$tool" info - < w.safetensors > out 2> err; says out "8: 7 tokens"
 fi
 few="--data images --image 32x48 --repeats 1 --threads 1 --quiet"
@@ -529,25 +531,27 @@ run 1 export p.safetensors --onnx locked; says err "read-only"; same locked lock
 rm -f locked
 
 # An output that is a link is followed; a file keeps its mode; no temporary file is left.
-mkdir kept; cp p.safetensors kept/f; chmod 640 kept/f; ln -s kept/f to.link
-run 0 export m.safetensors --onnx to.link; run 0 export m.safetensors --onnx plain.onnx
-if [ -L to.link ]; then ok; else bad "the link became a file"; fi
-same kept/f plain.onnx
-if [ "$(ls -l kept/f | cut -c 1-10)" = -rw-r----- ]; then ok; else bad "$(ls -l kept/f)"; fi
-# Standard output, under both names, is for the file alone.
-"$tool" export m.safetensors --onnx - > piped 2> err; same piped plain.onnx; says err "ONNX"
-"$tool" export m.safetensors --onnx /dev/stdout 2> err | cat > piped; same piped plain.onnx
-"$tool" prune m.safetensors --out - --attention 1,3 --activation 2 2> err | cat > piped
-same piped p.safetensors
-# A FIFO and a device are written to and stay what they are (a node of our own, as /dev/null is).
-mkfifo fifo; cat fifo > piped & "$tool" export m.safetensors --onnx fifo > out 2> err; wait $!
-same piped plain.onnx; if [ -p fifo ]; then ok; else bad "the FIFO was replaced"; fi
-if mknod node c 1 3 2> /dev/null; then
-  run 0 export m.safetensors --onnx node
-  # shellcheck disable=SC2086
-  run 0 train --out node --epochs 1 $small
-  if [ -c node ]; then ok; else bad "the device was replaced"; fi
-  absent node.ckpt
+if [ "$TOOL_SYSTEM" != windows ]; then
+  mkdir kept; cp p.safetensors kept/f; chmod 640 kept/f; ln -s kept/f to.link
+  run 0 export m.safetensors --onnx to.link; run 0 export m.safetensors --onnx plain.onnx
+  if [ -L to.link ]; then ok; else bad "the link became a file"; fi
+  same kept/f plain.onnx
+  if [ "$(ls -l kept/f | cut -c 1-10)" = -rw-r----- ]; then ok; else bad "$(ls -l kept/f)"; fi
+  # Standard output, under both names, is for the file alone.
+  "$tool" export m.safetensors --onnx - > piped 2> err; same piped plain.onnx; says err "ONNX"
+  "$tool" export m.safetensors --onnx /dev/stdout 2> err | cat > piped; same piped plain.onnx
+  "$tool" prune m.safetensors --out - --attention 1,3 --activation 2 2> err | cat > piped
+  same piped p.safetensors
+  # A FIFO and a device are written to and stay what they are (a node of our own, as /dev/null is).
+  mkfifo fifo; cat fifo > piped & "$tool" export m.safetensors --onnx fifo > out 2> err; wait $!
+  same piped plain.onnx; if [ -p fifo ]; then ok; else bad "the FIFO was replaced"; fi
+  if mknod node c 1 3 2> /dev/null; then
+    run 0 export m.safetensors --onnx node
+    # shellcheck disable=SC2086
+    run 0 train --out node --epochs 1 $small
+    if [ -c node ]; then ok; else bad "the device was replaced"; fi
+    absent node.ckpt
+  fi
 fi
 # Twelve writers to one name: each succeeds, one whole file stays, and nothing beside it.
 mkdir twelve
@@ -573,7 +577,7 @@ if [ "$(cat fresh.rc.1 fresh.rc.2)" = "0
 same fresh/1 fresh/2
 
 # Nothing printed is no success.
-if [ -c /dev/full ]; then
+if [ -c /dev/full ] && [ "$TOOL_SYSTEM" != windows ]; then
   for what in --help --version "info m.safetensors" "info m.safetensors --json" "info --help" \
     "classify m.safetensors grey.ppm" "classify m.safetensors grey.ppm --json" \
     "eval m.safetensors --data images --json" "prune m.safetensors --out x --attention 1 --json"; do

@@ -339,7 +339,13 @@ bdpt_model *input_model_report(bdpt_context *ctx, const char *path, const int im
   bdpt_model *m;
   o.key = cli_choice.key;
   o.heads = cli_choice.heads;
-  if (strcmp(path, "-") == 0) path = "/dev/stdin";
+  if (strcmp(path, "-") == 0) {
+#ifdef _WIN32
+    cli_fail(ctx, BDPT_E_IO, "standard input has no name on Windows: name a file");
+    return NULL;
+#endif
+    path = "/dev/stdin";
+  }
   m = checkpoint_load(ctx, path, &o, report);
   while (m && *line) {
     int n = (int)strcspn(line, "\n");

@@ -12,17 +12,31 @@
 #include <string.h>
 #include <sys/stat.h>
 #ifdef _WIN32
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
 #include <io.h>
 #define access _access
 #else
 #include <unistd.h>
 #endif
 
+#ifdef _WIN32
+/* Says which file this is, through every link, like st_dev and st_ino. */
+static int identity(const char *path, BY_HANDLE_FILE_INFORMATION *file) {
+  HANDLE h = CreateFileA(path, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                         OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+  int known = h != INVALID_HANDLE_VALUE && GetFileInformationByHandle(h, file);
+  if (h != INVALID_HANDLE_VALUE) CloseHandle(h);
+  return known;
+}
+#endif
+
 int cli_same_file(const char *a, const char *b) {
 #ifdef _WIN32
-  char full[2][_MAX_PATH];
-  return _fullpath(full[0], a, _MAX_PATH) && _fullpath(full[1], b, _MAX_PATH) &&
-         _stricmp(full[0], full[1]) == 0;
+  BY_HANDLE_FILE_INFORMATION s, t;
+  return identity(a, &s) && identity(b, &t) &&
+         s.dwVolumeSerialNumber == t.dwVolumeSerialNumber &&
+         s.nFileIndexHigh == t.nFileIndexHigh && s.nFileIndexLow == t.nFileIndexLow;
 #else
   struct stat s, t;
   return stat(a, &s) == 0 && stat(b, &t) == 0 && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
