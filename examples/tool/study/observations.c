@@ -260,7 +260,11 @@ bdpt_status study_recovery(study *s) {
   const double held = (double)s->base.in.held.count;
   const cli_layers *marks = &s->recipe.recovery_marks;
   int i;
-  if (s->share.mode == STUDY_ALL) return study_recover(s, "recovery", &only);
+  if (s->share.mode == STUDY_ALL) { /* its lines are written together, before that of the part */
+    if (!record_get(&s->base.record, "recovery", 2 * s->base.depth - 1).text)
+      return study_recover(s, "recovery", &only);
+    return session_save(&s->base, "recovery");
+  }
   for (i = 0; i < 2 * s->base.depth && status == BDPT_OK; i++) {
     const bdpt_type type = i < s->base.depth ? BDPT_ATTENTION : BDPT_ACTIVATION;
     const int layer = i % s->base.depth;
@@ -328,9 +332,11 @@ void study_tell_recovery(study *s) {
 
 bdpt_status study_mismatch(study *s) {
   cli_json *j = &s->base.record.text;
-  bdpt_model *m = bdpt_model_clone(s->dense);
+  bdpt_model *m;
   int i, refused = 0;
   char first[2][400];
+  if (record_has(&s->base.record, "mismatch")) return BDPT_OK;
+  m = bdpt_model_clone(s->dense);
   if (!m) return s->base.ctx->status;
   for (i = 0; i < 2 * s->base.depth; i++) {
     refused += bdpt_prune_linear(m, i / 2, 1 + i % 2) == BDPT_E_SHAPE;

@@ -179,7 +179,8 @@ static bdpt_status study_merged(study *s, bdpt_model *m, const char *name) {
   return status;
 }
 
-/* Times the networks at full size, dense against pruned, both merging r tokens in each block. */
+/* Times the networks at full size, dense against pruned, both merging r tokens in each block, as
+ * lines that are written together. */
 static bdpt_status study_merged_speed(study *s) {
   const cli_layers *r = &s->recipe.tokens_speed;
   cli_json *j = &s->base.record.text;
@@ -189,6 +190,7 @@ static bdpt_status study_merged_speed(study *s) {
   size_t before = j->used;
   int i;
   bdpt_status status = bdpt_config_named(s->base.ctx, "deit_small_patch16_224", &c);
+  if (record_has(&s->base.record, "tokens_timing")) return BDPT_OK;
   memset(&merging, 0, sizeof merging);
   c.image = s->recipe.speed_image;
   if (status == BDPT_OK) dense = bdpt_model_create(s->base.ctx, &c, 1);
