@@ -71,16 +71,4 @@ static bdpt_status lesson(bdpt_context *ctx, const compass *c) {
   return BDPT_OK;
 }
 
-int main(void) {
-  static bdpt_context ctx;
-  static compass c;
-  bdpt_status status;
-  ctx.threads = 1; /* a network as small as this one gains nothing from more */
-  status = bdpt_init(&ctx);
-  if (status == BDPT_OK) status = compass_open(&ctx, &c, 0);
-  if (status == BDPT_OK) status = lesson(&ctx, &c);
-  if (status != BDPT_OK) printf("failed: %s\n", ctx.message);
-  compass_close(&ctx, &c);
-  bdpt_finish(&ctx);
-  return status != BDPT_OK;
-}
+int main(void) { return compass_lesson(lesson); }

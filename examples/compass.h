@@ -7,7 +7,7 @@
  * activations. A transformer with 37,000 parameters learns it in four seconds on one core.
  *
  * The lessons share this file so that each can be about one thing. Lesson 2 shows what
- * compass_network does, line by line.
+ * compass_network and compass_lesson do, line by line.
  */
 #ifndef COMPASS_H
 #define COMPASS_H
@@ -113,6 +113,22 @@ static inline bdpt_model *compass_network(bdpt_context *ctx, const compass *c) {
   if (bdpt_train(model, NULL, &run, &recipe, NULL) == BDPT_OK) return model;
   bdpt_model_free(model);
   return NULL;
+}
+
+/* Gives a lesson: a context, the pictures, and what went wrong, if anything did. Returns the exit
+ * status for main; lesson 2 has all of this in its own. */
+static inline int compass_lesson(bdpt_status (*lesson)(bdpt_context *ctx, const compass *c)) {
+  static bdpt_context ctx;
+  static compass c;
+  bdpt_status status;
+  ctx.threads = 1; /* a network as small as this one gains nothing from more */
+  status = bdpt_init(&ctx);
+  if (status == BDPT_OK) status = compass_open(&ctx, &c, 0);
+  if (status == BDPT_OK) status = lesson(&ctx, &c);
+  if (status != BDPT_OK) printf("failed: %s\n", ctx.message);
+  compass_close(&ctx, &c);
+  bdpt_finish(&ctx);
+  return status != BDPT_OK;
 }
 
 #endif /* COMPASS_H */

@@ -127,6 +127,14 @@ class Fixture:
         self.compare(tolerance=0.0)
         print(f"{self.file}: {len(self.tensors)} tensors, {os.path.getsize(path)} bytes")
 
+    def save_or_compare(self, check):
+        """Writes the file, or with `check` compares what it has with it."""
+        if check:
+            worst = self.compare(tolerance=1e-10)
+            print(f"{self.file}: equal within {worst:.1g} of each tensor's largest entry")
+        else:
+            self.save()
+
     def compare(self, tolerance):
         """Compares with the file on disk, relative to each tensor's largest entry."""
         worst = 0.0
@@ -836,11 +844,7 @@ def main():
     os.makedirs(FOLDER, exist_ok=True)
     for name in groups:
         out = group_deit(args.deit) if name == "deit" else GROUPS[name]()
-        if args.check:
-            worst = out.compare(tolerance=1e-10)
-            print(f"{out.file}: equal within {worst:.1g} of each tensor's largest entry")
-        else:
-            out.save()
+        out.save_or_compare(args.check)
     return 0
 
 

@@ -135,11 +135,7 @@ def main():
         out.add(form + ".d_attn", torch.stack([b.attn.m.grad for b in model.blocks]))
         out.add(form + ".d_act", torch.stack([b.mlp.act.m.grad for b in model.blocks]))
     oblongs(out)
-    if "--check" in sys.argv[1:]:
-        worst = out.compare(tolerance=1e-10)
-        print(f"{out.file}: equal within {worst:.1g} of each tensor's largest entry")
-    else:
-        out.save()
+    out.save_or_compare("--check" in sys.argv[1:])
 
 
 if __name__ == "__main__":

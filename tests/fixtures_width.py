@@ -60,11 +60,7 @@ def main():
     out.add("embedding", group(stream))
     out.add("hidden", torch.stack(hidden))
     out.add("features", torch.stack(features))
-    if "--check" in sys.argv[1:]:
-        worst = out.compare(tolerance=1e-10)
-        print(f"{out.file}: equal within {worst:.1g} of each tensor's largest entry")
-    else:
-        out.save()
+    out.save_or_compare("--check" in sys.argv[1:])
 
 
 if __name__ == "__main__":

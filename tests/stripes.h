@@ -45,6 +45,18 @@ TEST_UNUSED static bdpt_model *model_of(bdpt_context *own, const bdpt_config *c,
   return m;
 }
 
+/* Returns a recipe in which these images teach something in so many epochs. */
+TEST_UNUSED static bdpt_recipe stripes_recipe(int epochs) {
+  bdpt_recipe r;
+  memset(&r, 0, sizeof r);
+  r.epochs = epochs;
+  r.batch = 10;
+  r.lr = 2e-3;
+  r.seed = 3;
+  bdpt_recipe_resolve(&r);
+  return r;
+}
+
 TEST_UNUSED static int same_weights(const bdpt_model *a, const bdpt_model *b) {
   char x[17], y[17];
   bdpt_model_hash(a, x);

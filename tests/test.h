@@ -101,6 +101,14 @@ TEST_UNUSED static void put_bytes(unsigned char *to, int n, uint64_t v) {
   for (i = 0; i < n; i++) to[i] = (unsigned char)(v >> 8 * i);
 }
 
+/* Copies exactly n bytes into a block of their own, so that a sanitizer sees the first byte read
+ * too many. */
+TEST_UNUSED static unsigned char *exact(const void *p, size_t n) {
+  unsigned char *q = (unsigned char *)malloc(n ? n : 1);
+  if (n) memcpy(q, p, n);
+  return q;
+}
+
 TEST_UNUSED static int test_has(const char *text, const char *part, const char *what,
                                 const char *file, int line) {
   int ok = test_check(strstr(text, part) != NULL, what, file, line);

@@ -90,14 +90,6 @@ static const checkpoint_texts *sides(const char *config, const char *images) {
   return &both;
 }
 
-/* Copies exactly n bytes into a block of their own, so that a sanitizer sees the first byte read
- * too many. */
-static unsigned char *exact(const void *p, size_t n) {
-  unsigned char *q = (unsigned char *)malloc(n ? n : 1);
-  if (n) memcpy(q, p, n);
-  return q;
-}
-
 /* ------------------------------------------------------------------------- the same network --- */
 
 /* Computes the logits of the fixture's two images, which are F32. */
@@ -816,12 +808,6 @@ TEST(positions_in_doubt) {
 /* ------------------------------------------------------------------------------- building --- */
 
 /* Bytes that grow: a pickle, a zip archive. */
-/* The lowest n bytes of v, the lowest first. */
-static void little(unsigned char *p, int n, uint64_t v) {
-  int i;
-  for (i = 0; i < n; i++) p[i] = (unsigned char)(v >> 8 * i);
-}
-
 typedef struct buffer { unsigned char *p; size_t n, room; } buffer;
 static void raw(buffer *b, const void *p, size_t n) {
   if (b->n + n > b->room) {
@@ -833,7 +819,7 @@ static void raw(buffer *b, const void *p, size_t n) {
 }
 static void number(buffer *b, uint64_t v, int bytes) {
   unsigned char p[8];
-  little(p, bytes, v);
+  put_bytes(p, bytes, v);
   raw(b, p, (size_t)bytes);
 }
 /* Appends opcodes as text; a zero byte cannot be one of them. */
@@ -1293,7 +1279,7 @@ TEST(hostile_zips) {
   for (i = 0; i < sizeof v / sizeof *v; i++) {
     buffer z = small_zip();
     CHECK(z.n == 122 && memcmp(z.p + 44, "PK\1\2", 4) == 0);
-    little(z.p + v[i].at, v[i].bytes, v[i].value);
+    put_bytes(z.p + v[i].at, v[i].bytes, v[i].value);
     if (v[i].at == 0 && v[i].bytes == 4) memcpy(z.p, "PK\5\6", 4); /* not a local header */
     refused(z, BDPT_E_FORMAT, v[i].at == 0 && v[i].bytes == 4 ? "lies outside" : v[i].phrase);
   }
@@ -1339,12 +1325,12 @@ static buffer zip_wide(size_t count, uint64_t a, uint64_t b, uint64_t c, unsigne
   raw(&out, z.p, 100);
   if (count > 1) memset(out.p + 64, 0xff, 8); /* both sizes */
   memset(out.p + 86, 0xff, 4); /* the offset */
-  little(out.p + 74, 2, n);
+  put_bytes(out.p + 74, 2, n);
   number(&out, tag, 2);
   number(&out, 8 * count, 2);
   for (i = 0; i < count; i++) number(&out, value[i], 8);
   raw(&out, z.p + 100, 22);
-  little(out.p + out.n - 10, 4, 56 + n);
+  put_bytes(out.p + out.n - 10, 4, 56 + n);
   free(z.p);
   return out;
 }
@@ -1387,7 +1373,7 @@ TEST(other_zips) {
     zip_add(&z, "a/data.pkl", "\x80\2}.", 4, 0);
     zip_add(&z, "a/data.pkm", "\x80\2}.", 4, 0);
     b = zip_end(&z);
-    little(b.p + b.n - 22 - 56 + 42, 4, 0);
+    put_bytes(b.p + b.n - 22 - 56 + 42, 4, 0);
     memcpy(b.p + b.n - 22 - 10, "a/data.pkl", 10);
     refused(b, BDPT_E_FORMAT, "overlaps the entry before it");
   }
@@ -1400,7 +1386,7 @@ TEST(other_zips) {
     z.all.p = NULL;
     z.all.n = z.all.room = 0;
     zip_add(&z, "a/data/1", b.p, b.n, 0);
-    little(z.directory.p + 42, 4, 38); /* where the first one is now */
+    put_bytes(z.directory.p + 42, 4, 38); /* where the first one is now */
     zip_add(&z, "a/data.pkl", "\x80\2}.", 4, 0);
     free(b.p);
     refused(zip_end(&z), BDPT_E_FORMAT, "'a/data/0' overlaps the entry before it");
@@ -1439,12 +1425,8 @@ TEST(other_zips) {
 /* --------------------------------------------------------------------------- the older form --- */
 
 #define MAGIC "\x80\2\x8a\nl\xfc\x9c" "F\xf9 j\xa8P\x19."
-/* Makes a file of the older form: magic, version, system, a bare dictionary with one tensor of 4
- * floats, keys, storages. */
-static buffer legacy(const char *version, const char *system, const char *keys, uint64_t numel,
-                     size_t bytes) {
-  static const uint64_t four = 4, one = 1;
-  static const unsigned char data[64] = {0};
+/* Begins a file of the older form: magic, version, system, and the object's dictionary. */
+static buffer legacy_front(const char *version, const char *system) {
   buffer b = {NULL, 0, 0};
   raw(&b, MAGIC, sizeof MAGIC - 1);
   op(&b, version);
@@ -1452,6 +1434,16 @@ static buffer legacy(const char *version, const char *system, const char *keys, 
   word(&b, "little_endian");
   op(&b, system);
   op(&b, "s.\x80\2}");
+  return b;
+}
+
+/* Makes a file of the older form: magic, version, system, a bare dictionary with one tensor of 4
+ * floats, keys, storages. */
+static buffer legacy(const char *version, const char *system, const char *keys, uint64_t numel,
+                     size_t bytes) {
+  static const uint64_t four = 4, one = 1;
+  static const unsigned char data[64] = {0};
+  buffer b = legacy_front(version, system);
   word(&b, "patch_embed.proj.weight");
   tensor(&b, "FloatStorage", "0", 4, 0, 1, &four, &one);
   op(&b, "s.");
@@ -1463,50 +1455,44 @@ static buffer legacy(const char *version, const char *system, const char *keys, 
   return b;
 }
 
+static const char head[] = "\x80\2M\xe9\3."; /* version 1001 */
+
+/* Begins a file with tensors "a" and "b" of storage '0', which b says has `numel` elements, a 4. */
+static buffer two_tensors(uint64_t numel) {
+  static const uint64_t four = 4, one = 1;
+  buffer b = legacy_front(head, "\x88");
+  word(&b, "a");
+  tensor(&b, "FloatStorage", "0", 4, 0, 1, &four, &one);
+  op(&b, "s");
+  word(&b, "b");
+  tensor(&b, "FloatStorage", "0", numel, 0, 1, &four, &one);
+  return b;
+}
+
 TEST(hostile_legacy) {
-  static const char good[] = "\x80\2M\xe9\3.", key[] = "](U\1" "0e";
-  refused(legacy(good, "\x88", key, 4, 16), BDPT_E_FORMAT, "tensors are missing: cls_token");
+  static const char key[] = "](U\1" "0e";
+  refused(legacy(head, "\x88", key, 4, 16), BDPT_E_FORMAT, "tensors are missing: cls_token");
   refused(legacy("\x80\2M\xe8\3.", "\x88", key, 4, 16), BDPT_E_FORMAT, "but not of version 1001");
-  refused(legacy(good, "\x89", key, 4, 16), BDPT_E_FORMAT, "its numbers are not little-endian");
-  refused(legacy(good, "N", key, 4, 16), BDPT_E_FORMAT, "its numbers are not little-endian");
-  refused(legacy(good, "NN", key, 4, 16), BDPT_E_FORMAT, "does not fit what the stack");
-  refused(legacy(good, "\x88", key, 5, 16), BDPT_E_FORMAT, "storage '0' should have 4 elements");
-  refused(legacy(good, "\x88", key, 4, 15), BDPT_E_FORMAT, "was the file cut off?");
-  refused(legacy(good, "\x88", key, UINT64_MAX, 16), BDPT_E_FORMAT, "should have 4 elements");
-  refused(legacy(good, "\x88", key, 4, 17), BDPT_E_FORMAT, "1 byte belongs to no storage");
-  refused(legacy(good, "\x88", "]", 4, 16), BDPT_E_FORMAT, "24 bytes belong to no storage");
-  refused(legacy(good, "\x88", "N", 4, 16), BDPT_E_FORMAT, "24 bytes belong to no storage");
-  refused(legacy(good, "\x88", "](U\1" "0U\1" "0e", 4, 16), BDPT_E_FORMAT, "list of storages twic");
-  refused(legacy(good, "\x88", "](U\1" "1e", 4, 16), BDPT_E_FORMAT, "'1' stands in the list of sto"
+  refused(legacy(head, "\x89", key, 4, 16), BDPT_E_FORMAT, "its numbers are not little-endian");
+  refused(legacy(head, "N", key, 4, 16), BDPT_E_FORMAT, "its numbers are not little-endian");
+  refused(legacy(head, "NN", key, 4, 16), BDPT_E_FORMAT, "does not fit what the stack");
+  refused(legacy(head, "\x88", key, 5, 16), BDPT_E_FORMAT, "storage '0' should have 4 elements");
+  refused(legacy(head, "\x88", key, 4, 15), BDPT_E_FORMAT, "was the file cut off?");
+  refused(legacy(head, "\x88", key, UINT64_MAX, 16), BDPT_E_FORMAT, "should have 4 elements");
+  refused(legacy(head, "\x88", key, 4, 17), BDPT_E_FORMAT, "1 byte belongs to no storage");
+  refused(legacy(head, "\x88", "]", 4, 16), BDPT_E_FORMAT, "24 bytes belong to no storage");
+  refused(legacy(head, "\x88", "N", 4, 16), BDPT_E_FORMAT, "24 bytes belong to no storage");
+  refused(legacy(head, "\x88", "](U\1" "0U\1" "0e", 4, 16), BDPT_E_FORMAT, "list of storages twic");
+  refused(legacy(head, "\x88", "](U\1" "1e", 4, 16), BDPT_E_FORMAT, "'1' stands in the list of sto"
           "rages but nothing uses it");
-  refused(legacy(good, "\x88", "](Ne", 4, 16), BDPT_E_FORMAT, "but nothing uses it");
+  refused(legacy(head, "\x88", "](Ne", 4, 16), BDPT_E_FORMAT, "but nothing uses it");
   { /* one key, two descriptions */
-    static const uint64_t four = 4, one = 1;
-    buffer b = {NULL, 0, 0};
-    raw(&b, MAGIC, sizeof MAGIC - 1);
-    op(&b, "\x80\2M\xe9\3.\x80\2}");
-    word(&b, "little_endian");
-    op(&b, "\x88s.\x80\2}");
-    word(&b, "a");
-    tensor(&b, "FloatStorage", "0", 4, 0, 1, &four, &one);
-    op(&b, "s");
-    word(&b, "b");
-    tensor(&b, "FloatStorage", "0", 5, 0, 1, &four, &one);
+    buffer b = two_tensors(5);
     op(&b, "s.");
     refused(b, BDPT_E_FORMAT, "storage '0' is described in two ways");
   }
   { /* one storage, described twice in the same way: two tensors share it */
-    static const uint64_t four = 4, one = 1;
-    buffer b = {NULL, 0, 0};
-    raw(&b, MAGIC, sizeof MAGIC - 1);
-    op(&b, "\x80\2M\xe9\3.\x80\2}");
-    word(&b, "little_endian");
-    op(&b, "\x88s.\x80\2}");
-    word(&b, "a");
-    tensor(&b, "FloatStorage", "0", 4, 0, 1, &four, &one);
-    op(&b, "s");
-    word(&b, "b");
-    tensor(&b, "FloatStorage", "0", 4, 0, 1, &four, &one);
+    buffer b = two_tensors(4);
     op(&b, "s.\x80\2](U\1" "0e.");
     number(&b, 4, 8);
     raw(&b, "0123456789abcdef", 16);
@@ -1514,11 +1500,7 @@ TEST(hostile_legacy) {
   }
   { /* a storage of unknown size in between */
     static const uint64_t four = 4, one = 1;
-    buffer b = {NULL, 0, 0};
-    raw(&b, MAGIC, sizeof MAGIC - 1);
-    op(&b, "\x80\2M\xe9\3.\x80\2}");
-    word(&b, "little_endian");
-    op(&b, "\x88s.\x80\2}");
+    buffer b = legacy_front(head, "\x88");
     word(&b, "a");
     tensor(&b, "Float4Storage", "0", 4, 0, 1, &four, &one);
     op(&b, "s.\x80\2](U\1" "0e.");

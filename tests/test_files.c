@@ -45,14 +45,6 @@ static bdpt_context fresh(void) {
   return ctx;
 }
 
-/* Copies exactly n bytes into a block of their own, so that a sanitizer sees the first byte read
- * too many. */
-static unsigned char *exact(const void *p, size_t n) {
-  unsigned char *q = (unsigned char *)malloc(n ? n : 1);
-  if (n) memcpy(q, p, n);
-  return q;
-}
-
 /* ---------------------------------------------------------------------------------- JSON --- */
 
 /* Writes the events of a text as letters, closed by '.' at the end or '!' at an error. */

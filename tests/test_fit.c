@@ -438,21 +438,10 @@ TEST(every_allocation_fails_once) {
   CHECK(each_allocation_fails(&c, 9, fit_two, NULL) > 10);
 }
 
-static bdpt_recipe make_recipe(int epochs) {
-  bdpt_recipe r;
-  memset(&r, 0, sizeof r);
-  r.epochs = epochs;
-  r.batch = 10;
-  r.lr = 2e-3;
-  r.seed = 3;
-  bdpt_recipe_resolve(&r);
-  return r;
-}
-
 /* The maps are weights: training moves them, and the trainer follows a fit between two steps. */
 TEST(training_goes_on_from_the_maps) {
   bdpt_model *m = make_model(10);
-  bdpt_recipe r = make_recipe(20);
+  bdpt_recipe r = stripes_recipe(20);
   bdpt_trainer *t = bdpt_trainer_create(m, NULL, &train, &r);
   bdpt_tensor *w = &m->param[BDPT_SLOT(1, BDPT_SLOT_AFIT_W)];
   double loss = 0, first = 0;
@@ -553,7 +542,7 @@ static bdpt_status study_recovery(bdpt_start start, const bdpt_hooks *hooks, out
   bdpt_status s;
   int i;
   memset(&o, 0, sizeof o);
-  o.recipe = make_recipe(1);
+  o.recipe = stripes_recipe(1);
   o.start = start;
   s = bdpt_recovery(m, &(bdpt_run){&train, &held, hooks}, &o, row);
   for (i = 0; i < 6 && !s; i++) {
@@ -571,7 +560,7 @@ static bdpt_status study_collect(bdpt_start start, const bdpt_hooks *hooks, outc
   bdpt_status s;
   size_t n = 0, i;
   memset(&o, 0, sizeof o);
-  o.recipe = make_recipe(1);
+  o.recipe = stripes_recipe(1);
   o.most = 2;
   o.start = start;
   for (i = 0; i < 6; i++) o.order[i % 2][i / 2] = 2 - (int)(i / 2); /* from the last block on */
@@ -589,7 +578,7 @@ static bdpt_status study_search(bdpt_start start, const bdpt_hooks *hooks, outco
   bdpt_status s;
   int i;
   memset(&o, 0, sizeof o);
-  o.recipe = make_recipe(3);
+  o.recipe = stripes_recipe(3);
   o.recipe.ema = 0.5;
   o.remove[0] = o.remove[1] = o.stage[0] = o.stage[1] = 1;
   o.start = start;
@@ -615,7 +604,7 @@ static bdpt_status study_stages(bdpt_start start, const bdpt_hooks *hooks, outco
   int i;
   memset(&o, 0, sizeof o);
   o.budget = 3;
-  o.collect.recipe = o.search.recipe = o.finetune = make_recipe(1);
+  o.collect.recipe = o.search.recipe = o.finetune = stripes_recipe(1);
   o.collect.most = 3;
   o.collect.sampling = BDPT_SAMPLE_SINGLE;
   for (i = 0; i < 3; i++) o.search.stage[i] = 1;
@@ -645,7 +634,7 @@ static bdpt_status study_stages(bdpt_start start, const bdpt_hooks *hooks, outco
 TEST(studies_start_from_the_fit) {
   outcome o;
   double want[2];
-  bdpt_recipe r = make_recipe(1);
+  bdpt_recipe r = stripes_recipe(1);
   bdpt_model *m;
   int start, i;
   for (start = 0; start < 6; start++) {
@@ -661,11 +650,11 @@ TEST(studies_start_from_the_fit) {
     CHECK(study_collect((bdpt_start)start, NULL, &o) == BDPT_OK);
     m = make_model(12);
     for (i = 1; i < 3; i++) { /* down the attention axis, each from the one before */
-      r.seed = make_recipe(1).seed + (uint64_t)i;
+      r.seed = stripes_recipe(1).seed + (uint64_t)i;
       by_hand(m, (bdpt_start)start, BDPT_ATTENTION, 3 - i, &r, want);
       CHECK(o.number[i] == want[1]);
     }
-    r.seed = make_recipe(1).seed;
+    r.seed = stripes_recipe(1).seed;
     bdpt_model_free(m);
     memset(&o, 0, sizeof o);
     CHECK(study_search((bdpt_start)start, NULL, &o) ==
@@ -692,7 +681,7 @@ TEST(both_stages_search_from_the_fit) {
   int i;
   memset(&o, 0, sizeof o);
   o.budget = 4;
-  o.collect.recipe = o.search.recipe = o.finetune = make_recipe(1);
+  o.collect.recipe = o.search.recipe = o.finetune = stripes_recipe(1);
   for (i = 0; i < 4; i++) o.search.stage[i] = 1;
   o.start = BDPT_START_FIT;
   CHECK(bdpt_two_stage(m, &(bdpt_run){&train, &held, NULL}, &o, &r) == BDPT_OK);

@@ -1010,17 +1010,53 @@ static void *counted_alloc(void *user, size_t bytes) {
 }
 static void counted_free(void *user, void *p, size_t bytes) { (void)user; (void)bytes; free(p); }
 
-TEST(memory_failures) {
-  bdpt_context c, keep = ctx;
-  bdpt_model *m;
-  bdpt_search_options so = search_options();
-  bdpt_search_result s;
-  bdpt_greedy_options go = greedy_options(2);
-  bdpt_greedy_result g;
-  bdpt_certificate cert;
+static bdpt_status search_little(bdpt_model *m) {
+  bdpt_search_options o = search_options();
+  bdpt_search_result out;
+  o.recipe.epochs = 3;
+  return bdpt_search(m, &(bdpt_run){&train, &held, NULL}, &o, &out);
+}
+
+static bdpt_status choose_little(bdpt_model *m) {
+  bdpt_greedy_options o = greedy_options(2);
+  bdpt_greedy_result out;
+  return bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &o, &out);
+}
+
+/* Does the work with ever more allocations until they are enough. Each time they are not there must
+ * be an error, the network as it was, and nothing lost. */
+static void with_little_memory(bdpt_status (*work)(bdpt_model *m)) {
+  bdpt_model *m = make_model(1);
   size_t k, base;
   int ended_well = 0, failures = 0;
   char hash[17], now[17];
+  bdpt_model_hash(m, hash);
+  bdpt_finish(&ctx);
+  base = ctx.bytes_now;
+  for (k = 0; k < 100000 && !ended_well; k += 1 + k / 8) {
+    allowed = k;
+    bdpt_finish(&ctx);
+    ended_well = work(m) == BDPT_OK;
+    if (ended_well) break;
+    failures++;
+    CHECK(ctx.status == BDPT_E_MEMORY);
+    bdpt_clear_error(&ctx);
+    bdpt_model_hash(m, now);
+    CHECK(strcmp(hash, now) == 0);
+    bdpt_finish(&ctx);
+    CHECK(ctx.bytes_now == base);
+  }
+  CHECK(ended_well && failures > 20);
+  allowed = SIZE_MAX;
+  bdpt_model_free(m);
+}
+
+TEST(memory_failures) {
+  bdpt_context c, keep = ctx;
+  bdpt_model *m;
+  bdpt_certificate cert;
+  size_t k;
+  int ended_well;
   memset(&c, 0, sizeof c);
   c.allocator.alloc = counted_alloc;
   c.allocator.free = counted_free;
@@ -1028,54 +1064,13 @@ TEST(memory_failures) {
   allowed = SIZE_MAX;
   bdpt_init(&c);
   ctx = c; /* make_model uses ctx */
+  with_little_memory(search_little);
+  with_little_memory(choose_little);
   m = make_model(1);
-  bdpt_model_hash(m, hash);
-  base = ctx.bytes_now;
-  so.recipe.epochs = 3;
-  for (k = 0; k < 100000 && !ended_well; k += 1 + k / 8) {
-    allowed = k;
-    bdpt_finish(&ctx);
-    ended_well = bdpt_search(m, &(bdpt_run){&train, &held, NULL}, &so, &s) == BDPT_OK;
-    if (ended_well) break;
-    failures++;
-    CHECK(ctx.status == BDPT_E_MEMORY);
-    bdpt_clear_error(&ctx);
-    bdpt_model_hash(m, now);
-    CHECK(strcmp(hash, now) == 0);
-    bdpt_finish(&ctx);
-    CHECK(ctx.bytes_now == base);
-  }
-  CHECK(ended_well && failures > 20);
-  bdpt_model_free(m);
-  allowed = SIZE_MAX;
-  m = make_model(1);
-  bdpt_finish(&ctx);
-  base = ctx.bytes_now;
-  failures = ended_well = 0;
-  for (k = 0; k < 100000 && !ended_well; k += 1 + k / 8) {
-    allowed = k;
-    bdpt_finish(&ctx);
-    bdpt_model_hash(m, hash);
-    ended_well = bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &go, &g) == BDPT_OK;
-    if (ended_well) break;
-    failures++;
-    CHECK(ctx.status == BDPT_E_MEMORY);
-    bdpt_clear_error(&ctx);
-    bdpt_model_hash(m, now);
-    CHECK(strcmp(hash, now) == 0);
-    bdpt_finish(&ctx);
-    CHECK(ctx.bytes_now == base);
-  }
-  CHECK(ended_well && failures > 20);
-  bdpt_model_free(m);
-  allowed = SIZE_MAX;
-  m = make_model(1);
-  base = 0;
   for (k = 0, ended_well = 0; k < 1000 && !ended_well; k++) {
     bdpt_model *copy;
     allowed = SIZE_MAX;
     copy = bdpt_model_clone(m);
-    base = ctx.bytes_now;
     bdpt_finish(&ctx);
     allowed = k;
     ended_well = bdpt_fuse_certified(copy, &held, &cert) == BDPT_OK;

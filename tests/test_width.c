@@ -794,17 +794,6 @@ TEST(thread_count_changes_no_bit) {
 
 /* ---- What comes after ------------------------------------------------------------------------ */
 
-static bdpt_recipe make_recipe(int epochs) {
-  bdpt_recipe r;
-  memset(&r, 0, sizeof r);
-  r.epochs = epochs;
-  r.batch = 10;
-  r.lr = 2e-3;
-  r.seed = 3;
-  bdpt_recipe_resolve(&r);
-  return r;
-}
-
 /* A narrow network is saved and loaded with the same sizes, scale, cost, bits; shapes in the file
  * are the small ones. */
 TEST(saved_and_loaded) {
@@ -841,7 +830,7 @@ TEST(saved_and_loaded) {
 TEST(usable_by_every_other_part) {
   bdpt_model *dense = make_model(5), *m = bdpt_model_clone(dense), *n;
   bdpt_width_options o = make_options(0.25, 0.5, 0.3, 0.4);
-  bdpt_recipe r = make_recipe(8);
+  bdpt_recipe r = stripes_recipe(8);
   bdpt_stage2_result two;
   bdpt_epoch log[8];
   bdpt_disparity_row row[4];
@@ -874,7 +863,7 @@ TEST(usable_by_every_other_part) {
 TEST(a_trainer_follows) {
   bdpt_model *m = make_model(10);
   bdpt_width_options o = make_options(0.5, 0.5, 0.5, 0.5);
-  bdpt_recipe r = make_recipe(20);
+  bdpt_recipe r = stripes_recipe(20);
   bdpt_trainer *t = bdpt_trainer_create(m, NULL, &train, &r);
   double loss = 0, first = 0;
   int i;
@@ -901,8 +890,8 @@ static bdpt_plus_options make_plus(int order) {
   o.layers.blocks[BDPT_ACTIVATION] = 5; /* blocks 0 and 2 */
   o.depth.start = BDPT_START_PAPER;
   o.width = make_options(0.5, 0.5, 0.5, 0.25);
-  o.between = make_recipe(1);
-  o.depth.finetune = make_recipe(2);
+  o.between = stripes_recipe(1);
+  o.depth.finetune = stripes_recipe(2);
   return o;
 }
 
@@ -1018,7 +1007,7 @@ TEST(plus_finds_the_layers) {
   int i;
   memset(&o.layers, 0, sizeof o.layers);
   o.width = make_options(0, 0, 0, 0);
-  o.depth.collect.recipe = o.depth.search.recipe = make_recipe(1);
+  o.depth.collect.recipe = o.depth.search.recipe = stripes_recipe(1);
   for (i = 0; i < 3; i++) o.depth.search.stage[i] = 1;
   o.depth.start = BDPT_START_FIT;
   o.depth.budget = 2;

@@ -58,6 +58,18 @@ bdpt_status session_load(session *s, const char *name) {
   return record_load(&s->record, s->ctx, s->record_path);
 }
 
+bdpt_status session_set_aside(session *s, char aside[720]) {
+  snprintf(aside, 720, "%s/previous.jsonl", s->out);
+  if (s->ctx->cluster.rank == 0) {
+    remove(aside);
+    if (rename(s->record.path, aside) != 0)
+      return cli_fail(s->ctx, BDPT_E_IO, "%s cannot be moved to %s, and stays", s->record.path,
+                      aside);
+  }
+  record_free(&s->record);
+  return BDPT_OK;
+}
+
 /* -------------------------------------------------------------------------------------------------
  * Lines that the run and the study share
  * ---------------------------------------------------------------------------------------------- */

@@ -52,6 +52,10 @@ int session_stops(session *s, int stop);
 /* Reads the record OUT/name if there is one. */
 bdpt_status session_load(session *s, const char *name);
 
+/* Moves the record to OUT/previous.jsonl, which `aside` gets, and empties the one in memory. Of
+ * several processes one moves. An error leaves the file where it is. */
+bdpt_status session_set_aside(session *s, char aside[720]);
+
 /* Adds the "setup" line, which says what was measured on what, and saves. */
 bdpt_status session_record_setup(session *s, const bdpt_config *c, const char *model, size_t seed,
                                  size_t test_images, const char *command);

@@ -119,13 +119,8 @@ static bdpt_status run_resume(run *r) {
     return cli_epochs_open(&r->epochs, r->base.ctx, r->o.csv, EPOCHS_ADD);
   }
   if (record_has(&r->base.record, "setup")) {
-    snprintf(aside, sizeof aside, "%s/previous.jsonl", r->o.out);
-    if (r->base.ctx->cluster.rank == 0) { /* of several processes, one moves */
-      remove(aside);
-      if (rename(r->base.record.path, aside) != 0)
-        return cli_fail(r->base.ctx, BDPT_E_IO, "%s cannot be moved to %s, and stays",
-                        r->base.record.path, aside);
-    }
+    s = session_set_aside(&r->base, aside);
+    if (s != BDPT_OK) return s;
     if (!finished && !r->o.common.fresh)
       fprintf(stderr, "   the options or inputs changed since the unfinished run in %s: starting "
               "afresh; what it had measured is now %s\n", r->o.out, aside);

@@ -200,14 +200,8 @@ static bdpt_status study_resume(study *s) {
   if (status != BDPT_OK) return status;
   if (s->o.shard) s->base.record.kept = RECORD_HELD; /* a share writes a file of its own */
   if (record_has(&s->base.record, "setup") && s->o.common.fresh) {
-    snprintf(aside, sizeof aside, "%s/previous.jsonl", s->o.out);
-    if (s->base.ctx->cluster.rank == 0) { /* of several processes, one moves */
-      remove(aside);
-      if (rename(s->base.record.path, aside) != 0)
-        return cli_fail(s->base.ctx, BDPT_E_IO, "%s cannot be moved to %s, and stays",
-                        s->base.record.path, aside);
-    }
-    record_free(&s->base.record);
+    status = session_set_aside(&s->base, aside);
+    if (status != BDPT_OK) return status;
     remove(session_path(&s->base, "dense.safetensors"));
     remove(session_path(&s->base, "dense.ckpt"));
     cli_forget_checkpoint(session_path(&s->base, "recovery.ckpt"));
