@@ -2,6 +2,9 @@
  * more that the address sanitizer forbids, so a step beyond the end of a tensor is seen. */
 #ifndef FENCES_H
 #define FENCES_H
+#ifndef _POSIX_C_SOURCE
+#define _POSIX_C_SOURCE 200809L /* what the tool asks for, before the first header */
+#endif
 #include <sanitizer/asan_interface.h>
 #define BDPTI_FENCE ((size_t)64)
 #ifndef BDPTI_CHUNK_LEAST

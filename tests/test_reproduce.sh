@@ -110,11 +110,13 @@ if cmp -s "$work/a/reproduce.jsonl" "$work/older"; then ok; else bad "an older r
 # that says that it is done, gets what is missing, and nothing twice.
 grep -v -e '"kind":"recipe"' -e '"kind":"part","part":[0-9]*,' "$work/before" \
   > "$work/a/reproduce.jsonl"
+rm "$work/a/recovery.csv" "$work/a/tokens.csv"
 study 0 --out "$work/a"
 if [ "$(grep -v '"kind":"part"' "$work/a/reproduce.jsonl" | sort)" = \
      "$(grep -v '"kind":"part"' "$work/before" | sort)" ] &&
-   [ "$(grep -c '"kind":"part"' "$work/a/reproduce.jsonl")" = 13 ]; then ok
-else bad "lines are missing, or there twice"; fi
+   [ "$(grep -c '"kind":"part"' "$work/a/reproduce.jsonl")" = 13 ] &&
+   [ -s "$work/a/recovery.csv" ] && [ -s "$work/a/tokens.csv" ]; then ok
+else bad "lines or a CSV file are missing, or there twice"; fi
 cp "$work/before" "$work/a/reproduce.jsonl"
 
 # The same command again does nothing; no part reads the test images' accuracy.

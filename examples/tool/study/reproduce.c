@@ -385,6 +385,7 @@ static bdpt_status study_end(study *s) {
     status = record_save(&s->base.record);
     session_print_json(&s->base);
   }
+  if (status == BDPT_OK) status = study_csv(s); /* a part may have ended before its own */
   if (status == BDPT_OK && report_write(s->base.ctx, s->base.record.path, s->o.report) != 0)
     status = s->base.ctx->status != BDPT_OK ? s->base.ctx->status : BDPT_E_IO;
   if (status == BDPT_OK)
