@@ -3041,7 +3041,7 @@ BDPT_API bdpt_tensor *bdpt_match(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *y) {
   if (!n) return NULL;
   for (i = 0; i < x->count; i++) {
     double own = (double)y->data[i], off = (double)x->data[i] - own;
-    miss += off * off, size += own * own;
+    miss += off * off; size += own * own;
   }
   n->number = size > 0 ? 1 / size : 0;
   n->out.data[0] = (bdpt_real)(miss * n->number);
@@ -3095,7 +3095,7 @@ BDPT_API bdpt_tensor *bdpt_tape_op(bdpt_tape *t, const bdpt_op *op, bdpt_tensor 
   memset(o, 0, sizeof *o);
   n->own = o;
   o->op = *op;
-  o->run.ctx = t->ctx, o->run.out = &n->out, o->run.user = op->user;
+  o->run.ctx = t->ctx; o->run.out = &n->out; o->run.user = op->user;
   for (i = 0; i < count; i++) {
     o->run.in[i] = n->in[i] = in[i];
     bdpti_wants(t, n, in[i]);
@@ -3567,7 +3567,7 @@ BDPTI_FN bdpt_model *bdpti_model_copy(const bdpt_model *from, const bdpt_config 
   if (!m) return NULL;
   *m = *from; /* its pointers are replaced below */
   m->config = *config;
-  m->packed = NULL, m->labels = NULL, m->users = 0;
+  m->packed = NULL; m->labels = NULL; m->users = 0;
   memset(m->param, 0, sizeof m->param); /* they are from's */
   bdpti_model_bind(m);
   if (config->classes == from->config.classes) ok = bdpt_model_label(m, from->labels) == BDPT_OK;
@@ -4371,7 +4371,7 @@ BDPTI_FN bdpt_status bdpti_trainer_finish(bdpt_trainer *t, double loss) {
   int i, live, slots = t->model->slots, depth = t->model->config.depth;
   if (!(loss - loss == 0) || !(norm - norm == 0)) return bdpti_trainer_refuse(t, loss, norm);
   if (step % t->per_epoch == 0) now->epoch_loss = now->epoch_norm = 0; /* an epoch begins */
-  now->epoch_loss += loss, now->epoch_norm += norm;
+  now->epoch_loss += loss; now->epoch_norm += norm;
   now->disparity_steps += r->importance != 0; /* counted where there are any */
   for (i = 0; i < bdpti_params(t); i++) {
     bdpt_tensor *p = bdpti_param(t, i, &live);
@@ -4565,7 +4565,7 @@ BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teache
   bdpt_trainer *t = (bdpt_trainer *)bdpt_alloc(model->ctx, sizeof *t);
   bdpti_arena *a = t ? &t->loader.arena : NULL;
   if (!t) return NULL;
-  t->ctx = a->ctx = model->ctx, t->model = model, t->teacher = teacher, t->train = train;
+  t->ctx = a->ctx = model->ctx; t->model = model; t->teacher = teacher; t->train = train;
   model->users++; /* neither goes before the trainer does */
   if (teacher) teacher->users++;
   t->recipe = *recipe;
@@ -4867,7 +4867,7 @@ BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *m, int layer, int which) {
   out = m->config.block[layer].mlp;
   bdpti_format(reader, sizeof reader, "its fc2 [%d,%d]", in, out);
   if (which != 1) {
-    out = in, in = m->config.block[layer].mlp;
+    out = in; in = m->config.block[layer].mlp;
     bdpti_format(reader, sizeof reader, "the residual stream");
   }
   return bdpt_fail(m->ctx, BDPT_E_SHAPE, "dimension mismatch: without fc%d [%d,%d] of block %d %s "
@@ -5402,7 +5402,7 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
 BDPT_API void bdpt_map_term(int k, int *i, int *j) {
   int sum = 0;
   while (k > sum) k -= ++sum; /* sum terms have a total degree of sum - 1 */
-  *i = sum - k, *j = k;
+  *i = sum - k; *j = k;
 }
 
 /* Fills x[terms], one row of the design matrix: the monomials at (a, t). */
@@ -5555,11 +5555,11 @@ BDPTI_FN void bdpti_map_accept(const bdpti_map_job *job, const double *y, bdpt_m
   int d = job->degree;
   m->cv_rmse[d] = sqrt(m->cv_rmse[d]);
   if (m->degree && !(m->cv_rmse[d] < m->cv_rmse[m->degree])) return;
-  m->degree = d, m->terms = (int)terms, m->rank = job->rank, m->fit_rmse = m->fit_mae = 0.0;
+  m->degree = d; m->terms = (int)terms; m->rank = job->rank; m->fit_rmse = m->fit_mae = 0.0;
   for (k = 0; k < terms; k++) m->theta[k] = bdpti_dot64(job->inverse + k * n, y, n);
   for (r = 0; r < n; r++) {
     double e = bdpti_dot64(m->theta, job->x + r * terms, terms) - y[r];
-    m->fit_rmse += e * e / (double)n, m->fit_mae += fabs(e) / (double)n;
+    m->fit_rmse += e * e / (double)n; m->fit_mae += fabs(e) / (double)n;
   }
   m->fit_rmse = sqrt(m->fit_rmse);
 }
@@ -5567,7 +5567,7 @@ BDPTI_FN void bdpti_map_accept(const bdpti_map_job *job, const double *y, bdpt_m
 BDPTI_FN void bdpti_map_try(bdpti_map_job *job, const bdpt_map_point *points, int degree) {
   int terms = (degree + 1) * (degree + 2) / 2;
   size_t n = job->count, i, j, t;
-  job->degree = degree, job->terms = (size_t)terms;
+  job->degree = degree; job->terms = (size_t)terms;
   for (i = 0; i < n; i++) {
     bdpti_map_row(terms, points[i].attention, points[i].activation, job->x + i * job->terms);
   }
@@ -5625,7 +5625,7 @@ BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *
                      "takes 3 points to leave two out, and degrees end at %d", count,
                      bdpti_s(count), o->degree, o->max_degree, BDPTI_MAP_DEGREE);
   }
-  job.count = count, job.sets = sets, job.maps = maps;
+  job.count = count; job.sets = sets; job.maps = maps;
   job.y = (double *)bdpti_array(&a, sets, column);
   job.x = (double *)bdpti_array(&a, count, most * sizeof *job.x);
   job.inverse = (double *)bdpti_array(&a, most, column);
@@ -5658,7 +5658,7 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
     double p = bdpt_map_predict(map, (double)(depth - a) / depth,
                                 (double)(depth - budget + a) / depth);
     if (a > from && !(p > best)) continue;
-    best = p, *attention = a, *activation = budget - a;
+    best = p; *attention = a; *activation = budget - a;
   }
   if (predicted) *predicted = best;
   return BDPT_OK;
@@ -6804,7 +6804,7 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
 BDPTI_FN bdpt_status bdpti_side_make(bdpti_arena *a, int in, int out, bdpti_side *s) {
   double scale = (double)in / out, wide = scale < 1.0 ? 1.0 : scale, one = 1 << BDPTI_WEIGHT_BITS;
   int o, i, *row;
-  s->in = in, s->out = out;
+  s->in = in; s->out = out;
   s->taps = (size_t)ceil(2.0 * wide) * 2 + 1; /* the cubic reaches 2 s to either side */
   row = s->table = (int *)bdpti_array(a, (size_t)out, (s->taps + 2) * sizeof(int));
   if (!row) return a->ctx->status; /* the allocator has said why */
@@ -6943,7 +6943,7 @@ BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *con
   const bdpt_dataset *d = subset ? subset->data : NULL;
   int i;
   memset(l, 0, sizeof *l);
-  l->arena.ctx = ctx, l->data = d;
+  l->arena.ctx = ctx; l->data = d;
   l->threads = ctx->threads; /* each thread has a workspace */
   if (bdpti_loader_check(ctx, config, subset) != BDPT_OK ||
       bdpti_sides_make(&l->arena, d->height, d->width, config->image,
@@ -7057,7 +7057,7 @@ BDPT_API bdpt_status bdpt_load_batch(bdpt_context *ctx, const bdpt_config *confi
     return bdpt_fail(ctx, BDPT_E_ARGUMENT, "%zu image%s from %zu on of a subset of %zu", count,
                      bdpti_s(count), first, subset->count);
   }
-  part.index += first, part.count = count; /* a view: the subset keeps its list */
+  part.index += first; part.count = count; /* a view: the subset keeps its list */
   if (!labels) resolved.classes = 1 << 20; /* any pictures do where no label is asked for */
   status = bdpti_loader_make(ctx, &resolved, &part, count, &l); /* for this one call */
   if (status == BDPT_OK) status = bdpti_load(&l, part.index, count, 0, 0, images, labels);
@@ -7230,7 +7230,7 @@ BDPTI_FN bdpt_accuracy bdpti_judge_mean(const bdpt_accuracy *sum) {
 BDPTI_FN bdpt_status bdpti_judge_share(bdpt_context *ctx, bdpt_status own, bdpt_accuracy *sum) {
   double v[5] = {(double)sum->count, sum->top1, sum->top5, sum->loss, (double)(own != BDPT_OK)};
   if (bdpti_cluster_sum(ctx, v, 5) != BDPT_OK) return ctx->status;
-  sum->count = (size_t)v[0], sum->top1 = v[1], sum->top5 = v[2], sum->loss = v[3];
+  sum->count = (size_t)v[0]; sum->top1 = v[1]; sum->top5 = v[2]; sum->loss = v[3];
   return own != BDPT_OK || v[4] == 0 ? own : BDPT_CANCELLED; /* another one has failed */
 }
 
@@ -7361,7 +7361,7 @@ BDPTI_FN bdpt_real *bdpti_stored(bdpt_trainer *t, int k, bdpt_write_tensor *w, c
   const bdpt_tensor *p = bdpti_param(t, k / 4, &live);
   bdpti_format(name, 112, "%s.%s", prefix[a], bdpti_param_name(t, k / 4, own));
   memset(w, 0, sizeof *w);
-  w->name = name, w->ndim = p->ndim;
+  w->name = name; w->ndim = p->ndim;
   w->dtype = sizeof(bdpt_real) == sizeof(double) ? BDPT_F64 : BDPT_F32;
   memcpy(w->shape, p->shape, sizeof w->shape);
   if (s->count == 0 || (a == 3 && !(t->recipe.ema > 0))) return NULL; /* it has none */
@@ -7404,14 +7404,14 @@ BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, bdpt_bytes *out) {
   char (*name)[112] = (char (*)[112])bdpti_array(&a, most, sizeof *name); /* w points into it */
   void *state = bdpti_array(&a, BDPTI_STATE_WORDS, 8), *log = bdpti_array(&a, t->words, 8);
   bdpt_status status = w && name && state && log ? bdpti_trainer_fit(t) : t->ctx->status;
-  out->data = NULL, out->size = 0;
+  out->data = NULL; out->size = 0;
   for (k = 0; k < arrays && status == BDPT_OK; k++) {
     const bdpt_real *data = bdpti_stored(t, k, &w[n], name[n]);
     if (data && !bdpti_all_finite(t->ctx, t->moments[k / 4].count, data)) {
       status = bdpt_fail(t->ctx, BDPT_E_NUMERIC, "checkpoint: step %zu: %s is not finite; nothing "
                          "was saved", (size_t)t->now.step, name[n]);
     }
-    w[n].data = data, n += data != NULL; /* what does not exist is overwritten by the next */
+    w[n].data = data; n += data != NULL; /* what does not exist is overwritten by the next */
   }
   if (status == BDPT_OK) {
     bdpti_digests(t, t->now.digest); /* of the trainer as it is now */
@@ -7552,7 +7552,7 @@ BDPTI_FN bdpt_status bdpti_train_epoch(bdpt_trainer *t, bdpt_epoch *line) {
   t->words += BDPTI_LINE_WORDS; /* the log has a line more */
   line->epoch = (int)(t->words / BDPTI_LINE_WORDS); /* epochs count from 1 */
   line->lr = bdpt_schedule(&t->recipe, ((double)t->now.step - 1.0) / steps); /* the last step's */
-  line->loss = t->now.epoch_loss / steps, line->grad_norm = t->now.epoch_norm / steps;
+  line->loss = t->now.epoch_loss / steps; line->grad_norm = t->now.epoch_norm / steps;
   if (t->hooks.checkpoint_images > 0 && line->epoch < t->recipe.epochs) return BDPT_OK;
   return bdpti_train_file(t, 1);
 }
@@ -7648,7 +7648,7 @@ enum { BDPTI_JSON_START, BDPTI_JSON_FIRST, BDPTI_JSON_COLON, BDPTI_JSON_AFTER, B
 
 BDPT_API void bdpt_json_init(bdpt_json *j, const char *text, size_t size) {
   memset(j, 0, sizeof *j); /* START, and no bracket open */
-  j->text = text, j->size = size;
+  j->text = text; j->size = size;
 }
 
 BDPTI_FN bdpt_json_event bdpti_json_fail(bdpt_json *j, const char *phrase) {
@@ -7750,7 +7750,7 @@ BDPTI_FN bdpt_json_event bdpti_json_value(bdpt_json *j, int c) {
   if (c == '{' || c == '[') {
     if (j->depth == BDPT_JSON_DEPTH) return bdpti_json_fail(j, "nested deeper than 64 levels");
     j->stack[j->depth++] = (unsigned char)c; /* which bracket must close it */
-    j->at++, j->state = BDPTI_JSON_FIRST; /* a value, or the bracket closed at once */
+    j->at++; j->state = BDPTI_JSON_FIRST; /* a value, or the bracket closed at once */
     return c == '{' ? BDPT_JSON_OBJECT : BDPT_JSON_ARRAY;
   }
   j->start = j->at;
@@ -7788,7 +7788,7 @@ BDPT_API bdpt_json_event bdpt_json_next(bdpt_json *j) {
     return c < 0 ? BDPT_JSON_END : bdpti_json_fail(j, "bytes follow the value");
   }
   if ((state == BDPTI_JSON_FIRST || state == BDPTI_JSON_AFTER) && c == inside + 2) {
-    j->at++, j->depth--;
+    j->at++; j->depth--;
     j->state = BDPTI_JSON_AFTER; /* the bracket was a whole value */
     return inside == '{' ? BDPT_JSON_OBJECT_END : BDPT_JSON_ARRAY_END;
   }
@@ -7894,7 +7894,7 @@ BDPTI_FN void bdpti_put_double(bdpti_text *t, double v) {
   if (copysign(1.0, v) < 0) bdpti_put(t, '-'); /* of -0 as well */
   v = fabs(v);
   for (e = v > 0 ? (int)floor(log10(v)) + 2 : 0; n < 17 && bdpti_decimal(digit, e) != v;) {
-    e--, digit[n] = '9'; /* one place further */
+    e--; digit[n] = '9'; /* one place further */
     while (digit[n] > '0' && bdpti_decimal(digit, e) > v) digit[n]--;
     if (digit[0] > '0') n++; /* a leading zero is overwritten */
   }
@@ -8052,7 +8052,7 @@ typedef struct bdpti_reader {
 
 BDPTI_FN void bdpti_reader_init(bdpti_reader *r, bdpt_context *ctx, const char *name) {
   memset(r, 0, sizeof *r);
-  r->ctx = ctx, r->name = name ? name : "memory";
+  r->ctx = ctx; r->name = name ? name : "memory";
   r->kind = BDPT_E_FORMAT; /* until a tensor's shape is at fault (13.7.4) */
 }
 
@@ -8157,12 +8157,12 @@ BDPTI_FN void bdpti_walk_tensor(bdpti_reader *r) {
   t->name = bdpti_keep(r);
   bdpti_read_entry(r);
   if (r->status) return; /* nothing was read that could be looked at */
-  from = r->offset[0], to = r->offset[1];
+  from = r->offset[0]; to = r->offset[1];
   t->count = 1; /* a scalar has no axes and one element */
   while (i < t->ndim && fits) fits = bdpti_mul(t->count, r->shape[i++], &t->count);
   fits = fits && bdpti_mul(t->count, (size_t)r->type->bits, &bits);
   t->size = bits / 8; /* they fill whole bytes, or it is an error */
-  t->dtype_name = r->type->name, t->dtype = (bdpt_dtype)r->type->dtype;
+  t->dtype_name = r->type->name; t->dtype = (bdpt_dtype)r->type->dtype;
   if (!fits) bdpti_bad(r, "its shape overflows: more than %zu elements or bits", (size_t)SIZE_MAX);
   if (bits % 8) bdpti_bad(r, "%zu x %s ends within a byte", t->count, t->dtype_name);
   if (to < from) bdpti_bad(r, "data_offsets [%zu, %zu] end before they begin", from, to);
@@ -8176,7 +8176,7 @@ BDPTI_FN void bdpti_walk_tensor(bdpti_reader *r) {
   }
   if (r->fill && !r->status) {
     memcpy(r->axis + r->axes, r->shape, (size_t)t->ndim * sizeof *r->shape);
-    t->shape = r->axis + r->axes, t->bytes = r->data + from;
+    t->shape = r->axis + r->axes; t->bytes = r->data + from;
     r->out->tensor[r->tensors] = *t; /* a copy; names and shapes lie in our block */
   }
   r->tensors++;
@@ -8345,9 +8345,9 @@ BDPT_API bdpt_status bdpt_safetensors_parse(bdpt_context *ctx, const void *bytes
   p = (unsigned char *)bdpt_alloc(ctx, strings + r.text);
   if (!p) return BDPT_E_MEMORY;
   out->ctx = ctx; /* from here on there is something to close */
-  out->memory = p, out->memory_bytes = strings + r.text;
-  out->tensor = (bdpt_file_tensor *)(void *)p, out->count = r.tensors;
-  out->key = (const char **)(void *)(p + keys), out->pairs = r.pairs;
+  out->memory = p; out->memory_bytes = strings + r.text;
+  out->tensor = (bdpt_file_tensor *)(void *)p; out->count = r.tensors;
+  out->key = (const char **)(void *)(p + keys); out->pairs = r.pairs;
   r.axis = (size_t *)(void *)(p + axes);
   r.string = (char *)(p + strings);
   bdpti_walk(&r, 1, text, n); /* fills */
@@ -8424,7 +8424,7 @@ BDPTI_FN bdpt_status bdpti_piece_init(bdpt_context *ctx, bdpti_piece *p,
                                       const bdpt_write_tensor *t) {
   const char *why = NULL;
   int i, fits = 1;
-  p->tensor = t, p->type = bdpti_dtype_row(t->dtype); /* NULL: a dtype that is not read either */
+  p->tensor = t; p->type = bdpti_dtype_row(t->dtype); /* NULL: a dtype that is not read either */
   p->bytes = p->type ? (size_t)p->type->bits / 8 : 0; /* all that have a row are whole bytes */
   for (i = 0; i < t->ndim && i < BDPT_MAX_DIMS && fits; i++) {
     fits = bdpti_mul(p->bytes, t->shape[i], &p->bytes);
@@ -8476,7 +8476,7 @@ BDPTI_FN void bdpti_put_header(bdpti_text *t, const bdpti_piece *piece, size_t c
   if (pairs) bdpti_put_string(t, count ? "}," : "}"); /* the end of __metadata__ */
   for (i = 0; i < count; i++) {
     const bdpti_piece *p = &piece[i];
-    place[0] = place[1], place[1] += p->bytes; /* back to back */
+    place[0] = place[1]; place[1] += p->bytes; /* back to back */
     if (i) bdpti_put(t, ',');
     bdpti_put_json(t, p->tensor->name);
     bdpti_put_string(t, ":{\"dtype\":\"");
@@ -8501,7 +8501,7 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
   bdpti_piece *piece = (bdpti_piece *)bdpt_alloc(ctx, room);
   unsigned char *p = NULL;
   bdpt_status before = ctx->status, s = BDPT_OK;
-  out->data = NULL, out->size = 0;
+  out->data = NULL; out->size = 0;
   if (!piece) return BDPT_E_MEMORY;
   for (i = 0; i < count && !s; i++) { /* each must be writable */
     s = bdpti_piece_init(ctx, &piece[i], &tensors[i]);
@@ -8539,7 +8539,7 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
   }
   bdpt_release(ctx, piece, room);
   if (s) { bdpt_release(ctx, p, n); return s; }
-  out->data = p, out->size = n - 1; /* the caller's from now on */
+  out->data = p; out->size = n - 1; /* the caller's from now on */
   return BDPT_OK;
 }
 
@@ -8661,7 +8661,7 @@ BDPTI_FN bdpt_status bdpti_file_fill(bdpt_context *ctx, const char *path, FILE *
     if (!p) return BDPT_E_MEMORY;
     if (*used) memcpy(p, *block, *used); /* what was read so far */
     bdpt_release(ctx, *block, *has);
-    *block = p, *has = room;
+    *block = p; *has = room;
     *used += fread(p + *used, 1, room - *used, f);
     room = *used < room ? *used + 1 : 2 * room;
   }
@@ -8675,7 +8675,7 @@ BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, bdpt_by
   size_t has = 0; /* bytes of the block */
   bdpt_status s;
   FILE *f;
-  out->data = NULL, out->size = 0;
+  out->data = NULL; out->size = 0;
   errno = 0; /* C does not promise that fopen sets it */
   f = fopen(path, "rb");
   if (!f) return bdpti_fail_io(ctx, path, "cannot be opened for reading");
@@ -8683,7 +8683,7 @@ BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, bdpt_by
   fclose(f);
   if (!s) return BDPT_OK;
   bdpt_release(ctx, out->data, has);
-  out->data = NULL, out->size = 0;
+  out->data = NULL; out->size = 0;
   return s;
 }
 
@@ -8917,7 +8917,7 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, bdpt_dtype dtype, bdp
   bdpt_status s = d ? BDPT_OK : BDPT_E_MEMORY;
   double limit = HUGE_VAL; /* a dtype that is no float is refused by the writer */
   int i;
-  out->data = NULL, out->size = 0;
+  out->data = NULL; out->size = 0;
   if (type && type->fraction) {
     limit = ldexp(2 - ldexp(1, -type->fraction - 1), (1 << (type->exponent - 1)) - 1);
   }
@@ -8931,15 +8931,15 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, bdpt_dtype dtype, bdp
       s = bdpt_fail(m->ctx, BDPT_E_NUMERIC, "save: element %zu of %s is %g, not finite in this "
                     "file's format", k, p->name, (double)p->data[k]);
     }
-    w->name = m->name[i], w->dtype = dtype;
-    w->ndim = p->ndim, w->data = p->data; /* not raw: converted while it is written */
+    w->name = m->name[i]; w->dtype = dtype;
+    w->ndim = p->ndim; w->data = p->data; /* not raw: converted while it is written */
     memcpy(w->shape, p->shape, sizeof p->shape);
     count++;
   }
   if (s) { bdpt_release(m->ctx, d, sizeof *d); return s; }
   t.out = d->text;
-  d->key[0] = "format", d->value[0] = "pt";
-  d->key[1] = "boundarydpt", d->value[1] = "1";
+  d->key[0] = "format"; d->value[0] = "pt";
+  d->key[1] = "boundarydpt"; d->value[1] = "1";
   for (i = 0; i < BDPTI_COUNT(bdpti_keys); i++) {
     const bdpti_key *k = &bdpti_keys[i];
     if (k->kind == 't' && !*(const char *)bdpti_key_at(k, m, 0)) continue; /* an empty text */
@@ -8950,7 +8950,7 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, bdpt_dtype dtype, bdp
     bdpti_key_put(&t, k, m);
     bdpti_put(&t, 0); /* ends this value */
   }
-  if (m->labels) d->key[pairs] = "label_names", d->value[pairs++] = m->labels;
+  if (m->labels) { d->key[pairs] = "label_names"; d->value[pairs++] = m->labels; }
   s = bdpt_safetensors_build(m->ctx, d->list, count, d->key, d->value, pairs, out);
   bdpt_release(m->ctx, d, sizeof *d);
   return s;
@@ -8995,7 +8995,7 @@ BDPTI_FN void bdpti_guess(bdpt_model *m, const bdpt_safetensors *file, const bdp
   for (all = side; all < 1 << 10 && all * all < tokens;) all++; /* tokens that are all patches */
   if (side * side != patches && all * all == tokens) side = all;
   c->image = c->patch < 1 << 15 ? side * c->patch : c->patch; /* no overflow */
-  if (hint->image_width) c->image = hint->image, c->image_width = hint->image_width;
+  if (hint->image_width) { c->image = hint->image; c->image_width = hint->image_width; }
 }
 
 /* 13.7.2  What the metadata say
@@ -9096,7 +9096,7 @@ BDPTI_FN bdpt_status bdpti_hint(bdpti_reader *r, bdpt_config *c, const bdpt_conf
   if (h->eps != 0) c->eps = h->eps;
   if (h->act) c->act = h->act;
   if (h->pool) c->pool = h->pool;
-  c->no_class |= h->no_class, c->no_qkv_bias |= h->no_qkv_bias, c->headless |= h->headless;
+  c->no_class |= h->no_class; c->no_qkv_bias |= h->no_qkv_bias; c->headless |= h->headless;
   if (h->std[0] != 0) { /* mean and deviation come together */
     memcpy(c->mean, h->mean, sizeof c->mean);
     memcpy(c->std, h->std, sizeof c->std);
@@ -9928,24 +9928,23 @@ BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, con
 BDPTI_TILE(1) BDPTI_TILE(6)
 #if BDPTI_ROWS == 12
 BDPTI_TILE(7) BDPTI_TILE(8) BDPTI_TILE(9) BDPTI_TILE(10) BDPTI_TILE(11) BDPTI_TILE(12)
+#define BDPTI_TALL_TILES BDPTI_NO_TILE, BDPTI_NO_TILE, BDPTI_NO_TILE, BDPTI_EACH_TILE(6), \
+  BDPTI_EACH_TILE(7), BDPTI_EACH_TILE(8), BDPTI_EACH_TILE(9), BDPTI_EACH_TILE(10), \
+  BDPTI_EACH_TILE(11), BDPTI_EACH_TILE(12)
 #else
 BDPTI_TILE(3) BDPTI_TILE(4) BDPTI_TILE(5)
+#define BDPTI_TALL_TILES \
+  BDPTI_EACH_TILE(3), BDPTI_EACH_TILE(4), BDPTI_EACH_TILE(5), BDPTI_EACH_TILE(6)
 #endif
 static void (*const BDPTI_V(tiles)[BDPTI_ROWS][4])(const BDPTI_V(tile) *t) = {
-  BDPTI_EACH_TILE(1), BDPTI_NO_TILE,
-#if BDPTI_ROWS == 12
-  BDPTI_NO_TILE, BDPTI_NO_TILE, BDPTI_NO_TILE, BDPTI_EACH_TILE(6), BDPTI_EACH_TILE(7),
-  BDPTI_EACH_TILE(8), BDPTI_EACH_TILE(9), BDPTI_EACH_TILE(10), BDPTI_EACH_TILE(11),
-  BDPTI_EACH_TILE(12)};
-#else
-  BDPTI_EACH_TILE(3), BDPTI_EACH_TILE(4), BDPTI_EACH_TILE(5), BDPTI_EACH_TILE(6)};
-#endif
+  BDPTI_EACH_TILE(1), BDPTI_NO_TILE, BDPTI_TALL_TILES};
 #define BDPTI_RUN(t, rows, width, pairs) \
   BDPTI_V(tiles)[(rows) - 1][(width) - 1 + ((pairs) ? 2 : 0)](t)
 #undef BDPTI_TILE_
 #undef BDPTI_TILE
 #undef BDPTI_EACH_TILE
 #undef BDPTI_NO_TILE
+#undef BDPTI_TALL_TILES
 #undef BDPTI_DOT2
 #else /* one lane, any compiler: two rows by two columns, whose sums have names, not indices */
 static void BDPTI_V(scalar_row)(const BDPTI_V(tile) *t, size_t row, size_t width, bdpt_real left,
@@ -10111,7 +10110,7 @@ static void BDPTI_V(copy_tile)(const bdpti_gemm *g, const bdpti_block *b, size_t
 static void BDPTI_V(look_ahead)(const bdpti_gemm *g, const bdpti_block *b, BDPTI_V(tile) *t,
                                 size_t i, size_t count, size_t rows, size_t j) {
   const size_t panel = BDPTI_PANEL * sizeof(bdpt_real); /* bytes of a row of one */
-  t->next = (uintptr_t)t->a, t->next_step = 0; /* nothing: what the first cache holds */
+  t->next = (uintptr_t)t->a; t->next_step = 0; /* nothing: what the first cache holds */
   if (g->packed && (count > 1 || g->m <= BDPTI_ROWS)) {
     t->next = (uintptr_t)(b->packed + j * b->rows) + panel * b->rows * (count + i) / count;
     t->next_step = (panel + count - 1) / count;
@@ -10957,7 +10956,7 @@ BDPTI_FN void bdpti_act(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_re
   bdpti_kernel backward = act == BDPT_GELU ? isa->gelu_bwd : isa->gate_bwd;
   double p, q;
   bdpti_gate_constants(act, &p, &q);
-  s.a = (bdpt_real)p, s.b = (bdpt_real)q;
+  s.a = (bdpt_real)p; s.b = (bdpt_real)q;
   bdpti_each(ctx, dy ? backward : forward, &s, n, 1024, (double)n * 0.6); /* 0.6 ns an element */
 }
 
