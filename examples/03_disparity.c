@@ -7,8 +7,8 @@
  * prints, with other decimals on other machines,
  *
  *   mean |dL/dm|    layer 0   layer 1   layer 2   layer 3      all
- *   attention        0.2176    0.1710    0.1324    0.1463   0.1668
- *   activation       0.0188    0.0175    0.0600    0.0739   0.0426
+ *   attention        0.2685    0.1756    0.1302    0.1226   0.1742
+ *   activation       0.0228    0.0202    0.0635    0.0731   0.0449
  *   the largest activation is below the smallest attention layer
  *
  * In a common ranking every activation would go before the first attention layer. Nothing about the
