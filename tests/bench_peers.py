@@ -1,4 +1,4 @@
-"""PyTorch, ONNX Runtime or OpenVINO on the networks of tests/bench.c, measured on request.
+"""Measures PyTorch, ONNX Runtime or OpenVINO on the networks of tests/bench.c, on request.
 
     python3 bench_peers.py torch|tuned|onnx|openvino [quick]
 

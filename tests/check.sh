@@ -1,5 +1,5 @@
-# What the shell tests of texts and programs share; sourced in the project's folder. A folder of its
-# own that goes at the end, and a count of what held.
+# The shell tests of texts and programs source this in the project's folder. It gives them a folder
+# of their own, which goes at the end, and counts what held.
 CC=${CC:-cc}
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT

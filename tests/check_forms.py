@@ -1,4 +1,4 @@
-"""check_forms.py: networks of each form made by timm and transformers with random weights; prints the largest
+"""check_forms.py: makes networks of each form by timm and transformers with random weights; prints the largest
 difference of a logit (or feature) from theirs, over the largest, by the tool and by ONNX Runtime; then of the pruned
 network (block 0 without attention and activation: a skip and a fitted map, and plainly, fused) by load_pruned.py and
 ONNX Runtime from the tool; and whether one epoch of training goes. By hand, from

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The ONNX files against ONNX's own checker and ONNX Runtime.
+"""Checks the ONNX files with ONNX's own checker and ONNX Runtime.
 
     python3 tests/check_onnx.py MODEL.safetensors [TOOL]
 

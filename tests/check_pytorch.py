@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Files written by the tool, in the hands of the packages that others use.
+"""Reads files written by the tool with the packages that others use, and compares what comes out.
 
     python3 tests/check_pytorch.py MODEL.safetensors [TOOL]
 

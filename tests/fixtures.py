@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reference values for the tests of boundarydpt.h, computed with PyTorch, timm and Pillow.
+"""Computes reference values for the tests of boundarydpt.h with PyTorch, timm and Pillow.
 
     python3 tests/fixtures.py                        every group that needs no download
     python3 tests/fixtures.py model pruned           only these groups

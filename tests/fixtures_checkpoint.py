@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checkpoints as other programs write them, for tests/test_checkpoint.c.
+"""Writes checkpoints as other programs do, for tests/test_checkpoint.c.
 
     python3 tests/fixtures_checkpoint.py [--old PYTHON]      writes tests/fixtures/checkpoint/
     python3 tests/fixtures_checkpoint.py --check             recomputes the logits, writes nothing

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Forms of a vision transformer, computed with PyTorch and timm in double for tests/test_forms.c.
+"""Computes forms of a vision transformer with PyTorch and timm, in double, for tests/test_forms.c.
 
     python3 tests/fixtures_forms.py            writes tests/fixtures/forms.safetensors
     python3 tests/fixtures_forms.py --check    recomputes and compares, writes nothing

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reference values for tests/test_merge.c and tests/test_segment.c, computed with PyTorch.
+"""Computes reference values for tests/test_merge.c and tests/test_segment.c with PyTorch.
 
     python3 tests/fixtures_tokens.py             writes tests/fixtures/{merge,segment}.safetensors
     python3 tests/fixtures_tokens.py --check     recomputes and compares, writes nothing

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Importance of every unit of width, computed with PyTorch and timm for tests/test_width.c.
+"""Computes the importance of every unit of width with PyTorch and timm, for tests/test_width.c.
 
     python3 tests/fixtures_width.py            writes tests/fixtures/width.safetensors
     python3 tests/fixtures_width.py --check    recomputes and compares, writes nothing

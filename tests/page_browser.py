@@ -1,4 +1,4 @@
-"""A headless browser for tests/test_page.py, with Python's standard library alone.
+"""Drives a headless browser for tests/test_page.py, with Python's standard library alone.
 
 Chromium is spoken to over two pipes (its --remote-debugging-pipe: messages are JSON, each ends with
 a zero byte), Firefox over a socket (Marionette: the length, a colon, JSON). Both give the same few

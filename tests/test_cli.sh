@@ -1,8 +1,9 @@
 #!/bin/sh
-# The command line as a user meets it: exit statuses, error sentences, --help, --json, and that bad
-# input leaves files as they were. Needs build/boundarydpt. Everything happens in a temporary folder
-# with small files of its own; the longest command trains for a second. TOOL names another tool, and
-# TOOL_SYSTEM=windows one of Windows, whose lines end otherwise and which has no /dev.
+# Tests the command line as a user meets it: exit statuses, error sentences, --help, --json, and
+# that bad input leaves files as they were. Needs build/boundarydpt. Everything happens in a
+# temporary folder with small files of its own; the longest command trains for a second. TOOL
+# names another tool, and TOOL_SYSTEM=windows one of Windows, whose lines end otherwise and which
+# has no /dev.
 tool=${TOOL:-$(cd "$(dirname "$0")/.." && pwd)/build/boundarydpt}
 root=$(cd "$(dirname "$0")/.." && pwd)
 fetch=$(cd "$(dirname "$0")/.." && pwd)/data/fetch

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The lessons, the program on the header's front page, and the benchmark's manners.
+# Tests the lessons, the program on the header's front page, and the benchmark's manners.
 #
 # Every example must compile as C99 without a warning, run, and print what its opening comment says.
 # Lessons that compute the same everywhere must print exactly that; a line that ends in ... may go

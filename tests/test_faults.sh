@@ -1,5 +1,5 @@
 #!/bin/sh
-# A part of make faults and make killtest: one point in fifty of every short command and of the
+# Runs a part of make faults and make killtest: one point in fifty of every short command and of the
 # library's calls. Needs the programs in build/faults; skipped where they cannot be built.
 cd "$(dirname "$0")/.." || exit 1
 passed=0

@@ -1,4 +1,4 @@
-"""The page build/page.html in headless Chromium, and shortly in Firefox where there is one.
+"""Tests the page build/page.html in headless Chromium, and shortly in Firefox where there is one.
 
 Every switch is used, numbers are compared with the native tool's to the last digit shown, the
 answers of the exercises are computed anew, and nothing may be complained about on the console.

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The page in a headless browser (tests/test_page.py says what is checked). Skipped, with the
-# reason, where there is no page (no compiler for WebAssembly), no Chromium, or no Python.
+# Tests the page in a headless browser (tests/test_page.py says what is checked). It is skipped,
+# with the reason, where there is no page (no compiler for WebAssembly), no Chromium, or no Python.
 cd "$(dirname "$0")/.." || exit 1
 skip() {
   echo "page: skipped, $*"
