@@ -8526,7 +8526,7 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
       if (w->raw && piece[i].bytes) memcpy(p + at, w->data, piece[i].bytes);
       for (k = 0; k < end; k += step) {
         const bdpt_real *v = (const bdpt_real *)w->data + k / step;
-        uint64_t wide = bdpti_pack((double)*v, type->exponent, type->fraction);
+        uint64_t wide = step == sizeof *v ? 0 : bdpti_pack(*v, type->exponent, type->fraction);
         uint32_t narrow = (uint32_t)(wide & UINT32_MAX);
         if (step == sizeof *v) memcpy(step == 8 ? (void *)&wide : (void *)&narrow, v, step);
         bdpti_put_bytes(p + at + k, (int)step, step == 8 ? wide : narrow);

@@ -29,16 +29,21 @@ skip() {
   echo "mpi: 0 passed, 0 failed"
   exit 0
 }
+mpi_tool() { # FILES AND FLAGS...
+  "$MPICC" -std=c99 -O1 -w "$here/examples/mpi/boundarydpt_mpi.c" "$@" -o "$work/tool" -lm \
+    > "$work/log" 2>&1
+}
 command -v "$MPICC" > /dev/null 2>&1 || skip "no $MPICC"
 command -v "$MPIRUN" > /dev/null 2>&1 || skip "no $MPIRUN"
-modules=$(ls "$here"/examples/tool/*.c "$here"/examples/tool/*/*.c |
-  grep -v -e '/tool/boundarydpt.c$' -e '/tool/page/')
+# What make has built is linked, with OpenMP if it was built so; otherwise all is compiled here.
+modules="$here/build/tool.a $here/build/library.o"
 if [ -n "$MPI_TOOL" ]; then cp "$MPI_TOOL" "$work/tool" || exit 1
+elif [ "$here/build/tool.a" -nt "$here/boundarydpt.h" ] &&
+  { mpi_tool $modules -fopenmp || mpi_tool $modules; }; then :
 else
-  # shellcheck disable=SC2086
-  "$MPICC" -std=c99 -O1 -w -DBDPT_NO_VECTORS "$here/examples/mpi/boundarydpt_mpi.c" $modules \
-    -o "$work/tool" -lm > "$work/log" 2>&1 ||
-    skip "$MPICC does not compile: $(head -n 1 "$work/log")"
+  modules=$(ls "$here"/examples/tool/*.c "$here"/examples/tool/*/*.c |
+    grep -v -e '/tool/boundarydpt.c$' -e '/tool/page/')
+  mpi_tool -DBDPT_NO_VECTORS $modules || skip "$MPICC does not compile: $(head -n 1 "$work/log")"
 fi
 cd "$work" || exit 1
 root=
