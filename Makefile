@@ -70,9 +70,9 @@ $(TOOL): build/tool/boundarydpt.o build/tool.a build/library.o
            build/sane/*.dep build/sane/*/*.dep)
 
 # Programs that bring the implementation themselves keep it static: the compiler then translates
-# only what they use. That is still five seconds each, so of the lessons, which all bring it, two do
-# so here, and the others are told that it is there already and get the library's object.
-ALONE := build/embed build/06_map
+# only what they use. That is still five seconds each, so three of the lessons do so here, one of
+# them in double; the others are told that it is there already and get the library's object.
+ALONE := $(addprefix build/,embed 06_map 08_own_operation)
 THERE := -DBDPTI_IMPLEMENTED_1 -DBDPTI_IMPLEMENTED_2 -DBDPTP_IMPLEMENTED
 $(ALONE): build/%: examples/%.c $(LESSON) $(PLUS) boundarydpt.h | build
 	$(CC) $(FLAGS) -DBDPT_STATIC $< -o $@ -lm

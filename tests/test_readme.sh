@@ -30,7 +30,8 @@ ran() { # ran PROGRAM: it says what it fitted, and its file is read by the tool
   rm -f "$work/build/pruned.safetensors"
   (cd "$work" && "$1" > said 2>&1)
   check $? "README's program ended badly: $(tail -n 1 "$work/said")"
-  grep -q '^1 layer fitted, not exact: relative error up to 0\.[0-9]* on 32 images' "$work/said"
+  grep -q '^1 layer fitted, not exact: relative error up to 0\.[0-9]* on 32 of 256 images' \
+    "$work/said"
   check $? "README's program says: $(head -n 1 "$work/said")"
   if [ -x build/boundarydpt ]; then
     build/boundarydpt info "$work/build/pruned.safetensors" > "$work/info" 2>&1

@@ -154,7 +154,7 @@ says err "part 2 (gradients) lacks 1 cell,"
 # shellcheck disable=SC2086
 "$tool" reproduce $quick --out "$work/s" --shard 1/2 --part $parts --threads 1 > "$work/out" 2>&1 &
 child=$!
-sleep 3
+sleep 1
 kill -9 $child
 wait $child 2> /dev/null
 # shellcheck disable=SC2086
@@ -223,7 +223,7 @@ if [ -s "$work/shared" ] && head -n "$(wc -l < "$work/shared")" "$work/whole" |
 # shellcheck disable=SC2086
 "$tool" reproduce $quick --out "$work/b" --threads 1 > "$work/out" 2> "$work/err" &
 child=$!
-sleep 2
+sleep 1
 kill -INT $child
 wait $child
 if [ $? -eq 130 ]; then ok; else bad "an interrupted study did not end with 130"; fi
@@ -253,7 +253,7 @@ says out "   class token first "
 study 130 --out "$work/a" --part 20 --minutes 0.03 --threads 1
 study 0 --out "$work/a" --part 20
 says out "   four times "
-says out "trained on 512 images, looked at 0, [0-9]* processor seconds"
+says out "trained on 512 images, looked at 0, [0-9]* processor second"
 keys="parent,wanted,budget,layers,types,block,losses,accuracies,costs,images,processor_seconds"
 lines greedy 4 $keys
 lines better 2 "hash,parent,epochs,batch,lr,mix_prob,drop_path,ema,accuracy,test"
