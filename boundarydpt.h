@@ -1879,7 +1879,7 @@ BDPTI_FN double bdpti_check_run(const bdpti_check *c, bdpt_tape *exact, bdpt_ten
     const bdpt_tensor *x = c->inputs[i];
     copy[i] = bdpt_input(t, x->ndim, x->shape, x->data, exact != NULL);
   }
-  out = c->build(t, copy, c->user);
+  out = t->ctx->status == BDPT_OK ? c->build(t, copy, c->user) : NULL;
   seed = out ? (bdpt_real *)bdpti_take(t, out->count, sizeof *seed) : NULL;
   for (k = 0; seed && k < out->count; k++) {
     bdpt_rng r;
