@@ -1132,7 +1132,7 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
 #endif
 
 /* A program's time passes in chapter 14. What stands before it needs no second thought of GCC, and
- * compiles in half the time without; -O0 stays what it is. */
+ * compiles in three fifths of the time without; -O0 stays what it is. */
 #if defined(__GNUC__) && !defined(__clang__) && defined(__OPTIMIZE__)
 #pragma GCC push_options
 #pragma GCC optimize("O1")
