@@ -164,6 +164,7 @@ TEST(png) {
   /* A wrong checksum: of the size, refused; of the pixels' chunk, read, as Pillow does both. */
   bytes = corpus("rgb.png", &i);
   bytes[8 + 8 + 13] ^= 1;
+  image_free(&got);
   CHECK(!image_decode(bytes, i, &got, why));
   CHECK_HAS(why, "wrong checksum");
   bytes[8 + 8 + 13] ^= 1;
@@ -237,6 +238,7 @@ static int side_of(const char *file, const char *tiff, int side, int cut) {
   with[at + (png ? 8 : 10) + (tiff[0] == 'I' ? 18 : 19)] = (unsigned char)side;
   if (png) memset(with + at + 34, 0, 4);
   memcpy(with + at + extra, bytes + at, size - at);
+  image_free(&got);
   ok = cut ? 0 : image_decode(with, size + extra, &got, why);
   if (ok) found = got.side;
   if (cut) found = image_exif(with, at + extra - (size_t)cut);
