@@ -78,7 +78,10 @@ static int shim_ferror(FILE *f) { return unreadable || ferror(f); }
 #define fwrite(p, size, count, f) shim_fwrite(p, size, count, f)
 #define fread(p, size, count, f) shim_fread(p, size, count, f)
 /* An arena of the library takes 256 KB at a time, which is more than most groups need; here every
- * piece of it is an allocation of its own, that can fail. */
+ * piece of it is an allocation of its own, that can fail, also between fences (tests/fences.h). */
+#undef BDPTI_FENCE
+#undef BDPTI_GUARD
+#undef BDPTI_CHUNK_LEAST
 #define BDPTI_FENCE ((size_t)0)
 #define BDPTI_GUARD(p, bytes, all) ((void)0)
 #define BDPTI_CHUNK_LEAST ((size_t)1)
