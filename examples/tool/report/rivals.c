@@ -100,6 +100,8 @@ static void report_rival_dot(report_page *page, const report_rival *r, const rep
   else
     report_mark(page, "dot", colour, at, v, 4.5, "%s: %.2f %%, nothing trained, %.2f of the dense "
                 "network's time", r->name, r->mean, r->time[0]);
+  if (label > v + 1) /* the name gave way to another: a stroke leads to it */
+    report_segment(page, "thin", colour, at, v, at + (left ? -6 : 6), label);
   report_put(page, "<text class=\"s%s\" x=\"%.1f\" y=\"%.1f\">", left ? " e" : "",
              at + (left ? -8 : 8), label + 4);
   report_escape(page, r->name);

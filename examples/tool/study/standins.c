@@ -155,15 +155,15 @@ bdpt_status standin_choose(bdpt_model *m, int count, const bdpt_subset *images,
                            const bdpt_subset *held, int *block, double *loss) {
   int left[BDPT_MAX_DEPTH] = {0}, gone[BDPT_MAX_DEPTH] = {0}, i;
   bdpt_status status = BDPT_OK;
+  if (count > m->config.depth)
+    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "%d %s to replace of %d", count,
+                     words_of(count, "block", "blocks"), m->config.depth);
   for (i = 0; i < m->config.depth; i++) left[i] = 1;
   for (i = 0; i < count && status == BDPT_OK; i++) {
     bdpt_model *now = bdpt_model_clone(m);
     status = now ? standin_blocks(now, gone, images) : m->ctx->status;
     if (status == BDPT_OK) status = standin_try(now, left, images, held, &block[i], &loss[i]);
     bdpt_model_free(now);
-    if (status == BDPT_OK && block[i] < 0)
-      status = bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "%d %s to replace of %d", count,
-                         words_of(count, "block", "blocks"), m->config.depth);
     if (status == BDPT_OK) {
       left[block[i]] = 0;
       gone[block[i]] = 1;

@@ -12,7 +12,8 @@
 bdpt_status standin_blocks(bdpt_model *m, const int *which, const bdpt_subset *images);
 
 /* Chooses blocks one by one, each time the one whose map leaves the smallest loss on `held`, fits
- * all maps again, and goes on until `count` are gone. Fills block[count] and loss[count]. */
+ * all maps again, and goes on until `count` are gone. Fills block[count] and loss[count]; more
+ * blocks than the network has are refused before anything is written. */
 bdpt_status standin_choose(bdpt_model *m, int count, const bdpt_subset *images,
                            const bdpt_subset *held, int *block, double *loss);
 
