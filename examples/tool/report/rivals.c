@@ -88,8 +88,8 @@ static void report_rival_front(report_page *page, const report_rival *r, int n,
 static void report_rival_dot(report_page *page, const report_rival *r, const report_axis *x,
                              const report_axis *y, double label) {
   const double at = report_at(x, r->time[0]), v = report_at(y, r->mean);
-  const int left = at > REPORT_W * 0.6;
-  char colour = strcmp(r->name, "ours") == 0 ? 'k' : 'n';
+  const int ours = strcmp(r->name, "ours") == 0, left = ours || at > REPORT_W * 0.6;
+  char colour = ours ? 'k' : 'n';
   if (strcmp(r->name, "dense") == 0) colour = 'q';
   report_segment(page, "line", colour, at, report_at(y, r->low), at, report_at(y, r->high));
   report_segment(page, "line", colour, report_at(x, r->time[1]), v, report_at(x, r->time[2]), v);
