@@ -458,6 +458,7 @@ static void refuses(const char *data, int holdout, int parts, const char *says) 
 TEST(listing) {
   static const int label[] = {0, 0, 1, 1, 2, 2, 2};
   static const char *const file[] = {"8.PPM", "9.ppm", "8.PPM", "9.ppm", "7.PPM", "8.PPM", "9.ppm"};
+  char path[2000] = "";
   folder f;
   size_t i;
   CHECK(folder_list(&f, WORK "/set/train", 0));
@@ -467,6 +468,9 @@ TEST(listing) {
   for (i = 0; i < 7 && i < f.files.count; i++)
     CHECK(f.label[i] == label[i] && strcmp(folder_name(&f.files, i), file[i]) == 0);
   folder_free(&f);
+  memset(path, 'x', sizeof path - 1); /* of which no more is said than leaves room for the reason */
+  CHECK(!folder_list(&f, path, 0) && strlen(f.why) < 400);
+  CHECK_HAS(f.why, "xxx: the path is too long");
   CHECK(folder_is_picture("x.JPEG") && folder_is_picture("x.y.png") && folder_is_picture("a.Jpg"));
   CHECK(!folder_is_picture(".png") && !folder_is_picture("x.gif") && !folder_is_picture("xpng"));
 }

@@ -97,7 +97,7 @@ int folder_is_picture(const char *name) {
 }
 
 static int folder_no(folder *f, const char *path, const char *reason) {
-  snprintf(f->why, sizeof f->why, "%s: %s", path, reason);
+  snprintf(f->why, sizeof f->why, "%.250s: %s", path, reason);
   return 0;
 }
 
@@ -180,8 +180,8 @@ int folder_same_classes(folder *f, const folder *other) {
   for (i = 0; i < n && i < m; i++)
     if (strcmp(folder_name(&f->classes, i), folder_name(&other->classes, i)) != 0) break;
   if (i == n && i == m) return 1;
-  snprintf(f->why, sizeof f->why, "%s and %s have different classes: %.200s is in one of them only",
-           other->root, f->root,
+  snprintf(f->why, sizeof f->why, "%.130s and %.130s have different classes: %.80s is in one "
+           "of them only", other->root, f->root,
            i < n && (i == m || strcmp(folder_name(&f->classes, i),
                                       folder_name(&other->classes, i)) < 0)
              ? folder_name(&f->classes, i) : folder_name(&other->classes, i));
@@ -241,8 +241,8 @@ static int folder_drop(folder *f, const char *bad) {
   if (!ok) folder_no(f, f->root, "out of memory");
   for (i = 0; i < f->classes.count && ok; i++)
     if (left[i] == 0) {
-      snprintf(f->why, sizeof f->why, "%s/%s: no picture in this class folder can be read", f->root,
-               folder_name(&f->classes, i));
+      snprintf(f->why, sizeof f->why, "%.150s/%.150s: no picture in this class folder can be read",
+               f->root, folder_name(&f->classes, i));
       ok = 0;
     }
   free(left);
@@ -272,7 +272,7 @@ int folder_skip_bad(folder *f, size_t most) {
   }
   ok = n <= most;
   if (!ok)
-    snprintf(f->why, sizeof f->why, "%s: %lu %s cannot be read, more than the %lu of "
+    snprintf(f->why, sizeof f->why, "%.250s: %lu %s cannot be read, more than the %lu of "
              "--skip-bad", f->root, (unsigned long)n, words_of((double)n, "picture", "pictures"),
              (unsigned long)most);
   if (ok && n) ok = folder_drop(f, bad);
