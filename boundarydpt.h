@@ -1072,14 +1072,14 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
                                             bdpt_bytes *out);
 
 #ifndef BDPT_ONLY_SAFETENSORS
-/* Read and write models, from and to memory or files. A load creates the model: the configuration
- * comes from the metadata, or from shapes and names when there is none (heads = width / 64). `hint`
- * (may be NULL) overrides what shapes cannot tell: heads, eps, mean, std, act, pool, no_class,
- * no_qkv_bias, headless, the sides of an oblong, the removed activations. NULL on failure. */
+/* Read and write models, from and to memory or files. A load creates the model as the file's
+ * metadata say; where a file has none, or leaves something out, `config` says what the network is
+ * (NULL: zeros, that is DeiT-Tiny), as bdpt_config_named does for timm's files. NULL on failure. */
 BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size_t size,
-                                      const char *name, const bdpt_config *hint);
+                                      const char *name, const bdpt_config *config);
 BDPT_API bdpt_status bdpt_model_build(const bdpt_model *model, bdpt_dtype dtype, bdpt_bytes *out);
-BDPT_API bdpt_model *bdpt_model_load(bdpt_context *ctx, const char *path, const bdpt_config *hint);
+BDPT_API bdpt_model *bdpt_model_load(bdpt_context *ctx, const char *path,
+                                     const bdpt_config *config);
 BDPT_API bdpt_status bdpt_model_save(const bdpt_model *model, const char *path, bdpt_dtype dtype);
 #endif /* BDPT_ONLY_SAFETENSORS */
 
@@ -3161,7 +3161,7 @@ static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
  * zero is DeiT: another activation; a head that reads the mean of the patches; no class token, or
  * registers beside it, which are tokens to compute with and no head reads; a norm before the first
  * block (CLIP); no bias of q, k and v; no head at all, in an image tower. A factor on each branch
- * (LayerScale) needs no field: it is multiplied into the branch's last linear when a file is read.
+ * (LayerScale) needs no field: whoever reads it multiplies it into the branch's last linear.
  */
 
 /* 7.1  Configurations
@@ -8053,7 +8053,7 @@ typedef struct bdpti_reader {
 BDPTI_FN void bdpti_reader_init(bdpti_reader *r, bdpt_context *ctx, const char *name) {
   memset(r, 0, sizeof *r);
   r->ctx = ctx; r->name = name ? name : "memory";
-  r->kind = BDPT_E_FORMAT; /* until a tensor's shape is at fault (13.7.4) */
+  r->kind = BDPT_E_FORMAT; /* until a tensor's shape is at fault (13.7.2) */
 }
 
 /* A name from a file may hold anything, escape sequences of a terminal included, and be longer than
@@ -8804,20 +8804,13 @@ BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
  * boundarydpt is the table's version, 1, or 2 where there is a key that DeiT does not need, and is
  * asked for first; label_names, if somebody has told them, are the classes' names, ["cat","dog"].
  *
- * Loading goes the other way. Names and shapes give a configuration. The metadata then have the
- * last word, and after them the caller's hint. The configuration says which tensors there must be;
- * they are compared with those that are there, name by name and shape by shape, in both directions.
- * Memory is asked for last and tensor by tensor, each after its shape was found in the file, so no
- * metadata can ask for more than the file holds.
- *
- * What no shape tells is the number of heads. A head of DeiT has 64 features; where 64 does not
- * divide, the load fails and asks for a hint. Guessing would give a network that runs and is wrong.
- * Another thing no shape tells is an activation removed but not fused: without our metadata such a
- * file loads with its GELU, unless the hint says otherwise.
- *
- * Two things are computed while a file is read. LayerScale, x + gamma * f(x), is no layer: gamma,
- * blocks.N.ls1.gamma and ls2.gamma, is multiplied into the rows of proj and fc2. And a position
- * that is missing because only patches have one (timm's no_embed_class) is a row of zeros.
+ * Loading goes the other way. The configuration is what the caller brings, and the metadata have
+ * the last word. Together they say which tensors there must be; they are compared with those that
+ * are there, name by name and shape by shape, in both directions. Memory is asked for last and
+ * tensor by tensor, each after its shape was found in the file, so no metadata can ask for more
+ * than the file holds. Nothing is guessed from shapes: they tell neither the heads nor eps, the
+ * activation, or how images were made, and a network that runs and is wrong is worse than none.
+ * Other programs say such things in other ways, which examples/tool translates.
  *
  * One table serves both directions, so the writer cannot forget what the reader wants. What a key
  * holds:  i whole numbers, r real ones: n of them, or one for each block;  l the blocks whose state
@@ -8956,53 +8949,11 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, bdpt_dtype dtype, bdp
   return s;
 }
 
-/* 13.7.1  From names and shapes to a configuration
+/* 13.7.1  What the metadata say
  *
- * The table of slots (>>slots) is read backwards: what stands in a file under a slot's name tells
- * the sizes that its letters stand for, and by standing there, what is kept, fitted or fused. The
- * first tensor that tells a size decides; those that disagree are named later, when shapes are
- * compared. Absurd sizes are capped at a value that the configuration's own limits refuse.
- */
-BDPTI_FN void bdpti_guess(bdpt_model *m, const bdpt_safetensors *file, const bdpt_config *hint) {
-  bdpt_config *c = &m->config;
-  int tokens = 0, patches, side = 0, all, slot, i; /* rows of positions; patches of a side */
-  memset(c, 0, sizeof *c);
-  for (i = 0; i < BDPT_MAX_DEPTH; i++) c->block[i].attention = BDPT_ATTENTION_REMOVED;
-  for (slot = 0; slot < m->slots; slot++) {
-    const bdpt_file_tensor *t = bdpt_safetensors_find(file, m->name[slot]);
-    const bdpti_rule *rule = bdpti_slot_rule(slot);
-    int l = slot < BDPT_SLOTS_FIXED ? 0 : (slot - BDPT_SLOTS_FIXED) / BDPT_SLOTS_BLOCK;
-    bdpt_block *b = &c->block[l];
-    if (!t) continue; /* told by its absence */
-    if (slot >= BDPT_SLOTS_FIXED) c->depth = l + 1; /* the last block that has any tensor */
-    if (rule->when == '2') c->distilled = 1;
-    if (rule->when == 'e') c->pre_norm = 1;
-    if (rule->when == 'm') c->pool = BDPT_POOL_MEAN;
-    if (rule->when == 'a') b->attention = BDPT_ATTENTION_KEPT;
-    if (rule->when == 't') b->attention = BDPT_ATTENTION_FITTED;
-    if (rule->when == 'f') b->mlp_state = BDPT_MLP_FUSED;
-    for (i = 0; t->ndim == (int)strlen(rule->shape) && i < t->ndim; i++) {
-      int *const size[8] = {&c->width, &c->channels, &c->patch, &c->classes, &b->mlp, &tokens,
-                            &c->registers, &b->head_dim}; /* of all heads, till bdpti_hint */
-      const char *letters = "DCPKFNRA", *letter = strchr(letters, rule->shape[i]);
-      int *to = letter ? size[letter - letters] : NULL;
-      if (to && *to == 0) *to = t->shape[i] < (size_t)1 << 20 ? (int)t->shape[i] : (1 << 20) + 1;
-    }
-  }
-  c->no_class = hint->no_class;
-  patches = tokens - bdpt_prefix_count(c); /* or all of them, where only patches have a position */
-  while (side < 1 << 10 && (side + 1) * (side + 1) <= patches) side++;
-  for (all = side; all < 1 << 10 && all * all < tokens;) all++; /* tokens that are all patches */
-  if (side * side != patches && all * all == tokens) side = all;
-  c->image = c->patch < 1 << 15 ? side * c->patch : c->patch; /* no overflow */
-  if (hint->image_width) { c->image = hint->image; c->image_width = hint->image_width; }
-}
-
-/* 13.7.2  What the metadata say
- *
- * They may say little. A key that is missing leaves what names and shapes have told, so a file
- * made by hand needs only what differs; but num_heads and head_dim go together. A file without the
- * key boundarydpt is not asked at all, because its `depth` might mean something else. A value is a
+ * They may say little. A key that is missing leaves what the caller has said, so a file made by
+ * hand needs only what differs; but num_heads and head_dim go together. A file without the key
+ * boundarydpt is not asked at all, because its `depth` might mean something else. A value is a
  * small piece of JSON, read as in 13.1. No number may be beyond a million, which every int holds;
  * the limits of 7.1 are stricter and come later. The table's order matters once: depth stands
  * before the keys that have a number for each block.
@@ -9081,143 +9032,61 @@ BDPTI_FN bdpt_status bdpti_meta_read(bdpti_reader *r, bdpt_model *m) {
       bdpti_bad(r, "%d is over the limit of %d", c->depth, BDPT_MAX_DEPTH);
     }
   }
+  if (c->block[0].heads) c->heads = c->block[0].heads; /* the model's are the first block's */
   r->shown[0] = 0;
   return r->status;
 }
 
-/* 13.7.3  The caller's hint, and the heads
- *
- * The hint has the last word about heads: its number for the block, else for all. Next come the
- * metadata; without them there is a head for every 64 features of attention, that is, of proj's
- * input. And a fused MLP has no activation, whatever a list says.
- */
-BDPTI_FN bdpt_status bdpti_hint(bdpti_reader *r, bdpt_config *c, const bdpt_config *h) {
-  int l;
-  if (h->eps != 0) c->eps = h->eps;
-  if (h->act) c->act = h->act;
-  if (h->pool) c->pool = h->pool;
-  c->no_class |= h->no_class; c->no_qkv_bias |= h->no_qkv_bias; c->headless |= h->headless;
-  if (h->std[0] != 0) { /* mean and deviation come together */
-    memcpy(c->mean, h->mean, sizeof c->mean);
-    memcpy(c->std, h->std, sizeof c->std);
-  }
-  for (l = 0; l < c->depth; l++) {
-    bdpt_block *b = &c->block[l];
-    int inner = b->head_dim ? b->head_dim : c->width; /* of one head, if their number is known */
-    if (b->heads && b->heads < 1 << 10 && inner < 1 << 13) inner *= b->heads; /* now of all */
-    if (!b->heads && inner % 64 == 0) b->heads = inner / 64; /* as in every DeiT */
-    if (!b->heads && b->attention != BDPT_ATTENTION_KEPT) b->heads = 1; /* none to count */
-    if (h->heads) b->heads = h->heads;
-    if (h->block[l].heads) b->heads = h->block[l].heads;
-    if (b->mlp_state < h->block[l].mlp_state) b->mlp_state = h->block[l].mlp_state;
-    if (b->heads == 0 || inner % b->heads != 0) {
-      return bdpti_bad(r, "block %d: attention's width, %d, is no multiple of %s; give the "
-                       "number of heads in the hint", l, inner,
-                       b->heads ? "the heads" : "64, so the shapes do not tell the heads");
-    }
-    b->head_dim = inner / b->heads; /* d of one head */
-  }
-  c->heads = c->depth ? c->block[0].heads : 1; /* as in the first block */
-  return BDPT_OK;
-}
-
-/* 13.7.4  What is there and what must be there
+/* 13.7.2  What is there and what must be there
  *
  * Both directions count. A tensor that is missing would be zeros in the network; one that is
- * unknown belongs to a layer that the network has not, so the file is another network's. Three
- * names of each kind tell enough: most often a whole naming scheme differs.
+ * unknown belongs to a layer that the network has not, so the file is another network's. The first
+ * of each kind is named. Names in a file are unique, so if as many are known as there are, none is
+ * unknown.
  */
-
-/* Adds the n-th name of a list to a message, n from 0: three names, then dots. */
-BDPTI_FN void bdpti_list_name(char *list, size_t n, const char *name) {
-  char shown[72];
-  size_t used = strlen(list);
-  if (n > 3) return; /* three names of 65 bytes and the dots fit into a list */
-  bdpti_format(list + used, 80, "%s%s", n ? ", " : " (", n < 3 ? bdpti_show(name, shown) : "...");
-}
-
-/* Finds the LayerScale of block l's attention (0) or MLP (1), [D]; NULL where there is none. */
-BDPTI_FN const bdpt_file_tensor *bdpti_layer_scale(const bdpt_safetensors *file, int l, int which) {
-  char name[40];
-  bdpti_format(name, sizeof name, "blocks.%d.ls%d.gamma", l, which + 1);
-  return bdpt_safetensors_find(file, name);
-}
-
-/* x + gamma * (W f + b) is x + (gamma W) f + gamma b: gamma[o] goes into row o of proj or fc2. */
-BDPTI_FN bdpt_status bdpti_fold(bdpti_reader *r, bdpt_model *m, int l, int which) {
-  const bdpt_file_tensor *t = bdpti_layer_scale(r->out, l, which);
-  bdpt_tensor *w = &m->param[BDPT_SLOT(l, which ? BDPT_SLOT_FC2_W : BDPT_SLOT_PROJ_W)];
-  size_t d = (size_t)m->config.width, o, k, in = w->data ? w->count / d : 0;
-  bdpt_real *gamma;
-  bdpt_status s;
-  if (!t) return BDPT_OK; /* the usual case */
-  bdpti_show(t->name, r->shown);
-  if (t->count != d || !in) return bdpti_bad(r, "not the factors of a linear of the network");
-  gamma = (bdpt_real *)bdpt_alloc(m->ctx, d * sizeof *gamma);
-  if (!gamma) return m->ctx->status;
-  s = bdpt_safetensors_read(m->ctx, t, gamma, d);
-  for (o = 0; o < d && !s; o++) {
-    for (k = 0; k < in; k++) w->data[o * in + k] *= gamma[o]; /* row o of the weight */
-    w[1].data[o] *= gamma[o]; /* the bias stands behind its weight */
-  }
-  bdpt_release(m->ctx, gamma, d * sizeof *gamma);
-  return s;
-}
-
-/* Names in a file are unique, so if as many are known as there are, none is unknown. */
 BDPTI_FN bdpt_status bdpti_tensors_match(bdpti_reader *r, const bdpt_model *m) {
-  char missing[400] = "", unknown[400] = ""; /* lists of names; also the two shapes */
-  size_t gone = 0, known = 0, extra = 0, i, shape[BDPT_MAX_DIMS]; /* extra: unknown ones found */
+  static const char *const end[3] = {"", ")", ", ...)"}; /* of a list of none, of one, of more */
+  const char *missing = "";
+  char unknown[400] = "", needs[100]; /* a name; also two shapes: 16 axes of 20 digits fit, and 4 */
+  size_t gone = 0, extra = r->out->count, i, shape[BDPT_MAX_DIMS]; /* extra: those not known yet */
   int slot, ndim;
-  for (slot = 0; slot < 2 * m->config.depth; slot++) {
-    known += bdpti_layer_scale(r->out, slot / 2, slot % 2) != NULL; /* no slot, but known */
-  }
-  for (slot = 0; slot < m->slots && !r->status; slot++) {
+  for (slot = 0; slot < m->slots; slot++) {
     const bdpt_file_tensor *t = bdpt_safetensors_find(r->out, m->name[slot]);
-    bdpti_text a = {missing, sizeof missing - 1, 0}, b = {unknown, sizeof unknown - 1, 0};
+    bdpti_text a = {unknown, sizeof unknown - 1, 0}, b = {needs, sizeof needs - 1, 0};
     if (!bdpti_slot_used(&m->config, slot)) continue; /* if it is there, it is unknown */
-    if (!t) {
-      bdpti_list_name(missing, gone++, m->name[slot]);
-      continue;
-    }
-    known++;
+    if (!t && gone++ == 0) missing = m->name[slot];
+    if (!t) continue;
+    extra--;
     ndim = bdpti_slot_shape(&m->config, slot, shape);
-    if (slot == BDPT_SLOT_POS && t->ndim == 3 &&
-        t->shape[1] == shape[1] - (size_t)bdpt_prefix_count(&m->config)) {
-      shape[1] = t->shape[1]; /* the other tokens have zeros for positions */
-    }
     if (t->ndim == ndim && memcmp(t->shape, shape, (size_t)ndim * sizeof *shape) == 0) continue;
     bdpti_put_sizes(&a, t->ndim, t->shape);
     bdpti_put_sizes(&b, ndim, shape);
-    missing[a.used] = unknown[b.used] = 0; /* 16 axes of 20 digits fit */
+    unknown[a.used] = needs[b.used] = 0;
     bdpti_show(t->name, r->shown);
     r->kind = BDPT_E_SHAPE;
-    return bdpti_bad(r, "%s in the file, but the network needs %s", missing, unknown);
+    return bdpti_bad(r, "%s in the file, but the network needs %s", unknown, needs);
   }
-  for (i = 0; i < r->out->count && known + extra < r->out->count && extra < 4; i++) {
+  for (i = 0; extra > 0 && !*unknown; i++) { /* which is the first that no slot is called */
     const char *name = r->out->tensor[i].name;
     for (slot = 0; slot < m->slots; slot++) {
       if (bdpti_slot_used(&m->config, slot) && strcmp(m->name[slot], name) == 0) break;
     }
-    for (ndim = 0; ndim < 2 * m->config.depth; ndim++) {
-      if (bdpti_layer_scale(r->out, ndim / 2, ndim % 2) == &r->out->tensor[i]) slot = 0;
-    }
-    if (slot == m->slots) bdpti_list_name(unknown, extra++, name);
+    if (slot == m->slots) bdpti_show(name, unknown);
   }
-  if (gone + extra == 0) return r->status; /* all are there, and no others */
-  return bdpti_bad(r, "tensors missing: %zu%s%s; no part of the network as configured: %zu%s%s",
-                   gone, missing, gone ? ")" : "", r->out->count - known, unknown,
-                   extra ? ")" : "");
+  if (gone + extra == 0) return BDPT_OK; /* all are there, and no others */
+  return bdpti_bad(r, "tensors missing: %zu%s%s%s; no part of the network as configured: %zu%s%s%s",
+                   gone, gone ? " (" : "", missing, end[gone < 2 ? gone : 2], extra,
+                   extra ? " (" : "", unknown, end[extra < 2 ? extra : 2]);
 }
 
 /* The model is made first, with the names of all slots that there can be; then it learns what it
  * is, and keeps as many as it needs. */
 BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size_t size,
-                                      const char *name, const bdpt_config *hint) {
+                                      const char *name, const bdpt_config *config) {
   bdpti_reader r;
   bdpt_safetensors file;
   bdpt_model *m = NULL;
-  bdpt_config any; /* as deep as there can be, else without any wish */
+  bdpt_config any; /* all zeros, but as deep as there can be */
   bdpt_status s = bdpt_safetensors_parse(ctx, bytes, size, name, &file);
   int i;
   bdpti_reader_init(&r, ctx, name);
@@ -9225,9 +9094,10 @@ BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size
   memset(&any, 0, sizeof any);
   any.depth = BDPT_MAX_DEPTH;
   if (!s && (m = bdpti_model_shell(ctx, &any)) == NULL) s = BDPT_E_MEMORY;
-  if (!s) bdpti_guess(m, &file, hint ? hint : &any);
-  if (!s) s = bdpti_meta_read(&r, m); /* has a later word than the shapes */
-  if (!s) s = bdpti_hint(&r, &m->config, hint ? hint : &any);
+  any.depth = 0;
+  if (!s) m->config = config ? *config : any;
+  if (!s) bdpti_default(&m->config.depth, 12); /* before any key counts blocks */
+  if (!s) s = bdpti_meta_read(&r, m); /* has a later word than the caller */
   if (!s) s = bdpt_config_resolve(ctx, &m->config); /* and a last look at every number */
   if (!s) m->slots = BDPT_SLOTS_FIXED + m->config.depth * BDPT_SLOTS_BLOCK;
   if (!s) s = bdpti_tensors_match(&r, m); /* from here on the shapes are the file's */
@@ -9235,10 +9105,8 @@ BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size
     const bdpt_file_tensor *t = bdpt_safetensors_find(&file, m->name[i]);
     if (!bdpti_slot_used(&m->config, i)) continue;
     s = bdpti_slot_alloc(m, i) ? BDPT_OK : BDPT_E_MEMORY; /* as large as the file's, see above */
-    if (!s) s = bdpt_safetensors_read(ctx, t, m->param[i].data + m->param[i].count - t->count,
-                                      t->count); /* positions may begin behind zeros */
+    if (!s) s = bdpt_safetensors_read(ctx, t, m->param[i].data, t->count);
   }
-  for (i = 0; !s && i < 2 * m->config.depth; i++) s = bdpti_fold(&r, m, i / 2, i % 2);
   if (!s && bdpt_safetensors_get(&file, "boundarydpt"))
     s = bdpt_model_label(m, bdpt_safetensors_get(&file, "label_names"));
   bdpt_safetensors_close(&file);
@@ -9247,11 +9115,12 @@ BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size
   return NULL;
 }
 
-BDPT_API bdpt_model *bdpt_model_load(bdpt_context *ctx, const char *path, const bdpt_config *hint) {
+BDPT_API bdpt_model *bdpt_model_load(bdpt_context *ctx, const char *path,
+                                     const bdpt_config *config) {
   bdpt_bytes file;
   bdpt_model *m;
   if (bdpt_file_read(ctx, path, &file) != BDPT_OK) return NULL;
-  m = bdpt_model_parse(ctx, file.data, file.size, path, hint);
+  m = bdpt_model_parse(ctx, file.data, file.size, path, config);
   bdpt_bytes_free(ctx, &file); /* the weights are copies */
   return m;
 }

@@ -6,9 +6,8 @@
 
 FORMS names each network: what timm's VisionTransformer is told beside the sizes. Its weights are
 the streams "forms/FORM/NAME" by the rule of fill_network in networks.h, with a scale of 0.25 for
-biases and for the patch embedding; LayerScale's gamma are streams of scale 0.25 around 1. Three
-images are the stream "forms/images", [3,3,H,W] of scale 2, and have the labels 0, 1 and 2. For each
-form: `FORM.logits`, and of the mean cross-entropy `FORM.grad.NAME` of every parameter, the sum of
+biases and for the patch embedding. Three images are the stream "forms/images", [3,3,H,W] of scale
+2, and have the labels 0, 1 and 2. For each form: `FORM.logits`, and of the mean cross-entropy `FORM.grad.NAME` of every parameter, the sum of
 its gradient times the stream "dot/NAME" of scale 1, and `FORM.d_attn`, `FORM.d_act`, the gradients
 of the importance of each layer: u + m (f(u) - u) stands for f, where u is the norm's output or the
 pre-activation.
@@ -31,8 +30,6 @@ from fixtures import Fixture, values
 FORMS = {
     "plain": {},
     "plain_wide": dict(embed_dim=12, num_heads=3, depth=1, patch_size=4),
-    "layerscale": dict(init_values=1.0),
-    "layerscale_bare": dict(init_values=1.0, depth=1, qkv_bias=False, num_heads=4),
     "tanh": dict(act_layer="gelu_tanh"),
     "tanh_avg": dict(act_layer="gelu_tanh", global_pool="avg"),
     "quick": dict(act_layer="quick_gelu", pre_norm=True),
@@ -72,7 +69,7 @@ class Kept(torch.nn.Module):
 
 def weight(form, name, shape):
     scale, offset = 0.25, 0.0
-    if ("norm" in name and name.endswith(".weight")) or name.endswith("gamma"):
+    if "norm" in name and name.endswith(".weight"):
         offset = 1.0
     elif name.endswith(("_embed", "_token")):
         scale = 0.5
@@ -87,13 +84,6 @@ def network(form, told):
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(weight(form, name, tuple(p.shape)))
-        for block in model.blocks:                                       # folded, as a reader does
-            for scale, layer in ((block.ls1, block.attn.proj), (block.ls2, block.mlp.fc2)):
-                if not isinstance(scale, torch.nn.Identity):
-                    layer.weight.mul_(scale.gamma[:, None])
-                    layer.bias.mul_(scale.gamma)
-                    scale.gamma.fill_(1.0)
-                    scale.gamma.requires_grad = False
     for block in model.blocks:
         block.attn, block.mlp.act = Kept(block.attn), Kept(block.mlp.act)
     return model.eval()

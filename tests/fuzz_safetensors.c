@@ -1,5 +1,5 @@
 /* Fuzz target: safetensors files. Every other input is read, and written again and parsed again
- * if that could be done; the others are taken for a network, half of them with a hint.
+ * if that could be done; the others are taken for a network, half of them with a configuration.
  * longest: 512 */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
@@ -61,13 +61,12 @@ static void read_tensors(const uint8_t *data, size_t size) {
 
 static void read_network(const uint8_t *data, size_t size) {
   bdpt_context ctx = fuzz_context();
-  static bdpt_config hint;
+  static bdpt_config c;
   bdpt_model *m;
-  hint.heads = 1;
-  hint.eps = 1e-5;
-  hint.mean[0] = hint.std[0] = hint.std[1] = hint.std[2] = 1;
-  hint.block[0].mlp_state = BDPT_MLP_LINEAR;
-  m = bdpt_model_parse(&ctx, data, size, "fuzz", size % 4 == 1 ? &hint : NULL);
+  c.image = c.patch = c.width = c.depth = c.heads = c.classes = 1;
+  c.eps = 1e-5;
+  c.block[0].mlp_state = BDPT_MLP_FUSED;
+  m = bdpt_model_parse(&ctx, data, size, "fuzz", size % 4 == 1 ? &c : NULL);
   bdpt_model_free(m);
   fuzz_end(&ctx, m == NULL);
 }

@@ -12,35 +12,32 @@ static bdpt_context ctx;
 typedef struct form {
   const char *name;
   int width, heads, depth, patch, act, pool, no_class, registers, pre_norm, no_qkv_bias, headless;
-  int scaled;                 /* its file has LayerScale */
   int high, wide;             /* its input; 0: SIDE */
 } form;
 
 static const form forms[] = {
-  {"plain", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
-  {"plain_wide", 12, 3, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
-  {"layerscale", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0},
-  {"layerscale_bare", 8, 4, 1, 8, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0},
-  {"tanh", 8, 2, 2, 8, BDPT_GELU_TANH, 0, 0, 0, 0, 0, 0, 0, 0, 0},
-  {"tanh_avg", 8, 2, 2, 8, BDPT_GELU_TANH, BDPT_POOL_MEAN, 0, 0, 0, 0, 0, 0, 0, 0},
-  {"quick", 8, 2, 2, 8, BDPT_QUICK_GELU, 0, 0, 0, 1, 0, 0, 0, 0, 0},
-  {"quick_plain", 8, 2, 1, 8, BDPT_QUICK_GELU, 0, 0, 0, 0, 0, 0, 0, 0, 0},
-  {"relu", 8, 2, 2, 8, BDPT_RELU, 0, 0, 0, 0, 0, 0, 0, 0, 0},
-  {"relu_regs", 8, 2, 2, 8, BDPT_RELU, 0, 0, 1, 0, 0, 0, 0, 0, 0},
-  {"mean", 8, 2, 2, 8, 0, BDPT_POOL_MEAN, 0, 0, 0, 0, 0, 0, 0, 0},
-  {"mean_bare", 12, 3, 2, 8, 0, BDPT_POOL_MEAN, 1, 0, 0, 0, 0, 0, 0, 0},
-  {"pooled", 8, 2, 2, 8, 0, BDPT_POOL_NORMED, 0, 0, 0, 0, 0, 0, 0, 0},
-  {"pooled_bare", 8, 2, 1, 8, 0, BDPT_POOL_NORMED, 1, 0, 0, 0, 0, 0, 0, 0},
-  {"registers", 8, 2, 2, 8, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0},
-  {"registers_bare", 8, 2, 2, 4, 0, BDPT_POOL_MEAN, 1, 2, 0, 0, 0, 0, 0, 0},
-  {"no_bias", 8, 2, 2, 8, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0},
-  {"no_bias_mean", 8, 2, 1, 8, 0, BDPT_POOL_MEAN, 0, 0, 0, 1, 0, 0, 0, 0},
-  {"pre", 8, 2, 2, 8, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0},
-  {"pre_regs", 8, 2, 1, 8, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0},
-  {"headless", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0},
-  {"headless_mean", 8, 2, 2, 8, 0, BDPT_POOL_MEAN, 0, 0, 0, 0, 1, 0, 0, 0},
-  {"wide", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 0, 0, 16, 24},
-  {"tall_bare", 8, 2, 1, 4, BDPT_RELU, BDPT_POOL_MEAN, 1, 1, 0, 1, 0, 0, 24, 8}};
+  {"plain", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+  {"plain_wide", 12, 3, 1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+  {"tanh", 8, 2, 2, 8, BDPT_GELU_TANH, 0, 0, 0, 0, 0, 0, 0, 0},
+  {"tanh_avg", 8, 2, 2, 8, BDPT_GELU_TANH, BDPT_POOL_MEAN, 0, 0, 0, 0, 0, 0, 0},
+  {"quick", 8, 2, 2, 8, BDPT_QUICK_GELU, 0, 0, 0, 1, 0, 0, 0, 0},
+  {"quick_plain", 8, 2, 1, 8, BDPT_QUICK_GELU, 0, 0, 0, 0, 0, 0, 0, 0},
+  {"relu", 8, 2, 2, 8, BDPT_RELU, 0, 0, 0, 0, 0, 0, 0, 0},
+  {"relu_regs", 8, 2, 2, 8, BDPT_RELU, 0, 0, 1, 0, 0, 0, 0, 0},
+  {"mean", 8, 2, 2, 8, 0, BDPT_POOL_MEAN, 0, 0, 0, 0, 0, 0, 0},
+  {"mean_bare", 12, 3, 2, 8, 0, BDPT_POOL_MEAN, 1, 0, 0, 0, 0, 0, 0},
+  {"pooled", 8, 2, 2, 8, 0, BDPT_POOL_NORMED, 0, 0, 0, 0, 0, 0, 0},
+  {"pooled_bare", 8, 2, 1, 8, 0, BDPT_POOL_NORMED, 1, 0, 0, 0, 0, 0, 0},
+  {"registers", 8, 2, 2, 8, 0, 0, 0, 3, 0, 0, 0, 0, 0},
+  {"registers_bare", 8, 2, 2, 4, 0, BDPT_POOL_MEAN, 1, 2, 0, 0, 0, 0, 0},
+  {"no_bias", 8, 2, 2, 8, 0, 0, 0, 0, 0, 1, 0, 0, 0},
+  {"no_bias_mean", 8, 2, 1, 8, 0, BDPT_POOL_MEAN, 0, 0, 0, 1, 0, 0, 0},
+  {"pre", 8, 2, 2, 8, 0, 0, 0, 0, 1, 0, 0, 0, 0},
+  {"pre_regs", 8, 2, 1, 8, 0, 0, 0, 2, 1, 0, 0, 0, 0},
+  {"headless", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 1, 0, 0},
+  {"headless_mean", 8, 2, 2, 8, 0, BDPT_POOL_MEAN, 0, 0, 0, 0, 1, 0, 0},
+  {"wide", 8, 2, 2, 8, 0, 0, 0, 0, 0, 0, 0, 16, 24},
+  {"tall_bare", 8, 2, 1, 4, BDPT_RELU, BDPT_POOL_MEAN, 1, 1, 0, 1, 0, 24, 8}};
 
 static bdpt_model *form_model(const form *f) {
   bdpt_config c;
@@ -72,40 +69,6 @@ static size_t list_parameters(const bdpt_model *m, bdpt_write_tensor *list) {
   }
   return count;
 }
-
-/* Makes the same through a file that has LayerScale, for the reader to multiply into the
- * weights. */
-static bdpt_model *form_scaled(const form *f) {
-  bdpt_model *m = form_model(f), *read;
-  bdpt_config hint;
-  bdpt_write_tensor list[64];
-  static bdpt_real gamma[4][16];
-  char name[4][40], stream[80];
-  bdpt_bytes bytes = {NULL, 0};
-  size_t count, k;
-  int i;
-  memset(list, 0, sizeof list);
-  memset(&hint, 0, sizeof hint);
-  hint.heads = f->heads; hint.no_qkv_bias = f->no_qkv_bias;
-  count = list_parameters(m, list);
-  for (i = 0; i < 2 * f->depth; i++) {
-    snprintf(name[i], sizeof name[i], "blocks.%d.ls%d.gamma", i / 2, i % 2 + 1);
-    snprintf(stream, sizeof stream, "forms/%.20s/%.39s", f->name, name[i]);
-    for (k = 0; k < (size_t)f->width; k++)
-      gamma[i][k] = (bdpt_real)fixture_value(stream, k, 0.25, 1);
-    list[count].name = name[i]; list[count].ndim = 1; list[count].shape[0] = (size_t)f->width;
-    list[count].dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
-    list[count++].data = gamma[i];
-  }
-  CHECK(bdpt_safetensors_build(&ctx, list, count, NULL, NULL, 0, &bytes) == BDPT_OK);
-  read = bdpt_model_parse(&ctx, bytes.data, bytes.size, "scaled", &hint);
-  if (!CHECK(read != NULL)) printf("  %s\n", ctx.message);
-  bdpt_bytes_free(&ctx, &bytes);
-  bdpt_model_free(m);
-  return read;
-}
-
-static bdpt_model *form_make(const form *f) { return f->scaled ? form_scaled(f) : form_model(f); }
 
 static void form_gradients(const form *f, const bdpt_model *m) {
   char what[120], stream[80];
@@ -146,7 +109,7 @@ TEST(against_timm) {
   if (!fixture_open(&ctx, "tests/fixtures/forms.safetensors")) return;
   for (n = 0; n < sizeof forms / sizeof *forms; n++) {
     const form *f = &forms[n];
-    bdpt_model *m = form_make(f);
+    bdpt_model *m = form_model(f);
     bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
     bdpt_real hard[3 * 16] = {0};
     bdpt_forward_options o;
@@ -201,7 +164,7 @@ static bdpt_real *answers(bdpt_model *m, const bdpt_subset *all) {
 }
 
 static void form_life(const form *f, const bdpt_subset *all, bdpt_start start) {
-  bdpt_model *m = form_make(f), *n;
+  bdpt_model *m = form_model(f), *n;
   bdpt_certificate c;
   bdpt_recipe r;
   bdpt_layers gone;
@@ -247,7 +210,7 @@ static void form_life(const form *f, const bdpt_subset *all, bdpt_start start) {
 
 /* Names go into copies of a network and into the network it becomes, but not to other classes. */
 TEST(names_of_classes) {
-  bdpt_model *m = form_make(&forms[0]), *copy, *other = form_make(&forms[1]);
+  bdpt_model *m = form_model(&forms[0]), *copy, *other = form_model(&forms[1]);
   CHECK(bdpt_model_label(m, "[1]") == BDPT_OK && bdpt_model_label(m, "[2]") == BDPT_OK);
   copy = bdpt_model_clone(m);
   CHECK(copy && copy->labels != m->labels && strcmp(copy->labels, "[2]") == 0);
@@ -411,13 +374,13 @@ TEST(training_of_oblongs) {
   bdpt_model_free(other);
 }
 
-/* The width is a key of its own, which files of squares do not have; a file without metadata needs
- * the hint. */
+/* The width is a key of its own, which files of squares do not have; of a file without metadata the
+ * caller tells it. */
 TEST(files_of_oblongs) {
   bdpt_model *square = oblong(16, 0, 8, BDPT_POS_TIMM), *m = oblong(16, 24, 8, BDPT_POS_TIMM), *n;
   bdpt_bytes bytes = {NULL, 0};
   bdpt_safetensors file;
-  bdpt_config hint;
+  bdpt_config c;
   bdpt_write_tensor list[40];
   size_t count;
   CHECK(bdpt_model_build(square, BDPT_F32, &bytes) == BDPT_OK);
@@ -434,15 +397,14 @@ TEST(files_of_oblongs) {
   bdpt_safetensors_close(&file);
   bdpt_bytes_free(&ctx, &bytes);
   memset(list, 0, sizeof list);
-  memset(&hint, 0, sizeof hint);
   count = list_parameters(m, list);
   CHECK(bdpt_safetensors_build(&ctx, list, count, NULL, NULL, 0, &bytes) == BDPT_OK);
-  hint.heads = 2;
-  CHECK(!bdpt_model_parse(&ctx, bytes.data, bytes.size, "bare", &hint));
-  CHECK_HAS(ctx.message, "'pos_embed': [1,7,8] in the file");
+  CHECK(!bdpt_model_parse(&ctx, bytes.data, bytes.size, "bare", &square->config));
+  CHECK_HAS(ctx.message, "'pos_embed': [1,7,8] in the file, but the network needs [1,5,8]");
   bdpt_clear_error(&ctx);
-  hint.image = 16; hint.image_width = 24;
-  n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "bare", &hint);
+  c = square->config;
+  c.image_width = 24;
+  n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "bare", &c);
   CHECK(n && n->config.image == 16 && n->config.image_width == 24);
   bdpt_bytes_free(&ctx, &bytes);
   bdpt_model_free(n);

@@ -23,13 +23,19 @@
  *     norm, head, head_dist           layernorm, [cls_]classifier, distillation_classifier
  *
  * The second and third have vit. or deit. in front of all but the classifiers, or nothing. What
- * comes out is a safetensors file in memory under timm's names with the bytes as they were, which
- * the library then reads like any other: so every form of the same weights gives the same network,
- * bit for bit, and nothing that a file claims is believed without the library's own checks.
+ * comes out is a safetensors file in memory under timm's names with the bytes as they were, and a
+ * configuration, with which the library then reads it like any other: so every form of the same
+ * weights gives the same network, bit for bit, and nothing that a file claims is believed without
+ * the library's own checks.
  *
- * What shapes cannot tell comes from config.json beside the file, if there is one: the layer norm's
- * eps, the number of heads, and for images preprocessor_config.json. The sizes that shapes do tell
- * are compared with it. eps matters: timm's networks use 1e-6, transformers' own default is 1e-12.
+ * The configuration's sizes come from the shapes. What these cannot tell comes from config.json
+ * beside the file, if there is one: the layer norm's eps, the number of heads, and for images
+ * preprocessor_config.json. The sizes that shapes do tell are compared with it. eps matters: timm's
+ * networks use 1e-6, transformers' own default is 1e-12.
+ *
+ * Two things are computed. LayerScale, x + gamma * f(x), is no layer: gamma is multiplied into the
+ * rows of proj and fc2. And a position that is missing, because only patches have one (timm's
+ * no_embed_class) or the registers have none, is a row of zeros.
  *
  * Nothing is skipped silently. Tensors of the network that are missing, and tensors that are no
  * part of it, are errors which list them; the few that are left out on purpose, and everything that
@@ -323,28 +329,34 @@ static int checkpoint_is_zero(const checkpoint_work *c, int slot) {
   return slot == BDPT_SLOT_HEAD_B && c->is_hf && !checkpoint_there(c, slot);
 }
 
-/* Puts rows of zeros for the registers behind the first row of the positions, in a network whose
- * registers have no positions. */
-static bdpt_status checkpoint_put_positions(checkpoint_work *c, const pth_tensor *t,
-                                            bdpt_write_tensor *w) {
-  size_t row = w->shape[2] * t->wide, extra, whole = t->count * t->wide;
+/* Puts rows of zeros behind the first `at` rows of the positions, for tokens that have none. */
+static void checkpoint_put_positions(checkpoint_work *c, const pth_tensor *t, size_t at,
+                                     size_t rows, bdpt_write_tensor *w) {
+  size_t row = w->shape[2] * t->wide, extra = rows * row, whole = t->count * t->wide;
   unsigned char *p;
-  pth_tensor reg;
-  bdpt_status s = checkpoint_tensor(c, c->pick[BDPT_SLOT_REG][0], &reg);
-  if (s) return s;
-  if (reg.ndim != 3 || reg.shape[2] != w->shape[2] || whole < row || reg.shape[1] > 1024) {
-    return checkpoint_fail(c, BDPT_E_SHAPE, "the registers and the positions differ in width");
-  }
-  extra = reg.shape[1] * row;
   c->total += whole + extra;
-  w->shape[1] += reg.shape[1];
+  w->shape[1] += rows;
   w->data = p = checkpoint_room(c, whole + extra);
-  if (!p) return BDPT_OK;
+  if (!p) return;
   if (t->packed) memcpy(p + extra, t->bytes, whole);
   else pth_copy(t, p + extra);
-  memcpy(p, p + extra, row);
-  memset(p + row, 0, extra);
-  return BDPT_OK;
+  memmove(p, p + extra, at * row);
+  memset(p + at * row, 0, extra);
+}
+
+/* Returns how many positions are missing: those of all tokens in front of the patches, or of the
+ * registers behind the first of these, *at = 1. More registers than a network can have are left for
+ * the library to refuse. */
+static size_t checkpoint_positions(const checkpoint_work *c, const bdpt_write_tensor *w,
+                                   size_t *at) {
+  size_t front = (size_t)bdpt_prefix_count(&c->net), regs = (size_t)c->net.registers;
+  size_t all;
+  if (w->ndim != 3 || w->shape[1] == 0 || regs > 1024 || c->net.image == 0) return 0;
+  all = (size_t)bdpt_token_count(&c->net);
+  *at = 0;
+  if (w->shape[1] == all - front) return front;
+  *at = 1;
+  return c->is_hf && !c->register_rows && w->shape[1] == all - regs ? regs : 0;
 }
 
 /* Writes one tensor under timm's name. The sizes cannot overflow: pth_find and the library's
@@ -356,7 +368,7 @@ static bdpt_status checkpoint_put(checkpoint_work *c, int slot, char name[48],
   bdpt_status status = BDPT_OK;
   pth_tensor t[3];
   unsigned char *p;
-  size_t bytes;
+  size_t bytes, rows, at;
   char shown[72];
   for (i = 0; i < parts && !status; i++) status = checkpoint_tensor(c, c->pick[from][i], &t[i]);
   if (status) return status;
@@ -384,9 +396,9 @@ static bdpt_status checkpoint_put(checkpoint_work *c, int slot, char name[48],
   w->data = t[0].bytes;
   bytes = t[0].count * t[0].wide;
   if (zero && t[0].ndim) bytes = t[0].count ? t[0].shape[0] * t[0].wide : 0;
-  if (slot == BDPT_SLOT_POS && c->is_hf && checkpoint_there(c, BDPT_SLOT_REG) &&
-      !c->register_rows && w->ndim == 3) {
-    return checkpoint_put_positions(c, &t[0], w);
+  if (slot == BDPT_SLOT_POS && (rows = checkpoint_positions(c, w, &at)) > 0) {
+    checkpoint_put_positions(c, &t[0], at, rows, w);
+    return BDPT_OK;
   }
   c->total += bytes * (size_t)parts;
   if (parts == 1 && t[0].packed && !zero) return BDPT_OK;
@@ -399,45 +411,66 @@ static bdpt_status checkpoint_put(checkpoint_work *c, int slot, char name[48],
   return BDPT_OK;
 }
 
-/* Writes a LayerScale under timm's name, for the library to fold: `at` counts both halves of the
- * blocks. */
-static bdpt_status checkpoint_put_scale(checkpoint_work *c, int at, char name[48],
-                                        bdpt_write_tensor *w) {
+/* Reads a LayerScale; `at` counts both halves of the blocks. */
+static bdpt_status checkpoint_read_scale(checkpoint_work *c, int at) {
+  const pth_item *item = &c->item[c->scale[at]];
+  bdpt_file_tensor f;
+  unsigned char *copy;
+  char shown[72];
   pth_tensor t;
-  unsigned char *p;
   bdpt_status s = checkpoint_tensor(c, c->scale[at], &t);
   if (s) return s;
-  snprintf(name, 48, "blocks.%d.ls%d.gamma", at / 2, at % 2 + 1);
-  memset(w, 0, sizeof *w);
-  w->name = name;
-  w->dtype = (bdpt_dtype)t.dtype;
-  w->ndim = t.ndim;
-  memcpy(w->shape, t.shape, sizeof w->shape);
-  w->raw = 1;
-  w->data = t.bytes;
-  c->total += t.count * t.wide;
-  if (t.packed) return BDPT_OK;
-  w->data = p = checkpoint_room(c, t.count * t.wide);
-  if (p) pth_copy(&t, p);
+  pth_show(item->name, item->length, shown);
+  if (t.count != (size_t)c->net.width) {
+    return checkpoint_fail(c, BDPT_E_FORMAT, "'%s': not the factors of a linear of the network",
+                           shown);
+  }
+  c->gamma[at] = (bdpt_real *)checkpoint_alloc(c, t.count, sizeof **c->gamma);
+  copy = (unsigned char *)checkpoint_alloc(c, t.count, t.wide);
+  if (!c->gamma[at] || !copy) s = BDPT_E_MEMORY;
+  else if (t.packed) memcpy(copy, t.bytes, t.count * t.wide);
+  else pth_copy(&t, copy);
+  memset(&f, 0, sizeof f);
+  f.name = f.dtype_name = shown;
+  f.dtype = (bdpt_dtype)t.dtype;
+  f.count = t.count; f.bytes = copy;
+  if (!s) s = bdpt_safetensors_read(c->ctx, &f, c->gamma[at], t.count);
+  free(copy);
+  return s;
+}
+
+/* Makes x + gamma * (W f + b) x + (gamma W) f + gamma b: gamma[o] goes into row o of proj or
+ * fc2. */
+static bdpt_status checkpoint_fold(const checkpoint_work *c, bdpt_model *m) {
+  size_t d = (size_t)m->config.width, o, k, in;
+  int at;
+  for (at = 0; at < 2 * m->config.depth; at++) {
+    bdpt_tensor *w = &m->param[BDPT_SLOT(at / 2, at % 2 ? BDPT_SLOT_FC2_W : BDPT_SLOT_PROJ_W)];
+    if (!c->gamma[at]) continue;
+    if (!w->data) {
+      return checkpoint_fail(c, BDPT_E_FORMAT, "block %d has a LayerScale, but not the layer that "
+                             "it belongs to", at / 2);
+    }
+    in = w->count / d;
+    for (o = 0; o < d; o++) {
+      for (k = 0; k < in; k++) w->data[o * in + k] *= c->gamma[at][o];
+      w[1].data[o] *= c->gamma[at][o]; /* the bias stands behind its weight */
+    }
+  }
   return BDPT_OK;
 }
 
 /* Writes all tensors of the network as a safetensors file in memory. */
 static bdpt_status checkpoint_assemble(checkpoint_work *c) {
-  int turn, slot, slots = BDPT_SLOT(c->depth, 0), most = slots + 2 * c->depth;
-  bdpt_write_tensor *list = (bdpt_write_tensor *)checkpoint_alloc(c, (size_t)most, sizeof *list);
-  char (*name)[48] = (char (*)[48])checkpoint_alloc(c, (size_t)most, sizeof *name);
+  int turn, slot, slots = BDPT_SLOT(c->depth, 0);
+  bdpt_write_tensor *list = (bdpt_write_tensor *)checkpoint_alloc(c, (size_t)slots, sizeof *list);
+  char (*name)[48] = (char (*)[48])checkpoint_alloc(c, (size_t)slots, sizeof *name);
   size_t count = 0;
   bdpt_status s = list && name ? BDPT_OK : BDPT_E_MEMORY;
   for (turn = 0; turn < 2 && !s; turn++) {
     for (slot = 0, count = 0, c->room_used = c->total = 0; slot < slots && !s; slot++) {
       if (!checkpoint_needs(c, slot)) continue;
       s = checkpoint_put(c, slot, name[count], &list[count]);
-      count++;
-    }
-    for (slot = 0; slot < 2 * c->depth && !s; slot++) {
-      if (c->scale[slot] == PTH_NOTHING) continue;
-      s = checkpoint_put_scale(c, slot, name[count], &list[count]);
       count++;
     }
     if (s || turn == 1) continue;
@@ -449,8 +482,9 @@ static bdpt_status checkpoint_assemble(checkpoint_work *c) {
       s = BDPT_E_MEMORY;
     }
   }
-  if (!s) {
-    s = bdpt_safetensors_build(c->ctx, list, count, NULL, NULL, 0, &c->image);
+  if (!s) s = bdpt_safetensors_build(c->ctx, list, count, NULL, NULL, 0, &c->image);
+  for (slot = 0; slot < 2 * c->depth && !s; slot++) {
+    if (c->scale[slot] != PTH_NOTHING) s = checkpoint_read_scale(c, slot);
   }
   free(list);
   free(name);
@@ -516,7 +550,7 @@ static bdpt_status checkpoint_guess(checkpoint_work *c, int heads, size_t width)
   static const size_t wide[] = {1152, 1280, 1408, 1664}; /* all of 16 heads */
   const int pre = checkpoint_there(c, BDPT_SLOT_PRE_W);
   checkpoint_config *k = &c->config;
-  bdpt_config *h = &c->hint;
+  bdpt_config *h = &c->net; /* of the network */
   char told[3][80] = {"", "", ""}, *list = c->report->guessed;
   size_t i;
   h->heads = heads ? heads : k->heads;
@@ -558,6 +592,13 @@ static int checkpoint_is_square(size_t n) {
   return side * side == n;
 }
 
+/* Returns the side of a square of patches in pixels, the largest that there can be for more. */
+static int checkpoint_pixels(size_t patches, size_t pixels) {
+  size_t side = 0;
+  while (side < 1 << 10 && (side + 1) * (side + 1) <= patches) side++;
+  return pixels < 1 << 15 ? (int)(side * pixels) : 1 << 15;
+}
+
 /* Returns how many rows the tensor in a slot has, [1,rows,D], [rows,D] or [D]; 0 if there is
  * none. */
 static size_t checkpoint_rows(checkpoint_work *c, int slot) {
@@ -582,9 +623,14 @@ static bdpt_status checkpoint_sides(checkpoint_work *c, const pth_tensor *patch)
   n = (size_t)size[0] / p * ((size_t)size[1] / p);
   if (size[0] != size[1] &&
       (size == c->config.image || rows == n || rows == n + some || rows == n + all)) {
-    c->hint.image = size[0];
-    c->hint.image_width = size[1];
-  } else if (!checkpoint_is_square(rows) && !checkpoint_is_square(rows - some) &&
+    c->net.image = size[0];
+    c->net.image_width = size[1];
+    return BDPT_OK;
+  }
+  n = rows - (c->is_hf && !c->register_rows ? some : all); /* those of patches, or all are */
+  if (!checkpoint_is_square(n) && checkpoint_is_square(rows)) n = rows;
+  c->net.image = checkpoint_pixels(n, p);
+  if (!checkpoint_is_square(rows) && !checkpoint_is_square(rows - some) &&
              !checkpoint_is_square(rows - all)) {
     return checkpoint_fail(c, BDPT_E_SHAPE, "its %lu positions are no square of patches; a "
                            "config.json beside it must tell the input's height and width, such as "
@@ -596,6 +642,47 @@ static bdpt_status checkpoint_sides(checkpoint_work *c, const pth_tensor *patch)
                     words_of((double)rows, "position is", "positions are"));
   }
   return BDPT_OK;
+}
+
+/* Returns the size of an axis of what is in a slot, as far as it can be that of a network, which
+ * has at most 2^20; 0 if there is no such axis. */
+static int checkpoint_axis(const checkpoint_work *c, int slot, int axis) {
+  pth_tensor t;
+  if (c->pick[slot][0] == PTH_NOTHING || checkpoint_tensor(c, c->pick[slot][0], &t) != BDPT_OK ||
+      axis >= t.ndim) return 0;
+  return t.shape[axis] < (size_t)1 << 20 ? (int)t.shape[axis] : (1 << 20) + 1;
+}
+
+/* Reads the sizes and the states of layers off the shapes and names. The first tensor that tells a
+ * size decides; those that disagree are named later, when the library compares shapes. */
+static bdpt_status checkpoint_sizes(checkpoint_work *c) {
+  bdpt_config *n = &c->net;
+  int l, head = checkpoint_there(c, BDPT_SLOT_HEAD_W) ? BDPT_SLOT_HEAD_W : BDPT_SLOT_HEAD2_W;
+  n->width = checkpoint_axis(c, BDPT_SLOT_PATCH_W, 0);
+  n->channels = checkpoint_axis(c, BDPT_SLOT_PATCH_W, 1);
+  n->patch = checkpoint_axis(c, BDPT_SLOT_PATCH_W, 3);
+  n->classes = checkpoint_axis(c, head, 0);
+  n->depth = c->depth;
+  n->distilled = checkpoint_needs(c, BDPT_SLOT_DIST);
+  n->registers = (int)checkpoint_rows(c, BDPT_SLOT_REG);
+  n->pre_norm = checkpoint_there(c, BDPT_SLOT_PRE_W);
+  if (checkpoint_there(c, BDPT_SLOT_FC_NORM_W)) n->pool = BDPT_POOL_MEAN;
+  for (l = 0; l < c->depth; l++) {
+    bdpt_block *b = &n->block[l];
+    int inner = checkpoint_axis(c, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), 1); /* of all heads */
+    b->attention = BDPT_ATTENTION_REMOVED;
+    if (checkpoint_there(c, BDPT_SLOT(l, BDPT_SLOT_AFIT_W))) b->attention = BDPT_ATTENTION_FITTED;
+    if (checkpoint_needs(c, BDPT_SLOT(l, BDPT_SLOT_PROJ_W))) b->attention = BDPT_ATTENTION_KEPT;
+    if (checkpoint_there(c, BDPT_SLOT(l, BDPT_SLOT_FUSED_W))) b->mlp_state = BDPT_MLP_FUSED;
+    b->mlp = checkpoint_axis(c, BDPT_SLOT(l, BDPT_SLOT_FC1_W), 0);
+    if (inner == 0) inner = n->width;
+    b->heads = b->attention == BDPT_ATTENTION_KEPT ? n->heads : 1;
+    b->head_dim = inner / b->heads;
+    if (inner % b->heads == 0) continue;
+    return checkpoint_fail(c, BDPT_E_FORMAT, "block %d: attention's width, %d, is no multiple of "
+                           "the heads, %d", l, inner, n->heads);
+  }
+  return c->ctx->status;
 }
 
 /* Goes from the list of items to c->image. */
@@ -618,6 +705,7 @@ static bdpt_status checkpoint_convert(checkpoint_work *c, const checkpoint_texts
   if (!s) s = checkpoint_complete(c);
   if (!s) s = checkpoint_guess(c, o->heads, width);
   if (!s) s = checkpoint_sides(c, &patch);
+  if (!s) s = checkpoint_sizes(c);
   return s ? s : checkpoint_assemble(c);
 }
 
@@ -638,22 +726,29 @@ static bdpt_status checkpoint_begin(checkpoint_work *c, const void *bytes, size_
   }
   snprintf(c->report->dialect, sizeof c->report->dialect, "boundarydpt");
   if (o->key) s = checkpoint_choose(c, o->key);
-  c->hint.heads = o->heads;
-  if (!s) c->model = bdpt_model_parse(c->ctx, bytes, size, c->name, &c->hint);
+  if (!s) c->model = bdpt_model_parse(c->ctx, bytes, size, c->name, NULL);
+  if (c->model && o->heads && o->heads != c->model->config.heads) {
+    checkpoint_fail(c, BDPT_E_ARGUMENT, "its metadata say that it has %d attention heads, not %d",
+                    c->model->config.heads, o->heads);
+    bdpt_model_free(c->model);
+    c->model = NULL;
+  }
   return c->ctx->status;
 }
 
 bdpt_model *checkpoint_end(checkpoint_work *c, bdpt_status s) {
   bdpt_model *m = c->model;
   char *names = NULL;
+  int i;
   bdpt_safetensors_close(&c->st);
   pth_close(&c->pth);
   free(c->item);
   free(c->pick);
   free(c->room);
   if (!s && c->image.data)
-    m = bdpt_model_parse(c->ctx, c->image.data, c->image.size, c->name, &c->hint);
-  if (m && c->image.data && checkpoint_config_compare(c, &m->config) != BDPT_OK) {
+    m = bdpt_model_parse(c->ctx, c->image.data, c->image.size, c->name, &c->net);
+  if (m && c->image.data && (checkpoint_fold(c, m) != BDPT_OK ||
+                             checkpoint_config_compare(c, &m->config) != BDPT_OK)) {
     bdpt_model_free(m);
     m = NULL;
   }
@@ -666,6 +761,7 @@ bdpt_model *checkpoint_end(checkpoint_work *c, bdpt_status s) {
     m = NULL;
   }
   free(names);
+  for (i = 0; i < 2 * BDPT_MAX_DEPTH; i++) free(c->gamma[i]);
   labels_free(&c->labels);
   bdpt_bytes_free(c->ctx, &c->image);
   free(c);

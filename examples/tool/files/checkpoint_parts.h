@@ -64,7 +64,8 @@ typedef struct checkpoint_work {
   uint32_t scale[2 * BDPT_MAX_DEPTH]; /* LayerScale of attention and MLP of each block, likewise */
   unsigned char *room;  /* for what must be gathered */
   size_t room_used, total;
-  bdpt_config hint;
+  bdpt_config net;      /* what the network is */
+  bdpt_real *gamma[2 * BDPT_MAX_DEPTH]; /* the numbers of each LayerScale, or NULL */
   bdpt_bytes image;     /* what comes out: the network under timm's names ... */
   bdpt_model *model;    /* ... or, from a file that needs no translation, the network itself */
 } checkpoint_work;

@@ -309,7 +309,7 @@ static bdpt_status checkpoint_act(checkpoint_work *c) {
   if (!act[0] && (strstr(name, "siglip2") || strstr(name, "so400m"))) act = "gelu_tanh";
   for (n = 0; n < sizeof known / sizeof *known && act[0]; n++) {
     if (strcmp(act, known[n].name) != 0) continue;
-    c->hint.act = (bdpt_act)known[n].act;
+    c->net.act = (bdpt_act)known[n].act;
     return BDPT_OK;
   }
   if (!act[0]) return BDPT_OK;

@@ -300,18 +300,18 @@ int checkpoint_needs(const checkpoint_work *c, int slot) {
     return checkpoint_there(c, BDPT_SLOT_DIST) || checkpoint_there(c, BDPT_SLOT_HEAD2_W);
   }
   switch (slot) {
-    case BDPT_SLOT_CLS: return !c->hint.no_class;
+    case BDPT_SLOT_CLS: return !c->net.no_class;
     case BDPT_SLOT_REG: return checkpoint_there(c, BDPT_SLOT_REG);
     case BDPT_SLOT_PRE_W: case BDPT_SLOT_PRE_B: return checkpoint_there(c, BDPT_SLOT_PRE_W);
     case BDPT_SLOT_PATCH_B: return !checkpoint_there(c, BDPT_SLOT_PRE_W);
     case BDPT_SLOT_FC_NORM_W: case BDPT_SLOT_FC_NORM_B:
       return checkpoint_there(c, BDPT_SLOT_FC_NORM_W);
     case BDPT_SLOT_NORM_W: case BDPT_SLOT_NORM_B: return !checkpoint_there(c, BDPT_SLOT_FC_NORM_W);
-    case BDPT_SLOT_HEAD_W: case BDPT_SLOT_HEAD_B: return !c->hint.headless;
+    case BDPT_SLOT_HEAD_W: case BDPT_SLOT_HEAD_B: return !c->net.headless;
     default: if (slot < BDPT_SLOTS_FIXED) return 1;
   }
   switch ((slot - BDPT_SLOTS_FIXED) % BDPT_SLOTS_BLOCK) {
-    case BDPT_SLOT_QKV_B: return checkpoint_attends(c, l) && !c->hint.no_qkv_bias;
+    case BDPT_SLOT_QKV_B: return checkpoint_attends(c, l) && !c->net.no_qkv_bias;
     case BDPT_SLOT_QKV_W: case BDPT_SLOT_PROJ_W: case BDPT_SLOT_PROJ_B:
       return checkpoint_attends(c, l);
     case BDPT_SLOT_AFIT_W: case BDPT_SLOT_AFIT_B:
@@ -339,7 +339,7 @@ bdpt_status checkpoint_forms(checkpoint_work *c) {
   const uint32_t at = c->pick[BDPT_SLOT_HEAD_W][0];
   int two = at != PTH_NOTHING && /* of a network with a head for each token */
             checkpoint_ends(c->item[at].name, c->item[at].length, "cls_classifier.weight");
-  bdpt_config *h = &c->hint;
+  bdpt_config *h = &c->net;
   if (c->is_hf && checkpoint_there(c, BDPT_SLOT_DIST) && !checkpoint_there(c, BDPT_SLOT_HEAD2_W) &&
       !two) {
     c->pick[BDPT_SLOT_REG][0] = c->pick[BDPT_SLOT_DIST][0]; /* a token that no head reads */
