@@ -185,7 +185,7 @@ sanitize: build/sane.a
 matrix:
 	@sh tests/matrix
 
-# The library's tests for other processors under qemu, and for Windows under wine.
+# The tests for other processors under qemu, for Windows under wine, by node or wasmtime, by tcc.
 cross: $(TOOL)
 	@sh tests/cross $(TARGETS)
 
@@ -261,7 +261,7 @@ help:
 	@echo "make book       the header as a book, build/boundarydpt.html; a C compiler is enough"
 	@echo "make lint       size, prose, widths, tags and forbidden calls of the header"
 	@echo "make matrix     the header in C99 to C++20, gcc and clang, float and double, no warnings"
-	@echo "make cross      the tests on ARM, RISC-V, POWER, s390x, i686 and Windows, emulated"
+	@echo "make cross      the tests on ARM, RISC-V, POWER, s390x, i686, Windows, emulated; by tcc"
 	@echo "make sanitize   the tests under the address and undefined-behaviour sanitizers"
 	@echo "make fuzz       RUNS=2000000 of each loader under libFuzzer and the sanitizers (clang)"
 	@echo "make analyse    clang-tidy, cppcheck and gcc's analyser, where they are installed"
