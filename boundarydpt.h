@@ -208,12 +208,11 @@ struct bdpti_isa;
 
 /* Several processes that train one network together, each with a context of its own (8.4). `reduce`
  * adds count numbers up over all processes, so that each holds the sums; they are bdpt_real where
- * `bytes` is sizeof(bdpt_real) and double where it is 8. It may return before it is done; `wait`
- * returns when all that was begun is. Both return BDPT_OK, or the status to end the call with. */
+ * `bytes` is sizeof(bdpt_real) and double where it is 8. It returns BDPT_OK, or the status to end
+ * the call with. */
 typedef struct bdpt_cluster {
   int rank, size;           /* this process of so many; size 0 or 1: alone */
   int (*reduce)(void *user, void *values, size_t count, size_t bytes);
-  int (*wait)(void *user);
   void *user;
 } bdpt_cluster;
 
@@ -381,13 +380,6 @@ BDPT_API bdpt_tensor *bdpt_tape_op(bdpt_tape *tape, const bdpt_op *op, bdpt_tens
 BDPT_API bdpt_status bdpt_backward(bdpt_tape *tape, bdpt_tensor *loss);
 BDPT_API bdpt_status bdpt_backward_from(bdpt_tape *tape, bdpt_tensor *out, const bdpt_real *seed);
 
-/* Compares the backward pass of a graph with central differences. `build` makes the graph from the
- * inputs each time it is called and must draw nothing at random. The loss is a fixed random
- * projection of the output. Returns the largest |analytic - numeric| / max(1e-3, |analytic|max,
- * |numeric|max) over the inputs in *error. Meaningful with BDPT_REAL double. */
-typedef bdpt_tensor *(*bdpt_graph)(bdpt_tape *tape, bdpt_tensor *const *inputs, void *user);
-BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *user,
-                                    bdpt_tensor *const *inputs, int count, double *error);
 #endif /* BDPT_ONLY_INFERENCE */
 
 /* ---- 3.3  Models ----------------------------------------------------------------------------- */
@@ -840,14 +832,10 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
                                     int *attention, int *activation, double *predicted);
 /* ---- 3.9  The two stages --------------------------------------------------------------------- */
 
-typedef enum bdpt_sampling { /* which algorithms */
-  BDPT_SAMPLE_SINGLE = 1, BDPT_SAMPLE_INTERLEAVED = 2, BDPT_SAMPLE_BOTH = 3
-} bdpt_sampling;
 typedef struct bdpt_map_collect_options {
   bdpt_recipe recipe;                   /* of each short fine-tune; seed + step is used */
   int most;                             /* single runs: layers removed at the end; 0: depth / 2 */
   int rounds;                           /* interleaved: of each type at the end; 0: half of most */
-  bdpt_sampling sampling;               /* 0: both */
   int order[2][BDPT_MAX_DEPTH];         /* which layer goes first, by type ... */
   int use_order;                        /* ... if 1; else the smallest mean |dL/dm| goes first */
   bdpt_start start;
@@ -886,9 +874,7 @@ BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_run *run,
  * zeroed struct with `layers` or `budget` is a whole request; with both, the first that is reached
  * ends it. The model becomes the pruned network; after a failure it is as before. */
 typedef struct bdpt_greedy_options {
-  double (*cost)(bdpt_model *model, void *user); /* of the network as it is, for instance in */
-  void *user;                           /* milliseconds; NULL: MACs, pairs counted as fused */
-  double budget;                        /* layers go until the cost is at most this; 0: none */
+  double budget;                        /* MACs: layers go until there are no more; 0: none */
   size_t images;                        /* of held, that choose; 0: 1000, or all if fewer */
   int layers;                           /* that go at most; 0: as many as the budget takes */
   int most[2];                          /* of a type at most; 0: any number; BDPT_NONE: none */
@@ -899,7 +885,7 @@ typedef struct bdpt_greedy_result {
   bdpt_layer layer[2 * BDPT_MAX_DEPTH]; /* in order */
   double accuracy[2 * BDPT_MAX_DEPTH];  /* top-1 and loss of the images that choose, */
   double loss[2 * BDPT_MAX_DEPTH];      /* the layer just gone */
-  double cost[2 * BDPT_MAX_DEPTH];
+  double cost[2 * BDPT_MAX_DEPTH];      /* MACs, pairs of linears counted as fused */
   double images;                        /* that the trials and fits sent through a network */
 } bdpt_greedy_result;
 BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
@@ -1570,8 +1556,6 @@ struct bdpt_tape {
   bdpt_real *stream;   /* sums with what lies here replace it (7.6); or NULL */
   bdpt_rng paths;      /* of the forward pass under way: which branches fall out (7.6) */
   size_t used, most;   /* bytes handed out since the reset; the most of any step */
-  void (*ready)(void *user, const bdpt_tensor *p); /* hears of parameters whose gradient is made, */
-  void *user;                                      /* in the walk back (8.4); or NULL */
 };
 
 #ifndef BDPT_ONLY_INFERENCE
@@ -1658,19 +1642,17 @@ BDPTI_FN int bdpti_set_shape(bdpt_tensor *x, int ndim, const size_t *shape) {
  * bdpti_record makes a node with an output of the given shape. Whether gradients are wanted follows
  * from the inputs. A tape that does not record still makes tensors, but keeps no list.
  */
-BDPTI_FN void bdpti_wants(const bdpt_tape *t, bdpti_node *n, const bdpt_tensor *in) {
-  n->out.wants_grad |= t->mode != BDPT_TAPE_COMPUTE && in && in->wants_grad;
-}
-
 BDPTI_FN bdpti_node *bdpti_record(bdpt_tape *t, int op, int ndim, const size_t *shape,
-                                  bdpt_tensor *a, bdpt_tensor *b, bdpt_tensor *c) {
+                                  bdpt_tensor *const *in, int count) {
   bdpti_node *n = (bdpti_node *)bdpti_take(t, 1, sizeof *n);
   int i;
   if (!n) return NULL;
   memset(n, 0, sizeof *n); /* the arena's memory is reused, not zeroed */
   n->op = op;
-  n->in[0] = a; n->in[1] = b; n->in[2] = c; /* who has more adds them */
-  for (i = 0; i < 3; i++) bdpti_wants(t, n, n->in[i]);
+  for (i = 0; i < count; i++) {
+    n->in[i] = in[i];
+    n->out.wants_grad |= t->mode != BDPT_TAPE_COMPUTE && in[i] && in[i]->wants_grad;
+  }
   n->out.on_tape = 1; /* it goes with the step */
   if (!bdpti_set_shape(&n->out, ndim, shape)) {
     bdpt_fail(t->ctx, BDPT_E_SHAPE, "a tensor of %d axes overflows the address space", ndim);
@@ -1681,12 +1663,6 @@ BDPTI_FN bdpti_node *bdpti_record(bdpt_tape *t, int op, int ndim, const size_t *
   n->previous = t->last;      /* newest first */
   if (t->mode != BDPT_TAPE_COMPUTE) t->last = n; /* else the node is lost, its output lives on */
   return n;
-}
-
-/* Records the common case: an output of the first input's shape. */
-BDPTI_FN bdpti_node *bdpti_record_like(bdpt_tape *t, int op, bdpt_tensor *a, bdpt_tensor *b,
-                                       bdpt_tensor *c) {
-  return a ? bdpti_record(t, op, a->ndim, a->shape, a, b, c) : NULL;
 }
 
 BDPTI_FN bdpt_tensor *bdpti_out(bdpti_node *n) { return n ? &n->out : NULL; }
@@ -1719,9 +1695,9 @@ BDPTI_FN bdpt_tensor *bdpti_lend(bdpt_tape *t, const bdpt_config *c, size_t n,
 BDPT_API bdpt_tensor *bdpt_input(bdpt_tape *t, int ndim, const size_t *shape,
                                  const bdpt_real *data, int wants_grad) {
   bdpt_tensor *x = NULL;
-  if (t) x = bdpti_out(bdpti_record(t, 0, ndim, shape, NULL, NULL, NULL)); /* op 0 is input */
+  if (t) x = bdpti_out(bdpti_record(t, 0, ndim, shape, NULL, 0)); /* op 0 is input */
   if (!x) return NULL;
-  x->wants_grad = t->mode != BDPT_TAPE_COMPUTE && wants_grad; /* bdpti_wants saw no inputs */
+  x->wants_grad = t->mode != BDPT_TAPE_COMPUTE && wants_grad; /* there were no inputs to ask */
   if (data) memcpy(x->data, data, x->count * sizeof *data); /* the caller keeps data */
   else memset(x->data, 0, x->count * sizeof *data);
   return x;
@@ -1807,7 +1783,6 @@ BDPTI_FN void bdpti_grad_pass(bdpt_tape *t, bdpt_tensor *x, bdpt_real *g) {
 BDPT_API bdpt_status bdpt_backward_from(bdpt_tape *t, bdpt_tensor *out, const bdpt_real *seed) {
   bdpti_node *n;
   bdpt_context *ctx = t->ctx;
-  int i;
   if (ctx->status != BDPT_OK) return ctx->status; /* the graph is not whole */
   if (!out) return bdpt_fail(ctx, BDPT_E_ARGUMENT, "backward: there is no tensor to start from");
   if (t->mode == BDPT_TAPE_COMPUTE || !out->wants_grad) {
@@ -1822,9 +1797,6 @@ BDPT_API bdpt_status bdpt_backward_from(bdpt_tape *t, bdpt_tensor *out, const bd
     if (!n->out.grad || n->op == 0) continue; /* not on the way to the loss, or an input */
     bdpti_backward_op(t, n); /* dy into dx of every input that wants it */
     if (ctx->status != BDPT_OK) return ctx->status;
-    for (i = 0; t->ready && i < (int)(sizeof n->in / sizeof n->in[0]); i++) {
-      if (n->in[i] && !n->in[i]->on_tape && n->in[i]->wants_grad) t->ready(t->user, n->in[i]);
-    }
     if (n->out.grad) bdpti_buffer_release(t, n->out.grad); /* unless the operation has done so */
     n->out.grad = NULL; /* its only reader has run */
   }
@@ -1837,99 +1809,6 @@ BDPT_API bdpt_status bdpt_backward(bdpt_tape *t, bdpt_tensor *loss) {
   return bdpt_fail(t->ctx, BDPT_E_SHAPE, "backward: %s is not one number", bdpt_shape(loss).text);
 }
 
-/* 5.5  Checking gradients                                                             >>gradcheck
- *
- *   math      numeric dL/dx_i = (L(x_i + h) - L(x_i - h)) / 2h,  h = 6e-6 (1 + |x_i|)
- *   error     max |analytic - numeric| / max(1e-3, max |analytic|, max |numeric|)
- *   source    central differences: truncation ~ h^2, rounding ~ 1e-16 / h; they balance near 6e-6
- *
- * A backward pass is the one thing in this file that can be wrong and still look right, so there is
- * a public judge for it. The loss is a projection of the output on fixed random numbers, which
- * tests every output element at once; a plain sum would miss errors that cancel, and is blind to
- * softmax altogether (its outputs always sum to one).
- */
-#define BDPTI_CHECK_INPUTS 16
-
-typedef struct bdpti_check {
-  bdpt_graph build;                      /* makes the graph; its last argument is user */
-  void *user;
-  bdpt_tape *tape;
-  bdpt_tensor *const *inputs;            /* [count] the caller's */
-  int count;
-} bdpti_check;
-
-/* Builds the graph from the inputs as they are now; returns the projected loss. With `exact` the
- * graph goes there instead, and the gradients stay in copy[count]. */
-BDPTI_FN double bdpti_check_run(const bdpti_check *c, bdpt_tape *exact, bdpt_tensor **copy) {
-  bdpt_tape *t = exact ? exact : c->tape;
-  bdpt_tensor *out;
-  bdpt_real *seed;
-  double sum = 0; /* L = seed . out */
-  size_t k;
-  int i;
-  bdpt_tape_reset(t); /* the graph of the run before */
-  for (i = 0; i < c->count; i++) {
-    const bdpt_tensor *x = c->inputs[i];
-    copy[i] = bdpt_input(t, x->ndim, x->shape, x->data, exact != NULL);
-  }
-  out = t->ctx->status == BDPT_OK ? c->build(t, copy, c->user) : NULL;
-  seed = out ? (bdpt_real *)bdpti_take(t, out->count, sizeof *seed) : NULL;
-  for (k = 0; seed && k < out->count; k++) {
-    bdpt_rng r;
-    bdpt_rng_seed(&r, 4242, k); /* element k has the same weight in every run */
-    seed[k] = (bdpt_real)(2 * bdpt_uniform(&r) - 1); /* uniform in [-1, 1) */
-    sum += (double)seed[k] * (double)out->data[k];
-  }
-  if (exact && seed) bdpt_backward_from(t, out, seed); /* dL/dout = seed */
-  return sum;
-}
-
-/* Returns the error of the gradient of one input. */
-BDPTI_FN double bdpti_check_input(const bdpti_check *c, bdpt_tensor *x, const bdpt_real *grad) {
-  bdpt_context *ctx = c->tape->ctx;
-  bdpt_tensor *copy[BDPTI_CHECK_INPUTS];
-  double worst = 0, scale = 1e-3; /* largest miss; what it is measured by */
-  size_t i;
-  for (i = 0; i < x->count && worst == worst && ctx->status == BDPT_OK; i++) {
-    const bdpt_real keep = x->data[i];
-    double h = 6e-6 * (1 + fabs((double)keep)), exact = grad ? (double)grad[i] : 0;
-    double numeric, step, miss;
-    x->data[i] = (bdpt_real)((double)keep + h);
-    step = (double)x->data[i];
-    numeric = bdpti_check_run(c, NULL, copy); /* L(x + h) */
-    x->data[i] = (bdpt_real)((double)keep - h);
-    step -= (double)x->data[i]; /* the step that was really made, after rounding */
-    numeric = (numeric - bdpti_check_run(c, NULL, copy)) / step; /* central difference */
-    x->data[i] = keep; /* the caller's array is as it was */
-    miss = fabs(numeric - exact);
-    scale = fmax(scale, fmax(fabs(numeric), fabs(exact)));
-    if (!(miss <= worst)) worst = miss; /* a NaN gets in and ends the loop */
-  }
-  return worst / scale;
-}
-
-BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *user,
-                                    bdpt_tensor *const *inputs, int count, double *error) {
-  bdpti_check c = {build, user, NULL, inputs, count};
-  bdpt_tensor *x[BDPTI_CHECK_INPUTS]; /* copies of the inputs, with gradients */
-  bdpt_tape *exact;
-  int i;
-  *error = 0;
-  if (count > BDPTI_CHECK_INPUTS) {
-    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "gradcheck: %d inputs, at most 16", count);
-  }
-  c.tape = bdpt_tape_create(ctx, BDPT_TAPE_RECORD);
-  exact = bdpt_tape_create(ctx, BDPT_TAPE_RECORD);
-  if (ctx->status == BDPT_OK) bdpti_check_run(&c, exact, x);
-  for (i = 0; i < count && ctx->status == BDPT_OK; i++) {
-    double e = bdpti_check_input(&c, inputs[i], x[i]->grad);
-    if (!(e <= *error) && *error == *error) *error = e; /* a NaN stays */
-  }
-  bdpt_tape_free(c.tape);
-  bdpt_tape_free(exact);
-  return ctx->status;
-}
-
 #endif /* BDPT_ONLY_INFERENCE */
 
 /* =================================================================================================
@@ -1938,29 +1817,98 @@ BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *u
  * What must an operation know to run forwards and backwards? Each is written the same way: what it
  * computes, its forward function that checks shapes and records a node, and right behind it the
  * backward function that undoes it. The fast arithmetic is in chapter 14; here is the calculus.
- * From one table, BDPTI_OPS, come the operation codes and the dispatch of the backward pass.
+ * From one table, BDPTI_OPS, come the operation codes, the shapes, and the backward dispatch.
  *
  * Two rules give every backward pass. If y = f(x) then dx = J^T dy, where J holds the derivatives
  * of all outputs by all inputs; J is never built, only its product with dy. And what was used twice
  * gets the sum of two gradients, so every backward function adds to what earlier users left (5.3).
+ *
+ * A formula spells the shapes of the inputs and of the output with the letters of the reading
+ * guide. A letter stands for the same number everywhere in it, * for all axes of the first input
+ * but the last, # for a number that the operation works out, and ? behind an input that may be
+ * missing.
  */
 #define BDPTI_OPS(X) \
-  X(linear) X(mlp) X(layernorm) X(activate) X(softmax) X(attention) X(patch_embed) \
-  X(tokens) X(token) X(pool) X(add) X(scale) X(drop_path) X(mix) X(straight_through) \
-  X(cross_entropy) X(distill_soft) X(match) X(own)
+  X(linear, "x[*,I] weight[O,I] bias[O] sum?[*,O] -> [*,O]") \
+  X(mlp, "x[*,D] gamma[D] beta[D] W1[F,D] b1[F] W2[D,F] b2[D] -> [*,D]") \
+  X(layernorm, "x[*,D] gamma[D] beta[D] -> [*,D]") \
+  X(activate, "x[*,D] -> [*,D]") \
+  X(softmax, "x[*,D] -> [*,D]") \
+  X(attention, "qkv[B,N,Q] count?[B,N] -> [B,N,#]") \
+  X(patch_embed, "images[B,C,H,W] weight[D,C,P,P] bias[D] -> [B,#,D], P divides H and W") \
+  X(tokens, "patches[B,n,D] pos[1,N,D] cls?[1,1,D] dist?[1,1,D] reg?[1,R,D] -> [B,N,D]") \
+  X(token, "x[B,N,D] -> [B,D]") \
+  X(pool, "x[B,N,D] -> [B,#]") \
+  X(add, "a[*,D] b[*,D] -> [*,D]") \
+  X(scale, "x[*,D] -> [*,D]") \
+  X(drop_path, "x[*,D] -> [*,D]") \
+  X(mix, "f[*,D] r[*,D] mask[1] -> [*,D]") \
+  X(straight_through, "importance[1] -> [1]") \
+  X(cross_entropy, "logits[B,K] -> [1]") \
+  X(distill_soft, "logits[B,K] -> [1]") \
+  X(match, "x[*,D] y[*,D] -> [1]") \
+  X(own, "")
 
-#define BDPTI_OP_CODE(name) BDPTI_OP_##name,
-#define BDPTI_OP_NAME(name) #name,
+#define BDPTI_OP_CODE(name, formula) BDPTI_OP_##name,
+#define BDPTI_OP_NAME(name, formula) #name,
+#define BDPTI_OP_FORMULA(name, formula) formula,
 typedef enum bdpti_op { BDPTI_OP_input, BDPTI_OPS(BDPTI_OP_CODE) BDPTI_OP_COUNT } bdpti_op;
+static const char *const bdpti_op_name[] = {"input", BDPTI_OPS(BDPTI_OP_NAME)};
 
-/* Records why shapes do not fit and returns NULL for the caller to return. An operation that was
- * given NULL returns NULL without a word: the cause is in the context already. */
-BDPTI_FN bdpt_tensor *bdpti_misfit(bdpt_tape *t, const char *op, const bdpt_tensor *a,
-                                   const bdpt_tensor *b, const bdpt_tensor *c, const char *why) {
-  bdpt_fail(t->ctx, BDPT_E_SHAPE, "%s: x%s%s%s%s%s: %s", op, bdpt_shape(a).text,
-            b ? " and " : "", b ? bdpt_shape(b).text : "", c ? " and " : "",
-            c ? bdpt_shape(c).text : "", why);
-  return NULL;
+/* Tells whether x has the shape that ends a formula's part at `f`. A letter that stands for nothing
+ * yet gets its number in `axis` from x; no number is 0. `first` is the operation's first input. */
+BDPTI_FN int bdpti_shape_fits(const char *f, const bdpt_tensor *x, const bdpt_tensor *first,
+                              size_t axis[128]) {
+  int k = 0, ok = 1;
+  for (; *f != ']'; f++) {
+    size_t *number = &axis[(int)*f];
+    if (*f == ',') continue;
+    for (; *f == '*' && k + 1 < first->ndim; k++) ok = ok && x->shape[k] == first->shape[k];
+    if (*f == '*') continue;
+    if (k < x->ndim && *number == 0) *number = x->shape[k];
+    ok = ok && k < x->ndim && x->shape[k] == *number && *number > 0;
+    k++;
+  }
+  return ok && k == x->ndim;
+}
+
+BDPTI_FN void bdpti_misfit(bdpt_tape *t, int op, const char *formula, bdpt_tensor *const *in,
+                           int count) {
+  char given[300];
+  bdpti_text text = {given, sizeof given, 0};
+  int i;
+  for (i = 0; i < count; i++) {
+    bdpti_put(&text, ' ');
+    bdpti_put_string(&text, in[i] ? bdpt_shape(in[i]).text : "none");
+  }
+  given[text.used < text.room ? text.used : text.room - 1] = 0;
+  bdpt_fail(t->ctx, BDPT_E_SHAPE, "%s:%s do not fit %s", bdpti_op_name[op], given, formula);
+}
+
+/* Begins an operation: holds its inputs against its formula and records a node. An operation that
+ * was given NULL returns NULL without a word: the cause is in the context already. */
+BDPTI_FN bdpti_node *bdpti_begin(bdpt_tape *t, int op, bdpt_tensor *const *in, int count,
+                                 size_t extra) {
+  static const char *const formulas[] = {"", BDPTI_OPS(BDPTI_OP_FORMULA)};
+  size_t axis[128] = {0}, shape[BDPT_MAX_DIMS]; /* by letter; of the output */
+  const char *f = formulas[op];
+  int i, k, ndim = 0, fits = extra > 0 || !strchr(f, '#');
+  axis['1'] = 1;
+  axis['#'] = extra;
+  for (i = 0; i < count; i++) {
+    f = strchr(f, '[') + 1;
+    if (!in[i] && f[-2] != '?') return NULL;
+    if (in[i] && !bdpti_shape_fits(f, in[i], in[0], axis)) fits = 0;
+  }
+  if (!fits) {
+    bdpti_misfit(t, op, formulas[op], in, count);
+    return NULL;
+  }
+  for (f = strchr(strchr(f, '>'), '[') + 1; *f != ']'; f++) {
+    for (k = 0; *f == '*' && k + 1 < in[0]->ndim; k++) shape[ndim++] = in[0]->shape[k];
+    if (*f != '*' && *f != ',') shape[ndim++] = axis[(int)*f];
+  }
+  return bdpti_record(t, op, ndim, shape, in, count);
 }
 
 BDPTI_FN void bdpti_add_to(bdpt_real *to, const bdpt_real *from, size_t n) {
@@ -2095,7 +2043,7 @@ BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost);
 
 /* 6.2  Linear                                                                          >>linear
  *   math      y = x W^T + b, or r + x W^T + b
- *   shape     x[...,I] W[O,I] b[O] -> y[...,O]; all axes but the last are rows R; r like y, or NULL
+ *   shape     all axes of x but the last are rows R; r like y, or NULL
  *   backward  dx = dy W;  dW += dy^T x;  db += sum_R dy;  dr += dy
  *   source    PyTorch nn.Linear: weights are (out, in)
  *   check     tests/test_ops.c torch_linear_norm_gelu_softmax, gradients_dense
@@ -2156,31 +2104,10 @@ BDPTI_FN bdpt_tensor *bdpti_affine_run(bdpt_tape *t, bdpti_node *n, const bdpt_r
   return bdpti_matmul(t->ctx, &g) == BDPT_OK ? &n->out : NULL;
 }
 
-/* Returns 1 if W and b fit x as a linear; else records the error and returns 0. */
-BDPTI_FN int bdpti_linear_fits(bdpt_tape *t, const char *op, const bdpt_tensor *x,
-                               const bdpt_tensor *w, const bdpt_tensor *b, size_t in) {
-  if (w->ndim == 2 && w->count > 0 && in == w->shape[1] && b->ndim == 1 &&
-      b->shape[0] == w->shape[0]) {
-    return 1;
-  }
-  bdpt_fail(t->ctx, BDPT_E_SHAPE,
-            "%s: x%s, weight %s, bias %s: want x[...,I], weight [O,I], bias [O]", op,
-            bdpt_shape(x).text, bdpt_shape(w).text, bdpt_shape(b).text);
-  return 0;
-}
-
 BDPT_API bdpt_tensor *bdpt_linear_add(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *w, bdpt_tensor *b,
                                       bdpt_tensor *r) {
-  size_t shape[BDPT_MAX_DIMS];
-  bdpti_node *n;
-  if (!x || !w || !b || !bdpti_linear_fits(t, "linear", x, w, b, bdpti_last_axis(x))) return NULL;
-  memcpy(shape, x->shape, sizeof shape); /* all axes of x */
-  shape[x->ndim - 1] = w->shape[0];      /* but the last: O for I */
-  n = bdpti_record(t, BDPTI_OP_linear, x->ndim, shape, x, w, b);
-  if (n) bdpti_wants(t, n, n->in[3] = r);
-  if (n && r && !bdpti_same_shape(&n->out, r)) {
-    return bdpti_misfit(t, "linear", r, &n->out, NULL, "the sum and the product differ in shape");
-  }
+  bdpt_tensor *const in[4] = {x, w, b, r};
+  bdpti_node *n = bdpti_begin(t, BDPTI_OP_linear, in, 4, 0);
   bdpti_replace(t, n, r);
   return n ? bdpti_affine_run(t, n, x->data) : NULL;
 }
@@ -2239,8 +2166,7 @@ BDPTI_FN void bdpti_norm_back(bdpt_tape *t, bdpti_node *n, const bdpt_real *dy) 
 
 /* 6.3  The MLP                                                                            >>mlp
  *   math      y = x + W2 s + b2,  s = f(z),  z = W1 v + b1,  v = LN(x),  f the activation
- *   shape     x[...,D] gamma[D] beta[D] W1[F,D] b1[F] W2[D,F] b2[D] -> y[...,D]; saves mean[R],
- *             rstd[R], and z[R,F] unless the tape is to keep less
+ *   saves     mean[R], rstd[R], and z[R,F] unless the tape is to keep less
  *   backward  dz = (dy W2) f'(z);  dW2 += dy^T s;  db2 += sum_R dy;
  *             dv = dz W1;  dW1 += dz^T v;  db1 += sum_R dz;  dx += dy + what LN makes of dv
  *   source    timm Block and Mlp; the same numbers as a norm, two linears, f and a sum
@@ -2272,29 +2198,16 @@ BDPTI_FN void bdpti_mlp_hidden(bdpt_tape *t, bdpti_node *n, bdpt_real *v, bdpt_r
 
 BDPT_API bdpt_tensor *bdpt_mlp(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *const w[6], double eps,
                                bdpt_act act) {
-  size_t rows, d, hidden; /* R, D, F */
-  bdpt_real *s, *v;       /* [R,F] [R,D], until this returns */
-  bdpti_node *n;
+  bdpt_tensor *const in[7] = {x, w[0], w[1], w[2], w[3], w[4], w[5]};
+  bdpti_node *n = bdpti_begin(t, BDPTI_OP_mlp, in, 7, 0);
+  const size_t rows = n ? bdpti_rows(x) : 0, hidden = n ? w[2]->shape[0] : 0; /* R, F */
+  bdpt_real *s, *v; /* [R,F] [R,D], until this returns */
   bdpti_gemm g;
-  int i;
-  if (!x || !w[0] || !w[1] || !w[2] || !w[3] || !w[4] || !w[5]) return NULL;
-  d = bdpti_last_axis(x);
-  rows = bdpti_rows(x);
-  hidden = w[2]->shape[0]; /* checked below */
-  if (w[0]->count != d || w[1]->count != d || w[4]->shape[0] != d) {
-    return bdpti_misfit(t, "mlp", x, w[0], w[4], "the widths differ");
-  }
-  if (!bdpti_linear_fits(t, "mlp", x, w[2], w[3], d) ||
-      !bdpti_linear_fits(t, "mlp", x, w[4], w[5], hidden)) {
-    return NULL;
-  }
-  n = bdpti_record_like(t, BDPTI_OP_mlp, x, w[0], w[1]);
   n = bdpti_save(t, n, t->mode == BDPT_TAPE_RECORD ? rows * hidden : 0, /* z, or nothing, and */
                  2 * rows);                                             /* mean and rstd */
   s = n ? bdpti_buffer_take(t, rows * hidden) : NULL; /* as a rule the last block's */
-  v = s ? bdpti_buffer_take(t, rows * d) : NULL;
+  v = s ? bdpti_buffer_take(t, x->count) : NULL;
   if (!v) return NULL;
-  for (i = 2; i < 6; i++) bdpti_wants(t, n, n->in[i + 1] = w[i]); /* bdpti_record took three */
   n->number = eps; /* for the way back */
   n->index = (size_t)act;
   bdpti_replace(t, n, x);
@@ -2347,7 +2260,7 @@ BDPTI_FN void bdpti_mlp_back(bdpt_tape *t, bdpti_node *n) {
 
 /* 6.4  Layer norm                                                                     >>layernorm
  *   math      y = gamma xh + beta,  xh = (x - mean) rstd,  rstd = 1 / sqrt(var + eps), var biased
- *   shape     x[...,D] gamma[D] beta[D] -> y[...,D]; saves mean[R], rstd[R]
+ *   saves     mean[R], rstd[R]
  *   backward  g = gamma dy;  dx = rstd (g - mean(g) - xh mean(g xh));
  *             dgamma += sum_R dy xh;  dbeta += sum_R dy
  *   source    Ba et al. 2016, eq. 3; timm has eps = 1e-6
@@ -2389,17 +2302,11 @@ BDPTI_FN void bdpti_layernorm_plain_back(size_t d, const double *xh, double rstd
 
 BDPT_API bdpt_tensor *bdpt_layernorm(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *gamma,
                                      bdpt_tensor *beta, double eps) {
-  bdpti_node *n;
+  bdpt_tensor *const in[3] = {x, gamma, beta};
+  bdpti_node *n = bdpti_begin(t, BDPTI_OP_layernorm, in, 3, 0);
+  const size_t rows = n ? bdpti_rows(x) : 0; /* R */
   bdpti_norm_args s;
-  size_t rows, d;
-  if (!x || !gamma || !beta) return NULL;
-  rows = bdpti_rows(x); /* R */
-  d = bdpti_last_axis(x);
-  if (gamma->count != d || beta->count != d) {
-    return bdpti_misfit(t, "layer norm", x, gamma, beta, "the last axes differ");
-  }
-  n = bdpti_save(t, bdpti_record_like(t, BDPTI_OP_layernorm, x, gamma, beta), 0, 2 * rows);
-  if (!n) return NULL;
+  if (!bdpti_save(t, n, 0, 2 * rows)) return NULL;
   n->number = eps;
   s = bdpti_norm_args_of(n, n->out.data);
   bdpti_layernorm_fwd(t->ctx, rows, &s);
@@ -2435,7 +2342,7 @@ BDPTI_FN void bdpti_gate_constants(bdpt_act act, double *p, double *q) {
 }
 
 BDPT_API bdpt_tensor *bdpt_activate(bdpt_tape *t, bdpt_tensor *x, bdpt_act act) {
-  bdpti_node *n = bdpti_record_like(t, BDPTI_OP_activate, x, NULL, NULL);
+  bdpti_node *n = bdpti_begin(t, BDPTI_OP_activate, &x, 1, 0);
   if (!n) return NULL;
   n->index = (size_t)act; /* for the way back */
   bdpti_act(t->ctx, act, x->count, x->data, NULL, n->out.data, 0);
@@ -2491,7 +2398,7 @@ BDPTI_FN double bdpti_log_sum_exp(const bdpt_real *x, size_t n, double inverse) 
 }
 
 BDPT_API bdpt_tensor *bdpt_softmax(bdpt_tape *t, bdpt_tensor *x) {
-  bdpti_node *n = bdpti_record_like(t, BDPTI_OP_softmax, x, NULL, NULL);
+  bdpti_node *n = bdpti_begin(t, BDPTI_OP_softmax, &x, 1, 0);
   size_t at, k, d = n ? bdpti_last_axis(x) : 0;
   for (at = 0; n && at < x->count; at += d) { /* one row */
     double lse = bdpti_log_sum_exp(x->data + at, d, 1);
@@ -2517,7 +2424,7 @@ BDPTI_FN void bdpti_softmax_back(bdpt_tape *t, bdpti_node *n) {
 /* 6.7  Attention                                                                     >>attention
  *   math      S = scale Q K^T;  P = softmax over rows of S;  O = P V;
  *             with counts, P_ij = c_j exp S_ij / sum_k c_k exp S_ik
- *   shape     qkv[B,N,3hd] -> y[B,N,hd]; saves the log-sum-exp of every row, [B,h,N]
+ *   saves     the log-sum-exp of every row, [B,h,N]; Q = 3 h d, # = h d
  *   backward  dV = P^T dO;  dP = dO V^T;  dS = P (dP - D), D_i = sum_j dP_ij P_ij;
  *             dQ = scale dS K;  dK = scale dS^T Q
  *   source    Vaswani et al. 2017, eq. 1
@@ -2580,19 +2487,26 @@ BDPTI_FN bdpti_heads bdpti_heads_of(bdpti_node *n) {
 
 BDPTI_FN bdpt_tensor *bdpti_attend(bdpt_tape *t, bdpt_tensor *qkv, bdpt_tensor *count, int heads,
                                    double scale) {
-  size_t shape[3], h = (size_t)heads;
+  bdpt_tensor *const in[2] = {qkv, count};
+  const size_t h = (size_t)heads, width = bdpti_last_axis(qkv);
   bdpti_node *n;
-  if (heads < 1 || qkv->ndim != 3 || qkv->shape[2] % (3 * h) != 0) {
+  size_t i;
+  if (heads < 1 || width % (3 * h) != 0) {
     bdpt_fail(t->ctx, BDPT_E_SHAPE, "attention: x%s is not [B,N,3 x %d heads x d]",
               bdpt_shape(qkv).text, heads);
     return NULL;
   }
-  shape[0] = qkv->shape[0]; shape[1] = qkv->shape[1]; shape[2] = qkv->shape[2] / 3; /* B, N, h d */
-  n = bdpti_record(t, BDPTI_OP_attention, 3, shape, qkv, count, NULL);
-  if (!bdpti_save(t, n, shape[0] * h * shape[1], 0)) return NULL; /* lse[B,h,N] */
+  n = bdpti_begin(t, BDPTI_OP_attention, in, 2, width / 3);
+  for (i = 0; n && count && i < count->count; i++) {
+    if (count->data[i] >= 1) continue;
+    bdpt_fail(t->ctx, BDPT_E_ARGUMENT, "attention: key %zu of count%s counts %g times, not 1 or "
+              "more", i, bdpt_shape(count).text, (double)count->data[i]);
+    return NULL;
+  }
+  if (!bdpti_save(t, n, n ? 3 * n->out.count / width * h : 0, 0)) return NULL; /* lse[B,h,N] */
   n->index = h; /* for the way back */
   n->number = scale;
-  return bdpti_attention(t->ctx, shape[0], bdpti_heads_of(n)) == BDPT_OK ? &n->out : NULL;
+  return bdpti_attention(t->ctx, n->out.shape[0], bdpti_heads_of(n)) == BDPT_OK ? &n->out : NULL;
 }
 
 BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale) {
@@ -2601,20 +2515,7 @@ BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, 
 
 BDPT_API bdpt_tensor *bdpt_attention_counted(bdpt_tape *t, bdpt_tensor *qkv, bdpt_tensor *count,
                                              int heads, double scale) {
-  size_t i;
-  if (!qkv || !count) return NULL;
-  if (qkv->ndim != 3 || count->ndim != 2 || memcmp(count->shape, qkv->shape, 2 * sizeof i) != 0) {
-    bdpt_fail(t->ctx, BDPT_E_SHAPE, "attention: count%s does not fit x%s; it wants [B,N]",
-              bdpt_shape(count).text, bdpt_shape(qkv).text);
-    return NULL;
-  }
-  for (i = 0; i < count->count; i++) {
-    if (count->data[i] >= 1) continue;
-    bdpt_fail(t->ctx, BDPT_E_ARGUMENT, "attention: key %zu of image %zu counts %g times, not 1 or "
-              "more", i % count->shape[1], i / count->shape[1], (double)count->data[i]);
-    return NULL;
-  }
-  return bdpti_attend(t, qkv, count, heads, scale);
+  return qkv && count ? bdpti_attend(t, qkv, count, heads, scale) : NULL;
 }
 
 /* The kernel writes all of dqkv and cannot add, so it writes a buffer of its own. */
@@ -2631,7 +2532,7 @@ BDPTI_FN void bdpti_attention_back(bdpt_tape *t, bdpti_node *n) {
 
 /* 6.8  Patch embedding                                                                  >>patch
  *   math      y[b,i] = W patch(b,i) + bias: a convolution whose stride is its size
- *   shape     images[B,C,H,W] W[D,C,P,P] bias[D] -> y[B,n,D], patches row by row
+ *   shape     # = n: the patches, row by row
  *   backward  through the copied patches: dW += dy^T patches, dbias += sum dy, and dimages when
  *             somebody wants it
  *   source    timm PatchEmbed
@@ -2663,20 +2564,15 @@ BDPTI_FN void bdpti_patches(bdpt_tape *t, const bdpt_tensor *images, size_t patc
 
 BDPT_API bdpt_tensor *bdpt_patch_embed(bdpt_tape *t, bdpt_tensor *images, bdpt_tensor *w,
                                        bdpt_tensor *b) {
-  size_t shape[3], p;
+  bdpt_tensor *const in[3] = {images, w, b};
+  const size_t p = w && w->ndim == 4 && w->shape[3] ? w->shape[3] : 1; /* P */
   bdpti_node *n;
-  if (!images || !w || !b) return NULL;
-  p = w->ndim == 4 && w->count > 0 ? w->shape[3] : 0; /* P, or 0 if W is no such thing */
-  if (images->ndim != 4 || p == 0 || w->shape[2] != p || w->shape[1] != images->shape[1] ||
-      images->shape[2] % p || images->shape[3] % p || b->count != w->shape[0]) {
-    return bdpti_misfit(t, "patch embedding", images, w, b,
-                        "not [B,C,H,W] and [D,C,P,P] with P dividing H and W");
+  size_t patches = 0; /* none unless P divides H and W */
+  if (images && images->ndim == 4 && images->shape[2] % p == 0 && images->shape[3] % p == 0) {
+    patches = (images->shape[2] / p) * (images->shape[3] / p);
   }
-  shape[0] = images->shape[0];
-  shape[1] = (images->shape[2] / p) * (images->shape[3] / p); /* n */
-  shape[2] = w->shape[0];
-  n = bdpti_record(t, BDPTI_OP_patch_embed, 3, shape, images, w, b);
-  if (!bdpti_save(t, n, images->count, 0)) return NULL; /* im2col: as many numbers */
+  n = bdpti_begin(t, BDPTI_OP_patch_embed, in, 3, patches);
+  if (!bdpti_save(t, n, n ? images->count : 0, 0)) return NULL; /* im2col: as many numbers */
   bdpti_patches(t, images, p, n->saved[0], NULL);
   return bdpti_affine_run(t, n, n->saved[0]); /* rows W^T + bias */
 }
@@ -2693,31 +2589,26 @@ BDPTI_FN void bdpti_patch_embed_back(bdpt_tape *t, bdpti_node *n) {
 
 /* 6.9  Tokens                                                                          >>tokens
  *   math      y[b] = (cls, dist, reg, patches[b]) + pos
- *   shape     patches[B,n,D] cls[1,1,D] dist[1,1,D] reg[1,R,D], each of these or NULL, pos[1,N,D]
- *             -> y[B,N,D]
  *   backward  dpatches = their rows of dy;  dpos += sum_B dy;  dcls, ddist, dreg += theirs
  *   source    timm VisionTransformer._pos_embed
  *   check     tests/test_ops.c torch_images_and_tokens, gradients_structured
  */
 BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tensor *cls,
                                   bdpt_tensor *dist, bdpt_tensor *reg, bdpt_tensor *pos) {
-  bdpt_tensor *const first[3] = {cls, dist, reg};
-  size_t shape[3], d, head = 0, body, b; /* numbers of an image before its patches, and in them */
-  bdpti_node *n;
+  bdpt_tensor *const in[5] = {patches, pos, cls, dist, reg}, *const *first = in + 2;
+  bdpti_node *n = bdpti_begin(t, BDPTI_OP_tokens, in, 5, 0);
+  size_t head = 0, body, b; /* numbers of an image before its patches, and in them */
   int i;
-  if (!patches || !pos) return NULL;
-  d = bdpti_last_axis(patches);
+  if (!n) return NULL;
   for (i = 0; i < 3; i++) head += first[i] ? first[i]->count : 0;
-  body = patches->ndim == 3 ? patches->shape[1] * d : 0;
-  if (patches->ndim != 3 || pos->ndim != 3 || pos->shape[2] != d || pos->count != head + body ||
-      pos->shape[0] != 1) {
-    return bdpti_misfit(t, "tokens", patches, pos, cls, "each token needs one position");
+  body = patches->count / patches->shape[0];
+  if (pos->count != head + body) {
+    bdpt_fail(t->ctx, BDPT_E_SHAPE, "tokens: patches%s and %zu tokens before them, but positions%s:"
+              " each token needs one", bdpt_shape(patches).text, head / pos->shape[2],
+              bdpt_shape(pos).text);
+    return NULL;
   }
-  shape[0] = patches->shape[0]; shape[1] = pos->shape[1]; shape[2] = d;
-  n = bdpti_record(t, BDPTI_OP_tokens, 3, shape, patches, pos, cls);
-  if (n) bdpti_wants(t, n, n->in[3] = dist);
-  if (n) bdpti_wants(t, n, n->in[4] = reg);
-  for (b = 0; n && b < shape[0]; b++) { /* one image */
+  for (b = 0; b < patches->shape[0]; b++) { /* one image */
     bdpt_real *y = n->out.data + b * pos->count, *at = y;
     for (i = 0; i < 3; i++) {
       if (first[i]) memcpy(at, first[i]->data, first[i]->count * sizeof *y);
@@ -2726,7 +2617,7 @@ BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tenso
     bdpti_add_to(y, pos->data, head); /* the same positions for every image */
     bdpti_axpby(t->ctx, body, 1, patches->data + b * body, 1, pos->data + head, at);
   }
-  return bdpti_out(n);
+  return &n->out;
 }
 
 BDPTI_FN void bdpti_tokens_back(bdpt_tape *t, bdpti_node *n) {
@@ -2748,29 +2639,28 @@ BDPTI_FN void bdpti_tokens_back(bdpt_tape *t, bdpti_node *n) {
 
 /* 6.10  One token of every image
  *   math      y[b] = x[b,i], or a mean over first <= i < first + count, behind x[b,0] in 2D numbers
- *   shape     x[B,N,D] -> y[B,D] or y[B,2D]
  *   backward  dx[b,i] += dy[b] / count for those i;  dx[b,0] += its half of dy[b]
  *   check     tests/test_ops.c gradients_structured; tests/check_forms.py
  */
 BDPTI_FN bdpt_tensor *bdpti_token_mean(bdpt_tape *t, int op, bdpt_tensor *x, size_t first,
                                        size_t count, int wide) {
-  size_t d = x->shape[x->ndim - 1], b, i, j;
-  const size_t shape[2] = {x->shape[0], wide ? 2 * d : d};
+  const size_t d = bdpti_last_axis(x), width = wide ? 2 * d : d;
+  size_t b, i, j;
   bdpti_node *n;
-  if (x->ndim != 3 || first >= x->shape[1]) {
-    bdpt_fail(t->ctx, BDPT_E_SHAPE, "%s: x%s has no token %zu",
-              op == BDPTI_OP_token ? "token" : "pool", bdpt_shape(x).text, first);
+  if (x->ndim == 3 && first >= x->shape[1]) {
+    bdpt_fail(t->ctx, BDPT_E_SHAPE, "%s: x%s has no token %zu", bdpti_op_name[op],
+              bdpt_shape(x).text, first);
     return NULL;
   }
-  n = bdpti_record(t, op, 2, shape, x, NULL, NULL);
-  for (b = 0; n && b < shape[0]; b++) {
+  n = bdpti_begin(t, op, &x, 1, width);
+  for (b = 0; n && b < x->shape[0]; b++) {
     const bdpt_real *from = x->data + b * x->shape[1] * d;
-    bdpt_real *y = n->out.data + b * shape[1];
+    bdpt_real *y = n->out.data + b * width;
     if (wide) memcpy(y, from, d * sizeof *y);
     for (j = 0; j < d; j++) {
       double sum = 0;
       for (i = first; i < first + count; i++) sum += (double)from[i * d + j];
-      y[shape[1] - d + j] = (bdpt_real)(sum / (double)count);
+      y[width - d + j] = (bdpt_real)(sum / (double)count);
     }
   }
   if (n) n->index = first;
@@ -2804,15 +2694,12 @@ BDPTI_FN void bdpti_token_back(bdpt_tape *t, bdpti_node *n) { bdpti_pool_back(t,
 
 /* 6.11  Sum and scaling
  *   math      y = a + b;  y = s x
- *   shape     a[...] b[...] x[...] -> y of the same shape
  *   backward  da += dy, db += dy (both get the same buffer, see 5.3);  dx += s dy
  *   check     tests/test_ops.c gradients_dense
  */
 BDPT_API bdpt_tensor *bdpt_add(bdpt_tape *t, bdpt_tensor *a, bdpt_tensor *b) {
-  bdpti_node *n;
-  if (!a || !b) return NULL;
-  if (!bdpti_same_shape(a, b)) return bdpti_misfit(t, "add", a, b, NULL, "the shapes differ");
-  n = bdpti_record_like(t, BDPTI_OP_add, a, b, NULL);
+  bdpt_tensor *const in[2] = {a, b};
+  bdpti_node *n = bdpti_begin(t, BDPTI_OP_add, in, 2, 0);
   bdpti_replace(t, n, a);
   if (n) bdpti_axpby(t->ctx, a->count, 1, a->data, 1, b->data, n->out.data);
   return bdpti_out(n);
@@ -2824,7 +2711,7 @@ BDPTI_FN void bdpti_add_back(bdpt_tape *t, bdpti_node *n) {
 }
 
 BDPT_API bdpt_tensor *bdpt_scale(bdpt_tape *t, bdpt_tensor *x, double factor) {
-  bdpti_node *n = bdpti_record_like(t, BDPTI_OP_scale, x, NULL, NULL);
+  bdpti_node *n = bdpti_begin(t, BDPTI_OP_scale, &x, 1, 0);
   if (!n) return NULL;
   n->number = factor;
   bdpti_axpby(t->ctx, x->count, (bdpt_real)factor, x->data, 0, NULL, n->out.data);
@@ -2853,7 +2740,7 @@ BDPTI_FN size_t bdpti_cluster_place(const bdpt_context *ctx, size_t n, size_t k)
 
 /* 6.12  Drop path                                                                     >>droppath
  *   math      y[b] = x[b] keep[b] / (1 - rate),  keep[b] = 1 with probability 1 - rate
- *   shape     x[B,...] -> y[B,...]; saves keep[b] / (1 - rate)
+ *   saves     keep[b] / (1 - rate)
  *   backward  dx[b] += dy[b] keep[b] / (1 - rate)
  *   source    Huang et al. 2016, "Deep networks with stochastic depth"; timm DropPath
  *   check     tests/test_ops.c gradients_dense, rate_zero_draws_nothing
@@ -2876,7 +2763,7 @@ BDPT_API bdpt_tensor *bdpt_drop_path(bdpt_tape *t, bdpt_tensor *x, double rate, 
   }
   batch = x->shape[0]; /* B */
   all = batch * bdpti_cluster_size(t->ctx);
-  n = bdpti_save(t, bdpti_record_like(t, BDPTI_OP_drop_path, x, NULL, NULL), batch, 0);
+  n = bdpti_save(t, bdpti_begin(t, BDPTI_OP_drop_path, &x, 1, 0), batch, 0);
   if (!n) return NULL;
   for (b = 0; b < all; b++) { /* one draw per sample of all processes */
     bdpt_real keep = (bdpt_real)(bdpt_uniform(rng) < rate ? 0 : 1 / (1 - rate));
@@ -2895,17 +2782,13 @@ BDPTI_FN void bdpti_drop_path_back(bdpt_tape *t, bdpti_node *n) {
 
 /* 6.13  Masked mix and the straight-through scalar                                         >>mix
  *   math      y = m f + (1 - m) r;  m = mask in {0,1}, its gradient handed to the importance
- *   shape     f[...] r[...] m[1] -> y[...];  importance[1] -> m[1]
  *   backward  df = m dy;  dr = (1 - m) dy;  dm = sum dy (f - r);  dimportance += dm
  *   source    PAPER_NOTES.md, "Dual parameters"; Bengio et al. 2013 for the straight-through idea
  *   check     tests/test_ops.c torch_mix, straight_through, gradients_dense: m as a real number
  */
 BDPT_API bdpt_tensor *bdpt_mix(bdpt_tape *t, bdpt_tensor *f, bdpt_tensor *r, bdpt_tensor *m) {
-  bdpti_node *n;
-  if (!f || !r || !m) return NULL;
-  if (!bdpti_same_shape(f, r)) return bdpti_misfit(t, "mix", f, r, m, "the shapes differ");
-  if (m->count != 1) return bdpti_misfit(t, "mix", f, r, m, "the mask is not one number");
-  n = bdpti_record_like(t, BDPTI_OP_mix, f, r, m);
+  bdpt_tensor *const in[3] = {f, r, m};
+  bdpti_node *n = bdpti_begin(t, BDPTI_OP_mix, in, 3, 0);
   if (n) { /* exactly f at m = 1 and r at m = 0 */
     bdpti_axpby(t->ctx, f->count, m->data[0], f->data, 1 - m->data[0], r->data, n->out.data);
   }
@@ -2927,11 +2810,7 @@ BDPTI_FN void bdpti_mix_back(bdpt_tape *t, bdpti_node *n) {
 }
 
 BDPT_API bdpt_tensor *bdpt_straight_through(bdpt_tape *t, bdpt_tensor *importance, double mask) {
-  bdpti_node *n;
-  if (importance && importance->count != 1) {
-    return bdpti_misfit(t, "straight-through", importance, NULL, NULL, "not one number");
-  }
-  n = bdpti_record_like(t, BDPTI_OP_straight_through, importance, NULL, NULL);
+  bdpti_node *n = bdpti_begin(t, BDPTI_OP_straight_through, &importance, 1, 0);
   if (n) n->out.data[0] = (bdpt_real)mask; /* the importance is not read: it only learns */
   return bdpti_out(n);
 }
@@ -2951,15 +2830,10 @@ BDPTI_FN void bdpti_straight_through_back(bdpt_tape *t, bdpti_node *n) {
  * the target q itself and L = -1/B sum q log p. Either way dx = T/B (p sum_j q[j] - q). */
 BDPTI_FN bdpt_tensor *bdpti_soft_loss(bdpt_tape *t, int op, bdpt_tensor *x, const bdpt_real *given,
                                       double temperature, int logits) {
-  size_t one = 1, b, k, classes, batch; /* the shape of a loss */
+  size_t b, k, classes, batch;
   double loss = 0, inverse = 1 / temperature;
-  bdpti_node *n;
-  if (!x || !given) return NULL;
-  if (x->ndim != 2 || x->count == 0) {
-    return bdpti_misfit(t, "loss", x, NULL, NULL, "logits must be [B,K]");
-  }
-  n = bdpti_save(t, bdpti_record(t, op, 1, &one, x, NULL, NULL), x->count, 0); /* dx[B,K] */
-  if (!n) return NULL;
+  bdpti_node *n = given ? bdpti_begin(t, op, &x, 1, 0) : NULL;
+  if (!bdpti_save(t, n, n ? x->count : 0, 0)) return NULL; /* dx[B,K] */
   batch = x->shape[0];
   classes = x->shape[1];
   for (b = 0; b < batch; b++, given += classes) { /* one sample */
@@ -2982,7 +2856,6 @@ BDPTI_FN bdpt_tensor *bdpti_soft_loss(bdpt_tape *t, int op, bdpt_tensor *x, cons
 
 /* 6.15  Soft-target cross-entropy                                                            >>ce
  *   math      L = -1/B sum_b sum_k t[b,k] log p[b,k],  p = softmax(x)
- *   shape     x[B,K] t[B,K] -> L[1]
  *   backward  dx[b,k] = dL/B (p[b,k] sum_j t[b,j] - t[b,k])
  *   source    timm SoftTargetCrossEntropy; label smoothing and mixup live in the targets
  *   check     tests/test_ops.c torch_losses
@@ -2997,7 +2870,6 @@ BDPTI_FN void bdpti_cross_entropy_back(bdpt_tape *t, bdpti_node *n) {
 
 /* 6.16  Soft distillation                                                               >>distill
  *   math      L = T^2/B sum_b sum_k q log(q / p),  p = softmax(x/T), q = softmax(teacher/T)
- *   shape     x[B,K] teacher[B,K] -> L[1]
  *   backward  dx[b,k] = dL T/B (p[b,k] - q[b,k])
  *   source    Hinton et al. 2015; T^2 keeps the gradient's size independent of T
  *   check     tests/test_ops.c torch_losses
@@ -3019,7 +2891,6 @@ BDPTI_FN void bdpti_distill_soft_back(bdpt_tape *t, bdpti_node *n) {
 
 /* 6.17  Matching features                                                                   >>match
  *   math      L = sum (x - y)^2 / sum y^2;  0 where y is zero all over
- *   shape     x[..] y[..] -> L[1]
  *   backward  dx = dL 2 (x - y) / sum y^2;  y gets none, even if it wants one
  *   source    Romero et al. 2015, "FitNets: hints for thin deep nets", without their regressor
  *   check     tests/test_ops.c torch_losses, gradients_dense
@@ -3030,14 +2901,10 @@ BDPTI_FN void bdpti_distill_soft_back(bdpt_tape *t, bdpti_node *n) {
  * y the loss means the same in every block: 1 is what a stream of zeros would cost.
  */
 BDPT_API bdpt_tensor *bdpt_match(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *y) {
-  size_t one = 1, i;
+  bdpt_tensor *const in[2] = {x, y};
+  bdpti_node *n = bdpti_begin(t, BDPTI_OP_match, in, 2, 0);
   double miss = 0, size = 0; /* sums in one order, whatever the threads */
-  bdpti_node *n;
-  if (!x || !y) return NULL;
-  if (!bdpti_same_shape(x, y)) {
-    return bdpti_misfit(t, "match", x, y, NULL, "the shapes must be equal");
-  }
-  n = bdpti_record(t, BDPTI_OP_match, 1, &one, x, y, NULL);
+  size_t i;
   if (!n) return NULL;
   for (i = 0; i < x->count; i++) {
     double own = (double)y->data[i], off = (double)x->data[i] - own;
@@ -3064,8 +2931,8 @@ BDPTI_FN void bdpti_match_back(bdpt_tape *t, bdpti_node *n) {
  * adds twice, and one that gets the same tensor as two inputs finds one place in both.
  *
  * Everything that holds for the operations above holds for it: NULL among the inputs gives NULL, an
- * error stops the graph, bdpt_gradcheck judges it, memory is the step's. Parameters that change
- * from call to call are copied to `saved` by forward, since `user` is only borrowed.
+ * error stops the graph, memory is the step's; bdpt_gradcheck of boundarydpt_plus.h judges it.
+ * Parameters that change from call to call are copied to `saved`, since `user` is only borrowed.
  */
 typedef struct bdpti_own { bdpt_op op; bdpt_op_run run; } bdpti_own;
 
@@ -3089,17 +2956,14 @@ BDPT_API bdpt_tensor *bdpt_tape_op(bdpt_tape *t, const bdpt_op *op, bdpt_tensor 
   for (i = 0; i < count; i++) {
     if (!in[i]) return NULL;
   }
-  n = bdpti_record(t, BDPTI_OP_own, ndim, shape, NULL, NULL, NULL);
+  n = bdpti_record(t, BDPTI_OP_own, ndim, shape, in, count);
   o = n ? (bdpti_own *)bdpti_take(t, 1, sizeof *o) : NULL;
   if (!o) return NULL;
   memset(o, 0, sizeof *o);
   n->own = o;
   o->op = *op;
   o->run.ctx = t->ctx; o->run.out = &n->out; o->run.user = op->user;
-  for (i = 0; i < count; i++) {
-    o->run.in[i] = n->in[i] = in[i];
-    bdpti_wants(t, n, in[i]);
-  }
+  for (i = 0; i < count; i++) o->run.in[i] = in[i];
   if (n->out.wants_grad && !op->backward) {
     bdpt_fail(t->ctx, BDPT_E_STATE, "%s: it has no backward pass, but a gradient is wanted "
               "through it", op->name);
@@ -3120,7 +2984,7 @@ BDPTI_FN void bdpti_own_back(bdpt_tape *t, bdpti_node *n) {
 #ifndef BDPT_ONLY_INFERENCE
 /* 6.19  Dispatch: the table once more, now as functions. */
 static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
-#define BDPTI_OP_BACK(name) bdpti_##name##_back,
+#define BDPTI_OP_BACK(name, formula) bdpti_##name##_back,
   static void (*const back[])(bdpt_tape *t, bdpti_node *n) = {NULL, BDPTI_OPS(BDPTI_OP_BACK)};
   back[n->op](t, n);
 }
@@ -3708,17 +3572,14 @@ BDPTI_FN void bdpti_resize_matrix(bdpt_pos_resize form, int in, int out, double 
 /* in[from[0],from[1],D] -> out[to[0],to[1],D]; r[0] holds the weights of rows, r[1] of columns. */
 BDPTI_FN void bdpti_resize_grid(double *const r[2], const size_t from[2], const size_t to[2],
                                 size_t width, const bdpt_real *in, bdpt_real *out) {
-  size_t at, c, i, j;
+  size_t at, c, i;
   for (at = 0; at < to[0] * to[1]; at++) {
     const double *ry = r[0] + at / to[1] * from[0], *rx = r[1] + at % to[1] * from[1];
     for (c = 0; c < width; c++) { /* each channel alone */
-      double sum = 0;
-      for (i = 0; i < from[0]; i++) {
-        double line = 0;                              /* old line i at the new column */
-        for (j = 0; j < from[1] && ry[i] != 0; j++) { /* most weights are 0 */
-          if (rx[j] != 0) line += rx[j] * (double)in[(i * from[1] + j) * width + c];
-        }
-        sum += ry[i] * line; /* one element of the product */
+      double sum = 0; /* one element of the product */
+      for (i = 0; i < from[0] * from[1]; i++) {
+        const double weight = ry[i / from[1]] * rx[i % from[1]];
+        if (weight != 0) sum += weight * (double)in[i * width + c]; /* most are 0 */
       }
       out[at * width + c] = (bdpt_real)sum;
     }
@@ -4209,11 +4070,8 @@ struct bdpt_trainer {
   bdpt_recipe recipe;             /* resolved */
   size_t batch, per_epoch;        /* images per step of all processes, steps per epoch */
   size_t own;                     /* of those images, this process's */
-  bdpt_real *shared;              /* [numbers] gradients on their way through a cluster, or NULL */
+  bdpt_real *shared;              /* all gradients on their way through a cluster, or NULL */
   int stopped;                    /* 1: a process could not do its share, and no weight has moved */
-  size_t numbers, filled, sent;   /* of all gradients; copied so far; given to reduce so far */
-  const bdpt_tensor *travels[BDPTI_MAX_PARAMS]; /* whose gradients stand in shared, in order */
-  int travelling;
   bdpti_counters now;
   bdpti_loader loader;            /* its arena holds the arrays that follow */
   bdpt_tape *tape, *teacher_tape; /* one records, the other only computes */
@@ -4317,7 +4175,6 @@ BDPTI_FN const char *bdpti_node_place(const bdpti_node *n) {
  * images or targets, else the first operation whose output has one, else, since gradients flow
  * backwards, the last parameter whose gradient has one. */
 BDPTI_FN void bdpti_trainer_blame(const bdpt_trainer *t, char out[128]) {
-  static const char *const op[] = {"input", BDPTI_OPS(BDPTI_OP_NAME)};
   const size_t images = t->own * bdpt_image_numbers(&t->model->config);
   const bdpti_node *n, *first = NULL;
   char name[64];
@@ -4338,7 +4195,8 @@ BDPTI_FN void bdpti_trainer_blame(const bdpt_trainer *t, char out[128]) {
     if (!bdpti_all_finite(t->ctx, n->out.count, n->out.data)) first = n;
   }
   if (first) {
-    bdpti_format(out, 128, "the output of %s at %s", op[first->op], bdpti_node_place(first));
+    bdpti_format(out, 128, "the output of %s at %s", bdpti_op_name[first->op],
+                 bdpti_node_place(first));
   } else if (back >= 0) {
     bdpti_format(out, 128, "the gradient of %s", bdpti_param_name(t, back, name));
   }
@@ -4421,25 +4279,21 @@ BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *t) {
  * differs. Mixing pairs image k of a batch with image B - 1 - k, so a process gets images from the
  * front and their partners from the back. Sums of evaluations and fits are shared out likewise.
  *
- * Gradients travel in four pieces, each as soon as the walk back has made it, so that `reduce` may
- * send one while the next is computed. Every process makes the pieces in the same order. One that
- * cannot read an image ends the step of all before any weight has moved: it returns its error and
- * the others BDPT_CANCELLED, and all save together.
+ * A process that cannot read an image ends the step of all before any weight has moved: it returns
+ * its error and the others BDPT_CANCELLED, and all save together.
  */
-BDPTI_FN bdpt_status bdpti_cluster_told(bdpt_context *ctx, int status) {
+/* Adds numbers up over all processes; alone there is nothing to do. */
+BDPTI_FN bdpt_status bdpti_cluster_add(bdpt_context *ctx, void *values, size_t count,
+                                       size_t bytes) {
+  const bdpt_cluster *c = &ctx->cluster;
+  const int status = c->size > 1 ? c->reduce(c->user, values, count, bytes) : (int)BDPT_OK;
   if (status == (int)BDPT_OK) return BDPT_OK;
   return bdpt_fail(ctx, status == (int)BDPT_CANCELLED ? BDPT_CANCELLED : BDPT_E_IO,
-                   "process %d of %d: the reduction failed with %d", ctx->cluster.rank,
-                   ctx->cluster.size, status);
+                   "process %d of %d: the reduction failed with %d", c->rank, c->size, status);
 }
 
-/* Sums doubles over all processes at once. */
 BDPTI_FN bdpt_status bdpti_cluster_sum(bdpt_context *ctx, double *values, size_t count) {
-  int status;
-  if (bdpti_cluster_size(ctx) == 1) return BDPT_OK;
-  status = ctx->cluster.reduce(ctx->cluster.user, values, count, sizeof *values);
-  if (!status) status = ctx->cluster.wait(ctx->cluster.user);
-  return bdpti_cluster_told(ctx, status);
+  return bdpti_cluster_add(ctx, values, count, sizeof *values);
 }
 
 /* Returns 1 in all processes if it is 1 in any: a stop, a failure. */
@@ -4450,61 +4304,37 @@ BDPTI_FN int bdpti_cluster_any(bdpt_context *ctx, int yes) {
 
 BDPTI_FN bdpt_status bdpti_cluster_check(bdpt_trainer *t) {
   const bdpt_cluster *c = &t->ctx->cluster;
-  size_t bytes = sizeof(bdpt_real), i, slots = (size_t)t->model->slots;
+  size_t numbers = 2 * BDPT_MAX_DEPTH; /* the importance scalars */
+  int i;
   if (c->size <= 1) return BDPT_OK;
-  if (!c->reduce || !c->wait || c->rank < 0 || c->rank >= c->size ||
-      t->batch % (2 * (size_t)c->size) != 0) {
+  if (!c->reduce || c->rank < 0 || c->rank >= c->size || t->batch % (2 * (size_t)c->size) != 0) {
     return bdpt_fail(t->ctx, BDPT_E_ARGUMENT, "train: process %d of %d: a batch of %zu is no "
-                     "multiple of twice the processes, or reduce or wait is missing", c->rank,
-                     c->size, t->batch);
+                     "multiple of twice the processes, or reduce is missing", c->rank, c->size,
+                     t->batch);
   }
-  t->numbers = 2 * BDPT_MAX_DEPTH; /* the importance scalars */
-  for (i = 0; i < slots; i++) t->numbers += t->model->param[i].count;
-  t->shared = (bdpt_real *)bdpti_array(&t->loader.arena, t->numbers, bytes);
+  for (i = 0; i < t->model->slots; i++) numbers += t->model->param[i].count;
+  t->shared = (bdpt_real *)bdpti_array(&t->loader.arena, numbers, sizeof *t->shared);
   return t->shared ? BDPT_OK : t->ctx->status;
 }
 
-/* Passes what was copied since the last call to `reduce`. */
-BDPTI_FN bdpt_status bdpti_cluster_send(bdpt_trainer *t) {
-  const bdpt_cluster *c = &t->ctx->cluster;
-  size_t from = t->sent, count = t->filled - from;
-  int status = 0;
-  t->sent = t->filled;
-  if (count) status = c->reduce(c->user, t->shared + from, count, sizeof(bdpt_real));
-  return bdpti_cluster_told(t->ctx, status);
-}
-
-BDPTI_FN void bdpti_cluster_ready(void *user, const bdpt_tensor *p) {
-  bdpt_trainer *t = (bdpt_trainer *)user;
-  if (t->ctx->status != BDPT_OK || t->numbers - t->filled < p->count) return; /* sums would fail */
-  t->travels[t->travelling++] = p;
-  memcpy(t->shared + t->filled, p->grad, p->count * sizeof *p->grad);
-  t->filled += p->count;
-  if (t->filled - t->sent >= t->numbers / 4) bdpti_cluster_send(t);
-}
-
-/* Ends a step's exchange. A caller's own graph may read a parameter twice, so there nothing has
- * travelled yet, and all of it goes now, in the order of the parameters. */
+/* Gives every process the mean of all gradients and losses of a step. */
 BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss) {
-  const bdpt_cluster *c = &t->ctx->cluster;
-  const bdpt_real *from = t->shared, share = (bdpt_real)1 / (bdpt_real)bdpti_cluster_size(t->ctx);
-  int i, live, waits = t->travelling == 0;
+  const bdpt_real share = (bdpt_real)1 / (bdpt_real)bdpti_cluster_size(t->ctx);
+  size_t at = 0;
+  int i, live, back;
   if (!t->shared) return BDPT_OK;
-  t->tape->ready = NULL;
-  for (i = 0; waits && i < bdpti_params(t); i++) {
-    const bdpt_tensor *p = bdpti_param(t, i, &live);
-    if (live) bdpti_cluster_ready(t, p);
+  for (back = 0; back < 2; back++) {
+    for (i = 0, at = 0; i < bdpti_params(t); i++) {
+      bdpt_tensor *p = bdpti_param(t, i, &live);
+      if (!live) continue;
+      if (!back) memcpy(t->shared + at, p->grad, p->count * sizeof *p->grad);
+      else bdpti_axpby(t->ctx, p->count, share, t->shared + at, 0, NULL, p->grad);
+      at += p->count;
+    }
+    if (!back && bdpti_cluster_add(t->ctx, t->shared, at, sizeof *t->shared)) return t->ctx->status;
   }
-  if (bdpti_cluster_send(t) != BDPT_OK) return t->ctx->status;
-  if (bdpti_cluster_told(t->ctx, c->wait(c->user)) != BDPT_OK) return t->ctx->status;
-  for (i = 0; i < t->travelling; from += t->travels[i++]->count) {
-    bdpti_axpby(t->ctx, t->travels[i]->count, share, from, 0, NULL, t->travels[i]->grad);
-  }
-  t->travelling = 0;
-  t->filled = t->sent = 0;
-  if (bdpti_cluster_sum(t->ctx, loss, 1) != BDPT_OK) return t->ctx->status;
-  *loss /= (double)c->size;
-  return BDPT_OK;
+  *loss /= (double)bdpti_cluster_size(t->ctx);
+  return bdpti_cluster_sum(t->ctx, loss, 1);
 }
 
 /* 8.5  A trainer's life                                                                 >>trainer
@@ -4732,8 +4562,6 @@ BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *t, double *loss) {
       bdpti_trainer_batch(t) == BDPT_OK) bdpti_trainer_teach(t);
   t->stopped = bdpti_cluster_any(t->ctx, t->ctx->status != BDPT_OK); /* here or elsewhere */
   if (t->stopped) return t->ctx->status != BDPT_OK ? t->ctx->status : BDPT_CANCELLED;
-  t->tape->ready = t->shared ? bdpti_cluster_ready : NULL; /* each parameter has one reader */
-  t->tape->user = t;
   return bdpt_trainer_step_on(t, bdpti_trainer_graph, t, loss);
 }
 
@@ -4861,18 +4689,14 @@ BDPTI_FN int bdpti_kept_count(const bdpt_model *m) {
 
 /* The refusal is the lesson: what everybody tries first, and why it cannot be. */
 BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *m, int layer, int which) {
-  int in = m->config.width, out; /* features that the linear reads and returns */
-  char reader[48]; /* what reads them next */
+  const int d = m->config.width, fc1 = which == 1;
+  int f;
   if (!bdpti_block_ok(m, "prune linear", layer)) return m->ctx->status;
-  out = m->config.block[layer].mlp;
-  bdpti_format(reader, sizeof reader, "its fc2 [%d,%d]", in, out);
-  if (which != 1) {
-    out = in; in = m->config.block[layer].mlp;
-    bdpti_format(reader, sizeof reader, "the residual stream");
-  }
-  return bdpt_fail(m->ctx, BDPT_E_SHAPE, "dimension mismatch: without fc%d [%d,%d] of block %d %s "
-                   "would get %d features instead of %d; remove the activation and fuse both "
-                   "instead", which == 1 ? 1 : 2, out, in, layer, reader, in, out);
+  f = m->config.block[layer].mlp;
+  return bdpt_fail(m->ctx, BDPT_E_SHAPE, "dimension mismatch: fc1 [%d,%d] and fc2 [%d,%d] of block "
+                   "%d need each other: without fc%d %s would get %d features instead of %d; "
+                   "remove the activation and fuse both instead", f, d, d, f, layer, fc1 ? 1 : 2,
+                   fc1 ? "its fc2" : "the residual stream", fc1 ? d : f, fc1 ? f : d);
 }
 
 /* 9.2  Fusing                                                                              >>fuse
@@ -5064,66 +4888,58 @@ BDPTI_FN int bdpti_gram_finite(const bdpti_gram *g) {
   return sum == 0;
 }
 
-/* Splits S = L L^T in place, in the lower triangle of s[n][stride]; returns 0 if S is not positive
- * definite beyond rounding. */
-BDPTI_FN int bdpti_cholesky(double *s, size_t n, size_t stride) {
-  size_t i, j, k;
-  for (i = 0; i < n; i++) {
-    double *row = s + i * stride, whole = row[i];
-    for (j = 0; j <= i; j++) {
-      const double *other = s + j * stride;
-      double sum = row[j];
-      for (k = 0; k < j; k++) sum -= row[k] * other[k];
-      if (j < i) row[j] = sum / other[j];
-      else if (sum > 1e-11 * whole) row[i] = sqrt(sum);
-      else return 0;
-    }
+/* Makes row i of L, for S = L L^T, in the place of row i of S, from the rows above it. A row of C
+ * below them becomes u with L u = c in the same way. Returns 0 if S is not positive definite beyond
+ * rounding. */
+BDPTI_FN int bdpti_fit_split(const bdpti_gram *g, size_t i) {
+  double *row = bdpti_gram_at(g, i), whole = i <= g->d ? row[i] : 0;
+  size_t j, k;
+  for (j = 0; j <= i && j <= g->d; j++) {
+    const double *other = bdpti_gram_at(g, j);
+    double sum = row[j];
+    for (k = 0; k < j; k++) sum -= row[k] * other[k];
+    if (j < i) row[j] = sum / other[j];
+    else if (sum > 1e-11 * whole) row[j] = sqrt(sum);
+    else return 0;
   }
   return 1;
 }
 
-/* Solves for row `o` of the map: turns the row of C into that of W. */
-BDPTI_FN void bdpti_fit_row(const bdpti_gram *g, size_t o, bdpt_real *w, bdpt_real *bias) {
-  size_t d = g->d, j, k;
-  double *c = bdpti_gram_at(g, 1 + d + o) + 1, count = g->sum[0], mean = c[-1] / count;
-  for (j = 0; j < d; j++) c[j] -= mean * bdpti_gram_at(g, 1 + j)[0];
-  for (j = 0; j < d; j++) { /* L u = c */
-    const double *l = bdpti_gram_at(g, 1 + j) + 1;
-    for (k = 0; k < j; k++) c[j] -= l[k] * c[k];
-    c[j] /= l[j];
-  }
-  for (j = d; j-- > 0;) {   /* L^T w = u */
-    const double *l = bdpti_gram_at(g, 1 + j) + 1;
-    c[j] /= l[j];
-    for (k = 0; k < j; k++) c[k] -= l[k] * c[j];
-    w[j] = (bdpt_real)c[j];
-    mean -= (double)w[j] * l[-1] / count;
-  }
-  *bias = (bdpt_real)mean;
-}
-
-/* Centres G, adds the ridge and solves for all rows; returns 0 if there is no single solution. */
+/* Adds the ridge and solves for all rows of C, which become (b, w); returns 0 if there is no single
+ * solution. The first step of the elimination, by the sums of x, centres G and C. */
 BDPTI_FN int bdpti_fit_solve(const bdpt_context *ctx, const bdpti_gram *g, double lambda,
                              bdpt_real *w, bdpt_real *bias) {
-  size_t d = g->d, i, j;
-  double count = g->sum[0], trace = 0, *s = bdpti_gram_at(g, 1) + 1;
+  size_t d = g->d, i, j, k;
+  double trace = 0;
   int o, team = bdpti_team(ctx, (double)d * (double)d * (double)d);
   (void)team;
-  for (i = 0; i < d; i++) {
-    double *row = s + i * (d + 2), mean = row[-1] / count;
-    for (j = 0; j <= i; j++) row[j] -= mean * bdpti_gram_at(g, 1 + j)[0];
-    trace += row[i];
+  for (i = 1; i <= d; i++) {
+    const double *row = bdpti_gram_at(g, i);
+    trace += row[i] - row[0] * row[0] / g->sum[0];
   }
-  for (i = 0; i < d; i++) s[i * (d + 3)] += lambda * trace / (double)d;
-  if (!bdpti_cholesky(s, d, d + 2)) return 0;
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static))
-  for (o = 0; o < (int)d; o++) bdpti_fit_row(g, (size_t)o, w + (size_t)o * d, bias + o);
+  for (i = 1; i <= d; i++) bdpti_gram_at(g, i)[i] += lambda * trace / (double)d;
+  for (i = 0; i <= d; i++) {
+    if (!bdpti_fit_split(g, i)) return 0;
+  }
+  BDPTI_OMP(omp parallel for num_threads(team) schedule(static) private(j, k))
+  for (o = 0; o < (int)d; o++) {
+    double *c = bdpti_gram_at(g, 1 + d + (size_t)o);
+    bdpti_fit_split(g, 1 + d + (size_t)o);
+    for (j = d + 1; j-- > 0;) { /* L^T (b, w) = u */
+      const double *l = bdpti_gram_at(g, j);
+      c[j] /= l[j];
+      for (k = 0; k < j; k++) c[k] -= l[k] * c[j];
+      if (j > 0) w[(size_t)o * d + j - 1] = (bdpt_real)c[j];
+    }
+    bias[o] = (bdpt_real)c[0];
+  }
   return 1;
 }
 
-/* Returns the map's relative error on the tokens of g: |y|^2 - 2 y.v + v.v with v = W x + b. */
-BDPTI_FN double bdpti_fit_error(const bdpt_context *ctx, const bdpti_gram *g, const bdpt_real *w,
-                                const bdpt_real *bias) {
+/* Returns the relative error of the maps (b, w) in `map` on the tokens of g, from
+ * |y|^2 - 2 y.v + v.v with v = W x + b. */
+BDPTI_FN double bdpti_fit_error(const bdpt_context *ctx, const bdpti_gram *g,
+                                const bdpti_gram *map) {
   size_t d = g->d, j, k;
   double *wrong = g->panel, *all = g->panel + d, total[2] = {0, 0};
   int o, team = bdpti_team(ctx, (double)d * (double)d * (double)d);
@@ -5131,13 +4947,13 @@ BDPTI_FN double bdpti_fit_error(const bdpt_context *ctx, const bdpti_gram *g, co
   BDPTI_OMP(omp parallel for num_threads(team) schedule(static) private(j, k))
   for (o = 0; o < (int)d; o++) {
     const double *y = bdpti_gram_at(g, 1 + d + (size_t)o);
-    const bdpt_real *v = w + (size_t)o * d;
+    const double *v = bdpti_gram_at(map, 1 + d + (size_t)o);
     double sum = y[d + 1];
-    for (j = 0; j <= d; j++) { /* weight j of (b, w) */
+    for (j = 0; j <= d; j++) {
       const double *x = bdpti_gram_at(g, j);
-      double own = (double)(j ? v[j - 1] : bias[o]), cross = 0;
-      for (k = 0; k < j; k++) cross += x[k] * (double)(k ? v[k - 1] : bias[o]);
-      sum += own * (own * x[j] + 2 * (cross - y[j]));
+      double cross = -y[j];
+      for (k = 0; k < j; k++) cross += x[k] * v[k];
+      sum += v[j] * (v[j] * x[j] + 2 * cross);
     }
     wrong[o] = sum;
     all[o] = y[d + 1] - y[0] * y[0] / g->sum[0];
@@ -5197,16 +5013,19 @@ BDPTI_FN bdpt_tensor *bdpti_fit_room(bdpt_model *m, bdpt_type type, int l) {
 }
 
 /* Fits one layer, from images to map. Everything but the map itself lives in the arena. */
-BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_type type, int l, const bdpt_subset *data,
+BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_layer at, const bdpt_subset *data,
                                      const bdpt_fit_options *o, bdpti_arena *a,
                                      bdpt_fit_report *out) {
+  const char *what = bdpt_type_name(at.type);
   size_t d = (size_t)m->config.width, each = bdpt_image_numbers(&m->config), i;
   bdpt_tensor *w;
   bdpt_real *x = NULL;
   bdpt_subset chosen;
   bdpti_gram g[2];
   double error;
-  bdpt_status status = bdpti_fit_choose(m, data, o->images, a, &chosen, &out->images);
+  bdpt_status status;
+  if (m->block) return bdpt_fail(m->ctx, BDPT_E_STATE, "fit: the model has a block of its own");
+  status = bdpti_fit_choose(m, data, o->images, a, &chosen, &out->images);
   out->lambda = o->lambda == 0 ? 1e-3 : o->lambda;
   if (out->lambda == BDPT_NONE) out->lambda = 0;
   if (!(out->lambda >= 0 && out->lambda < 1e9)) {
@@ -5219,22 +5038,22 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_type type, int l, const
     x = (bdpt_real *)bdpti_array(a, BDPTI_FIT_BATCH, each * sizeof *x);
     if (!g[i].sum || !g[i].panel || !x) status = m->ctx->status;
   }
-  if (!status) status = bdpti_fit_pass(m, type, l, &chosen, out->images, x, g);
+  if (!status) status = bdpti_fit_pass(m, at.type, at.block, &chosen, out->images, x, g);
   if (status) return status;
   if (!bdpti_gram_finite(&g[0]) || !bdpti_gram_finite(&g[1])) {
     return bdpt_fail(m->ctx, BDPT_E_NUMERIC, "fit: what the %s of block %d reads or returns is "
-                     "not finite", bdpt_type_name(type), l);
+                     "not finite", what, at.block);
   }
   out->held = chosen.count - out->images;
   out->tokens = (size_t)g[0].sum[0];
-  w = bdpti_fit_room(m, type, l);
+  w = bdpti_fit_room(m, at.type, at.block);
   if (!w) return m->ctx->status;
   if (!bdpti_fit_solve(m->ctx, &g[0], out->lambda, w->data, w[1].data)) {
     return bdpt_fail(m->ctx, BDPT_E_NUMERIC, "fit: the %s of block %d reads the same at all "
-                     "%zu tokens, or a ridge of %g is too small to tell a best map",
-                     bdpt_type_name(type), l, out->tokens, out->lambda);
+                     "%zu tokens, or a ridge of %g is too small to tell a best map", what,
+                     at.block, out->tokens, out->lambda);
   }
-  error = bdpti_fit_error(m->ctx, &g[1], w->data, w[1].data);
+  error = bdpti_fit_error(m->ctx, &g[1], &g[0]);
   if (error > out->error) out->error = error;
   out->layers++;
   return BDPT_OK;
@@ -5245,48 +5064,6 @@ BDPTI_FN bdpt_status bdpti_model_end(bdpt_model *m, bdpt_model *copy, bdpt_statu
   if (!status) return bdpti_model_become(m, copy);
   bdpt_model_free(copy); /* NULL if it could not be made */
   return status;
-}
-
-BDPT_API bdpt_status bdpt_fit_all(bdpt_model *m, const bdpt_layers *layers,
-                                  const bdpt_subset *data, const bdpt_fit_options *options,
-                                  bdpt_fit_report *out) {
-  bdpti_arena a = {m->ctx, NULL, 0};
-  bdpt_fit_options o = {0, 0};
-  bdpt_fit_report r = {0, 0, 0, 0, 0, 0};
-  bdpt_layer list[2 * BDPT_MAX_DEPTH]; /* the set in forward order */
-  int i, count = bdpti_layers_list(layers, list);
-  bdpt_model *work;
-  bdpt_status status;
-  if (out) *out = r;
-  if (options) o = *options;
-  if (m->block) return bdpt_fail(m->ctx, BDPT_E_STATE, "fit: the model has a block of its own");
-  for (i = 0; i < count; i++) {
-    if (!bdpti_removable(m, "fit", list[i].type, list[i].block)) return m->ctx->status;
-  }
-  if (count == 0) return BDPT_OK;
-  work = bdpt_model_clone(m);
-  status = work ? BDPT_OK : m->ctx->status;
-  for (i = 0; i < count && !status; i++) {
-    status = bdpti_fit_layer(work, list[i].type, list[i].block, data, &o, &a, &r);
-    bdpti_arena_reset(&a);
-  }
-  bdpti_arena_free(&a);
-  if (!status) {
-    bdpti_format(work->certificate, sizeof work->certificate, "%d layer%s fitted, not exact: "
-                 "relative error up to %g on %zu of %zu images, held back, ridge %g%s", r.layers,
-                 bdpti_s((size_t)r.layers), r.error, r.held, r.held + r.images, r.lambda,
-                 r.error < 1 ? "" : ": worse than a constant, fit to more images");
-  }
-  if (out) *out = r;
-  return bdpti_model_end(m, work, status);
-}
-
-BDPT_API bdpt_status bdpt_fit(bdpt_model *m, bdpt_type type, int block, const bdpt_subset *data,
-                              const bdpt_fit_options *options, bdpt_fit_report *out) {
-  bdpt_layers one = {{0, 0}};
-  if (!bdpti_removable(m, "fit", type, block)) return m->ctx->status;
-  bdpt_layers_add(&one, type, block);
-  return bdpt_fit_all(m, &one, data, options, out);
 }
 
 BDPT_API int bdpt_start_fits(bdpt_start start, bdpt_type type) {
@@ -5310,26 +5087,61 @@ BDPTI_FN bdpt_status bdpti_start_form(bdpt_model *m, bdpt_start start) {
   return BDPT_OK;
 }
 
-BDPT_API bdpt_status bdpt_remove(bdpt_model *m, const bdpt_layers *layers, bdpt_start start,
-                                 const bdpt_subset *data) {
-  bdpt_config before = m->config;
-  bdpt_layers fitted = {{0, 0}};
+/* Puts what `start` says in the place of each layer of a set, in forward order, on a copy. */
+BDPTI_FN bdpt_status bdpti_remove_all(bdpt_model *m, const bdpt_layers *layers, bdpt_start start,
+                                      const bdpt_subset *data, const bdpt_fit_options *options,
+                                      bdpt_fit_report *out) {
+  static const bdpt_fit_options usual = {0, 0};
+  bdpti_arena a = {m->ctx, NULL, 0};
+  bdpt_fit_report r = {0, 0, 0, 0, 0, 0};
   bdpt_layer list[2 * BDPT_MAX_DEPTH];
   int i, count = bdpti_layers_list(layers, list);
-  bdpt_status status = BDPT_OK;
-  if (layers->blocks[BDPT_ATTENTION]) status = bdpti_start_form(m, start);
+  bdpt_model *work;
+  bdpt_status status;
+  if (out) *out = r;
+  for (i = 0; i < count; i++) {
+    if (!bdpti_removable(m, "remove", list[i].type, list[i].block)) return m->ctx->status;
+  }
+  if (count == 0) return BDPT_OK;
+  work = bdpt_model_clone(m);
+  status = work ? BDPT_OK : m->ctx->status;
+  if (!status && layers->blocks[BDPT_ATTENTION]) status = bdpti_start_form(work, start);
   for (i = 0; i < count && !status; i++) {
     if (!bdpt_start_fits(start, list[i].type)) {
-      status = bdpt_prune(m, list[i].type, list[i].block);
-    } else if (bdpti_removable(m, "remove", list[i].type, list[i].block)) {
-      bdpt_layers_add(&fitted, list[i].type, list[i].block);
-    } else {
-      status = m->ctx->status;
+      status = bdpt_prune(work, list[i].type, list[i].block);
+      continue;
     }
+    status = bdpti_fit_layer(work, list[i], data, options ? options : &usual, &a, &r);
+    bdpti_arena_reset(&a);
   }
-  if (!status) status = bdpt_fit_all(m, &fitted, data, NULL, NULL);
-  if (status) m->config = before;
-  return status;
+  bdpti_arena_free(&a);
+  if (!status && r.layers) {
+    bdpti_format(work->certificate, sizeof work->certificate, "%d layer%s fitted, not exact: "
+                 "relative error up to %g on %zu of %zu images, held back, ridge %g%s", r.layers,
+                 bdpti_s((size_t)r.layers), r.error, r.held, r.held + r.images, r.lambda,
+                 r.error < 1 ? "" : ": worse than a constant, fit to more images");
+  }
+  if (out) *out = r;
+  return bdpti_model_end(m, work, status);
+}
+
+BDPT_API bdpt_status bdpt_remove(bdpt_model *m, const bdpt_layers *layers, bdpt_start start,
+                                 const bdpt_subset *data) {
+  return bdpti_remove_all(m, layers, start, data, NULL, NULL);
+}
+
+BDPT_API bdpt_status bdpt_fit_all(bdpt_model *m, const bdpt_layers *layers,
+                                  const bdpt_subset *data, const bdpt_fit_options *options,
+                                  bdpt_fit_report *out) {
+  return bdpti_remove_all(m, layers, BDPT_START_FIT, data, options, out);
+}
+
+BDPT_API bdpt_status bdpt_fit(bdpt_model *m, bdpt_type type, int block, const bdpt_subset *data,
+                              const bdpt_fit_options *options, bdpt_fit_report *out) {
+  bdpt_layers one = {{0, 0}};
+  if (!bdpti_removable(m, "fit", type, block)) return m->ctx->status;
+  bdpt_layers_add(&one, type, block);
+  return bdpt_fit_all(m, &one, data, options, out);
 }
 
 #endif /* BDPT_ONLY_INFERENCE */
@@ -6101,8 +5913,8 @@ BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int 
  * the surface is a little too kind to deep removal. So it is in the paper.
  *
  * The dense network is measured first. `most` trainings go down each axis, 2 * `rounds` along the
- * diagonal. With both algorithms the diagonal's first network, one activation removed, is on the
- * axis already: it is trained again, to the same bits, and not counted twice. With depth 12, most =
+ * diagonal. The diagonal's first network, one activation removed, is on the axis already: it is
+ * trained again, to the same bits, and not counted twice. With depth 12, most =
  * 8 and rounds = 3 this is exactly the published design of 22 points.
  *
  * DEVIATION: algorithm 2 as printed removes attention first in each round. The interleaved points
@@ -6116,23 +5928,18 @@ BDPTI_FN bdpt_map_collect_options bdpti_collect_resolve(const bdpt_map_collect_o
   if (options) o = *options;
   if (o.most == 0) o.most = depth / 2 > 0 ? depth / 2 : 1;
   if (o.rounds == 0) o.rounds = (o.most + 1) / 2;
-  if (o.sampling == 0) o.sampling = BDPT_SAMPLE_BOTH;
   return o;
 }
 
 BDPT_API size_t bdpt_map_collect_count(int depth, const bdpt_map_collect_options *options) {
   const bdpt_map_collect_options o = bdpti_collect_resolve(options, depth);
-  int n = 1;
-  if (o.sampling & BDPT_SAMPLE_SINGLE) n += 2 * o.most;
-  if (o.sampling & BDPT_SAMPLE_INTERLEAVED) n += 2 * o.rounds;
-  return (size_t)(o.sampling == BDPT_SAMPLE_BOTH ? n - 1 : n);
+  return (size_t)(2 * o.most + 2 * o.rounds); /* the dense one is new, one is trained twice */
 }
 
 /* Finds the type that training k = 0, 1, ... of the plan removes. Returns its place on the axis or
  * the diagonal, whose first starts from the dense network. */
 BDPTI_FN int bdpti_collect_step(const bdpt_map_collect_options *o, int k, bdpt_type *type) {
-  int axes = o->sampling & BDPT_SAMPLE_SINGLE ? 2 * o->most : 0;
-  int at = k < axes ? k % o->most : k - axes;
+  int axes = 2 * o->most, at = k < axes ? k % o->most : k - axes;
   *type = (k < axes ? k < o->most : at % 2) ? BDPT_ATTENTION : BDPT_ACTIVATION;
   return at;
 }
@@ -6146,7 +5953,7 @@ BDPTI_FN int bdpti_collect_ok(const bdpt_map_collect_options *o, int depth) {
     if (layer >= 0 && layer < depth) seen[i % 2] |= UINT64_C(1) << layer;
   }
   return o->most >= 1 && o->most <= depth && o->rounds >= 1 && o->rounds <= depth &&
-         o->sampling >= 1 && o->sampling <= BDPT_SAMPLE_BOTH && (seen[0] & seen[1]) == all;
+         (seen[0] & seen[1]) == all;
 }
 
 /* Finds the order in which the layers go by one epoch of training with the scalars on. */
@@ -6179,14 +5986,14 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *r
     return bdpt_fail(model->ctx, BDPT_E_STATE, "map: collecting starts from a complete network");
   }
   if (!bdpti_collect_ok(&o, depth) || capacity < all) {
-    return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "map: most %d, rounds %d, sampling %d and room "
-                     "for %zu do not suit depth %d, or an order of layers is not a permutation",
-                     o.most, o.rounds, o.sampling, capacity, depth);
+    return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "map: most %d, rounds %d and room for %zu do "
+                     "not suit depth %d, or an order of layers is not a permutation", o.most,
+                     o.rounds, capacity, depth);
   }
   bdpti_study_open(&s, model, run, "map", &o.most,
                    BDPTI_THROUGH(bdpt_map_collect_options, most, start), all + 1 + layers);
   s.start = o.start;
-  s.total = o.recipe.epochs * (double)(all - 1 + (o.sampling == BDPT_SAMPLE_BOTH)) + !o.use_order;
+  s.total = o.recipe.epochs * (double)all + !o.use_order;
   if (!o.use_order) bdpti_collect_order(&s, &o);
   bdpti_study_copy(&s);
   points->attention = points->activation = 1.0;
@@ -6353,15 +6160,19 @@ BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_run *run,
  * A greedy choice never takes a layer back, but it sees what went before: all maps are fitted anew
  * in forward order after each step. The loss decides, not the accuracy, which moves in steps of one
  * image. Report on other images: those flatter it. */
-BDPTI_FN double bdpti_greedy_cost(bdpt_model *m, const bdpt_greedy_options *o) {
-  bdpt_config fused = m->config;
+BDPTI_FN double bdpti_greedy_cost(const bdpti_study *s, const bdpt_layers *gone) {
+  const int fits = bdpt_start_fits(s->start, BDPT_ATTENTION);
+  bdpt_config c = s->model->config;
   bdpt_cost_report cost;
   int l;
-  if (o->cost) return o->cost(m, o->user);
-  for (l = 0; l < fused.depth; l++) {
-    if (fused.block[l].mlp_state == BDPT_MLP_LINEAR) fused.block[l].mlp_state = BDPT_MLP_FUSED;
+  for (l = 0; l < c.depth; l++) {
+    bdpt_block *b = &c.block[l];
+    if (bdpt_layers_has(gone, BDPT_ACTIVATION, l)) b->mlp_state = BDPT_MLP_FITTED;
+    if (b->mlp_state == BDPT_MLP_LINEAR) b->mlp_state = BDPT_MLP_FUSED; /* it costs as much */
+    if (!bdpt_layers_has(gone, BDPT_ATTENTION, l)) continue;
+    b->attention = fits ? BDPT_ATTENTION_FITTED : BDPT_ATTENTION_REMOVED;
   }
-  bdpt_cost(m->ctx, &fused, &cost);
+  bdpt_cost(s->ctx, &c, &cost);
   return cost.macs;
 }
 
@@ -6374,14 +6185,12 @@ BDPTI_FN void bdpti_greedy_build(bdpti_study *s, const bdpt_layers *gone) {
 /* Takes the layer out of a copy and judges that. Returns how many images it took. */
 BDPTI_FN size_t bdpti_greedy_try(bdpti_study *s, bdpt_layer a, const bdpt_subset *chosen,
                                  bdpt_accuracy *out) {
-  const bdpt_fit_options usual = {0, 0};
-  bdpt_model *trial = bdpt_model_clone(s->work);
+  bdpt_model *trial = s->status ? NULL : bdpt_model_clone(s->work);
   bdpt_fit_report r = {0, 0, 0, 0, 0, 0};
-  bdpti_arena arena = {s->ctx, NULL, 0};
+  bdpt_layers one = {{0, 0}};
+  bdpt_layers_add(&one, a.type, a.block);
   if (!trial) s->status = s->ctx->status;
-  else if (!bdpt_start_fits(s->start, a.type)) s->status = bdpt_prune(trial, a.type, a.block);
-  else s->status = bdpti_fit_layer(trial, a.type, a.block, s->train, &usual, &arena, &r);
-  bdpti_arena_free(&arena);
+  else s->status = bdpti_remove_all(trial, &one, s->start, s->train, NULL, &r);
   if (!s->status) s->status = bdpt_evaluate(trial, chosen, out);
   bdpt_model_free(trial);
   return out->count + r.images + r.held;
@@ -6434,9 +6243,8 @@ BDPTI_FN void bdpti_greedy_record(bdpti_study *s, bdpt_layers *gone, bdpt_greedy
 
 BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
                                  const bdpt_greedy_options *o, bdpt_greedy_result *out) {
-  int kept = bdpti_kept_count(model), most = o->layers ? o->layers : kept, known = 0;
+  int kept = bdpti_kept_count(model), most = o->layers ? o->layers : kept;
   size_t images = o->images;
-  double cost;
   bdpt_layers gone = {{0, 0}};
   bdpt_subset chosen = {NULL, NULL, 0};
   bdpti_study s;
@@ -6446,24 +6254,23 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
                      "budget of %d", o->layers, bdpti_s((size_t)o->layers), o->budget, kept);
   }
   bdpti_study_open(&s, model, run, "greedy", &o->budget,
-                   BDPTI_THROUGH(bdpt_greedy_options, budget, start), 1 + 5 * (size_t)most);
+                   BDPTI_THROUGH(bdpt_greedy_options, budget, start), 4 * (size_t)most);
   s.start = o->start;
   s.now.unit = "trials";
   s.now.total = (size_t)(most * kept - most * (most - 1) / 2);
   if (images == 0 && s.held) images = s.held->count < 1000 ? s.held->count : 1000;
   if (!s.status) s.status = bdpt_sample(s.ctx, s.held, images, 1, &chosen);
   while (!s.status) {
-    known = bdpti_study_knows(&s);
-    if (!known) bdpti_greedy_build(&s, &gone);
-    cost = known || s.status ? 0.0 : bdpti_greedy_cost(s.work, o);
-    bdpti_study_record(&s, &cost);
+    const double cost = bdpti_greedy_cost(&s, &gone);
     if (out->removed) out->cost[out->removed - 1] = cost;
-    if (s.status || out->removed == most || cost <= o->budget) break;
-    if (known && !bdpti_study_knows(&s)) bdpti_greedy_build(&s, &gone); /* the file ends here */
-    if (!bdpti_study_knows(&s)) bdpti_greedy_step(&s, o, &chosen, out);
+    if (out->removed == most || cost <= o->budget) break;
+    if (!bdpti_study_knows(&s)) {
+      bdpti_greedy_build(&s, &gone);
+      bdpti_greedy_step(&s, o, &chosen, out);
+    }
     bdpti_greedy_record(&s, &gone, out);
   }
-  if (known) bdpti_greedy_build(&s, &gone);
+  bdpti_greedy_build(&s, &gone);
   if (!s.status) s.status = bdpt_model_assign(model, s.work);
   bdpt_subset_free(s.ctx, &chosen);
   return bdpti_study_close(&s);

@@ -18,6 +18,8 @@
 #define BDPT_REAL double /* differences need the digits */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
+#define BOUNDARYDPT_PLUS_IMPLEMENTATION
+#include "plus/boundarydpt_plus.h"
 #include <stdio.h>
 
 /* Computes y = max(0, x)^2: x is run->in[0], y is run->out. */

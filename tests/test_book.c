@@ -80,7 +80,7 @@ static bdpt_tensor *vector(size_t n, const double *v) {
 TEST(tape_numbers) {
   says(NULL, "with a = 2, b = 3, c = a * b = %g, L = c + a = %g the walk", 2.0 * 3, 2.0 * 3 + 2);
   says(NULL, "(da += b * dc = %g, db = a * dc = %g)", 1.0 + 3 * 1, 2.0 * 1);
-  says("gradcheck", "so h = 0.01 is off by %.4f, and h = 6e-6 by %.0fe-11", 0.01 * 0.01, 3.6);
+  says("own", "so h = 0.01 is off by %.4f, and h = 6e-6 by %.0fe-11", 0.01 * 0.01, 3.6);
   says("random", "draws of %d and more are thrown away, %d of 256", 256 / 100 * 100, 256 % 100);
 }
 

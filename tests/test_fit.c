@@ -606,7 +606,6 @@ static bdpt_status study_stages(bdpt_start start, const bdpt_hooks *hooks, outco
   o.budget = 3;
   o.collect.recipe = o.search.recipe = o.finetune = stripes_recipe(1);
   o.collect.most = 3;
-  o.collect.sampling = BDPT_SAMPLE_SINGLE;
   for (i = 0; i < 3; i++) o.search.stage[i] = 1;
   o.start = start;
   s = bdpt_two_stage(m, &(bdpt_run){&train, &held, hooks}, &o, &r);

@@ -923,12 +923,6 @@ TEST(collect_design) {
     bad += now[0] != kept[point][0] || now[1] != kept[point][1];
   }
   CHECK(bad == 0);
-  o.sampling = BDPT_SAMPLE_SINGLE;
-  CHECK(bdpt_map_collect_count(12, &o) == 17);
-  o.sampling = BDPT_SAMPLE_INTERLEAVED;
-  CHECK(bdpt_map_collect_count(12, &o) == 7);
-  CHECK(bdpti_collect_step(&o, 0, &type) == 0 && type == BDPT_ACTIVATION);
-  CHECK(bdpti_collect_step(&o, 1, &type) == 1 && type == BDPT_ATTENTION);
 }
 
 /* Without an order the smallest mean gradient of each type goes first. */

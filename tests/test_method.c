@@ -540,13 +540,6 @@ TEST(greedy_by_hand) {
   bdpt_model_free(dense);
 }
 
-static int clock_calls;
-static double blocks_kept(bdpt_model *m, void *user) {
-  clock_calls++;
-  CHECK(user == &clock_calls);
-  return 2 * DEPTH - bdpt_removed(&m->config, 0) - bdpt_removed(&m->config, 1);
-}
-
 TEST(greedy_budgets) {
   bdpt_model *dense = make_model(3), *m = bdpt_model_clone(dense);
   bdpt_greedy_options o = greedy_options(0);
@@ -564,13 +557,13 @@ TEST(greedy_budgets) {
   bdpt_model_assign(m, dense);
   CHECK(bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_OK && out.removed == 3);
   CHECK(memcmp(out.layer, all.layer, 3 * sizeof *out.layer) == 0);
-  o.budget = 4; /* of another cost: two go */
-  o.cost = blocks_kept;
-  o.user = &clock_calls;
+  o.start = BDPT_START_PAPER; /* removed attention costs nothing, a fused pair one map */
+  o.budget = 1;
   bdpt_model_assign(m, dense);
-  CHECK(bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_OK && out.removed == 2);
-  CHECK(clock_calls == 3 && out.cost[0] == 5 && out.cost[1] == 4);
-  o.budget = 6; /* met by the network as it is */
+  CHECK(bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_OK && out.removed == 6);
+  bdpt_fuse_all(m);
+  CHECK(bdpt_cost(&ctx, &m->config, &cost) == BDPT_OK && out.cost[5] == cost.macs);
+  o.budget = 1e12; /* met by the network as it is */
   bdpt_model_assign(m, dense);
   CHECK(bdpt_greedy(m, &(bdpt_run){&train, &held, NULL}, &o, &out) == BDPT_OK && out.removed == 0);
 

@@ -5,6 +5,7 @@
  * Tolerances as in fixture.h; after five optimiser steps 1e-4 in float, because Adam divides a
  * gradient by its own size and so turns rounding near zero into steps. */
 #include "../boundarydpt.h"
+#include "../examples/plus/boundarydpt_plus.h"
 #include "test.h"
 #include "networks.h"
 
@@ -282,8 +283,8 @@ TEST(refusals_leave_the_model_alone) {
   char before[17], after[17];
   refused(bdpt_fuse(m, 0), BDPT_E_SHAPE,
           "still has its GELU between fc1 [152,60] and fc2 [60,152]");
-  refused(bdpt_prune_linear(m, 0, 1), BDPT_E_SHAPE, "without fc1 [152,60]");
-  refused(bdpt_prune_linear(m, 0, 2), BDPT_E_SHAPE, "without fc2 [60,152]");
+  refused(bdpt_prune_linear(m, 0, 1), BDPT_E_SHAPE, "fc2 would get 60 features instead of 152");
+  refused(bdpt_prune_linear(m, 0, 2), BDPT_E_SHAPE, "stream would get 152 features instead of 60");
   refused(bdpt_prune(m, BDPT_ATTENTION, 3), BDPT_E_ARGUMENT, "layers 0 to 2");
   refused(bdpt_prune(m, BDPT_ACTIVATION, -1), BDPT_E_ARGUMENT, "layers 0 to 2");
   refused(bdpt_prune(m, 2, 0), BDPT_E_ARGUMENT, "neither attention");

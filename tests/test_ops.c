@@ -4,6 +4,7 @@
  * Tolerances. Fixtures: 1e-5 in float and 1e-10 in double, relative to a tensor's largest entry.
  * Gradient check: 1e-7 in double; the measured worst over all cases is a few 1e-9. */
 #include "../boundarydpt.h"
+#include "../examples/plus/boundarydpt_plus.h"
 #include "test.h"
 #include "fixture.h"
 
@@ -550,28 +551,28 @@ TEST(shape_errors) {
   image = bdpt_input(tape, 4, d, NULL, 1);
   kernel = bdpt_input(tape, 4, e, NULL, 1);
   six[0] = six[1] = six[3] = six[5] = v; six[2] = six[4] = w;
-  expect(bdpt_linear(tape, x, w, v), "x[2,5,6], weight [4,7], bias [4]");
+  expect(bdpt_linear(tape, x, w, v), "linear: [2,5,6] [4,7] [4] none do not fit x[*,I]");
   expect(bdpt_linear(tape, w, w, x), "bias");
-  expect(bdpt_linear_add(tape, v, w, v, x), "linear: x[4], weight [4,7]");
-  expect(bdpt_mlp(tape, x, six, 1e-6, BDPT_GELU), "mlp: x[2,5,6] and [4] and [4,7]");
-  expect(bdpt_layernorm(tape, x, v, v, 1e-6), "x[2,5,6] and [4]");
+  expect(bdpt_linear_add(tape, v, w, v, x), "linear: [4] [4,7] [4] [2,5,6] do not fit");
+  expect(bdpt_mlp(tape, x, six, 1e-6, BDPT_GELU), "mlp: [2,5,6] [4] [4] [4,7] [4] [4,7] [4]");
+  expect(bdpt_layernorm(tape, x, v, v, 1e-6), "layernorm: [2,5,6] [4] [4] do not fit");
   expect(bdpt_attention(tape, x, 4, 1), "3 x 4 heads");
-  expect(bdpt_attention_counted(tape, x, w, 1, 1), "count[4,7] does not fit x[2,5,6]");
+  expect(bdpt_attention_counted(tape, x, w, 1, 1), "[4,7] do not fit qkv[B,N,Q] count?");
   counts = bdpt_input(tape, 2, a, NULL, 0);
   for (i = 0; i < 10; i++) counts->data[i] = (bdpt_real)(i == 8 ? 0.5 : 1);
-  expect(bdpt_attention_counted(tape, x, counts, 1, 1), "key 3 of image 1 counts 0.5 times");
-  expect(bdpt_patch_embed(tape, image, kernel, v), "dividing");
-  expect(bdpt_tokens(tape, x, v, NULL, NULL, x), "each token needs one position");
+  expect(bdpt_attention_counted(tape, x, counts, 1, 1), "key 8 of count[2,5] counts 0.5");
+  expect(bdpt_patch_embed(tape, image, kernel, v), "[1,3,7,7] [4,3,2,2] [4] do not fit");
+  expect(bdpt_tokens(tape, x, v, NULL, NULL, x), "tokens: [2,5,6] [2,5,6] [4] none none");
   expect(bdpt_pool(tape, x, 5, 0), "pool: x[2,5,6] has no token 5");
   expect(bdpt_token(tape, x, 5), "no token 5");
-  expect(bdpt_add(tape, x, w), "differ");
-  expect(bdpt_mix(tape, x, w, v), "differ");
-  expect(bdpt_mix(tape, x, x, v), "one number");
-  expect(bdpt_straight_through(tape, v, 1), "one number");
+  expect(bdpt_add(tape, x, w), "add: [2,5,6] [4,7] do not fit a[*,D] b[*,D]");
+  expect(bdpt_mix(tape, x, w, v), "mix: [2,5,6] [4,7] [4] do not fit");
+  expect(bdpt_mix(tape, x, x, v), "mask[1]");
+  expect(bdpt_straight_through(tape, v, 1), "[4] do not fit importance[1]");
   expect(bdpt_drop_path(tape, x, 1, &rng), "rate");
-  expect(bdpt_cross_entropy(tape, x, constant), "[B,K]");
+  expect(bdpt_cross_entropy(tape, x, constant), "[2,5,6] do not fit logits[B,K]");
   expect(bdpt_distill_soft(tape, w, constant, 0), "temperature");
-  expect(bdpt_match(tape, x, w), "match: x[2,5,6] and [4,7]");
+  expect(bdpt_match(tape, x, w), "match: [2,5,6] [4,7] do not fit");
   CHECK(bdpt_backward(tape, bdpt_gelu(tape, x)) == BDPT_E_SHAPE);
   CHECK_HAS(ctx.message, "one number");
   bdpt_clear_error(&ctx);

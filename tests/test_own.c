@@ -4,6 +4,7 @@
  *
  * Public names only. Tolerances: 1e-7 for differences in double, as in test_ops.c. */
 #include "../boundarydpt.h"
+#include "../examples/plus/boundarydpt_plus.h"
 #include "test.h"
 #include "networks.h"
 

@@ -348,26 +348,24 @@ static bdpt_status r_recovery_none(void) { return recovery_with(1, 0, 0); }
 static bdpt_status r_recovery_many(void) { return recovery_with(BDPT_MAX_MARKS + 1, 1, 2); }
 static bdpt_status r_recovery_negative(void) { return recovery_with(-1, 1, 2); }
 
-static bdpt_status collect_with(int most, int rounds, int sampling, int order, size_t room) {
+static bdpt_status collect_with(int most, int rounds, int order, size_t room) {
   bdpt_map_collect_options o;
   static bdpt_map_point out[40];
   size_t count, i;
   memset(&o, 0, sizeof o);
-  o.recipe = brief; o.most = most; o.rounds = rounds; o.sampling = (bdpt_sampling)sampling;
+  o.recipe = brief; o.most = most; o.rounds = rounds;
   o.use_order = order >= 0;
   for (i = 0; i < 6; i++) o.order[i % 2][i / 2] = (int)(i / 2);
   o.order[1][2] = order;
   return bdpt_map_collect(model, &run, &o, out, room, &count);
 }
-static bdpt_status r_collect_most(void) { return collect_with(4, 1, 3, -1, 40); }
-static bdpt_status r_collect_negative(void) { return collect_with(-1, 1, 3, -1, 40); }
-static bdpt_status r_collect_rounds(void) { return collect_with(1, 4, 3, -1, 40); }
-static bdpt_status r_collect_back(void) { return collect_with(1, -1, 3, -1, 40); }
-static bdpt_status r_collect_sampling(void) { return collect_with(1, 1, 4, -1, 40); }
-static bdpt_status r_collect_sampled(void) { return collect_with(1, 1, -1, -1, 40); }
-static bdpt_status r_collect_twice(void) { return collect_with(1, 1, 3, 1, 40); }
-static bdpt_status r_collect_unknown(void) { return collect_with(1, 1, 3, 3, 40); }
-static bdpt_status r_collect_room(void) { return collect_with(1, 1, 3, -1, 1); }
+static bdpt_status r_collect_most(void) { return collect_with(4, 1, -1, 40); }
+static bdpt_status r_collect_negative(void) { return collect_with(-1, 1, -1, 40); }
+static bdpt_status r_collect_rounds(void) { return collect_with(1, 4, -1, 40); }
+static bdpt_status r_collect_back(void) { return collect_with(1, -1, -1, 40); }
+static bdpt_status r_collect_twice(void) { return collect_with(1, 1, 1, 40); }
+static bdpt_status r_collect_unknown(void) { return collect_with(1, 1, 3, 40); }
+static bdpt_status r_collect_room(void) { return collect_with(1, 1, -1, 1); }
 
 static bdpt_status search_with(int attention, int activation, int stage) {
   bdpt_search_options o;
@@ -389,26 +387,23 @@ static int no_reduce(void *user, void *values, size_t count, size_t size) {
   (void)user, (void)values, (void)count, (void)size;
   return 0;
 }
-static int no_wait(void *user) { (void)user; return 0; }
-static bdpt_status cluster_with(int rank, int batch, int reduce, int wait) {
+static bdpt_status cluster_with(int rank, int batch, int reduce) {
   bdpt_recipe r = plain_recipe();
   bdpt_trainer *t;
   r.batch = batch;
   memset(&ctx.cluster, 0, sizeof ctx.cluster);
   ctx.cluster.rank = rank; ctx.cluster.size = 2;
   ctx.cluster.reduce = reduce ? no_reduce : NULL;
-  ctx.cluster.wait = wait ? no_wait : NULL;
   t = bdpt_trainer_create(model, NULL, &train, &r);
   CHECK(t == NULL);
   bdpt_trainer_free(t);
   memset(&ctx.cluster, 0, sizeof ctx.cluster);
   return ctx.status;
 }
-static bdpt_status r_rank_low(void) { return cluster_with(-1, 8, 1, 1); }
-static bdpt_status r_rank_high(void) { return cluster_with(2, 8, 1, 1); }
-static bdpt_status r_rank_batch(void) { return cluster_with(0, 10, 1, 1); }
-static bdpt_status r_rank_alone(void) { return cluster_with(0, 8, 0, 1); }
-static bdpt_status r_rank_hasty(void) { return cluster_with(0, 8, 1, 0); }
+static bdpt_status r_rank_low(void) { return cluster_with(-1, 8, 1); }
+static bdpt_status r_rank_high(void) { return cluster_with(2, 8, 1); }
+static bdpt_status r_rank_batch(void) { return cluster_with(0, 10, 1); }
+static bdpt_status r_rank_alone(void) { return cluster_with(0, 8, 0); }
 
 typedef struct wrong_call {
   bdpt_status (*call)(void);
@@ -422,8 +417,8 @@ static const wrong_call wrong[] = {
   {r_restore_high, BDPT_E_ARGUMENT, "restore"},
   {r_restore_kept, BDPT_E_STATE, "restore: the activation of block 0 is not removed"},
   {r_linear_low, BDPT_E_ARGUMENT, "prune linear"},
-  {r_linear_1, BDPT_E_SHAPE, "without fc1 [20,12] of block 0 its fc2 [12,20] would get 12"},
-  {r_linear_2, BDPT_E_SHAPE, "without fc2 [12,20] of block 0 the residual stream would get 20"},
+  {r_linear_1, BDPT_E_SHAPE, "fc2 [12,20] of block 0 need each other: without fc1 its fc2"},
+  {r_linear_2, BDPT_E_SHAPE, "without fc2 the residual stream would get 20"},
   {r_fuse_high, BDPT_E_ARGUMENT, "fuse"},
   {r_fuse_kept, BDPT_E_SHAPE, "fuse: block 0 still has its GELU between fc1 [20,12]"},
   {r_remove_high, BDPT_E_ARGUMENT, "5"},
@@ -493,8 +488,6 @@ static const wrong_call wrong[] = {
   {r_collect_negative, BDPT_E_ARGUMENT, "map"},
   {r_collect_rounds, BDPT_E_ARGUMENT, "map"},
   {r_collect_back, BDPT_E_ARGUMENT, "map"},
-  {r_collect_sampling, BDPT_E_ARGUMENT, "map"},
-  {r_collect_sampled, BDPT_E_ARGUMENT, "map"},
   {r_collect_twice, BDPT_E_ARGUMENT, "map"},
   {r_collect_unknown, BDPT_E_ARGUMENT, "map"},
   {r_collect_room, BDPT_E_ARGUMENT, "map"},
@@ -507,8 +500,7 @@ static const wrong_call wrong[] = {
   {r_rank_low, BDPT_E_ARGUMENT, "process -1 of 2"},
   {r_rank_high, BDPT_E_ARGUMENT, "process 2 of 2"},
   {r_rank_batch, BDPT_E_ARGUMENT, "a batch of 10"},
-  {r_rank_alone, BDPT_E_ARGUMENT, "reduce or wait is missing"},
-  {r_rank_hasty, BDPT_E_ARGUMENT, "reduce or wait is missing"},
+  {r_rank_alone, BDPT_E_ARGUMENT, "reduce is missing"},
 };
 
 TEST(calls) {

@@ -19,39 +19,24 @@
 #include "../tool/commands/commands.h"
 #include "../tool/commands/common.h"
 
-enum { MOST_PIECES = 64 }; /* of one step, on their way at the same time */
-static MPI_Request on_the_way[MOST_PIECES];
-static MPI_Status arrived[MOST_PIECES]; /* asked for by MPI, read by nobody */
-static int pieces;
-
-static int begin_sum(void *user, void *values, size_t count, size_t bytes) {
+static int reduce(void *user, void *values, size_t count, size_t bytes) {
   MPI_Datatype type = bytes == sizeof(double) ? MPI_DOUBLE : MPI_FLOAT;
   char *at = (char *)values;
   (void)user;
   while (count > 0) { /* MPI counts in int */
     size_t n = count < (size_t)1 << 30 ? count : (size_t)1 << 30;
-    if (pieces == MOST_PIECES && MPI_Waitall(pieces, on_the_way, arrived)) return -1;
-    if (pieces == MOST_PIECES) pieces = 0;
-    if (MPI_Iallreduce(MPI_IN_PLACE, at, (int)n, type, MPI_SUM, MPI_COMM_WORLD,
-                       &on_the_way[pieces++]) != MPI_SUCCESS) return -1;
+    if (MPI_Allreduce(MPI_IN_PLACE, at, (int)n, type, MPI_SUM, MPI_COMM_WORLD) != MPI_SUCCESS)
+      return -1;
     at += n * bytes;
     count -= n;
   }
   return 0;
 }
 
-static int end_sums(void *user) {
-  int n = pieces;
-  (void)user;
-  pieces = 0;
-  return MPI_Waitall(n, on_the_way, arrived) == MPI_SUCCESS ? 0 : -1;
-}
-
 static void join_cluster(bdpt_context *ctx) {
   MPI_Comm_rank(MPI_COMM_WORLD, &ctx->cluster.rank);
   MPI_Comm_size(MPI_COMM_WORLD, &ctx->cluster.size);
-  ctx->cluster.reduce = begin_sum;
-  ctx->cluster.wait = end_sums;
+  ctx->cluster.reduce = reduce;
   if (ctx->threads == 0) ctx->threads = 1; /* the processes are the threads */
 }
 

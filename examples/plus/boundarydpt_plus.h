@@ -11,6 +11,7 @@
  *   token merging      fewer tokens from block to block, without training
  *   the noise study    how far a split of the budget can be trusted
  *   CIFAR-100          a reader of its files
+ *   gradients          whether an operation's backward pass fits its forward pass
  *
  * HOW TO USE IT. Include it behind boundarydpt.h; in exactly one C or C++ file, the one that has
  * BOUNDARYDPT_IMPLEMENTATION too, with the implementation:
@@ -31,6 +32,7 @@
  *   >>api        2  the declarations                >>plus       5  depth and width together
  *   >>dense      3  patches to pixels               >>merge      6  fewer tokens
  *   >>cifar      8  a data set in a file            >>noise      7  how much of a split is noise
+ *   >>gradcheck  9  gradients by differences
  */
 
 /* =================================================================================================
@@ -214,6 +216,14 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
 BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                          const char *name, bdpt_dataset *out);
 BDPT_API bdpt_status bdpt_cifar100_load(bdpt_context *ctx, const char *path, bdpt_dataset *out);
+
+/* ---- 2.7  Checking gradients ----------------------------------------------------------------- */
+
+/* Compares the backward pass of a graph with central differences. `build` makes the graph from at
+ * most 16 inputs, and draws nothing at random. *error gets the worst. Wants BDPT_REAL double. */
+typedef bdpt_tensor *(*bdpt_graph)(bdpt_tape *tape, bdpt_tensor *const *inputs, void *user);
+BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *user,
+                                    bdpt_tensor *const *inputs, int count, double *error);
 #endif /* BDPT_ONLY_INFERENCE */
 
 #ifdef __cplusplus
@@ -1912,6 +1922,77 @@ BDPT_API bdpt_status bdpt_cifar100_load(bdpt_context *ctx, const char *path, bdp
   if (!status) status = bdpt_cifar100_parse(ctx, file.data, file.size, path, out);
   bdpt_bytes_free(ctx, &file); /* empty after a failed read */
   return status;
+}
+
+/* =================================================================================================
+ * 9  GRADIENTS BY DIFFERENCES                                                          >>gradcheck
+ * =================================================================================================
+ * Does a backward pass fit its forward pass? It is the one thing that can be wrong and still look
+ * right. The loss is a projection of the output on fixed random numbers, which tests every element
+ * of it at once; a plain sum would miss errors that cancel, and is blind to softmax altogether.
+ *
+ *   math      numeric dL/dx_i = (L(x_i + h) - L(x_i - h)) / 2h,  h = 6e-6 (1 + |x_i|)
+ *   error     max |analytic - numeric| / max(1e-3, max |analytic|, max |numeric|)
+ *   source    central differences: truncation ~ h^2, rounding ~ 1e-16 / h; they balance near 6e-6
+ */
+
+/* Builds the graph from the inputs as they are now; returns the projected loss. With `back` the
+ * gradients stay in copy[count]. */
+static double bdptp_check_run(bdpt_tape *t, bdpt_graph build, void *user,
+                              bdpt_tensor *const *inputs, int count, bdpt_tensor **copy, int back) {
+  bdpt_tensor *out, *seed = NULL;
+  double sum = 0; /* L = seed . out */
+  size_t k;
+  int i;
+  bdpt_tape_reset(t); /* the graph of the run before */
+  for (i = 0; i < count; i++) {
+    copy[i] = bdpt_input(t, inputs[i]->ndim, inputs[i]->shape, inputs[i]->data, back);
+  }
+  out = bdpt_tape_context(t)->status == BDPT_OK ? build(t, copy, user) : NULL;
+  if (out) seed = bdpt_input(t, out->ndim, out->shape, NULL, 0);
+  for (k = 0; seed && k < out->count; k++) {
+    bdpt_rng r;
+    bdpt_rng_seed(&r, 4242, k); /* element k has the same weight in every run */
+    seed->data[k] = (bdpt_real)(2 * bdpt_uniform(&r) - 1); /* uniform in [-1, 1) */
+    sum += (double)seed->data[k] * (double)out->data[k];
+  }
+  if (back && seed) bdpt_backward_from(t, out, seed->data); /* dL/dout = seed */
+  return sum;
+}
+
+BDPT_API bdpt_status bdpt_gradcheck(bdpt_context *ctx, bdpt_graph build, void *user,
+                                    bdpt_tensor *const *inputs, int count, double *error) {
+  bdpt_tensor *x[16], *copy[16]; /* copies of the inputs, those with gradients first */
+  bdpt_tape *exact, *t;
+  size_t k;
+  int i;
+  *error = 0;
+  if (count > 16) return bdpt_fail(ctx, BDPT_E_ARGUMENT, "gradcheck: %d inputs, at most 16", count);
+  t = bdpt_tape_create(ctx, BDPT_TAPE_RECORD);
+  exact = bdpt_tape_create(ctx, BDPT_TAPE_RECORD);
+  if (ctx->status == BDPT_OK) bdptp_check_run(exact, build, user, inputs, count, x, 1);
+  for (i = 0; i < count && ctx->status == BDPT_OK; i++) {
+    bdpt_real *at = inputs[i]->data;
+    double worst = 0, scale = 1e-3; /* largest miss; what it is measured by */
+    for (k = 0; k < inputs[i]->count && worst == worst && ctx->status == BDPT_OK; k++, at++) {
+      const bdpt_real keep = *at;
+      double h = 6e-6 * (1 + fabs((double)keep)), numeric, step;
+      double analytic = x[i]->grad ? (double)x[i]->grad[k] : 0;
+      *at = (bdpt_real)((double)keep + h);
+      step = (double)*at;
+      numeric = bdptp_check_run(t, build, user, inputs, count, copy, 0); /* L(x + h) */
+      *at = (bdpt_real)((double)keep - h);
+      step -= (double)*at; /* the step that was really made, after rounding */
+      numeric = (numeric - bdptp_check_run(t, build, user, inputs, count, copy, 0)) / step;
+      *at = keep; /* the caller's array is as it was */
+      scale = fmax(scale, fmax(fabs(numeric), fabs(analytic)));
+      if (!(fabs(numeric - analytic) <= worst)) worst = fabs(numeric - analytic); /* or a NaN */
+    }
+    if (!(worst / scale <= *error) && *error == *error) *error = worst / scale; /* a NaN stays */
+  }
+  bdpt_tape_free(t);
+  bdpt_tape_free(exact);
+  return ctx->status;
 }
 
 #endif /* BDPT_ONLY_INFERENCE */

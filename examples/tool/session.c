@@ -50,7 +50,7 @@ int session_stops(session *s, int stop) {
   const bdpt_cluster *c = &s->ctx->cluster;
   double any = stop;
   if (c->size <= 1) return stop;
-  return c->reduce(c->user, &any, 1, sizeof any) != 0 || c->wait(c->user) != 0 || any > 0;
+  return c->reduce(c->user, &any, 1, sizeof any) != 0 || any > 0;
 }
 
 bdpt_status session_load(session *s, const char *name) {

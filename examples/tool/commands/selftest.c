@@ -1,5 +1,6 @@
 /* selftest.c: `boundarydpt selftest` */
 #include "../../../boundarydpt.h"
+#include "../../plus/boundarydpt_plus.h"
 #include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
