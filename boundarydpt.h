@@ -323,7 +323,6 @@ BDPT_API bdpt_tensor *bdpt_layernorm(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *
                                      bdpt_tensor *beta, double eps); /* norms the last axis */
 BDPT_API bdpt_tensor *bdpt_gelu(bdpt_tape *t, bdpt_tensor *x);
 BDPT_API bdpt_tensor *bdpt_activate(bdpt_tape *t, bdpt_tensor *x, bdpt_act act);
-BDPT_API bdpt_tensor *bdpt_softmax(bdpt_tape *t, bdpt_tensor *x); /* makes the last axis sum to 1 */
 BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale);
 /* Does the same where key j of image b stands for count[b,j] keys like it, at least 1. */
 BDPT_API bdpt_tensor *bdpt_attention_counted(bdpt_tape *t, bdpt_tensor *qkv, bdpt_tensor *count,
@@ -661,40 +660,49 @@ typedef enum bdpt_distill { /* OFF: none, also where 0 asks for another default 
   BDPT_DISTILL_OFF = BDPT_NONE, BDPT_DISTILL_NONE = 0, BDPT_DISTILL_HARD = 1, BDPT_DISTILL_SOFT = 2
 } bdpt_distill;
 
-/* One struct holds a training recipe. Comments tell the defaults; augmentations are off. */
+#define BDPT_MAX_RESTARTS 40 /* of the schedule, hence removals of a search; our limit */
+
+/* The numbers of a training recipe, which a checkpoint remembers: type and name, what 0 stands for,
+ * the least and the largest value. Augmentations are off unless asked for. */
+#define BDPT_RECIPE(X) \
+  X(int, epochs, 1, 1, 1e6) \
+  X(int, batch, 128, 1, 1 << 20) \
+  X(int, repeats, 1, 1, 1e6)             /* repeated augmentation: each image this often */ \
+  X(double, lr, 5e-4, 0, 1e9)            /* peak learning rate */ \
+  X(double, min_lr, 0, 0, 1e9)           /* end of each cosine; 0: lr / 100 */ \
+  X(double, warmup_lr, 1e-6, 0, 1e9)     /* start of the warm-up */ \
+  X(double, warmup, 0, 0, 1e9)           /* its length in epochs */ \
+  X(int, restarts, 0, 0, BDPT_MAX_RESTARTS) /* of the learning rate, at the epochs `restart` */ \
+  X(double, beta1, 0.9, 0, 1 - 1e-12) \
+  X(double, beta2, 0.999, 0, 1 - 1e-12) \
+  X(double, adam_eps, 1e-8, 1e-30, 1e9) \
+  X(double, weight_decay, 0.05, 0, 1e9) \
+  X(double, clip, 0, 0, 1e30)            /* largest gradient norm; 0: no clipping */ \
+  X(double, ema, 0, 0, 1)                /* decay of the averaged weights; 0: none */ \
+  X(int, importance, 0, 0, 1)            /* 1: train the importance scalars too (stage 1) */ \
+  X(int, recompute, 0, 0, 1)             /* 1: less memory, more time: BDPT_TAPE_RECOMPUTE */ \
+  X(int, crop, 0, 0, 4096)               /* zero padding of the random crop, source pixels */ \
+  X(int, flip, 0, 0, 1)                  /* 1: horizontal flip with probability 0.5 */ \
+  X(double, erase, 0, 0, 1)              /* probability of noise in a random rectangle */ \
+  X(double, mixup, 0, 0, 1e9)            /* Beta parameters; if both are on, ... */ \
+  X(double, cutmix, 0, 0, 1e9)           /* ... `switch_prob` decides per batch */ \
+  X(double, mix_prob, 1, 0, 1)           /* probability that a batch is mixed at all */ \
+  X(double, switch_prob, 0.5, 0, 1)      /* probability of cutmix when both are on */ \
+  X(double, smoothing, 0, 0, 1)          /* label smoothing */ \
+  X(double, drop_path, 0, 0, 1 - 1e-12)  /* stochastic depth of the last block */ \
+  X(bdpt_distill, distill, 0, 0, BDPT_DISTILL_SOFT) /* needs a teacher */ \
+  X(double, distill_alpha, 0.5, 0, 1)    /* weight of the distillation loss */ \
+  X(double, distill_tau, 1, 1e-6, 1e9)   /* temperature of soft distillation */ \
+  X(double, distill_features, 0, 0, 1e9) /* weight of the distance between the streams (6.17) */
+
 typedef struct bdpt_recipe {
-  int epochs;             /* 1 */
-  int batch;              /* 128 */
+#define BDPTI_MEMBER(type, name, zero, least, most) type name;
+  BDPT_RECIPE(BDPTI_MEMBER)
   size_t epoch_images;    /* images per epoch; 0: all of the training subset */
-  double lr;              /* peak learning rate, 5e-4 */
-  double min_lr;          /* end of each cosine, lr / 100 */
-  double warmup_lr;       /* start of the warm-up, 1e-6 */
-  double warmup;          /* warm-up length in epochs, 0: none */
-  double weight_decay;    /* 0.05 */
-  double beta1, beta2, adam_eps; /* 0.9, 0.999, 1e-8 */
-  double clip;            /* largest gradient norm; 0: no clipping */
-  double ema;             /* decay of the averaged weights; 0: none */
-  double smoothing;       /* label smoothing */
-  double mixup, cutmix;   /* Beta parameters; both on: `switch_prob` decides per batch */
-  double switch_prob;     /* of cutmix when both are on, 0.5 */
-  double mix_prob;        /* probability that a batch is mixed at all, 1 */
-  int crop;               /* zero padding of the random crop, pixels of the source image */
-  int flip;               /* 1: horizontal flip with probability 0.5 */
-  double erase;           /* probability of erasing a random rectangle (noise, mode "pixel") */
-  int repeats;            /* repeated augmentation: each image this often per epoch, 1 */
-  double drop_path;       /* stochastic depth of the last block */
-  bdpt_distill distill;   /* needs a teacher */
-  double distill_alpha;   /* weight of the distillation loss, 0.5 */
-  double distill_tau;     /* temperature of soft distillation, 1 */
-  double distill_features; /* weight of the distance between the streams (6.17); 0: none */
-  int recompute;          /* 1: less memory, more time: BDPT_TAPE_RECOMPUTE */
-  int importance;         /* 1: train the importance scalars too (stage 1) */
-  int restarts;           /* number of learning-rate restarts, at most BDPT_MAX_RESTARTS ... */
-  double restart[40];     /* ... and the epochs at which the cosine starts again */
+  double restart[BDPT_MAX_RESTARTS]; /* where the cosine starts again, in epochs */
   uint64_t seed;          /* of everything random */
   int resolved;           /* 1: the zeros are filled in, and a zero is zero */
 } bdpt_recipe;
-#define BDPT_MAX_RESTARTS 40 /* of the schedule, hence removals of a search; our limit */
 
 BDPT_API void bdpt_recipe_resolve(bdpt_recipe *recipe); /* fills the zeros, once */
 /* Returns the learning rate at a time in epochs from the start (fractions allowed). */
@@ -840,9 +848,8 @@ typedef struct bdpt_map_collect_options {
   int use_order;                        /* ... if 1; else the smallest mean |dL/dm| goes first */
   bdpt_start start;
 } bdpt_map_collect_options;
-/* Measures points by real removal, each network inheriting the previous one's weights (algorithms 1
- * and 2). points[capacity]; bdpt_map_collect_count says how many there will be. */
-BDPT_API size_t bdpt_map_collect_count(int depth, const bdpt_map_collect_options *options);
+/* Measures 2 most + 2 rounds points by real removal, each network inheriting the previous one's
+ * weights (algorithms 1 and 2). points[capacity]. */
 BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *run,
                                       const bdpt_map_collect_options *options,
                                       bdpt_map_point *points, size_t capacity, size_t *count);
@@ -1827,17 +1834,18 @@ BDPT_API bdpt_status bdpt_backward(bdpt_tape *t, bdpt_tensor *loss) {
  * guide. A letter stands for the same number everywhere in it, * for all axes of the first input
  * but the last, # for a number that the operation works out, and ? behind an input that may be
  * missing.
+ *
+ * tests/test_ops.c holds every operation to PyTorch's numbers and its gradient to differences, and
+ * tests/test_kernels.c the engine room to the plain forms.
  */
 #define BDPTI_OPS(X) \
   X(linear, "x[*,I] weight[O,I] bias[O] sum?[*,O] -> [*,O]") \
   X(mlp, "x[*,D] gamma[D] beta[D] W1[F,D] b1[F] W2[D,F] b2[D] -> [*,D]") \
   X(layernorm, "x[*,D] gamma[D] beta[D] -> [*,D]") \
   X(activate, "x[*,D] -> [*,D]") \
-  X(softmax, "x[*,D] -> [*,D]") \
   X(attention, "qkv[B,N,Q] count?[B,N] -> [B,N,#]") \
   X(patch_embed, "images[B,C,H,W] weight[D,C,P,P] bias[D] -> [B,#,D], P divides H and W") \
   X(tokens, "patches[B,n,D] pos[1,N,D] cls?[1,1,D] dist?[1,1,D] reg?[1,R,D] -> [B,N,D]") \
-  X(token, "x[B,N,D] -> [B,D]") \
   X(pool, "x[B,N,D] -> [B,#]") \
   X(add, "a[*,D] b[*,D] -> [*,D]") \
   X(scale, "x[*,D] -> [*,D]") \
@@ -1845,7 +1853,6 @@ BDPT_API bdpt_status bdpt_backward(bdpt_tape *t, bdpt_tensor *loss) {
   X(mix, "f[*,D] r[*,D] mask[1] -> [*,D]") \
   X(straight_through, "importance[1] -> [1]") \
   X(cross_entropy, "logits[B,K] -> [1]") \
-  X(distill_soft, "logits[B,K] -> [1]") \
   X(match, "x[*,D] y[*,D] -> [1]") \
   X(own, "")
 
@@ -2046,7 +2053,6 @@ BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost);
  *   shape     all axes of x but the last are rows R; r like y, or NULL
  *   backward  dx = dy W;  dW += dy^T x;  db += sum_R dy;  dr += dy
  *   source    PyTorch nn.Linear: weights are (out, in)
- *   check     tests/test_ops.c torch_linear_norm_gelu_softmax, gradients_dense
  *
  * Every branch of a transformer ends in a linear whose result is added to the residual stream r.
  * Adding r while the product is stored costs nothing; a sum of its own would read two arrays and
@@ -2170,7 +2176,6 @@ BDPTI_FN void bdpti_norm_back(bdpt_tape *t, bdpti_node *n, const bdpt_real *dy) 
  *   backward  dz = (dy W2) f'(z);  dW2 += dy^T s;  db2 += sum_R dy;
  *             dv = dz W1;  dW1 += dz^T v;  db1 += sum_R dz;  dx += dy + what LN makes of dv
  *   source    timm Block and Mlp; the same numbers as a norm, two linears, f and a sum
- *   check     tests/test_ops.c mlp_is_five_operations: and by differences
  *
  * Half a block is one operation, to save memory. F is four times D, and five operations would keep
  * v, z and s and pass over z and s twice. Here GELU is applied where z is stored. The backward pass
@@ -2264,7 +2269,6 @@ BDPTI_FN void bdpti_mlp_back(bdpt_tape *t, bdpti_node *n) {
  *   backward  g = gamma dy;  dx = rstd (g - mean(g) - xh mean(g xh));
  *             dgamma += sum_R dy xh;  dbeta += sum_R dy
  *   source    Ba et al. 2016, eq. 3; timm has eps = 1e-6
- *   check     tests/test_ops.c torch_linear_norm_gelu_softmax, gradients_dense
  */
 
 /* Norms one row in plain numbers; returns rstd. */
@@ -2326,7 +2330,6 @@ BDPTI_FN void bdpti_layernorm_back(bdpt_tape *t, bdpti_node *n) {
  *             ReLU: y = max(0, z);  dy/dz = 1 for z > 0, else 0
  *   source    Hendrycks and Gimpel 2016, section 2, with tanh(u) = 2 sigmoid(2 u) - 1; the product
  *             rule, since Phi' = phi and sigmoid' = sigmoid (1 - sigmoid)
- *   check     tests/test_kernels.c test_gelu; tests/test_ops.c torch_linear_norm_gelu_softmax
  */
 BDPTI_FN double bdpti_gelu_plain(double z) { return 0.5 * z * erfc(z * -0.70710678118654752440); }
 
@@ -2363,7 +2366,6 @@ BDPT_API bdpt_tensor *bdpt_gelu(bdpt_tape *t, bdpt_tensor *x) {
 /* 6.6  Softmax over the last axis                                                      >>softmax
  *   math      y = exp(x - max x) / sum exp(x - max x);  lse = max x + log sum exp(x - max x)
  *   backward  dx = y (dy - sum(dy y))
- *   check     tests/test_ops.c torch_linear_norm_gelu_softmax
  *
  * With the maximum subtracted nothing overflows and the sum is at least 1.
  */
@@ -2387,38 +2389,14 @@ BDPTI_FN void bdpti_softmax_plain_back(size_t n, const double *y, const double *
   for (j = 0; j < n; j++) dx[j] += y[j] * (dy[j] - dot);
 }
 
-/* A network never comes here: attention makes its softmax block by block (14.4), and a loss needs
- * the logarithm only. So two loops of doubles do, y = exp(x - lse) and the gradient above. */
+/* The engine room makes the softmax of attention block by block (14.4), and a loss needs the
+ * logarithm only, of x / T (6.14), with inverse = 1/T. */
 BDPTI_FN double bdpti_log_sum_exp(const bdpt_real *x, size_t n, double inverse) {
-  double most = (double)x[0], sum = 0; /* inverse = 1/T (6.14) */
+  double most = (double)x[0], sum = 0;
   size_t k;
   for (k = 1; k < n; k++) most = (double)x[k] > most ? (double)x[k] : most;
   for (k = 0; k < n; k++) sum += exp(((double)x[k] - most) * inverse); /* exp of at most 0 */
   return most * inverse + log(sum); /* log sum_k exp(x_k / T) */
-}
-
-BDPT_API bdpt_tensor *bdpt_softmax(bdpt_tape *t, bdpt_tensor *x) {
-  bdpti_node *n = bdpti_begin(t, BDPTI_OP_softmax, &x, 1, 0);
-  size_t at, k, d = n ? bdpti_last_axis(x) : 0;
-  for (at = 0; n && at < x->count; at += d) { /* one row */
-    double lse = bdpti_log_sum_exp(x->data + at, d, 1);
-    for (k = at; k < at + d; k++) n->out.data[k] = (bdpt_real)exp((double)x->data[k] - lse);
-  }
-  return bdpti_out(n);
-}
-
-BDPTI_FN void bdpti_softmax_back(bdpt_tape *t, bdpti_node *n) {
-  const bdpt_real *y = n->out.data, *dy = n->out.grad;
-  bdpti_target dx = bdpti_grad(t, n->in[0]); /* none if x wants no gradient */
-  size_t at, k, d = bdpti_last_axis(&n->out);
-  for (at = 0; dx.to && at < n->out.count; at += d) {
-    double dot = 0;
-    for (k = at; k < at + d; k++) dot += (double)dy[k] * (double)y[k];
-    for (k = at; k < at + d; k++) { /* dx = y (dy - sum(dy y)) */
-      double g = (double)y[k] * ((double)dy[k] - dot);
-      dx.to[k] = (bdpt_real)(dx.add ? (double)dx.to[k] + g : g);
-    }
-  }
 }
 
 /* 6.7  Attention                                                                     >>attention
@@ -2428,7 +2406,6 @@ BDPTI_FN void bdpti_softmax_back(bdpt_tape *t, bdpti_node *n) {
  *   backward  dV = P^T dO;  dP = dO V^T;  dS = P (dP - D), D_i = sum_j dP_ij P_ij;
  *             dQ = scale dS K;  dK = scale dS^T Q
  *   source    Vaswani et al. 2017, eq. 1
- *   check     tests/test_ops.c torch_attention, gradients_structured
  *
  * The softmax turns row i of S, the answers of all keys to query i, into shares, and the output of
  * token i is the mix of all values with these shares (>>deit says what they mean).
@@ -2536,7 +2513,6 @@ BDPTI_FN void bdpti_attention_back(bdpt_tape *t, bdpti_node *n) {
  *   backward  through the copied patches: dW += dy^T patches, dbias += sum dy, and dimages when
  *             somebody wants it
  *   source    timm PatchEmbed
- *   check     tests/test_ops.c torch_images_and_tokens, gradients_structured
  *
  * The patches are copied into rows [B n, C P P] first (im2col); patches do not overlap, so this
  * is one reading and writing of the images, and the rest is a linear. With `back` the rows are
@@ -2591,7 +2567,6 @@ BDPTI_FN void bdpti_patch_embed_back(bdpt_tape *t, bdpti_node *n) {
  *   math      y[b] = (cls, dist, reg, patches[b]) + pos
  *   backward  dpatches = their rows of dy;  dpos += sum_B dy;  dcls, ddist, dreg += theirs
  *   source    timm VisionTransformer._pos_embed
- *   check     tests/test_ops.c torch_images_and_tokens, gradients_structured
  */
 BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tensor *cls,
                                   bdpt_tensor *dist, bdpt_tensor *reg, bdpt_tensor *pos) {
@@ -2640,19 +2615,17 @@ BDPTI_FN void bdpti_tokens_back(bdpt_tape *t, bdpti_node *n) {
 /* 6.10  One token of every image
  *   math      y[b] = x[b,i], or a mean over first <= i < first + count, behind x[b,0] in 2D numbers
  *   backward  dx[b,i] += dy[b] / count for those i;  dx[b,0] += its half of dy[b]
- *   check     tests/test_ops.c gradients_structured; tests/check_forms.py
  */
-BDPTI_FN bdpt_tensor *bdpti_token_mean(bdpt_tape *t, int op, bdpt_tensor *x, size_t first,
-                                       size_t count, int wide) {
+BDPTI_FN bdpt_tensor *bdpti_token_mean(bdpt_tape *t, bdpt_tensor *x, size_t first, size_t count,
+                                       int wide) {
   const size_t d = bdpti_last_axis(x), width = wide ? 2 * d : d;
   size_t b, i, j;
   bdpti_node *n;
   if (x->ndim == 3 && first >= x->shape[1]) {
-    bdpt_fail(t->ctx, BDPT_E_SHAPE, "%s: x%s has no token %zu", bdpti_op_name[op],
-              bdpt_shape(x).text, first);
+    bdpt_fail(t->ctx, BDPT_E_SHAPE, "pool: x%s has no token %zu", bdpt_shape(x).text, first);
     return NULL;
   }
-  n = bdpti_begin(t, op, &x, 1, width);
+  n = bdpti_begin(t, BDPTI_OP_pool, &x, 1, width);
   for (b = 0; n && b < x->shape[0]; b++) {
     const bdpt_real *from = x->data + b * x->shape[1] * d;
     bdpt_real *y = n->out.data + b * width;
@@ -2669,11 +2642,11 @@ BDPTI_FN bdpt_tensor *bdpti_token_mean(bdpt_tape *t, int op, bdpt_tensor *x, siz
 }
 
 BDPT_API bdpt_tensor *bdpt_pool(bdpt_tape *t, bdpt_tensor *x, size_t first, int token) {
-  return x ? bdpti_token_mean(t, BDPTI_OP_pool, x, first, x->shape[1] - first, token) : NULL;
+  return x ? bdpti_token_mean(t, x, first, x->shape[1] - first, token) : NULL;
 }
 
 BDPT_API bdpt_tensor *bdpt_token(bdpt_tape *t, bdpt_tensor *x, size_t index) {
-  return x ? bdpti_token_mean(t, BDPTI_OP_token, x, index, 1, 0) : NULL;
+  return x ? bdpti_token_mean(t, x, index, 1, 0) : NULL;
 }
 
 BDPTI_FN void bdpti_pool_back(bdpt_tape *t, bdpti_node *n) {
@@ -2690,12 +2663,9 @@ BDPTI_FN void bdpti_pool_back(bdpt_tape *t, bdpti_node *n) {
   }
 }
 
-BDPTI_FN void bdpti_token_back(bdpt_tape *t, bdpti_node *n) { bdpti_pool_back(t, n); }
-
 /* 6.11  Sum and scaling
  *   math      y = a + b;  y = s x
  *   backward  da += dy, db += dy (both get the same buffer, see 5.3);  dx += s dy
- *   check     tests/test_ops.c gradients_dense
  */
 BDPT_API bdpt_tensor *bdpt_add(bdpt_tape *t, bdpt_tensor *a, bdpt_tensor *b) {
   bdpt_tensor *const in[2] = {a, b};
@@ -2743,7 +2713,6 @@ BDPTI_FN size_t bdpti_cluster_place(const bdpt_context *ctx, size_t n, size_t k)
  *   saves     keep[b] / (1 - rate)
  *   backward  dx[b] += dy[b] keep[b] / (1 - rate)
  *   source    Huang et al. 2016, "Deep networks with stochastic depth"; timm DropPath
- *   check     tests/test_ops.c gradients_dense, rate_zero_draws_nothing
  *
  * At rate 0 the operation is its input: nothing is recorded and nothing is drawn.
  */
@@ -2784,7 +2753,6 @@ BDPTI_FN void bdpti_drop_path_back(bdpt_tape *t, bdpti_node *n) {
  *   math      y = m f + (1 - m) r;  m = mask in {0,1}, its gradient handed to the importance
  *   backward  df = m dy;  dr = (1 - m) dy;  dm = sum dy (f - r);  dimportance += dm
  *   source    PAPER_NOTES.md, "Dual parameters"; Bengio et al. 2013 for the straight-through idea
- *   check     tests/test_ops.c torch_mix, straight_through, gradients_dense: m as a real number
  */
 BDPT_API bdpt_tensor *bdpt_mix(bdpt_tape *t, bdpt_tensor *f, bdpt_tensor *r, bdpt_tensor *m) {
   bdpt_tensor *const in[3] = {f, r, m};
@@ -2828,11 +2796,11 @@ BDPTI_FN void bdpti_straight_through_back(bdpt_tape *t, bdpti_node *n) {
  */
 /* With `logits`, q = softmax(given/T) is the target and L = T^2/B sum q log(q/p); else `given` is
  * the target q itself and L = -1/B sum q log p. Either way dx = T/B (p sum_j q[j] - q). */
-BDPTI_FN bdpt_tensor *bdpti_soft_loss(bdpt_tape *t, int op, bdpt_tensor *x, const bdpt_real *given,
+BDPTI_FN bdpt_tensor *bdpti_soft_loss(bdpt_tape *t, bdpt_tensor *x, const bdpt_real *given,
                                       double temperature, int logits) {
   size_t b, k, classes, batch;
   double loss = 0, inverse = 1 / temperature;
-  bdpti_node *n = given ? bdpti_begin(t, op, &x, 1, 0) : NULL;
+  bdpti_node *n = given ? bdpti_begin(t, BDPTI_OP_cross_entropy, &x, 1, 0) : NULL;
   if (!bdpti_save(t, n, n ? x->count : 0, 0)) return NULL; /* dx[B,K] */
   batch = x->shape[0];
   classes = x->shape[1];
@@ -2858,10 +2826,9 @@ BDPTI_FN bdpt_tensor *bdpti_soft_loss(bdpt_tape *t, int op, bdpt_tensor *x, cons
  *   math      L = -1/B sum_b sum_k t[b,k] log p[b,k],  p = softmax(x)
  *   backward  dx[b,k] = dL/B (p[b,k] sum_j t[b,j] - t[b,k])
  *   source    timm SoftTargetCrossEntropy; label smoothing and mixup live in the targets
- *   check     tests/test_ops.c torch_losses
  */
 BDPT_API bdpt_tensor *bdpt_cross_entropy(bdpt_tape *t, bdpt_tensor *x, const bdpt_real *targets) {
-  return bdpti_soft_loss(t, BDPTI_OP_cross_entropy, x, targets, 1, 0);
+  return bdpti_soft_loss(t, x, targets, 1, 0);
 }
 
 BDPTI_FN void bdpti_cross_entropy_back(bdpt_tape *t, bdpti_node *n) {
@@ -2872,7 +2839,6 @@ BDPTI_FN void bdpti_cross_entropy_back(bdpt_tape *t, bdpti_node *n) {
  *   math      L = T^2/B sum_b sum_k q log(q / p),  p = softmax(x/T), q = softmax(teacher/T)
  *   backward  dx[b,k] = dL T/B (p[b,k] - q[b,k])
  *   source    Hinton et al. 2015; T^2 keeps the gradient's size independent of T
- *   check     tests/test_ops.c torch_losses
  *
  * DEVIATION: DeiT's code divides by B K instead of B; over 100 classes that is a hundredth of the
  * published loss. Hard distillation needs no operation of its own: it is the cross-entropy against
@@ -2880,20 +2846,15 @@ BDPTI_FN void bdpti_cross_entropy_back(bdpt_tape *t, bdpti_node *n) {
  */
 BDPT_API bdpt_tensor *bdpt_distill_soft(bdpt_tape *t, bdpt_tensor *x, const bdpt_real *teacher,
                                         double temperature) {
-  if (temperature > 0) return bdpti_soft_loss(t, BDPTI_OP_distill_soft, x, teacher, temperature, 1);
+  if (temperature > 0) return bdpti_soft_loss(t, x, teacher, temperature, 1);
   bdpt_fail(t->ctx, BDPT_E_ARGUMENT, "soft distillation: temperature %g", temperature);
   return NULL;
-}
-
-BDPTI_FN void bdpti_distill_soft_back(bdpt_tape *t, bdpti_node *n) {
-  bdpti_grad_axpy(t, n->in[0], n->out.grad[0], n->saved[0]); /* dL times what is saved */
 }
 
 /* 6.17  Matching features                                                                   >>match
  *   math      L = sum (x - y)^2 / sum y^2;  0 where y is zero all over
  *   backward  dx = dL 2 (x - y) / sum y^2;  y gets none, even if it wants one
  *   source    Romero et al. 2015, "FitNets: hints for thin deep nets", without their regressor
- *   check     tests/test_ops.c torch_losses, gradients_dense
  *
  * Logits tell a student what the answer is; the stream inside the teacher tells it how the answer
  * is reached. A network that lost layers keeps its width, so its stream can be held against the
@@ -3970,28 +3931,11 @@ BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t);
  * restarts at 4 and 6 the rate is 1 at t = 0, 4 and 6, half-way down (0.625) at 2, 5 and 8, and
  * close to 0.25 just before 4, 6 and 10.
  *
- * The numbers of a recipe stand in a table as those of a configuration do (7.1), and a checkpoint
- * remembers what it lists.
+ * The table of a recipe's numbers (3.6) fills and checks them as that of a configuration does.
  */
-#define BDPTI_FIELDS 29
-#define BDPTI_F(f, zero, low, high) BDPTI_FIELD(bdpt_recipe, f, zero, low, high)
-
-static const bdpti_field bdpti_fields[BDPTI_FIELDS] = {
-  BDPTI_F(epochs, 1, 1, 1e6), BDPTI_F(batch, 128, 1, 1 << 20), BDPTI_F(repeats, 1, 1, 1e6),
-  BDPTI_F(lr, 5e-4, 0, 1e9), BDPTI_F(min_lr, 0, 0, 1e9),              /* 0 is resolved below */
-  BDPTI_F(warmup_lr, 1e-6, 0, 1e9), BDPTI_F(warmup, 0, 0, 1e9),       /* lr0 and w above */
-  BDPTI_F(restarts, 0, 0, BDPT_MAX_RESTARTS),                         /* how many s there are */
-  BDPTI_F(beta1, 0.9, 0, 1 - 1e-12), BDPTI_F(beta2, 0.999, 0, 1 - 1e-12), /* 1 - b^t > 0 */
-  BDPTI_F(adam_eps, 1e-8, 1e-30, 1e9), BDPTI_F(weight_decay, 0.05, 0, 1e9),
-  BDPTI_F(clip, 0, 0, 1e30), BDPTI_F(ema, 0, 0, 1), BDPTI_F(importance, 0, 0, 1), /* 8.3 */
-  BDPTI_F(recompute, 0, 0, 1),                          /* on the way back, see >>mlp */
-  BDPTI_F(crop, 0, 0, 4096), BDPTI_F(flip, 0, 0, 1), BDPTI_F(erase, 0, 0, 1),     /* 12.3 */
-  BDPTI_F(mixup, 0, 0, 1e9), BDPTI_F(cutmix, 0, 0, 1e9), BDPTI_F(mix_prob, 1, 0, 1),
-  BDPTI_F(switch_prob, 0.5, 0, 1), BDPTI_F(smoothing, 0, 0, 1),       /* the mixing of 12.4 */
-  BDPTI_F(drop_path, 0, 0, 1 - 1e-12),                  /* survivors are divided by 1 - rate */
-  BDPTI_F(distill, 0, 0, BDPT_DISTILL_SOFT), BDPTI_F(distill_alpha, 0.5, 0, 1), /* a in 8.6 */
-  BDPTI_F(distill_tau, 1, 1e-6, 1e9),                   /* the temperature of >>distill */
-  BDPTI_F(distill_features, 0, 0, 1e9)};                /* f in 8.6 */
+#define BDPTI_F(type, name, zero, least, most) BDPTI_FIELD(bdpt_recipe, name, zero, least, most),
+static const bdpti_field bdpti_fields[] = {BDPT_RECIPE(BDPTI_F)};
+#define BDPTI_FIELDS ((int)(sizeof bdpti_fields / sizeof *bdpti_fields))
 
 BDPT_API void bdpt_recipe_resolve(bdpt_recipe *r) {
   int i, falls = !r->resolved && r->min_lr == 0; /* its default hangs on another field */
@@ -4370,21 +4314,18 @@ BDPTI_FN bdpt_status bdpti_trainer_check(bdpt_trainer *t) {
                                         : "features, but not the answers (distill)");
   }
   d = &t->teacher->config; /* width, depth and patch may differ if only images and answers meet */
-  if (features && (d->width != c->width || d->depth != c->depth || d->patch != c->patch ||
-                   d->distilled != c->distilled)) {
-    return bdpt_fail(t->ctx, BDPT_E_SHAPE, "train: features of a teacher of depth %d, width %d "
-                     "and patch %d cannot be matched by depth %d, width %d and patch %d",
-                     d->depth, d->width, d->patch, c->depth, c->width, c->patch);
-  }
   if (d->image == c->image && d->image_width == c->image_width && d->channels == c->channels &&
-      d->classes == c->classes &&
-      !memcmp(d->mean, c->mean, sizeof d->mean) && !memcmp(d->std, c->std, sizeof d->std)) {
+      d->classes == c->classes && !memcmp(d->mean, c->mean, sizeof d->mean) &&
+      !memcmp(d->std, c->std, sizeof d->std) &&
+      (!features || (d->width == c->width && d->depth == c->depth && d->patch == c->patch &&
+                     d->distilled == c->distilled))) {
     return BDPT_OK;
   }
-  return bdpt_fail(t->ctx, BDPT_E_SHAPE, "train: the teacher takes %d channels of %d x %d pixels "
-                   "and knows %d classes, its images normalised with mean %g and deviation %g; "
-                   "the model must agree", d->channels, d->image, bdpt_image_width(d), d->classes,
-                   d->mean[0], d->std[0]);
+  return bdpt_fail(t->ctx, BDPT_E_SHAPE, "train: the teacher takes %d channels of %d x %d pixels, "
+                   "normalised with mean %g and deviation %g, and knows %d classes; the model must "
+                   "agree; with features also in depth %d, width %d, patch %d and heads",
+                   d->channels, d->image, bdpt_image_width(d), d->mean[0], d->std[0], d->classes,
+                   d->depth, d->width, d->patch);
 }
 
 BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teacher,
@@ -5931,11 +5872,6 @@ BDPTI_FN bdpt_map_collect_options bdpti_collect_resolve(const bdpt_map_collect_o
   return o;
 }
 
-BDPT_API size_t bdpt_map_collect_count(int depth, const bdpt_map_collect_options *options) {
-  const bdpt_map_collect_options o = bdpti_collect_resolve(options, depth);
-  return (size_t)(2 * o.most + 2 * o.rounds); /* the dense one is new, one is trained twice */
-}
-
 /* Finds the type that training k = 0, 1, ... of the plan removes. Returns its place on the axis or
  * the diagonal, whose first starts from the dense network. */
 BDPTI_FN int bdpti_collect_step(const bdpt_map_collect_options *o, int k, bdpt_type *type) {
@@ -5976,8 +5912,8 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *r
                                       bdpt_map_point *points, size_t capacity, size_t *count) {
   int depth = model->config.depth, k;
   bdpt_type type;
-  size_t all = bdpt_map_collect_count(depth, options), layers = 2 * (size_t)depth;
   bdpt_map_collect_options o = bdpti_collect_resolve(options, depth);
+  size_t all = 2 * (size_t)(o.most + o.rounds), layers = 2 * (size_t)depth;
   bdpti_study s;
   *count = 0;
   bdpt_recipe_resolve(&o.recipe);

@@ -26,7 +26,6 @@ static bdpt_tensor *f_mlp(bdpt_tensor *const *x) {
 }
 static bdpt_tensor *f_gelu(bdpt_tensor *const *x) { return bdpt_gelu(tape, x[0]); }
 static bdpt_tensor *f_act(bdpt_tensor *const *x) { return bdpt_activate(tape, x[0], BDPT_RELU); }
-static bdpt_tensor *f_softmax(bdpt_tensor *const *x) { return bdpt_softmax(tape, x[0]); }
 static bdpt_tensor *f_attention(bdpt_tensor *const *x) {
   return bdpt_attention(tape, x[0], 2, 0.5);
 }
@@ -86,7 +85,6 @@ static const row rows[] = {
     {5, 2, 7, 12}, {6, 1, 9}}},
   {"gelu", f_gelu, {{3, 2, 5, 8}}, {{9}}},
   {"activate", f_act, {{3, 2, 5, 8}}, {{9}}},
-  {"softmax", f_softmax, {{3, 2, 5, 8}}, {{9}}},
   {"attention", f_attention, {{3, 2, 5, 24}}, {{0, 3, 2, 5, 25}, {0, 2, 5, 24}, {0, 3, 2, 5, 9},
                                                 {9}}},
   {"attention_counted", f_counted, {{3, 2, 5, 24}, {2, 2, 5}},

@@ -75,7 +75,7 @@ static bdpt_real *reals(const char *name, const char *what) {
 
 #define EACH(op) for (i = 0; has_case(op, i, name); i++)
 
-TEST(torch_linear_norm_gelu_softmax) {
+TEST(torch_linear_norm_gelu) {
   static const char *const xwb[] = {"x", "w", "b", NULL}, *const x[] = {"x", NULL};
   char name[80];
   int i;
@@ -88,8 +88,6 @@ TEST(torch_linear_norm_gelu_softmax) {
   CHECK(i >= 5);
   EACH("gelu") if (load(name, x)) compare(name, bdpt_gelu(tape, in[0]), x);
   CHECK(i >= 3);
-  EACH("softmax") if (load(name, x)) compare(name, bdpt_softmax(tape, in[0]), x);
-  CHECK(i >= 5);
 }
 
 TEST(torch_attention) {
@@ -208,10 +206,6 @@ static bdpt_tensor *g_norm(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
 static bdpt_tensor *g_gelu(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
   return bdpt_gelu(t, x[0]);
-}
-static bdpt_tensor *g_softmax(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
-  (void)u;
-  return bdpt_softmax(t, x[0]);
 }
 static bdpt_tensor *g_attention(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
@@ -365,7 +359,6 @@ TEST(gradients_dense) {
     }
     gradient("layer norm", g_norm, 3, norm, (uint64_t)(30 + i));
     gradient("gelu", g_gelu, 1, one, (uint64_t)(40 + i));
-    gradient("softmax", g_softmax, 1, one, (uint64_t)(50 + i));
     gradient("add", g_add, 2, two, (uint64_t)(60 + i));
     gradient("mix", g_mix, 3, mix, (uint64_t)(70 + i));
     parameter = -1.7 + i;
@@ -607,7 +600,7 @@ int main(void) {
     bdpt_init(&ctx);
     tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
     if (!fixture_open(&ctx, "tests/fixtures/ops.safetensors")) return 1;
-    RUN(torch_linear_norm_gelu_softmax);
+    RUN(torch_linear_norm_gelu);
     RUN(torch_attention);
     RUN(torch_images_and_tokens);
     RUN(torch_mix);

@@ -428,7 +428,7 @@ static const wrong_call wrong[] = {
   {r_fit_few, BDPT_E_ARGUMENT, "fit"},
   {r_fit_lambda, BDPT_E_ARGUMENT, "a ridge of -0.5"},
   {r_fit_vast, BDPT_E_ARGUMENT, "a ridge of 1e9"},
-  {r_fit_removed, BDPT_E_STATE, "fit"},
+  {r_fit_removed, BDPT_E_STATE, "is already removed"},
   {r_cost_of_none, BDPT_E_SHAPE, "patch 5 does not divide"},
   {r_reshape_to_none, BDPT_E_SHAPE, "patch 5 does not divide"},
   {r_resize_model, BDPT_E_ARGUMENT, "image is"},
@@ -546,7 +546,7 @@ TEST(teachers) {
     if (k == 7) c.patch = 6;
     teacher = bdpt_model_create(&ctx, &c, 1);
     CHECK(bdpt_trainer_create(model, teacher, &train, &r) == NULL && ctx.status == BDPT_E_SHAPE);
-    CHECK(says(k > 4 ? "train: features of a teacher" : "train: the teacher takes"));
+    CHECK(says("train: the teacher takes"));
     bdpt_model_free(teacher);
   }
   bdpt_model_free(model);

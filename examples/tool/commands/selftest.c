@@ -157,17 +157,6 @@ static void self_gelu(bdpt_tape *t, self_op *o) {
   }
 }
 
-static void self_softmax(bdpt_tape *t, self_op *o) {
-  bdpt_tensor *x = self_input(t, ROWS, IN, 8);
-  size_t r, k;
-  o->name = "softmax"; o->got = bdpt_softmax(t, x);
-  for (r = 0; o->got && r < ROWS; r++) {
-    double sum = 0;
-    for (k = 0; k < IN; k++) sum += exp((double)x->data[r * IN + k]);
-    for (k = 0; k < IN; k++) o->want[r * IN + k] = exp((double)x->data[r * IN + k]) / sum;
-  }
-}
-
 static void self_attention(bdpt_tape *t, self_op *o) {
   const size_t shape[3] = {1, TOKENS, 3 * HEADS * SIZE}, row = 3 * HEADS * SIZE;
   bdpt_tensor *flat = self_input(t, TOKENS, row, 1), *x;
@@ -195,7 +184,7 @@ static void self_attention(bdpt_tape *t, self_op *o) {
  * it. */
 static bdpt_status self_kernels(bdpt_context *ctx, double *apart, const char **which) {
   static void (*const ops[])(bdpt_tape *, self_op *) = {self_linear, self_norm, self_gelu,
-                                                        self_softmax, self_attention};
+                                                        self_attention};
   static self_op o;
   bdpt_tape *t = bdpt_tape_create(ctx, BDPT_TAPE_COMPUTE);
   int i;
