@@ -372,13 +372,11 @@ BDPT_API bdpt_tensor *bdpt_tape_op(bdpt_tape *tape, const bdpt_op *op, bdpt_tens
                                    int count, int ndim, const size_t *shape);
 
 #ifndef BDPT_ONLY_INFERENCE
-/* Fills the gradients of everything that `loss` (one number) was computed from; an input that
- * nothing was added to keeps grad == NULL, which means zero. Parameters accumulate into their grad,
- * so zero them before a step (bdpt_model_zero_grad). With `seed` the pass starts from dL/dout =
- * seed[out->count] instead of 1. */
-BDPT_API bdpt_status bdpt_backward(bdpt_tape *tape, bdpt_tensor *loss);
-BDPT_API bdpt_status bdpt_backward_from(bdpt_tape *tape, bdpt_tensor *out, const bdpt_real *seed);
-
+/* Fills the gradients of everything that `out` was computed from, from dL/dout = seed[out->count],
+ * or 1 for NULL, where out is one number. An input that nothing was added to keeps grad == NULL,
+ * which means zero. Parameters accumulate into their grad, so zero them before a step
+ * (bdpt_model_zero_grad). */
+BDPT_API bdpt_status bdpt_backward(bdpt_tape *tape, bdpt_tensor *out, const bdpt_real *seed);
 #endif /* BDPT_ONLY_INFERENCE */
 
 /* ---- 3.3  Models ----------------------------------------------------------------------------- */
@@ -1787,7 +1785,8 @@ BDPTI_FN void bdpti_grad_pass(bdpt_tape *t, bdpt_tensor *x, bdpt_real *g) {
  * when the walk gets there. A tensor that has none by then does not lead to `out`: its operation is
  * skipped. Inputs are nodes without an operation; they keep their gradient for the caller.
  */
-BDPT_API bdpt_status bdpt_backward_from(bdpt_tape *t, bdpt_tensor *out, const bdpt_real *seed) {
+BDPT_API bdpt_status bdpt_backward(bdpt_tape *t, bdpt_tensor *out, const bdpt_real *seed) {
+  const bdpt_real one = 1; /* dL/dL */
   bdpti_node *n;
   bdpt_context *ctx = t->ctx;
   if (ctx->status != BDPT_OK) return ctx->status; /* the graph is not whole */
@@ -1797,9 +1796,12 @@ BDPT_API bdpt_status bdpt_backward_from(bdpt_tape *t, bdpt_tensor *out, const bd
                      ? "this tape does not record"
                      : "nothing that the loss depends on wants a gradient");
   }
+  if (!seed && out->count != 1) {
+    return bdpt_fail(ctx, BDPT_E_SHAPE, "backward: %s is not one number", bdpt_shape(out).text);
+  }
   out->grad = bdpti_buffer_take(t, out->count); /* goes back to the spares as any other */
   if (!out->grad) return ctx->status;
-  memcpy(out->grad, seed, out->count * sizeof *seed); /* dL/dout */
+  memcpy(out->grad, seed ? seed : &one, out->count * sizeof one); /* dL/dout */
   for (n = t->last; n; n = n->previous) {             /* users of a tensor come before its maker */
     if (!n->out.grad || n->op == 0) continue; /* not on the way to the loss, or an input */
     bdpti_backward_op(t, n); /* dy into dx of every input that wants it */
@@ -1808,12 +1810,6 @@ BDPT_API bdpt_status bdpt_backward_from(bdpt_tape *t, bdpt_tensor *out, const bd
     n->out.grad = NULL; /* its only reader has run */
   }
   return BDPT_OK;
-}
-
-BDPT_API bdpt_status bdpt_backward(bdpt_tape *t, bdpt_tensor *loss) {
-  bdpt_real one = 1; /* dL/dL */
-  if (!loss || loss->count == 1) return bdpt_backward_from(t, loss, &one);
-  return bdpt_fail(t->ctx, BDPT_E_SHAPE, "backward: %s is not one number", bdpt_shape(loss).text);
 }
 
 #endif /* BDPT_ONLY_INFERENCE */
@@ -3101,13 +3097,9 @@ BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
                      c->eps);
   }
   if (c->headless) c->classes = c->pool == BDPT_POOL_BOTH ? 2 * c->width : c->width; /* E */
-  if (c->no_class && c->pool % 3 == 0) { /* CLASS and BOTH */
+  if (c->distilled ? c->no_class || c->pool : c->no_class && c->pool % 3 == 0) { /* CLASS, BOTH */
     return bdpt_fail(ctx, BDPT_E_ARGUMENT, "config: the head reads the class token, but there is "
-                     "none; pool the patches");
-  }
-  if (c->distilled && (c->no_class || c->pool)) {
-    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "config: a distilled model's heads read one token each;"
-                     " it has a class token and pools nothing");
+                     "none; pool the patches; a distilled model has one and pools nothing");
   }
   for (i = 0; i < c->depth; i++) { /* each after the model's own sizes */
     if (bdpti_block_resolve(ctx, c, &c->block[i]) != BDPT_OK) return ctx->status;
@@ -3190,25 +3182,16 @@ BDPT_API size_t bdpt_image_numbers(const bdpt_config *c) {
 }
 
 BDPTI_FN int bdpti_slot_used(const bdpt_config *c, int slot) {
+  static const char letters[] = "+2dhcreimobnatpf"; /* in the order of `holds` */
   const bdpt_block *b = bdpti_slot_block(c, slot);
-  switch (bdpti_slot_rule(slot)->when) {
-    case '2': return c->distilled;
-    case 'd': return c->distilled && !c->headless;
-    case 'h': return !c->headless;
-    case 'c': return !c->no_class;
-    case 'r': return c->registers > 0;
-    case 'e': return c->pre_norm;
-    case 'i': return !c->pre_norm;
-    case 'm': return c->pool == BDPT_POOL_MEAN;
-    case 'o': return c->pool != BDPT_POOL_MEAN;
-    case 'b': return b->attention == BDPT_ATTENTION_KEPT && !c->no_qkv_bias;
-    case 'n': return b->attention != BDPT_ATTENTION_REMOVED || c->attn_form == BDPT_ATTN_NORM;
-    case 'a': return b->attention == BDPT_ATTENTION_KEPT;
-    case 't': return b->attention == BDPT_ATTENTION_FITTED;
-    case 'p': return b->mlp_state <= BDPT_MLP_LINEAR;
-    case 'f': return b->mlp_state >= BDPT_MLP_FUSED;
-    default: return 1;
-  }
+  const int kept = b->attention == BDPT_ATTENTION_KEPT;
+  const int gone = b->attention == BDPT_ATTENTION_REMOVED;
+  const int mean = c->pool == BDPT_POOL_MEAN, pair = b->mlp_state <= BDPT_MLP_LINEAR;
+  const int holds[] = {1, c->distilled, c->distilled && !c->headless, !c->headless, !c->no_class,
+                       c->registers > 0, c->pre_norm, !c->pre_norm, mean, !mean,
+                       kept && !c->no_qkv_bias, !gone || c->attn_form == BDPT_ATTN_NORM, kept,
+                       b->attention == BDPT_ATTENTION_FITTED, pair, !pair};
+  return holds[strchr(letters, bdpti_slot_rule(slot)->when) - letters];
 }
 
 /* Fills shape and returns the number of axes. */
@@ -4470,7 +4453,7 @@ BDPTI_FN bdpt_tensor *bdpti_trainer_graph(bdpt_model *m, bdpt_tape *tape,
 /* Goes from a loss on the tape to weights that have moved. */
 BDPTI_FN bdpt_status bdpti_trainer_learn(bdpt_trainer *t, bdpt_tensor *graph, double *loss) {
   double value;
-  if (!graph || bdpt_backward(t->tape, graph) != BDPT_OK) return t->ctx->status;
+  if (!graph || bdpt_backward(t->tape, graph, NULL) != BDPT_OK) return t->ctx->status;
   value = (double)graph->data[0];
   if (!(value - value == 0) && !t->shared) { /* while the tape can tell where from */
     return bdpti_trainer_refuse(t, value, bdpti_trainer_norm(t));
@@ -4910,14 +4893,12 @@ BDPTI_FN double bdpti_fit_error(const bdpt_context *ctx, const bdpti_gram *g,
 BDPTI_FN bdpt_status bdpti_fit_choose(const bdpt_model *m, const bdpt_subset *data, size_t wanted,
                                       bdpti_arena *a, bdpt_subset *chosen, size_t *fit) {
   size_t d = (size_t)m->config.width, tokens = (size_t)bdpt_token_count(&m->config);
-  size_t n, i, held = 0;
-  size_t usual = (64 * d + tokens - 1) / tokens;
+  size_t n = wanted ? wanted : (64 * d + tokens - 1) / tokens, i, held = 0;
   if (!data || data->count < 2 || wanted == 1) {
     return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "fit: no images; a map needs two or more, most to "
                      "be fitted to and some to be measured on");
   }
-  n = usual > 256 ? usual : 256;
-  if (wanted) n = wanted;
+  if (!wanted && n < 256) n = 256;
   if (n > data->count) n = data->count;
   *fit = n - (n < 16 ? 1 : n / 8);
   if (*fit * tokens <= d) {

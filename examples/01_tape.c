@@ -36,7 +36,7 @@ static bdpt_status lesson(bdpt_context *ctx) {
 
   /* Forwards, then backwards. a was used twice, so its gradient has two parts: b and 1. */
   loss = graph(tape, 2, &a, &b);
-  if (bdpt_backward(tape, loss) != BDPT_OK) return ctx->status;
+  if (bdpt_backward(tape, loss, NULL) != BDPT_OK) return ctx->status;
   before = (double)loss->data[0];
   printf("L = %g   dL/da = %g   dL/db = %g\n", before, (double)a->grad[0], (double)b->grad[0]);
 

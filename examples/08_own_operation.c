@@ -95,7 +95,7 @@ static bdpt_status train(bdpt_model *model, bdpt_tape *tape) {
     bdpt_model_zero_grad(model);
     loss = bdpt_forward(model, tape, bdpt_input(tape, 4, shape, images, 0), NULL, NULL);
     loss = bdpt_cross_entropy(tape, loss, targets);
-    if (bdpt_backward(tape, loss) != BDPT_OK) return model->ctx->status;
+    if (bdpt_backward(tape, loss, NULL) != BDPT_OK) return model->ctx->status;
     if (step % 10 == 0) printf("step %2d  loss %.2f\n", step, (double)loss->data[0]);
     for (s = 0; s < model->slots; s++) {
       bdpt_tensor *p = &model->param[s];

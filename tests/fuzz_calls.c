@@ -153,7 +153,7 @@ static void call(world *w) {
   else if (w->trainer || which == 10) train(w); /* the model is the trainer's while there is one */
   else if (which < 13) change(w);
   else if (which < 14) use(w);
-  else if (which < 15) bdpt_backward(w->tape, any(w));
+  else if (which < 15) bdpt_backward(w->tape, any(w), NULL);
   else {
     memset(w->pool, 0, sizeof w->pool);
     bdpt_tape_reset(w->tape);

@@ -89,7 +89,7 @@ TEST(linear_numbers) {
   static const bdpt_real ones[] = {1, 1, 1};
   bdpt_tensor *x = input(1, 2, x_data), *w = input(3, 2, w_data), *b = vector(3, b_data);
   bdpt_tensor *y = bdpt_linear(tape, x, w, b);
-  CHECK(bdpt_backward_from(tape, y, ones) == BDPT_OK);
+  CHECK(bdpt_backward(tape, y, ones) == BDPT_OK);
   says("linear", "y = x W^T + b = (%g, %g, %g).", AT(y, 0), AT(y, 1), AT(y, 2));
   says("linear", "dx = dy W = (%g, %g), every row of dW is x = (%g, %g), and db = (%g, %g, %g).",
        GRAD(x, 0), GRAD(x, 1), GRAD(w, 4), GRAD(w, 5), GRAD(b, 0), GRAD(b, 1), GRAD(b, 2));
@@ -104,7 +104,7 @@ TEST(norm_and_activation_numbers) {
   says("layernorm", "the row becomes (%.3f, %.4f, %g, %.4f).", AT(y, 0), AT(y, 1), AT(y, 2),
        AT(y, 3));
   says("layernorm", "has the mean 3 and the biased variance 3.5, so rstd = %.4f,", AT(y, 3) / 3);
-  CHECK(bdpt_backward_from(tape, g, ones) == BDPT_OK);
+  CHECK(bdpt_backward(tape, g, ones) == BDPT_OK);
   says("act", "GELU(1) = %.4f and GELU(-1) = %.4f:", AT(g, 0), AT(g, 1));
   says("act", "At 1 its slope is %.4f, at -1 it is %.4f.", GRAD(z, 0), GRAD(z, 1));
 }
@@ -136,7 +136,7 @@ TEST(loss_numbers) {
   double p[3], soft[3];
   bdpti_softmax_plain(3, logits, p);
   bdpti_softmax_plain(3, halves, soft);
-  CHECK(bdpt_backward(tape, loss) == BDPT_OK);
+  CHECK(bdpt_backward(tape, loss, NULL) == BDPT_OK);
   says("ce", "p = (%.4f, %.4f, %.4f), the loss is -log %.4f = %.4f,", p[0], p[1], p[2],
        p[0], AT(loss, 0));
   says("ce", "minus the target, (%.4f, %.4f, %.4f).", GRAD(z, 0), GRAD(z, 1), GRAD(z, 2));
@@ -144,7 +144,7 @@ TEST(loss_numbers) {
   bdpt_tape_reset(tape);
   m = vector(1, m_data);
   y = bdpt_mix(tape, vector(1, f_data), vector(1, r_data), m);
-  CHECK(bdpt_backward_from(tape, y, &half) == BDPT_OK);
+  CHECK(bdpt_backward(tape, y, &half) == BDPT_OK);
   says("mix", "the value is y = %g, and dm = 0.5 (3 - 1) = %g.", AT(y, 0), GRAD(m, 0));
   says("droppath", "multiplied by 1 / 0.75 = %.4f.", 1 / (1 - 0.25));
 }
@@ -334,7 +334,7 @@ TEST(pixel_numbers) {
   static const int label[2] = {0, 255};
   bdpt_tensor *x = bdpt_input(tape, 3, grid, patches, 0), *y = bdpt_upsample(tape, x, 1, 1, 4);
   bdpt_tensor *z = bdpt_input(tape, 2, two, NULL, 1), *loss = bdpt_pixel_loss(tape, z, label, 255);
-  CHECK(bdpt_backward(tape, loss) == BDPT_OK);
+  CHECK(bdpt_backward(tape, loss, NULL) == BDPT_OK);
   if (!CHECK(y && y->count == 4)) return;
   says("upsample", "Over four pixels that becomes %g, %g, %g, %g:", AT(y, 0), AT(y, 1), AT(y, 2),
        AT(y, 3));
@@ -433,17 +433,17 @@ TEST(walk_numbers) {
   static const bdpt_real one = 1;
   static const size_t shape[3] = {8, 197, 192};
   bdpt_tensor *a = vector(1, two), *b = vector(1, five), *unused;
-  CHECK(bdpt_backward_from(tape, bdpt_add(tape, bdpt_add(tape, a, b), a), &one) == BDPT_OK);
+  CHECK(bdpt_backward(tape, bdpt_add(tape, bdpt_add(tape, a, b), a), &one) == BDPT_OK);
   says("gradient-buffers", "a copy of its own: da = %g and db = %g,", GRAD(a, 0), GRAD(b, 0));
   bdpt_tape_reset(tape);
   a = vector(1, two);
   unused = bdpt_gelu(tape, a);
-  CHECK(bdpt_backward_from(tape, bdpt_scale(tape, a, 3), &one) == BDPT_OK && !unused->grad);
+  CHECK(bdpt_backward(tape, bdpt_scale(tape, a, 3), &one) == BDPT_OK && !unused->grad);
   says("the-walk-back", "and leaves da = %g.", GRAD(a, 0));
   bdpt_tape_reset(tape);
   a = vector(1, two);
   b = bdpt_add(tape, bdpt_scale(tape, a, 3), a);
-  CHECK(bdpt_backward_from(tape, b, &one) == BDPT_OK);
+  CHECK(bdpt_backward(tape, b, &one) == BDPT_OK);
   says("sum-and-scaling", "with a = 2 is %g. The scaling gives a the gradient 3, the sum 1: da = "
        "%g.", AT(b, 0), GRAD(a, 0));
   a = bdpt_input(tape, 3, shape, NULL, 0);
@@ -475,7 +475,7 @@ TEST(dense_numbers) {
        AT(y, 1) - 3, AT(y, 0), AT(y, 1));
   m = vector(2, m_data);
   loss = bdpt_match(tape, m, vector(2, y_data));
-  CHECK(bdpt_backward(tape, loss) == BDPT_OK);
+  CHECK(bdpt_backward(tape, loss, NULL) == BDPT_OK);
   says("match", "L = 1 / 8 = %g, and dx = 2 (-1, 0) / 8 = (%g, %g).", AT(loss, 0), GRAD(m, 0),
        fabs(GRAD(m, 1)));
 }
@@ -498,7 +498,7 @@ TEST(token_numbers) {
   where = bdpt_input(tape, 3, three, pos, 1);
   y = bdpt_tokens(tape, bdpt_input(tape, 3, two, patches, 0),
                   bdpt_input(tape, 3, one_token, &cls, 0), NULL, NULL, where);
-  CHECK(bdpt_backward_from(tape, y, ones) == BDPT_OK);
+  CHECK(bdpt_backward(tape, y, ones) == BDPT_OK);
   says("tokens", "the tokens are (%.1f, %.1f, %.1f).", AT(y, 0), AT(y, 1), AT(y, 2));
   says("tokens", "each position gets dpos = %g.", GRAD(where, 1));
   bdpt_tape_reset(tape);
@@ -507,7 +507,7 @@ TEST(token_numbers) {
   y = bdpt_pool(tape, x, 1, 1);
   says("one-token-of-every-image", "the class token is %g, the mean of the patches %g, and both "
        "together (%g, %g).", AT(bdpt_token(tape, x, 0), 0), AT(mean, 0), AT(y, 0), AT(y, 1));
-  CHECK(bdpt_backward_from(tape, mean, ones) == BDPT_OK);
+  CHECK(bdpt_backward(tape, mean, ones) == BDPT_OK);
   says("one-token-of-every-image", "dx = (%g, %g, %g).", GRAD(x, 0), GRAD(x, 1), GRAD(x, 2));
 }
 
@@ -533,13 +533,13 @@ TEST(own_numbers) {
   op.backward = product_back;
   in[0] = vector(1, three); in[1] = vector(1, five);
   y = bdpt_tape_op(tape, &op, in, 2, 1, shape);
-  CHECK(bdpt_backward(tape, y) == BDPT_OK);
+  CHECK(bdpt_backward(tape, y, NULL) == BDPT_OK);
   says("own", "with 3 and 5 it gives %g and the gradients %g and %g.", AT(y, 0), GRAD(in[0], 0),
        GRAD(in[1], 0));
   bdpt_tape_reset(tape);
   in[0] = in[1] = vector(1, three);
   y = bdpt_tape_op(tape, &op, in, 2, 1, shape);
-  CHECK(bdpt_backward(tape, y) == BDPT_OK);
+  CHECK(bdpt_backward(tape, y, NULL) == BDPT_OK);
   says("own", "it gives %g, and the one tensor gets 3 + 3 = %g.", AT(y, 0), GRAD(in[0], 0));
 }
 
@@ -661,12 +661,12 @@ TEST(step_numbers) {
        0.5 * (AT(ce, 0) + AT(soft, 0)));
   bdpt_tape_reset(tape);
   x = input(1, 3, even);
-  CHECK(bdpt_backward(tape, bdpt_cross_entropy(tape, x, label)) == BDPT_OK);
+  CHECK(bdpt_backward(tape, bdpt_cross_entropy(tape, x, label), NULL) == BDPT_OK);
   says("stage2", "with p - q = (%.3f, %.3f, %.3f), the", GRAD(x, 0), GRAD(x, 1), GRAD(x, 2));
   bdpt_tape_reset(tape);
   for (i = 0; i < 3; i++) half[i] = teacher[i] / 2; /* softened, as in 6.16 */
   x = input(1, 3, even);
-  CHECK(bdpt_backward(tape, bdpt_distill_soft(tape, x, half, 1)) == BDPT_OK);
+  CHECK(bdpt_backward(tape, bdpt_distill_soft(tape, x, half, 1), NULL) == BDPT_OK);
   says("stage2", "the teacher with (%.3f, %.3f, %.3f):", GRAD(x, 0), GRAD(x, 1), GRAD(x, 2));
   says("stage2", "A teacher says (%.4f, %.4f, %.4f) and", 1 / 3.0 - GRAD(x, 0),
        1 / 3.0 - GRAD(x, 1), 1 / 3.0 - GRAD(x, 2));

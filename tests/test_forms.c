@@ -127,7 +127,7 @@ TEST(against_timm) {
     z = bdpt_forward(m, t, x, &o, NULL);
     snprintf(prefix, sizeof prefix, "%s.", f->name);
     fixture_check(z->data, z->count, prefix, "logits");
-    CHECK(bdpt_backward(t, bdpt_cross_entropy(t, z, hard)) == BDPT_OK);
+    CHECK(bdpt_backward(t, bdpt_cross_entropy(t, z, hard), NULL) == BDPT_OK);
     form_gradients(f, m);
     form_importance(f, m->importance_data[1][BDPT_ATTENTION], "d_attn");
     form_importance(f, m->importance_data[1][BDPT_ACTIVATION], "d_act");

@@ -687,7 +687,7 @@ static void step_by_hand(int distilled, int distill, double features) {
       loss = bdpt_add(tape, loss, bdpt_scale(tape, student, features / mine->config.depth));
     }
   }
-  CHECK(bdpt_backward(tape, loss) == BDPT_OK);
+  CHECK(bdpt_backward(tape, loss, NULL) == BDPT_OK);
   CHECK_CLOSE(value, loss->data[0], 1e-6);
   for (i = 0; i < mine->slots; i++) {
     for (k = 0; mine->param[i].data && k < mine->param[i].count; k++) {

@@ -175,7 +175,7 @@ TEST(importance_direction) {
   bdpt_model_zero_grad(m);
   x = bdpt_input(t, 4, shape, images, 0);
   loss = bdpt_cross_entropy(t, bdpt_forward(m, t, x, &o, NULL), target);
-  CHECK(bdpt_backward(t, loss) == BDPT_OK);
+  CHECK(bdpt_backward(t, loss, NULL) == BDPT_OK);
   before = (double)loss->data[0];
   g = (double)*m->importance[BDPT_ATTENTION][DEPTH - 1].grad;
   CHECK(fabs(g) > 1e-6);

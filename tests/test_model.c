@@ -111,7 +111,7 @@ TEST(odd_network) {
       fixture_check(dist->data, 28, "train.", "dist");
       fixture_check(loss->data, 1, "train.", "loss");
     }
-    CHECK(bdpt_backward(t, loss) == BDPT_OK);
+    CHECK(bdpt_backward(t, loss, NULL) == BDPT_OK);
     for (i = 0; i < m->slots && step == 0; i++) {
       if (m->param[i].data) check_param(m->param[i].grad, &m->param[i], "grad.", FIXTURE_TOLERANCE);
     }
@@ -187,7 +187,7 @@ static void variant(const char *name, int attn, int act1, int act2, int form, in
   bdpt_model_zero_grad(m);
   loss = odd_loss(m, t, 0, &cls, &dist);
   if (CHECK(loss != NULL)) fixture_check(loss->data, 1, prefix, "loss");
-  CHECK(bdpt_backward(t, loss) == BDPT_OK);
+  CHECK(bdpt_backward(t, loss, NULL) == BDPT_OK);
   for (i = 0; i < m->slots; i++) {
     if (bdpt_model_active(m, i) && !ends(m->name[i], "qkv.bias")) check_sums(&m->param[i], prefix);
     if (!bdpt_model_active(m, i)) CHECK(!fixture_find(prefix, m->name[i]));
@@ -207,7 +207,7 @@ static void importance_gradients(const char *point, int form) {
   bdpt_model_train_mode(m);
   bdpt_model_zero_grad(m);
   loss = odd_loss(m, t, 1, &cls, &dist);
-  CHECK(bdpt_backward(t, loss) == BDPT_OK);
+  CHECK(bdpt_backward(t, loss, NULL) == BDPT_OK);
   snprintf(prefix, sizeof prefix, "importance.%s.", point);
   fixture_check(m->importance_data[1][BDPT_ATTENTION], 3, prefix, "d_attn");
   fixture_check(m->importance_data[1][BDPT_ACTIVATION], 3, prefix, "d_act");
@@ -535,7 +535,7 @@ TEST(thread_count_changes_no_bit) {
     t = bdpt_tape_create(&own, BDPT_TAPE_RECORD);
     bdpt_model_train_mode(m);
     loss = odd_loss(m, t, 1, &cls, &dist);
-    bdpt_backward(t, loss);
+    bdpt_backward(t, loss, NULL);
     for (i = 0; i < m->slots; i++) {
       bdpt_tensor *p = &m->param[i];
       if (p->grad) memcpy(p->data, p->grad, p->count * sizeof(bdpt_real));

@@ -44,7 +44,7 @@ static void compare(const char *name, bdpt_tensor *y, const char *const *inputs)
   seed = (bdpt_real *)malloc((y->count + 1) * sizeof *seed);
   for (i = 0; i < y->count; i++) seed[i] = (bdpt_real)dy[i];
   fixture_check(y->data, y->count, name, "y");
-  CHECK(bdpt_backward_from(tape, y, seed) == BDPT_OK);
+  CHECK(bdpt_backward(tape, y, seed) == BDPT_OK);
   for (i = 0; inputs[i]; i++) {
     snprintf(label, sizeof label, "d%s", inputs[i]);
     if (in[i]->grad) fixture_check(in[i]->grad, in[i]->count, name, label);
@@ -392,7 +392,7 @@ static void mlp_case(size_t n, size_t d, size_t f) {
     bdpt_tensor *x[7], *y;
     for (i = 0; i < 7; i++) x[i] = bdpt_input(t, axes[i], shape[i], data[i], 1);
     y = (form == 2 ? g_five : g_mlp)(t, x, NULL);
-    if (!CHECK(y && bdpt_backward_from(t, y, seed) == BDPT_OK)) return;
+    if (!CHECK(y && bdpt_backward(t, y, seed) == BDPT_OK)) return;
     for (k = 0; k < y->count; k++) kept[form][at[form]++] = y->data[k];
     for (i = 0; i < 7; i++) {
       for (k = 0; k < x[i]->count; k++) kept[form][at[form]++] = x[i]->grad[k];
@@ -473,7 +473,7 @@ TEST(straight_through) {
   y = bdpt_mix(tape, bdpt_input(tape, 2, six, f, 1), bdpt_input(tape, 2, six, r, 1),
                bdpt_straight_through(tape, bar, 0));
   CHECK(y && y->data[5] == 1); /* the mask counts, not the importance */
-  CHECK(bdpt_backward_from(tape, y, seed) == BDPT_OK);
+  CHECK(bdpt_backward(tape, y, seed) == BDPT_OK);
   CHECK(bar->grad && bar->grad[0] == 18); /* sum (f - r) = 21 - 3 */
 }
 
@@ -498,7 +498,7 @@ TEST(parameter_gradients_accumulate) {
   b.ndim = 1; b.shape[0] = one; b.count = 2; b.data = bias; b.wants_grad = 0;
   for (i = 0; i < 2; i++) {
     bdpt_tape_reset(tape);
-    bdpt_backward_from(tape, bdpt_linear(tape, bdpt_input(tape, 2, shape, data, 0), &w, &b), seed);
+    bdpt_backward(tape, bdpt_linear(tape, bdpt_input(tape, 2, shape, data, 0), &w, &b), seed);
   }
   CHECK(grad[0] == 8 && grad[1] == 12); /* twice the column sums 4 and 6 of x */
 }
@@ -524,7 +524,7 @@ TEST(gradient_buffers_are_used_again) {
     size_t forward;
     for (k = 0; k < (i ? 12 : 4); k++) x = bdpt_gelu(t, x);
     forward = bdpt_tape_bytes(t);
-    CHECK(bdpt_backward_from(t, x, seed) == BDPT_OK);
+    CHECK(bdpt_backward(t, x, seed) == BDPT_OK);
     backward[i] = bdpt_tape_bytes(t) - forward;
     bdpt_tape_free(t);
   }
@@ -566,13 +566,13 @@ TEST(shape_errors) {
   expect(bdpt_cross_entropy(tape, x, constant), "[2,5,6] do not fit logits[B,K]");
   expect(bdpt_distill_soft(tape, w, constant, 0), "temperature");
   expect(bdpt_match(tape, x, w), "match: [2,5,6] [4,7] do not fit");
-  CHECK(bdpt_backward(tape, bdpt_gelu(tape, x)) == BDPT_E_SHAPE);
+  CHECK(bdpt_backward(tape, bdpt_gelu(tape, x), NULL) == BDPT_E_SHAPE);
   CHECK_HAS(ctx.message, "one number");
   bdpt_clear_error(&ctx);
   /* What follows a failure passes it on, and only the first sentence stays. */
   CHECK(bdpt_gelu(tape, bdpt_add(tape, bdpt_linear(tape, x, w, v), x)) == NULL);
   CHECK_HAS(ctx.message, "linear");
-  CHECK(bdpt_backward(tape, NULL) == BDPT_E_SHAPE);
+  CHECK(bdpt_backward(tape, NULL, NULL) == BDPT_E_SHAPE);
   bdpt_clear_error(&ctx);
 }
 
@@ -587,7 +587,7 @@ TEST(worked_example) {
   /* a b as the mix b a + (1 - b) 0 */
   loss = bdpt_add(tape, bdpt_mix(tape, a, bdpt_input(tape, 1, &one, &zero, 0), b), a);
   CHECK(loss && loss->data[0] == 8);
-  CHECK(bdpt_backward(tape, loss) == BDPT_OK);
+  CHECK(bdpt_backward(tape, loss, NULL) == BDPT_OK);
   CHECK(a->grad[0] == 4 && b->grad[0] == 2);
 }
 

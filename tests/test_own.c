@@ -121,7 +121,7 @@ TEST(values_and_sums) {
     bdpt_tape_reset(t);
     a = bdpt_input(t, 2, shape, data[0], 0);
     y = times(t, a, &x[1], 4);
-    if (!CHECK(y != NULL && bdpt_backward_from(t, y, seed) == BDPT_OK && a->grad == NULL)) break;
+    if (!CHECK(y != NULL && bdpt_backward(t, y, seed) == BDPT_OK && a->grad == NULL)) break;
     for (i = 0; i < 12; i++) {
       CHECK(y->data[i] == (bdpt_real)(4 * data[0][i] * data[1][i]));
       CHECK_CLOSE(grad[i], (step + 1) * 4.0 * (double)i * (double)data[0][i], 1e-4);
@@ -178,7 +178,7 @@ TEST(refusals) {
   op.forward = times_forward;
   op.backward = fails_loudly;
   y = bdpt_tape_op(t, &op, in, 2, 2, shape);
-  CHECK(y && bdpt_backward_from(t, y, y->data) == BDPT_E_ARGUMENT);
+  CHECK(y && bdpt_backward(t, y, y->data) == BDPT_E_ARGUMENT);
   refused(NULL, BDPT_E_ARGUMENT, "mine: 7 of nine");
   in[1] = NULL; /* the cause is told already, wherever it was */
   CHECK(bdpt_tape_op(t, &op, in, 2, 2, shape) == NULL && ctx.status == BDPT_OK);
@@ -250,7 +250,7 @@ static void same_as_standard(const bdpt_config *c) {
     bdpt_tape_reset(t);
     y = bdpt_forward(m, t, bdpt_input(t, 4, shape, images, 0), &o, NULL);
     y = bdpt_cross_entropy(t, y, target);
-    CHECK(y && bdpt_backward(t, y) == BDPT_OK);
+    CHECK(y && bdpt_backward(t, y, NULL) == BDPT_OK);
     loss[own] = y ? y->data[0] : 0;
     grad[own] = (bdpt_real *)malloc(qkv * sizeof(bdpt_real));
     memcpy(grad[own], m->param[BDPT_SLOT(0, BDPT_SLOT_FC1_W)].grad, qkv * sizeof(bdpt_real));

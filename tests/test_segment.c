@@ -54,7 +54,7 @@ TEST(torch_upsample) {
     y = bdpt_upsample(tape, x, (size_t)v[1], (size_t)v[4], (size_t)v[5]);
     if (!CHECK(y && dy && y->count == dy->count)) continue;
     fixture_check(y->data, y->count, label, "y");
-    CHECK(bdpt_backward_from(tape, y, dy->data) == BDPT_OK);
+    CHECK(bdpt_backward(tape, y, dy->data) == BDPT_OK);
     fixture_check(x->grad, x->count, label, "dx");
     free(v);
   }
@@ -76,7 +76,7 @@ TEST(torch_pixel_loss) {
     t = labels_of(label, shape[0], (int)v[1], (int)v[2]);
     x = stream(label, "x", 2, shape, 4, 1);
     y = bdpt_pixel_loss(tape, x, t, -1);
-    if (CHECK(y && y->count == 1) && CHECK(bdpt_backward(tape, y) == BDPT_OK)) {
+    if (CHECK(y && y->count == 1) && CHECK(bdpt_backward(tape, y, NULL) == BDPT_OK)) {
       fixture_check(y->data, 1, label, "y");
       fixture_check(x->grad, x->count, label, "dx");
     }
@@ -116,7 +116,7 @@ TEST(torch_whole_network) {
     fixture_check(x->data, 49 * 24, label, "features");
     loss = bdpt_pixel_loss(tape, decode(m, tape, x), t, -1);
     bdpt_model_zero_grad(m);
-    CHECK(loss && bdpt_backward(tape, loss) == BDPT_OK);
+    CHECK(loss && bdpt_backward(tape, loss, NULL) == BDPT_OK);
     fixture_check(loss->data, 1, label, "loss");
     for (i = 0; i < m->slots; i++) {
       for (g = 0; g < 6; g++) {
@@ -192,7 +192,7 @@ TEST(threads_change_no_bit) {
     x = stream("threads.", "x", 3, shape, 1, 1);
     y = bdpt_upsample(tape, x, 12, H, H);
     z = bdpt_pixel_loss(tape, y, label, -1);
-    if (!CHECK(z && bdpt_backward_from(tape, z, &one) == BDPT_OK)) break;
+    if (!CHECK(z && bdpt_backward(tape, z, &one) == BDPT_OK)) break;
     if (ctx.threads == 1) {
       memcpy(first, y->data, sizeof first);
       memcpy(dx, x->grad, sizeof dx);
@@ -232,7 +232,7 @@ TEST(refusals_and_edges) {
   CHECK(bdpt_upsample(tape, NULL, 1, 1, 1) == NULL && bdpt_pixel_loss(tape, NULL, good, 0) == NULL);
   CHECK(bdpt_tail(tape, NULL, 0) == NULL && ctx.status == BDPT_OK);
   y = bdpt_pixel_loss(tape, x, none, 9); /* nothing is left: no loss and no gradient */
-  CHECK(y && y->data[0] == 0 && bdpt_backward(tape, y) == BDPT_OK);
+  CHECK(y && y->data[0] == 0 && bdpt_backward(tape, y, NULL) == BDPT_OK);
   CHECK(x->grad && x->grad[0] == 0 && x->grad[35] == 0);
   CHECK(bdpt_merge(m, 2, &merging) == BDPT_OK);
   bdpt_tape_free(tape);

@@ -138,7 +138,7 @@ static double loss_of(bdpt_model *m, bdpt_real *gradient) {
   bdpt_model_zero_grad(m);
   loss = bdpt_forward(m, t, bdpt_input(t, 4, shape, batch, 0), NULL, NULL);
   loss = bdpt_cross_entropy(t, loss, targets);
-  CHECK(loss && bdpt_backward(t, loss) == BDPT_OK);
+  CHECK(loss && bdpt_backward(t, loss, NULL) == BDPT_OK);
   value = (double)loss->data[0];
   *gradient = m->param[BDPT_SLOT(1, BDPT_SLOT_FC1_W)].grad[7];
   bdpt_tape_free(t);

@@ -688,7 +688,7 @@ static bdpt_status bdptp_width_batch(bdpt_model *m, bdpt_tape *t, const bdpt_sub
   bdpt_tape_reset(t);
   loss = bdpt_forward(m, t, bdpt_input(t, 4, shape, b->images, 0), NULL, NULL);
   loss = bdpt_cross_entropy(t, loss, b->targets);
-  if (!loss || bdpt_backward(t, loss) != BDPT_OK) return m->ctx->status;
+  if (!loss || bdpt_backward(t, loss, NULL) != BDPT_OK) return m->ctx->status;
   if (loss->data[0] - loss->data[0] == 0) return BDPT_OK;
   return bdpt_fail(m->ctx, BDPT_E_NUMERIC, "width: the loss of images %zu to %zu is not finite",
                    at, at + n - 1);
@@ -1956,7 +1956,7 @@ static double bdptp_check_run(bdpt_tape *t, bdpt_graph build, void *user,
     seed->data[k] = (bdpt_real)(2 * bdpt_uniform(&r) - 1); /* uniform in [-1, 1) */
     sum += (double)seed->data[k] * (double)out->data[k];
   }
-  if (back && seed) bdpt_backward_from(t, out, seed->data); /* dL/dout = seed */
+  if (back && seed) bdpt_backward(t, out, seed->data); /* dL/dout = seed */
   return sum;
 }
 

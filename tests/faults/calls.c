@@ -106,12 +106,12 @@ static bdpt_status back(bdpt_tensor *y) {
   if (!y) return has(0);
   DO(ctx.status); /* an optional input may be what there was no memory for */
   add(y);
-  if (y->count == 1) return bdpt_backward(tape, y);
+  if (y->count == 1) return bdpt_backward(tape, y, NULL);
   seed = (bdpt_real *)bdpt_alloc(&ctx, y->count * sizeof *seed);
   MADE(seed);
   for (i = 0; i < y->count; i++) seed[i] = 1;
   {
-    bdpt_status s = bdpt_backward_from(tape, y, seed);
+    bdpt_status s = bdpt_backward(tape, y, seed);
     bdpt_release(&ctx, seed, y->count * sizeof *seed);
     return s;
   }
