@@ -216,9 +216,8 @@ typedef struct bdpt_cluster {
   void *user;
 } bdpt_cluster;
 
-/* Everything a program shares between its models. Fill a zeroed struct's first fields as you like,
- * call bdpt_init, and give the address to everything else. Two contexts do not know of each other;
- * one context belongs to one thread at a time (its kernels use `threads` OpenMP threads inside). */
+/* Everything a program shares between its models. Fill a zeroed struct's first fields as you like
+ * and call bdpt_init. One context belongs to one thread at a time (its kernels use `threads`). */
 #define BDPT_MAX_THREADS 1024 /* more can only be a mistake; our limit */
 typedef struct bdpt_context {
   bdpt_allocator allocator; /* zero: malloc and free */
@@ -237,9 +236,8 @@ typedef struct bdpt_context {
 BDPT_API bdpt_status bdpt_init(bdpt_context *ctx);   /* resolves the defaults of a zeroed one */
 BDPT_API void bdpt_finish(bdpt_context *ctx);        /* frees the workspace; may be called twice */
 BDPT_API void bdpt_clear_error(bdpt_context *ctx);
-/* Lets code of your own, such as an operation (3.2), fail as the library's does. The sentence
- * becomes the context's error if it is the first; %s %d %zu %g %c can be filled in. The status is
- * returned, so that a caller can write `return bdpt_fail(...)`. */
+/* Lets code of your own fail as the library's does. The sentence becomes the context's error if it
+ * is the first; %s %d %zu %g %c are filled in. Returns the status, for `return bdpt_fail(...)`. */
 BDPTI_PRINTF(3, 4)
 BDPT_API bdpt_status bdpt_fail(bdpt_context *ctx, bdpt_status status, const char *format, ...);
 /* Returns zeroed memory of the context's allocator, aligned to 64 bytes, or NULL after an error.
@@ -305,14 +303,12 @@ BDPT_API bdpt_context *bdpt_tape_context(const bdpt_tape *tape);
 BDPT_API bdpt_tensor *bdpt_input(bdpt_tape *tape, int ndim, const size_t *shape,
                                  const bdpt_real *data, int wants_grad);
 
-/* Operations. Each returns a new tensor on the tape, or NULL after recording one error that names
- * the shapes. NULL in gives NULL out, so a graph is checked once, at its end. The shapes: linear
- * x[..,I] w[O,I] b[O] -> [..,O]; attention qkv[B,N,3hd] -> [B,N,hd]; losses z[B,K] -> [1]. */
+/* Operations. Each returns a new tensor on the tape, or NULL after an error that names the shapes,
+ * and NULL for NULL. Chapter 6 begins with a table of what goes in and what comes out. */
 BDPT_API bdpt_tensor *bdpt_linear(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *w, bdpt_tensor *b);
 BDPT_API bdpt_tensor *bdpt_linear_add(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *w, bdpt_tensor *b,
                                       bdpt_tensor *r);
-/* The activation of an MLP. GELU is z Phi(z), exact, as in DeiT; the next two are approximations of
- * it that other networks were trained with, z sigmoid(1.6 z + 0.07 z^3) and z sigmoid(1.702 z). */
+/* The activation of an MLP (6.5): DeiT's exact GELU, two approximations of it, and another one. */
 typedef enum bdpt_act {
   BDPT_GELU = 0, BDPT_GELU_TANH = 1, BDPT_QUICK_GELU = 2, BDPT_RELU = 3
 } bdpt_act;
@@ -328,9 +324,8 @@ BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, 
 BDPT_API bdpt_tensor *bdpt_attention_counted(bdpt_tape *t, bdpt_tensor *qkv, bdpt_tensor *count,
                                              int heads, double scale);
 BDPT_API bdpt_tensor *bdpt_patch_embed(bdpt_tape *t, bdpt_tensor *images, bdpt_tensor *w,
-                                       bdpt_tensor *b); /* [B,C,H,W] [D,C,P,P] [D] become [B,n,D] */
-/* Joins the tokens of an image: each of cls[1,1,D], dist[1,1,D] and reg[1,R,D] that is not NULL,
- * then the patches, with pos[1,N,D] added -> [B,N,D]. */
+                                       bdpt_tensor *b);
+/* Joins the tokens of an image: cls, dist, reg where they are not NULL, patches; and adds pos. */
 BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tensor *cls,
                                   bdpt_tensor *dist, bdpt_tensor *reg, bdpt_tensor *pos);
 BDPT_API bdpt_tensor *bdpt_token(bdpt_tape *t, bdpt_tensor *x, size_t index); /* copies it, [B,D] */
@@ -339,17 +334,18 @@ BDPT_API bdpt_tensor *bdpt_pool(bdpt_tape *t, bdpt_tensor *x, size_t first, int 
 BDPT_API bdpt_tensor *bdpt_add(bdpt_tape *t, bdpt_tensor *a, bdpt_tensor *b); /* adds like shapes */
 BDPT_API bdpt_tensor *bdpt_scale(bdpt_tape *t, bdpt_tensor *x, double factor);
 BDPT_API bdpt_tensor *bdpt_drop_path(bdpt_tape *t, bdpt_tensor *x, double rate, bdpt_rng *rng);
-BDPT_API bdpt_tensor *bdpt_mix(bdpt_tape *t, bdpt_tensor *f, bdpt_tensor *r, bdpt_tensor *m);
-BDPT_API bdpt_tensor *bdpt_straight_through(bdpt_tape *t, bdpt_tensor *importance, double mask);
+/* Gives m f + (1 - m) r. With a mask of 0 or 1 that stands for m, which only learns (straight
+ * through); with BDPT_NONE it is m itself. */
+BDPT_API bdpt_tensor *bdpt_mix(bdpt_tape *t, bdpt_tensor *f, bdpt_tensor *r, bdpt_tensor *m,
+                               double mask);
 BDPT_API bdpt_tensor *bdpt_cross_entropy(bdpt_tape *t, bdpt_tensor *z, const bdpt_real *targets);
 BDPT_API bdpt_tensor *bdpt_distill_soft(bdpt_tape *t, bdpt_tensor *z, const bdpt_real *teacher,
                                         double temperature);
 /* Measures how far x is from y, which is taken as given: sum (x - y)^2 / sum y^2, one number. */
 BDPT_API bdpt_tensor *bdpt_match(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *y);
 
-/* An operation of your own (6.18, examples/08_own_operation.c): two functions that get the same
- * struct. `forward` fills out->data from the inputs; `backward` adds dL/din[i] to dx[i] wherever
- * that is not NULL. Both return BDPT_OK or what bdpt_fail has returned. */
+/* An operation of your own (6.18, examples/08_own_operation.c): `forward` fills out->data from the
+ * inputs, `backward` adds dL/din[i] to dx[i] wherever that is not NULL. Both return a status. */
 #define BDPT_MAX_INPUTS 7 /* an MLP in one operation has as many */
 typedef struct bdpt_op_run {
   bdpt_context *ctx;
@@ -517,9 +513,8 @@ typedef struct bdpt_model {
 BDPT_API bdpt_model *bdpt_model_create(bdpt_context *ctx, const bdpt_config *config, uint64_t seed);
 BDPT_API bdpt_model *bdpt_model_clone(const bdpt_model *model);
 BDPT_API void bdpt_model_free(bdpt_model *model); /* allows NULL; waits until no trainer needs it */
-/* Keeps every linear's weight a second time, in the order in which the matrix product reads it: a
- * single image is then classified about a tenth faster. Whoever writes weights packs again;
- * training, assigning, and a change of the context's bf16 or instruction set drop the copies. */
+/* Keeps every linear's weight a second time, as the matrix product reads it: a single image is then
+ * classified a tenth faster. Whoever writes weights packs again; training drops the copies. */
 BDPT_API bdpt_status bdpt_model_pack(bdpt_model *model);
 BDPT_API void bdpt_model_unpack(bdpt_model *model);
 /* Copies a model under another configuration of the same depth, such as a narrower one: parameters
@@ -600,9 +595,8 @@ typedef struct bdpt_cost_report {
 } bdpt_cost_report;
 BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config, bdpt_cost_report *out);
 
-/* Resizes as Pillow does, bicubically on bytes: a = -0.5, antialiased when shrinking, rows first,
- * rounded and clipped to 8 bits after each pass. in[channels][height][width], of the size `from` =
- * {height, width}, becomes out, of the size `to`. */
+/* Resizes in[channels][height][width], of the size `from` = {height, width}, to `to`, bicubically
+ * on bytes as Pillow does (12.2). */
 BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, int channels, const unsigned char *in,
                                        const int from[2], unsigned char *out, const int to[2]);
 
@@ -746,8 +740,8 @@ BDPT_API void bdpt_trainer_free(bdpt_trainer *trainer);
 /* Makes one step; *loss may be NULL. Stops with BDPT_E_NUMERIC before the weights change if the
  * loss or a gradient is not finite, naming the tensor and the step. */
 BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *trainer, double *loss);
-/* Does the same for a loss of the caller's, one number that `lesson` makes on the tape, of images
- * of its own: nothing is augmented or distilled. `options` are for its forward pass. */
+/* Does the same for a loss that `lesson` makes on the tape of images of its own; nothing is
+ * augmented or distilled. `options` are for its forward pass. */
 typedef bdpt_tensor *(*bdpt_objective)(bdpt_model *model, bdpt_tape *tape,
                                     const bdpt_forward_options *options, size_t step, void *user);
 BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *trainer, bdpt_objective lesson, void *user,
@@ -758,9 +752,8 @@ BDPT_API size_t bdpt_trainer_steps_per_epoch(const bdpt_trainer *trainer);
 BDPT_API size_t bdpt_trainer_importance(bdpt_trainer *trainer, double out[2][BDPT_MAX_DEPTH]);
 /* Swaps weights and their moving average (recipe.ema); call again to swap back. */
 BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *trainer);
-/* Carry weights, moments, averages and counters, bit for bit, to and from memory or a file. A
- * trainer takes back only what one with the same recipe, subset and structure saved; the weights of
- * its model are replaced. */
+/* Carry weights, moments, averages and counters, bit for bit, to and from memory or a file. Only a
+ * trainer with the same recipe, subset and structure takes them back. */
 BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *trainer, bdpt_bytes *out);
 BDPT_API bdpt_status bdpt_trainer_parse(bdpt_trainer *trainer, const void *bytes, size_t size,
                                         const char *name);
@@ -875,9 +868,8 @@ BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_run *run,
                                  const bdpt_search_options *options, bdpt_search_result *out);
 
 /* Chooses layers without training: each step takes out every layer that is left, on trial, with
- * what `start` puts in its place; the one whose absence leaves the smallest loss on `held` goes. A
- * zeroed struct with `layers` or `budget` is a whole request; with both, the first that is reached
- * ends it. The model becomes the pruned network; after a failure it is as before. */
+ * what `start` puts in its place; the one whose absence leaves the smallest loss on `held` goes,
+ * until `layers` or `budget` is reached. After a failure the model is as before. */
 typedef struct bdpt_greedy_options {
   double budget;                        /* MACs: layers go until there are no more; 0: none */
   size_t images;                        /* of held, that choose; 0: 1000, or all if fewer */
@@ -896,11 +888,10 @@ typedef struct bdpt_greedy_result {
 BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
                                  const bdpt_greedy_options *options, bdpt_greedy_result *out);
 
-/* A layer can give its place to the linear map that does its work best, D x D with a bias, fitted
- * by ridge regression to what the layer makes of the data (9.3). The calls refuse layers that are
- * not there, fewer than two images, and fewer tokens than a map has inputs; after a failure the
- * model is as before. model->certificate says what was fitted, and whether the images were too few:
- * the error is then 1 or more, as that of a constant. `options` and `out` may be NULL. */
+/* Gives a layer's place to the linear map that does its work best, D x D with a bias, fitted by
+ * ridge regression to what the layer makes of the data (9.3), which has more tokens than a map has
+ * inputs. After a failure the model is as before. model->certificate says what was fitted, and
+ * whether the images were too few. `options` and `out` may be NULL. */
 typedef struct bdpt_fit_options {
   double lambda;          /* ridge, in units of the inputs' mean variance; 0: 1e-3, BDPT_NONE: 0 */
   size_t images;          /* of the data, evenly spread; 0: 64 D tokens, but at least 256 images */
@@ -1189,34 +1180,26 @@ BDPTI_FN void bdpti_put_digits(bdpti_text *t, const char *digit, int n, int poin
   bdpti_put_size(t, (size_t)(point <= 0 ? 1 - point : point - 1));
 }
 
+BDPTI_FN void bdpti_put_double(bdpti_text *t, double v, int widest); /* 13.2 */
+BDPTI_PRINTF(3, 4) BDPTI_FN void bdpti_format(char *out, size_t room, const char *format, ...);
+
 /* Writes %g: a whole number below 1e9 as it is; else six significant digits, plain from 1e-4 to 1e9
  * and with an exponent outside. */
 BDPTI_FN void bdpti_put_real(bdpti_text *t, double v) {
-  int exponent, i, last; /* of ten; last: the last digit not zero */
-  long scaled;                  /* the six digits as one integer */
-  char digits[8];               /* the first digit first */
-  if (v < 0) {
-    bdpti_put(t, '-');
-    v = -v;
-  }
-  if (v < 1e9 && v == floor(v)) {
-    bdpti_put_size(t, (size_t)v);
+  double size = fabs(v) > 1e-300 ? fabs(v) : 0; /* what is next to zero is zero */
+  char text[40];
+  if (v - v != 0) { /* NaN or infinite */
+    if (v < 0) bdpti_put(t, '-');
+    bdpti_put_string(t, v != v ? "nan" : "inf");
     return;
   }
-  if (!(v > 1e-300 && v < 1.7e308)) { /* NaN, infinity, or next to it or to zero */
-    const char *word = v < 1 ? "0" : "inf";
-    bdpti_put_string(t, v != v ? "nan" : word);
-    return;
+  if (size >= 1e9 || size != floor(size)) {
+    const int exponent = (int)floor(log10(size)); /* size = d.ddddd * 10^exponent */
+    bdpti_format(text, sizeof text, "%de%d", (int)floor(size * pow(10.0, 5 - exponent) + 0.5),
+                 exponent - 5); /* six digits, rounded once */
+    size = strtod(text, NULL);
   }
-  exponent = (int)floor(log10(v)); /* v = d.ddddd * 10^exponent */
-  scaled = (long)floor(v * pow(10.0, 5 - exponent) + 0.5); /* six digits, rounded once */
-  if (scaled >= 1000000) { /* 9.999999 became 10: one more digit before the point */
-    scaled /= 10;
-    exponent++;
-  }
-  for (i = 5; i >= 0; i--, scaled /= 10) digits[i] = (char)('0' + scaled % 10);
-  for (last = 5; last > 0 && digits[last] == '0'; last--) { } /* zeros at the end are not printed */
-  bdpti_put_digits(t, digits, last + 1, exponent + 1, 9);
+  bdpti_put_double(t, v < 0 ? -size : size, 9);
 }
 
 BDPTI_FN void bdpti_format_list(char *out, size_t room, const char *f, va_list args) {
@@ -1245,7 +1228,7 @@ BDPTI_FN void bdpti_format_list(char *out, size_t room, const char *f, va_list a
 }
 
 BDPTI_FN const char *bdpti_s(size_t n) { return n == 1 ? "" : "s"; } /* ends a counted noun */
-BDPTI_PRINTF(3, 4) BDPTI_FN void bdpti_format(char *out, size_t room, const char *format, ...) {
+BDPTI_FN void bdpti_format(char *out, size_t room, const char *format, ...) {
   va_list args;
   va_start(args, format);
   bdpti_format_list(out, room, format, args);
@@ -1846,8 +1829,7 @@ BDPT_API bdpt_status bdpt_backward(bdpt_tape *t, bdpt_tensor *out, const bdpt_re
   X(add, "a[*,D] b[*,D] -> [*,D]") \
   X(scale, "x[*,D] -> [*,D]") \
   X(drop_path, "x[*,D] -> [*,D]") \
-  X(mix, "f[*,D] r[*,D] mask[1] -> [*,D]") \
-  X(straight_through, "importance[1] -> [1]") \
+  X(mix, "f[*,D] r[*,D] m[1] -> [*,D]") \
   X(cross_entropy, "logits[B,K] -> [1]") \
   X(match, "x[*,D] y[*,D] -> [1]") \
   X(own, "")
@@ -2745,23 +2727,26 @@ BDPTI_FN void bdpti_drop_path_back(bdpt_tape *t, bdpti_node *n) {
   if (dx.to) bdpti_drop_path_run(t, n, n->out.grad, dx.add ? dx.to : NULL, dx.to);
 }
 
-/* 6.13  Masked mix and the straight-through scalar                                         >>mix
+/* 6.13  Masked mix, straight through                                                       >>mix
  *   math      y = m f + (1 - m) r;  m = mask in {0,1}, its gradient handed to the importance
- *   backward  df = m dy;  dr = (1 - m) dy;  dm = sum dy (f - r);  dimportance += dm
+ *   backward  df = m dy;  dr = (1 - m) dy;  dimportance += sum dy (f - r)
  *   source    PAPER_NOTES.md, "Dual parameters"; Bengio et al. 2013 for the straight-through idea
  */
-BDPT_API bdpt_tensor *bdpt_mix(bdpt_tape *t, bdpt_tensor *f, bdpt_tensor *r, bdpt_tensor *m) {
+BDPT_API bdpt_tensor *bdpt_mix(bdpt_tape *t, bdpt_tensor *f, bdpt_tensor *r, bdpt_tensor *m,
+                               double mask) {
   bdpt_tensor *const in[3] = {f, r, m};
   bdpti_node *n = bdpti_begin(t, BDPTI_OP_mix, in, 3, 0);
-  if (n) { /* exactly f at m = 1 and r at m = 0 */
-    bdpti_axpby(t->ctx, f->count, m->data[0], f->data, 1 - m->data[0], r->data, n->out.data);
-  }
-  return bdpti_out(n);
+  bdpt_real share;
+  if (!n) return NULL;
+  n->number = mask == BDPT_NONE ? (double)m->data[0] : mask;
+  share = (bdpt_real)n->number; /* exactly f at m = 1 and r at m = 0 */
+  bdpti_axpby(t->ctx, f->count, share, f->data, 1 - share, r->data, n->out.data);
+  return &n->out;
 }
 
 BDPTI_FN void bdpti_mix_back(bdpt_tape *t, bdpti_node *n) {
-  bdpt_tensor *f = n->in[0], *r = n->in[1], *m = n->in[2];
-  bdpt_real mask = m->data[0], *dm = bdpti_grad_sum(t, m), *dy = n->out.grad;
+  bdpt_tensor *f = n->in[0], *r = n->in[1];
+  bdpt_real mask = (bdpt_real)n->number, *dm = bdpti_grad_sum(t, n->in[2]), *dy = n->out.grad;
   if (dm) { /* dm += sum dy (f - r) */
     dm[0] = (bdpt_real)((double)dm[0] + bdpti_dot(t->ctx, f->count, dy, f->data, r->data));
   }
@@ -2771,16 +2756,6 @@ BDPTI_FN void bdpti_mix_back(bdpt_tape *t, bdpti_node *n) {
   }
   bdpti_grad_axpy(t, f, mask, dy);     /* df += m dy */
   bdpti_grad_axpy(t, r, 1 - mask, dy); /* dr += (1 - m) dy */
-}
-
-BDPT_API bdpt_tensor *bdpt_straight_through(bdpt_tape *t, bdpt_tensor *importance, double mask) {
-  bdpti_node *n = bdpti_begin(t, BDPTI_OP_straight_through, &importance, 1, 0);
-  if (n) n->out.data[0] = (bdpt_real)mask; /* the importance is not read: it only learns */
-  return bdpti_out(n);
-}
-
-BDPTI_FN void bdpti_straight_through_back(bdpt_tape *t, bdpti_node *n) {
-  bdpti_grad_pass(t, n->in[0], n->out.grad); /* d importance = d mask */
 }
 
 /* 6.14  Losses                                                                             >>loss
@@ -3596,11 +3571,6 @@ BDPTI_FN bdpt_tensor *bdpti_norm(bdpt_model *m, bdpt_tape *t, int slot, bdpt_ten
   return bdpt_layernorm(t, x, &m->param[slot], &m->param[slot + 1], m->config.eps);
 }
 
-BDPTI_FN bdpt_tensor *bdpti_mixed(bdpt_model *m, bdpt_tape *t, bdpt_type type, int l,
-                                  bdpt_tensor *f, bdpt_tensor *r) {
-  return bdpt_mix(t, f, r, bdpt_straight_through(t, &m->importance[type][l], 1)); /* mask m = 1 */
-}
-
 /* Drop path (stochastic depth) lets whole branches fall out in training, the later the more often:
  * the rate grows from 0 in the first block to the option's value in the last. */
 BDPTI_FN double bdpti_path_rate(const bdpt_model *m, int l, const bdpt_forward_options *o) {
@@ -3639,7 +3609,7 @@ BDPT_API bdpt_tensor *bdpt_attention_half(bdpt_model *m, bdpt_tape *t, int l, bd
   f = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), f);        /* [B,N,D] */
   r = form == BDPT_ATTN_DOUBLE ? x : u; /* what removal would leave */
   if (form == BDPT_ATTN_SKIP && f) r = bdpt_input(t, f->ndim, f->shape, NULL, 0); /* zeros */
-  f = bdpti_mixed(m, t, BDPT_ATTENTION, l, f, r);
+  f = bdpt_mix(t, f, r, &m->importance[BDPT_ATTENTION][l], 1);
   return bdpt_add(t, x, bdpt_drop_path(t, f, rate, &t->paths)); /* [B,N,D] */
 }
 
@@ -3666,7 +3636,7 @@ BDPT_API bdpt_tensor *bdpt_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_ten
   } else {
     s = z = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_FC1_W), v); /* [B,N,F] */
     if (kept) s = bdpt_activate(t, z, c->act);
-    if (kept && importance) s = bdpti_mixed(m, t, BDPT_ACTIVATION, l, s, z); /* m s + (1 - m) z */
+    if (kept && importance) s = bdpt_mix(t, s, z, &m->importance[BDPT_ACTIVATION][l], 1);
     x = bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_FC2_W), s, x, rate); /* [B,N,D] */
   }
   /* DEVIATION: the released code applies one more GELU to the residual stream where an activation
@@ -7611,7 +7581,7 @@ BDPT_API double bdpt_json_number(const bdpt_json *j) {
 /* Writes the shortest decimal that reads as v: plain where that is short, 0.0001 or 224, else 1e-6;
  * null, which is all that JSON has, for what is not finite. The search starts one place above the
  * first digit, since log10 may be rounded. */
-BDPTI_FN void bdpti_put_double(bdpti_text *t, double v) {
+BDPTI_FN void bdpti_put_double(bdpti_text *t, double v, int widest) {
   char digit[20] = "0";
   int e, n = 0; /* n digits so far, times 10^e */
   if (v - v != 0) { bdpti_put_string(t, "null"); return; } /* NaN or infinite */
@@ -7623,7 +7593,7 @@ BDPTI_FN void bdpti_put_double(bdpti_text *t, double v) {
     if (digit[0] > '0') n++; /* a leading zero is overwritten */
   }
   if (n == 0) n = 1; /* v = 0 */
-  bdpti_put_digits(t, digit, n, n + e, 16);
+  bdpti_put_digits(t, digit, n, n + e, widest);
 }
 
 /* 13.3  Numbers as bytes                                                                   >>half
@@ -8611,8 +8581,8 @@ BDPTI_FN void bdpti_key_put(bdpti_text *t, const bdpti_key *k, const bdpt_model 
     if (k->kind == 'l' && *(const int *)at != k->n) continue; /* a block in another state */
     if (k->kind == 'g' && *(const int *)at < k->n) continue; /* a block in an earlier state */
     if (written++) bdpti_put(t, ',');
-    if (k->kind == 'r') bdpti_put_double(t, *(const double *)at);
-    else bdpti_put_double(t, k->kind == 'l' || k->kind == 'g' ? i : *(const int *)at);
+    if (k->kind == 'r') bdpti_put_double(t, *(const double *)at, 16);
+    else bdpti_put_double(t, k->kind == 'l' || k->kind == 'g' ? i : *(const int *)at, 16);
   }
   if (list) bdpti_put(t, ']');
 }

@@ -64,7 +64,7 @@ static void operate(world *w) {
     case 10: keep(w, bdpt_add(t, a, b)); break;
     case 11: keep(w, bdpt_scale(t, a, v)); break;
     case 12: keep(w, bdpt_drop_path(t, a, v, &rng)); break;
-    case 13: keep(w, bdpt_mix(t, a, b, c)); break;
+    case 13: keep(w, bdpt_mix(t, a, b, c, (double)(int)(next(w) % 3) - 1)); break;
     case 14: if (a && a->count <= 4096) keep(w, bdpt_cross_entropy(t, a, target)); break;
     case 15: if (a && a->count <= 4096) keep(w, bdpt_distill_soft(t, a, target, v)); break;
     case 16: keep(w, bdpt_match(t, a, b)); break;

@@ -143,7 +143,7 @@ TEST(loss_numbers) {
   says("distill", "with T = 2 are (%.4f, %.4f, %.4f).", soft[0], soft[1], soft[2]);
   bdpt_tape_reset(tape);
   m = vector(1, m_data);
-  y = bdpt_mix(tape, vector(1, f_data), vector(1, r_data), m);
+  y = bdpt_mix(tape, vector(1, f_data), vector(1, r_data), m, BDPT_NONE);
   CHECK(bdpt_backward(tape, y, &half) == BDPT_OK);
   says("mix", "the value is y = %g, and dm = 0.5 (3 - 1) = %g.", AT(y, 0), GRAD(m, 0));
   says("droppath", "multiplied by 1 / 0.75 = %.4f.", 1 / (1 - 0.25));
@@ -922,7 +922,7 @@ TEST(picture_numbers) {
 static void decimal(double v, char out[40]) {
   bdpti_text text;
   text.out = out; text.room = 40; text.used = 0;
-  bdpti_put_double(&text, v);
+  bdpti_put_double(&text, v, 16);
   out[text.used < 39 ? text.used : 39] = 0;
 }
 

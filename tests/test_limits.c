@@ -45,10 +45,7 @@ static bdpt_tensor *f_drop(bdpt_tensor *const *x) {
   bdpt_rng rng = {1};
   return bdpt_drop_path(tape, x[0], 0.5, &rng);
 }
-static bdpt_tensor *f_mix(bdpt_tensor *const *x) { return bdpt_mix(tape, x[0], x[1], x[2]); }
-static bdpt_tensor *f_through(bdpt_tensor *const *x) {
-  return bdpt_straight_through(tape, x[0], 1);
-}
+static bdpt_tensor *f_mix(bdpt_tensor *const *x) { return bdpt_mix(tape, x[0], x[1], x[2], 1); }
 static const bdpt_real numbers[64] = {1};
 static bdpt_tensor *f_ce(bdpt_tensor *const *x) { return bdpt_cross_entropy(tape, x[0], numbers); }
 static bdpt_tensor *f_soft(bdpt_tensor *const *x) {
@@ -98,7 +95,6 @@ static const row rows[] = {
   {"scale", f_scale, {{3, 2, 5, 8}}, {{9}}},
   {"drop_path", f_drop, {{3, 2, 5, 8}}, {{9}}},
   {"mix", f_mix, {{3, 2, 5, 8}, {3, 2, 5, 8}, {1, 1}}, {{1, 3, 2, 5, 7}, {2, 1, 2}, {9}}},
-  {"straight_through", f_through, {{1, 1}}, {{0, 1, 2}, {9}}},
   {"cross_entropy", f_ce, {{2, 2, 3}}, {{0, 3, 2, 3, 1}, {0, 1, 6}, {0, 2, 0, 3}, {9}}},
   {"distill_soft", f_soft, {{2, 2, 3}}, {{0, 3, 2, 3, 1}, {0, 1, 6}, {9}}},
   {"match", f_match, {{3, 2, 5, 8}, {3, 2, 5, 8}}, {{1, 3, 2, 5, 7}, {1, 2, 10, 8}, {9}}},

@@ -95,7 +95,7 @@ static const char *written(double v) {
   static char out[64];
   bdpti_text t;
   t.out = out; t.room = sizeof out; t.used = 0;
-  bdpti_put_double(&t, v);
+  bdpti_put_double(&t, v, 16);
   out[t.used] = 0;
   return out;
 }

@@ -135,7 +135,9 @@ TEST(torch_mix) {
   static const char *const names[] = {"f", "r", "m", NULL};
   char name[80];
   int i;
-  EACH("mix") if (load(name, names)) compare(name, bdpt_mix(tape, in[0], in[1], in[2]), names);
+  EACH("mix") {
+    if (load(name, names)) compare(name, bdpt_mix(tape, in[0], in[1], in[2], BDPT_NONE), names);
+  }
   CHECK(i >= 5);
 }
 
@@ -272,7 +274,7 @@ static bdpt_tensor *g_drop(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
 }
 static bdpt_tensor *g_mix(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
-  return bdpt_mix(t, x[0], x[1], x[2]);
+  return bdpt_mix(t, x[0], x[1], x[2], BDPT_NONE);
 }
 static bdpt_tensor *g_ce(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
@@ -470,8 +472,7 @@ TEST(straight_through) {
   bdpt_tensor *bar, *y;
   bdpt_tape_reset(tape);
   bar = bdpt_input(tape, 1, &one, &importance, 1);
-  y = bdpt_mix(tape, bdpt_input(tape, 2, six, f, 1), bdpt_input(tape, 2, six, r, 1),
-               bdpt_straight_through(tape, bar, 0));
+  y = bdpt_mix(tape, bdpt_input(tape, 2, six, f, 1), bdpt_input(tape, 2, six, r, 1), bar, 0);
   CHECK(y && y->data[5] == 1); /* the mask counts, not the importance */
   CHECK(bdpt_backward(tape, y, seed) == BDPT_OK);
   CHECK(bar->grad && bar->grad[0] == 18); /* sum (f - r) = 21 - 3 */
@@ -559,9 +560,8 @@ TEST(shape_errors) {
   expect(bdpt_pool(tape, x, 5, 0), "pool: x[2,5,6] has no token 5");
   expect(bdpt_token(tape, x, 5), "no token 5");
   expect(bdpt_add(tape, x, w), "add: [2,5,6] [4,7] do not fit a[*,D] b[*,D]");
-  expect(bdpt_mix(tape, x, w, v), "mix: [2,5,6] [4,7] [4] do not fit");
-  expect(bdpt_mix(tape, x, x, v), "mask[1]");
-  expect(bdpt_straight_through(tape, v, 1), "[4] do not fit importance[1]");
+  expect(bdpt_mix(tape, x, w, v, 1), "mix: [2,5,6] [4,7] [4] do not fit");
+  expect(bdpt_mix(tape, x, x, v, 1), "m[1]");
   expect(bdpt_drop_path(tape, x, 1, &rng), "rate");
   expect(bdpt_cross_entropy(tape, x, constant), "[2,5,6] do not fit logits[B,K]");
   expect(bdpt_distill_soft(tape, w, constant, 0), "temperature");
@@ -585,7 +585,7 @@ TEST(worked_example) {
   a = bdpt_input(tape, 1, &one, &two, 1);
   b = bdpt_input(tape, 1, &one, &three, 1);
   /* a b as the mix b a + (1 - b) 0 */
-  loss = bdpt_add(tape, bdpt_mix(tape, a, bdpt_input(tape, 1, &one, &zero, 0), b), a);
+  loss = bdpt_add(tape, bdpt_mix(tape, a, bdpt_input(tape, 1, &one, &zero, 0), b, BDPT_NONE), a);
   CHECK(loss && loss->data[0] == 8);
   CHECK(bdpt_backward(tape, loss, NULL) == BDPT_OK);
   CHECK(a->grad[0] == 4 && b->grad[0] == 2);

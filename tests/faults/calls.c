@@ -138,8 +138,7 @@ static bdpt_status ops(void) {
   DO(back(bdpt_pool(tape, x, 1, 1)));
   DO(back(bdpt_add(tape, x, bdpt_scale(tape, x, 2))));
   DO(back(bdpt_drop_path(tape, x, 0.5, &rng)));
-  DO(back(bdpt_mix(tape, x, input(2, 5, 8), flat(1, 1, 0))));
-  DO(back(bdpt_straight_through(tape, flat(1, 1, 0), 1)));
+  DO(back(bdpt_mix(tape, x, input(2, 5, 8), flat(1, 1, 0), BDPT_NONE)));
   DO(back(bdpt_cross_entropy(tape, flat(2, 2, 3), target)));
   DO(back(bdpt_distill_soft(tape, flat(2, 2, 3), target, 2)));
   DO(back(bdpt_match(tape, x, input(2, 5, 8))));

@@ -39,13 +39,14 @@ static bdpt_status gate_pull_back(const bdpt_op_run *r) {
   return BDPT_OK;
 }
 
-/* Returns the mask of a layer: 1 whose gradient goes to the scalar, or the scalar. */
-static bdpt_tensor *gate_mask(bdpt_model *m, bdpt_tape *t, int type, int l, gate_block *g) {
-  bdpt_tensor *s = &m->importance[type][l];
-  if (g->o->gate == 0) return bdpt_straight_through(t, s, 1);
+/* Mixes a layer's f with r: at 1, with a gradient that goes to the scalar, or by the scalar. */
+static bdpt_tensor *gate_mix(bdpt_tape *t, bdpt_tensor *s, int type, gate_block *g, bdpt_tensor *f,
+                             bdpt_tensor *r) {
+  if (g->o->gate == 0) return bdpt_mix(t, f, r, s, 1);
   s = bdpt_scale(t, s, g->o->gate);
-  if (!s || g->o->pull[type] == 0) return s;
-  return bdpt_tape_op(t, &g->pull[type], &s, 1, s->ndim, s->shape);
+  if (s && g->o->pull[type] != 0)
+    s = bdpt_tape_op(t, &g->pull[type], &s, 1, s->ndim, s->shape);
+  return bdpt_mix(t, f, r, s, BDPT_NONE);
 }
 
 /* Computes x + m MHSA(u) + (1 - m) r, u = LN1(x), for r = u or nothing. */
@@ -58,7 +59,7 @@ static bdpt_tensor *gate_attention(bdpt_model *m, bdpt_tape *t, int l, bdpt_tens
   f = bdpt_attention(t, f, b->heads, b->scale);
   f = bdpt_linear(t, f, &p[BDPT_SLOT_PROJ_W], &p[BDPT_SLOT_PROJ_B]);
   if (m->config.attn_form == BDPT_ATTN_SKIP && f) r = bdpt_input(t, f->ndim, f->shape, NULL, 0);
-  return bdpt_add(t, x, bdpt_mix(t, f, r, gate_mask(m, t, BDPT_ATTENTION, l, g)));
+  return bdpt_add(t, x, gate_mix(t, &m->importance[BDPT_ATTENTION][l], BDPT_ATTENTION, g, f, r));
 }
 
 /* Computes x + W2 (m GELU(z) + (1 - m) z) + b2, or, with a map, x + m MLP(v) + (1 - m) (W v +
@@ -69,12 +70,13 @@ static bdpt_tensor *gate_mlp(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
   z = bdpt_linear(t, v, &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B]);
   s = bdpt_activate(t, z, (bdpt_act)m->config.act);
   if (!g->map[l]) {
-    s = bdpt_mix(t, s, z, gate_mask(m, t, BDPT_ACTIVATION, l, g));
+    s = gate_mix(t, &m->importance[BDPT_ACTIVATION][l], BDPT_ACTIVATION, g, s, z);
     return bdpt_linear_add(t, s, &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B], x);
   }
   s = bdpt_linear(t, s, &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B]);
   z = bdpt_linear(t, v, &g->part[l][0], &g->part[l][1]);
-  return bdpt_add(t, x, bdpt_mix(t, s, z, gate_mask(m, t, BDPT_ACTIVATION, l, g)));
+  s = gate_mix(t, &m->importance[BDPT_ACTIVATION][l], BDPT_ACTIVATION, g, s, z);
+  return bdpt_add(t, x, s);
 }
 
 static bdpt_tensor *gate_forward(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,

@@ -18,7 +18,7 @@
 static bdpt_tensor *piece_mix(bdpt_tape *t, bdpt_tensor *f, bdpt_tensor *r, double open) {
   const size_t one = 1;
   const bdpt_real value = (bdpt_real)open;
-  return bdpt_mix(t, f, r, bdpt_input(t, 1, &one, &value, 0));
+  return bdpt_mix(t, f, r, bdpt_input(t, 1, &one, &value, 0), BDPT_NONE);
 }
 
 static bdpt_tensor *piece_closing(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
