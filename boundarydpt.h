@@ -811,17 +811,13 @@ typedef struct bdpt_map {
   double cv_rmse[5], cv_mae[5];         /* pooled over all pairs, by degree; NaN where untried */
   double fit_rmse, fit_mae;             /* in sample */
 } bdpt_map;
-typedef struct bdpt_map_options {
-  int degree;                           /* 0: choose; else fixed */
-  int max_degree;                       /* 0: 4 */
-} bdpt_map_options;
+/* Fits a surface of this degree, 1 to 4; 0: the degree that predicts best. */
 BDPT_API bdpt_status bdpt_map_fit(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
-                                  const bdpt_map_options *options, bdpt_map *out);
+                                  int degree, bdpt_map *out);
 /* Fits `sets` surfaces in little more time than one: points[sets][count], the ratios of each set
  * those of the first, other accuracies -> maps[sets]. They tell how much of a choice is noise. */
 BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *points,
-                                       size_t count, size_t sets, const bdpt_map_options *options,
-                                       bdpt_map *maps);
+                                       size_t count, size_t sets, int degree, bdpt_map *maps);
 BDPT_API double bdpt_map_predict(const bdpt_map *map, double attention, double activation);
 /* Gives the exponents of term k: attention^i activation^j. */
 BDPT_API void bdpt_map_term(int k, int *i, int *j);
@@ -945,7 +941,7 @@ BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const b
 typedef struct bdpt_two_stage_options {
   int budget;                           /* layers to remove in all; 0: depth / 3, rounded up */
   bdpt_map_collect_options collect;     /* .most = 0: depth / 2, and at least the budget */
-  bdpt_map_options map;
+  int degree;                           /* of the surface, 0: chosen */
   bdpt_search_options search;           /* .remove is filled from the split */
   bdpt_recipe finetune;
   bdpt_start start;                     /* of all three; theirs are overwritten */
@@ -1596,10 +1592,6 @@ BDPT_API bdpt_shape_text bdpt_shape(const bdpt_tensor *x) {
   bdpti_put_sizes(&t, x->ndim, x->shape);
   s.text[t.used < t.room ? t.used : t.room - 1] = 0; /* a long name may cut it */
   return s;
-}
-
-BDPTI_FN int bdpti_same_shape(const bdpt_tensor *a, const bdpt_tensor *b) {
-  return a->ndim == b->ndim && !memcmp(a->shape, b->shape, (size_t)a->ndim * sizeof a->shape[0]);
 }
 
 /* Sees a tensor as a matrix: its last axis is the width, all others make the rows. */
@@ -5314,20 +5306,16 @@ BDPTI_FN bdpt_status bdpti_map_take(bdpt_context *ctx, const bdpti_map_job *job,
 }
 
 BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *points,
-                                       size_t count, size_t sets, const bdpt_map_options *options,
-                                       bdpt_map *maps) {
-  static const bdpt_map_options none = {0, 0};
-  const bdpt_map_options *o = options ? options : &none;
+                                       size_t count, size_t sets, int degree, bdpt_map *maps) {
   const size_t most = BDPT_MAP_TERMS, column = count * sizeof(double); /* column: bytes */
   bdpti_arena a = {ctx, NULL, 0};
   bdpt_status status = BDPT_OK;
   bdpti_map_job job;
-  const int limit = o->max_degree ? o->max_degree : BDPTI_MAP_DEGREE;
-  int d, high = o->degree ? o->degree : limit;
-  if (o->degree < 0 || high < 1 || high > BDPTI_MAP_DEGREE || count < 3) {
-    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "map: %zu point%s, degree %d, max_degree %d; it "
-                     "takes 3 points to leave two out, and degrees end at %d", count,
-                     bdpti_s(count), o->degree, o->max_degree, BDPTI_MAP_DEGREE);
+  int d, high = degree ? degree : BDPTI_MAP_DEGREE;
+  if (degree < 0 || degree > BDPTI_MAP_DEGREE || count < 3) {
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "map: %zu point%s, degree %d; it takes 3 points to "
+                     "leave two out, and degrees end at %d", count, bdpti_s(count), degree,
+                     BDPTI_MAP_DEGREE);
   }
   job.count = count; job.sets = sets; job.maps = maps;
   job.y = (double *)bdpti_array(&a, sets, column);
@@ -5336,7 +5324,7 @@ BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *
   job.a = (double *)bdpti_array(&a, most, column + most * sizeof *job.a);
   if (!job.y || !job.x || !job.inverse || !job.a) status = ctx->status;
   if (!status) status = bdpti_map_take(ctx, &job, points);
-  for (d = o->degree ? o->degree : 1; status == BDPT_OK && d <= high; d++) {
+  for (d = degree ? degree : 1; status == BDPT_OK && d <= high; d++) {
     bdpti_map_try(&job, points, d);
   }
   bdpti_arena_free(&a);
@@ -5344,8 +5332,8 @@ BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *
 }
 
 BDPT_API bdpt_status bdpt_map_fit(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
-                                  const bdpt_map_options *options, bdpt_map *out) {
-  return bdpt_map_fit_sets(ctx, points, count, 1, options, out);
+                                  int degree, bdpt_map *out) {
+  return bdpt_map_fit_sets(ctx, points, count, 1, degree, out);
 }
 
 /* Of two equal splits the one that removes fewer attention layers stands. The budget counts layers
@@ -6315,7 +6303,9 @@ BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_run *run,
     status = bdpt_map_collect(model, run, &o->collect, out->points,
                               sizeof out->points / sizeof *out->points, &out->point_count);
   }
-  if (!status) status = bdpt_map_fit(model->ctx, out->points, out->point_count, &o->map, &out->map);
+  if (!status) {
+    status = bdpt_map_fit(model->ctx, out->points, out->point_count, o->degree, &out->map);
+  }
   if (!status) {
     status = bdpt_map_split(model->ctx, &out->map, depth, budget, &out->attention,
                             &out->activation, &out->predicted);

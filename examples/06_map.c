@@ -20,7 +20,7 @@
  *
  * The last line comes from the second header, plus/boundarydpt_plus.h (see >>noise there).
  *
- * Try next: max_degree = 1, whose split is all of one type; your own points in place of these.
+ * Try next: a degree of 1 in bdpt_map_fit, whose split is all of one type; your own points here.
  */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
@@ -39,8 +39,7 @@ static const double measured[22][3] = {
 
 static bdpt_status lesson(bdpt_context *ctx) {
   bdpt_map_point point[22];
-  bdpt_map_options options = {0, 0}; /* zeros: the degree is chosen, at most 4 */
-  bdpt_map_noise_options trials = {12, 8, 100, 0.1, 0.5, 1, {0, 0}};
+  bdpt_map_noise_options trials = {12, 8, 100, 0.1, 0.5, 1, 0};
   bdpt_map_noise_report noise;
   bdpt_map map;
   int i, k, p, q, attention, activation;
@@ -53,7 +52,7 @@ static bdpt_status lesson(bdpt_context *ctx) {
 
   /* Every pair of points is left out once and predicted from the other twenty. A low degree misses
    * the shape, a high one follows the noise; the error in between is the smallest. */
-  if (bdpt_map_fit(ctx, point, 22, &options, &map) != BDPT_OK) return ctx->status;
+  if (bdpt_map_fit(ctx, point, 22, 0, &map) != BDPT_OK) return ctx->status;
   for (i = 1; i <= 4; i++) {
     printf("degree %d   error on points left out %.2f%s\n", i, map.cv_rmse[i],
            i == map.degree ? "   <- chosen" : "");

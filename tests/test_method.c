@@ -667,7 +667,7 @@ static bdpt_two_stage_options two_stage_options(void) {
   o.start = BDPT_START_PAPER;
   o.budget = 2;
   o.collect = collect_options();
-  o.map.max_degree = 1;
+  o.degree = 1;
   o.search = search_options();
   o.search.recipe.epochs = 0;
   o.finetune = make_recipe(2);
@@ -690,7 +690,7 @@ TEST(two_stages) {
   CHECK(bdpt_removed(&m->config, BDPT_ACTIVATION) == out.activation);
   bdpt_map_collect(dense, &(bdpt_run){&train, &held, NULL}, &o.collect, p, 8, &count);
   CHECK(memcmp(p, out.points, count * sizeof *p) == 0);
-  bdpt_map_fit(&ctx, p, count, &o.map, &map);
+  bdpt_map_fit(&ctx, p, count, o.degree, &map);
   bdpt_map_split(&ctx, &map, DEPTH, 2, &a, &g, NULL);
   CHECK(a == out.attention && g == out.activation);
   o.search.remove[0] = a;

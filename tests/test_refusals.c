@@ -281,23 +281,19 @@ static bdpt_status r_batch_over(void) { return batch_from(49, 2); }
 /* ---- The predictor and the method */
 
 static const bdpt_map_point points[4] = {{1, 1, 80}, {0.5, 1, 70}, {1, 0.5, 75}, {0.5, 0.5, 60}};
-static bdpt_status map_with(int degree, int most, size_t count) {
-  bdpt_map_options o;
+static bdpt_status map_with(int degree, size_t count) {
   bdpt_map map;
-  o.degree = degree; o.max_degree = most;
-  return bdpt_map_fit(&ctx, points, count, &o, &map);
+  return bdpt_map_fit(&ctx, points, count, degree, &map);
 }
-static bdpt_status r_map_negative(void) { return map_with(-1, 0, 4); }
-static bdpt_status r_map_high(void) { return map_with(5, 0, 4); }
-static bdpt_status r_map_most(void) { return map_with(0, 5, 4); }
-static bdpt_status r_map_most_negative(void) { return map_with(0, -1, 4); }
-static bdpt_status r_map_few(void) { return map_with(0, 0, 2); }
+static bdpt_status r_map_negative(void) { return map_with(-1, 4); }
+static bdpt_status r_map_high(void) { return map_with(5, 4); }
+static bdpt_status r_map_few(void) { return map_with(0, 2); }
 static bdpt_status map_point(double attention, double activation, double accuracy) {
   bdpt_map_point p[4];
   bdpt_map map;
   memcpy(p, points, sizeof p);
   p[2].attention = attention; p[2].activation = activation; p[2].accuracy = accuracy;
-  return bdpt_map_fit(&ctx, p, 4, NULL, &map);
+  return bdpt_map_fit(&ctx, p, 4, 0, &map);
 }
 static bdpt_status r_point_low(void) { return map_point(-0.01, 1, 70); }
 static bdpt_status r_point_high(void) { return map_point(1, 1.01, 70); }
@@ -309,7 +305,7 @@ static bdpt_status r_sets_differ(void) {
   bdpt_map map[2];
   memcpy(p, points, sizeof points); memcpy(p + 4, points, sizeof points);
   p[6].activation = 0.25;
-  return bdpt_map_fit_sets(&ctx, p, 4, 2, NULL, map);
+  return bdpt_map_fit_sets(&ctx, p, 4, 2, 0, map);
 }
 static bdpt_status split_of(int depth, int budget) {
   bdpt_map map;
@@ -462,8 +458,6 @@ static const wrong_call wrong[] = {
   {r_batch_over, BDPT_E_ARGUMENT, "49"},
   {r_map_negative, BDPT_E_ARGUMENT, "degree -1"},
   {r_map_high, BDPT_E_ARGUMENT, "degree 5"},
-  {r_map_most, BDPT_E_ARGUMENT, "max_degree 5"},
-  {r_map_most_negative, BDPT_E_ARGUMENT, "max_degree -1"},
   {r_map_few, BDPT_E_ARGUMENT, "2 points"},
   {r_point_low, BDPT_E_ARGUMENT, "point 2"},
   {r_point_high, BDPT_E_ARGUMENT, "point 2"},
@@ -576,7 +570,6 @@ TEST(no_distillation) {
 TEST(at_the_edge) {
   bdpt_greedy_options o;
   static bdpt_greedy_result out;
-  bdpt_map_options of_one;
   bdpt_map map;
   int l, a = -1, g = -1;
   memset(&o, 0, sizeof o);
@@ -588,8 +581,7 @@ TEST(at_the_edge) {
   o.start = BDPT_START_PAPER; o.budget = 1e12; /* no layer is left, and none has to go */
   CHECK(bdpt_greedy(model, &run, &o, &out) == BDPT_OK && out.removed == 0);
   bdpt_model_free(model);
-  of_one.degree = 0; of_one.max_degree = 1;
-  CHECK(bdpt_map_fit(&ctx, points, 3, &of_one, &map) == BDPT_OK && map.degree == 1);
+  CHECK(bdpt_map_fit(&ctx, points, 3, 1, &map) == BDPT_OK && map.degree == 1);
   CHECK(bdpt_map_split(&ctx, &map, 3, 0, &a, &g, NULL) == BDPT_OK && a == 0 && g == 0);
   CHECK(bdpt_map_split(&ctx, &map, 3, 6, &a, &g, NULL) == BDPT_OK && a == 3 && g == 3);
   CHECK(bdpt_map_split(&ctx, &map, BDPT_MAX_DEPTH, 1, &a, &g, NULL) == BDPT_OK);

@@ -198,7 +198,7 @@ typedef struct bdpt_map_noise_options {
   int trials;
   double sd, clip;                      /* of the noise, points of accuracy; clip 0: none */
   uint64_t seed;
-  bdpt_map_options map;
+  int degree;                           /* of the surface; 0: chosen anew in every trial */
 } bdpt_map_noise_options;
 typedef struct bdpt_map_noise_report {
   int trials;
@@ -1867,7 +1867,7 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
   if (!maps) return ctx->status;
   sets = (bdpt_map_point *)(void *)(maps + all);
   bdptp_noise_add(o, points, count, sets);
-  s = bdpt_map_fit_sets(ctx, sets, count, all, &o->map, maps);
+  s = bdpt_map_fit_sets(ctx, sets, count, all, o->degree, maps);
   if (s == BDPT_OK) s = bdptp_noise_count(ctx, o, maps, out);
   bdpt_release(ctx, maps, bytes);
   return s;

@@ -546,7 +546,6 @@ PAGE_CALL(page_greedy) int page_greedy(int h, int count) {
  * to 4. */
 PAGE_CALL(page_map) int page_map(const double *points, int count, int degree) {
   bdpt_map_point *p = (bdpt_map_point *)malloc((size_t)count * sizeof *p);
-  bdpt_map_options o;
   bdpt_status s;
   int i;
   if (!p) return 0;
@@ -555,8 +554,7 @@ PAGE_CALL(page_map) int page_map(const double *points, int count, int degree) {
     p[i].activation = points[3 * i + 1];
     p[i].accuracy = points[3 * i + 2];
   }
-  o.degree = degree; o.max_degree = 0;
-  s = bdpt_map_fit(&ctx, p, (size_t)count, &o, &surface);
+  s = bdpt_map_fit(&ctx, p, (size_t)count, degree, &surface);
   free(p);
   if (s != BDPT_OK) return 0;
   answer[0] = surface.degree; answer[1] = surface.terms; answer[2] = surface.fit_rmse;
