@@ -2945,11 +2945,9 @@ static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
  * for each block how many heads of which size it has, how wide its MLP is, and what is left of its
  * attention and activation. Nothing below assumes equal blocks or F = 4D, and D need not be h d.
  *
- * Later vision transformers differ in small things, and each is a field of the configuration whose
- * zero is DeiT: another activation; a head that reads the mean of the patches; no class token, or
- * registers beside it, which are tokens to compute with and no head reads; a norm before the first
- * block (CLIP); no bias of q, k and v; no head at all, in an image tower. A factor on each branch
- * (LayerScale) needs no field: whoever reads it multiplies it into the branch's last linear.
+ * Later vision transformers differ in small things, and each is a field of the configuration (3.3)
+ * whose zero is DeiT. A factor on each branch (LayerScale) needs no field: whoever reads it
+ * multiplies it into the branch's last linear.
  */
 
 /* 7.1  Configurations
@@ -3790,10 +3788,8 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
  * 8  TRAINING: THE OPTIMISER AND ONE STEP                                                   >>train
  * =================================================================================================
  * How does a handful of images move every weight towards a better answer? One step augments them at
- * random, asks the network what they show, and moves each weight a little. Here is what a step is
- * given (8.1), how far a weight moves (8.2, 8.3), how several processes share a step (8.4), and the
- * step itself (8.5, 8.6). Where images come from, how an answer is judged, and the loop that
- * repeats, saves and resumes are the matter of >>data.
+ * random, asks the network what they show, and moves each weight a little. Where images come from,
+ * how an answer is judged, and the loop that repeats, saves and resumes are the matter of >>data.
  *
  * Nothing that happens in step k depends on a generator that ran through the steps before it: every
  * draw is a function of (seed, kind of draw, epoch, position), see 4.4. The rejected choice was one
@@ -4470,10 +4466,8 @@ BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *t, double *loss) {
  * one linear map of D x D: with F = 4D an eighth of the multiplications, and one layer of depth
  * instead of three. Removing the activation costs accuracy; fusing afterwards costs nothing.
  *
- * The paper's idea is how to choose: by the accuracy AFTER recovery, because a score taken before
- * ranks layers by what training makes good again. How many of each kind should go is predicted from
- * the two counts (chapter 10), and which ones of a kind is learned (chapter 11). Here are the
- * operations that both build on.
+ * How many of each kind should go, and which ones, is the matter of chapters 10 and 11. Here are
+ * the operations that both build on.
  */
 
 /* 9.1  Removing and restoring
