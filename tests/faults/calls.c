@@ -335,7 +335,7 @@ static bdpt_status predictor(void) {
   static const bdpt_map_point points[6] = {
     {1, 1, 80}, {0.5, 1, 70}, {1, 0.5, 75}, {0.5, 0.5, 60}, {0, 1, 40}, {1, 0, 50}};
   bdpt_map map;
-  bdpt_map_noise_options trials = {4, 2, 5, 0.1, 0.5, 1, {0, 0}};
+  bdpt_map_noise_options trials = {4, 2, 5, 0.1, 0.5, 1, 0};
   bdpt_map_noise_report noise;
   int a, g;
   double p;
