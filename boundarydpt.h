@@ -1870,8 +1870,8 @@ BDPTI_FN bdpti_node *bdpti_begin(bdpt_tape *t, int op, bdpt_tensor *const *in, i
   size_t axis[128] = {0}, shape[BDPT_MAX_DIMS]; /* by letter; of the output */
   const char *f = formulas[op];
   int i, k, ndim = 0, fits = extra > 0 || !strchr(f, '#');
-  axis['1'] = 1;
-  axis['#'] = extra;
+  axis[(int)'1'] = 1;
+  axis[(int)'#'] = extra;
   for (i = 0; i < count; i++) {
     f = strchr(f, '[') + 1;
     if (!in[i] && f[-2] != '?') return NULL;
@@ -4408,9 +4408,20 @@ BDPTI_FN bdpt_tensor *bdpti_trainer_graph(bdpt_model *m, bdpt_tape *tape,
   return loss;
 }
 
-/* Goes from a loss on the tape to weights that have moved. */
-BDPTI_FN bdpt_status bdpti_trainer_learn(bdpt_trainer *t, bdpt_tensor *graph, double *loss) {
-  double value;
+BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *t, bdpt_objective lesson, void *user,
+                                          double *loss) {
+  bdpt_forward_options options = {1, t->recipe.drop_path, 0, t->recipe.importance, NULL};
+  bdpt_tensor *graph;
+  double value; /* of the loss */
+  if (t->ctx->status != BDPT_OK || bdpti_trainer_fit(t) != BDPT_OK) return t->ctx->status;
+  options.seed = bdpti_hash(t->recipe.seed, BDPTI_DRAW_PATH, t->now.step);
+  bdpt_model_zero_grad(t->model);
+  bdpt_tape_reset(t->tape); /* of what a step that failed has left */
+  graph = lesson(t->model, t->tape, &options, (size_t)t->now.step, user);
+  if (!graph && t->ctx->status == BDPT_OK) {
+    return bdpt_fail(t->ctx, BDPT_E_STATE, "train: step %zu: the lesson made no loss",
+                     (size_t)t->now.step);
+  }
   if (!graph || bdpt_backward(t->tape, graph, NULL) != BDPT_OK) return t->ctx->status;
   value = (double)graph->data[0];
   if (!(value - value == 0) && !t->shared) { /* while the tape can tell where from */
@@ -4421,22 +4432,6 @@ BDPTI_FN bdpt_status bdpti_trainer_learn(bdpt_trainer *t, bdpt_tensor *graph, do
   if (bdpti_cluster_gather(t, &value) != BDPT_OK) return t->ctx->status;
   if (loss) *loss = value;
   return bdpti_trainer_finish(t, value);
-}
-
-BDPT_API bdpt_status bdpt_trainer_step_on(bdpt_trainer *t, bdpt_objective lesson, void *user,
-                                          double *loss) {
-  bdpt_forward_options options = {1, t->recipe.drop_path, 0, t->recipe.importance, NULL};
-  bdpt_tensor *graph;
-  if (t->ctx->status != BDPT_OK || bdpti_trainer_fit(t) != BDPT_OK) return t->ctx->status;
-  options.seed = bdpti_hash(t->recipe.seed, BDPTI_DRAW_PATH, t->now.step);
-  bdpt_model_zero_grad(t->model);
-  bdpt_tape_reset(t->tape); /* of what a step that failed has left */
-  graph = lesson(t->model, t->tape, &options, (size_t)t->now.step, user);
-  if (!graph && t->ctx->status == BDPT_OK) {
-    return bdpt_fail(t->ctx, BDPT_E_STATE, "train: step %zu: the lesson made no loss",
-                     (size_t)t->now.step);
-  }
-  return bdpti_trainer_learn(t, graph, loss);
 }
 
 BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *t, double *loss) {
@@ -4787,47 +4782,37 @@ BDPTI_FN int bdpti_fit_split(const bdpti_gram *g, size_t i) {
 
 /* Adds the ridge and solves for all rows of C, which become (b, w); returns 0 if there is no single
  * solution. The first step of the elimination, by the sums of x, centres G and C. */
-BDPTI_FN int bdpti_fit_solve(const bdpt_context *ctx, const bdpti_gram *g, double lambda,
-                             bdpt_real *w, bdpt_real *bias) {
+BDPTI_FN int bdpti_fit_solve(const bdpti_gram *g, double lambda, bdpt_real *w, bdpt_real *bias) {
   size_t d = g->d, i, j, k;
   double trace = 0;
-  int o, team = bdpti_team(ctx, (double)d * (double)d * (double)d);
-  (void)team;
   for (i = 1; i <= d; i++) {
     const double *row = bdpti_gram_at(g, i);
     trace += row[i] - row[0] * row[0] / g->sum[0];
   }
   for (i = 1; i <= d; i++) bdpti_gram_at(g, i)[i] += lambda * trace / (double)d;
-  for (i = 0; i <= d; i++) {
+  for (i = 0; i <= 2 * d; i++) {
     if (!bdpti_fit_split(g, i)) return 0;
   }
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static) private(j, k))
-  for (o = 0; o < (int)d; o++) {
-    double *c = bdpti_gram_at(g, 1 + d + (size_t)o);
-    bdpti_fit_split(g, 1 + d + (size_t)o);
+  for (i = 0; i < d; i++, w += d) {
+    double *c = bdpti_gram_at(g, 1 + d + i);
     for (j = d + 1; j-- > 0;) { /* L^T (b, w) = u */
       const double *l = bdpti_gram_at(g, j);
       c[j] /= l[j];
       for (k = 0; k < j; k++) c[k] -= l[k] * c[j];
-      if (j > 0) w[(size_t)o * d + j - 1] = (bdpt_real)c[j];
+      if (j > 0) w[j - 1] = (bdpt_real)c[j];
     }
-    bias[o] = (bdpt_real)c[0];
+    bias[i] = (bdpt_real)c[0];
   }
   return 1;
 }
 
 /* Returns the relative error of the maps (b, w) in `map` on the tokens of g, from
  * |y|^2 - 2 y.v + v.v with v = W x + b. */
-BDPTI_FN double bdpti_fit_error(const bdpt_context *ctx, const bdpti_gram *g,
-                                const bdpti_gram *map) {
-  size_t d = g->d, j, k;
-  double *wrong = g->panel, *all = g->panel + d, total[2] = {0, 0};
-  int o, team = bdpti_team(ctx, (double)d * (double)d * (double)d);
-  (void)team;
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static) private(j, k))
-  for (o = 0; o < (int)d; o++) {
-    const double *y = bdpti_gram_at(g, 1 + d + (size_t)o);
-    const double *v = bdpti_gram_at(map, 1 + d + (size_t)o);
+BDPTI_FN double bdpti_fit_error(const bdpti_gram *g, const bdpti_gram *map) {
+  size_t d = g->d, o, j, k;
+  double wrong = 0, all = 0;
+  for (o = 0; o < d; o++) {
+    const double *y = bdpti_gram_at(g, 1 + d + o), *v = bdpti_gram_at(map, 1 + d + o);
     double sum = y[d + 1];
     for (j = 0; j <= d; j++) {
       const double *x = bdpti_gram_at(g, j);
@@ -4835,14 +4820,10 @@ BDPTI_FN double bdpti_fit_error(const bdpt_context *ctx, const bdpti_gram *g,
       for (k = 0; k < j; k++) cross += x[k] * v[k];
       sum += v[j] * (v[j] * x[j] + 2 * cross);
     }
-    wrong[o] = sum;
-    all[o] = y[d + 1] - y[0] * y[0] / g->sum[0];
+    wrong += sum;
+    all += y[d + 1] - y[0] * y[0] / g->sum[0];
   }
-  for (j = 0; j < d; j++) {
-    total[0] += wrong[j];
-    total[1] += all[j];
-  }
-  return total[0] > 0 && total[1] > 0 ? sqrt(total[0] / total[1]) : 0;
+  return wrong > 0 && all > 0 ? sqrt(wrong / all) : 0;
 }
 
 /* Lists the images to use, one in eight at the end to judge; *fit is the number of the others. */
@@ -4926,12 +4907,12 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_layer at, const bdpt_su
   out->tokens = (size_t)g[0].sum[0];
   w = bdpti_fit_room(m, at.type, at.block);
   if (!w) return m->ctx->status;
-  if (!bdpti_fit_solve(m->ctx, &g[0], out->lambda, w->data, w[1].data)) {
+  if (!bdpti_fit_solve(&g[0], out->lambda, w->data, w[1].data)) {
     return bdpt_fail(m->ctx, BDPT_E_NUMERIC, "fit: the %s of block %d reads the same at all "
                      "%zu tokens, or a ridge of %g is too small to tell a best map", what,
                      at.block, out->tokens, out->lambda);
   }
-  error = bdpti_fit_error(m->ctx, &g[1], &g[0]);
+  error = bdpti_fit_error(&g[1], &g[0]);
   if (error > out->error) out->error = error;
   out->layers++;
   return BDPT_OK;
@@ -5795,16 +5776,6 @@ BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int 
  * of the published example, (11,11) (11,10) (10,10) (10,9) (9,9) layers kept, can only come from
  * activation first, and we follow them. Which layer goes the paper does not say: the caller's order
  * decides, or the mean |dL/dm| over one epoch of training, smallest first, within each type. */
-BDPTI_FN bdpt_map_collect_options bdpti_collect_resolve(const bdpt_map_collect_options *options,
-                                                        int depth) {
-  bdpt_map_collect_options o;
-  memset(&o, 0, sizeof o);
-  if (options) o = *options;
-  if (o.most == 0) o.most = depth / 2 > 0 ? depth / 2 : 1;
-  if (o.rounds == 0) o.rounds = (o.most + 1) / 2;
-  return o;
-}
-
 /* Finds the type that training k = 0, 1, ... of the plan removes. Returns its place on the axis or
  * the diagonal, whose first starts from the dense network. */
 BDPTI_FN int bdpti_collect_step(const bdpt_map_collect_options *o, int k, bdpt_type *type) {
@@ -5845,10 +5816,15 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *r
                                       bdpt_map_point *points, size_t capacity, size_t *count) {
   int depth = model->config.depth, k;
   bdpt_type type;
-  bdpt_map_collect_options o = bdpti_collect_resolve(options, depth);
-  size_t all = 2 * (size_t)(o.most + o.rounds), layers = 2 * (size_t)depth;
+  bdpt_map_collect_options o;
+  size_t all, layers = 2 * (size_t)depth;
   bdpti_study s;
   *count = 0;
+  memset(&o, 0, sizeof o);
+  if (options) o = *options;
+  if (o.most == 0) o.most = depth / 2 > 0 ? depth / 2 : 1;
+  if (o.rounds == 0) o.rounds = (o.most + 1) / 2;
+  all = 2 * (size_t)(o.most + o.rounds);
   bdpt_recipe_resolve(&o.recipe);
   if (!o.use_order) memset(o.order, 0, sizeof o.order);
   if (bdpti_kept_count(model) < 2 * depth) {

@@ -862,8 +862,8 @@ TEST(surface_numbers) {
                                     -19.795489, -8.338992, -11.704586};
   double x[6], a[2 * 4] = {1, 2, 0, 0, 1, 2}, inverse[4]; /* columns, with room below */
   bdpt_map map;
-  bdpt_map_noise_options small = {12, 8, 200, 0.1, 0.5, 1, {0, 0}};
-  bdpt_map_noise_options large = {12, 8, 200, 1, 5, 1, {0, 0}};
+  bdpt_map_noise_options small = {12, 8, 200, 0.1, 0.5, 1, 0};
+  bdpt_map_noise_options large = {12, 8, 200, 1, 5, 1, 0};
   bdpt_map_noise_report low, high;
   int rank;
   bdpti_map_row(6, 0.5, 0.75, x);

@@ -912,7 +912,6 @@ TEST(collect_design) {
   memset(&o, 0, sizeof o);
   o.most = 8;
   o.rounds = 3;
-  o = bdpti_collect_resolve(&o, 12);
   for (k = 0; k < 22; k++) { /* training 16 repeats training 8, the first activation */
     int from = bdpti_collect_step(&o, k, &type), point = k < 16 ? k + 1 : k;
     if (k == 16) point = 9;
