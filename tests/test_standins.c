@@ -47,11 +47,12 @@ static void logits_of(bdpt_model *m, bdpt_real *out) {
 }
 
 static double distance(const bdpt_real *a, const bdpt_real *b) {
-  double most = 0, size = 1e-9;
+  double most = 0, size = 1e-9, d;
   int i;
-  for (i = 0; i < IMAGES * 5; i++) {
-    most = fmax(most, fabs((double)a[i] - (double)b[i]));
-    size = fmax(size, fabs((double)a[i]));
+  for (i = 0; i < IMAGES * 5; i++) { /* gcc 12 for aarch64 dies of fmax here */
+    d = fabs((double)a[i] - (double)b[i]);
+    if (d > most) most = d;
+    if (fabs((double)a[i]) > size) size = fabs((double)a[i]);
   }
   return most / size;
 }

@@ -2,6 +2,7 @@
  *
  * Everything else includes the two headers for their declarations only.
  */
+#define _FILE_OFFSET_BITS 64 /* 32-bit systems too open files of more than 2 GB */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../../boundarydpt.h"
 

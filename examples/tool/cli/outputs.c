@@ -2,6 +2,7 @@
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 200809L
 #endif
+#define _FILE_OFFSET_BITS 64 /* 32-bit systems too know every file and folder entry */
 #include "messages.h"
 #include "outputs.h"
 #include "system.h"
