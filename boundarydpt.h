@@ -319,10 +319,9 @@ BDPT_API bdpt_tensor *bdpt_layernorm(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *
                                      bdpt_tensor *beta, double eps); /* norms the last axis */
 BDPT_API bdpt_tensor *bdpt_gelu(bdpt_tape *t, bdpt_tensor *x);
 BDPT_API bdpt_tensor *bdpt_activate(bdpt_tape *t, bdpt_tensor *x, bdpt_act act);
-BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale);
-/* Does the same where key j of image b stands for count[b,j] keys like it, at least 1. */
-BDPT_API bdpt_tensor *bdpt_attention_counted(bdpt_tape *t, bdpt_tensor *qkv, bdpt_tensor *count,
-                                             int heads, double scale);
+/* Where `count` is not NULL, key j of image b stands for count[b,j] keys like it, at least 1. */
+BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, bdpt_tensor *count, int heads,
+                                     double scale);
 BDPT_API bdpt_tensor *bdpt_patch_embed(bdpt_tape *t, bdpt_tensor *images, bdpt_tensor *w,
                                        bdpt_tensor *b);
 /* Joins the tokens of an image: cls, dist, reg where they are not NULL, patches; and adds pos. */
@@ -2432,13 +2431,13 @@ BDPTI_FN bdpti_heads bdpti_heads_of(bdpti_node *n) {
   return h;
 }
 
-BDPTI_FN bdpt_tensor *bdpti_attend(bdpt_tape *t, bdpt_tensor *qkv, bdpt_tensor *count, int heads,
-                                   double scale) {
+BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, bdpt_tensor *count, int heads,
+                                     double scale) {
   bdpt_tensor *const in[2] = {qkv, count};
-  const size_t h = (size_t)heads, width = bdpti_last_axis(qkv);
+  const size_t h = (size_t)heads, width = qkv ? bdpti_last_axis(qkv) : 0;
   bdpti_node *n;
   size_t i;
-  if (heads < 1 || width % (3 * h) != 0) {
+  if (qkv && (heads < 1 || width % (3 * h) != 0)) {
     bdpt_fail(t->ctx, BDPT_E_SHAPE, "attention: x%s is not [B,N,3 x %d heads x d]",
               bdpt_shape(qkv).text, heads);
     return NULL;
@@ -2454,15 +2453,6 @@ BDPTI_FN bdpt_tensor *bdpti_attend(bdpt_tape *t, bdpt_tensor *qkv, bdpt_tensor *
   n->index = h; /* for the way back */
   n->number = scale;
   return bdpti_attention(t->ctx, n->out.shape[0], bdpti_heads_of(n)) == BDPT_OK ? &n->out : NULL;
-}
-
-BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, int heads, double scale) {
-  return qkv ? bdpti_attend(t, qkv, NULL, heads, scale) : NULL;
-}
-
-BDPT_API bdpt_tensor *bdpt_attention_counted(bdpt_tape *t, bdpt_tensor *qkv, bdpt_tensor *count,
-                                             int heads, double scale) {
-  return qkv && count ? bdpti_attend(t, qkv, count, heads, scale) : NULL;
 }
 
 /* The kernel writes all of dqkv and cannot add, so it writes a buffer of its own. */
@@ -3363,6 +3353,13 @@ BDPTI_FN bdpt_status bdpti_model_become(bdpt_model *m, bdpt_model *copy) {
   return BDPT_OK;
 }
 
+/* Ends a call that has worked on a copy: the model becomes the copy, or after a failure stays. */
+BDPTI_FN bdpt_status bdpti_model_end(bdpt_model *m, bdpt_model *copy, bdpt_status status) {
+  if (!status) return bdpti_model_become(m, copy);
+  bdpt_model_free(copy); /* NULL if it could not be made */
+  return status;
+}
+
 BDPT_API bdpt_model *bdpt_model_reshape(const bdpt_model *from, const bdpt_config *config) {
   bdpt_config wanted = *config;
   if (bdpt_config_resolve(from->ctx, &wanted) != BDPT_OK) return NULL;
@@ -3461,38 +3458,20 @@ BDPTI_FN double bdpti_cubic(double t, double a) {
   return t < 2 ? ((a * t - 5 * a) * t + 8 * a) * t - 4 * a : 0; /* the next two, and none beyond */
 }
 
-/* Fills r[out][in], zero on entry, with the weights of one axis; each row sums to one. */
-BDPTI_FN void bdpti_resize_matrix(bdpt_pos_resize form, int in, int out, double *r) {
+/* Returns the weight of old pixel k in new pixel i of one axis; those of a new pixel sum to 1. */
+BDPTI_FN double bdpti_resize_weight(bdpt_pos_resize form, size_t in, size_t out, size_t i,
+                                    size_t k) {
   double scale = (double)in / (double)out, a = form == BDPT_POS_DEIT ? -0.75 : -0.5;
   double stretch = form == BDPT_POS_TIMM && scale > 1 ? scale : 1; /* antialiased when shrinking */
-  int i, k, border = form == BDPT_POS_DEIT ? 2 : 0; /* taps beyond the edge go to the edge */
-  for (i = 0; i < out; i++, r += in) {                  /* new pixel i */
-    double centre = scale * ((double)i + 0.5), sum = 0; /* its centre in old pixels */
-    for (k = -border; k < in + border; k++) {           /* old pixel k, centre at k + 1/2 */
-      double w = bdpti_cubic(((double)k + 0.5 - centre) / stretch, a);
-      const int tap = k < 0 ? 0 : k;
-      r[tap < in ? tap : in - 1] += w; /* clamped to the edge */
-      sum += w;
-    }
-    for (k = 0; k < in; k++) r[k] /= sum; /* a row sums to 1 */
+  double centre = scale * ((double)i + 0.5), sum = 0, own = 0;     /* of pixel i, in old pixels */
+  int at, last = (int)in - 1, border = form == BDPT_POS_DEIT ? 2 : 0; /* taps beyond the edge ... */
+  for (at = -border; at <= last + border; at++) { /* a tap, centre at + 1/2 */
+    double w = bdpti_cubic(((double)at + 0.5 - centre) / stretch, a);
+    const int tap = at < 0 ? 0 : at;
+    sum += w;
+    if ((tap < last ? tap : last) == (int)k) own += w; /* ... go to the edge */
   }
-}
-
-/* in[from[0],from[1],D] -> out[to[0],to[1],D]; r[0] holds the weights of rows, r[1] of columns. */
-BDPTI_FN void bdpti_resize_grid(double *const r[2], const size_t from[2], const size_t to[2],
-                                size_t width, const bdpt_real *in, bdpt_real *out) {
-  size_t at, c, i;
-  for (at = 0; at < to[0] * to[1]; at++) {
-    const double *ry = r[0] + at / to[1] * from[0], *rx = r[1] + at % to[1] * from[1];
-    for (c = 0; c < width; c++) { /* each channel alone */
-      double sum = 0; /* one element of the product */
-      for (i = 0; i < from[0] * from[1]; i++) {
-        const double weight = ry[i / from[1]] * rx[i % from[1]];
-        if (weight != 0) sum += weight * (double)in[i * width + c]; /* most are 0 */
-      }
-      out[at * width + c] = (bdpt_real)sum;
-    }
-  }
+  return own / sum;
 }
 
 BDPTI_FN void bdpti_grid(const bdpt_config *c, size_t side[2]) { /* patches down and across */
@@ -3502,31 +3481,37 @@ BDPTI_FN void bdpti_grid(const bdpt_config *c, size_t side[2]) { /* patches down
 
 /* An axis that keeps its size gets the unit matrix, which changes no bit. */
 BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int height, int width) {
-  const bdpt_real *old = m->param[BDPT_SLOT_POS].data;
+  const bdpt_pos_resize form = m->config.pos_resize;
   size_t d = (size_t)m->config.width, prefix = (size_t)bdpt_prefix_count(&m->config) * d;
-  size_t from[2], to[2];
+  const bdpt_real *old = m->param[BDPT_SLOT_POS].data;
+  size_t from[2], to[2], n, at, c, i;
   bdpt_config wanted = m->config;
-  bdpti_arena a = {m->ctx, NULL, 0};
-  double *r[2] = {NULL, NULL};
   bdpt_model *copy;
-  int i;
+  double *share; /* [n] of each old token in a new one */
   wanted.image = height ? height : -1; /* 0 would ask for the default */
   wanted.image_width = width;
   copy = bdpt_model_reshape(m, &wanted);
   bdpti_grid(&m->config, from);
   if (copy) bdpti_grid(&copy->config, to);
-  for (i = 0; copy && i < 2; i++) {
-    r[i] = (double *)bdpti_array(&a, from[i], to[i] * sizeof **r); /* zeros */
-    if (r[i]) bdpti_resize_matrix(wanted.pos_resize, (int)from[i], (int)to[i], r[i]);
+  n = from[0] * from[1];
+  share = copy ? (double *)bdpt_alloc(m->ctx, n * sizeof *share) : NULL;
+  if (share) memcpy(copy->param[BDPT_SLOT_POS].data, old, prefix * sizeof *old); /* tokens */
+  for (at = 0; share && at < to[0] * to[1]; at++) {
+    bdpt_real *pos = copy->param[BDPT_SLOT_POS].data + prefix + at * d;
+    for (i = 0; i < n; i++) {
+      share[i] = bdpti_resize_weight(form, from[0], to[0], at / to[1], i / from[1]) *
+                 bdpti_resize_weight(form, from[1], to[1], at % to[1], i % from[1]);
+    }
+    for (c = 0; c < d; c++) { /* each channel alone */
+      double sum = 0;
+      for (i = 0; i < n; i++) {
+        if (share[i] != 0) sum += share[i] * (double)old[prefix + i * d + c]; /* most are 0 */
+      }
+      pos[c] = (bdpt_real)sum;
+    }
   }
-  if (r[0] && r[1]) {
-    bdpt_real *pos = copy->param[BDPT_SLOT_POS].data;
-    memcpy(pos, old, prefix * sizeof *pos); /* class and distillation tokens */
-    bdpti_resize_grid(r, from, to, d, old + prefix, pos + prefix);
-    bdpti_model_become(m, copy); /* nothing can fail any more */
-  } else bdpt_model_free(copy);  /* the model is as it was */
-  bdpti_arena_free(&a);
-  return m->ctx->status;
+  bdpt_release(m->ctx, share, n * sizeof *share);
+  return bdpti_model_end(m, copy, share ? BDPT_OK : m->ctx->status);
 }
 
 /* 7.5  The forward pass                                                                >>forward
@@ -3594,7 +3579,7 @@ BDPT_API bdpt_tensor *bdpt_attention_half(bdpt_model *m, bdpt_tape *t, int l, bd
     return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_AFIT_W), u, x, rate);
   }
   f = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_QKV_W), u);         /* [B,N,3hd] */
-  f = bdpt_attention(t, f, b->heads, b->scale);                  /* [B,N,hd] */
+  f = bdpt_attention(t, f, NULL, b->heads, b->scale);                  /* [B,N,hd] */
   if (!o || !o->importance) return bdpti_onto(m, t, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), f, x, rate);
   f = bdpti_linear_at(m, t, BDPT_SLOT(l, BDPT_SLOT_PROJ_W), f);        /* [B,N,D] */
   r = form == BDPT_ATTN_DOUBLE ? x : u; /* what removal would leave */
@@ -4916,13 +4901,6 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_layer at, const bdpt_su
   if (error > out->error) out->error = error;
   out->layers++;
   return BDPT_OK;
-}
-
-/* Ends a call that has worked on a copy: the model becomes the copy, or after a failure stays. */
-BDPTI_FN bdpt_status bdpti_model_end(bdpt_model *m, bdpt_model *copy, bdpt_status status) {
-  if (!status) return bdpti_model_become(m, copy);
-  bdpt_model_free(copy); /* NULL if it could not be made */
-  return status;
 }
 
 BDPT_API int bdpt_start_fits(bdpt_start start, bdpt_type type) {

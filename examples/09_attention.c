@@ -99,7 +99,7 @@ static bdpt_status look(bdpt_model *m, bdpt_tape *tape, bdpt_tensor *x, FILE *f,
     bdpt_tensor *u = bdpt_layernorm(tape, x, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B],
                                     m->config.eps);
     bdpt_tensor *qkv = bdpt_linear(tape, u, &p[BDPT_SLOT_QKV_W], &p[BDPT_SLOT_QKV_B]);
-    bdpt_tensor *out = bdpt_attention(tape, qkv, HEADS, scale);
+    bdpt_tensor *out = bdpt_attention(tape, qkv, NULL, HEADS, scale);
     if (!out) return m->ctx->status;
     for (head = 0; head < HEADS; head++, maps++) {
       double off = shares(qkv, out, scale, head, share);

@@ -57,7 +57,7 @@ static void operate(world *w) {
     case 3: keep(w, bdpt_gelu(t, a)); break;
     case 4: keep(w, bdpt_activate(t, a, (bdpt_act)(next(w) % 5))); break;
     case 5: keep(w, bdpt_match(t, a, b)); break;
-    case 6: keep(w, bdpt_attention(t, a, (int)(next(w) % 5), v)); break;
+    case 6: keep(w, bdpt_attention(t, a, NULL, (int)(next(w) % 5), v)); break;
     case 7: keep(w, bdpt_patch_embed(t, a, b, c)); break;
     case 8: keep(w, bdpt_token(t, a, next(w) % 4)); break;
     case 9: keep(w, bdpt_pool(t, a, next(w) % 3, (int)(next(w) & 1))); break;

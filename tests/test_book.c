@@ -121,7 +121,7 @@ TEST(attention_numbers) {
        p[2], lse);
   bdpti_softmax_plain(3, far, q);
   CHECK_CLOSE(p[0], q[0], 1e-6);
-  o = bdpt_attention(tape, bdpt_input(tape, 3, shape, qkv, 0), 1, s);
+  o = bdpt_attention(tape, bdpt_input(tape, 3, shape, qkv, 0), NULL, 1, s);
   says("attention", "S = Q K^T / sqrt(2) = [%.4f 0; 0 %.4f]", s, s);
   says("attention", "the weight %.4f and the other's %.4f, and O = [%.4f %.4f; %.4f %.4f].", weight,
        1 - weight, AT(o, 0), AT(o, 1), AT(o, 2), AT(o, 3));
@@ -576,9 +576,10 @@ TEST(configuration_numbers) {
 }
 
 TEST(position_numbers) {
-  double timm[8] = {0}, deit[8] = {0};
-  bdpti_resize_matrix(BDPT_POS_TIMM, 4, 2, timm);
-  bdpti_resize_matrix(BDPT_POS_DEIT, 4, 2, deit);
+  double timm[4], deit[4];
+  size_t k;
+  for (k = 0; k < 4; k++) timm[k] = bdpti_resize_weight(BDPT_POS_TIMM, 4, 2, 0, k);
+  for (k = 0; k < 4; k++) deit[k] = bdpti_resize_weight(BDPT_POS_DEIT, 4, 2, 0, k);
   says("position-embeddings-at-another-size", "for the first is (%.4f, %.4f, %.4f, %.4f):", timm[0],
        timm[1], timm[2], timm[3]);
   says("position-embeddings-at-another-size", "go to the edge: (%.4f, %.4f, %.4f, %g).", deit[0],

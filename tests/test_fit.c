@@ -45,7 +45,7 @@ static size_t layer_tokens(bdpt_model *m, int type, int l, const size_t *index, 
   u = bdpt_layernorm(t, h, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B], 1e-6);
   if (m->config.block[l].attention == BDPT_ATTENTION_KEPT) {
     f = bdpt_linear(t, u, &p[BDPT_SLOT_QKV_W], &p[BDPT_SLOT_QKV_B]);
-    f = bdpt_attention(t, f, m->config.block[l].heads, m->config.block[l].scale);
+    f = bdpt_attention(t, f, NULL, m->config.block[l].heads, m->config.block[l].scale);
     f = bdpt_linear(t, f, &p[BDPT_SLOT_PROJ_W], &p[BDPT_SLOT_PROJ_B]);
   } else if (m->config.block[l].attention == BDPT_ATTENTION_FITTED) {
     f = bdpt_linear(t, u, &p[BDPT_SLOT_AFIT_W], &p[BDPT_SLOT_AFIT_B]);

@@ -76,7 +76,7 @@ static void attention_case(size_t images, size_t n, size_t heads, size_t d, size
   CHECK(worst < (is_double ? 1e-12 : 2e-6));
   for (i = 0; i < images * room; i++) count[i] = 1; /* then the bits are those of plain attention */
   y = counted(t, shape, (int)heads, scale, qkv, count, room);
-  whole = bdpt_attention(t, bdpt_input(t, 3, shape, qkv, 0), (int)heads, scale);
+  whole = bdpt_attention(t, bdpt_input(t, 3, shape, qkv, 0), NULL, (int)heads, scale);
   CHECK(y && whole && memcmp(y->data, whole->data, y->count * sizeof *y->data) == 0);
   free(qkv); free(count);
   bdpt_tape_free(t);

@@ -106,7 +106,7 @@ TEST(torch_attention) {
     shape[0] = f->shape[0]; shape[1] = f->shape[1]; shape[2] = 3 * f->shape[3] * f->shape[4];
     bdpt_tape_reset(tape);
     packed = in[0] = bdpt_input(tape, 3, shape, data, 1);
-    compare(name, bdpt_attention(tape, packed, heads, 1 / sqrt((double)f->shape[4])), names);
+    compare(name, bdpt_attention(tape, packed, NULL, heads, 1 / sqrt((double)f->shape[4])), names);
     free(data);
   }
   CHECK(i >= 5);
@@ -211,7 +211,7 @@ static bdpt_tensor *g_gelu(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
 }
 static bdpt_tensor *g_attention(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
-  return bdpt_attention(t, x[0], number, parameter);
+  return bdpt_attention(t, x[0], NULL, number, parameter);
 }
 static bdpt_tensor *g_counted(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   const size_t n = x[0]->shape[1];
@@ -219,7 +219,7 @@ static bdpt_tensor *g_counted(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   size_t i;
   (void)u;
   for (i = 0; count && i < count->count; i++) count->data[i] = (bdpt_real)(1 + (i + i / n) % 4);
-  return bdpt_attention_counted(t, x[0], count, number, parameter);
+  return bdpt_attention(t, x[0], count, number, parameter);
 }
 static bdpt_tensor *g_patch(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
@@ -550,11 +550,11 @@ TEST(shape_errors) {
   expect(bdpt_linear_add(tape, v, w, v, x), "linear: [4] [4,7] [4] [2,5,6] do not fit");
   expect(bdpt_mlp(tape, x, six, 1e-6, BDPT_GELU), "mlp: [2,5,6] [4] [4] [4,7] [4] [4,7] [4]");
   expect(bdpt_layernorm(tape, x, v, v, 1e-6), "layernorm: [2,5,6] [4] [4] do not fit");
-  expect(bdpt_attention(tape, x, 4, 1), "3 x 4 heads");
-  expect(bdpt_attention_counted(tape, x, w, 1, 1), "[4,7] do not fit qkv[B,N,Q] count?");
+  expect(bdpt_attention(tape, x, NULL, 4, 1), "3 x 4 heads");
+  expect(bdpt_attention(tape, x, w, 1, 1), "[4,7] do not fit qkv[B,N,Q] count?");
   counts = bdpt_input(tape, 2, a, NULL, 0);
   for (i = 0; i < 10; i++) counts->data[i] = (bdpt_real)(i == 8 ? 0.5 : 1);
-  expect(bdpt_attention_counted(tape, x, counts, 1, 1), "key 8 of count[2,5] counts 0.5");
+  expect(bdpt_attention(tape, x, counts, 1, 1), "key 8 of count[2,5] counts 0.5");
   expect(bdpt_patch_embed(tape, image, kernel, v), "[1,3,7,7] [4,3,2,2] [4] do not fit");
   expect(bdpt_tokens(tape, x, v, NULL, NULL, x), "tokens: [2,5,6] [2,5,6] [4] none none");
   expect(bdpt_pool(tape, x, 5, 0), "pool: x[2,5,6] has no token 5");

@@ -1506,13 +1506,13 @@ static bdpt_tensor *bdptp_attend(bdpt_tape *t, bdpt_tensor *qkv, int heads, doub
                                  const bdpt_merging *g) {
   bdpt_tensor *count;
   size_t b;
-  if (!qkv || !g->joined) return bdpt_attention(t, qkv, heads, scale);
+  if (!qkv || !g->joined) return bdpt_attention(t, qkv, NULL, heads, scale);
   count = bdpt_input(t, 2, qkv->shape, NULL, 0); /* [B,N] */
   for (b = 0; count && b < qkv->shape[0]; b++) {
     memcpy(count->data + b * qkv->shape[1], g->count + b * g->room,
            qkv->shape[1] * sizeof *count->data);
   }
-  return bdpt_attention_counted(t, qkv, count, heads, scale);
+  return count ? bdpt_attention(t, qkv, count, heads, scale) : NULL;
 }
 
 /* 6.2  Who joins whom                                                                      >>pairs

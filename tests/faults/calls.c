@@ -133,7 +133,7 @@ static bdpt_status ops(void) {
   DO(back(bdpt_layernorm(tape, x, w[0], w[1], 1e-6)));
   DO(back(bdpt_gelu(tape, x)));
   DO(back(bdpt_activate(tape, x, BDPT_QUICK_GELU)));
-  DO(back(bdpt_attention(tape, input(2, 5, 24), 2, 0.5)));
+  DO(back(bdpt_attention(tape, input(2, 5, 24), NULL, 2, 0.5)));
   DO(back(bdpt_token(tape, x, 1)));
   DO(back(bdpt_pool(tape, x, 1, 1)));
   DO(back(bdpt_add(tape, x, bdpt_scale(tape, x, 2))));

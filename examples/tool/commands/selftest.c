@@ -162,7 +162,7 @@ static void self_attention(bdpt_tape *t, self_op *o) {
   bdpt_tensor *flat = self_input(t, TOKENS, row, 1), *x;
   size_t h, i, j, k;
   x = bdpt_input(t, 3, shape, flat ? flat->data : NULL, 0);
-  o->name = "attention"; o->got = bdpt_attention(t, x, HEADS, 0.4);
+  o->name = "attention"; o->got = bdpt_attention(t, x, NULL, HEADS, 0.4);
   for (h = 0; o->got && h < HEADS; h++) {
     for (i = 0; i < TOKENS; i++) {
       const bdpt_real *q = x->data + i * row + h * SIZE;

@@ -56,7 +56,7 @@ static bdpt_status baseline_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_real 
   in = bdpt_input(t, 3, shape, x, 0);
   u = bdpt_layernorm(t, in, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B], m->config.eps);
   a = bdpt_linear(t, u, &p[BDPT_SLOT_QKV_W], &p[BDPT_SLOT_QKV_B]);
-  a = bdpt_attention(t, a, b->heads, b->scale);
+  a = bdpt_attention(t, a, NULL, b->heads, b->scale);
   a = bdpt_linear(t, a, &p[BDPT_SLOT_PROJ_W], &p[BDPT_SLOT_PROJ_B]);
   out = bdpt_add(t, in, a);
   v = bdpt_layernorm(t, out, &p[BDPT_SLOT_NORM2_W], &p[BDPT_SLOT_NORM2_B], m->config.eps);

@@ -56,7 +56,7 @@ static bdpt_tensor *gate_attention(bdpt_model *m, bdpt_tape *t, int l, bdpt_tens
   const bdpt_block *b = &m->config.block[l];
   r = u = bdpt_layernorm(t, x, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B], m->config.eps);
   f = bdpt_linear(t, u, &p[BDPT_SLOT_QKV_W], &p[BDPT_SLOT_QKV_B]);
-  f = bdpt_attention(t, f, b->heads, b->scale);
+  f = bdpt_attention(t, f, NULL, b->heads, b->scale);
   f = bdpt_linear(t, f, &p[BDPT_SLOT_PROJ_W], &p[BDPT_SLOT_PROJ_B]);
   if (m->config.attn_form == BDPT_ATTN_SKIP && f) r = bdpt_input(t, f->ndim, f->shape, NULL, 0);
   return bdpt_add(t, x, gate_mix(t, &m->importance[BDPT_ATTENTION][l], BDPT_ATTENTION, g, f, r));
