@@ -317,7 +317,6 @@ BDPT_API bdpt_tensor *bdpt_mlp(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *const 
                                bdpt_act act);
 BDPT_API bdpt_tensor *bdpt_layernorm(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *gamma,
                                      bdpt_tensor *beta, double eps); /* norms the last axis */
-BDPT_API bdpt_tensor *bdpt_gelu(bdpt_tape *t, bdpt_tensor *x);
 BDPT_API bdpt_tensor *bdpt_activate(bdpt_tape *t, bdpt_tensor *x, bdpt_act act);
 /* Where `count` is not NULL, key j of image b stands for count[b,j] keys like it, at least 1. */
 BDPT_API bdpt_tensor *bdpt_attention(bdpt_tape *t, bdpt_tensor *qkv, bdpt_tensor *count, int heads,
@@ -2328,10 +2327,6 @@ BDPTI_FN void bdpti_activate_back(bdpt_tape *t, bdpti_node *n) {
   if (dx.to) bdpti_act(t->ctx, act, n->out.count, z, n->out.grad, dx.to, dx.add);
 }
 
-BDPT_API bdpt_tensor *bdpt_gelu(bdpt_tape *t, bdpt_tensor *x) {
-  return bdpt_activate(t, x, BDPT_GELU);
-}
-
 /* 6.6  Softmax over the last axis                                                      >>softmax
  *   math      y = exp(x - max x) / sum exp(x - max x);  lse = max x + log sum exp(x - max x)
  *   backward  dx = y (dy - sum(dy y))
@@ -3618,7 +3613,7 @@ BDPT_API bdpt_tensor *bdpt_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_ten
    * is gone; the paper's text does not. Off unless the configuration asks for it. */
   if (!kept && (c->extra_gelu == BDPT_GELU_ALWAYS ||
                 (c->extra_gelu == BDPT_GELU_BOTH && b->attention != BDPT_ATTENTION_KEPT))) {
-    x = bdpt_gelu(t, x);
+    x = bdpt_activate(t, x, BDPT_GELU);
   }
   return x;
 }

@@ -51,7 +51,7 @@ static bdpt_status lesson(bdpt_context *ctx) {
    * NULL, the next ones pass NULL on, and the first sentence waits in the context. */
   bad = bdpt_linear(tape, a, bdpt_input(tape, 2, wide, NULL, 0),
                     bdpt_input(tape, 1, vector, NULL, 0));
-  bad = bdpt_gelu(tape, bdpt_scale(tape, bad, 2.0));
+  bad = bdpt_activate(tape, bdpt_scale(tape, bad, 2.0), BDPT_GELU);
   if (!bad) printf("%s\n", ctx->message);
   bdpt_clear_error(ctx);
 

@@ -115,7 +115,7 @@ static bdpt_status lesson(bdpt_context *ctx, bdpt_model *model, bdpt_tape *tape)
   if (train(model, tape) != BDPT_OK) return ctx->status;
   /* A mistake in the graph is found as it is with the library's own operations. */
   x = bdpt_input(tape, 2, shape, NULL, 0);
-  if (!bdpt_gelu(tape, bdpt_tape_op(tape, &op, &x, 1, 2, longer))) {
+  if (!bdpt_activate(tape, bdpt_tape_op(tape, &op, &x, 1, 2, longer), BDPT_GELU)) {
     printf("a tensor of the wrong shape: %s\n", ctx->message);
   }
   bdpt_clear_error(ctx);

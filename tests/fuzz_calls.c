@@ -54,7 +54,7 @@ static void operate(world *w) {
     case 0: keep(w, bdpt_linear(t, a, b, c)); break;
     case 1: keep(w, bdpt_linear_add(t, a, b, c, any(w))); break;
     case 2: keep(w, bdpt_layernorm(t, a, b, c, v)); break;
-    case 3: keep(w, bdpt_gelu(t, a)); break;
+    case 3: keep(w, bdpt_activate(t, a, BDPT_GELU)); break;
     case 4: keep(w, bdpt_activate(t, a, (bdpt_act)(next(w) % 5))); break;
     case 5: keep(w, bdpt_match(t, a, b)); break;
     case 6: keep(w, bdpt_attention(t, a, NULL, (int)(next(w) % 5), v)); break;

@@ -100,7 +100,7 @@ TEST(norm_and_activation_numbers) {
   static const double z_data[] = {1, -1};
   static const bdpt_real ones[] = {1, 1};
   bdpt_tensor *y = bdpt_layernorm(tape, input(1, 4, row), vector(4, one), vector(4, zero), 0);
-  bdpt_tensor *z = input(1, 2, z_data), *g = bdpt_gelu(tape, z);
+  bdpt_tensor *z = input(1, 2, z_data), *g = bdpt_activate(tape, z, BDPT_GELU);
   says("layernorm", "the row becomes (%.3f, %.4f, %g, %.4f).", AT(y, 0), AT(y, 1), AT(y, 2),
        AT(y, 3));
   says("layernorm", "has the mean 3 and the biased variance 3.5, so rstd = %.4f,", AT(y, 3) / 3);
@@ -437,7 +437,7 @@ TEST(walk_numbers) {
   says("gradient-buffers", "a copy of its own: da = %g and db = %g,", GRAD(a, 0), GRAD(b, 0));
   bdpt_tape_reset(tape);
   a = vector(1, two);
-  unused = bdpt_gelu(tape, a);
+  unused = bdpt_activate(tape, a, BDPT_GELU);
   CHECK(bdpt_backward(tape, bdpt_scale(tape, a, 3), &one) == BDPT_OK && !unused->grad);
   says("the-walk-back", "and leaves da = %g.", GRAD(a, 0));
   bdpt_tape_reset(tape);

@@ -55,7 +55,7 @@ static size_t layer_tokens(bdpt_model *m, int type, int l, const size_t *index, 
   if (type == BDPT_ACTIVATION) {
     h = bdpt_add(t, h, f);
     u = bdpt_layernorm(t, h, &p[BDPT_SLOT_NORM2_W], &p[BDPT_SLOT_NORM2_B], 1e-6);
-    f = bdpt_gelu(t, bdpt_linear(t, u, &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B]));
+    f = bdpt_activate(t, bdpt_linear(t, u, &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B]), BDPT_GELU);
     f = bdpt_linear(t, f, &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B]);
   }
   if (CHECK(u != NULL && f != NULL)) {

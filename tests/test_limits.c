@@ -24,7 +24,7 @@ static bdpt_tensor *f_norm(bdpt_tensor *const *x) {
 static bdpt_tensor *f_mlp(bdpt_tensor *const *x) {
   return bdpt_mlp(tape, x[0], x + 1, 1e-6, BDPT_GELU);
 }
-static bdpt_tensor *f_gelu(bdpt_tensor *const *x) { return bdpt_gelu(tape, x[0]); }
+static bdpt_tensor *f_gelu(bdpt_tensor *const *x) { return bdpt_activate(tape, x[0], BDPT_GELU); }
 static bdpt_tensor *f_act(bdpt_tensor *const *x) { return bdpt_activate(tape, x[0], BDPT_RELU); }
 static bdpt_tensor *f_attention(bdpt_tensor *const *x) {
   return bdpt_attention(tape, x[0], NULL, 2, 0.5);
@@ -332,7 +332,7 @@ TEST(numbers_in_sentences) {
 
 static bdpt_tensor *graph(bdpt_tape *t, bdpt_tensor *const *in, void *user) {
   (void)user;
-  return bdpt_gelu(t, in[0]);
+  return bdpt_activate(t, in[0], BDPT_GELU);
 }
 
 TEST(words_and_bounds) {

@@ -86,7 +86,7 @@ TEST(torch_linear_norm_gelu) {
     if (load(name, xwb)) compare(name, bdpt_layernorm(tape, in[0], in[1], in[2], eps), xwb);
   }
   CHECK(i >= 5);
-  EACH("gelu") if (load(name, x)) compare(name, bdpt_gelu(tape, in[0]), x);
+  EACH("gelu") if (load(name, x)) compare(name, bdpt_activate(tape, in[0], BDPT_GELU), x);
   CHECK(i >= 3);
 }
 
@@ -207,7 +207,7 @@ static bdpt_tensor *g_norm(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
 }
 static bdpt_tensor *g_gelu(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
-  return bdpt_gelu(t, x[0]);
+  return bdpt_activate(t, x[0], BDPT_GELU);
 }
 static bdpt_tensor *g_attention(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
@@ -240,7 +240,7 @@ static bdpt_tensor *g_token(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
 }
 static bdpt_tensor *g_add(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u; /* x[0] is used three times, so its gradient has to be added up */
-  return bdpt_add(t, bdpt_add(t, x[0], x[1]), bdpt_gelu(t, bdpt_add(t, x[0], x[0])));
+  return bdpt_add(t, bdpt_add(t, x[0], x[1]), bdpt_activate(t, bdpt_add(t, x[0], x[0]), BDPT_GELU));
 }
 static bdpt_tensor *g_linear_add(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
@@ -523,7 +523,7 @@ TEST(gradient_buffers_are_used_again) {
     bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
     bdpt_tensor *x = bdpt_input(t, 1, shape, NULL, 1);
     size_t forward;
-    for (k = 0; k < (i ? 12 : 4); k++) x = bdpt_gelu(t, x);
+    for (k = 0; k < (i ? 12 : 4); k++) x = bdpt_activate(t, x, BDPT_GELU);
     forward = bdpt_tape_bytes(t);
     CHECK(bdpt_backward(t, x, seed) == BDPT_OK);
     backward[i] = bdpt_tape_bytes(t) - forward;
@@ -566,11 +566,11 @@ TEST(shape_errors) {
   expect(bdpt_cross_entropy(tape, x, constant), "[2,5,6] do not fit logits[B,K]");
   expect(bdpt_distill_soft(tape, w, constant, 0), "temperature");
   expect(bdpt_match(tape, x, w), "match: [2,5,6] [4,7] do not fit");
-  CHECK(bdpt_backward(tape, bdpt_gelu(tape, x), NULL) == BDPT_E_SHAPE);
+  CHECK(bdpt_backward(tape, bdpt_activate(tape, x, BDPT_GELU), NULL) == BDPT_E_SHAPE);
   CHECK_HAS(ctx.message, "one number");
   bdpt_clear_error(&ctx);
   /* What follows a failure passes it on, and only the first sentence stays. */
-  CHECK(bdpt_gelu(tape, bdpt_add(tape, bdpt_linear(tape, x, w, v), x)) == NULL);
+  CHECK(bdpt_activate(tape, bdpt_add(tape, bdpt_linear(tape, x, w, v), x), BDPT_GELU) == NULL);
   CHECK_HAS(ctx.message, "linear");
   CHECK(bdpt_backward(tape, NULL, NULL) == BDPT_E_SHAPE);
   bdpt_clear_error(&ctx);

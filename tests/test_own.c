@@ -63,7 +63,7 @@ static bdpt_tensor *build(bdpt_tape *t, bdpt_tensor *const *x, void *user) {
     case 0: return times(t, x[0], x[1], 3);
     case 1: return times(t, x[0], x[0], -0.5); /* one tensor as both inputs */
     case 2: /* behind and before the library's operations, everything used twice */
-      y = times(t, bdpt_gelu(t, x[0]), bdpt_add(t, x[0], x[1]), 1.5);
+      y = times(t, bdpt_activate(t, x[0], BDPT_GELU), bdpt_add(t, x[0], x[1]), 1.5);
       return bdpt_add(t, times(t, y, x[1], 1), bdpt_add(t, y, x[0]));
     case 4: return bdpt_scale(t, bdpt_tape_op(t, &wrong, x, 2, x[0]->ndim, x[0]->shape), 100);
     default: return bdpt_tape_op(t, &wrong, x, 2, x[0]->ndim, x[0]->shape);
@@ -182,7 +182,7 @@ TEST(refusals) {
   refused(NULL, BDPT_E_ARGUMENT, "mine: 7 of nine");
   in[1] = NULL; /* the cause is told already, wherever it was */
   CHECK(bdpt_tape_op(t, &op, in, 2, 2, shape) == NULL && ctx.status == BDPT_OK);
-  CHECK(bdpt_gelu(t, times(t, in[0], NULL, 1)) == NULL && ctx.status == BDPT_OK);
+  CHECK(bdpt_activate(t, times(t, in[0], NULL, 1), BDPT_GELU) == NULL && ctx.status == BDPT_OK);
   bdpt_tape_free(t);
 }
 

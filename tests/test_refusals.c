@@ -187,7 +187,7 @@ static bdpt_status backward_on(bdpt_tape_mode mode, int wants, int none) {
   const size_t one = 1;
   bdpt_tape *t = bdpt_tape_create(&ctx, mode);
   bdpt_tensor *x = bdpt_input(t, 1, &one, NULL, wants);
-  bdpt_status s = bdpt_backward(t, none ? NULL : bdpt_gelu(t, x), NULL);
+  bdpt_status s = bdpt_backward(t, none ? NULL : bdpt_activate(t, x, BDPT_GELU), NULL);
   bdpt_tape_free(t);
   return s;
 }

@@ -150,7 +150,7 @@ static void self_norm(bdpt_tape *t, self_op *o) {
 static void self_gelu(bdpt_tape *t, self_op *o) {
   bdpt_tensor *x = self_input(t, ROWS, IN, 5);
   size_t i;
-  o->name = "GELU"; o->got = bdpt_gelu(t, x);
+  o->name = "GELU"; o->got = bdpt_activate(t, x, BDPT_GELU);
   for (i = 0; o->got && i < ROWS * IN; i++) {
     double z = (double)x->data[i];
     o->want[i] = z * 0.5 * erfc(-z / sqrt(2.0));
@@ -223,7 +223,7 @@ static bdpt_status self_square(const bdpt_op_run *run) {
 static bdpt_tensor *self_graph(bdpt_tape *t, bdpt_tensor *const *in, void *user) {
   const bdpt_op wrong = {"wrong", self_square, self_wrong, 0, NULL};
   if (*(int *)user) return bdpt_tape_op(t, &wrong, in, 1, in[0]->ndim, in[0]->shape);
-  return bdpt_gelu(t, bdpt_linear(t, in[0], in[1], in[2]));
+  return bdpt_activate(t, bdpt_linear(t, in[0], in[1], in[2]), BDPT_GELU);
 }
 
 /* Checks the gradients of a right backward pass and of a wrong one. */

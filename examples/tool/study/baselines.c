@@ -61,7 +61,7 @@ static bdpt_status baseline_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_real 
   out = bdpt_add(t, in, a);
   v = bdpt_layernorm(t, out, &p[BDPT_SLOT_NORM2_W], &p[BDPT_SLOT_NORM2_B], m->config.eps);
   z = bdpt_linear(t, v, &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B]);
-  s = bdpt_gelu(t, z);
+  s = bdpt_activate(t, z, BDPT_GELU);
   v = bdpt_add(t, out, bdpt_linear(t, s, &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B]));
   if (!v) return m->ctx->status;
   baseline_compare(in, out, a, u, &sum->cosine[0][l], &sum->change[0][l]);
