@@ -897,12 +897,8 @@ typedef struct bdpt_fit_report {
   double lambda;          /* resolved */
   double error;           /* there, of the worst map: |y - Wx - b| / |y - mean y|, 2-norms */
 } bdpt_fit_report;
-BDPT_API bdpt_status bdpt_fit(bdpt_model *model, bdpt_type type, int block, const bdpt_subset *data,
+BDPT_API bdpt_status bdpt_fit(bdpt_model *model, const bdpt_layers *layers, const bdpt_subset *data,
                               const bdpt_fit_options *options, bdpt_fit_report *out);
-/* Fits a set of layers in forward order: the inputs of each come through the maps before it. */
-BDPT_API bdpt_status bdpt_fit_all(bdpt_model *model, const bdpt_layers *layers,
-                                  const bdpt_subset *data, const bdpt_fit_options *options,
-                                  bdpt_fit_report *out);
 
 /* Returns 1 if this start fits a map in the place of a layer of the type, which takes images. */
 BDPT_API int bdpt_start_fits(bdpt_start start, bdpt_type type);
@@ -2127,16 +2123,7 @@ BDPTI_FN bdpti_norm_args bdpti_norm_args_of(const bdpti_node *n, bdpt_real *y) {
   return s;
 }
 
-/* Makes dx, dgamma and dbeta of a layer norm from the gradient of what it made. */
-BDPTI_FN void bdpti_norm_back(bdpt_tape *t, bdpti_node *n, const bdpt_real *dy) {
-  bdpti_norm_args s = bdpti_norm_args_of(n, NULL);
-  bdpti_target dx = bdpti_grad(t, n->in[0]);
-  bdpt_real *dgamma = bdpti_grad_sum(t, n->in[1]), *dbeta = bdpti_grad_sum(t, n->in[2]);
-  s.dy = dy;
-  s.dx = dx.to;
-  s.add = dx.add;
-  bdpti_layernorm_bwd(t->ctx, bdpti_rows(n->in[0]), &s, dgamma, dbeta);
-}
+BDPTI_FN void bdpti_layernorm_back(bdpt_tape *t, bdpti_node *n); /* 6.4 */
 
 /* 6.3  The MLP                                                                            >>mlp
  *   math      y = x + W2 s + b2,  s = f(z),  z = W1 v + b1,  v = LN(x),  f the activation
@@ -2223,12 +2210,11 @@ BDPTI_FN void bdpti_mlp_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_affine_back(t, w1, n->in[4], rows, dz, v, dv);            /* dv, dW1, db1 */
   bdpti_grad_pass(t, x, n->out.grad); /* dy goes on to x, which then has the buffer to itself */
   bdpti_buffer_release(t, n->out.grad);
-  n->out.grad = NULL;
-  bdpti_norm_back(t, n, dv.to); /* adds LN's part to the dy that x has by now */
-  bdpti_buffer_release(t, s); /* all four serve the next block */
+  n->out.grad = dv.to; /* what LN made has this gradient */
+  bdpti_layernorm_back(t, n); /* adds LN's part to the dy that x has by now */
+  bdpti_buffer_release(t, s); /* all serve the next block */
   bdpti_buffer_release(t, dz);
   bdpti_buffer_release(t, v);
-  bdpti_buffer_release(t, dv.to);
 }
 
 /* 6.4  Layer norm                                                                     >>layernorm
@@ -2285,8 +2271,15 @@ BDPT_API bdpt_tensor *bdpt_layernorm(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *
   return &n->out;
 }
 
+/* The node is that of a layer norm, or of an MLP, which begins with one. */
 BDPTI_FN void bdpti_layernorm_back(bdpt_tape *t, bdpti_node *n) {
-  bdpti_norm_back(t, n, n->out.grad);
+  bdpti_norm_args s = bdpti_norm_args_of(n, NULL);
+  bdpti_target dx = bdpti_grad(t, n->in[0]);
+  bdpt_real *dgamma = bdpti_grad_sum(t, n->in[1]), *dbeta = bdpti_grad_sum(t, n->in[2]);
+  s.dy = n->out.grad;
+  s.dx = dx.to;
+  s.add = dx.add;
+  bdpti_layernorm_bwd(t->ctx, bdpti_rows(n->in[0]), &s, dgamma, dbeta);
 }
 
 /* 6.5  Activations, element by element                                                     >>act
@@ -4962,18 +4955,9 @@ BDPT_API bdpt_status bdpt_remove(bdpt_model *m, const bdpt_layers *layers, bdpt_
   return bdpti_remove_all(m, layers, start, data, NULL, NULL);
 }
 
-BDPT_API bdpt_status bdpt_fit_all(bdpt_model *m, const bdpt_layers *layers,
-                                  const bdpt_subset *data, const bdpt_fit_options *options,
-                                  bdpt_fit_report *out) {
-  return bdpti_remove_all(m, layers, BDPT_START_FIT, data, options, out);
-}
-
-BDPT_API bdpt_status bdpt_fit(bdpt_model *m, bdpt_type type, int block, const bdpt_subset *data,
+BDPT_API bdpt_status bdpt_fit(bdpt_model *m, const bdpt_layers *layers, const bdpt_subset *data,
                               const bdpt_fit_options *options, bdpt_fit_report *out) {
-  bdpt_layers one = {{0, 0}};
-  if (!bdpti_removable(m, "fit", type, block)) return m->ctx->status;
-  bdpt_layers_add(&one, type, block);
-  return bdpt_fit_all(m, &one, data, options, out);
+  return bdpti_remove_all(m, layers, BDPT_START_FIT, data, options, out);
 }
 
 #endif /* BDPT_ONLY_INFERENCE */

@@ -87,11 +87,11 @@ static void change(world *w) {
     case 2: bdpt_fuse(w->model, layer); break;
     case 3: bdpt_fuse_all(w->model); break;
     case 4: bdpt_prune_linear(w->model, layer, (int)(next(w) % 3)); break;
-    case 5: bdpt_fit(w->model, type, layer, &w->all, NULL, NULL); break;
-    case 6:
+    case 5: case 6:
       memset(&set, 0, sizeof set);
       set.blocks[0] = next(w) & 15; set.blocks[1] = next(w) & 15;
-      bdpt_remove(w->model, &set, (bdpt_start)(next(w) % 7), next(w) & 1 ? &w->all : NULL);
+      if (layer > 0) bdpt_fit(w->model, &set, &w->all, NULL, NULL);
+      else bdpt_remove(w->model, &set, (bdpt_start)(next(w) % 7), next(w) & 1 ? &w->all : NULL);
       break;
     case 7: bdpt_model_assign(w->model, w->other); break;
     case 8: bdpt_merge(w->model, (int)(next(w) % 5) - 1, &w->merging); break;

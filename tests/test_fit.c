@@ -24,6 +24,13 @@ static bdpt_model *make_model(uint64_t seed) {
   return model_of(&ctx, &c, seed);
 }
 
+static bdpt_status fit_one(bdpt_model *m, int type, int block, const bdpt_subset *images,
+                           const bdpt_fit_options *o, bdpt_fit_report *out) {
+  bdpt_layers one = {{0, 0}};
+  bdpt_layers_add(&one, (bdpt_type)type, block);
+  return bdpt_fit(m, &one, images, o, out);
+}
+
 /* Computes what the layer of block l reads and returns for images subset[first .. first + count):
  * rows of x[R][D], y[R][D] in double, from a forward pass written out here. Returns R. */
 static size_t layer_tokens(bdpt_model *m, int type, int l, const size_t *index, size_t count,
@@ -122,7 +129,7 @@ static void compare(int type, int l, double lambda) {
   bdpt_fit_report report;
   o.lambda = lambda;
   rows = layer_tokens(m, type, l, index, fit, x, y);
-  CHECK(bdpt_fit(n, (bdpt_type)type, l, &train, &o, &report) == BDPT_OK);
+  CHECK(fit_one(n, (bdpt_type)type, l, &train, &o, &report) == BDPT_OK);
   CHECK(report.layers == 1 && report.images == 53 && report.held == 7);
   CHECK(report.tokens == rows && rows == 53 * 5);
   memset(mx, 0, sizeof mx);
@@ -193,7 +200,7 @@ TEST(a_linear_mlp_is_found_again) {
   fused = bdpt_model_clone(m);
   fitted = bdpt_model_clone(m);
   CHECK(bdpt_prune(fused, BDPT_ACTIVATION, 1) == BDPT_OK && bdpt_fuse(fused, 1) == BDPT_OK);
-  CHECK(bdpt_fit(fitted, BDPT_ACTIVATION, 1, &train, &o, &report) == BDPT_OK);
+  CHECK(fit_one(fitted, BDPT_ACTIVATION, 1, &train, &o, &report) == BDPT_OK);
   CHECK(report.error < (sizeof(bdpt_real) == 8 ? 1e-6 : 1e-4));
   w = fused->param[BDPT_SLOT(1, BDPT_SLOT_FUSED_W)].data;
   v = fitted->param[BDPT_SLOT(1, BDPT_SLOT_FUSED_W)].data;
@@ -222,33 +229,33 @@ TEST(a_linear_mlp_is_found_again) {
   bdpt_model_free(fitted);
 }
 
-/* bdpt_fit_all goes in forward order, attention before the MLP of a block; another order gives
+/* bdpt_fit goes in forward order, attention before the MLP of a block; another order gives
  * other maps. Each fit sees the tokens that the maps before it make. */
 TEST(several_layers_in_forward_order) {
   bdpt_model *dense = make_model(5), *all = bdpt_model_clone(dense), *one, *back;
   bdpt_layers which = {{2, 6}}; /* attention 1; activations 1 and 2 */
   bdpt_fit_report r, each;
   double worst = 0;
-  CHECK(bdpt_fit_all(all, &which, &train, NULL, &r) == BDPT_OK && r.layers == 3);
+  CHECK(bdpt_fit(all, &which, &train, NULL, &r) == BDPT_OK && r.layers == 3);
   CHECK_HAS(all->certificate, "3 layers fitted, not exact: relative error up to ");
   CHECK_HAS(all->certificate, "on 7 of 60 images, held back, ridge 0.001");
   one = bdpt_model_clone(dense);
-  CHECK(bdpt_fit(one, BDPT_ATTENTION, 1, &train, NULL, &each) == BDPT_OK);
+  CHECK(fit_one(one, BDPT_ATTENTION, 1, &train, NULL, &each) == BDPT_OK);
   worst = fmax(worst, each.error);
   CHECK_HAS(one->certificate, "1 layer fitted");
-  CHECK(bdpt_fit(one, BDPT_ACTIVATION, 1, &train, NULL, &each) == BDPT_OK);
+  CHECK(fit_one(one, BDPT_ACTIVATION, 1, &train, NULL, &each) == BDPT_OK);
   worst = fmax(worst, each.error);
-  CHECK(bdpt_fit(one, BDPT_ACTIVATION, 2, &train, NULL, &each) == BDPT_OK);
+  CHECK(fit_one(one, BDPT_ACTIVATION, 2, &train, NULL, &each) == BDPT_OK);
   worst = fmax(worst, each.error);
   CHECK(same_weights(all, one));
   CHECK_CLOSE(r.error, worst, 0);
   back = bdpt_model_clone(dense);
-  CHECK(bdpt_fit(back, BDPT_ACTIVATION, 2, &train, NULL, NULL) == BDPT_OK);
-  CHECK(bdpt_fit(back, BDPT_ACTIVATION, 1, &train, NULL, NULL) == BDPT_OK);
-  CHECK(bdpt_fit(back, BDPT_ATTENTION, 1, &train, NULL, NULL) == BDPT_OK);
+  CHECK(fit_one(back, BDPT_ACTIVATION, 2, &train, NULL, NULL) == BDPT_OK);
+  CHECK(fit_one(back, BDPT_ACTIVATION, 1, &train, NULL, NULL) == BDPT_OK);
+  CHECK(fit_one(back, BDPT_ATTENTION, 1, &train, NULL, NULL) == BDPT_OK);
   CHECK(!same_weights(all, back));
   memset(&which, 0, sizeof which);
-  CHECK(bdpt_fit_all(dense, &which, &train, NULL, &r) == BDPT_OK && r.layers == 0);
+  CHECK(bdpt_fit(dense, &which, &train, NULL, &r) == BDPT_OK && r.layers == 0);
   CHECK(dense->certificate[0] == 0);
   bdpt_model_free(dense);
   bdpt_model_free(all);
@@ -265,9 +272,9 @@ TEST(a_choice_of_images) {
   size_t i, index[20];
   for (i = 0; i < 20; i++) index[i] = train.index[3 * i];
   some.index = index;
-  CHECK(bdpt_fit(a, BDPT_ACTIVATION, 0, &train, &o, &r) == BDPT_OK);
+  CHECK(fit_one(a, BDPT_ACTIVATION, 0, &train, &o, &r) == BDPT_OK);
   CHECK(r.images == 18 && r.held == 2 && r.tokens == 90);
-  CHECK(bdpt_fit(b, BDPT_ACTIVATION, 0, &some, NULL, NULL) == BDPT_OK);
+  CHECK(fit_one(b, BDPT_ACTIVATION, 0, &some, NULL, NULL) == BDPT_OK);
   CHECK(same_weights(a, b));
   bdpt_model_free(a);
   bdpt_model_free(b);
@@ -298,7 +305,7 @@ TEST(every_image_counts) {
     bdpt_model *m = make_model(6);
     some.count = sizes[k][0];
     memset(reads, 0, sizeof reads);
-    CHECK(bdpt_fit(m, BDPT_ACTIVATION, 0, &some, NULL, &r) == BDPT_OK);
+    CHECK(fit_one(m, BDPT_ACTIVATION, 0, &some, NULL, &r) == BDPT_OK);
     CHECK(r.images == sizes[k][1] && r.held == sizes[k][2]);
     for (i = 0, wrong = 0; i < some.count; i++) wrong += reads[index[i]] != 1;
     CHECK(wrong == 0);
@@ -322,7 +329,7 @@ TEST(thread_count_changes_no_bit) {
     own.threads = threads;
     bdpt_init(&own);
     m = model_of(&own, &c, 7);
-    CHECK(bdpt_fit_all(m, &which, &train, NULL, &r) == BDPT_OK);
+    CHECK(bdpt_fit(m, &which, &train, NULL, &r) == BDPT_OK);
     bdpt_model_hash(m, hash);
     if (threads == 1) memcpy(first, hash, sizeof hash);
     CHECK(strcmp(first, hash) == 0);
@@ -343,7 +350,7 @@ TEST(saved_loaded_and_counted) {
   CHECK(bdpt_config_resolve(&ctx, &c) == BDPT_OK && bdpt_removed(&c, BDPT_ACTIVATION) == 1);
   for (type = 0; type < 2; type++) {
     CHECK(bdpt_cost(&ctx, &m->config, &before) == BDPT_OK);
-    CHECK(bdpt_fit(m, (bdpt_type)type, 2, &train, NULL, NULL) == BDPT_OK);
+    CHECK(fit_one(m, (bdpt_type)type, 2, &train, NULL, NULL) == BDPT_OK);
     CHECK(bdpt_cost(&ctx, &m->config, &after) == BDPT_OK);
     CHECK_CLOSE((double)before.params - (double)after.params,
                 (type ? 2 * d * f + f + d : 4 * d * d + 4 * d) - (d * d + d), 0);
@@ -389,34 +396,33 @@ TEST(errors) {
   one.index = train.index;
   CHECK(bdpt_prune(m, BDPT_ATTENTION, 1) == BDPT_OK);
   CHECK(bdpt_prune(m, BDPT_ACTIVATION, 1) == BDPT_OK);
-  refused(m, bdpt_fit(m, 0, 1, &train, NULL, NULL), BDPT_E_STATE, "block 1 is already");
-  refused(m, bdpt_fit(m, 1, 1, &train, NULL, NULL), BDPT_E_STATE, "block 1 is already");
+  refused(m, fit_one(m, 0, 1, &train, NULL, NULL), BDPT_E_STATE, "block 1 is already");
+  refused(m, fit_one(m, 1, 1, &train, NULL, NULL), BDPT_E_STATE, "block 1 is already");
   CHECK(bdpt_fuse(m, 1) == BDPT_OK);
-  refused(NULL, bdpt_fit(m, 1, 1, &train, NULL, NULL), BDPT_E_STATE, "already removed");
-  CHECK(bdpt_fit(m, 0, 2, &train, NULL, NULL) == BDPT_OK);
-  CHECK(bdpt_fit(m, 1, 2, &train, NULL, NULL) == BDPT_OK);
-  refused(m, bdpt_fit(m, 0, 2, &train, NULL, NULL), BDPT_E_STATE, "already removed");
-  refused(m, bdpt_fit(m, 1, 2, &train, NULL, NULL), BDPT_E_STATE, "already removed");
+  refused(NULL, fit_one(m, 1, 1, &train, NULL, NULL), BDPT_E_STATE, "already removed");
+  CHECK(fit_one(m, 0, 2, &train, NULL, NULL) == BDPT_OK);
+  CHECK(fit_one(m, 1, 2, &train, NULL, NULL) == BDPT_OK);
+  refused(m, fit_one(m, 0, 2, &train, NULL, NULL), BDPT_E_STATE, "already removed");
+  refused(m, fit_one(m, 1, 2, &train, NULL, NULL), BDPT_E_STATE, "already removed");
   refused(m, bdpt_prune(m, 0, 2), BDPT_E_STATE, "already removed");
   refused(m, bdpt_restore(m, 0, 2), BDPT_E_STATE, "not removed");
   refused(m, bdpt_restore(m, 1, 2), BDPT_E_STATE, "two linears are gone");
   refused(m, bdpt_fuse(m, 2), BDPT_E_STATE, "one map already");
-  refused(m, bdpt_fit(m, 0, 3, &train, NULL, NULL), BDPT_E_ARGUMENT, "layers 0 to 2");
-  refused(m, bdpt_fit(m, 2, 0, &train, NULL, NULL), BDPT_E_ARGUMENT, "neither attention");
-  refused(m, bdpt_fit(m, 0, 0, &none, NULL, NULL), BDPT_E_ARGUMENT, "no images");
-  refused(m, bdpt_fit(m, 0, 0, NULL, NULL, NULL), BDPT_E_ARGUMENT, "no images");
-  refused(m, bdpt_fit(m, 0, 0, &one, NULL, NULL), BDPT_E_ARGUMENT, "no images");
-  refused(m, bdpt_fit(m, 0, 0, &train, &single, NULL), BDPT_E_ARGUMENT, "no images");
-  refused(m, bdpt_fit(m, 0, 0, &train, &few, NULL), BDPT_E_ARGUMENT,
+  refused(m, fit_one(m, 0, 3, &train, NULL, NULL), BDPT_E_ARGUMENT, "layers 0 to 2");
+  refused(m, fit_one(m, 0, 0, &none, NULL, NULL), BDPT_E_ARGUMENT, "no images");
+  refused(m, fit_one(m, 0, 0, NULL, NULL, NULL), BDPT_E_ARGUMENT, "no images");
+  refused(m, fit_one(m, 0, 0, &one, NULL, NULL), BDPT_E_ARGUMENT, "no images");
+  refused(m, fit_one(m, 0, 0, &train, &single, NULL), BDPT_E_ARGUMENT, "no images");
+  refused(m, fit_one(m, 0, 0, &train, &few, NULL), BDPT_E_ARGUMENT,
           "3 images with 15 tokens, too few for a map of 16 inputs");
   bdpt_layers_add(&which, BDPT_ACTIVATION, 0);
   bdpt_layers_add(&which, BDPT_ATTENTION, 1); /* is gone: nothing happens to the first */
-  refused(m, bdpt_fit_all(m, &which, &train, NULL, NULL), BDPT_E_STATE, "attention of block 1");
+  refused(m, bdpt_fit(m, &which, &train, NULL, NULL), BDPT_E_STATE, "attention of block 1");
   CHECK(m->config.block[0].mlp_state == BDPT_MLP_KEPT);
-  refused(m, bdpt_fit(m, 0, 0, &train, &below, NULL), BDPT_E_ARGUMENT, "ridge of -2");
+  refused(m, fit_one(m, 0, 0, &train, &below, NULL), BDPT_E_ARGUMENT, "ridge of -2");
   /* What a norm makes lies in a hyperplane, so without a ridge no map is the best. */
-  refused(m, bdpt_fit(m, 0, 0, &train, &least, NULL), BDPT_E_NUMERIC, "attention of block 0 reads");
-  refused(m, bdpt_fit(m, 0, 0, &train, &zero, NULL), BDPT_E_NUMERIC, "a ridge of 0 is too small");
+  refused(m, fit_one(m, 0, 0, &train, &least, NULL), BDPT_E_NUMERIC, "attention of block 0 reads");
+  refused(m, fit_one(m, 0, 0, &train, &zero, NULL), BDPT_E_NUMERIC, "a ridge of 0 is too small");
   CHECK(m->config.block[0].attention == BDPT_ATTENTION_KEPT);
   CHECK(!m->param[BDPT_SLOT(0, BDPT_SLOT_AFIT_W)].data);
   refused(NULL, BDPT_OK, BDPT_OK, "");
@@ -428,7 +434,7 @@ static bdpt_status fit_two(bdpt_model *m, void *user) {
   bdpt_fit_options o = {0, 20};
   bdpt_status s;
   (void)user;
-  s = bdpt_fit_all(m, &which, &train, &o, NULL);
+  s = bdpt_fit(m, &which, &train, &o, NULL);
   if (s == BDPT_OK) CHECK(bdpt_removed(&m->config, 0) == 1);
   return s;
 }
@@ -448,8 +454,8 @@ TEST(training_goes_on_from_the_maps) {
   bdpt_real one;
   int i;
   CHECK(bdpt_trainer_step(t, &loss) == BDPT_OK);
-  CHECK(bdpt_fit(m, 0, 1, &train, NULL, NULL) == BDPT_OK);
-  CHECK(bdpt_fit(m, 1, 0, &train, NULL, NULL) == BDPT_OK);
+  CHECK(fit_one(m, 0, 1, &train, NULL, NULL) == BDPT_OK);
+  CHECK(fit_one(m, 1, 0, &train, NULL, NULL) == BDPT_OK);
   one = w->data[5];
   for (i = 0; i < 60; i++) {
     CHECK(bdpt_trainer_step(t, &loss) == BDPT_OK);
@@ -482,7 +488,7 @@ TEST(says_where_images_are_few) {
     bdpt_model *m = make_model(3);
     bdpt_fit_report r;
     o.images = k ? 200 : 5;
-    CHECK(bdpt_fit(m, BDPT_ACTIVATION, 1, &all, &o, &r) == BDPT_OK);
+    CHECK(fit_one(m, BDPT_ACTIVATION, 1, &all, &o, &r) == BDPT_OK);
     warned = strstr(m->certificate, ": worse than a constant, fit to more images") != NULL;
     CHECK(warned == !k && (r.error >= 1) == !k);
     bdpt_model_free(m);
@@ -493,7 +499,7 @@ TEST(says_where_images_are_few) {
 TEST(a_certificate_for_both) {
   bdpt_model *m = make_model(11);
   bdpt_certificate c;
-  CHECK(bdpt_fit(m, 1, 1, &train, NULL, NULL) == BDPT_OK);
+  CHECK(fit_one(m, 1, 1, &train, NULL, NULL) == BDPT_OK);
   CHECK(bdpt_fuse_certified(m, &held, &c) == BDPT_OK && c.fused == 0);
   CHECK(strncmp(m->certificate, "1 layer fitted, not exact", 25) == 0);
   CHECK(bdpt_prune(m, 1, 0) == BDPT_OK);
@@ -516,7 +522,7 @@ static void by_hand(bdpt_model *m, bdpt_start start, bdpt_type type, int l, cons
   bdpt_accuracy a;
   if (start == BDPT_START_SKIP || start == BDPT_START_SKIP_FIT)
     m->config.attn_form = BDPT_ATTN_SKIP;
-  CHECK((fits(start, type) ? bdpt_fit(m, type, l, &train, NULL, NULL)
+  CHECK((fits(start, type) ? fit_one(m, type, l, &train, NULL, NULL)
                            : bdpt_prune(m, type, l)) == BDPT_OK);
   CHECK(bdpt_evaluate(m, &held, &a) == BDPT_OK);
   out[0] = a.top1;

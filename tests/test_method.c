@@ -864,6 +864,7 @@ TEST(resumes) {
 /* A network whose logits are not finite gets no certificate, no fit and no prediction. */
 TEST(no_certificate_for_nonsense) {
   bdpt_model *m = make_model(1), *keep;
+  const bdpt_layers activation = {{0, 1 << 1}};
   bdpt_certificate c;
   bdpt_fit_report r;
   size_t k;
@@ -879,7 +880,7 @@ TEST(no_certificate_for_nonsense) {
   CHECK(same_weights(m, keep));
   bdpt_clear_error(&ctx);
   m->param[BDPT_SLOT_PATCH_B].data[0] = (bdpt_real)HUGE_VAL;
-  CHECK(bdpt_fit(m, BDPT_ACTIVATION, 1, &train, NULL, &r) == BDPT_E_NUMERIC);
+  CHECK(bdpt_fit(m, &activation, &train, NULL, &r) == BDPT_E_NUMERIC);
   CHECK_HAS(ctx.message, "what the activation of block 1 reads or returns is not finite");
   bdpt_clear_error(&ctx);
   bdpt_model_free(keep);

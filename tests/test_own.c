@@ -288,6 +288,7 @@ TEST(fewer_tokens_and_other_shapes) {
   bdpt_model *m = small_model(&ctx, &c), *copy;
   bdpt_tape *t = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);
   bdpt_real logits[2][IMAGES * 5], x_out[5];
+  const bdpt_layers attention = {{1 << 1, 0}};
   bdpt_subset none;
   bdpt_tensor *x;
   plan p = {0, 1};
@@ -309,7 +310,7 @@ TEST(fewer_tokens_and_other_shapes) {
   copy->block = NULL;
   CHECK(bdpt_predict(copy, t, IMAGES, images, logits[1]) == BDPT_OK);
   CHECK(memcmp(logits[0], logits[1], sizeof logits[0]) != 0);
-  CHECK(bdpt_fit(m, BDPT_ATTENTION, 1, &none, NULL, NULL) == BDPT_E_STATE);
+  CHECK(bdpt_fit(m, &attention, &none, NULL, NULL) == BDPT_E_STATE);
   refused(NULL, BDPT_E_STATE, "fit: the model has a block of its own");
   p.kind = 2;
   CHECK(bdpt_predict(m, t, IMAGES, images, logits[1]) == BDPT_E_SHAPE);

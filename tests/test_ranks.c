@@ -138,6 +138,7 @@ static bdpt_status work(process *p, bdpt_context *ctx) {
   bdpt_model *teacher = bdpt_model_create(ctx, &c, 2), *m = bdpt_model_create(ctx, &c, 1);
   bdpt_trainer *t = bdpt_trainer_create(m, teacher, &train, &r);
   double mean[2][BDPT_MAX_DEPTH];
+  const bdpt_layers activation = {{0, 1 << 1}};
   bdpt_fit_report fit;
   bdpt_status s = t ? BDPT_OK : ctx->status;
   int i;
@@ -148,7 +149,7 @@ static bdpt_status work(process *p, bdpt_context *ctx) {
   if (!s) s = bdpt_evaluate(m, &held, &p->held);
   if (!s) s = choose(p, m);
   p->exchanged = p->place->doubles; /* nobody meets before this process does */
-  if (!s) s = bdpt_fit(m, BDPT_ACTIVATION, 1, &train, NULL, &fit);
+  if (!s) s = bdpt_fit(m, &activation, &train, NULL, &fit);
   if (!s) p->fitted = fit.error;
   p->exchanged = p->place->doubles - p->exchanged;
   if (!s) bdpt_model_hash(m, p->hash);

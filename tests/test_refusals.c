@@ -104,27 +104,28 @@ static bdpt_status r_remove_mixed(void) { /* two forms of attention cannot stand
   if (!s) s = remove_one(BDPT_ATTENTION, 1, BDPT_START_SKIP, NULL);
   return s;
 }
+static const bdpt_layers one_map = {{0, 1 << 0}}; /* the first activation */
 static bdpt_status r_fit_few(void) {
   bdpt_subset one = train;
   one.count = 1;
-  return bdpt_fit(model, BDPT_ACTIVATION, 0, &one, NULL, NULL);
+  return bdpt_fit(model, &one_map, &one, NULL, NULL);
 }
 static bdpt_status r_fit_lambda(void) {
   bdpt_fit_options o;
   memset(&o, 0, sizeof o);
   o.lambda = -0.5;
-  return bdpt_fit(model, BDPT_ACTIVATION, 0, &train, &o, NULL);
+  return bdpt_fit(model, &one_map, &train, &o, NULL);
 }
 static bdpt_status r_fit_vast(void) {
   bdpt_fit_options o;
   memset(&o, 0, sizeof o);
   o.lambda = 1e9;
-  return bdpt_fit(model, BDPT_ACTIVATION, 0, &train, &o, NULL);
+  return bdpt_fit(model, &one_map, &train, &o, NULL);
 }
 static bdpt_status r_fit_removed(void) { /* the first of two is gone */
   bdpt_layers set = {{3, 0}};
   bdpt_status s = bdpt_prune(model, BDPT_ATTENTION, 0);
-  return s ? s : bdpt_fit_all(model, &set, &train, NULL, NULL);
+  return s ? s : bdpt_fit(model, &set, &train, NULL, NULL);
 }
 static bdpt_config spoiled(void) {
   bdpt_config c = small_config(0);

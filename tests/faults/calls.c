@@ -226,10 +226,11 @@ static bdpt_status removing(void) {
 }
 
 static bdpt_status fitting(void) {
+  const bdpt_layers activation = {{0, 1 << 0}};
   bdpt_fit_report report;
   bdpt_layers set;
   DO(world());
-  DO(bdpt_fit(model, BDPT_ACTIVATION, 0, &train, NULL, &report));
+  DO(bdpt_fit(model, &activation, &train, NULL, &report));
   memset(&set, 0, sizeof set);
   bdpt_layers_add(&set, BDPT_ATTENTION, 1);
   bdpt_layers_add(&set, BDPT_ACTIVATION, 1);

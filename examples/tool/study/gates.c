@@ -98,13 +98,15 @@ static bdpt_status gate_fit(const bdpt_model *m, const bdpt_subset *images, gate
   int l;
   for (l = 0; l < m->config.depth && status == BDPT_OK; l++) {
     bdpt_tensor *w = &g->part[l][0], *b = &g->part[l][1];
+    bdpt_layers place = {{0, 0}};
     bdpt_model *one;
     if (m->config.block[l].mlp_state != BDPT_MLP_KEPT) continue;
     if (!g->map[l]) g->map[l] = (bdpt_real *)malloc(bytes + d * sizeof(bdpt_real));
     one = g->map[l] ? bdpt_model_clone(m) : NULL;
     if (!one) return g->map[l] ? m->ctx->status : BDPT_E_MEMORY;
     one->block = NULL;
-    status = bdpt_fit(one, BDPT_ACTIVATION, l, images, NULL, &said);
+    bdpt_layers_add(&place, BDPT_ACTIVATION, l);
+    status = bdpt_fit(one, &place, images, NULL, &said);
     if (status == BDPT_OK) {
       memcpy(g->map[l], one->param[BDPT_SLOT(l, BDPT_SLOT_FUSED_W)].data, bytes);
       memcpy(g->map[l] + d * d, one->param[BDPT_SLOT(l, BDPT_SLOT_FUSED_B)].data,

@@ -61,6 +61,7 @@ void study_tell_text(study *s) {
 static bdpt_status study_single(study *s, int type, int layer) {
   cli_json *j = &s->base.record.text;
   bdpt_model *m = bdpt_model_clone(s->dense);
+  bdpt_layers one = {{0, 0}};
   bdpt_fit_report fit;
   bdpt_accuracy a, skip;
   bdpt_status status = m ? BDPT_OK : s->base.ctx->status;
@@ -79,7 +80,8 @@ static bdpt_status study_single(study *s, int type, int layer) {
     if (status == BDPT_OK) status = bdpt_evaluate(m, &s->base.in.held, &skip);
     if (status == BDPT_OK) status = bdpt_restore(m, (bdpt_type)type, layer);
   }
-  if (status == BDPT_OK) status = bdpt_fit(m, (bdpt_type)type, layer, &s->base.in.rest, NULL, &fit);
+  bdpt_layers_add(&one, (bdpt_type)type, layer);
+  if (status == BDPT_OK) status = bdpt_fit(m, &one, &s->base.in.rest, NULL, &fit);
   if (status == BDPT_OK) status = bdpt_evaluate(m, &s->base.in.held, &a);
   bdpt_model_free(m);
   if (status == BDPT_OK && cli_stop) status = BDPT_CANCELLED;
