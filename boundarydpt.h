@@ -1845,15 +1845,18 @@ BDPTI_FN int bdpti_shape_fits(const char *f, const bdpt_tensor *x, const bdpt_te
 
 BDPTI_FN void bdpti_misfit(bdpt_tape *t, int op, const char *formula, bdpt_tensor *const *in,
                            int count) {
+  const char *f = formula; /* the name that it gives to an input */
   char given[300];
   bdpti_text text = {given, sizeof given, 0};
   int i;
-  for (i = 0; i < count; i++) {
-    bdpti_put(&text, ' ');
-    bdpti_put_string(&text, in[i] ? bdpt_shape(in[i]).text : "none");
+  for (i = 0; i < count; i++, f = strchr(f, ']') + 1) {
+    if (!in[i]) continue;
+    while (*f != '[' && *f != '?') bdpti_put(&text, *f++);
+    if (in[i]->name) bdpti_put(&text, ' '); /* and its own name */
+    bdpti_put_string(&text, bdpt_shape(in[i]).text);
   }
   given[text.used < text.room ? text.used : text.room - 1] = 0;
-  bdpt_fail(t->ctx, BDPT_E_SHAPE, "%s:%s do not fit %s", bdpti_op_name[op], given, formula);
+  bdpt_fail(t->ctx, BDPT_E_SHAPE, "%s: %s do not fit %s", bdpti_op_name[op], given, formula);
 }
 
 /* Begins an operation: holds its inputs against its formula and records a node. An operation that

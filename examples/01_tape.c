@@ -7,7 +7,7 @@
  *
  *   L = 8   dL/da = 4   dL/db = 2
  *   a + 0.01 gives L = 8.04, a slope of 4
- *   linear: x[1,1], weight [1,3], bias [1]: want x[...,I], weight [O,I], bias [O]
+ *   linear: x[1,1] weight[1,3] bias[1] do not fit x[*,I] weight[O,I] bias[O] sum?[*,O] -> [*,O]
  *
  * Try next: b a + a a, whose slope at a = 2 is 7; a constant in place of b (its wants_grad 0): its
  * gradient stays NULL.
