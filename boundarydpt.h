@@ -750,13 +750,11 @@ BDPT_API size_t bdpt_trainer_steps_per_epoch(const bdpt_trainer *trainer);
 BDPT_API size_t bdpt_trainer_importance(bdpt_trainer *trainer, double out[2][BDPT_MAX_DEPTH]);
 /* Swaps weights and their moving average (recipe.ema); call again to swap back. */
 BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *trainer);
-/* Carry weights, moments, averages and counters, bit for bit, to and from memory or a file. Only a
- * trainer with the same recipe, subset and structure takes them back. */
+/* Carry weights, moments, averages and counters, bit for bit, to and from the bytes of a file. Only
+ * a trainer with the same recipe, subset and structure takes them back. */
 BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *trainer, bdpt_bytes *out);
 BDPT_API bdpt_status bdpt_trainer_parse(bdpt_trainer *trainer, const void *bytes, size_t size,
                                         const char *name);
-BDPT_API bdpt_status bdpt_trainer_save(bdpt_trainer *trainer, const char *path);
-BDPT_API bdpt_status bdpt_trainer_load(bdpt_trainer *trainer, const char *path);
 
 /* Does the whole run: epochs, evaluation on run->held (may be NULL) after each, log[recipe epochs]
  * (may be NULL), checkpoints, resume. A checkpoint is taken only by the network that its run began
@@ -966,20 +964,20 @@ typedef enum bdpt_dtype {
   BDPT_OTHER = 6 /* any other dtype of the format: listed, sized, not converted */
 } bdpt_dtype;
 
+#define BDPT_HEADER_LIMIT ((size_t)100000000) /* bytes of header, the reference's limit */
+#define BDPT_FILE_AXES 16                     /* most axes of one tensor, our limit */
+
 /* One tensor of a safetensors file. Everything it points to lives as long as the parsed file. */
 typedef struct bdpt_file_tensor {
   const char *name;
   const char *dtype_name; /* as the format spells it: "F32", "F8_E4M3" */
-  const size_t *shape;    /* [ndim]; a scalar has ndim 0 */
+  size_t shape[BDPT_FILE_AXES]; /* [ndim]; a scalar has ndim 0 */
   size_t count;           /* elements; 0 is allowed */
   const unsigned char *bytes; /* little-endian, of any alignment */
   size_t size;            /* bytes */
   bdpt_dtype dtype;
   int ndim;
 } bdpt_file_tensor;
-
-#define BDPT_HEADER_LIMIT ((size_t)100000000) /* bytes of header, the reference's limit */
-#define BDPT_FILE_AXES 16                     /* most axes of one tensor, our limit */
 
 /* A parsed file, its tensors in the order of their names. Borrows the bytes it was parsed from. */
 typedef struct bdpt_safetensors {
@@ -988,16 +986,13 @@ typedef struct bdpt_safetensors {
   bdpt_file_tensor *tensor;
   size_t pairs;           /* of __metadata__ */
   const char **key;       /* [pairs], sorted; each value stands behind its key's zero byte */
-  void *memory;           /* owned: tables, shapes, names */
+  void *memory;           /* owned: tables and names */
   size_t memory_bytes;
-  bdpt_bytes file;        /* owned when opened by path, else zero */
 } bdpt_safetensors;
 
 /* Indexes a file. `name` is for messages only. On failure `out` is all zero and owns nothing. */
 BDPT_API bdpt_status bdpt_safetensors_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                             const char *name, bdpt_safetensors *out);
-BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
-                                           bdpt_safetensors *out);
 BDPT_API void bdpt_safetensors_close(bdpt_safetensors *file); /* may be called twice */
 /* Return NULL when there is no such tensor, no such metadata key; neither is an error. */
 BDPT_API const bdpt_file_tensor *bdpt_safetensors_find(const bdpt_safetensors *f, const char *name);
@@ -1170,26 +1165,14 @@ BDPTI_FN void bdpti_put_digits(bdpti_text *t, const char *digit, int n, int poin
   bdpti_put_size(t, (size_t)(point <= 0 ? 1 - point : point - 1));
 }
 
-BDPTI_FN void bdpti_put_double(bdpti_text *t, double v, int widest); /* 13.2 */
-BDPTI_PRINTF(3, 4) BDPTI_FN void bdpti_format(char *out, size_t room, const char *format, ...);
+static void bdpti_put_number(bdpti_text *t, double v, int most, int widest); /* 13.2 */
 
 /* Writes %g: a whole number below 1e9 as it is; else six significant digits, plain from 1e-4 to 1e9
- * and with an exponent outside. */
+ * and with an exponent outside. The digits behind are cut off, so half of the last one is added. */
 BDPTI_FN void bdpti_put_real(bdpti_text *t, double v) {
-  double size = fabs(v) > 1e-300 ? fabs(v) : 0; /* what is next to zero is zero */
-  char text[40];
-  if (v - v != 0) { /* NaN or infinite */
-    if (v < 0) bdpti_put(t, '-');
-    bdpti_put_string(t, v != v ? "nan" : "inf");
-    return;
-  }
-  if (size >= 1e9 || size != floor(size)) {
-    const int exponent = (int)floor(log10(size)); /* size = d.ddddd * 10^exponent */
-    bdpti_format(text, sizeof text, "%de%d", (int)floor(size * pow(10.0, 5 - exponent) + 0.5),
-                 exponent - 5); /* six digits, rounded once */
-    size = strtod(text, NULL);
-  }
-  bdpti_put_double(t, v < 0 ? -size : size, 9);
+  const int whole = fabs(v) < 1e9 && v == floor(v);
+  const double half = whole ? 0 : 0.5 * pow(10.0, floor(log10(fabs(v))) - 5);
+  bdpti_put_number(t, v + copysign(half, v), whole ? 17 : 6, 9);
 }
 
 BDPTI_FN void bdpti_format_list(char *out, size_t room, const char *f, va_list args) {
@@ -5313,7 +5296,8 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
 /* From >>checkpoint and >>io. */
 BDPTI_FN int bdpti_words_read(const bdpt_safetensors *f, const char *name, void *out, size_t n);
 BDPTI_FN bdpt_write_tensor bdpti_words_put(const char *name, const void *from, size_t n, void *to);
-BDPTI_FN int bdpti_file_exists(bdpt_context *ctx, const char *path);
+BDPTI_FN bdpt_status bdpti_file_get(bdpt_context *ctx, const char *path, int must, bdpt_bytes *out);
+BDPTI_FN bdpt_status bdpti_trainer_file(bdpt_trainer *t, const char *path, int save);
 
 /* 11.1  Long calls                                                                        >>studies
  *
@@ -5360,21 +5344,22 @@ BDPTI_FN uint64_t bdpti_hash_bytes(uint64_t h, const void *bytes, size_t size) {
 BDPTI_FN void bdpti_study_load(bdpti_study *s, uint64_t key) {
   const bdpt_file_tensor *log;
   bdpt_safetensors f;
-  int found = bdpti_file_exists(s->ctx, s->path);
-  if (found == 0) return; /* nothing was saved */
-  s->status = found < 0 ? s->ctx->status : bdpt_safetensors_open(s->ctx, s->path, &f);
-  if (s->status) return;
+  bdpt_bytes file;
+  s->status = bdpti_file_get(s->ctx, s->path, 0, &file);
+  if (s->status || !file.data) return; /* nothing was saved */
+  s->status = bdpt_safetensors_parse(s->ctx, file.data, file.size, s->path, &f);
   log = bdpt_safetensors_find(&f, "train.log");
   if (log && log->count <= s->room) s->count = log->count;
-  if (!log || !bdpti_words_read(&f, "train.log", s->word, s->count)) {
+  if (!s->status && (!log || !bdpti_words_read(&f, "train.log", s->word, s->count))) {
     s->status = bdpt_fail(s->ctx, BDPT_E_FORMAT, "%s does not hold a %s", s->path, s->now.phase);
-  } else if (s->count < s->next || memcmp(s->word, &key, sizeof key) != 0) {
+  } else if (!s->status && (s->count < s->next || memcmp(s->word, &key, sizeof key) != 0)) {
     s->status = bdpt_fail(s->ctx, BDPT_E_STATE, "%s was saved by a %s of another network, with "
                           "other images or other options; delete it or name another checkpoint",
                           s->path, s->now.phase);
   }
   s->reached = s->word[1];
   bdpt_safetensors_close(&f);
+  bdpt_bytes_free(s->ctx, &file);
 }
 
 /* `options` are the bytes that the key hashes besides network and images; `room` is the most
@@ -5470,7 +5455,7 @@ BDPTI_FN void bdpti_study_begin(bdpti_study *s, const bdpt_recipe *recipe) {
   if (!s->trainer) s->status = s->ctx->status;
   if (!s->trainer) return;
   s->word[1] += 1.0;
-  if (s->word[1] == s->reached) s->status = bdpt_trainer_load(s->trainer, s->path);
+  if (s->word[1] == s->reached) s->status = bdpti_trainer_file(s->trainer, s->path, 0);
   s->trainer->log = s->word;
   s->before += s->epochs;
   s->epochs = recipe->epochs;
@@ -5483,7 +5468,7 @@ BDPTI_FN void bdpti_study_save(bdpti_study *s) {
   if (s->status || !s->path[0]) return;
   s->saved = bdpt_trainer_steps_done(s->trainer);
   s->trainer->words = s->count;
-  s->status = bdpt_trainer_save(s->trainer, s->path);
+  s->status = bdpti_trainer_file(s->trainer, s->path, 1);
 }
 
 /* Saves the journal of a call that trains nothing. */
@@ -6891,8 +6876,8 @@ BDPT_API bdpt_status bdpt_evaluate(bdpt_model *model, const bdpt_subset *data, b
 /* 12.6  Checkpoints                                                                  >>checkpoint
  *
  *   layout    safetensors; for every parameter X "model.X", "exp_avg.X", "exp_avg_sq.X" and, if
- *             averaged, "ema.X"; "train.state" I64: the words of bdpti_counters; "train.log" I64:
- *             words of the caller's, for bdpt_train the lines of its log
+ *             averaged, "ema.X"; "train.counters" I64: the words of bdpti_counters; "train.log"
+ *             I64: words of the caller's, for bdpt_train the lines of its log
  *   source    PyTorch's names for the moments, so that a script finds them
  *   check     tests/test_train.c run_resumes_anywhere: compared byte by byte
  *
@@ -6909,59 +6894,42 @@ BDPT_API bdpt_status bdpt_evaluate(bdpt_model *model, const bdpt_subset *data, b
  */
 #define BDPTI_STATE_WORDS (sizeof(bdpti_counters) / 8)
 
-BDPTI_FN void bdpti_digest(uint64_t *h, double v) { /* one number more, in order */
-  uint64_t bits;
-  memcpy(&bits, &v, sizeof bits);
-  *h = bdpti_mix64(bdpti_mix64(*h + 1) ^ bits);
-}
-
 BDPTI_FN uint64_t bdpti_digest_weights(const bdpt_model *m, int importance) {
-  uint64_t h = 0;
   char hash[17];
-  int i;
+  uint64_t h;
   bdpt_model_hash(m, hash); /* 16 hex digits and the zero */
-  for (i = 0; i < 16; i++) bdpti_digest(&h, hash[i]);
-  for (i = 0; i < 2 * m->config.depth && importance; i++) { /* the scalars, where they train */
-    bdpti_digest(&h, (double)m->importance_data[0][i % 2][i / 2]);
-  }
-  return h;
+  h = bdpti_hash_bytes(0, hash, sizeof hash);
+  if (!importance) return h; /* the scalars do not train */
+  return bdpti_hash_bytes(h, m->importance_data[0], sizeof m->importance_data[0]);
 }
 
 /* Makes three digests: of the structure, which changes between steps when a layer is pruned; of the
  * recipe and the teacher's weights; and of which images come with which labels, in what portions
  * (the pixels are taken on trust). */
 BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
-  const bdpt_config *c = &t->model->config;
-  const int whole[8] = {c->image, c->patch, c->width, c->depth, c->classes, c->distilled,
-                        (int)c->attn_form, (int)c->extra_gelu}; /* numbers that every network has */
-  const int form[8] = {(int)c->act, (int)c->pool, c->no_class, c->registers, c->pre_norm,
-                       c->no_qkv_bias, c->headless, c->image_width};
+  const bdpt_config *c = &t->model->config; /* all but its defaults for blocks */
+  const bdpt_subset *images = t->train;
   bdpt_recipe r = t->recipe;
   size_t k;
   int i;
-  h[0] = 0;
-  h[1] = bdpti_mix64(r.seed) ^ (r.distill ? bdpti_digest_weights(t->teacher, 0) : 0);
-  h[2] = (uint64_t)t->batch + ((uint64_t)t->per_epoch << 32); /* of a step; of an epoch */
-  bdpti_digest(&h[0], c->eps);
-  for (i = 0; i < 8; i++) bdpti_digest(&h[0], whole[i]);
-  for (i = 0; i < 8; i++) { /* fields that came later count where they are used */
-    if (form[i]) bdpti_digest(&h[0], 1 + i + 8 * form[i]); /* which field, and its value */
-  }
-  for (i = 0; i < 3; i++) bdpti_digest(&h[0], c->mean[i]);
-  for (i = 0; i < 3; i++) bdpti_digest(&h[0], c->std[i]);
+  h[0] = bdpti_hash_bytes(0, &c->image, BDPTI_THROUGH(bdpt_config, image, depth));
+  h[0] = bdpti_hash_bytes(h[0], &c->classes, BDPTI_THROUGH(bdpt_config, classes, headless));
   for (i = 0; i < c->depth; i++) { /* blocks may differ */
     const bdpt_block *b = &c->block[i];
-    bdpti_digest(&h[0], b->scale);
-    bdpti_digest(&h[0], b->heads + 4096.0 * b->head_dim + 16777216.0 * b->mlp); /* below 2^53 */
-    bdpti_digest(&h[0], b->attention + 4 * b->mlp_state);
+    h[0] = bdpti_hash_bytes(h[0], &b->heads, BDPTI_THROUGH(bdpt_block, heads, mlp));
+    h[0] = bdpti_hash_bytes(h[0], &b->scale, BDPTI_THROUGH(bdpt_block, scale, mlp_state));
   }
+  h[1] = bdpti_mix64(r.seed) ^ (r.distill ? bdpti_digest_weights(t->teacher, 0) : 0);
+  h[2] = (uint64_t)t->batch + ((uint64_t)t->per_epoch << 32); /* of a step; of an epoch */
   for (i = 0; i < BDPTI_FIELDS; i++) {
-    bdpti_digest(&h[1], bdpti_field_get(&bdpti_fields[i], &r, 0, 0));
+    double v = bdpti_field_get(&bdpti_fields[i], &r, 0, 0);
+    h[1] = bdpti_hash_bytes(h[1], &v, sizeof v);
   }
-  for (i = 0; i < r.restarts; i++) bdpti_digest(&h[1], r.restart[i]);
-  for (k = 0; t->train && k < t->train->count; k++) {
-    bdpti_digest(&h[2], (double)t->train->index[k]);
-    bdpti_digest(&h[2], t->train->data->label[t->train->index[k]]); /* as it is in the data */
+  h[1] = bdpti_hash_bytes(h[1], r.restart, (size_t)r.restarts * sizeof *r.restart);
+  for (k = 0; images && k < images->count; k++) {
+    const size_t at = images->index[k];
+    h[2] = bdpti_hash_bytes(h[2], &at, sizeof at);
+    h[2] = bdpti_hash_bytes(h[2], &images->data->label[at], sizeof *images->data->label);
   }
 }
 
@@ -7010,7 +6978,7 @@ BDPTI_FN bdpt_write_tensor bdpti_words_put(const char *name, const void *from, s
 
 BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, bdpt_bytes *out) {
   static const char *const key[2] = {"format", "kind"};
-  static const char *const value[2] = {"pt", "boundarydpt training checkpoint 2"};
+  static const char *const value[2] = {"pt", "boundarydpt training checkpoint 3"};
   bdpti_arena a = {t->ctx, NULL, 0}; /* of this call */
   int k, arrays = 4 * bdpti_params(t); /* four for each parameter */
   size_t n = 0, most = (size_t)arrays + 2; /* tensors so far; at most */
@@ -7030,7 +6998,7 @@ BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, bdpt_bytes *out) {
   if (status == BDPT_OK) {
     bdpti_digests(t, t->now.digest); /* of the trainer as it is now */
     t->now.weights = bdpti_digest_weights(t->model, t->recipe.importance);
-    w[n++] = bdpti_words_put("train.state", &t->now, BDPTI_STATE_WORDS, state);
+    w[n++] = bdpti_words_put("train.counters", &t->now, BDPTI_STATE_WORDS, state);
     w[n++] = bdpti_words_put("train.log", t->log, t->words, log);
     status = bdpt_safetensors_build(t->ctx, w, n, key, value, 2, out);
   }
@@ -7066,7 +7034,7 @@ BDPTI_FN bdpt_status bdpti_trainer_take(bdpt_trainer *t, const bdpt_safetensors 
   uint64_t own[3], start = t->now.start;
   const char *other = NULL; /* what differs, in words */
   int k, count = 4 * bdpti_params(t);
-  if (!bdpti_words_read(f, "train.state", &state, BDPTI_STATE_WORDS) || words > t->room) {
+  if (!bdpti_words_read(f, "train.counters", &state, BDPTI_STATE_WORDS) || words > t->room) {
     return bdpt_fail(t->ctx, BDPT_E_FORMAT, "%s: not a training checkpoint of this version", file);
   } /* the words have no version: another number of them is another version */
   bdpti_digests(t, own);
@@ -7096,23 +7064,21 @@ BDPT_API bdpt_status bdpt_trainer_parse(bdpt_trainer *t, const void *bytes, size
   return status;
 }
 
-BDPT_API bdpt_status bdpt_trainer_save(bdpt_trainer *t, const char *path) {
+/* Saves to a file, or continues from it if there is one; NULL: the caller wants none. Of a cluster,
+ * one saves. */
+BDPTI_FN bdpt_status bdpti_trainer_file(bdpt_trainer *t, const char *path, int save) {
+  const int first = t->ctx->cluster.rank == 0;
   bdpt_bytes file = {NULL, 0};
-  int first = t->ctx->cluster.rank == 0; /* of a cluster, one saves */
-  bdpt_status status = first ? bdpt_trainer_build(t, &file) : BDPT_OK;
-  if (first && !status) status = bdpt_file_write(t->ctx, path, file.data, file.size);
-  bdpt_bytes_free(t->ctx, &file); /* empty in all but one process */
-  if (bdpti_cluster_any(t->ctx, status != BDPT_OK) && !status) {
+  bdpt_status status = BDPT_OK;
+  if (!path) return BDPT_OK;
+  if (!save) status = bdpti_file_get(t->ctx, path, 0, &file);
+  else if (first) status = bdpt_trainer_build(t, &file);
+  if (!save && file.data) status = bdpt_trainer_parse(t, file.data, file.size, path);
+  if (save && file.data) status = bdpt_file_write(t->ctx, path, file.data, file.size);
+  bdpt_bytes_free(t->ctx, &file); /* empty where nothing was saved yet */
+  if (save && bdpti_cluster_any(t->ctx, status != BDPT_OK) && !status) {
     status = bdpt_fail(t->ctx, BDPT_E_IO, "%s: process 0 could not save it", path);
   }
-  return status;
-}
-
-BDPT_API bdpt_status bdpt_trainer_load(bdpt_trainer *t, const char *path) {
-  bdpt_safetensors f;
-  bdpt_status status = bdpt_safetensors_open(t->ctx, path, &f);
-  if (status == BDPT_OK) status = bdpti_trainer_take(t, &f, path);
-  bdpt_safetensors_close(&f);
   return status;
 }
 
@@ -7130,24 +7096,15 @@ BDPT_API bdpt_status bdpt_trainer_load(bdpt_trainer *t, const char *path) {
  */
 #define BDPTI_LINE_WORDS (sizeof(bdpt_epoch) / 8)
 
-/* Saves a run, or continues it from the checkpoint if there is one. */
-BDPTI_FN bdpt_status bdpti_train_file(bdpt_trainer *t, int save) {
-  const char *path = t->hooks.checkpoint; /* of the run, may be NULL */
-  int found;
-  if (!path) return BDPT_OK; /* the caller wants none */
-  if (save) return bdpt_trainer_save(t, path);
-  found = bdpti_file_exists(t->ctx, path);
-  if (found == 0) return BDPT_OK; /* there is none yet: the run begins */
-  return found < 0 ? t->ctx->status : bdpt_trainer_load(t, path);
-}
-
 /* Saves before a run ends early, in a cluster also with the process whose error ends it. */
 BDPTI_FN bdpt_status bdpti_train_leave(bdpt_trainer *t, bdpt_status status) {
   const bdpt_context before = *t->ctx; /* the error, should saving make another */
   const int joint = t->stopped && bdpti_cluster_size(t->ctx) > 1; /* not all have this error */
+  bdpt_status saved;
   if (status != BDPT_CANCELLED && !joint) return status;
   bdpt_clear_error(t->ctx); /* saving checks for errors of its own */
-  if (bdpti_train_file(t, 1) != BDPT_OK && status == BDPT_CANCELLED) return t->ctx->status;
+  saved = bdpti_trainer_file(t, t->hooks.checkpoint, 1);
+  if (saved != BDPT_OK && status == BDPT_CANCELLED) return saved;
   t->ctx->status = before.status;
   memcpy(t->ctx->message, before.message, sizeof before.message);
   return status;
@@ -7168,7 +7125,7 @@ BDPTI_FN bdpt_status bdpti_train_epoch(bdpt_trainer *t, bdpt_epoch *line) {
   line->lr = bdpt_schedule(&t->recipe, ((double)t->now.step - 1.0) / steps); /* the last step's */
   line->loss = t->now.epoch_loss / steps; line->grad_norm = t->now.epoch_norm / steps;
   if (t->hooks.checkpoint_images > 0 && line->epoch < t->recipe.epochs) return BDPT_OK;
-  return bdpti_train_file(t, 1);
+  return bdpti_trainer_file(t, t->hooks.checkpoint, 1);
 }
 
 /* One step, its report, and a checkpoint if it is time. */
@@ -7183,7 +7140,7 @@ BDPTI_FN bdpt_status bdpti_train_step(bdpt_trainer *t, double accuracy) {
   if (bdpti_cluster_any(t->ctx, status == BDPT_CANCELLED) && !status) status = BDPT_CANCELLED;
   if (status != BDPT_OK || !(every > 0)) return status;
   if (floor((double)done / every) == floor((double)(done - t->batch) / every)) return BDPT_OK;
-  return bdpti_train_file(t, 1); /* the step has crossed a multiple */
+  return bdpti_trainer_file(t, t->hooks.checkpoint, 1); /* the step has crossed a multiple */
 }
 
 BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bdpt_run *run,
@@ -7201,7 +7158,7 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
   t->now.start = bdpti_digest_weights(model, t->recipe.importance);
   status = line ? BDPT_OK : model->ctx->status;
   if (!status && t->held) status = bdpti_loader_check(model->ctx, &model->config, t->held);
-  if (!status) status = bdpti_train_file(t, 0); /* goes on where the file ends */
+  if (!status) status = bdpti_trainer_file(t, t->hooks.checkpoint, 0); /* goes on from there */
   while (!status && (lines = t->words / BDPTI_LINE_WORDS) < epochs) {
     double accuracy = lines && t->held ? line[lines - 1].held.top1 : (double)NAN; /* the latest */
     if (t->now.step < (lines + 1) * t->per_epoch) status = bdpti_train_step(t, accuracy);
@@ -7224,7 +7181,7 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
  * and can be read in an afternoon, which is why this library writes no other.
  *
  * Every size that comes from a file goes through checked arithmetic. Every count is bounded by
- * bytes that are really there: the reader's tables take at most 2.4 bytes for each byte of the
+ * bytes that are really there: the reader's tables take at most 4 bytes for each byte of the
  * file's header. Nothing recurses, so deep nesting cannot exhaust the stack. And each rule has its
  * own sentence when a file breaks it, with the tensor and the offset:
  *
@@ -7498,20 +7455,21 @@ BDPT_API double bdpt_json_number(const bdpt_json *j) {
   return bdpti_read_double(j->text + j->start, j->length);
 }
 
-/* Writes the shortest decimal that reads as v: plain where that is short, 0.0001 or 224, else 1e-6;
- * null, which is all that JSON has, for what is not finite. The search starts one place above the
- * first digit, since log10 may be rounded. */
-BDPTI_FN void bdpti_put_double(bdpti_text *t, double v, int widest) {
+/* Writes the shortest decimal that reads as v, or the first `most` digits where it is longer: plain
+ * with at most `widest` digits before the point, 0.0001 or 224, else 1e-6. The search starts one
+ * place above the first digit, since log10 may be rounded. */
+static void bdpti_put_number(bdpti_text *t, double v, int most, int widest) {
   char digit[20] = "0";
   int e, n = 0; /* n digits so far, times 10^e */
-  if (v - v != 0) { bdpti_put_string(t, "null"); return; } /* NaN or infinite */
-  if (copysign(1.0, v) < 0) bdpti_put(t, '-'); /* of -0 as well */
+  if (v == v && copysign(1.0, v) < 0) bdpti_put(t, '-'); /* of -0 as well */
   v = fabs(v);
-  for (e = v > 0 ? (int)floor(log10(v)) + 2 : 0; n < 17 && bdpti_decimal(digit, e) != v;) {
+  if (v - v != 0) { bdpti_put_string(t, v > 0 ? "inf" : "nan"); return; }
+  for (e = v > 0 ? (int)floor(log10(v)) + 2 : 0; n < most && bdpti_decimal(digit, e) != v;) {
     e--; digit[n] = '9'; /* one place further */
     while (digit[n] > '0' && bdpti_decimal(digit, e) > v) digit[n]--;
     if (digit[0] > '0') n++; /* a leading zero is overwritten */
   }
+  while (n > 1 && digit[n - 1] == '0') { n--; e++; } /* where digits were cut off */
   if (n == 0) n = 1; /* v = 0 */
   bdpti_put_digits(t, digit, n, n + e, widest);
 }
@@ -7635,8 +7593,8 @@ BDPTI_FN const bdpti_dtype *bdpti_dtype_row(bdpt_dtype dtype) {
  * opening bracket as well as after the closing one, and unknown fields of a tensor are skipped.
  * DEVIATION from the code, four times: refused are a name or a metadata key that occurs twice (the
  * reference keeps one of them without a word), a tensor written as an array of its three fields, a
- * zero byte inside a string, since C would not see the rest, and more than 16 axes: a shape costs 8
- * bytes for each axis, and 2 bytes of header can write one.
+ * zero byte inside a string, since C would not see the rest, and more than 16 axes, for which the
+ * table has no room.
  *
  * The header is walked twice with the same code. The first walk checks it and counts; then one
  * block is allocated, exactly as large as needed; the second walk fills it. Sorting by name and by
@@ -7656,12 +7614,11 @@ typedef struct bdpti_reader {
   const unsigned char *data; /* the numbers */
   size_t data_bytes;     /* from the end of the header to the end of the file */
   int fill;              /* 0: the walk that counts; 1: the walk that fills */
-  size_t tensors, pairs, axes, text; /* counted so far, or filled so far; text in bytes */
-  size_t *axis;          /* [axes]  where shapes go */
+  size_t tensors, pairs, text; /* counted so far, or filled so far; text in bytes */
   char *string;          /* [text]  where names go */
   bdpt_file_tensor t;    /* this and the rest: the tensor whose entry is being read */
   const bdpti_dtype *type;
-  size_t shape[BDPT_FILE_AXES], offset[2];
+  size_t offset[2];
 } bdpti_reader;
 
 BDPTI_FN void bdpti_reader_init(bdpti_reader *r, bdpt_context *ctx, const char *name) {
@@ -7752,7 +7709,7 @@ BDPTI_FN void bdpti_read_entry(bdpti_reader *r) {
       r->type = &bdpti_dtypes[k]; /* one past the end is never read */
       if (k == types) bdpti_bad(r, "unknown dtype '%s'", bdpti_show(word, shown));
     }
-    if (i == 1) r->t.ndim = bdpti_read_sizes(r, word, r->shape, BDPT_FILE_AXES);
+    if (i == 1) r->t.ndim = bdpti_read_sizes(r, word, r->t.shape, BDPT_FILE_AXES);
     if (i == 2) ends = bdpti_read_sizes(r, word, r->offset, 2);
     depth = r->json.depth; /* an unknown field: to the end of its value, or to an error */
     while (i == 3 && bdpt_json_next(&r->json) != BDPT_JSON_ERROR && r->json.depth > depth) { }
@@ -7773,7 +7730,7 @@ BDPTI_FN void bdpti_walk_tensor(bdpti_reader *r) {
   if (r->status) return; /* nothing was read that could be looked at */
   from = r->offset[0]; to = r->offset[1];
   t->count = 1; /* a scalar has no axes and one element */
-  while (i < t->ndim && fits) fits = bdpti_mul(t->count, r->shape[i++], &t->count);
+  while (i < t->ndim && fits) fits = bdpti_mul(t->count, t->shape[i++], &t->count);
   fits = fits && bdpti_mul(t->count, (size_t)r->type->bits, &bits);
   t->size = bits / 8; /* they fill whole bytes, or it is an error */
   t->dtype_name = r->type->name; t->dtype = (bdpt_dtype)r->type->dtype;
@@ -7788,13 +7745,9 @@ BDPTI_FN void bdpti_walk_tensor(bdpti_reader *r) {
     bdpti_bad(r, "data_offsets [%zu, %zu] reach past the end of the file, which holds %zu byte%s "
               "of data; was it cut off?", from, to, r->data_bytes, bdpti_s(r->data_bytes));
   }
-  if (r->fill && !r->status) {
-    memcpy(r->axis + r->axes, r->shape, (size_t)t->ndim * sizeof *r->shape);
-    t->shape = r->axis + r->axes; t->bytes = r->data + from;
-    r->out->tensor[r->tensors] = *t; /* a copy; names and shapes lie in our block */
-  }
+  t->bytes = r->data + from;
+  if (r->fill && !r->status) r->out->tensor[r->tensors] = *t; /* a copy; its name is in our block */
   r->tensors++;
-  r->axes += (size_t)t->ndim; /* each was written with two bytes of header or more */
 }
 
 BDPTI_FN void bdpti_walk(bdpti_reader *r, int fill, const char *text, size_t size) {
@@ -7802,7 +7755,7 @@ BDPTI_FN void bdpti_walk(bdpti_reader *r, int fill, const char *text, size_t siz
   int metadata = 0;
   bdpt_json_init(&r->json, text, size);
   r->fill = fill;
-  r->tensors = r->pairs = r->axes = r->text = 0; /* the second walk counts again, to find places */
+  r->tensors = r->pairs = r->text = 0; /* the second walk counts again, to find places */
   bdpti_want(r, BDPT_JSON_OBJECT, BDPT_JSON_ERROR, "a JSON object");
   while (bdpti_want(r, BDPT_JSON_KEY, BDPT_JSON_OBJECT_END, "a name")) {
     bdpt_json_copy(&r->json, name, sizeof name);
@@ -7872,8 +7825,6 @@ BDPTI_FN void bdpti_check_all(bdpti_reader *r) {
   const char *before = ""; /* the tensor that ends at `end` */
   size_t i, begin, end = 0, n = r->tensors; /* offsets into the data */
   char shown[72];
-  bdpti_sort_names(r, r->out->key, r->pairs, sizeof *r->out->key, "metadata key");
-  bdpti_sort_names(r, t, n, sizeof *t, "name");
   bdpti_sort(t, n, sizeof *t, bdpti_by_offset); /* where two begin together, the empty one first */
   for (i = 0; i < n && !r->status; i++) {
     begin = (size_t)(t[i].bytes - r->data);
@@ -7889,45 +7840,27 @@ BDPTI_FN void bdpti_check_all(bdpti_reader *r) {
   if (end != r->data_bytes) { /* nothing may be left over */
     bdpti_bad(r, "bytes behind the last tensor, of none: %zu", r->data_bytes - end);
   }
-  bdpti_sort(t, n, sizeof *t, bdpti_by_name); /* for bdpt_safetensors_find */
+  bdpti_sort_names(r, r->out->key, r->pairs, sizeof *r->out->key, "metadata key");
+  bdpti_sort_names(r, t, n, sizeof *t, "name"); /* for bdpt_safetensors_find too */
 }
 
 /* Reads the first eight bytes and checks whether what they announce can be there at all. Most
- * reports of a broken file are about something else that bears the name. Where no sensible length
- * and opening brace begin the file, the first bytes are compared with a table of such things. */
+ * reports of a broken file are about something else that bears the name: a page, a pointer, an
+ * archive. Eight bytes of any of these are a length beyond the limit, and they tell what it is. */
 BDPTI_FN size_t bdpti_header_size(bdpti_reader *r, const char *bytes, size_t size) {
-  static const struct { const char *start; size_t n; const char *what; } table[] = {
-    {"<", 1, "an HTML or XML page, perhaps the error page of a download"},
-    {"version https://git-lfs", 23, "a git-lfs pointer; run 'git lfs pull' to get the file itself"},
-    {"PK\003\004", 4, "a zip archive, as PyTorch's .pth files are"},
-    {"\x80\x02", 2, "a pickle, as PyTorch's older .pth files are"},
-    {"\x80\x03", 2, "a Python pickle"}, {"\x80\x04", 2, "a Python pickle"},
-    {"\x80\x05", 2, "a Python pickle"}, {"\x1F\x8B", 2, "compressed with gzip"},
-    {"\xFD" "7zXZ", 5, "compressed with xz"}, {"BZh", 3, "compressed with bzip2"},
-    {"\x28\xB5\x2F\xFD", 4, "compressed with zstd"}, {"GGUF", 4, "a GGUF file"},
-    {"\x93NUMPY", 6, "a NumPy array"}, {"\x89HDF", 4, "an HDF5 file"},
-    {"\x89PNG", 4, "a PNG image"}, {"\xFF\xD8\xFF", 3, "a JPEG image"},
-    {"{", 1, "JSON text, perhaps a config.json or the index of a split model"}};
-  size_t begin = size < 8 ? size : 8, blank = 0, plain = 0; /* blanks in front of an HTML page */
+  size_t begin = size < 8 ? size : 8, i;
   uint64_t n = bdpti_get_bytes((const unsigned char *)bytes, (int)begin); /* the length, if 8 */
-  char shown[72];
-  int i, likely;
-  bdpt_json_init(&r->json, bytes + begin, size - begin);
-  likely = n <= BDPT_HEADER_LIMIT && bdpt_json_next(&r->json) == BDPT_JSON_OBJECT; /* a header */
-  while (blank < size && bytes[blank] && strchr(" \t\r\n", bytes[blank])) blank++;
-  for (i = 0; i < BDPTI_COUNT(table) && !likely; i++) {
-    if (size - blank < table[i].n || memcmp(bytes + blank, table[i].start, table[i].n)) continue;
-    bdpti_bad(r, "not a safetensors file: it is %s", table[i].what);
-  }
-  while (plain < size && plain < 40 && bytes[plain] >= ' ' && bytes[plain] < 0x7F) plain++;
-  if (plain >= 8 && !likely && !r->status) {
-    memcpy(shown, bytes, plain);
-    shown[plain] = 0; /* ends the text */
-    bdpti_bad(r, "not a safetensors file: it is text that begins '%s'", shown);
+  char start[41] = "";
+  for (i = 0; i < 40 && i < size; i++) {
+    start[i] = bytes[i];
+    if (start[i] < ' ' || start[i] > '~') start[i] = '?'; /* a byte that cannot be shown */
   }
   if (size == 0) bdpti_bad(r, "the file is empty");
   if (size < 8) bdpti_bad(r, "a length of 8 bytes comes first, here are %zu", size);
-  if (n > BDPT_HEADER_LIMIT) bdpti_bad(r, "header over the limit of %zu bytes", BDPT_HEADER_LIMIT);
+  if (n > BDPT_HEADER_LIMIT) {
+    bdpti_bad(r, "header over the limit of %zu bytes; no safetensors file begins '%s'",
+              BDPT_HEADER_LIMIT, start);
+  }
   if (n > size - begin) {
     bdpti_bad(r, "the header should be %zu byte%s long, but %zu follow; was the file cut off?",
               (size_t)n, bdpti_s((size_t)n), size - begin);
@@ -7938,7 +7871,7 @@ BDPTI_FN size_t bdpti_header_size(bdpti_reader *r, const char *bytes, size_t siz
 BDPT_API bdpt_status bdpt_safetensors_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                             const char *name, bdpt_safetensors *out) {
   const char *text = (const char *)bytes + 8; /* the header */
-  size_t n, keys, axes, strings; /* its length; where the parts of our block begin */
+  size_t n, keys, strings; /* its length; where the parts of our block begin */
   unsigned char *p;
   bdpti_reader r;
   memset(out, 0, sizeof *out);
@@ -7954,15 +7887,13 @@ BDPT_API bdpt_status bdpt_safetensors_parse(bdpt_context *ctx, const void *bytes
   /* One block for everything that the walk counted, the parts in the order of their alignment. The
    * sum cannot overflow: each part was paid for with bytes of the header, 100 MB at most. */
   keys = r.tensors * sizeof *out->tensor;
-  axes = keys + r.pairs * sizeof *out->key;
-  strings = axes + r.axes * sizeof *r.axis;
+  strings = keys + r.pairs * sizeof *out->key;
   p = (unsigned char *)bdpt_alloc(ctx, strings + r.text);
   if (!p) return BDPT_E_MEMORY;
   out->ctx = ctx; /* from here on there is something to close */
   out->memory = p; out->memory_bytes = strings + r.text;
   out->tensor = (bdpt_file_tensor *)(void *)p; out->count = r.tensors;
   out->key = (const char **)(void *)(p + keys); out->pairs = r.pairs;
-  r.axis = (size_t *)(void *)(p + axes);
   r.string = (char *)(p + strings);
   bdpti_walk(&r, 1, text, n); /* fills */
   if (!r.status) bdpti_check_all(&r); /* and sorts */
@@ -7973,7 +7904,6 @@ BDPT_API bdpt_status bdpt_safetensors_parse(bdpt_context *ctx, const void *bytes
 BDPT_API void bdpt_safetensors_close(bdpt_safetensors *file) {
   if (!file->ctx) return; /* closed already, or never open */
   bdpt_release(file->ctx, file->memory, file->memory_bytes);
-  bdpt_bytes_free(file->ctx, &file->file); /* empty if parsed from memory */
   memset(file, 0, sizeof *file);
 }
 
@@ -8165,11 +8095,12 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
  * the old file has not been touched. Many processes may save to one name at once; the last one's
  * file stays. A crash leaves at worst a temporary file, which may be deleted.
  *
- * A name that is a link stands for what it points to. A file that nobody may write is refused, also
- * to the superuser. What is no file, such as a device or a pipe, is written to and never replaced.
+ * A name that is a link stands for the file that it leads to; a link to nothing is refused, and so
+ * is a file that nobody may write, also to the superuser. What is no file, such as a device or a
+ * pipe, is written to and never replaced.
  *
  * Here are the library's only calls of an operating system: open a file that must not exist, ask
- * what a name is, follow a link, force bytes to the disk, replace. Elsewhere files are written the
+ * what a name is, follow links, force bytes to the disk, replace. Elsewhere files are written the
  * plain way. Strict C hides POSIX's functions, so we declare them. The folder is not synced: after
  * a loss of power the name may stand for the old file, whole.
  */
@@ -8183,15 +8114,20 @@ int (fileno)(FILE *); /* in parentheses, because the names could be macros */
 int (fsync)(int);
 FILE *(fdopen)(int, const char *);
 ssize_t (readlink)(const char *, char *, size_t);
+char *(realpath)(const char *, char *);
 #endif
 #define BDPTI_PROCESS ((size_t)getpid())
+#define BDPTI_REAL_NAME(path, out) realpath(path, out) /* NULL after an error */
 #define BDPTI_REPLACE(from, to) rename(from, to)
 #define BDPTI_FSYNC(f) fsync(fileno(f))
 
 /* 0: no such name; 1: a file; 2: something else; 3: nobody knows; -1: read-only. */
 BDPTI_FN int bdpti_name_kind(const char *path, unsigned *mode) {
   struct stat s;
-  if (stat(path, &s) != 0) return errno == ENOENT ? 0 : 3; /* it may be there all the same */
+  char c;
+  if (stat(path, &s) != 0) { /* it may be there all the same, or be a link to nothing */
+    return errno == ENOENT && readlink(path, &c, 1) < 0 ? 0 : 3;
+  }
   *mode = (unsigned)s.st_mode & 07777; /* permissions, kept by the new file */
   if (!S_ISREG(s.st_mode) || strncmp(path, "/dev/", 5) == 0) return 2;
   return s.st_mode & 0222 ? 1 : -1;
@@ -8206,21 +8142,6 @@ BDPTI_FN FILE *bdpti_open_new(const char *path, unsigned mode) {
   remove(path);
   return NULL;
 }
-
-/* Puts what a link points to in its place, 1; or 0 where it is none, -1 where nobody knows. */
-BDPTI_FN int bdpti_follow(char *path, size_t room) {
-  const char *slash = strrchr(path, '/');
-  size_t folder = slash ? (size_t)(slash - path) + 1 : 0;
-  char to[4096];
-  ssize_t n = readlink(path, to, sizeof to);
-  if (n < 0 && errno != EINVAL && errno != ENOENT) return -1; /* it is there and cannot be read */
-  if (n <= 0 || (size_t)n >= sizeof to) return 0; /* no link, or longer than any name */
-  if (to[0] == '/') folder = 0; /* an absolute path */
-  if (folder + (size_t)n + 1 > room) return 0;
-  memcpy(path + folder, to, (size_t)n);
-  path[folder + (size_t)n] = 0;
-  return 1;
-}
 #elif defined(_WIN32)
 #include <fcntl.h>
 #include <io.h>
@@ -8232,7 +8153,7 @@ __declspec(dllimport) int __stdcall MoveFileExA(const char *, const char *, unsi
 #define BDPTI_PROCESS ((size_t)_getpid())
 #define BDPTI_REPLACE(from, to) (MoveFileExA(from, to, 1 | 8) ? 0 : -1) /* at once, and through */
 #define BDPTI_FSYNC(f) _commit(_fileno(f))
-#define bdpti_follow(path, room) 0
+#define BDPTI_REAL_NAME(path, out) path
 
 BDPTI_FN int bdpti_name_kind(const char *path, unsigned *mode) {
   char full[_MAX_PATH];
@@ -8252,7 +8173,7 @@ BDPTI_FN FILE *bdpti_open_new(const char *path, unsigned mode) {
 #define BDPTI_FSYNC(f) 0
 #define BDPTI_REPLACE(from, to) (rename(from, to) && (remove(to) || rename(from, to)))
 #define bdpti_name_kind(path, mode) ((void)(mode), 0)
-#define bdpti_follow(path, room) 0
+#define BDPTI_REAL_NAME(path, out) path
 #define bdpti_open_new(path, mode) ((void)(mode), fopen(path, "wb"))
 #endif
 
@@ -8285,13 +8206,17 @@ BDPTI_FN bdpt_status bdpti_file_fill(bdpt_context *ctx, const char *path, FILE *
                    (size_t)end);
 }
 
-BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, bdpt_bytes *out) {
+/* Reads a file. One that is not there is an error only if it must be, or else has no data; one that
+ * cannot be opened may be there all the same, and a run that began anew would replace it. */
+BDPTI_FN bdpt_status bdpti_file_get(bdpt_context *ctx, const char *path, int must,
+                                    bdpt_bytes *out) {
   size_t has = 0; /* bytes of the block */
   bdpt_status s;
   FILE *f;
   out->data = NULL; out->size = 0;
   errno = 0; /* C does not promise that fopen sets it */
   f = fopen(path, "rb");
+  if (!f && !must && errno == ENOENT) return BDPT_OK;
   if (!f) return bdpti_fail_io(ctx, path, "cannot be opened for reading");
   s = bdpti_file_fill(ctx, path, f, &out->data, &has, &out->size);
   fclose(f);
@@ -8337,20 +8262,19 @@ BDPTI_FN bdpt_status bdpti_file_replace(bdpt_context *ctx, const char *path, uns
 
 BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const void *bytes,
                                      size_t size) {
-  const size_t room = strlen(path) + 8192; /* for links, which may be long, and a suffix */
+  const size_t room = strlen(path) + 8192; /* for where links lead, at most 4096, and a suffix */
   const int silent = ctx->cluster.size > 1 && ctx->cluster.rank > 0; /* process 0 writes for all */
-  char *name = silent ? NULL : (char *)bdpt_alloc(ctx, 2 * room), *temp;
+  char *name = silent ? NULL : (char *)bdpt_alloc(ctx, 2 * room); /* two: a temporary one behind */
+  const char *to = path; /* where it leads */
   unsigned mode = 0666;
-  int kind, links = 0, more = 0; /* more: a link was followed, and may lead to another */
   bdpt_status s;
   FILE *f;
+  int kind;
   if (!name) return silent ? BDPT_OK : BDPT_E_MEMORY;
-  temp = name + room;
-  memcpy(name, path, strlen(path) + 1);
   errno = 0;
-  kind = bdpti_name_kind(name, &mode);
-  while (kind < 2 && links++ < 40 && (more = bdpti_follow(name, room - 64)) > 0) { }
-  if (kind == 3 || more < 0) {
+  kind = bdpti_name_kind(path, &mode);
+  if (kind == 1) to = BDPTI_REAL_NAME(path, name);
+  if (kind == 3 || !to) {
     s = bdpti_fail_io(ctx, path, "nobody can say what stands there");
   } else if (kind == 2) {
     f = fopen(path, "wb");
@@ -8359,31 +8283,17 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
   } else if (kind < 0) {
     s = bdpt_fail(ctx, BDPT_E_IO, "%s is read-only and stays as it is", path);
   } else {
-    s = bdpti_file_replace(ctx, name, mode, temp, room, bytes, size);
+    s = bdpti_file_replace(ctx, to, mode, name + room, room, bytes, size);
   }
   bdpt_release(ctx, name, 2 * room);
   return s;
 }
 
-/* Returns 1 if there is such a file, 0 if there is none, -1 after an error: a file that cannot be
- * opened may be there all the same, and a run that began anew would replace it. */
-BDPTI_FN int bdpti_file_exists(bdpt_context *ctx, const char *path) {
-  FILE *f;
-  errno = 0;
-  f = fopen(path, "rb");
-  if (f) fclose(f); /* that it can be opened is all that is asked */
-  if (f || errno == ENOENT) return f != NULL;
-  bdpti_fail_io(ctx, path, "cannot be opened for reading");
-  return -1;
-}
-#else /* three refusals, on which all other calls that name a file rest */
-BDPTI_FN int bdpti_file_exists(bdpt_context *ctx, const char *path) {
-  bdpt_fail(ctx, BDPT_E_IO, "%s: built without files", path);
-  return -1;
-}
-
-BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, bdpt_bytes *out) {
+#else /* two refusals, on which all calls that name a file rest */
+BDPTI_FN bdpt_status bdpti_file_get(bdpt_context *ctx, const char *path, int must,
+                                    bdpt_bytes *out) {
   memset(out, 0, sizeof *out);
+  (void)must;
   return bdpt_fail(ctx, BDPT_E_IO, "%s: built without files", path);
 }
 
@@ -8395,15 +8305,8 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
 }
 #endif /* BDPT_NO_STDIO */
 
-BDPT_API bdpt_status bdpt_safetensors_open(bdpt_context *ctx, const char *path,
-                                           bdpt_safetensors *out) {
-  bdpt_bytes file;
-  bdpt_status s = bdpt_file_read(ctx, path, &file);
-  memset(out, 0, sizeof *out); /* owns nothing after an error */
-  if (!s) s = bdpt_safetensors_parse(ctx, file.data, file.size, path, out);
-  if (s) bdpt_bytes_free(ctx, &file);
-  out->file = file; /* closed with the tables that point into it */
-  return s;
+BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, bdpt_bytes *out) {
+  return bdpti_file_get(ctx, path, 1, out);
 }
 
 #ifndef BDPT_ONLY_SAFETENSORS
@@ -8501,8 +8404,8 @@ BDPTI_FN void bdpti_key_put(bdpti_text *t, const bdpti_key *k, const bdpt_model 
     if (k->kind == 'l' && *(const int *)at != k->n) continue; /* a block in another state */
     if (k->kind == 'g' && *(const int *)at < k->n) continue; /* a block in an earlier state */
     if (written++) bdpti_put(t, ',');
-    if (k->kind == 'r') bdpti_put_double(t, *(const double *)at, 16);
-    else bdpti_put_double(t, k->kind == 'l' || k->kind == 'g' ? i : *(const int *)at, 16);
+    if (k->kind == 'r') bdpti_put_number(t, *(const double *)at, 17, 16);
+    else bdpti_put_size(t, (size_t)(k->kind == 'l' || k->kind == 'g' ? i : *(const int *)at));
   }
   if (list) bdpti_put(t, ']');
 }

@@ -19,12 +19,20 @@ TEST_UNUSED static double fixture_value(const char *name, uint64_t i, double sca
 }
 
 static bdpt_safetensors fixture_file;
+static bdpt_bytes fixture_bytes; /* of it */
 
 TEST_UNUSED static int fixture_open(bdpt_context *ctx, const char *path) {
-  if (bdpt_safetensors_open(ctx, path, &fixture_file) == BDPT_OK) return 1;
+  if (bdpt_file_read(ctx, path, &fixture_bytes) == BDPT_OK &&
+      bdpt_safetensors_parse(ctx, fixture_bytes.data, fixture_bytes.size, path, &fixture_file) ==
+      BDPT_OK) return 1;
   printf("%s\n", ctx->message);
   FAIL("fixture file can be read");
   return 0;
+}
+
+TEST_UNUSED static void fixture_close(void) {
+  if (fixture_file.ctx) bdpt_bytes_free(fixture_file.ctx, &fixture_bytes);
+  bdpt_safetensors_close(&fixture_file);
 }
 
 static const bdpt_file_tensor *fixture_find(const char *a, const char *b) {

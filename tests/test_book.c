@@ -923,7 +923,7 @@ TEST(picture_numbers) {
 static void decimal(double v, char out[40]) {
   bdpti_text text;
   text.out = out; text.room = 40; text.used = 0;
-  bdpti_put_double(&text, v, 16);
+  bdpti_put_number(&text, v, 17, 16);
   out[text.used < 39 ? text.used : 39] = 0;
 }
 

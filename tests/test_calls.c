@@ -46,6 +46,10 @@ static int shim_stat(const char *path, struct stat *s) { return bad() ? -1 : sta
 static ssize_t shim_readlink(const char *path, char *to, size_t room) {
   return bad() ? -1 : readlink(path, to, room);
 }
+char *(realpath)(const char *, char *); /* not among what glibc shows then */
+static char *shim_realpath(const char *path, char *out) {
+  return bad() ? NULL : realpath(path, out);
+}
 static int shim_fclose(FILE *f) { return fclose(f) != 0 || bad() ? EOF : 0; }
 static int shim_fflush(FILE *f) { return bad() ? EOF : fflush(f); }
 static int shim_fsync(int file) { return bad() || file < 0 ? -1 : 0; } /* waits for no disk */
@@ -70,6 +74,7 @@ static int shim_ferror(FILE *f) { return unreadable || ferror(f); }
 #define open(path, flags, mode) shim_open(path, flags, mode)
 #define stat(path, s) shim_stat(path, s)
 #define readlink(path, to, room) shim_readlink(path, to, room)
+#define realpath(path, out) shim_realpath(path, out)
 #define fclose(f) shim_fclose(f)
 #define fflush(f) shim_fflush(f)
 #define fsync(file) shim_fsync(file)

@@ -215,7 +215,7 @@ TEST(resize_as_pillow) {
                             (int[2]){(int)to->shape[0], (int)to->shape[1]}) == BDPT_OK);
     CHECK(memcmp(got, want, to->size) == 0);
   }
-  bdpt_safetensors_close(&fixture_file);
+  fixture_close();
 }
 
 TEST(resize_corners) {

@@ -134,7 +134,7 @@ TEST(against_timm) {
     bdpt_tape_free(t);
     bdpt_model_free(m);
   }
-  bdpt_safetensors_close(&fixture_file);
+  fixture_close();
 }
 
 /* Makes pictures of two kinds, bright at the left or at the right. */
@@ -288,7 +288,7 @@ TEST(grids_of_positions) {
   grid_case(2, 3, 1, 5);
   grid_case(4, 2, 3, 3);
   grid_case(3, 3, 2, 6);
-  bdpt_safetensors_close(&fixture_file);
+  fixture_close();
 }
 
 /* What the network sees is the picture resized to its height and width, from a data set as from

@@ -886,7 +886,7 @@ TEST(sizes_of_oblongs) {
     CHECK(image_target(&p, &plan, &w, &h, why) && n == 2 && w == (int)want[0] && h == (int)want[1]);
     free(want);
   }
-  bdpt_safetensors_close(&fixture_file);
+  fixture_close();
 }
 
 /* A network of 8 x 24 pixels says how its pictures are made, and they come out so. */

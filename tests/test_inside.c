@@ -450,7 +450,7 @@ TEST(optimiser_as_pytorch) {
     }
     free(start);
   }
-  bdpt_safetensors_close(&fixture_file);
+  fixture_close();
 }
 
 TEST(mixing_as_timm) {
@@ -495,7 +495,7 @@ TEST(mixing_as_timm) {
   free(want);
   free(in);
   free(box);
-  bdpt_safetensors_close(&fixture_file);
+  fixture_close();
 }
 
 TEST(mixed_targets) {

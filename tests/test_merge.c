@@ -329,7 +329,7 @@ TEST(networks_are_pytorchs) {
   if (!fixture_open(&ctx, "tests/fixtures/merge.safetensors")) return;
   for (i = 0; i < sizeof cases / sizeof cases[0]; i++) torch_case(&cases[i]);
   CHECK(fixture_file.count == 3 * (sizeof cases / sizeof cases[0]));
-  bdpt_safetensors_close(&fixture_file);
+  fixture_close();
 }
 
 /* ---- What must not change a bit -------------------------------------------------------------- */

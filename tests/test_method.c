@@ -956,12 +956,15 @@ static void tamper(const char *path, size_t at, double value) {
   bdpt_safetensors f;
   const bdpt_file_tensor *log;
   uint64_t word;
-  if (bdpt_safetensors_open(&ctx, path, &f) != BDPT_OK) return;
+  bdpt_bytes file;
+  if (bdpt_file_read(&ctx, path, &file) != BDPT_OK ||
+      bdpt_safetensors_parse(&ctx, file.data, file.size, path, &f) != BDPT_OK) return;
   log = bdpt_safetensors_find(&f, "train.log");
   memcpy(&word, &value, 8);
-  if (log && at < log->count) put_bytes(f.file.data + (log->bytes - f.file.data) + 8 * at, 8, word);
-  bdpt_file_write(&ctx, path, f.file.data, f.file.size);
+  if (log && at < log->count) put_bytes(file.data + (log->bytes - file.data) + 8 * at, 8, word);
+  bdpt_file_write(&ctx, path, file.data, file.size);
   bdpt_safetensors_close(&f);
+  bdpt_bytes_free(&ctx, &file);
 }
 
 /* A file with the right key and wrong contents gives an error, never a crash. */

@@ -133,7 +133,7 @@ TEST(odd_network) {
     if (!m->param[i].data) continue;
     check_param(m->param[i].data, &m->param[i], "adamw.", sizeof(bdpt_real) == 8 ? 1e-10 : 1e-4);
   }
-  bdpt_safetensors_close(&fixture_file);
+  fixture_close();
   bdpt_tape_free(t);
   bdpt_tape_free(plain);
   bdpt_model_free(m);
@@ -218,7 +218,7 @@ static void importance_gradients(const char *point, int form) {
 TEST(removed_layers) {
   if (!fixture_open(&ctx, "tests/fixtures/model.safetensors")) return;
   load_targets();
-  bdpt_safetensors_close(&fixture_file);
+  fixture_close();
   if (!fixture_open(&ctx, "tests/fixtures/pruned.safetensors")) return;
   variant("attn_ln", 1, -1, -1, BDPT_ATTN_NORM, BDPT_GELU_NEVER);
   variant("attn_skip", 1, -1, -1, BDPT_ATTN_SKIP, BDPT_GELU_NEVER);
@@ -230,7 +230,7 @@ TEST(removed_layers) {
   importance_gradients("ln", BDPT_ATTN_NORM);
   importance_gradients("skip", BDPT_ATTN_SKIP);
   importance_gradients("double", BDPT_ATTN_DOUBLE);
-  bdpt_safetensors_close(&fixture_file);
+  fixture_close();
 }
 
 TEST(fusing) {
@@ -263,7 +263,7 @@ TEST(fusing) {
                 "blocks.1.mlp.fused.weight");
   fixture_check(m->param[BDPT_SLOT(2, BDPT_SLOT_FUSED_B)].data, 60, "fused.",
                 "blocks.2.mlp.fused.bias");
-  bdpt_safetensors_close(&fixture_file);
+  fixture_close();
   bdpt_tape_free(t);
   bdpt_tape_free(data);
   bdpt_model_free(m);
@@ -422,7 +422,7 @@ TEST(position_embeddings) {
     resize_case("14to4", 14, 4, prefix, BDPT_POS_DEIT, "deit");
     resize_case("14to24", 14, 24, prefix, BDPT_POS_DEIT, "deit");
   }
-  bdpt_safetensors_close(&fixture_file);
+  fixture_close();
 }
 
 TEST(copies_and_heads) {
@@ -521,7 +521,7 @@ TEST(thread_count_changes_no_bit) {
   memset(digest, 0, sizeof digest);
   if (!fixture_open(&ctx, "tests/fixtures/model.safetensors")) return;
   load_targets();
-  bdpt_safetensors_close(&fixture_file);
+  fixture_close();
   for (threads = 1; threads <= 5; threads++) {
     bdpt_context own;
     bdpt_model *m;
@@ -634,7 +634,7 @@ TEST(real_deit_tiny) {
     real_case(m, 64, form ? "logits64_deit" : "logits64_timm", 1e-4);
     bdpt_model_free(m);
   }
-  bdpt_safetensors_close(&fixture_file);
+  fixture_close();
 }
 
 int main(void) {

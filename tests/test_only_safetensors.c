@@ -74,14 +74,16 @@ TEST(there_and_back) {
   CHECK(bdpt_safetensors_build(&ctx, &t, 1, key, value, 1, &bytes) == BDPT_OK);
   CHECK(bdpt_file_write(&ctx, PLACE, bytes.data, bytes.size) == BDPT_OK);
   bdpt_bytes_free(&ctx, &bytes);
-  CHECK(bdpt_safetensors_open(&ctx, PLACE, &f) == BDPT_OK);
+  CHECK(bdpt_file_read(&ctx, PLACE, &bytes) == BDPT_OK);
+  CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, PLACE, &f) == BDPT_OK);
   x = bdpt_safetensors_find(&f, "x");
   CHECK(x && bdpt_safetensors_read(&ctx, x, back, 6) == BDPT_OK);
   CHECK(memcmp(numbers, back, sizeof back) == 0);
   CHECK(strcmp(bdpt_safetensors_get(&f, "format"), "pt") == 0);
   bdpt_safetensors_close(&f);
+  bdpt_bytes_free(&ctx, &bytes);
   CHECK(bdpt_safetensors_parse(&ctx, "GGUF\3\0\0\0\0\0\0\0", 12, "x", &f) == BDPT_E_FORMAT);
-  CHECK_HAS(ctx.message, "x: not a safetensors file: it is a GGUF file");
+  CHECK_HAS(ctx.message, "no safetensors file begins 'GGUF????");
   bdpt_finish(&ctx);
   CHECK(ctx.bytes_now == 0);
   remove(PLACE);
@@ -95,7 +97,7 @@ static const char *written(double v) {
   static char out[64];
   bdpti_text t;
   t.out = out; t.room = sizeof out; t.used = 0;
-  bdpti_put_double(&t, v, 16);
+  bdpti_put_number(&t, v, 17, 16);
   out[t.used] = 0;
   return out;
 }
@@ -141,7 +143,7 @@ TEST(decimal_round_trip) {
   CHECK(strcmp(written(5e-324), "7e-324") == 0); /* the largest of one digit that reads back */
   CHECK(strcmp(written(1.7976931348623157e308), "1.7976931348623158e308") == 0);
   CHECK(strcmp(written(-0.0), "-0") == 0);
-  CHECK(strcmp(written(HUGE_VAL), "null") == 0);
+  CHECK(strcmp(written(HUGE_VAL), "inf") == 0 && strcmp(written(-HUGE_VAL), "-inf") == 0);
 }
 
 /* -------------------------------------------------------------------------- small floats --- */

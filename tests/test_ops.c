@@ -614,7 +614,7 @@ int main(void) {
     RUN(gradient_buffers_are_used_again);
     RUN(shape_errors);
     RUN(worked_example);
-    bdpt_safetensors_close(&fixture_file);
+    fixture_close();
     bdpt_tape_free(tape);
     bdpt_finish(&ctx);
     CHECK(ctx.bytes_now == 0);

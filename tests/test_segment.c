@@ -328,7 +328,7 @@ int main(void) {
     RUN(torch_pixel_loss);
     RUN(torch_whole_network);
     RUN(trainer_on_a_lesson);
-    bdpt_safetensors_close(&fixture_file);
+    fixture_close();
   }
   RUN(gradients);
   RUN(threads_change_no_bit);

@@ -37,7 +37,7 @@ TEST(schedule) {
   against_timm("deit30", 5e-4, 30, 5, 1e-5);
   against_timm("paper400", 4e-4, 400, 10, 1e-5);
   against_timm("plain4", 1e-3, 4, 0, 0);
-  bdpt_safetensors_close(&fixture_file);
+  fixture_close();
   memset(&r, 0, sizeof r);
   r.epochs = 10;
   r.lr = 1;
@@ -228,6 +228,22 @@ TEST(it_learns) {
 
 /* ---- Promises -------------------------------------------------------------------------------- */
 
+static bdpt_status trainer_save(bdpt_trainer *t) {
+  bdpt_bytes file;
+  bdpt_status s = bdpt_trainer_build(t, &file);
+  if (s == BDPT_OK) s = bdpt_file_write(&ctx, path, file.data, file.size);
+  bdpt_bytes_free(&ctx, &file);
+  return s;
+}
+
+static bdpt_status trainer_load(bdpt_trainer *t) {
+  bdpt_bytes file;
+  bdpt_status s = bdpt_file_read(&ctx, path, &file);
+  if (s == BDPT_OK) s = bdpt_trainer_parse(t, file.data, file.size, path);
+  bdpt_bytes_free(&ctx, &file);
+  return s;
+}
+
 TEST(same_bits_for_any_threads) {
   bdpt_bytes first = {NULL, 0};
   int threads, keep = ctx.threads;
@@ -272,12 +288,12 @@ TEST(resume_is_exact) {
     m = small_model(1, 6);
     t = bdpt_trainer_create(m, NULL, &train, &r);
     CHECK(steps(t, at));
-    CHECK(bdpt_trainer_save(t, path) == BDPT_OK);
+    CHECK(trainer_save(t) == BDPT_OK);
     bdpt_trainer_free(t);
     bdpt_model_free(m);
     m = small_model(1, 77);
     t = bdpt_trainer_create(m, NULL, &train, &r);
-    CHECK(bdpt_trainer_load(t, path) == BDPT_OK);
+    CHECK(trainer_load(t) == BDPT_OK);
     CHECK(bdpt_trainer_steps_done(t) == (size_t)at);
     CHECK(steps(t, 14 - at));
     b = freeze(t);
@@ -435,12 +451,12 @@ TEST(saves_by_images) {
   CHECK(bdpt_train(m, NULL, &(bdpt_run){&train, NULL, &hooks}, &r, NULL) == BDPT_E_NUMERIC);
   CHECK(says("epoch 2, step 6"));
   t = bdpt_trainer_create(m, NULL, &train, &r);
-  CHECK(bdpt_trainer_load(t, path) == BDPT_OK && bdpt_trainer_steps_done(t) == 4);
+  CHECK(trainer_load(t) == BDPT_OK && bdpt_trainer_steps_done(t) == 4);
   bdpt_trainer_free(t);
   hooks.progress = NULL;
   CHECK(bdpt_train(m, NULL, &(bdpt_run){&train, NULL, &hooks}, &r, NULL) == BDPT_OK);
   t = bdpt_trainer_create(m, NULL, &train, &r);
-  CHECK(bdpt_trainer_load(t, path) == BDPT_OK && bdpt_trainer_steps_done(t) == 10);
+  CHECK(trainer_load(t) == BDPT_OK && bdpt_trainer_steps_done(t) == 10);
   bdpt_trainer_free(t);
   bdpt_model_free(m);
   remove(path);
@@ -448,7 +464,7 @@ TEST(saves_by_images) {
 
 static void load_refused(bdpt_trainer *t, bdpt_status status, const char *what) {
   bdpt_bytes before = freeze(t), after;
-  CHECK(bdpt_trainer_load(t, path) == status);
+  CHECK(trainer_load(t) == status);
   CHECK(says(what));
   after = freeze(t);
   CHECK(same(before, after));
@@ -464,7 +480,7 @@ TEST(foreign_checkpoints) {
   bdpt_bytes b;
   size_t cut;
   int failed = 0, tried = 0;
-  CHECK(steps(t, 2) && bdpt_trainer_save(t, path) == BDPT_OK);
+  CHECK(steps(t, 2) && trainer_save(t) == BDPT_OK);
   other.lr *= 2;
   u = bdpt_trainer_create(m, NULL, &train, &other);
   load_refused(u, BDPT_E_STATE, "belongs to a run with another recipe");
@@ -525,7 +541,7 @@ TEST(no_step_on_nan) {
   bdpt_model_hash(m, again);
   CHECK(strcmp(hash, again) == 0);
     /* Nor is such a network saved, and the healthy state can go on. */
-  CHECK(bdpt_trainer_save(t, path) == BDPT_E_NUMERIC);
+  CHECK(trainer_save(t) == BDPT_E_NUMERIC);
   CHECK(says("blocks.1.mlp.fc1.weight is not finite; nothing was saved"));
   w[5] = keep;
   after = freeze(t);
@@ -671,7 +687,7 @@ TEST(averaged_weights) {
   CHECK((double)w != w0 && m->param[slot].data[7] != w);
   CHECK(bdpt_trainer_step(t, NULL) == BDPT_E_STATE);
   CHECK(says("swap back"));
-  CHECK(bdpt_trainer_save(t, path) == BDPT_E_STATE);
+  CHECK(trainer_save(t) == BDPT_E_STATE);
   CHECK(says("swap back"));
   bdpt_trainer_swap_ema(t);
   CHECK(m->param[slot].data[7] == w && steps(t, 1));

@@ -311,7 +311,7 @@ TEST(taylor_as_pytorch) {
     fixture_check(got, 60, "", "embedding");
     fixture_check(got + 60, 3 * 152, "", "hidden");
     fixture_check(got + 60 + 3 * 152, 180, "", "features");
-    bdpt_safetensors_close(&fixture_file);
+    fixture_close();
   }
   bdpt_subset_free(&ctx, &all);
   bdpt_model_free(m);

@@ -124,3 +124,19 @@ const char *cli_checkpoint_of(const char *out, char room[1024]) {
   snprintf(room, 1024, "%s.ckpt", out);
   return room;
 }
+
+bdpt_status cli_save_trainer(bdpt_context *ctx, bdpt_trainer *t, const char *path) {
+  bdpt_bytes file;
+  bdpt_status s = bdpt_trainer_build(t, &file);
+  if (s == BDPT_OK) s = bdpt_file_write(ctx, path, file.data, file.size);
+  bdpt_bytes_free(ctx, &file);
+  return s;
+}
+
+bdpt_status cli_load_trainer(bdpt_context *ctx, bdpt_trainer *t, const char *path) {
+  bdpt_bytes file;
+  bdpt_status s = bdpt_file_read(ctx, path, &file);
+  if (s == BDPT_OK) s = bdpt_trainer_parse(t, file.data, file.size, path);
+  bdpt_bytes_free(ctx, &file);
+  return s;
+}

@@ -19,6 +19,10 @@ bdpt_status cli_check_files(bdpt_context *ctx, const cli_files *f);
 /* Writes "OUT.ckpt", in `room`; NULL for an output that is a device or a pipe. */
 const char *cli_checkpoint_of(const char *out, char room[1024]);
 
+/* Saves a training under way as a file, and takes it back. */
+bdpt_status cli_save_trainer(bdpt_context *ctx, bdpt_trainer *t, const char *path);
+bdpt_status cli_load_trainer(bdpt_context *ctx, bdpt_trainer *t, const char *path);
+
 /* Returns 1 if both names are there and mean one file, whatever the names: links, "./". */
 int cli_same_file(const char *a, const char *b);
 

@@ -495,12 +495,36 @@ static bdpt_status checkpoint_assemble(checkpoint_work *c) {
  * 6  LOADING                                                                                 >>load
  * =================================================================================================
  */
+/* Says what a file is that only bears the name of a network, or returns NULL. What begins with a
+ * sensible length and an opening brace is left to the library. */
+static const char *checkpoint_stranger_file(const char *bytes, size_t size) {
+  static const struct { const char *start; size_t n; const char *what; } table[] = {
+    {"<", 1, "an HTML or XML page, perhaps the error page of a download"},
+    {"version https://git-lfs", 23, "a git-lfs pointer; run 'git lfs pull' to get the file itself"},
+    {"\x1F\x8B", 2, "compressed with gzip"}, {"\xFD" "7zXZ", 5, "compressed with xz"},
+    {"BZh", 3, "compressed with bzip2"}, {"\x28\xB5\x2F\xFD", 4, "compressed with zstd"},
+    {"GGUF", 4, "a GGUF file"}, {"\x93NUMPY", 6, "a NumPy array"},
+    {"\x89HDF", 4, "an HDF5 file"}, {"\x89PNG", 4, "a PNG image"},
+    {"\xFF\xD8\xFF", 3, "a JPEG image"},
+    {"{", 1, "JSON text, perhaps a config.json"}};
+  size_t blank = 0, i;
+  if (size > 8 && !bytes[4] && !bytes[5] && !bytes[6] && !bytes[7] && strchr("{ \t\r\n", bytes[8]))
+    return NULL;
+  while (blank < size && bytes[blank] && strchr(" \t\r\n", bytes[blank])) blank++;
+  for (i = 0; i < sizeof table / sizeof *table; i++)
+    if (size - blank >= table[i].n && !memcmp(bytes + blank, table[i].start, table[i].n))
+      return table[i].what;
+  return NULL;
+}
+
 /* Lists the items of the file. */
 static bdpt_status checkpoint_open(checkpoint_work *c, const void *bytes, size_t size) {
   const char *form = "safetensors";
+  const char *what = checkpoint_stranger_file((const char *)bytes, size);
   size_t i;
   bdpt_status s;
   c->is_pth = pth_sniff(bytes, size) != 0;
+  if (what) return checkpoint_fail(c, BDPT_E_FORMAT, "not a safetensors file: it is %s", what);
   if (c->is_pth) s = pth_open(c->ctx, bytes, size, c->name, &c->pth);
   else s = bdpt_safetensors_parse(c->ctx, bytes, size, c->name, &c->st);
   if (s) return s;

@@ -3,6 +3,7 @@
 #include "../../plus/boundarydpt_plus.h"
 #include "../cli/json.h"
 #include "../cli/messages.h"
+#include "../cli/outputs.h"
 #include "../cli/progress.h"
 #include "../cli/system.h"
 #include "../pictures/generate.h"
@@ -180,12 +181,12 @@ static bdpt_status segment_steps(segment_work *w, bdpt_trainer *t, const segment
                               cli_now() - began);
       sum = count = 0;
       if (status == BDPT_OK && step + 1 < total && r->checkpoint)
-        status = bdpt_trainer_save(t, r->checkpoint);
+        status = cli_save_trainer(w->m->ctx, t, r->checkpoint);
     }
   }
   cli_progress_clear(&progress);
   if (status == BDPT_CANCELLED && r->checkpoint &&
-      bdpt_trainer_save(t, r->checkpoint) != BDPT_OK)
+      cli_save_trainer(w->m->ctx, t, r->checkpoint) != BDPT_OK)
     status = w->m->ctx->status;
   return status;
 }
@@ -211,7 +212,7 @@ bdpt_status segment_train(bdpt_model *m, const segment_set *train, const segment
   if (s == BDPT_OK && !r->fresh && r->checkpoint && cli_file_exists(r->checkpoint) != 0) {
     if (!r->quiet)
       fprintf(stderr, "   going on from %s (--fresh would start again)\n", r->checkpoint);
-    s = bdpt_trainer_load(t, r->checkpoint);
+    s = cli_load_trainer(ctx, t, r->checkpoint);
   }
   if (s == BDPT_OK) {
     size_t epoch = r->recipe.epoch_images ? r->recipe.epoch_images : train->count;

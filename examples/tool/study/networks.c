@@ -2,6 +2,7 @@
 #include "../../../boundarydpt.h"
 #include "../cli/json.h"
 #include "../cli/options.h"
+#include "../cli/outputs.h"
 #include "../cli/progress.h"
 #include "../cli/system.h"
 #include "../record.h"
@@ -215,7 +216,7 @@ bdpt_status study_steps(study *s, bdpt_trainer *t, size_t until, size_t total,
       if (stop && status == BDPT_OK) status = BDPT_CANCELLED;
       continue;
     }
-    status = bdpt_trainer_save(t, checkpoint);
+    status = cli_save_trainer(s->base.ctx, t, checkpoint);
     saved = 0;
     if (stop && status == BDPT_OK) status = BDPT_CANCELLED;
   }
@@ -304,7 +305,7 @@ static bdpt_status study_train_to(study *s, study_job *j, size_t until) {
     if (status == BDPT_OK) status = study_remove_next(s, j->p, j->m);
     snprintf(before, sizeof before, "%s", j->checkpoint);
     study_checkpoint(s, j->name, study_gone(j->p, j->m), j->checkpoint, sizeof j->checkpoint);
-    if (status == BDPT_OK) status = bdpt_trainer_save(j->t, j->checkpoint);
+    if (status == BDPT_OK) status = cli_save_trainer(s->base.ctx, j->t, j->checkpoint);
     if (status == BDPT_OK) remove(before);
   }
   if (status != BDPT_OK) return status;
@@ -330,7 +331,8 @@ static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, con
   if (status == BDPT_OK) status = study_rejoin(s, &j);
   j.t = status == BDPT_OK ? bdpt_trainer_create(m, teacher, &s->base.in.rest, &r) : NULL;
   if (!j.t) return s->base.ctx->status;
-  if (cli_file_exists(j.checkpoint) != 0) status = bdpt_trainer_load(j.t, j.checkpoint);
+  if (cli_file_exists(j.checkpoint) != 0)
+    status = cli_load_trainer(s->base.ctx, j.t, j.checkpoint);
   each = bdpt_trainer_steps_per_epoch(j.t);
   j.total = each * (size_t)r.epochs;
   if (p->rival == STUDY_CLOSING) {
