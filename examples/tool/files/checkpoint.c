@@ -508,7 +508,8 @@ static const char *checkpoint_stranger_file(const char *bytes, size_t size) {
     {"\xFF\xD8\xFF", 3, "a JPEG image"},
     {"{", 1, "JSON text, perhaps a config.json"}};
   size_t blank = 0, i;
-  if (size > 8 && !bytes[4] && !bytes[5] && !bytes[6] && !bytes[7] && strchr("{ \t\r\n", bytes[8]))
+  if (size > 8 && !bytes[4] && !bytes[5] && !bytes[6] && !bytes[7] && bytes[8] &&
+      strchr("{ \t\r\n", bytes[8]))
     return NULL;
   while (blank < size && bytes[blank] && strchr(" \t\r\n", bytes[blank])) blank++;
   for (i = 0; i < sizeof table / sizeof *table; i++)
