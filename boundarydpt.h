@@ -73,7 +73,7 @@
  *   >>api        3  the declarations                >>map       10  the model accuracy predictor
  *   >>memory     4  memory, errors, random          >>method    11  observations, the two stages
  *   >>tape       5  tensors, differentiation        >>data      12  images, long runs, checkpoints
- *   >>ops        6  operations and their gradients  >>files     13  JSON, safetensors, models
+ *   >>ops        6  operations and their gradients  >>files     13  safetensors, models
  *   >>deit       7  the vision transformer          >>kernels   14  the engine room: vector kernels
  *
  * Start at >>tape if you know transformers, at >>deit if you know differentiation, and at >>prune
@@ -129,7 +129,7 @@
  *   BDPT_SELF         this file's name in quotes, if it was changed and the compiler is old (14.7)
  *   BDPT_ONLY_INFERENCE  * load, predict, count, save; no backward pass, training or fitting; with
  *                     gcc -O2 4.8 s to compile and 238 KB instead of 6.7 s and 326 KB
- *   BDPT_ONLY_SAFETENSORS  * JSON, safetensors, whole files (13.1 to 13.6) for other programs
+ *   BDPT_ONLY_SAFETENSORS  * safetensors and whole files (13.1 to 13.6) for other programs
  */
 #ifndef BOUNDARYDPT_H
 #define BOUNDARYDPT_H
@@ -1000,28 +1000,6 @@ BDPT_API const char *bdpt_safetensors_get(const bdpt_safetensors *file, const ch
 /* Converts to bdpt_real (F32, F64, F16, BF16, U8, I64); out has room for `count` numbers. */
 BDPT_API bdpt_status bdpt_safetensors_read(bdpt_context *ctx, const bdpt_file_tensor *tensor,
                                            bdpt_real *out, size_t count);
-
-/* A JSON reader keeps nothing: call next until END or ERROR. It neither recurses nor allocates. */
-#define BDPT_JSON_DEPTH 64
-typedef enum bdpt_json_event {
-  BDPT_JSON_END = 0, BDPT_JSON_ERROR, BDPT_JSON_OBJECT, BDPT_JSON_OBJECT_END, BDPT_JSON_ARRAY,
-  BDPT_JSON_ARRAY_END, BDPT_JSON_KEY, BDPT_JSON_STRING, BDPT_JSON_NUMBER, BDPT_JSON_TRUE,
-  BDPT_JSON_FALSE, BDPT_JSON_NULL
-} bdpt_json_event;
-typedef struct bdpt_json {
-  const char *text;
-  size_t size, at;         /* at: offset of the next byte, or of the error */
-  int depth, state;
-  unsigned char stack[BDPT_JSON_DEPTH];
-  size_t start, length;    /* of the last key, string or number, without quotes, escapes kept */
-  const char *error;       /* a phrase after BDPT_JSON_ERROR */
-} bdpt_json;
-BDPT_API void bdpt_json_init(bdpt_json *j, const char *text, size_t size);
-BDPT_API bdpt_json_event bdpt_json_next(bdpt_json *j);
-/* Copies the last key or string, unescaped to UTF-8 and terminated; returns its full length. */
-BDPT_API size_t bdpt_json_copy(const bdpt_json *j, char *out, size_t room);
-/* Returns the last number, whatever the locale; an overflow gives an infinity (13.2). */
-BDPT_API double bdpt_json_number(const bdpt_json *j);
 
 /* What to write. `data` points to bdpt_real numbers, or to raw bytes of `dtype` if raw is 1. */
 typedef struct bdpt_write_tensor {
@@ -7191,50 +7169,35 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
  * The chapter goes from the bottom up, and all but the last section know nothing of networks.
  */
 
-/* 13.1  A pull reader for JSON                                                             >>json
+/* 13.1  Pieces of JSON                                                                     >>json
  *
  *   source    RFC 8259 (the grammar), RFC 3629 (UTF-8)
- *   check     tests/test_files.c json_grammar, json_strings
+ *   check     tests/test_files.c conformance, strings
  *
- * The caller asks for one event after another; the reader keeps its place in `at` and one byte for
- * each open bracket. {"a":[1,true]} is
- *
- *     OBJECT  KEY a  ARRAY  NUMBER 1  TRUE  ARRAY_END  OBJECT_END  END
- *
- * The grammar is taken strictly: no comments, no trailing commas, no leading zeros, no lone
- * surrogates, no bytes after the value. Outside strings only ASCII can appear, so checking UTF-8
- * inside strings checks all of it.
- *
- * Together with the innermost bracket, the state says what may come next. FIRST, just inside a
- * bracket, exists because [] and {} are legal while [1,] and {"a":1,} are not.
- *
- *     state   what has been read    inside {             inside [               outside
- *     START   nothing               -                    -                      a value
- *     FIRST   the bracket           a key, or }          a value, or ]          -
- *     COLON   a key                 : and a value        -                      -
- *     AFTER   a whole value         , and a key, or }    , and a value, or ]    the end
- *     FAILED  something else        every further call repeats the error
+ * A header is objects of strings, and of lists of numbers, so there is no need for a reader of all
+ * that JSON can be: a cursor stands before the next piece, and each function steps over the piece
+ * that it reads. Who expects a piece knows which. The grammar is taken strictly: no comments, no
+ * trailing commas, no leading zeros, no lone surrogates. Outside of strings only ASCII is expected,
+ * so checking UTF-8 inside strings checks all of it. Nothing recurses.
  */
-enum { BDPTI_JSON_START, BDPTI_JSON_FIRST, BDPTI_JSON_COLON, BDPTI_JSON_AFTER, BDPTI_JSON_FAILED };
-
-BDPT_API void bdpt_json_init(bdpt_json *j, const char *text, size_t size) {
-  memset(j, 0, sizeof *j); /* START, and no bracket open */
-  j->text = text; j->size = size;
-}
-
-BDPTI_FN bdpt_json_event bdpti_json_fail(bdpt_json *j, const char *phrase) {
-  j->state = BDPTI_JSON_FAILED;
-  j->error = phrase; /* a constant; j->at stays where the text went wrong */
-  return BDPT_JSON_ERROR;
-}
+typedef struct bdpti_scan { const char *text; size_t size, at; } bdpti_scan;
+static const char bdpti_blanks[] = " \t\n\r", bdpti_ciphers[] = "0123456789";
 
 /* Steps over at most `most` bytes that are in `set`; returns how many. */
-BDPTI_FN size_t bdpti_json_pass(bdpt_json *j, const char *set, size_t most) {
+BDPTI_FN size_t bdpti_scan_pass(bdpti_scan *s, const char *set, size_t most) {
   size_t n = 0;
-  for (; n < most && j->at < j->size; n++, j->at++) { /* strchr finds the zero of a set, too */
-    if (!j->text[j->at] || !strchr(set, j->text[j->at])) break;
+  for (; n < most && s->at < s->size; n++, s->at++) { /* strchr finds the zero of a set, too */
+    if (!s->text[s->at] || !strchr(set, s->text[s->at])) break;
   }
   return n;
+}
+
+/* Steps over blanks, and over the character c if it comes next; returns whether it did. */
+BDPTI_FN int bdpti_scan_is(bdpti_scan *s, char c) {
+  bdpti_scan_pass(s, bdpti_blanks, SIZE_MAX);
+  if (s->at >= s->size || s->text[s->at] != c) return 0;
+  s->at++;
+  return 1;
 }
 
 /* Returns the length of the UTF-8 sequence at s, or 0 for none: cut off, longer than it need be,
@@ -7295,107 +7258,37 @@ BDPTI_FN size_t bdpti_json_char(const char *s, size_t left, size_t *used, char o
   return n;
 }
 
-BDPTI_FN bdpt_json_event bdpti_json_string(bdpt_json *j, bdpt_json_event event) {
-  char utf8[4]; /* not kept: bdpt_json_copy decodes once more when somebody wants the text */
-  size_t used;
-  for (j->start = ++j->at; j->at < j->size && j->text[j->at] != '"'; j->at += used) {
-    if (!bdpti_json_char(j->text + j->at, j->size - j->at, &used, utf8)) {
-      return bdpti_json_fail(j, "a string holds a control character, a bad escape or bad UTF-8");
-    }
-  }
-  if (j->at >= j->size) return bdpti_json_fail(j, "a string is not closed");
-  j->length = j->at++ - j->start; /* without the quotes */
-  j->state = event == BDPT_JSON_KEY ? BDPTI_JSON_COLON : BDPTI_JSON_AFTER;
-  return event;
-}
-
-/* Reads the value that begins with c. Of a number only the grammar is checked here;
- * bdpt_json_number computes it when somebody wants it. A digit after a leading zero is refused by
- * the next event. */
-BDPTI_FN bdpt_json_event bdpti_json_value(bdpt_json *j, int c) {
-  static const char *const word[3] = {"true", "false", "null"}; /* in the order of the events */
-  static const char digits[] = "0123456789";
-  int i, good;
-  size_t n;
-  if (c == '"') return bdpti_json_string(j, BDPT_JSON_STRING); /* the quote is not part of it */
-  if (c == '{' || c == '[') {
-    if (j->depth == BDPT_JSON_DEPTH) return bdpti_json_fail(j, "nested deeper than 64 levels");
-    j->stack[j->depth++] = (unsigned char)c; /* which bracket must close it */
-    j->at++; j->state = BDPTI_JSON_FIRST; /* a value, or the bracket closed at once */
-    return c == '{' ? BDPT_JSON_OBJECT : BDPT_JSON_ARRAY;
-  }
-  j->start = j->at;
-  j->state = BDPTI_JSON_AFTER;
-  for (i = 0; i < 3; i++) {
-    n = strlen(word[i]);
-    if (j->size - j->at < n || memcmp(j->text + j->at, word[i], n) != 0) continue;
-    j->at += n; /* a letter right after it is refused by the next event */
-    return (bdpt_json_event)(BDPT_JSON_TRUE + i);
-  }
-  if (c != '-' && (c < '0' || c > '9')) return bdpti_json_fail(j, "a value is missing");
-  bdpti_json_pass(j, "-", 1);
-  good = bdpti_json_pass(j, "0", 1) || bdpti_json_pass(j, digits, SIZE_MAX); /* no leading zero */
-  if (bdpti_json_pass(j, ".", 1)) good &= bdpti_json_pass(j, digits, SIZE_MAX) > 0;
-  if (bdpti_json_pass(j, "eE", 1)) { /* the sign may be missing, the digits not */
-    bdpti_json_pass(j, "+-", 1);
-    good &= bdpti_json_pass(j, digits, SIZE_MAX) > 0;
-  }
-  j->length = j->at - j->start; /* of the number's text */
-  return good ? BDPT_JSON_NUMBER : bdpti_json_fail(j, "a number lacks a digit");
-}
-
-/* Returns the next byte that is no blank, or -1 at the end. */
-BDPTI_FN int bdpti_json_peek(bdpt_json *j) {
-  bdpti_json_pass(j, " \t\n\r", SIZE_MAX);
-  return j->at < j->size ? (int)(unsigned char)j->text[j->at] : -1;
-}
-
-/* In ASCII the brackets ] and } stand two places after [ and {. */
-BDPT_API bdpt_json_event bdpt_json_next(bdpt_json *j) {
-  int c, inside = j->depth ? j->stack[j->depth - 1] : 0, state = j->state; /* inside: '{', '[', 0 */
-  if (state == BDPTI_JSON_FAILED) return BDPT_JSON_ERROR; /* the first error is repeated */
-  c = bdpti_json_peek(j); /* the byte that decides */
-  if (state == BDPTI_JSON_AFTER && !inside) {
-    return c < 0 ? BDPT_JSON_END : bdpti_json_fail(j, "bytes follow the value");
-  }
-  if ((state == BDPTI_JSON_FIRST || state == BDPTI_JSON_AFTER) && c == inside + 2) {
-    j->at++; j->depth--;
-    j->state = BDPTI_JSON_AFTER; /* the bracket was a whole value */
-    return inside == '{' ? BDPT_JSON_OBJECT_END : BDPT_JSON_ARRAY_END;
-  }
-  if (state == BDPTI_JSON_AFTER || state == BDPTI_JSON_COLON) {
-    if (c != (state == BDPTI_JSON_COLON ? ':' : ',')) {
-      return bdpti_json_fail(j, "a colon, a comma or a bracket is missing");
-    }
-    j->at++;
-    c = bdpti_json_peek(j); /* the first byte of a key or a value */
-  }
-  if (inside != '{' || state == BDPTI_JSON_COLON) return bdpti_json_value(j, c);
-  return c == '"' ? bdpti_json_string(j, BDPT_JSON_KEY) : bdpti_json_fail(j, "a key is missing");
-}
-
-BDPT_API size_t bdpt_json_copy(const bdpt_json *j, char *out, size_t room) {
-  size_t at, full = 0, used, n, i; /* full: bytes of the whole string */
+/* Reads a string, unescaped to UTF-8, terminated and cut to `room`. Returns its full length, or
+ * SIZE_MAX if there is none or it is not valid; a zero byte, behind which C would see nothing, is
+ * not. */
+BDPTI_FN size_t bdpti_scan_string(bdpti_scan *s, char *out, size_t room) {
+  size_t full = 0, used, n, i; /* full: bytes of the whole string */
   char utf8[4];
-  for (at = 0; at < j->length; at += used) {
-    n = bdpti_json_char(j->text + j->start + at, j->length - at, &used, utf8);
-    if (n == 0) break; /* not after a key or a string */
+  if (room) out[0] = 0;
+  if (!bdpti_scan_is(s, '"')) return SIZE_MAX;
+  for (; s->at < s->size && s->text[s->at] != '"'; s->at += used) {
+    n = bdpti_json_char(s->text + s->at, s->size - s->at, &used, utf8);
+    if (n == 0 || !utf8[0]) return SIZE_MAX;
     for (i = 0; i < n; i++, full++) {
       if (full + 1 < room) out[full] = utf8[i]; /* room for the zero too */
     }
   }
-  if (room > 0) out[full < room ? full : room - 1] = 0; /* cut, if need be, and terminated */
+  if (s->at >= s->size) return SIZE_MAX; /* it is not closed */
+  s->at++;
+  if (room) out[full < room ? full : room - 1] = 0;
   return full;
 }
 
-/* Reads the last number as a size: digits only, and no larger than size_t holds. A double would
- * round 2^53 + 1, and offsets must not be rounded. */
-BDPTI_FN int bdpti_json_size(const bdpt_json *j, size_t *out) {
-  size_t i, v = 0;
-  for (i = 0; i < j->length; i++) {
-    char c = j->text[j->start + i];
-    if (c < '0' || c > '9') return 0; /* a sign, a point, an exponent */
-    if (!bdpti_mul(v, 10, &v) || !bdpti_add(v, (size_t)(c - '0'), &v)) return 0; /* too large */
+/* Reads digits as a size; returns 0 if there are none, or larger ones than size_t holds. A double
+ * would round 2^53 + 1, and offsets must not be rounded. */
+BDPTI_FN int bdpti_scan_size(bdpti_scan *s, size_t *out) {
+  size_t from, n, v = 0;
+  bdpti_scan_pass(s, bdpti_blanks, SIZE_MAX);
+  from = s->at;
+  n = bdpti_scan_pass(s, bdpti_ciphers, SIZE_MAX);
+  if (n == 0 || (n > 1 && s->text[from] == '0')) return 0; /* a sign; a leading zero */
+  for (; from < s->at; from++) {
+    if (!bdpti_mul(v, 10, &v) || !bdpti_add(v, (size_t)(s->text[from] - '0'), &v)) return 0;
   }
   *out = v;
   return 1;
@@ -7451,8 +7344,22 @@ BDPTI_FN double bdpti_read_double(const char *s, size_t n) {
   return s[0] == '-' ? -v : v;
 }
 
-BDPT_API double bdpt_json_number(const bdpt_json *j) {
-  return bdpti_read_double(j->text + j->start, j->length);
+/* Reads a number of JSON's grammar, in which digits stand around a point and behind an e. */
+BDPTI_FN int bdpti_scan_number(bdpti_scan *s, double *out) {
+  const char *digits = bdpti_ciphers;
+  size_t from;
+  int good;
+  bdpti_scan_pass(s, bdpti_blanks, SIZE_MAX);
+  from = s->at;
+  bdpti_scan_pass(s, "-", 1);
+  good = bdpti_scan_pass(s, "0", 1) || bdpti_scan_pass(s, digits, SIZE_MAX);
+  if (bdpti_scan_pass(s, ".", 1)) good &= bdpti_scan_pass(s, digits, SIZE_MAX) > 0;
+  if (bdpti_scan_pass(s, "eE", 1)) { /* the sign may be missing, the digits not */
+    bdpti_scan_pass(s, "+-", 1);
+    good &= bdpti_scan_pass(s, digits, SIZE_MAX) > 0;
+  }
+  *out = bdpti_read_double(s->text + from, s->at - from);
+  return good;
 }
 
 /* Writes the shortest decimal that reads as v, or the first `most` digits where it is longer: plain
@@ -7590,11 +7497,11 @@ BDPTI_FN const bdpti_dtype *bdpti_dtype_row(bdpt_dtype dtype) {
  * tail, so that nothing can hide in the file; metadata are strings.
  *
  * Where the reference's code and its README differ, we follow the code: blanks may stand before the
- * opening bracket as well as after the closing one, and unknown fields of a tensor are skipped.
- * DEVIATION from the code, four times: refused are a name or a metadata key that occurs twice (the
- * reference keeps one of them without a word), a tensor written as an array of its three fields, a
- * zero byte inside a string, since C would not see the rest, and more than 16 axes, for which the
- * table has no room.
+ * opening bracket as well as after the closing one. DEVIATION from the code, six times: refused are
+ * a name or a metadata key that occurs twice (the reference keeps one of them without a word), a
+ * field of a tensor that is none of the three, a tensor written as an array of them, metadata that
+ * are null, a zero byte inside a string, since C would not see the rest, and more than 16 axes, for
+ * which the table has no room.
  *
  * The header is walked twice with the same code. The first walk checks it and counts; then one
  * block is allocated, exactly as large as needed; the second walk fills it. Sorting by name and by
@@ -7602,20 +7509,21 @@ BDPTI_FN const bdpti_dtype *bdpti_dtype_row(bdpt_dtype dtype) {
  */
 
 /* One walk over a header; for messages, where in which file we are; and the first error. After one
- * bdpti_want answers every question with "the end", so that all loops stop by themselves and
- * nobody needs to ask between two steps. */
+ * bdpti_more says that lists are over, so that all loops stop by themselves and nobody needs to ask
+ * between two steps. */
 typedef struct bdpti_reader {
   bdpt_context *ctx;
   const char *name;      /* of the file */
   bdpt_status kind, status; /* of an error here; BDPT_OK until there is one */
   char shown[72];        /* the tensor or key in question, or "" */
-  bdpt_json json;        /* over the header */
+  bdpti_scan scan;       /* over the header */
   bdpt_safetensors *out; /* the caller's */
   const unsigned char *data; /* the numbers */
   size_t data_bytes;     /* from the end of the header to the end of the file */
   int fill;              /* 0: the walk that counts; 1: the walk that fills */
   size_t tensors, pairs, text; /* counted so far, or filled so far; text in bytes */
-  char *string;          /* [text]  where names go */
+  char *string;          /* [room]  where names go */
+  size_t room;
   bdpt_file_tensor t;    /* this and the rest: the tensor whose entry is being read */
   const bdpti_dtype *type;
   size_t offset[2];
@@ -7653,66 +7561,68 @@ BDPTI_PRINTF(2, 3) BDPTI_FN bdpt_status bdpti_bad(bdpti_reader *r, const char *f
                    *quote ? ": " : "", sentence);
 }
 
-/* Returns 1 if the next event is the wanted one, 0 if it is `end`; all else is an error. */
-BDPTI_FN int bdpti_want(bdpti_reader *r, bdpt_json_event want, bdpt_json_event end,
-                        const char *what) {
-  bdpt_json_event e = r->status ? end : bdpt_json_next(&r->json); /* after an error loops end */
-  size_t at = 8 + r->json.at; /* in the file */
-  if (e == want) return 1; /* the caller reads what it brought */
-  if (e == BDPT_JSON_ERROR) bdpti_bad(r, "not valid JSON: %s, at byte %zu", r->json.error, at);
-  if (e != end) bdpti_bad(r, "%s expected, before byte %zu", what, at);
+/* Steps over the character c, which must come next. */
+BDPTI_FN void bdpti_need(bdpti_reader *r, char c) {
+  if (r->status || bdpti_scan_is(&r->scan, c)) return;
+  bdpti_bad(r, "'%c' expected at byte %zu", c, 8 + r->scan.at); /* of the file */
+}
+
+/* Returns whether a list that `close` ends goes on after n items, or it and all others end after an
+ * error. */
+BDPTI_FN int bdpti_more(bdpti_reader *r, size_t n, char close) {
+  if (r->status || bdpti_scan_is(&r->scan, close)) return 0;
+  if (n) bdpti_need(r, ',');
+  return !r->status;
+}
+
+BDPTI_FN size_t bdpti_string(bdpti_reader *r, char *out, size_t room) {
+  size_t n = r->status ? 0 : bdpti_scan_string(&r->scan, out, room);
+  if (n < SIZE_MAX) return n;
+  bdpti_bad(r, "no string at byte %zu, or a bad escape, bad UTF-8 or a zero in it",
+            8 + r->scan.at);
   return 0;
 }
 
-/* Keeps the last key or string. In the counting walk only its length matters. */
+/* Keeps a string. In the counting walk only its length matters. */
 BDPTI_FN const char *bdpti_keep(bdpti_reader *r) {
-  size_t n = bdpt_json_copy(&r->json, NULL, 0); /* only measures */
-  char *copy = r->fill ? r->string + r->text : NULL;
-  r->text += n + 1; /* at most the length of the header */
-  if (!copy) return NULL; /* the walk that counts */
-  bdpt_json_copy(&r->json, copy, n + 1);
-  if (strlen(copy) != n) bdpti_bad(r, "a string holds a zero byte, at byte %zu", 8 + r->json.start);
-  return copy;
+  char *out = r->fill ? r->string + r->text : NULL;
+  r->text += 1 + bdpti_string(r, out, r->fill ? r->room - r->text : 0);
+  return out;
 }
 
 /* Reads [n, n, ...] of at most `room` whole numbers; returns how many. */
 BDPTI_FN int bdpti_read_sizes(bdpti_reader *r, const char *field, size_t *out, int room) {
   int n = 0;
-  bdpti_want(r, BDPT_JSON_ARRAY, BDPT_JSON_ERROR, "an array of numbers");
-  for (; bdpti_want(r, BDPT_JSON_NUMBER, BDPT_JSON_ARRAY_END, "a whole number"); n++) {
+  bdpti_need(r, '[');
+  for (; bdpti_more(r, (size_t)n, ']'); n++) {
     if (n == room) bdpti_bad(r, "%s has more than %d numbers", field, room);
-    else if (!bdpti_json_size(&r->json, &out[n])) {
+    else if (!bdpti_scan_size(&r->scan, &out[n])) {
       bdpti_bad(r, "%s holds something other than a whole number <= %zu", field, (size_t)SIZE_MAX);
     }
   }
   return n;
 }
 
-/* Reads a field's name or a dtype's; one that is too long or holds a zero byte is like no other. */
-BDPTI_FN void bdpti_read_word(const bdpt_json *j, char word[40]) {
-  if (bdpt_json_copy(j, word, 40) != strlen(word)) word[0] = '?'; /* in no name we know */
-}
-
 /* Reads the fields of one tensor: {"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}. */
 BDPTI_FN void bdpti_read_entry(bdpti_reader *r) {
   static const char *const field[3] = {"dtype", "shape", "data_offsets"};
-  char word[40], shown[72];
-  int i, k, depth, ends = 0, seen[4] = {0, 0, 0, 0}, types = BDPTI_COUNT(bdpti_dtypes); /* rows */
-  bdpti_want(r, BDPT_JSON_OBJECT, BDPT_JSON_ERROR, "{dtype, shape, data_offsets}");
-  while (bdpti_want(r, BDPT_JSON_KEY, BDPT_JSON_OBJECT_END, "a field")) {
-    bdpti_read_word(&r->json, word);
+  char word[40], shown[72]; /* a longer word than this is none that we know */
+  int i, k, ends = 0, seen[4] = {0, 0, 0, 0}, types = BDPTI_COUNT(bdpti_dtypes); /* rows */
+  size_t n;
+  bdpti_need(r, '{');
+  for (n = 0; bdpti_more(r, n, '}'); n++) {
+    bdpti_string(r, word, sizeof word);
     for (i = 0; i < 3 && strcmp(word, field[i]) != 0; i++) { } /* 3: unknown */
-    if (seen[i]++ && i < 3) bdpti_bad(r, "%s occurs twice, at byte %zu", word, 8 + r->json.start);
-    if (i == 0 && bdpti_want(r, BDPT_JSON_STRING, BDPT_JSON_ERROR, "the name of a dtype")) {
-      bdpti_read_word(&r->json, word);
-      for (k = 0; k < types && strcmp(word, bdpti_dtypes[k].name) != 0; k++) { }
-      r->type = &bdpti_dtypes[k]; /* one past the end is never read */
-      if (k == types) bdpti_bad(r, "unknown dtype '%s'", bdpti_show(word, shown));
-    }
+    if (i == 3) bdpti_bad(r, "it has an unknown field '%s'", bdpti_show(word, shown));
+    if (seen[i]++) bdpti_bad(r, "%s occurs twice", word);
+    bdpti_need(r, ':');
     if (i == 1) r->t.ndim = bdpti_read_sizes(r, word, r->t.shape, BDPT_FILE_AXES);
     if (i == 2) ends = bdpti_read_sizes(r, word, r->offset, 2);
-    depth = r->json.depth; /* an unknown field: to the end of its value, or to an error */
-    while (i == 3 && bdpt_json_next(&r->json) != BDPT_JSON_ERROR && r->json.depth > depth) { }
+    if (i > 0) continue;
+    bdpti_string(r, word, sizeof word);
+    for (k = 0; k < types && strcmp(word, bdpti_dtypes[k].name) != 0; k++) { }
+    r->type = &bdpti_dtypes[k]; /* one past the end is never read */
+    if (k == types) bdpti_bad(r, "unknown dtype '%s'", bdpti_show(word, shown));
   }
   for (i = 0; i < 3; i++) {
     if (!seen[i]) bdpti_bad(r, "%s is missing", field[i]); /* all three are needed */
@@ -7726,6 +7636,7 @@ BDPTI_FN void bdpti_walk_tensor(bdpti_reader *r) {
   bdpt_file_tensor *t = &r->t;
   int i = 0, fits = 1;
   t->name = bdpti_keep(r);
+  bdpti_need(r, ':');
   bdpti_read_entry(r);
   if (r->status) return; /* nothing was read that could be looked at */
   from = r->offset[0]; to = r->offset[1];
@@ -7751,31 +7662,35 @@ BDPTI_FN void bdpti_walk_tensor(bdpti_reader *r) {
 }
 
 BDPTI_FN void bdpti_walk(bdpti_reader *r, int fill, const char *text, size_t size) {
+  const bdpti_scan scan = {text, size, 0};
   char name[72]; /* as much as messages show, and more than "__metadata__" needs */
-  int metadata = 0;
-  bdpt_json_init(&r->json, text, size);
+  size_t n, k, at, metadata = 0;
+  r->scan = scan;
   r->fill = fill;
   r->tensors = r->pairs = r->text = 0; /* the second walk counts again, to find places */
-  bdpti_want(r, BDPT_JSON_OBJECT, BDPT_JSON_ERROR, "a JSON object");
-  while (bdpti_want(r, BDPT_JSON_KEY, BDPT_JSON_OBJECT_END, "a name")) {
-    bdpt_json_copy(&r->json, name, sizeof name);
+  bdpti_need(r, '{');
+  for (n = 0; bdpti_more(r, n, '}'); n++) {
+    at = r->scan.at;
+    bdpti_string(r, name, sizeof name);
     bdpti_show(name, r->shown);
     if (strcmp(name, "__metadata__") != 0) {
+      r->scan.at = at; /* the name is read again, to be kept */
       bdpti_walk_tensor(r);
       continue;
     }
-    /* {"key":"value", ...}, or null, which the reference takes for nothing */
     if (metadata++) bdpti_bad(r, "it occurs twice");
-    if (!bdpti_want(r, BDPT_JSON_OBJECT, BDPT_JSON_NULL, "an object of strings")) continue;
-    for (; bdpti_want(r, BDPT_JSON_KEY, BDPT_JSON_OBJECT_END, "a key"); r->pairs++) {
+    bdpti_need(r, ':');
+    bdpti_need(r, '{');
+    for (k = 0; bdpti_more(r, k, '}'); k++, r->pairs++) {
       const char *key = bdpti_keep(r);
-      if (r->fill) r->out->key[r->pairs] = key; /* the value stands behind it */
-      bdpti_want(r, BDPT_JSON_STRING, BDPT_JSON_ERROR, "a string (metadata hold nothing else)");
-      if (!r->status) bdpti_keep(r); /* the value stands behind its key */
+      if (fill) r->out->key[r->pairs] = key; /* the value stands behind it */
+      bdpti_need(r, ':');
+      bdpti_keep(r);
     }
   }
   r->shown[0] = 0;
-  bdpti_want(r, BDPT_JSON_END, BDPT_JSON_ERROR, "the end of the header");
+  bdpti_scan_pass(&r->scan, bdpti_blanks, SIZE_MAX);
+  if (r->scan.at < size) bdpti_bad(r, "bytes behind the header, at byte %zu", 8 + r->scan.at);
 }
 
 BDPTI_FN int bdpti_by_name(const void *a, const void *b) {
@@ -7895,6 +7810,7 @@ BDPT_API bdpt_status bdpt_safetensors_parse(bdpt_context *ctx, const void *bytes
   out->tensor = (bdpt_file_tensor *)(void *)p; out->count = r.tensors;
   out->key = (const char **)(void *)(p + keys); out->pairs = r.pairs;
   r.string = (char *)(p + strings);
+  r.room = r.text;
   bdpti_walk(&r, 1, text, n); /* fills */
   if (!r.status) bdpti_check_all(&r); /* and sorts */
   if (r.status) bdpt_safetensors_close(out);
@@ -8479,20 +8395,19 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, bdpt_dtype dtype, bdp
 /* Reads the numbers of a value, "[3,7]" or "3". Returns how many, or -1 after an error. Unless they
  * may be real, they must be whole; none may be beyond a million. */
 BDPTI_FN int bdpti_meta_numbers(bdpti_reader *r, const char *text, int real, double *out) {
-  bdpt_json j; /* the value is itself a piece of JSON */
-  bdpt_json_event e;
-  int n = 0, list, good = 1;
+  bdpti_scan s = {text, strlen(text), 0}; /* the value is itself a piece of JSON */
+  int n = 0, list = bdpti_scan_is(&s, '['), good = 1, more = 1;
   char shown[72];
-  bdpt_json_init(&j, text, strlen(text));
-  e = bdpt_json_next(&j);
-  list = e == BDPT_JSON_ARRAY;
-  if (list) e = bdpt_json_next(&j); /* its first number, or its end */
-  for (; e == BDPT_JSON_NUMBER && n < BDPT_MAX_DEPTH; e = bdpt_json_next(&j)) {
-    double v = out[n++] = bdpt_json_number(&j);
-    good &= real ? fabs(v) <= 1e6 : v >= 0 && v <= 1e6 && v == floor(v); /* 1e999 is infinite */
+  if (list && bdpti_scan_is(&s, ']')) more = list = 0; /* an empty one */
+  for (; more && good; more = list && bdpti_scan_is(&s, ',')) {
+    good = n < BDPT_MAX_DEPTH && bdpti_scan_number(&s, &out[n]);
+    if (good && real) good = fabs(out[n]) <= 1e6; /* 1e999 is infinite */
+    else if (good) good = out[n] >= 0 && out[n] <= 1e6 && out[n] == floor(out[n]);
+    n += good;
   }
-  if (list && e == BDPT_JSON_ARRAY_END) e = bdpt_json_next(&j);
-  if (e == BDPT_JSON_END && good) return n; /* nothing follows */
+  if (list) good &= bdpti_scan_is(&s, ']');
+  bdpti_scan_pass(&s, bdpti_blanks, SIZE_MAX);
+  if (good && s.at == s.size) return n; /* nothing follows */
   bdpti_bad(r, "the metadata say '%s', which is no %snumber up to 1000000, nor a list of at most "
             "%d", bdpti_show(text, shown), real ? "" : "whole ", BDPT_MAX_DEPTH);
   return -1;

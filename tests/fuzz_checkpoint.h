@@ -1,6 +1,7 @@
 /* The two fuzz targets of .pth files differ in their corpus and in what they let through. */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
+#include "../examples/tool/json_read.c"
 #include "../examples/tool/files/pickle.c"
 #include "../examples/tool/files/zip.c"
 #include "../examples/tool/files/pth.c"

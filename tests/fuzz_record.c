@@ -5,6 +5,7 @@
 #define cli_file_exists(path) 1
 #include "../examples/tool/cli/messages.c"
 #include "../examples/tool/cli/json.c"
+#include "../examples/tool/json_read.c"
 #include "../examples/tool/jsonl.c"
 #include "../examples/tool/record.c"
 #include "../examples/tool/report/lines.c"

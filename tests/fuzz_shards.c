@@ -5,6 +5,7 @@
 #include "fuzz_text.h"
 #include "../examples/tool/cli/messages.c"
 #include "../examples/tool/cli/system.c"
+#include "../examples/tool/json_read.c"
 #include "../examples/tool/files/shards.c"
 
 /* The length of the header, and the header; the tensor is one float. */

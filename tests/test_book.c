@@ -928,30 +928,12 @@ static void decimal(double v, char out[40]) {
 }
 
 TEST(format_numbers) {
-  static const char *const event[] = {"END", "ERROR", "OBJECT", "OBJECT_END", "ARRAY", "ARRAY_END",
-                                      "KEY", "STRING", "NUMBER", "TRUE", "FALSE", "NULL"};
   static const bdpt_real one = 1;
   static const float tenth = 0.1f; /* the constant alone may have more digits than a float */
-  char all[200] = "", text[40], third[40];
-  bdpt_json j;
-  bdpt_json_event e;
+  char text[40], third[40];
   bdpt_write_tensor t[2];
   bdpt_safetensors file;
   bdpt_bytes bytes;
-  bdpt_json_init(&j, "{\"a\":[1,true]}", 14);
-  do {
-    e = bdpt_json_next(&j);
-    if (e == BDPT_JSON_NUMBER || e == BDPT_JSON_KEY) bdpt_json_copy(&j, text, sizeof text);
-    if (all[0]) strcat(all, " ");
-    strcat(all, event[e]);
-    if (e == BDPT_JSON_NUMBER) {
-      CHECK(bdpt_json_number(&j) == 1);
-      strcat(all, " 1");
-    } else if (e == BDPT_JSON_KEY) {
-      strcat(strcat(all, " "), text);
-    }
-  } while (e != BDPT_JSON_END && e != BDPT_JSON_ERROR && strlen(all) < 100);
-  says(NULL, "{\"a\":[1,true]} is %s", all);
   decimal(0.1, third);
   decimal((double)tenth, text);
   says("decimal", "The double nearest to 0.1 is written as %s.", third);

@@ -9,6 +9,7 @@
 #include "../examples/tool/commands/info.h"
 #include "../examples/tool/files/export.h"
 #include "../examples/tool/input.h"
+#include "../examples/tool/json_read.h"
 #include "test.h"
 #include "fixture.h"
 
@@ -758,16 +759,16 @@ TEST(config_json) {
   bdpt_config c = tiny();
   bdpt_model *m;
   cli_json j = {NULL, 0, 0, 0, 0};
-  bdpt_json r;
-  bdpt_json_event e;
+  json_reader r;
+  json_event e;
   c.block[1].attention = BDPT_ATTENTION_REMOVED;
   c.block[0].mlp = 5;
   m = bdpt_model_create(&ctx, &c, 1);
   strcpy(m->certificate, "a \"quoted\" text, with \\");
   export_config(&j, m, "odd \\\" name.safetensors", EXPORT_TIMM);
-  bdpt_json_init(&r, j.text, j.used);
-  while ((e = bdpt_json_next(&r)) != BDPT_JSON_END && e != BDPT_JSON_ERROR) {}
-  CHECK(e == BDPT_JSON_END);
+  json_init(&r, j.text, j.used);
+  while ((e = json_next(&r)) != JSON_END && e != JSON_ERROR) {}
+  CHECK(e == JSON_END);
   CHECK_HAS(j.text, "\"drop_attn_list\": [1],\n");
   CHECK_HAS(j.text, "\"intermediate_size\": [5,32],\n");
   CHECK_HAS(j.text, "\"num_attention_heads\": 2,\n");

@@ -40,21 +40,21 @@ static int find_kind(const char *name) {
 }
 
 /* Copies the next text, which must be one, and whole. */
-static int next_text(bdpt_json *j, char *out, size_t room) {
-  return bdpt_json_next(j) == BDPT_JSON_STRING && bdpt_json_copy(j, out, room) < room;
+static int next_text(json_reader *j, char *out, size_t room) {
+  return json_next(j) == JSON_STRING && json_copy(j, out, room) < room;
 }
 
 /* Reads "accuracy": ["number", "what it is"]. */
-static void read_key(bdpt_json *j, const char *name) {
+static void read_key(json_reader *j, const char *name) {
   char type[NAME], about[300];
   key *k = &keys[key_count];
-  if (!CHECK(key_count < KEYS && bdpt_json_next(j) == BDPT_JSON_ARRAY)) return;
+  if (!CHECK(key_count < KEYS && json_next(j) == JSON_ARRAY)) return;
   CHECK(find_key(name) == key_count);
   snprintf(k->name, NAME, "%s", name);
   CHECK(next_text(j, type, NAME) && next_text(j, about, sizeof about) && about[0]);
   for (k->type = 0; k->type < TYPES && strcmp(types[k->type], type) != 0; k->type++) { }
   if (!CHECK(k->type < TYPES)) printf("  %s: there is no type %s\n", name, type);
-  CHECK(bdpt_json_next(j) == BDPT_JSON_ARRAY_END);
+  CHECK(json_next(j) == JSON_ARRAY_END);
   key_count++;
 }
 
@@ -73,15 +73,15 @@ static void add_keys(kind *k, char *text) {
 }
 
 /* Reads "eval": ["eval", "what it is", "keys that are there", "keys that may be there"]. */
-static void read_kind(bdpt_json *j, const char *name) {
+static void read_kind(json_reader *j, const char *name) {
   char about[300], list[600], maybe[600];
   kind *k = &kinds[kind_count];
-  if (!CHECK(kind_count < KINDS && bdpt_json_next(j) == BDPT_JSON_ARRAY)) return;
+  if (!CHECK(kind_count < KINDS && json_next(j) == JSON_ARRAY)) return;
   CHECK(find_kind(name) == kind_count);
   snprintf(k->name, NAME, "%s", name);
   CHECK(next_text(j, k->by, NAME) && next_text(j, about, sizeof about) && about[0]);
   CHECK(next_text(j, list, sizeof list) && next_text(j, maybe, sizeof maybe));
-  CHECK(bdpt_json_next(j) == BDPT_JSON_ARRAY_END);
+  CHECK(json_next(j) == JSON_ARRAY_END);
   add_keys(k, list);
   k->needed = k->count;
   add_keys(k, maybe);
@@ -91,18 +91,18 @@ static void read_kind(bdpt_json *j, const char *name) {
 static void read_schema(void) {
   bdpt_bytes bytes = {NULL, 0};
   bdpt_context ctx;
-  bdpt_json j;
+  json_reader j;
   char name[NAME], part[NAME] = "";
   int i;
-  bdpt_json_event e;
+  json_event e;
   memset(&ctx, 0, sizeof ctx);
   if (!CHECK(bdpt_file_read(&ctx, "data/records.json", &bytes) == BDPT_OK)) return;
-  bdpt_json_init(&j, (const char *)bytes.data, bytes.size);
-  while ((e = bdpt_json_next(&j)) != BDPT_JSON_END && CHECK(e != BDPT_JSON_ERROR)) {
-    if (e == BDPT_JSON_STRING && j.depth == 1 && strcmp(part, "version") == 0)
-      bdpt_json_copy(&j, version, NAME);
-    if (e != BDPT_JSON_KEY) continue;
-    bdpt_json_copy(&j, name, NAME);
+  json_init(&j, (const char *)bytes.data, bytes.size);
+  while ((e = json_next(&j)) != JSON_END && CHECK(e != JSON_ERROR)) {
+    if (e == JSON_STRING && j.depth == 1 && strcmp(part, "version") == 0)
+      json_copy(&j, version, NAME);
+    if (e != JSON_KEY) continue;
+    json_copy(&j, name, NAME);
     if (j.depth == 1) snprintf(part, NAME, "%s", name);
     else if (strcmp(part, "keys") == 0) read_key(&j, name);
     else if (strcmp(part, "kinds") == 0) read_kind(&j, name);
@@ -119,15 +119,15 @@ static void read_schema(void) {
 
 /* Returns the type of the value that begins with e, whose end is then read. TYPES: null. -1:
  * none. */
-static int value_type(jsonl_walk *w, bdpt_json_event e) {
+static int value_type(jsonl_walk *w, json_event e) {
   int type = 2, elements = 0;
-  if (e == BDPT_JSON_NULL) return TYPES;
-  if (e == BDPT_JSON_NUMBER) return 0;
-  if (e == BDPT_JSON_STRING) return 1;
-  if (e != BDPT_JSON_ARRAY) return -1;
-  while ((e = jsonl_event(w)) != BDPT_JSON_ARRAY_END) {
-    const int text = e == BDPT_JSON_STRING;
-    if (!text && e != BDPT_JSON_NUMBER && e != BDPT_JSON_NULL) return -1;
+  if (e == JSON_NULL) return TYPES;
+  if (e == JSON_NUMBER) return 0;
+  if (e == JSON_STRING) return 1;
+  if (e != JSON_ARRAY) return -1;
+  while ((e = jsonl_event(w)) != JSON_ARRAY_END) {
+    const int text = e == JSON_STRING;
+    if (!text && e != JSON_NUMBER && e != JSON_NULL) return -1;
     if (elements++ && text != (type == 3)) return -1;
     type = text ? 3 : 2;
   }
@@ -145,14 +145,14 @@ static int type_fits(int wanted, int type) {
  * at. */
 static int value_fits(jsonl_walk *w, const key *k) {
   int depth = 1, type;
-  bdpt_json_event e = jsonl_event(w);
-  if (e != BDPT_JSON_OBJECT) {
+  json_event e = jsonl_event(w);
+  if (e != JSON_OBJECT) {
     type = value_type(w, e);
     return type >= 0 && type_fits(k->type, type);
   }
-  while (depth > 0 && e != BDPT_JSON_ERROR && e != BDPT_JSON_END) {
+  while (depth > 0 && e != JSON_ERROR && e != JSON_END) {
     e = jsonl_event(w);
-    depth += (e == BDPT_JSON_OBJECT) - (e == BDPT_JSON_OBJECT_END);
+    depth += (e == JSON_OBJECT) - (e == JSON_OBJECT_END);
   }
   return k->type == 4 && depth == 0;
 }
@@ -162,7 +162,7 @@ static int line_fits(jsonl_line line) {
   char name[NAME] = "", has[KEYS] = "";
   const kind *k;
   jsonl_walk w;
-  bdpt_json_event e;
+  json_event e;
   int i;
   record_text(line, "kind", name, NAME);
   k = &kinds[find_kind(name)];
@@ -171,8 +171,8 @@ static int line_fits(jsonl_line line) {
   kinds[find_kind(name)].seen = 1;
   jsonl_begin(&w, line);
   w.inside = 1;
-  while ((e = jsonl_event(&w)) == BDPT_JSON_KEY) {
-    bdpt_json_copy(&w.json, name, NAME);
+  while ((e = jsonl_event(&w)) == JSON_KEY) {
+    json_copy(&w.json, name, NAME);
     if (strcmp(name, "kind") == 0) {
       jsonl_event(&w);
       continue;
@@ -185,7 +185,7 @@ static int line_fits(jsonl_line line) {
     if (!value_fits(&w, &keys[k->key[i]])) return 0;
   }
   snprintf(why, sizeof why, "%.47s: %s", k->name, w.error ? w.error : "more than keys");
-  if (e != BDPT_JSON_END) return 0;
+  if (e != JSON_END) return 0;
   for (i = 0; i < k->needed; i++) {
     snprintf(why, sizeof why, "%.47s lacks the key '%.47s'", k->name, keys[k->key[i]].name);
     if (!has[k->key[i]]) return 0;
@@ -249,11 +249,91 @@ TEST(old_names) {
 
 TEST(shipped) { check_file("data/reproduce.jsonl"); }
 
+/* Writes the events of a text as letters, closed by '.' at the end or '!' at an error. */
+static const char *events(const char *text, size_t n) {
+  static char out[200];
+  static const char letter[] = ".!{}[]KSNTFU";
+  unsigned char *copy = exact(text, n);
+  size_t used = 0;
+  json_reader j;
+  json_event e;
+  json_init(&j, (const char *)copy, n);
+  do {
+    e = json_next(&j);
+    if (used < sizeof out - 1) out[used++] = letter[e];
+  } while (e != JSON_END && e != JSON_ERROR);
+  out[used] = 0;
+  free(copy);
+  return out;
+}
+static int reads(const char *text) {
+  const char *e = events(text, strlen(text));
+  return e[strlen(e) - 1] == '.';
+}
+
+TEST(json_grammar) {
+  static const char *const good[] = {
+    "{}", "[]", " [ ] ", "0", "-0", "1e5", "1.25E-3", "\"\"", "true", "null", "[1,[2,[3]],{}]",
+    "{\"a\":{\"b\":[1,2,\"x\"]},\"c\":false}", "\"\\u0041\\ud83d\\ude00\\n\\/\"", "\t\r\n 1 ",
+    "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"", "\"\xf4\x8f\xbf\xbf\"", "\"\x7f\""};
+  static const char *const bad[] = {
+    "", " ", "{", "[", "[1", "[1,", "[1,]", "[,1]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}",
+    "{1:1}", "{\"a\",1}", "[1:2]", "{\"a\":1:2}", "{\"a\":1 \"b\":2}",
+    "[1 2]", "01", "-", "+1", "1.", ".5", "1e", "1e+", "0x10", "NaN",
+    "Infinity", "tru", "nul", "True", "'a'", "\"", "\"a", "\"\\\"", "\"\\x\"", "\"\\u12\"",
+    "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "\"\\ud800\\ud800\"", "\"\n\"", "\"\t\"",
+    "[1]]", "{}{}", "1 1", "[1}", "{\"a\":1]", "\xef\xbb\xbf{}", "\"\xff\"", "\"\xc0\x80\"",
+    "\"\xe0\x80\x80\"", "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"", "\"\xf5\x80\x80\x80\"",
+    "\"\xe2\x82\"", "\"\x80\"", "\"\xc3\"", "/* */1", "[1]x", "\"\\u00g0\"",
+        "\"\xf0\x80\x80\x80\""};
+  size_t i;
+  for (i = 0; i < sizeof good / sizeof *good; i++) {
+    if (!CHECK(reads(good[i]))) printf("  refused: %s\n", good[i]);
+  }
+  for (i = 0; i < sizeof bad / sizeof *bad; i++) {
+    if (!CHECK(!reads(bad[i]))) printf("  accepted: %s\n", bad[i]);
+  }
+  CHECK(strcmp(events("{\"a\":[1,\"x\",true,false,null],\"b\":{}}", 36), "{K[NSTFU]K{}}.") == 0);
+  CHECK(strcmp(events("\"a\0b\"", 5), "!") == 0);
+}
+
+TEST(json_depth) {
+  char text[260];
+  memset(text, '[', 130);
+  memset(text + 64, ']', 64);
+  text[128] = 0;
+  CHECK(reads(text));
+  memset(text, '[', 65);
+  memset(text + 65, ']', 65);
+  text[130] = 0;
+  CHECK(!reads(text));
+}
+
+TEST(json_strings) {
+  char out[16];
+  json_reader j;
+  const char *text = "\"a\\u00e9\\ud83d\\ude00\\\"\\\\\\n\"";
+  json_init(&j, text, strlen(text));
+  CHECK(json_next(&j) == JSON_STRING);
+  CHECK(json_copy(&j, out, sizeof out) == 10);
+  CHECK(strcmp(out, "a\xc3\xa9\xf0\x9f\x98\x80\"\\\n") == 0);
+  CHECK(json_copy(&j, out, 4) == 10 && strcmp(out, "a\xc3\xa9") == 0);
+  CHECK(json_copy(&j, NULL, 0) == 10);
+  CHECK(json_next(&j) == JSON_END && json_next(&j) == JSON_END);
+  json_init(&j, "[1,x]", 5);
+  while (json_next(&j) != JSON_ERROR) { }
+  CHECK(j.at == 3 && strcmp(j.error, "a value is missing") == 0);
+  CHECK(json_next(&j) == JSON_ERROR);
+}
+
 int main(int argc, char **argv) {
   int i;
   read_schema();
   if (argc < 3) {
-    RUN(wrong_lines);
+    RUN(json_grammar);
+  RUN(json_depth);
+  RUN(json_strings);
+  RUN(wrong_lines);
     RUN(old_names);
     RUN(shipped);
     return TEST_END("records");

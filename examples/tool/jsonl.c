@@ -1,4 +1,5 @@
 /* jsonl.c: JSON lines, read */
+#include "json_read.h"
 #include "jsonl.h"
 
 #include <string.h>
@@ -22,28 +23,28 @@ jsonl_line jsonl_next(jsonl_reader *r) {
 
 void jsonl_begin(jsonl_walk *w, jsonl_line line) {
   memset(w, 0, sizeof *w);
-  bdpt_json_init(&w->json, line.text, line.size);
+  json_init(&w->json, line.text, line.size);
 }
 
 /* Returns 1 for what is passed over: the outermost braces; unless the caller wants to see inner
  * objects, their braces too, and everything inside of them. */
-static int jsonl_inner(const jsonl_walk *w, bdpt_json_event e, int objects) {
-  const int brace = e == BDPT_JSON_OBJECT || e == BDPT_JSON_OBJECT_END;
-  if (e == BDPT_JSON_END || e == BDPT_JSON_ERROR) return 0;
+static int jsonl_inner(const jsonl_walk *w, json_event e, int objects) {
+  const int brace = e == JSON_OBJECT || e == JSON_OBJECT_END;
+  if (e == JSON_END || e == JSON_ERROR) return 0;
   if (w->inside) return brace && w->objects + objects == 1;
   return brace || w->objects > 1;
 }
 
-bdpt_json_event jsonl_event(jsonl_walk *w) {
-  bdpt_json_event e;
+json_event jsonl_event(jsonl_walk *w) {
+  json_event e;
   int objects; /* before this event */
   do {
-    e = bdpt_json_next(&w->json);
+    e = json_next(&w->json);
     objects = w->objects;
-    w->objects += (e == BDPT_JSON_OBJECT) - (e == BDPT_JSON_OBJECT_END);
+    w->objects += (e == JSON_OBJECT) - (e == JSON_OBJECT_END);
   } while (jsonl_inner(w, e, objects));
-  if (e == BDPT_JSON_ERROR) w->error = w->json.error ? w->json.error : "not JSON";
-  if (e == BDPT_JSON_END || e == BDPT_JSON_ERROR || w->objects > 0) return e;
+  if (e == JSON_ERROR) w->error = w->json.error ? w->json.error : "not JSON";
+  if (e == JSON_END || e == JSON_ERROR || w->objects > 0) return e;
   w->error = "a line must be one object";
-  return BDPT_JSON_ERROR;
+  return JSON_ERROR;
 }

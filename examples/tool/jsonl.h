@@ -7,6 +7,7 @@
 #define TOOL_JSONL_H
 
 #include "../../boundarydpt.h"
+#include "json_read.h"
 
 typedef struct jsonl_line {
   const char *text;       /* NULL: none */
@@ -25,18 +26,18 @@ jsonl_line jsonl_next(jsonl_reader *r);
 
 /* Where in a line one is. */
 typedef struct jsonl_walk {
-  bdpt_json json;         /* at the event returned last */
+  json_reader json;         /* at the event returned last */
   int inside;             /* 1: what is in inner objects is told too, with their braces */
   int objects;            /* braces that are open */
-  const char *error;      /* after BDPT_JSON_ERROR: what is wrong */
+  const char *error;      /* after JSON_ERROR: what is wrong */
 } jsonl_walk;
 
 /* Begins with a line. */
 void jsonl_begin(jsonl_walk *w, jsonl_line line);
 
 /* Returns the next key or value of the outermost object, with the brackets of lists; objects
- * inside it are passed over unless `inside` was set. BDPT_JSON_END at the end, BDPT_JSON_ERROR if
+ * inside it are passed over unless `inside` was set. JSON_END at the end, JSON_ERROR if
  * the line is not one object. */
-bdpt_json_event jsonl_event(jsonl_walk *w);
+json_event jsonl_event(jsonl_walk *w);
 
 #endif /* TOOL_JSONL_H */

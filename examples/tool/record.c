@@ -10,6 +10,7 @@
  * A file of this size (some hundred lines) is searched from the front each time; no index needed.
  */
 #include "../../boundarydpt.h"
+#include "json_read.h"
 #include "cli/json.h"
 #include "cli/messages.h"
 #include "cli/system.h"
@@ -20,25 +21,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-bdpt_json_event record_find(record_line line, const char *key, bdpt_json *j) {
+json_event record_find(record_line line, const char *key, json_reader *j) {
   jsonl_walk w;
   char name[64];
-  bdpt_json_event e = BDPT_JSON_END;
+  json_event e = JSON_END;
   int found = 0;
-  if (!line.text) return BDPT_JSON_END;
+  if (!line.text) return JSON_END;
   jsonl_begin(&w, line);
-  while (!found && (e = jsonl_event(&w)) != BDPT_JSON_END && e != BDPT_JSON_ERROR)
-    found = e == BDPT_JSON_KEY && bdpt_json_copy(&w.json, name, sizeof name) < sizeof name &&
+  while (!found && (e = jsonl_event(&w)) != JSON_END && e != JSON_ERROR)
+    found = e == JSON_KEY && json_copy(&w.json, name, sizeof name) < sizeof name &&
             strcmp(name, key) == 0;
   *j = w.json;
-  return found ? bdpt_json_next(j) : BDPT_JSON_END;
+  return found ? json_next(j) : JSON_END;
 }
 
 double record_real(record_line line, const char *key, double otherwise) {
-  bdpt_json j;
-  bdpt_json_event e = record_find(line, key, &j);
-  if (e == BDPT_JSON_NULL) return NAN;
-  return e == BDPT_JSON_NUMBER ? bdpt_json_number(&j) : otherwise;
+  json_reader j;
+  json_event e = record_find(line, key, &j);
+  if (e == JSON_NULL) return NAN;
+  return e == JSON_NUMBER ? json_number(&j) : otherwise;
 }
 
 int record_int(record_line line, const char *key, int otherwise) {
@@ -47,25 +48,25 @@ int record_int(record_line line, const char *key, int otherwise) {
 }
 
 int record_reals(record_line line, const char *key, double *out, int room) {
-  bdpt_json j;
-  bdpt_json_event e;
+  json_reader j;
+  json_event e;
   int n = 0, depth = 1;
-  if (record_find(line, key, &j) != BDPT_JSON_ARRAY) return 0;
+  if (record_find(line, key, &j) != JSON_ARRAY) return 0;
   while (depth > 0 && n < room) {
-    e = bdpt_json_next(&j);
-    if (e == BDPT_JSON_END || e == BDPT_JSON_ERROR) break;
-    if (e == BDPT_JSON_ARRAY) depth++;
-    if (e == BDPT_JSON_ARRAY_END) depth--;
-    if (e == BDPT_JSON_NUMBER) out[n++] = bdpt_json_number(&j);
-    if (e == BDPT_JSON_NULL) out[n++] = NAN;
+    e = json_next(&j);
+    if (e == JSON_END || e == JSON_ERROR) break;
+    if (e == JSON_ARRAY) depth++;
+    if (e == JSON_ARRAY_END) depth--;
+    if (e == JSON_NUMBER) out[n++] = json_number(&j);
+    if (e == JSON_NULL) out[n++] = NAN;
   }
   return n;
 }
 
 void record_text(record_line line, const char *key, char *out, size_t room) {
-  bdpt_json j;
+  json_reader j;
   out[0] = 0;
-  if (record_find(line, key, &j) == BDPT_JSON_STRING) bdpt_json_copy(&j, out, room);
+  if (record_find(line, key, &j) == JSON_STRING) json_copy(&j, out, room);
 }
 
 int record_is(record_line line, const char *key, const char *value) {

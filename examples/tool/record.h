@@ -3,6 +3,7 @@
 #define TOOL_RECORD_H
 
 #include "../../boundarydpt.h"
+#include "json_read.h"
 #include "cli/json.h"
 #include "jsonl.h"
 
@@ -25,7 +26,7 @@ enum { RECORD_WHOLE, RECORD_HELD, RECORD_OWN };
 typedef jsonl_line record_line; /* text NULL: none */
 
 /* Finds a key of a line's outermost object and stops the reader on its value. */
-bdpt_json_event record_find(record_line line, const char *key, bdpt_json *j);
+json_event record_find(record_line line, const char *key, json_reader *j);
 
 /* Returns a key's number; `otherwise` if the key is missing, NaN if it is null. */
 double record_real(record_line line, const char *key, double otherwise);

@@ -1,5 +1,6 @@
 /* config.c: what config.json says, and whether the file agrees */
 #include "../../../boundarydpt.h"
+#include "../json_read.h"
 #include "checkpoint_parts.h"
 
 #include <math.h>
@@ -38,7 +39,7 @@ static void checkpoint_config_int(checkpoint_work *c, const char *file, const ch
  * of an array. 0 after an error. */
 typedef struct checkpoint_said {
   const char *file, *path;
-  bdpt_json_event e;
+  json_event e;
   double v;           /* a number, or 0 and 1 for false and true */
   char text[100];
   int i;
@@ -117,12 +118,12 @@ static int checkpoint_say_word(checkpoint_work *c, const checkpoint_said *s) {
     {"image_processor_type", k->processor, sizeof k->processor},
     {"feature_extractor_type", k->processor, sizeof k->processor}};
   size_t n;
-  for (n = 0; n < sizeof sw / sizeof *sw && s->e != BDPT_JSON_STRING; n++) {
+  for (n = 0; n < sizeof sw / sizeof *sw && s->e != JSON_STRING; n++) {
     if (strcmp(s->path, sw[n].path) != 0) continue;
     *sw[n].to = s->v != 0;
     return 1;
   }
-  for (n = 0; n < sizeof text / sizeof *text && s->e == BDPT_JSON_STRING; n++) {
+  for (n = 0; n < sizeof text / sizeof *text && s->e == JSON_STRING; n++) {
     if (strcmp(s->path, text[n].path) != 0) continue;
     snprintf(text[n].to, text[n].room, "%s", s->text);
     return 1;
@@ -196,7 +197,7 @@ static const char *checkpoint_refused(const checkpoint_said *s) {
   size_t n;
   if (end && strcmp(end, "_list") == 0 && s->i >= 0) return s->path; /* layers that we removed */
   for (n = 0; n < sizeof key / sizeof *key; n++) {
-    int empty = s->e == BDPT_JSON_STRING ? s->text[0] == 0 : s->v == 0;
+    int empty = s->e == JSON_STRING ? s->text[0] == 0 : s->v == 0;
     if (strcmp(s->path, key[n].path) != 0) continue;
     return empty || (s->text[0] && strcmp(s->text, key[n].fine) == 0) ? NULL : key[n].path;
   }
@@ -225,10 +226,10 @@ static int checkpoint_expected(const char *path) {
 static void checkpoint_say(checkpoint_work *c, const checkpoint_said *s) {
   const char *refused = checkpoint_refused(s);
   int known;
-  if (s->e == BDPT_JSON_NULL) return;
+  if (s->e == JSON_NULL) return;
   if (refused)
     checkpoint_problem(c, BDPT_E_ARGUMENT, "%s: '%s' cannot be computed here", s->file, refused);
-  known = s->e == BDPT_JSON_NUMBER ? checkpoint_say_number(c, s) : checkpoint_say_word(c, s);
+  known = s->e == JSON_NUMBER ? checkpoint_say_number(c, s) : checkpoint_say_word(c, s);
   if (known || refused || checkpoint_irrelevant(s->path) || s->i > 0) return;
   if (checkpoint_expected(s->path))
     checkpoint_problem(c, BDPT_E_FORMAT, "%s: the value of '%s' is not understood", s->file,
@@ -238,7 +239,7 @@ static void checkpoint_say(checkpoint_work *c, const checkpoint_said *s) {
 
 /* Takes names of classes, from either tool. */
 static void checkpoint_label(checkpoint_work *c, const checkpoint_said *s, const char *key,
-                             const bdpt_json *j) {
+                             const json_reader *j) {
   int fine = 1;
   if (strncmp(s->path, "id2label.", 9) == 0)
     fine = labels_put(&c->labels, j, (size_t)strtoul(key, NULL, 10));
@@ -255,38 +256,38 @@ static bdpt_status checkpoint_config_read(checkpoint_work *c, const char *file,
                                           checkpoint_side side) {
   char key[2][40] = {"", ""}, path[84];
   int count[4] = {0, 0, 0, 0}; /* of the array that is open at this depth */
-  bdpt_json j;
-  bdpt_json_event e;
+  json_reader j;
+  json_event e;
   checkpoint_said said;
-  bdpt_json_init(&j, side.text, side.size);
-  e = bdpt_json_next(&j);
-  if (e != BDPT_JSON_OBJECT && e != BDPT_JSON_ERROR) {
+  json_init(&j, side.text, side.size);
+  e = json_next(&j);
+  if (e != JSON_OBJECT && e != JSON_ERROR) {
     return checkpoint_fail(c, BDPT_E_FORMAT, "%s: no JSON object", file);
   }
-  while (e != BDPT_JSON_END && e != BDPT_JSON_ERROR) {
+  while (e != JSON_END && e != JSON_ERROR) {
     int depth = j.depth, array = depth > 0 && depth < 5 && j.stack[depth - 1] == '[';
     int keys = array ? depth - 1 : depth; /* how many keys lead here */
-    if (e == BDPT_JSON_ARRAY && depth <= 4) count[depth - 1] = 0;
-    if (e == BDPT_JSON_KEY && depth <= 2) {
-      bdpt_json_copy(&j, key[depth - 1], sizeof key[0]);
+    if (e == JSON_ARRAY && depth <= 4) count[depth - 1] = 0;
+    if (e == JSON_KEY && depth <= 2) {
+      json_copy(&j, key[depth - 1], sizeof key[0]);
       c->config.labels += depth == 2 && strcmp(key[0], "id2label") == 0;
     }
-    if (e >= BDPT_JSON_STRING && keys >= 1 && keys <= 2 && (keys == 1 || j.stack[1] == '{')) {
+    if (e >= JSON_STRING && keys >= 1 && keys <= 2 && (keys == 1 || j.stack[1] == '{')) {
       snprintf(path, sizeof path, keys == 1 ? "%s" : "%s.%s", key[0], key[1]);
       if (keys == 2 && strcmp(key[0], "vision_config") == 0) /* the half that is of use here */
         snprintf(path, sizeof path, "%s", key[1]);
       memset(&said, 0, sizeof said);
       said.file = file; said.path = path; said.e = e;
       said.i = array ? count[depth - 1]++ : -1;
-      if (e == BDPT_JSON_NUMBER) said.v = bdpt_json_number(&j);
-      else said.v = e == BDPT_JSON_TRUE;
-      if (e == BDPT_JSON_STRING) bdpt_json_copy(&j, said.text, sizeof said.text);
+      if (e == JSON_NUMBER) said.v = json_number(&j);
+      else said.v = e == JSON_TRUE;
+      if (e == JSON_STRING) json_copy(&j, said.text, sizeof said.text);
       checkpoint_say(c, &said);
-      if (e == BDPT_JSON_STRING) checkpoint_label(c, &said, key[1], &j);
+      if (e == JSON_STRING) checkpoint_label(c, &said, key[1], &j);
     }
-    e = bdpt_json_next(&j);
+    e = json_next(&j);
   }
-  if (e == BDPT_JSON_END) return BDPT_OK;
+  if (e == JSON_END) return BDPT_OK;
   return checkpoint_fail(c, BDPT_E_FORMAT, "%s: not valid JSON: %s, at byte %zu", file, j.error,
                          j.at);
 }

@@ -11,6 +11,7 @@
  * is "boundarydpt", which makes it stop.
  */
 #include "../../../boundarydpt.h"
+#include "../json_read.h"
 #include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../cli/system.h"
@@ -170,15 +171,15 @@ void export_config(cli_json *out, const bdpt_model *m, const char *weights, int 
 }
 
 int export_config_is_ours(const unsigned char *text, size_t size, const char *weights) {
-  bdpt_json j;
-  bdpt_json_event e;
+  json_reader j;
+  json_event e;
   char word[600] = "";
   int here = 0;
-  bdpt_json_init(&j, (const char *)text, size);
-  while ((e = bdpt_json_next(&j)) != BDPT_JSON_END && e != BDPT_JSON_ERROR) {
-    if (e == BDPT_JSON_STRING && here)
-      return bdpt_json_copy(&j, word, sizeof word) < sizeof word && strcmp(word, weights) == 0;
-    here = e == BDPT_JSON_KEY && j.depth == 1 && bdpt_json_copy(&j, word, sizeof word) == 12 &&
+  json_init(&j, (const char *)text, size);
+  while ((e = json_next(&j)) != JSON_END && e != JSON_ERROR) {
+    if (e == JSON_STRING && here)
+      return json_copy(&j, word, sizeof word) < sizeof word && strcmp(word, weights) == 0;
+    here = e == JSON_KEY && j.depth == 1 && json_copy(&j, word, sizeof word) == 12 &&
            strcmp(word, "weights_file") == 0;
   }
   return 0;

@@ -4,16 +4,17 @@
  * "label_names": ["n01440764", ...] with "label_descriptions": {"n01440764": "tench, ...", ...}.
  * They travel with a network as one JSON array (model->labels).
  */
+#include "../json_read.h"
 #include "labels.h"
 #include "../cli/json.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static char *labels_text(const bdpt_json *j) {
-  size_t n = bdpt_json_copy(j, NULL, 0);
+static char *labels_text(const json_reader *j) {
+  size_t n = json_copy(j, NULL, 0);
   char *text = (char *)malloc(n + 1);
-  if (text) bdpt_json_copy(j, text, n + 1);
+  if (text) json_copy(j, text, n + 1);
   return text;
 }
 
@@ -26,7 +27,7 @@ static int labels_grow(char ***list, size_t count, size_t i) {
   return 1;
 }
 
-int labels_put(label_list *l, const bdpt_json *j, size_t i) {
+int labels_put(label_list *l, const json_reader *j, size_t i) {
   if (i >= LABELS_MOST) return 1;
   if (!labels_grow(&l->name, l->names, i)) return 0;
   if (i >= l->names) l->names = i + 1;
@@ -35,7 +36,7 @@ int labels_put(label_list *l, const bdpt_json *j, size_t i) {
   return l->name[i] != NULL;
 }
 
-int labels_describe(label_list *l, const char *key, const bdpt_json *j) {
+int labels_describe(label_list *l, const char *key, const json_reader *j) {
   size_t n = strlen(key) + 1;
   if (l->texts >= LABELS_MOST) return 1;
   if (!labels_grow(&l->key, l->texts, l->texts) || !labels_grow(&l->text, l->texts, l->texts))
@@ -80,17 +81,17 @@ const char **labels_read(const char *json, size_t classes) {
   size_t head = (classes + 1) * sizeof(char *), size = strlen(json), n = 0;
   char *block = (char *)calloc(head + size + 1, 1), *at = block + head;
   const char **name = (const char **)(void *)block;
-  bdpt_json j;
-  bdpt_json_event e;
+  json_reader j;
+  json_event e;
   if (!block) return NULL;
-  bdpt_json_init(&j, json, size);
-  e = bdpt_json_next(&j);
-  if (e == BDPT_JSON_ARRAY) e = bdpt_json_next(&j);
-  for (; e == BDPT_JSON_STRING && n < classes; e = bdpt_json_next(&j)) {
+  json_init(&j, json, size);
+  e = json_next(&j);
+  if (e == JSON_ARRAY) e = json_next(&j);
+  for (; e == JSON_STRING && n < classes; e = json_next(&j)) {
     name[n++] = at;
-    at += bdpt_json_copy(&j, at, (size_t)(block + head + size + 1 - at)) + 1; /* it shrinks */
+    at += json_copy(&j, at, (size_t)(block + head + size + 1 - at)) + 1; /* it shrinks */
   }
-  if (n == classes && e == BDPT_JSON_ARRAY_END) return name;
+  if (n == classes && e == JSON_ARRAY_END) return name;
   free(block);
   return NULL;
 }

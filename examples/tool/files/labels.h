@@ -3,6 +3,7 @@
 #define TOOL_FILES_LABELS_H
 
 #include "../../../boundarydpt.h"
+#include "../json_read.h"
 
 enum { LABELS_MOST = 65536 };
 
@@ -14,10 +15,10 @@ typedef struct label_list {
 } label_list;
 
 /* Takes the text that `j` stands at as the name of class i. 0: no memory. */
-int labels_put(label_list *l, const bdpt_json *j, size_t i);
+int labels_put(label_list *l, const json_reader *j, size_t i);
 
 /* Takes it as what stands for the name `key`. 0: no memory. */
-int labels_describe(label_list *l, const char *key, const bdpt_json *j);
+int labels_describe(label_list *l, const char *key, const json_reader *j);
 
 /* Writes the names of all classes as a JSON array, for free(). NULL: a class has no name, or all
  * have such as LABEL_0, which say nothing; or no memory. */

@@ -4,6 +4,7 @@
  * where each tensor is: {"weight_map": {"cls_token": "model-00001-of-00002.safetensors", ...}}. The
  * pieces become one safetensors file in memory, which then is read like any other.
  */
+#include "../json_read.h"
 #include "shards.h"
 #include "../cli/messages.h"
 #include "../cli/system.h"
@@ -82,16 +83,16 @@ static int shards_open(shards *s, const char *name) {
 /* Walks through "weight_map". */
 static bdpt_status shards_map(shards *s, const char *text, size_t length) {
   char key[300] = "", name[SHARDS_NAME + 1];
-  bdpt_json j;
-  bdpt_json_event e;
+  json_reader j;
+  json_event e;
   int inside = 0, at;
-  bdpt_json_init(&j, text, length);
-  for (e = bdpt_json_next(&j); e != BDPT_JSON_END; e = bdpt_json_next(&j)) {
-    if (e == BDPT_JSON_ERROR) return shards_fail(s, BDPT_E_FORMAT, "not valid JSON:", j.error);
-    if (e == BDPT_JSON_KEY) bdpt_json_copy(&j, key, sizeof key);
-    if (e == BDPT_JSON_KEY && j.depth == 1) inside = strcmp(key, "weight_map") == 0;
-    if (!inside || e != BDPT_JSON_STRING || j.depth != 2) continue;
-    bdpt_json_copy(&j, name, sizeof name);
+  json_init(&j, text, length);
+  for (e = json_next(&j); e != JSON_END; e = json_next(&j)) {
+    if (e == JSON_ERROR) return shards_fail(s, BDPT_E_FORMAT, "not valid JSON:", j.error);
+    if (e == JSON_KEY) json_copy(&j, key, sizeof key);
+    if (e == JSON_KEY && j.depth == 1) inside = strcmp(key, "weight_map") == 0;
+    if (!inside || e != JSON_STRING || j.depth != 2) continue;
+    json_copy(&j, name, sizeof name);
     at = shards_open(s, name);
     if (at < 0) return s->ctx->status;
     s->said++;

@@ -1,5 +1,6 @@
 /* lines.c: a run's JSON lines, read back */
 #include "../../../boundarydpt.h"
+#include "../json_read.h"
 #include "../jsonl.h"
 #include "lines.h"
 
@@ -129,16 +130,16 @@ static void report_push(report_pool *pool, report_field *field, double value) {
 static const char *report_parse(jsonl_line text, report_line *line, report_pool *pool,
                                 size_t *at) {
   jsonl_walk w;
-  bdpt_json_event event;
+  json_event event;
   report_field *field = NULL;
   jsonl_begin(&w, text);
   memset(line, 0, sizeof *line);
   line->field = pool->field;
   line->kind = "";
-  while ((event = jsonl_event(&w)) != BDPT_JSON_END && event != BDPT_JSON_ERROR) {
-    if (event == BDPT_JSON_KEY || event == BDPT_JSON_STRING) {
-      size_t length = bdpt_json_copy(&w.json, pool->text, w.json.length + 1);
-      if (event == BDPT_JSON_KEY) {
+  while ((event = jsonl_event(&w)) != JSON_END && event != JSON_ERROR) {
+    if (event == JSON_KEY || event == JSON_STRING) {
+      size_t length = json_copy(&w.json, pool->text, w.json.length + 1);
+      if (event == JSON_KEY) {
         field = pool->field++;
         line->fields++;
         memset(field, 0, sizeof *field);
@@ -146,13 +147,13 @@ static const char *report_parse(jsonl_line text, report_line *line, report_pool 
         field->text = "";
       } else if (field) field->text = pool->text;
       pool->text += length + 1;
-    } else if (event == BDPT_JSON_NUMBER) report_push(pool, field, bdpt_json_number(&w.json));
-    else if (event == BDPT_JSON_NULL) report_push(pool, field, (double)NAN);
-    else if (event == BDPT_JSON_TRUE || event == BDPT_JSON_FALSE)
-      report_push(pool, field, event == BDPT_JSON_TRUE ? 1 : 0);
+    } else if (event == JSON_NUMBER) report_push(pool, field, json_number(&w.json));
+    else if (event == JSON_NULL) report_push(pool, field, (double)NAN);
+    else if (event == JSON_TRUE || event == JSON_FALSE)
+      report_push(pool, field, event == JSON_TRUE ? 1 : 0);
   }
   *at = w.json.at;
-  if (event == BDPT_JSON_ERROR) return w.error;
+  if (event == JSON_ERROR) return w.error;
   line->kind = report_text(line, "kind");
   return line->kind[0] ? NULL : "the object has no \"kind\"";
 }

@@ -1,5 +1,6 @@
 /* lines.c: the study's record, and CSV files of it */
 #include "../../../boundarydpt.h"
+#include "../json_read.h"
 #include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../record.h"
@@ -79,17 +80,17 @@ static void study_csv_cell(cli_json *out, const char *text) {
 
 /* Writes the value of a key as one cell. */
 static void study_csv_value(cli_json *out, record_line line, const char *key) {
-  bdpt_json j;
+  json_reader j;
   char text[4100]; /* the longest is the recipe */
   int list = 0, n = 0;
-  bdpt_json_event e = record_find(line, key, &j);
-  for (; e != BDPT_JSON_END && e != BDPT_JSON_ERROR; e = bdpt_json_next(&j)) {
-    if (e == BDPT_JSON_ARRAY) list++;
-    else if (e == BDPT_JSON_ARRAY_END) list--;
-    else if (e == BDPT_JSON_STRING) {
-      bdpt_json_copy(&j, text, sizeof text);
+  json_event e = record_find(line, key, &j);
+  for (; e != JSON_END && e != JSON_ERROR; e = json_next(&j)) {
+    if (e == JSON_ARRAY) list++;
+    else if (e == JSON_ARRAY_END) list--;
+    else if (e == JSON_STRING) {
+      json_copy(&j, text, sizeof text);
       study_csv_cell(out, text);
-    } else if (e == BDPT_JSON_NUMBER) {
+    } else if (e == JSON_NUMBER) {
       if (n++) cli_json_raw(out, " ", 1);
       cli_json_raw(out, j.text + j.start, j.length);
     }
@@ -105,12 +106,12 @@ static bdpt_status study_csv_kind(study *s, const char *kind, record_line first)
   int keys = 0, k;
   size_t at = 0;
   jsonl_walk w;
-  bdpt_json_event e;
+  json_event e;
   bdpt_status status;
   record_line line;
   jsonl_begin(&w, first);
-  while ((e = jsonl_event(&w)) != BDPT_JSON_END && e != BDPT_JSON_ERROR && keys < 40)
-    if (e == BDPT_JSON_KEY) bdpt_json_copy(&w.json, key[keys++], sizeof key[0]);
+  while ((e = jsonl_event(&w)) != JSON_END && e != JSON_ERROR && keys < 40)
+    if (e == JSON_KEY) json_copy(&w.json, key[keys++], sizeof key[0]);
   for (k = 1; k < keys; k++) {
     if (k > 1) cli_json_raw(&out, ",", 1);
     cli_json_raw(&out, key[k], strlen(key[k]));

@@ -1,4 +1,5 @@
 /* cells.c: JSON lines of any kind as rows of named cells */
+#include "../json_read.h"
 #include "../cli/messages.h"
 #include "../cli/system.h"
 #include "../jsonl.h"
@@ -66,16 +67,16 @@ static int cells_add_column(cells *c, const char *key) {
 }
 
 /* Adds one value that is no list to the text. */
-static void cells_copy(cells *c, const bdpt_json *j, bdpt_json_event e) {
-  const size_t n = bdpt_json_copy(j, NULL, 0);
+static void cells_copy(cells *c, const json_reader *j, json_event e) {
+  const size_t n = json_copy(j, NULL, 0);
   char *text;
-  if (e == BDPT_JSON_NUMBER) cli_json_raw(&c->text, j->text + j->start, j->length);
-  if (e == BDPT_JSON_TRUE) cli_json_raw(&c->text, "true", 4);
-  if (e == BDPT_JSON_FALSE) cli_json_raw(&c->text, "false", 5);
-  if (e != BDPT_JSON_STRING) return;
+  if (e == JSON_NUMBER) cli_json_raw(&c->text, j->text + j->start, j->length);
+  if (e == JSON_TRUE) cli_json_raw(&c->text, "true", 4);
+  if (e == JSON_FALSE) cli_json_raw(&c->text, "false", 5);
+  if (e != JSON_STRING) return;
   text = (char *)malloc(n + 1);
   if (text) {
-    bdpt_json_copy(j, text, n + 1);
+    json_copy(j, text, n + 1);
     cli_json_raw(&c->text, text, n);
   } else {
     c->text.failed = 1;
@@ -87,11 +88,11 @@ static void cells_copy(cells *c, const bdpt_json *j, bdpt_json_event e) {
 static const char *cells_list(cells *c, jsonl_walk *w) {
   int depth = 1, elements = 0;
   while (depth > 0) {
-    bdpt_json_event e = jsonl_event(w);
-    if (e == BDPT_JSON_ERROR || e == BDPT_JSON_END) return w->error ? w->error : "no end";
-    if (e == BDPT_JSON_OBJECT) return "an object in a list has no place in a table";
-    depth += (e == BDPT_JSON_ARRAY) - (e == BDPT_JSON_ARRAY_END);
-    if (e == BDPT_JSON_ARRAY || e == BDPT_JSON_ARRAY_END) continue;
+    json_event e = jsonl_event(w);
+    if (e == JSON_ERROR || e == JSON_END) return w->error ? w->error : "no end";
+    if (e == JSON_OBJECT) return "an object in a list has no place in a table";
+    depth += (e == JSON_ARRAY) - (e == JSON_ARRAY_END);
+    if (e == JSON_ARRAY || e == JSON_ARRAY_END) continue;
     if (elements++) cli_json_raw(&c->text, ";", 1);
     cells_copy(c, &w->json, e);
   }
@@ -99,7 +100,7 @@ static const char *cells_list(cells *c, jsonl_walk *w) {
 }
 
 /* Adds the field whose value has just begun with e. Returns what is wrong, or NULL. */
-static const char *cells_field_of(cells *c, jsonl_walk *w, bdpt_json_event e, const char *key) {
+static const char *cells_field_of(cells *c, jsonl_walk *w, json_event e, const char *key) {
   const int column = cells_add_column(c, key);
   const char *wrong = NULL;
   cells_row *row = &c->row[c->rows - 1];
@@ -111,10 +112,10 @@ static const char *cells_field_of(cells *c, jsonl_walk *w, bdpt_json_event e, co
   f->column = column;
   f->at = c->text.used;
   f->type = CELL_TEXT;
-  if (e == BDPT_JSON_NULL) f->type = CELL_NULL;
-  if (e == BDPT_JSON_NUMBER) f->type = CELL_NUMBER;
-  if (e == BDPT_JSON_ARRAY) f->type = CELL_LIST;
-  if (e == BDPT_JSON_ARRAY) wrong = cells_list(c, w);
+  if (e == JSON_NULL) f->type = CELL_NULL;
+  if (e == JSON_NUMBER) f->type = CELL_NUMBER;
+  if (e == JSON_ARRAY) f->type = CELL_LIST;
+  if (e == JSON_ARRAY) wrong = cells_list(c, w);
   else cells_copy(c, &w->json, e);
   cli_json_raw(&c->text, "", 1);
   if (strcmp(key, "kind") == 0) row->kind = c->fields;
@@ -126,19 +127,19 @@ static const char *cells_field_of(cells *c, jsonl_walk *w, bdpt_json_event e, co
 /* Adds the fields of a line to the last row. Returns what is wrong, or NULL. */
 static const char *cells_line(cells *c, jsonl_walk *w) {
   char key[CELLS_KEY + 2];
-  size_t end[BDPT_JSON_DEPTH + 1], n; /* bytes of the keys of the objects that are open */
+  size_t end[JSON_DEPTH + 1], n; /* bytes of the keys of the objects that are open */
   int depth = 0;
   const char *wrong = NULL;
-  bdpt_json_event e;
+  json_event e;
   end[0] = 0;
-  while (!wrong && (e = jsonl_event(w)) != BDPT_JSON_END) {
-    if (e == BDPT_JSON_ERROR) break;
-    if (e == BDPT_JSON_OBJECT_END) { depth--; continue; }
-    n = end[depth] + bdpt_json_copy(&w->json, key + end[depth], CELLS_KEY - end[depth]);
+  while (!wrong && (e = jsonl_event(w)) != JSON_END) {
+    if (e == JSON_ERROR) break;
+    if (e == JSON_OBJECT_END) { depth--; continue; }
+    n = end[depth] + json_copy(&w->json, key + end[depth], CELLS_KEY - end[depth]);
     if (n + 1 >= CELLS_KEY) return "a key is too long";
     e = jsonl_event(w);
-    if (e == BDPT_JSON_ERROR) break;
-    if (e == BDPT_JSON_OBJECT) {
+    if (e == JSON_ERROR) break;
+    if (e == JSON_OBJECT) {
       key[n] = '.';
       end[++depth] = n + 1;
     } else {
