@@ -185,7 +185,8 @@ sanitize: build/sane.a
 matrix:
 	@sh tests/matrix
 
-# The tests for other processors under qemu, for Windows under wine, by node or wasmtime, by tcc.
+# The tests for other processors under qemu (which tries one place in forty of some long series,
+# TEST_EVERY=40), for Windows under wine, by node or wasmtime, by tcc.
 cross: $(TOOL)
 	@sh tests/cross $(TARGETS)
 
@@ -262,6 +263,7 @@ help:
 	@echo "make lint       size, prose, widths, tags and forbidden calls of the header"
 	@echo "make matrix     the header in C99 to C++20, gcc and clang, float and double, no warnings"
 	@echo "make cross      the tests on ARM, RISC-V, POWER, s390x, i686, Windows, emulated; by tcc"
+	@echo "                under qemu one place in forty of long series; TEST_EVERY=1 tries all"
 	@echo "make sanitize   the tests under the address and undefined-behaviour sanitizers"
 	@echo "make fuzz       RUNS=2000000 of each loader under libFuzzer and the sanitizers (clang)"
 	@echo "make analyse    clang-tidy, cppcheck and gcc's analyser, where they are installed"

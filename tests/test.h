@@ -128,6 +128,13 @@ TEST_UNUSED static int test_wanted(const char *name) {
   return !only || strcmp(only, name) == 0;
 }
 
+/* Long series take one place in TEST_EVERY, as make cross asks under qemu; else every one. */
+TEST_UNUSED static size_t test_every(void) {
+  const char *text = getenv("TEST_EVERY");
+  const int n = text ? atoi(text) : 1;
+  return n > 0 ? (size_t)n : 1;
+}
+
 #define TEST(name) static void name(void)
 /* The copy of the header that mutate.py makes writes down what was passed before, in and after each
  * part. */
