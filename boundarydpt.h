@@ -8498,7 +8498,7 @@ BDPTI_FN bdpt_status bdpti_tensors_match(bdpti_reader *r, const bdpt_model *m) {
     r->kind = BDPT_E_SHAPE;
     return bdpti_bad(r, "%s in the file, but the network needs %s", unknown, needs);
   }
-  for (i = 0; extra > 0 && !*unknown; i++) { /* which is the first that no slot is called */
+  for (i = 0, slot = 0; extra > 0 && slot < m->slots; i++) { /* the first that no slot has */
     const char *name = r->out->tensor[i].name;
     for (slot = 0; slot < m->slots; slot++) {
       if (bdpti_slot_used(&m->config, slot) && strcmp(m->name[slot], name) == 0) break;

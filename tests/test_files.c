@@ -1033,6 +1033,8 @@ TEST(wrong_models) {
         "tensors missing: 1 (blocks.1.norm2.bias); no part");
   wrong(m, NULL, NULL, &add, BDPT_E_FORMAT,
       "no part of the network as configured: 1 (blocks.1.attn.extra)");
+  add = tensor("", BDPT_F32, 1, 3, 0, 0, some, 0);
+  wrong(m, NULL, NULL, &add, BDPT_E_FORMAT, "no part of the network as configured: 1 ()");
   add = tensor("blocks.70.norm1.bias", BDPT_F32, 1, 3, 0, 0, some, 0);
   wrong(m, NULL, NULL, &add, BDPT_E_FORMAT,
         "no part of the network as configured: 1 (blocks.70.norm1.bias)");
