@@ -256,10 +256,10 @@ static void edit_drop(edit *e, const char *part) {
 }
 /* Adds a tensor of n float ones. */
 static void edit_add(edit *e, const char *name, size_t n) {
-  static float ones[64];
+  static unsigned char ones[64 * 4];
   bdpt_write_tensor *w = &e->list[e->count];
   size_t i;
-  for (i = 0; i < 64; i++) ones[i] = 1;
+  for (i = 0; i < 64; i++) put_bytes(ones + 4 * i, 4, 0x3f800000);
   memset(w, 0, sizeof *w);
   snprintf(e->name[e->count], sizeof e->name[0], "%s", name);
   w->name = e->name[e->count++];
