@@ -5273,7 +5273,6 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
 
 /* From >>checkpoint and >>io. */
 BDPTI_FN int bdpti_words_read(const bdpt_safetensors *f, const char *name, void *out, size_t n);
-BDPTI_FN bdpt_write_tensor bdpti_words_put(const char *name, const void *from, size_t n, void *to);
 BDPTI_FN bdpt_status bdpti_file_get(bdpt_context *ctx, const char *path, int must, bdpt_bytes *out);
 BDPTI_FN bdpt_status bdpti_trainer_file(bdpt_trainer *t, const char *path, int save);
 
@@ -5327,7 +5326,7 @@ BDPTI_FN void bdpti_study_load(bdpti_study *s, uint64_t key) {
   if (s->status || !file.data) return; /* nothing was saved */
   s->status = bdpt_safetensors_parse(s->ctx, file.data, file.size, s->path, &f);
   log = bdpt_safetensors_find(&f, "train.log");
-  if (log && log->count <= s->room) s->count = log->count;
+  if (log && log->count / 8 <= s->room) s->count = log->count / 8;
   if (!s->status && (!log || !bdpti_words_read(&f, "train.log", s->word, s->count))) {
     s->status = bdpt_fail(s->ctx, BDPT_E_FORMAT, "%s does not hold a %s", s->path, s->now.phase);
   } else if (!s->status && (s->count < s->next || memcmp(s->word, &key, sizeof key) != 0)) {
@@ -5451,16 +5450,12 @@ BDPTI_FN void bdpti_study_save(bdpti_study *s) {
 
 /* Saves the journal of a call that trains nothing. */
 BDPTI_FN void bdpti_study_note(bdpti_study *s) {
-  void *copy = s->path[0] ? bdpt_alloc(s->ctx, s->room * 8) : NULL;
+  const bdpt_write_tensor w = {"train.log", BDPT_U8, 1, {8 * s->count, 0, 0, 0}, s->word, 1};
   bdpt_bytes file = {NULL, 0};
-  s->status = s->ctx->status; /* is good without a path */
-  if (copy) {
-    const bdpt_write_tensor w = bdpti_words_put("train.log", s->word, s->count, copy);
-    s->status = bdpt_safetensors_build(s->ctx, &w, 1, NULL, NULL, 0, &file);
-    if (!s->status) s->status = bdpt_file_write(s->ctx, s->path, file.data, file.size);
-  }
+  if (!s->path[0]) return; /* nothing is saved */
+  s->status = bdpt_safetensors_build(s->ctx, &w, 1, NULL, NULL, 0, &file);
+  if (!s->status) s->status = bdpt_file_write(s->ctx, s->path, file.data, file.size);
   bdpt_bytes_free(s->ctx, &file);
-  bdpt_release(s->ctx, copy, s->room * 8);
 }
 
 /* Reports; saves when asked to stop, when something worth keeping has happened, and when it is
@@ -6854,8 +6849,9 @@ BDPT_API bdpt_status bdpt_evaluate(bdpt_model *model, const bdpt_subset *data, b
 /* 12.6  Checkpoints                                                                  >>checkpoint
  *
  *   layout    safetensors; for every parameter X "model.X", "exp_avg.X", "exp_avg_sq.X" and, if
- *             averaged, "ema.X"; "train.counters" I64: the words of bdpti_counters; "train.log"
- *             I64: words of the caller's, for bdpt_train the lines of its log
+ *             averaged, "ema.X"; as they lie in memory, U8: "train.counters", which is
+ *             bdpti_counters, and "train.log", 64-bit words of the caller's, for bdpt_train the
+ *             lines of its log
  *   source    PyTorch's names for the moments, so that a script finds them
  *   check     tests/test_train.c run_resumes_anywhere: compared byte by byte
  *
@@ -6870,8 +6866,6 @@ BDPT_API bdpt_status bdpt_evaluate(bdpt_model *model, const bdpt_subset *data, b
  * or that of the moment of saving (a cancelled call is repeated). After a run with averages neither
  * fits: train on under another name.
  */
-#define BDPTI_STATE_WORDS (sizeof(bdpti_counters) / 8)
-
 BDPTI_FN uint64_t bdpti_digest_weights(const bdpt_model *m, int importance) {
   char hash[17];
   uint64_t h;
@@ -6928,30 +6922,12 @@ BDPTI_FN bdpt_real *bdpti_stored(bdpt_trainer *t, int k, bdpt_write_tensor *w, c
   return a == 0 ? p->data : s->m + (size_t)(a - 1) * s->count; /* they lie in a row */
 }
 
-/* Copies 64-bit words between memory and the little-endian bytes of a file. Turning the bytes of a
- * word round undoes itself, so one function serves both directions. */
-BDPTI_FN void bdpti_words_copy(void *to, const void *from, size_t count) {
-  uint64_t word;
-  size_t i;
-  for (i = 0; i < 8 * count; i++) {
-    memcpy(&word, (const unsigned char *)from + i / 8 * 8, 8); /* the word that byte i belongs to */
-    ((unsigned char *)to)[i] = (unsigned char)(word >> 8 * (i % 8)); /* the lowest byte first */
-  }
-}
-
-/* Copies n words out of a file; returns 0 if there is no such tensor of that length. */
+/* Copies n 64-bit words out of a file; returns 0 if there is no such tensor of that length. */
 BDPTI_FN int bdpti_words_read(const bdpt_safetensors *f, const char *name, void *out, size_t n) {
-  const bdpt_file_tensor *w = bdpt_safetensors_find(f, name); /* a tensor of words */
-  if (!w || w->count != n || w->size != 8 * n) return 0; /* 8 bytes each: some 64-bit dtype */
-  bdpti_words_copy(out, w->bytes, n);
+  const bdpt_file_tensor *w = bdpt_safetensors_find(f, name);
+  if (!w || w->size != 8 * n) return 0;
+  memcpy(out, w->bytes, 8 * n);
   return 1;
-}
-
-/* Makes n words a tensor of the file; `to` has room for their bytes. */
-BDPTI_FN bdpt_write_tensor bdpti_words_put(const char *name, const void *from, size_t n, void *to) {
-  bdpt_write_tensor w = {name, BDPT_I64, 1, {n, 0, 0, 0}, to, 1}; /* one axis; raw bytes */
-  bdpti_words_copy(to, from, n);
-  return w;
 }
 
 BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, bdpt_bytes *out) {
@@ -6962,8 +6938,10 @@ BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, bdpt_bytes *out) {
   size_t n = 0, most = (size_t)arrays + 2; /* tensors so far; at most */
   bdpt_write_tensor *w = (bdpt_write_tensor *)bdpti_array(&a, most, sizeof *w);
   char (*name)[112] = (char (*)[112])bdpti_array(&a, most, sizeof *name); /* w points into it */
-  void *state = bdpti_array(&a, BDPTI_STATE_WORDS, 8), *log = bdpti_array(&a, t->words, 8);
-  bdpt_status status = w && name && state && log ? bdpti_trainer_fit(t) : t->ctx->status;
+  const bdpt_write_tensor log = {"train.log", BDPT_U8, 1, {8 * t->words, 0, 0, 0}, t->log, 1};
+  const bdpt_write_tensor now = {"train.counters", BDPT_U8, 1, {sizeof t->now, 0, 0, 0},
+                                 &t->now, 1};
+  bdpt_status status = w && name ? bdpti_trainer_fit(t) : t->ctx->status;
   out->data = NULL; out->size = 0;
   for (k = 0; k < arrays && status == BDPT_OK; k++) {
     const bdpt_real *data = bdpti_stored(t, k, &w[n], name[n]);
@@ -6976,8 +6954,8 @@ BDPT_API bdpt_status bdpt_trainer_build(bdpt_trainer *t, bdpt_bytes *out) {
   if (status == BDPT_OK) {
     bdpti_digests(t, t->now.digest); /* of the trainer as it is now */
     t->now.weights = bdpti_digest_weights(t->model, t->recipe.importance);
-    w[n++] = bdpti_words_put("train.counters", &t->now, BDPTI_STATE_WORDS, state);
-    w[n++] = bdpti_words_put("train.log", t->log, t->words, log);
+    w[n++] = now;
+    w[n++] = log;
     status = bdpt_safetensors_build(t->ctx, w, n, key, value, 2, out);
   }
   bdpti_arena_free(&a);
@@ -7007,12 +6985,12 @@ BDPTI_FN bdpt_status bdpti_array_load(bdpt_trainer *t, const bdpt_safetensors *f
 BDPTI_FN bdpt_status bdpti_trainer_take(bdpt_trainer *t, const bdpt_safetensors *f,
                                         const char *file) {
   const bdpt_file_tensor *log = bdpt_safetensors_find(f, "train.log");
-  size_t words = log && t->log ? log->count : 0; /* a trainer without a log leaves it in the file */
+  size_t words = log && t->log ? log->count / 8 : 0; /* a trainer without a log leaves it there */
   bdpti_counters state; /* of the file */
   uint64_t own[3], start = t->now.start;
   const char *other = NULL; /* what differs, in words */
   int k, count = 4 * bdpti_params(t);
-  if (!bdpti_words_read(f, "train.counters", &state, BDPTI_STATE_WORDS) || words > t->room) {
+  if (!bdpti_words_read(f, "train.counters", &state, sizeof state / 8) || words > t->room) {
     return bdpt_fail(t->ctx, BDPT_E_FORMAT, "%s: not a training checkpoint of this version", file);
   } /* the words have no version: another number of them is another version */
   bdpti_digests(t, own);

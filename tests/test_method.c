@@ -961,7 +961,7 @@ static void tamper(const char *path, size_t at, double value) {
       bdpt_safetensors_parse(&ctx, file.data, file.size, path, &f) != BDPT_OK) return;
   log = bdpt_safetensors_find(&f, "train.log");
   memcpy(&word, &value, 8);
-  if (log && at < log->count) put_bytes(file.data + (log->bytes - file.data) + 8 * at, 8, word);
+  if (log && at < log->count / 8) memcpy(file.data + (log->bytes - file.data) + 8 * at, &word, 8);
   bdpt_file_write(&ctx, path, file.data, file.size);
   bdpt_safetensors_close(&f);
   bdpt_bytes_free(&ctx, &file);
