@@ -7242,7 +7242,6 @@ BDPTI_FN size_t bdpti_json_char(const char *s, size_t left, size_t *used, char o
 BDPTI_FN size_t bdpti_scan_string(bdpti_scan *s, char *out, size_t room) {
   size_t full = 0, used, n, i; /* full: bytes of the whole string */
   char utf8[4];
-  if (room) out[0] = 0;
   if (!bdpti_scan_is(s, '"')) return SIZE_MAX;
   for (; s->at < s->size && s->text[s->at] != '"'; s->at += used) {
     n = bdpti_json_char(s->text + s->at, s->size - s->at, &used, utf8);
@@ -7554,8 +7553,9 @@ BDPTI_FN int bdpti_more(bdpti_reader *r, size_t n, char close) {
 }
 
 BDPTI_FN size_t bdpti_string(bdpti_reader *r, char *out, size_t room) {
-  size_t n = r->status ? 0 : bdpti_scan_string(&r->scan, out, room);
+  size_t n = r->status ? SIZE_MAX : bdpti_scan_string(&r->scan, out, room);
   if (n < SIZE_MAX) return n;
+  if (room) out[0] = 0; /* half a string is none */
   bdpti_bad(r, "no string at byte %zu, or a bad escape, bad UTF-8 or a zero in it",
             8 + r->scan.at);
   return 0;
