@@ -146,6 +146,8 @@
  * two libraries in one program can each carry their own copy. */
 #if defined(__GNUC__) || defined(__clang__)
 #define BDPTI_UNUSED __attribute__((unused))
+#define BDPTI_COLD __attribute__((cold, unused)) static /* compiled to be short */
+#define BDPTI_HOT __attribute__((hot, unused)) static   /* and to be fast */
 #ifdef __clang__
 #define BDPTI_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #else
@@ -153,6 +155,8 @@
 #endif
 #else
 #define BDPTI_UNUSED
+#define BDPTI_COLD static
+#define BDPTI_HOT static
 #define BDPTI_PRINTF(f, a)
 #endif
 #ifdef BDPT_STATIC
@@ -1076,8 +1080,9 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
 -funsafe-math-optimizations, and /fp:fast: exp and the checks for NaN would be wrong"
 #endif
 
-/* A private function: static, and silent when a configuration does not use it. */
-#define BDPTI_FN BDPTI_UNUSED static
+/* Private functions are static, and silent when a configuration does not use them. All but the HOT
+ * ones are compiled to be short, which takes a tenth less time than making them fast. */
+#define BDPTI_FN BDPTI_COLD
 
 /* =================================================================================================
  * 4  MEMORY, ERRORS AND RANDOM NUMBERS                                                    >>memory
@@ -1877,6 +1882,7 @@ typedef struct bdpti_gemm {
   const bdpt_real *dgelu; size_t dgelu_row;           /* z of the forward pass: C = gelu'(z) A B */
   const bdpt_real *packed;                            /* all of B, from bdpti_prepack, or NULL */
   int bf16;                                           /* 1: rounded factors; 2: and in pairs */
+  const struct bdpti_isa *isa;                        /* like bf16 set by bdpti_matmul */
 } bdpti_gemm;
 
 /* A block of B: rows p0 .. p0+pn and columns j0 .. j0+jn. Packed, it is panels of isa->panel
@@ -1897,6 +1903,7 @@ typedef struct bdpti_heads {
   bdpt_real *out, *lse;                               /* [B,N,h,d] [B,h,N] or NULL; from forward */
   const bdpt_real *dout; bdpt_real *dqkv;             /* of backward; NULL in the forward pass */
   const bdpt_real *count;                             /* [B,N], or NULL: each key counts once */
+  const struct bdpti_isa *isa;                        /* set by bdpti_attention */
 } bdpti_heads;
 
 /* The kernels over rows and elements each have a struct of arguments. A NULL output is not wanted;
@@ -1931,24 +1938,48 @@ typedef struct bdpti_adamw_args {
 typedef void (*bdpti_kernel)(const void *args, size_t begin, size_t end);    /* a run of items */
 typedef double (*bdpti_reducer)(const void *args, size_t begin, size_t end); /* one sum */
 typedef void (*bdpti_partial)(const void *args, size_t begin, size_t end, bdpt_real *sums);
-typedef void (*bdpti_task)(const bdpti_heads *h, size_t begin, size_t end, bdpt_real *work);
 
 /* A row-major B of whole vectors need not be packed. But rows 4096 bytes apart compete for the same
  * places of the first cache, so such a B is. */
 #define BDPTI_AS_IT_LIES(g, lanes) \
   ((g)->b_col == 1 && (g)->n % (lanes) == 0 && (g)->b_row * sizeof(bdpt_real) % 4096 != 0)
 
+/* A tile of a product. k counts steps, pairs of rows if joined. */
+typedef struct bdpti_tile {
+  size_t k, a_row, a_col, b_row, c_row, add_row; /* k: steps, pairs of rows if joined */
+  const bdpt_real *a, *b, *bias, *add;           /* of this tile; bias and add or NULL */
+  bdpt_real *c;              /* in C or on the stack */
+  int pairs;                 /* 1: A and B are joined */
+  uintptr_t next; size_t next_step; /* fetched for later tiles: an address, bytes per step */
+} bdpti_tile;
+
+#define BDPTI_COPIED 16
+#define BDPTI_COPY_SIZE(g, b) ((b)->pn * (g)->isa->rows + 32)
+#define BDPTI_ROW_OF(g, tiles, tile) ((tile) * (g)->m / (tiles))
+
+typedef void (*bdpti_copier)(const bdpti_gemm *g, const bdpti_block *b, size_t tiles, size_t low,
+                             size_t count, bdpt_real *own);
+
 typedef struct bdpti_isa {
   const char *name; /* "avx2" and so on */
   size_t rows, panel;                                 /* the register tile: rows x columns */
-  void (*pack)(const bdpti_gemm *g, const bdpti_block *b); /* B's block to b->packed */
-  void (*multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t tile0, size_t tile1,
-                   bdpt_real *own);
-  bdpti_task attention_fwd, attention_bwd;
+  void (*pack_panel)(const bdpti_gemm *g, size_t p0, size_t pn, size_t j, size_t cols,
+                     bdpt_real *out, size_t ld);
+  void (*narrow_rows)(const bdpt_real *x, size_t x_row, size_t rows, size_t cols, size_t ld,
+                      int pairs, bdpt_real *out);
+  bdpti_copier copy_tiles, copy_rows;                 /* of A, to own */
+  void (*tile)(const bdpti_tile *t, size_t rows, size_t width);
+  void (*finish)(const bdpti_gemm *g, const bdpti_block *b, const bdpt_real *sums, size_t ld,
+                 size_t i0, size_t rows, size_t j0, size_t cols);
+  void (*softmax)(const bdpti_heads *h, size_t image, size_t rows, size_t ld, bdpt_real *s,
+                  bdpt_real *total, bdpt_real *lse);
+  void (*softmax_back)(const bdpti_heads *h, size_t task, size_t i, size_t rows, bdpt_real *p,
+                       bdpt_real *ds, size_t ld);
+  void (*share)(const bdpt_real *total, size_t rows, size_t d, bdpt_real *o, size_t ld);
   bdpti_kernel exp, gelu_fwd, gelu_bwd, gate_fwd, gate_bwd, axpby; /* over elements */
   bdpti_kernel layernorm_fwd, sample_axpy, adamw; /* over rows, rows, elements */
   bdpti_partial layernorm_bwd, column_sum; /* sums over rows, in chunks */
-  bdpti_reducer dot, not_finite;           /* one number from all elements */
+  bdpti_reducer dot;                       /* one number from all elements */
   int pairs;                                          /* 1: bf16 numbers multiply in pairs */
   int by_lane;                                        /* 1: every A is copied (14.3) */
 } bdpti_isa;
@@ -2312,7 +2343,7 @@ BDPTI_FN void bdpti_softmax_plain_back(size_t n, const double *y, const double *
 
 /* The engine room makes the softmax of attention block by block (14.4), and a loss needs the
  * logarithm only, of x / T (6.14), with inverse = 1/T. */
-BDPTI_FN double bdpti_log_sum_exp(const bdpt_real *x, size_t n, double inverse) {
+BDPTI_HOT double bdpti_log_sum_exp(const bdpt_real *x, size_t n, double inverse) {
   double most = (double)x[0], sum = 0;
   size_t k;
   for (k = 1; k < n; k++) most = (double)x[k] > most ? (double)x[k] : most;
@@ -2378,7 +2409,7 @@ BDPTI_FN void bdpti_attention_plain_back(const size_t size[2], double scale,
 BDPTI_FN bdpti_heads bdpti_heads_of(bdpti_node *n) {
   const bdpt_tensor *y = &n->out;
   bdpti_heads h = {y->shape[1], n->index, y->shape[2] / n->index, 1, (bdpt_real)n->number,
-                   n->in[0]->data, y->data, n->saved[0], NULL, NULL, NULL};
+                   n->in[0]->data, y->data, n->saved[0], NULL, NULL, NULL, NULL};
   if (n->in[1]) h.count = n->in[1]->data;
   return h;
 }
@@ -2430,7 +2461,7 @@ BDPTI_FN void bdpti_attention_back(bdpt_tape *t, bdpti_node *n) {
  * is one reading and writing of the images, and the rest is a linear. With `back` the rows are
  * gradients, and are added to those of the images.
  */
-BDPTI_FN void bdpti_patches(bdpt_tape *t, const bdpt_tensor *images, size_t patch, bdpt_real *rows,
+BDPTI_HOT void bdpti_patches(bdpt_tape *t, const bdpt_tensor *images, size_t patch, bdpt_real *rows,
                             bdpt_real *back) {
   size_t c = images->shape[1], height = images->shape[2], width = images->shape[3];
   size_t across = width / patch, down = height / patch; /* patches in a row; in a column */
@@ -2507,7 +2538,7 @@ BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tenso
   return &n->out;
 }
 
-BDPTI_FN void bdpti_tokens_back(bdpt_tape *t, bdpti_node *n) {
+BDPTI_HOT void bdpti_tokens_back(bdpt_tape *t, bdpti_node *n) {
   bdpt_tensor *pos = n->in[1];
   bdpt_real *dpatches = bdpti_grad_sum(t, n->in[0]), *dpos = bdpti_grad_sum(t, pos);
   size_t body = n->in[0]->shape[1] * bdpti_last_axis(pos), b;
@@ -2528,7 +2559,7 @@ BDPTI_FN void bdpti_tokens_back(bdpt_tape *t, bdpti_node *n) {
  *   math      y[b] = x[b,i], or a mean over first <= i < first + count, behind x[b,0] in 2D numbers
  *   backward  dx[b,i] += dy[b] / count for those i;  dx[b,0] += its half of dy[b]
  */
-BDPTI_FN bdpt_tensor *bdpti_token_mean(bdpt_tape *t, bdpt_tensor *x, size_t first, size_t count,
+BDPTI_HOT bdpt_tensor *bdpti_token_mean(bdpt_tape *t, bdpt_tensor *x, size_t first, size_t count,
                                        int wide) {
   const size_t d = bdpti_last_axis(x), width = wide ? 2 * d : d;
   size_t b, i, j;
@@ -2561,7 +2592,7 @@ BDPT_API bdpt_tensor *bdpt_token(bdpt_tape *t, bdpt_tensor *x, size_t index) {
   return x ? bdpti_token_mean(t, x, index, 1, 0) : NULL;
 }
 
-BDPTI_FN void bdpti_pool_back(bdpt_tape *t, bdpti_node *n) {
+BDPTI_HOT void bdpti_pool_back(bdpt_tape *t, bdpti_node *n) {
   const size_t tokens = n->in[0]->shape[1], d = n->in[0]->shape[2], wide = n->out.shape[1];
   const size_t end = n->index + (size_t)n->number;
   const bdpt_real share = 1 / (bdpt_real)n->number;
@@ -2701,7 +2732,7 @@ BDPTI_FN void bdpti_mix_back(bdpt_tape *t, bdpti_node *n) {
  */
 /* With `logits`, q = softmax(given/T) is the target and L = T^2/B sum q log(q/p); else `given` is
  * the target q itself and L = -1/B sum q log p. Either way dx = T/B (p sum_j q[j] - q). */
-BDPTI_FN bdpt_tensor *bdpti_soft_loss(bdpt_tape *t, bdpt_tensor *x, const bdpt_real *given,
+BDPTI_HOT bdpt_tensor *bdpti_soft_loss(bdpt_tape *t, bdpt_tensor *x, const bdpt_real *given,
                                       double temperature, int logits) {
   size_t b, k, classes, batch;
   double loss = 0, inverse = 1 / temperature;
@@ -3220,7 +3251,7 @@ BDPTI_FN bdpt_model *bdpti_model_shell(bdpt_context *ctx, const bdpt_config *con
 /* Draws fresh values. Linear weights, tokens and positions are normal with deviation 0.02 (DeiT),
  * biases zero, norms one and zero. The patch embedding is a convolution in timm and keeps PyTorch's
  * default: uniform within 1 / sqrt(fan-in), weight and bias. */
-BDPTI_FN void bdpti_slot_init(bdpt_model *m, int slot, uint64_t seed) {
+BDPTI_HOT void bdpti_slot_init(bdpt_model *m, int slot, uint64_t seed) {
   bdpt_tensor *p = &m->param[slot];
   int patch = slot == BDPT_SLOT_PATCH_W || slot == BDPT_SLOT_PATCH_B;
   double fan = (double)(m->config.channels * m->config.patch * m->config.patch); /* inputs: C P P */
@@ -3404,14 +3435,14 @@ BDPT_API void bdpt_model_hash(const bdpt_model *m, char out[17]) {
  * A network for 224 pixels has 14 x 14 positions. For another image size the grid is resized like a
  * picture of D channels; the tokens before it (class, distillation) keep their positions.
  */
-BDPTI_FN double bdpti_cubic(double t, double a) {
+BDPTI_HOT double bdpti_cubic(double t, double a) {
   t = fabs(t); /* distance to the tap, in pixels of `in` */
   if (t <= 1) return ((a + 2) * t - (a + 3)) * t * t + 1;       /* the two nearest taps */
   return t < 2 ? ((a * t - 5 * a) * t + 8 * a) * t - 4 * a : 0; /* the next two, and none beyond */
 }
 
 /* Returns the weight of old pixel k in new pixel i of one axis; those of a new pixel sum to 1. */
-BDPTI_FN double bdpti_resize_weight(bdpt_pos_resize form, size_t in, size_t out, size_t i,
+BDPTI_HOT double bdpti_resize_weight(bdpt_pos_resize form, size_t in, size_t out, size_t i,
                                     size_t k) {
   double scale = (double)in / (double)out, a = form == BDPT_POS_DEIT ? -0.75 : -0.5;
   double stretch = form == BDPT_POS_TIMM && scale > 1 ? scale : 1; /* antialiased when shrinking */
@@ -3436,7 +3467,7 @@ BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int height, int width) {
   const bdpt_pos_resize form = m->config.pos_resize;
   size_t d = (size_t)m->config.width, prefix = (size_t)bdpt_prefix_count(&m->config) * d;
   const bdpt_real *old = m->param[BDPT_SLOT_POS].data;
-  size_t from[2], to[2], n, at, c, i;
+  size_t from[2], to[2] = {0, 0}, n, at, c, i;
   bdpt_config wanted = m->config;
   bdpt_model *copy;
   double *share; /* [n] of each old token in a new one */
@@ -4618,7 +4649,7 @@ BDPTI_FN double *bdpti_gram_at(const bdpti_gram *g, size_t row) {
   return g->sum + row * (g->d + 2);
 }
 
-BDPTI_FN void bdpti_gram_row(const bdpti_gram *g, size_t row, size_t tokens) {
+BDPTI_HOT void bdpti_gram_row(const bdpti_gram *g, size_t row, size_t tokens) {
   size_t width = 2 * g->d + 1, columns = row < g->d ? row + 1 : g->d + 1, t, j;
   double *out = bdpti_gram_at(g, row);
   for (t = 0; t < tokens; t += 4) {
@@ -4630,7 +4661,7 @@ BDPTI_FN void bdpti_gram_row(const bdpti_gram *g, size_t row, size_t tokens) {
 }
 
 /* Adds the tokens x[T,D], y[T,D] to the sums. */
-BDPTI_FN void bdpti_gram_add(const bdpt_context *ctx, const bdpti_gram *g, size_t tokens,
+BDPTI_HOT void bdpti_gram_add(const bdpt_context *ctx, const bdpti_gram *g, size_t tokens,
                              const bdpt_real *x, const bdpt_real *y) {
   size_t d = g->d, width = 2 * d + 1, at, n, t, i;
   int row, team = bdpti_team(ctx, (double)d * (double)d * BDPTI_FIT_PANEL);
@@ -4703,7 +4734,7 @@ BDPTI_FN int bdpti_gram_finite(const bdpti_gram *g) {
 /* Makes row i of L, for S = L L^T, in the place of row i of S, from the rows above it. A row of C
  * below them becomes u with L u = c in the same way. Returns 0 if S is not positive definite beyond
  * rounding. */
-BDPTI_FN int bdpti_fit_split(const bdpti_gram *g, size_t i) {
+BDPTI_HOT int bdpti_fit_split(const bdpti_gram *g, size_t i) {
   double *row = bdpti_gram_at(g, i), whole = i <= g->d ? row[i] : 0;
   size_t j, k;
   for (j = 0; j <= i && j <= g->d; j++) {
@@ -4719,7 +4750,7 @@ BDPTI_FN int bdpti_fit_split(const bdpti_gram *g, size_t i) {
 
 /* Adds the ridge and solves for all rows of C, which become (b, w); returns 0 if there is no single
  * solution. The first step of the elimination, by the sums of x, centres G and C. */
-BDPTI_FN int bdpti_fit_solve(const bdpti_gram *g, double lambda, bdpt_real *w, bdpt_real *bias) {
+BDPTI_HOT int bdpti_fit_solve(const bdpti_gram *g, double lambda, bdpt_real *w, bdpt_real *bias) {
   size_t d = g->d, i, j, k;
   double trace = 0;
   for (i = 1; i <= d; i++) {
@@ -4745,7 +4776,7 @@ BDPTI_FN int bdpti_fit_solve(const bdpti_gram *g, double lambda, bdpt_real *w, b
 
 /* Returns the relative error of the maps (b, w) in `map` on the tokens of g, from
  * |y|^2 - 2 y.v + v.v with v = W x + b. */
-BDPTI_FN double bdpti_fit_error(const bdpti_gram *g, const bdpti_gram *map) {
+BDPTI_HOT double bdpti_fit_error(const bdpti_gram *g, const bdpti_gram *map) {
   size_t d = g->d, o, j, k;
   double wrong = 0, all = 0;
   for (o = 0; o < d; o++) {
@@ -5006,7 +5037,7 @@ BDPTI_FN void bdpti_map_row(int terms, double a, double t, double *x) {
   }
 }
 
-BDPTI_FN double bdpti_dot64(const double *x, const double *y, size_t n) {
+BDPTI_HOT double bdpti_dot64(const double *x, const double *y, size_t n) {
   double sum = 0.0;
   size_t i;
   for (i = 0; i < n; i++) sum += x[i] * y[i];
@@ -5043,7 +5074,7 @@ BDPT_API double bdpt_map_predict(const bdpt_map *map, double attention, double a
 /* Makes two columns orthogonal in their first `rows` entries, by the smaller of the two angles that
  * do: it is the one that converges. Returns 0 if they are already, to 14 digits of their lengths,
  * or if one is nothing but rounding: what is left of a dependent column would turn for ever. */
-BDPTI_FN int bdpti_jacobi_turn(double *x, double *y, size_t rows, size_t length, double dust) {
+BDPTI_HOT int bdpti_jacobi_turn(double *x, double *y, size_t rows, size_t length, double dust) {
   double xx = bdpti_dot64(x, x, rows), yy = bdpti_dot64(y, y, rows), xy = bdpti_dot64(x, y, rows);
   double z, t, c; /* of the angle: 1 / tan of its double, tan, cos */
   size_t r;
@@ -5061,7 +5092,8 @@ BDPTI_FN int bdpti_jacobi_turn(double *x, double *y, size_t rows, size_t length,
 
 /* a[cols][rows + cols] holds A's columns, with room below each; out[cols][rows] A^+. Returns the
  * rank. Four to twelve sweeps do; the limit of sixty ends the loop whatever the numbers are. */
-BDPTI_FN int bdpti_pseudo_inverse(double *a, size_t rows, size_t cols, double cutoff, double *out) {
+BDPTI_HOT int bdpti_pseudo_inverse(double *a, size_t rows, size_t cols, double cutoff,
+                                   double *out) {
   size_t length = rows + cols, p, q, r; /* length: a column of A with V's below it */
   int sweep, turned = 1, rank = 0;
   double norm2 = 0.0; /* of A, squared: the sum of all squared singular values */
@@ -5116,7 +5148,7 @@ typedef struct bdpti_map_job {
 } bdpti_map_job;
 
 /* Decomposes the design without the points i and j; i = j = count hides none. Returns the rank. */
-BDPTI_FN int bdpti_map_without(const bdpti_map_job *job, size_t i, size_t j) {
+BDPTI_HOT int bdpti_map_without(const bdpti_map_job *job, size_t i, size_t j) {
   size_t n = job->count, terms = job->terms, k, r;
   double *at = job->a; /* column k */
   for (k = 0; k < terms; k++, at += n + terms) {
@@ -5126,7 +5158,7 @@ BDPTI_FN int bdpti_map_without(const bdpti_map_job *job, size_t i, size_t j) {
 }
 
 /* Adds the error at the hidden point h, which is weight . y, to every set's sums. */
-BDPTI_FN void bdpti_map_hidden(const bdpti_map_job *job, size_t h) {
+BDPTI_HOT void bdpti_map_hidden(const bdpti_map_job *job, size_t h) {
   size_t n = job->count, terms = job->terms, k, r, t;
   double errors = (double)n * (double)(n - 1), *weight = job->a, e; /* weight[n] */
   int d = job->degree;
@@ -5311,7 +5343,7 @@ typedef struct bdpti_study {
   bdpt_start start;
 } bdpti_study;
 
-BDPTI_FN uint64_t bdpti_hash_bytes(uint64_t h, const void *bytes, size_t size) {
+BDPTI_HOT uint64_t bdpti_hash_bytes(uint64_t h, const void *bytes, size_t size) {
   const unsigned char *p = (const unsigned char *)bytes;
   while (size-- > 0) h = bdpti_mix64(h + *p++ + 1);
   return h;
@@ -6291,7 +6323,7 @@ BDPTI_FN bdpt_status bdpti_subset_check(bdpt_context *ctx, const bdpt_dataset *d
 
 /* Makes the workspace: order[n], the positions shuffled; rank[n], by position; n + 1 zeros;
  * seen[classes], the size of each class. index NULL: all images. NULL on failure. */
-BDPTI_FN size_t *bdpti_ranks(bdpt_context *ctx, const bdpt_dataset *data, const size_t *index,
+BDPTI_HOT size_t *bdpti_ranks(bdpt_context *ctx, const bdpt_dataset *data, const size_t *index,
                              size_t n, bdpt_rng r) {
   size_t bytes = SIZE_MAX, words, *order, i;
   if (bdpti_subset_check(ctx, data, index, n) != BDPT_OK) return NULL;
@@ -6373,7 +6405,7 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
  */
 #define BDPTI_WEIGHT_BITS 22 /* of the fraction; with 8 bits of pixel a sum stays within an int */
 
-BDPTI_FN bdpt_status bdpti_side_make(bdpti_arena *a, int in, int out, bdpti_side *s) {
+BDPTI_HOT bdpt_status bdpti_side_make(bdpti_arena *a, int in, int out, bdpti_side *s) {
   double scale = (double)in / out, wide = scale < 1.0 ? 1.0 : scale, one = 1 << BDPTI_WEIGHT_BITS;
   int o, i, *row;
   s->in = in; s->out = out;
@@ -6407,7 +6439,7 @@ BDPTI_FN bdpt_status bdpti_sides_make(bdpti_arena *a, int h, int w, int oh, int 
 
 /* Makes one pass along the middle axis: in[blocks,in,step] -> out[blocks,out,step]. Rows have step
  * 1, columns step W'. */
-BDPTI_FN void bdpti_side_pass(const bdpti_side *a, size_t blocks, size_t step,
+BDPTI_HOT void bdpti_side_pass(const bdpti_side *a, size_t blocks, size_t step,
                               const unsigned char *in, unsigned char *out) {
   size_t b, s;
   int o, i;
@@ -6427,7 +6459,7 @@ BDPTI_FN void bdpti_side_pass(const bdpti_side *a, size_t blocks, size_t step,
 }
 
 /* Makes both passes; `middle` has room for [channels,H,W']. */
-BDPTI_FN void bdpti_resize(const bdpti_side side[2], size_t channels, const unsigned char *in,
+BDPTI_HOT void bdpti_resize(const bdpti_side side[2], size_t channels, const unsigned char *in,
                            unsigned char *middle, unsigned char *out) {
   bdpti_side_pass(&side[0], channels * (size_t)side[1].in, 1, in, middle); /* each row by itself */
   bdpti_side_pass(&side[1], channels, (size_t)side[0].out, middle, out);   /* a row is a step */
@@ -6534,7 +6566,7 @@ BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *con
 }
 
 /* Crops in[3,h,w] to out[3,h,w], moved by `down` rows and `right` columns, with zeros outside. */
-BDPTI_FN void bdpti_crop_flip(const unsigned char *in, int h, int w, int down, int right, int flip,
+BDPTI_HOT void bdpti_crop_flip(const unsigned char *in, int h, int w, int down, int right, int flip,
                               unsigned char *out) {
   int i, x;
   for (i = 0; i < 3 * h; i++, out += w) { /* row i % h of plane i / h */
@@ -6548,7 +6580,7 @@ BDPTI_FN void bdpti_crop_flip(const unsigned char *in, int h, int w, int down, i
 }
 
 /* Erases one rectangle of image[3,high,wide], or none if ten attempts draw none that fits. */
-BDPTI_FN void bdpti_erase(bdpt_real *image, int high, int wide, bdpt_rng *r) {
+BDPTI_HOT void bdpti_erase(bdpt_real *image, int high, int wide, bdpt_rng *r) {
   double area = (double)high * wide, log_least = log(0.3); /* of the least aspect, 0.3 */
   int attempt, i, k, y, x, h = high, w = wide; /* too large: nothing drawn yet */
   for (attempt = 0; attempt < 10 && (h >= high || w >= wide); attempt++) {
@@ -6567,7 +6599,7 @@ BDPTI_FN void bdpti_erase(bdpt_real *image, int high, int wide, bdpt_rng *r) {
 }
 
 /* Prepares one image, start to end; returns 0 if it cannot be fetched. All draws come from r. */
-BDPTI_FN int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, unsigned char *work,
+BDPTI_HOT int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, unsigned char *work,
                             bdpt_real *image) {
   const bdpt_dataset *d = l->data;
   const bdpt_recipe *recipe = l->recipe; /* NULL: evaluation, nothing is drawn */
@@ -6595,7 +6627,7 @@ BDPTI_FN int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, uns
 
 /* Loads the n images at positions position, ... of an epoch to images[n,3,H,W] and labels[n].
  * The threads take images in turn; the first failure in the order of the batch is reported. */
-BDPTI_FN bdpt_status bdpti_load(bdpti_loader *l, const size_t *index, size_t n, size_t epoch,
+BDPTI_HOT bdpt_status bdpti_load(bdpti_loader *l, const size_t *index, size_t n, size_t epoch,
                                 size_t position, bdpt_real *images, int *labels) {
   size_t i, each = (size_t)3 * (size_t)l->side[0].out * (size_t)l->side[1].out; /* 3 H W */
   uint64_t seed = l->recipe ? l->recipe->seed : 0; /* evaluation draws nothing */
@@ -6692,7 +6724,7 @@ BDPTI_FN bdpti_mixing bdpti_mix_draw(const bdpt_recipe *recipe, int h, int w, bd
 /* Both images of a pair are read before either is written: inside the box of a cutmix they change
  * places. In an odd batch the middle image is its own partner and is left alone. DEVIATION: timm
  * computes lam x + (1 - lam) x there, which may differ from x in the last bit. */
-BDPTI_FN void bdpti_mix_images(const bdpti_mixing *m, int threads, size_t n, size_t h, size_t w,
+BDPTI_HOT void bdpti_mix_images(const bdpti_mixing *m, int threads, size_t n, size_t h, size_t w,
                                bdpt_real *images) {
   int i, pairs = m->lam < 1.0 ? (int)(n / 2) : 0; /* int: the loop index of OpenMP 2.0 is signed */
   BDPTI_OMP(omp parallel for num_threads(threads) schedule(static))
@@ -6711,7 +6743,7 @@ BDPTI_FN void bdpti_mix_images(const bdpti_mixing *m, int threads, size_t n, siz
   (void)threads; /* unused without OpenMP */
 }
 
-BDPTI_FN void bdpti_mix_targets(const int *labels, size_t n, int classes, double lam,
+BDPTI_HOT void bdpti_mix_targets(const int *labels, size_t n, int classes, double lam,
                                 double smoothing, bdpt_real *targets) {
   double off = smoothing / classes, on = 1.0 - smoothing + off; /* s elsewhere, s at the label */
   size_t at, k = (size_t)classes;
@@ -6765,7 +6797,7 @@ BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
  * size nor thread count shows in the result.
  */
 /* Adds one image's row of logits to the sums; returns 0 if a logit is not finite. */
-BDPTI_FN int bdpti_judge_row(const bdpt_real *z, int classes, int label, bdpt_accuracy *sum) {
+BDPTI_HOT int bdpti_judge_row(const bdpt_real *z, int classes, int label, bdpt_accuracy *sum) {
   double most = (double)z[0], total = 0; /* the largest logit keeps exp from overflowing */
   int k, rank = 0;
   for (k = 0; k < classes; k++) {
@@ -8639,6 +8671,7 @@ BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path, bdpt
 #define BDPTI_UNROLL _Pragma("GCC unroll 64")
 #endif
 #define BDPTI_INLINE static inline __attribute__((always_inline, unused))
+#define BDPTI_END static __attribute__((cold, noinline, unused))
 #define BDPTI_LANES (BDPTI_BYTES / (BDPTI_DOUBLE ? 8 : 4)) /* numbers of a vector */
 #define BDPTI_PREFETCH(p, ahead, write) \
   __builtin_prefetch((const void *)((uintptr_t)(p) + (ahead) * sizeof(bdpt_real)), write)
@@ -8662,6 +8695,7 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(splat)(bdpt_real x) {
 #else /* one lane */
 #define BDPTI_UNROLL
 #define BDPTI_INLINE static
+#define BDPTI_END static
 #define BDPTI_LANES 1 /* loops over vectors become loops over numbers */
 #define BDPTI_PREFETCH(p, ahead, write) ((void)0)
 #define BDPTI_PREFETCH_FAR(address) ((void)(address))
@@ -8685,39 +8719,37 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(from_bits)(BDPTI_BITS b) {
 }
 #endif
 #define BDPTI_PANEL (2 * BDPTI_LANES) /* columns of a tile: two vectors */
-#define BDPTI_PREFETCH_TWO(p, ahead, write) /* a row of a tile */ \
-  do { BDPTI_PREFETCH(p, ahead, write); BDPTI_PREFETCH(p, (ahead) + BDPTI_LANES, write); } while (0)
+#define BDPTI_PREFETCH_TWO(p, ahead, lanes, write) /* a row of a tile */ \
+  do { BDPTI_PREFETCH(p, ahead, write); BDPTI_PREFETCH(p, (ahead) + (lanes), write); } while (0)
 #define BDPTI_SPLAT(x) BDPTI_V(splat)((bdpt_real)(x))
 #define BDPTI_LOAD(p, n) BDPTI_V(load)(p, n)
 #define BDPTI_STORE(p, n, v) BDPTI_V(store)(p, n, v)
 #define BDPTI_WHOLE ((size_t)BDPTI_LANES) /* n for a load or store that needs no care */
 
 /* The end of a row need not fill a vector. With n numbers left, the other lanes read as zero and
- * are not written, so every kernel below is one loop without a tail of its own. The pieces are
- * halves of halves: each has a constant size and is one move, where memcpy would be a call. */
-BDPTI_INLINE void BDPTI_V(copy)(bdpt_real *to, const bdpt_real *from, size_t n) {
-  size_t at = n & 8; /* numbers copied so far */
-  if (n & 8) memcpy(to, from, 8 * sizeof *to);
-  if (n & 4) memcpy(to + at, from + at, 4 * sizeof *to);
-  at += n & 4;
-  if (n & 2) memcpy(to + at, from + at, 2 * sizeof *to);
-  at += n & 2;
-  if (n & 1) to[at] = from[at];
+ * are not written, so every kernel below is one loop without a tail of its own. Ends are seldom and
+ * go by way of s, in functions that are called: that compiles faster. */
+BDPTI_END const bdpt_real *BDPTI_V(load_end)(bdpt_real *s, const bdpt_real *p, size_t n) {
+  size_t i;
+  for (i = 0; i < 16; i++) s[i] = i < n ? p[i] : 0; /* 16: as many as the widest vector has */
+  return s;
 }
 
 BDPTI_INLINE BDPTI_VEC BDPTI_V(load)(const bdpt_real *p, size_t n) {
-  if (n < BDPTI_LANES) {
-    bdpt_real s[16] = {0};  /* as many as the widest vector has */
-    BDPTI_V(copy)(s, p, n); /* n numbers, zeros behind */
-    return *(const BDPTI_V(loose) *)s;
-  }
-  return *(const BDPTI_V(loose) *)p; /* the usual case: one move */
+  bdpt_real s[16];
+  if (n < BDPTI_LANES) p = BDPTI_V(load_end)(s, p, n);
+  return *(const BDPTI_V(loose) *)p; /* one move */
+}
+
+BDPTI_END void BDPTI_V(store_end)(bdpt_real *p, const bdpt_real *s, size_t n) {
+  size_t i;
+  for (i = 0; i < n; i++) p[i] = s[i];
 }
 
 BDPTI_INLINE void BDPTI_V(store)(bdpt_real *p, size_t n, BDPTI_VEC v) {
   bdpt_real s[16];
-  *(BDPTI_V(loose) *)(n >= BDPTI_LANES ? p : s) = v; /* to memory, or by way of s */
-  if (n < BDPTI_LANES) BDPTI_V(copy)(p, s, n);
+  *(BDPTI_V(loose) *)(n < BDPTI_LANES ? s : p) = v;
+  if (n < BDPTI_LANES) BDPTI_V(store_end)(p, s, n);
 }
 
 /* Puts `rest` into the lanes from n on. */
@@ -8965,16 +8997,15 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(gate)(BDPTI_VEC z, bdpt_real p, bdpt_real q, BDPT
  *
  * The order of the tiles decides what memory sees. Rows go outside and panels inside: C is written
  * along its rows, page after page, A's rows stay in the first cache, and the packed block stays in
- * the second. The reverse order is a tenth slower once C outgrows the cache, because every tile
- * then begins on twelve new pages. C is fetched ahead while its tile is computed, and so is what
- * the next tiles read, a line per step: on a core that multiplies twice a cycle, waiting for the
+ * the second. In the reverse order, a tenth slower, every tile begins on new pages. While a tile is
+ * computed, its C is fetched ahead, and what the next tiles read, a line per step: waiting for the
  * rows of A or for a panel of weights costs up to 7 per cent of a network's time.
  *
  * bf16 is the upper half of a float: the sign, all 8 bits of exponent, and 8 bits of precision in
- * place of 24. So it has the range of a float and needs no scaling, and rounding changes a factor
- * by less than one part in 256. The product of two such numbers has 16 bits, which a float holds,
- * and sums are kept in float: all that is lost is lost in the factors. Those errors fall on both
- * sides of zero and largely cancel in a long sum; a sum whose own terms cancel keeps few digits.
+ * place of 24. Rounding changes a factor by less than one part in 256. Sums are kept in float, and
+ * so is the product of two such numbers, exactly: all that is lost is lost in the factors. Those
+ * errors largely cancel in a long sum; a sum whose own terms cancel keeps few digits.
+ *
  * Where the processor has vdpbf16ps, every 32-bit lane of both operands holds two bf16 numbers, and
  * one instruction adds both products to the float in that lane of the sum: two steps of p for one,
  * from half the bytes. Any two rows of B may share a vector, as long as the same two columns of A
@@ -9082,70 +9113,31 @@ static void BDPTI_V(narrow_rows)(const bdpt_real *x, size_t x_row, size_t rows, 
   }
 }
 
-/* The last panel is one vector wide if that suffices: attention on 65 tokens would otherwise
- * compute 96 columns for 65. */
-static void BDPTI_V(pack)(const bdpti_gemm *g, const bdpti_block *b) {
-  bdpt_real wide[32 * BDPTI_PANEL]; /* 32 rows of a panel, as floats */
-  size_t j, p;
-  for (j = 0; j < b->jn; j += BDPTI_PANEL) { /* a panel */
-    const size_t left = b->jn - j, ld = left > BDPTI_LANES ? BDPTI_PANEL : BDPTI_LANES;
-    const size_t cols = left < ld ? left : ld; /* columns that B has */
-    bdpt_real *out = b->packed + j * b->rows;  /* the panels before are all two wide */
-    if (!g->bf16) BDPTI_V(pack_panel)(g, b->p0, b->pn, b->j0 + j, cols, out, ld);
-    for (p = 0; p < b->pn && g->bf16; p += 32) { /* 32 rows, 16 pairs */
-      const size_t rows = b->pn - p < 32 ? b->pn - p : 32, to = g->bf16 == 2 ? p / 2 : p;
-      const bdpt_real *from = g->b + (b->p0 + p) * g->b_row + b->j0 + j; /* in place, if possible */
-      if (g->b_col != 1) BDPTI_V(pack_panel)(g, b->p0 + p, rows, b->j0 + j, cols, wide, ld);
-      BDPTI_V(narrow_rows)(g->b_col != 1 ? wide : from, g->b_col != 1 ? ld : g->b_row, rows, cols,
-                           ld, g->bf16 == 2, out + to * ld);
-    }
-  }
-}
-
 /* The tile. `rows` and `width` (in vectors) are constants at every call, so the loops unroll and
  * the accumulators stay in registers. Every element of C is one chain of multiply-adds over p in
  * ascending order, in tiles of every shape: how rows are grouped, and so the number of threads,
  * cannot change a bit. Rows of A are addressed from every third one, which x86 does for nothing. */
-typedef struct BDPTI_V(tile) {
-  size_t k, a_row, a_col, b_row, c_row, add_row; /* k: steps, pairs of rows if joined */
-  const bdpt_real *a, *b, *bias, *add;           /* of this tile; bias and add or NULL */
-  bdpt_real *c;              /* in C or on the stack */
-  int cold;                  /* C may not be in cache */
-  uintptr_t next; size_t next_step; /* fetched for later tiles: an address, bytes per step */
-} BDPTI_V(tile);
-
 #if BDPTI_ISA_PASS == 3 && !BDPTI_DOUBLE
+#define BDPTI_JOINED 1
 #define BDPTI_DOT2(sum, a, b) __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
 #else
+#define BDPTI_JOINED 0
 #define BDPTI_DOT2(sum, a, b) ((void)(a), (void)(b)) /* bf16 == 2 is not asked for */
 #endif
 
 #if BDPTI_VECTORS
-/* Fetches C, and what is added to it, while the product runs. The loops stay loops: unrolled, their
- * addresses would fill the registers. */
-BDPTI_INLINE void BDPTI_V(fetch_tile)(const BDPTI_V(tile) *t, const int rows) {
-  const bdpt_real *line = t->c, *add = t->add;
-  int i;
-  for (i = 0; i < rows; i++, line += t->c_row) BDPTI_PREFETCH_TWO(line, 0, 1);
-  for (i = 0; i < rows && add; i++, add += t->add_row) BDPTI_PREFETCH_TWO(add, 0, 0);
-}
-
-BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, const int width,
-                                     const int pairs) {
-  const BDPTI_VEC zero = BDPTI_SPLAT(0);
-  BDPTI_VEC left[BDPTI_ROWS], right[BDPTI_ROWS], b0 = zero, b1 = zero, x; /* the accumulators */
+/* The product itself: adds to the sums of a tile. */
+BDPTI_INLINE void BDPTI_V(steps)(const bdpti_tile *t, const int rows, const int width,
+                                 const int pairs, BDPTI_VEC *left, BDPTI_VEC *right) {
+  BDPTI_VEC b0, b1 = BDPTI_SPLAT(0), x;
   BDPTI_VEC column[BDPTI_ROWS]; /* of A, by lane: a[0..rows,p] in its first vectors */
-  const bdpt_real *a0 = t->a, *b = t->b, *bias = t->bias, *add = t->add;
-  const size_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row;
-  const size_t c_row = t->c_row, add_row = t->add_row, next_step = t->next_step;
+  const bdpt_real *a0 = t->a, *b = t->b;
+  const size_t a_row = t->a_row, a_col = t->a_col, b_row = t->b_row, next_step = t->next_step;
   const bdpt_real *a3 = a0 + 3 * a_row, *a6 = a0 + 6 * a_row, *a9 = a0 + 9 * a_row;
-  bdpt_real *c = t->c;
   uintptr_t next = t->next;
   size_t k;
   int i;
-  BDPTI_UNROLL for (i = 0; i < rows; i++) left[i] = right[i] = zero;
-  if (t->cold) BDPTI_V(fetch_tile)(t, rows);
-  for (k = t->k; k > 0; k--) {       /* the product itself */
+  for (k = t->k; k > 0; k--) {
     b0 = BDPTI_LOAD(b, BDPTI_WHOLE); /* row p of the panel */
     if (width > 1) b1 = BDPTI_LOAD(b + BDPTI_LANES, BDPTI_WHOLE);
     if (BDPTI_BY_LANE) {
@@ -9173,57 +9165,61 @@ BDPTI_INLINE void BDPTI_V(tile_body)(const BDPTI_V(tile) *t, const int rows, con
     BDPTI_PREFETCH_FAR(next);
     next += next_step;
   }
+}
+
+BDPTI_INLINE void BDPTI_V(tile_body)(const bdpti_tile *t, const int rows, const int width) {
+  BDPTI_VEC left[BDPTI_ROWS], right[BDPTI_ROWS]; /* the sums */
+  const bdpt_real *bias = t->bias, *add = t->add;
+  const size_t c_row = t->c_row, add_row = t->add_row;
+  bdpt_real *c = t->c;
+  int i;
+  BDPTI_UNROLL for (i = 0; i < rows; i++) left[i] = right[i] = BDPTI_SPLAT(0);
+  if (BDPTI_JOINED && t->pairs) BDPTI_V(steps)(t, rows, width, 1, left, right);
+  else BDPTI_V(steps)(t, rows, width, 0, left, right);
   if (bias) {
     BDPTI_UNROLL for (i = 0; i < rows; i++) { /* one for all rows */
       left[i] += BDPTI_LOAD(bias, BDPTI_WHOLE);
       if (width > 1) right[i] += BDPTI_LOAD(bias + BDPTI_LANES, BDPTI_WHOLE);
     }
   }
+  if (add) {
+    BDPTI_UNROLL for (i = 0; i < rows; i++, add += add_row) { /* residual stream, or C itself */
+      left[i] += BDPTI_LOAD(add, BDPTI_WHOLE);
+      if (width > 1) right[i] += BDPTI_LOAD(add + BDPTI_LANES, BDPTI_WHOLE);
+    }
+  }
   BDPTI_UNROLL for (i = 0; i < rows; i++, c += c_row) {
-    if (add) left[i] += BDPTI_LOAD(add, BDPTI_WHOLE); /* residual stream, or C itself */
     BDPTI_STORE(c, BDPTI_WHOLE, left[i]);
-    if (width > 1 && add) right[i] += BDPTI_LOAD(add + BDPTI_LANES, BDPTI_WHOLE);
     if (width > 1) BDPTI_STORE(c + BDPTI_LANES, BDPTI_WHOLE, right[i]);
-    if (add) add += add_row;
   }
 }
 
-/* Each number of rows, width and kind has a function, so 197 tokens are not computed as 204. Spread
+/* Each number of rows has a function, so 197 tokens are not computed as 204. Spread
  * evenly, tiles have at least half the rows there can be; fewer rows than that are tiles of one. */
-#define BDPTI_TILE_(R, W, P) \
-  static void BDPTI_V(tile_##R##_##W##_##P)(const BDPTI_V(tile) *t) { \
-    BDPTI_V(tile_body)(t, R, W, P); }
-#if BDPTI_ISA_PASS == 3 && !BDPTI_DOUBLE
 #define BDPTI_TILE(R) \
-  BDPTI_TILE_(R, 1, 0) BDPTI_TILE_(R, 2, 0) BDPTI_TILE_(R, 1, 1) BDPTI_TILE_(R, 2, 1)
-#define BDPTI_EACH_TILE(R) {BDPTI_V(tile_##R##_1_0), BDPTI_V(tile_##R##_2_0), \
-                            BDPTI_V(tile_##R##_1_1), BDPTI_V(tile_##R##_2_1)}
-#else
-#define BDPTI_TILE(R) BDPTI_TILE_(R, 1, 0) BDPTI_TILE_(R, 2, 0)
-#define BDPTI_EACH_TILE(R) {BDPTI_V(tile_##R##_1_0), BDPTI_V(tile_##R##_2_0), NULL, NULL}
-#endif
-#define BDPTI_NO_TILE {NULL, NULL, NULL, NULL}
+  static void BDPTI_V(tile_##R)(const bdpti_tile *t, size_t width) { \
+    if (width > 1) BDPTI_V(tile_body)(t, R, 2); \
+    else BDPTI_V(tile_body)(t, R, 1); }
 BDPTI_TILE(1) BDPTI_TILE(6)
 #if BDPTI_ROWS == 12
 BDPTI_TILE(7) BDPTI_TILE(8) BDPTI_TILE(9) BDPTI_TILE(10) BDPTI_TILE(11) BDPTI_TILE(12)
-#define BDPTI_TALL_TILES BDPTI_NO_TILE, BDPTI_NO_TILE, BDPTI_NO_TILE, BDPTI_EACH_TILE(6), \
-  BDPTI_EACH_TILE(7), BDPTI_EACH_TILE(8), BDPTI_EACH_TILE(9), BDPTI_EACH_TILE(10), \
-  BDPTI_EACH_TILE(11), BDPTI_EACH_TILE(12)
+#define BDPTI_TALL NULL, NULL, NULL, BDPTI_V(tile_6), BDPTI_V(tile_7), BDPTI_V(tile_8), \
+  BDPTI_V(tile_9), BDPTI_V(tile_10), BDPTI_V(tile_11), BDPTI_V(tile_12)
 #else
 BDPTI_TILE(3) BDPTI_TILE(4) BDPTI_TILE(5)
-#define BDPTI_TALL_TILES \
-  BDPTI_EACH_TILE(3), BDPTI_EACH_TILE(4), BDPTI_EACH_TILE(5), BDPTI_EACH_TILE(6)
+#define BDPTI_TALL BDPTI_V(tile_3), BDPTI_V(tile_4), BDPTI_V(tile_5), BDPTI_V(tile_6)
 #endif
-static void (*const BDPTI_V(tiles)[BDPTI_ROWS][4])(const BDPTI_V(tile) *t) = {
-  BDPTI_EACH_TILE(1), BDPTI_NO_TILE, BDPTI_TALL_TILES};
-#define BDPTI_RUN(t, rows, width, pairs) \
-  BDPTI_V(tiles)[(rows) - 1][(width) - 1 + ((pairs) ? 2 : 0)](t)
+static void (*const BDPTI_V(tiles)[BDPTI_ROWS])(const bdpti_tile *t, size_t width) = {
+  BDPTI_V(tile_1), NULL, BDPTI_TALL};
+static void BDPTI_V(tile)(const bdpti_tile *t, size_t rows, size_t width) {
+  BDPTI_V(tiles)[rows - 1](t, width);
+}
 #undef BDPTI_TILE
-#undef BDPTI_EACH_TILE
-#undef BDPTI_TALL_TILES
+#undef BDPTI_TALL
 #undef BDPTI_DOT2
+#undef BDPTI_JOINED
 #else /* one lane, any compiler: two rows by two columns, whose sums have names, not indices */
-static void BDPTI_V(scalar_row)(const BDPTI_V(tile) *t, size_t row, size_t width, bdpt_real left,
+static void BDPTI_V(scalar_row)(const bdpti_tile *t, size_t row, size_t width, bdpt_real left,
                                 bdpt_real right) {
   bdpt_real sum[2] = {left, right}, *c = t->c + row * t->c_row;
   size_t j;
@@ -9234,7 +9230,7 @@ static void BDPTI_V(scalar_row)(const BDPTI_V(tile) *t, size_t row, size_t width
   }
 }
 
-static void BDPTI_V(scalar_tile)(const BDPTI_V(tile) *t, size_t rows, size_t width) {
+static void BDPTI_V(tile)(const bdpti_tile *t, size_t rows, size_t width) {
   const size_t w = width - 1, a_col = t->a_col, b_row = t->b_row; /* w: the other column, or 0 */
   size_t i, k;
   for (i = 0; i < rows; i += 2) {
@@ -9250,82 +9246,46 @@ static void BDPTI_V(scalar_tile)(const BDPTI_V(tile) *t, size_t rows, size_t wid
     if (i + 1 < rows) BDPTI_V(scalar_row)(t, i + 1, width, dl, dr);
   }
 }
-#define BDPTI_RUN(t, rows, width, pairs) BDPTI_V(scalar_tile)(t, rows, width)
 #endif
 
 /* Takes the sums of a tile from the stack, where they are still in the first cache, through the
  * epilogue into C. When K is cut into blocks, the first block applies everything that is added, the
  * later ones add to it, and GELU waits for the last. */
-static void BDPTI_V(finish)(const bdpti_gemm *g, const bdpti_block *b, const BDPTI_VEC *sums,
+static void BDPTI_V(finish)(const bdpti_gemm *g, const bdpti_block *b, const bdpt_real *sums,
                             size_t ld, size_t i0, size_t rows, size_t j0, size_t cols) {
   const int first = b->p0 == 0, last = b->p0 + b->pn == g->k; /* of the blocks of K */
+  bdpt_real *gelu = last ? g->gelu : NULL;                    /* its argument is complete then */
   const bdpt_real *add = first ? g->add : g->c;               /* later blocks add to C */
   const size_t add_row = first ? g->add_row : g->c_row;
   const size_t width = ld / BDPTI_LANES; /* vectors of a row */
   size_t i;
-  for (i = i0; i < i0 + rows; i++, sums += width) { /* one row of the tile */
+  for (i = i0; i < i0 + rows; i++, sums += ld) { /* one row of the tile */
     BDPTI_VEC x[2], z[2], slope[2];                 /* x becomes C, z GELU */
     size_t v, j[2], n[2];                           /* column, columns left */
     BDPTI_BOTH { /* a single vector is taken twice, and stored once */
       j[v] = j0 + (v < width ? v : 0) * BDPTI_LANES;
       n[v] = j0 + cols - j[v];
-      z[v] = x[v] = sums[v < width ? v : 0];
+      x[v] = slope[v] = BDPTI_LOAD(sums + (v < width ? v : 0) * BDPTI_LANES, BDPTI_WHOLE);
       if (first && g->bias) x[v] += BDPTI_LOAD(g->bias + j[v], n[v]);
     }
-    if (g->dgelu) {
-      BDPTI_BOTH z[v] = BDPTI_LOAD(g->dgelu + i * g->dgelu_row + j[v], n[v]);
-      BDPTI_V(gelu_two)(z, slope);
-      BDPTI_BOTH x[v] *= slope[v]; /* gelu'(z) */
-    }
     BDPTI_BOTH {
-      if (add) x[v] += BDPTI_LOAD(add + i * add_row + j[v], n[v]);
+      if (add && !g->dgelu) x[v] += BDPTI_LOAD(add + i * add_row + j[v], n[v]);
+      z[v] = g->dgelu ? BDPTI_LOAD(g->dgelu + i * g->dgelu_row + j[v], n[v]) : x[v];
+    }
+    if (g->dgelu || gelu) BDPTI_V(gelu_two)(z, slope);
+    BDPTI_BOTH {
+      if (g->dgelu) x[v] *= slope[v]; /* gelu'(z) */
+      if (g->dgelu && add) x[v] += BDPTI_LOAD(add + i * add_row + j[v], n[v]);
       if (v < width) BDPTI_STORE(g->c + i * g->c_row + j[v], n[v], x[v]); /* GELU may replace it */
+      if (v < width && gelu) BDPTI_STORE(gelu + i * g->gelu_row + j[v], n[v], z[v]);
     }
-    if (!last || !g->gelu) continue;
-    if (!g->dgelu) { /* otherwise z = GELU(dgelu) */
-      BDPTI_BOTH z[v] = x[v];
-      BDPTI_V(gelu_two)(z, slope);
-    }
-    BDPTI_BOTH if (v < width) BDPTI_STORE(g->gelu + i * g->gelu_row + j[v], n[v], z[v]);
   }
-}
-
-/* Computes one tile of C. Plain cases go from registers to C, the others through the stack. */
-static void BDPTI_V(one_tile)(const bdpti_gemm *g, const bdpti_block *b, BDPTI_V(tile) *t,
-                              size_t i0, size_t rows, size_t j) {
-  const size_t left = b->jn - j, j0 = b->j0 + j; /* column of C */
-  const size_t ld = left > BDPTI_LANES ? BDPTI_PANEL : BDPTI_LANES, cols = left < ld ? left : ld;
-  const int first = b->p0 == 0; /* of the blocks of K */
-  const int plain = !g->gelu && !g->dgelu && (cols == ld || (b->padded && first && !g->add));
-  BDPTI_VEC sums[2 * BDPTI_ROWS]; /* [rows][ld] if not plain */
-  size_t i;
-  t->b = b->packed ? b->packed + j * b->rows : g->b + b->p0 * g->b_row + j0;
-  t->b_row = b->packed ? ld : g->b_row; /* ld: rows of a panel are adjacent */
-  t->c = plain ? g->c + i0 * g->c_row + j0 : (bdpt_real *)sums;
-  t->c_row = plain ? g->c_row : ld;
-  t->cold = plain && !b->padded;
-  t->bias = plain && first && g->bias ? g->bias + j0 : NULL; /* added once */
-  t->add = first ? g->add : g->c; /* later blocks add to C */
-  if (!plain) t->add = NULL;
-  t->add_row = first ? g->add_row : g->c_row;
-  if (t->add) t->add += i0 * t->add_row + j0;
-  for (i = i0; i < i0 + rows && !plain; i++) { /* what the epilogue will touch */
-    BDPTI_PREFETCH_TWO(g->c, i * g->c_row + j0, 1);
-    if (g->gelu) BDPTI_PREFETCH_TWO(g->gelu, i * g->gelu_row + j0, 1);
-    if (g->dgelu) BDPTI_PREFETCH_TWO(g->dgelu, i * g->dgelu_row + j0, 0);
-  }
-  BDPTI_RUN(t, rows, ld / BDPTI_LANES, g->bf16 == 2);
-  if (!plain) BDPTI_V(finish)(g, b, sums, ld, i0, rows, j0, cols);
 }
 
 /* Copies `count` tiles of A, at most COPIED at a time, each in room for COPY_SIZE numbers. A
  * transposed one goes to own[tile][pn][ROWS], one run along a row of dY per step of p; vectors
  * overhang into the next step, which is written later. A row-major one, of which bf16 wants a copy,
  * goes to own[tile][ROWS][b->rows]. ROW_OF is the first row of a tile. */
-#define BDPTI_COPIED 16
-#define BDPTI_COPY_SIZE(k) ((k) * BDPTI_ROWS + 32)
-#define BDPTI_ROW_OF(g, tiles, tile) ((tile) * (g)->m / (tiles))
-
 static void BDPTI_V(copy_tiles)(const bdpti_gemm *g, const bdpti_block *b, size_t tiles, size_t low,
                                 size_t count, bdpt_real *own) {
   const bdpt_real *a = g->a + b->p0 * g->a_col; /* row p0 of dY */
@@ -9334,7 +9294,7 @@ static void BDPTI_V(copy_tiles)(const bdpti_gemm *g, const bdpti_block *b, size_
   for (i = 0; i < count; i++) start[i] = BDPTI_ROW_OF(g, tiles, low + i); /* first rows */
   for (p = 0; p < b->pn; p++, a += g->a_col, at += BDPTI_ROWS) {          /* one row of dY */
     bdpt_real *out = at;
-    for (i = 0; i < count; i++, out += BDPTI_COPY_SIZE(b->pn)) { /* its part in each tile */
+    for (i = 0; i < count; i++, out += BDPTI_COPY_SIZE(g, b)) { /* its part in each tile */
       const size_t left = g->m - start[i];
       BDPTI_PREFETCH(a + start[i], 8 * g->a_col, 0);              /* eight steps ahead */
       for (c = 0; c < BDPTI_ROWS && c < left; c += BDPTI_LANES) { /* adjacent rows of A */
@@ -9342,7 +9302,7 @@ static void BDPTI_V(copy_tiles)(const bdpti_gemm *g, const bdpti_block *b, size_
       }
     }
   }
-  for (i = 0; i < count && g->bf16; i++, own += BDPTI_COPY_SIZE(b->pn)) { /* narrowed in place */
+  for (i = 0; i < count && g->bf16; i++, own += BDPTI_COPY_SIZE(g, b)) { /* narrowed in place */
     BDPTI_V(narrow_rows)(own, BDPTI_ROWS, b->pn, BDPTI_ROWS, BDPTI_ROWS, g->bf16 == 2, own);
   }
 }
@@ -9350,7 +9310,7 @@ static void BDPTI_V(copy_tiles)(const bdpti_gemm *g, const bdpti_block *b, size_
 static void BDPTI_V(copy_rows)(const bdpti_gemm *g, const bdpti_block *b, size_t tiles, size_t low,
                                size_t count, bdpt_real *own) {
   size_t i, row, p, left;
-  for (i = low; i < low + count; i++, own += BDPTI_COPY_SIZE(b->pn)) { /* one tile */
+  for (i = low; i < low + count; i++, own += BDPTI_COPY_SIZE(g, b)) { /* one tile */
     const size_t end = BDPTI_ROW_OF(g, tiles, i + 1);
     bdpt_real *out = own;
     for (row = BDPTI_ROW_OF(g, tiles, i); row < end; row++, out += b->rows) {
@@ -9363,71 +9323,6 @@ static void BDPTI_V(copy_rows)(const bdpti_gemm *g, const bdpti_block *b, size_t
         BDPTI_STORE(out + p / 2, left, /* step p with step p + 16 */
                     BDPTI_V(join)(BDPTI_LOAD(a + p, left),
                                   BDPTI_LOAD(a + p + 16, left > 16 ? left - 16 : 0)));
-      }
-    }
-  }
-}
-
-/* Copies a tile of a row-major A to own[pn][ROWS], like a panel of its transpose, for lanes. */
-static void BDPTI_V(copy_tile)(const bdpti_gemm *g, const bdpti_block *b, size_t tiles, size_t tile,
-                               bdpt_real *own) {
-  const size_t i0 = BDPTI_ROW_OF(g, tiles, tile), rows = BDPTI_ROW_OF(g, tiles, tile + 1) - i0;
-  bdpti_gemm a = *g;
-  a.b = g->a;
-  a.b_row = g->a_col;
-  a.b_col = g->a_row;
-  BDPTI_V(pack_panel)(&a, b->p0, b->pn, i0, rows, own, BDPTI_ROWS);
-  if (g->bf16) BDPTI_V(narrow_rows)(own, BDPTI_ROWS, b->pn, rows, BDPTI_ROWS, 0, own);
-}
-
-/* What later tiles read is fetched to the second cache while tile i of `count` is computed. Where a
- * group of tiles meets panel after panel, that is the next panel of a prepacked weight; where one
- * tile alone meets them, the next tile's rows of A, if they lie without gaps. */
-static void BDPTI_V(look_ahead)(const bdpti_gemm *g, const bdpti_block *b, BDPTI_V(tile) *t,
-                                size_t i, size_t count, size_t rows, size_t j) {
-  const size_t panel = BDPTI_PANEL * sizeof(bdpt_real); /* bytes of a row of one */
-  t->next = (uintptr_t)t->a; t->next_step = 0; /* nothing: what the first cache holds */
-  if (g->packed && (count > 1 || g->m <= BDPTI_ROWS)) {
-    t->next = (uintptr_t)(b->packed + j * b->rows) + panel * b->rows * (count + i) / count;
-    t->next_step = (panel + count - 1) / count;
-  } else if (count == 1 && !g->bf16 && g->a_col == 1 && g->a_row == b->pn) {
-    t->next = (uintptr_t)t->a + (b->jn + j) * rows * g->a_row / b->jn * sizeof(bdpt_real);
-    t->next_step = (rows * panel + b->jn - 1) / b->jn; /* behind the last tile nothing is lost */
-  }
-}
-
-/* Computes all panels of a packed block for the rows of tiles tile0 .. tile1. Rows are spread
- * evenly over tiles, 197 as 7 tiles of 11 and 10 of 12, since a tile of 5 would leave most of the
- * multipliers idle. They go in groups, and each group meets panel after panel: one tile at a time;
- * all of them if A is so small that it stays in the second cache anyway; or as many as are copied
- * together. */
-static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t tile0, size_t tile1,
-                              bdpt_real *own) {
-  const size_t tiles = BDPTI_TILES(g->m, BDPTI_ROWS); /* of all of C */
-  const int turned = own && g->a_col > 1 &&
-    (g->bf16 || (g->a_row == 1 && (BDPTI_BY_LANE || b->jn > BDPTI_PANEL)));
-  const int lanes = BDPTI_BY_LANE && own && !turned;
-  const int copy = (turned | lanes) || g->bf16; /* A in place otherwise */
-  const size_t all = g->m * b->pn <= 200000 && !lanes ? tile1 - tile0 : 1;
-  const size_t size = copy && !lanes ? BDPTI_COPIED : all;
-  size_t low, j, i;
-  BDPTI_V(tile) t;
-  t.k = b->rows; /* steps of the inner loop */
-  t.a_row = copy && !turned ? b->rows : g->a_row; /* own[row][p]; of a turned A 1 */
-  t.a_col = (turned | lanes) ? BDPTI_ROWS : g->a_col; /* own[p][row], or A itself */
-  for (low = tile0; low < tile1; low += size) {   /* one group */
-    const size_t count = tile1 - low < size ? tile1 - low : size;
-    if (turned) BDPTI_V(copy_tiles)(g, b, tiles, low, count, own);
-    else if (lanes) BDPTI_V(copy_tile)(g, b, tiles, low, own);
-    else if (copy) BDPTI_V(copy_rows)(g, b, tiles, low, count, own);
-    for (j = 0; j < b->jn; j += BDPTI_PANEL) { /* one panel */
-      size_t i0, i1 = BDPTI_ROW_OF(g, tiles, low);
-      for (i = 0; i < count; i++) { /* one tile, rows i0 .. i1 */
-        i0 = i1;
-        i1 = BDPTI_ROW_OF(g, tiles, low + i + 1);
-        t.a = copy ? own + i * BDPTI_COPY_SIZE(b->pn) : g->a + i0 * g->a_row + b->p0 * g->a_col;
-        BDPTI_V(look_ahead)(g, b, &t, i, count, i1 - i0, j);
-        BDPTI_V(one_tile)(g, b, &t, i0, i1 - i0, j);
       }
     }
   }
@@ -9450,35 +9345,6 @@ static void BDPTI_V(multiply)(const bdpti_gemm *g, const bdpti_block *b, size_t 
  * The backward pass computes S again, one product of five, rather than keep the N numbers of P per
  * token and head, at 197 tokens the largest array of the tape.
  */
-
-/* Computes one product of a task on one thread. Its B is packed at `work` unless that is NULL,
- * which means that `b` holds it already. `own` has room for a tile of a row-major A, which by-lane
- * products copy; it is NULL for a transposed A that may be read some numbers beyond its end. */
-static void BDPTI_V(product)(const bdpti_gemm *g, bdpti_block *b, bdpt_real *work, int padded,
-                             bdpt_real *own) {
-  if (work) {
-    b->p0 = b->j0 = 0; /* all of B is one block */
-    b->pn = b->rows = g->k;
-    b->jn = g->n;
-    b->packed = BDPTI_AS_IT_LIES(g, BDPTI_LANES) ? NULL : work; /* NULL: V or K as it lies */
-    b->padded = padded;
-    if (b->packed) BDPTI_V(pack)(g, b);
-  }
-  BDPTI_V(multiply)(g, b, 0, BDPTI_TILES(g->m, BDPTI_ROWS), BDPTI_BY_LANE ? own : NULL);
-}
-
-/* Fills the strides of a bdpti_gemm in one line. */
-BDPTI_INLINE bdpti_gemm BDPTI_V(operands)(size_t m, size_t n, size_t k, const bdpt_real *a,
-                                          size_t a_row, size_t a_col, const bdpt_real *b,
-                                          size_t b_row, size_t b_col, bdpt_real *c, size_t c_row) {
-  bdpti_gemm g;
-  memset(&g, 0, sizeof g);
-  g.m = m; g.n = n; g.k = k;
-  g.a = a; g.a_row = a_row; g.a_col = a_col;
-  g.b = b; g.b_row = b_row; g.b_col = b_col;
-  g.c = c; g.c_row = c_row;
-  return g;
-}
 
 /* Turns a row into exp(a x - c) and returns its sum. Rows of S have room for whole vectors, which
  * spares the copying of their ends. */
@@ -9524,7 +9390,7 @@ BDPTI_INLINE bdpt_real BDPTI_V(max_row)(const bdpt_real *x, size_t n, bdpt_real 
 
 /* Makes P (not normalised) from some rows of S, in place, and lse. The logarithms have a loop of
  * their own: a call in the loop above it would push all its constants out of the registers. */
-static void BDPTI_V(attention_softmax)(const bdpti_heads *h, size_t image, size_t rows, size_t ld,
+static void BDPTI_V(softmax)(const bdpti_heads *h, size_t image, size_t rows, size_t ld,
                                        bdpt_real *s, bdpt_real *total, bdpt_real *lse) {
   const size_t n = h->tokens;
   const bdpt_real scale = h->scale;
@@ -9538,45 +9404,19 @@ static void BDPTI_V(attention_softmax)(const bdpti_heads *h, size_t image, size_
   for (r = 0; r < rows && lse; r++) lse[r] = top[r] + (bdpt_real)log((double)total[r]);
 }
 
-static void BDPTI_V(attention_fwd)(const bdpti_heads *h, size_t begin, size_t end,
-                                   bdpt_real *work) {
-  const size_t n = h->tokens, d = h->size, out_row = h->heads * d, row = 3 * out_row;
-  const size_t ld = (n + 31) / 32 * 32, wide = (d + 31) / 32 * 32; /* whole panels of any pass */
-  bdpt_real *kt = work, *vp = kt + d * ld,                /* K^T [d,ld], V [N,wide] in panels */
-            *s = vp + n * wide, total[BDPTI_QUERIES],     /* S, then P [36,ld]; its row sums */
-            *own = s + BDPTI_QUERIES * ld;                /* a tile of Q or P */
-  size_t task, part, r, j;
-  for (task = begin; task < end; task++) { /* piece innermost, image outermost */
-    const size_t piece = task % h->pieces, head = task / h->pieces % h->heads;
-    const size_t image = task / h->pieces / h->heads, low = piece * n / h->pieces; /* first query */
-    const size_t rows = (piece + 1) * n / h->pieces - low;                         /* queries */
-    const size_t parts = (rows + BDPTI_QUERIES - 1) / BDPTI_QUERIES; /* nearly equal, 36 at most */
-    const bdpt_real *q = h->qkv + image * n * row + head * d;        /* [N,d], rows 3hd apart */
-    bdpt_real *out = h->out + image * n * out_row + head * d;    /* [N,d], rows hd apart */
-    bdpt_real *lse = h->lse ? h->lse + (image * h->heads + head) * n : NULL;
-    bdpti_gemm qk = BDPTI_V(operands)(0, n, d, q, row, 1, q + out_row, 1, row, s, ld);
-    bdpti_gemm pv = BDPTI_V(operands)(0, d, n, s, ld, 1, q + 2 * out_row, row, 1, out, out_row);
-    bdpti_block k_block, v_block;
-    for (part = 0; part < parts; part++) { /* a block of queries */
-      const size_t i = low + part * rows / parts, count = low + (part + 1) * rows / parts - i;
-      qk.m = pv.m = count;
-      qk.a = q + i * row;
-      pv.c = out + i * out_row;
-      BDPTI_V(product)(&qk, &k_block, part == 0 ? kt : NULL, 1, own); /* S = Q K^T [count,N] */
-      BDPTI_V(attention_softmax)(h, image, count, ld, s, total, lse ? lse + i : NULL);
-      BDPTI_V(product)(&pv, &v_block, part == 0 ? vp : NULL, 0, own); /* O = P V [count,d] */
-      for (r = 0; r < count; r++) { /* O / row sum */
-        bdpt_real *o = pv.c + r * out_row, share = 1 / total[r];
-        for (j = 0; j < d; j += BDPTI_LANES) {
-          BDPTI_STORE(o + j, d - j, BDPTI_LOAD(o + j, d - j) * share);
-        }
-      }
+/* Divides rows of O by their sums of P. */
+static void BDPTI_V(share)(const bdpt_real *total, size_t rows, size_t d, bdpt_real *o, size_t ld) {
+  size_t r, j;
+  for (r = 0; r < rows; r++, o += ld) {
+    const bdpt_real share = 1 / total[r];
+    for (j = 0; j < d; j += BDPTI_LANES) {
+      BDPTI_STORE(o + j, d - j, BDPTI_LOAD(o + j, d - j) * share);
     }
   }
 }
 
 /* Makes P and dS from `rows` rows of S and dP, in place; they belong to queries i, i+1 .. */
-static void BDPTI_V(attention_ds)(const bdpti_heads *h, size_t task, size_t i, size_t rows,
+static void BDPTI_V(softmax_back)(const bdpti_heads *h, size_t task, size_t i, size_t rows,
                                   bdpt_real *p, bdpt_real *ds, size_t ld) {
   const size_t n = h->tokens, d = h->size, out_row = h->heads * d, image = task / h->heads;
   const size_t at = (image * n + i) * out_row + task % h->heads * d; /* of O and dO */
@@ -9594,46 +9434,6 @@ static void BDPTI_V(attention_ds)(const bdpti_heads *h, size_t task, size_t i, s
     for (j = 0; j < n; j += BDPTI_LANES) {
       BDPTI_VEC x = BDPTI_LOAD(ds + j, BDPTI_WHOLE) - shift; /* dP - D */
       BDPTI_STORE(ds + j, BDPTI_WHOLE, BDPTI_LOAD(p + j, BDPTI_WHOLE) * x * h->scale);
-    }
-  }
-}
-
-static void BDPTI_V(attention_bwd)(const bdpti_heads *h, size_t begin, size_t end,
-                                   bdpt_real *work) {
-  const size_t n = h->tokens, d = h->size, out_row = h->heads * d, row = 3 * out_row;
-  const size_t ld = (n + 31) / 32 * 32, wide = (d + 31) / 32 * 32; /* as in the forward pass */
-  const size_t parts = (n + BDPTI_QUERIES_BACK - 1) / BDPTI_QUERIES_BACK;
-  bdpt_real *kt = work, *vt = kt + d * ld,                /* K^T, V^T [d,ld] in panels */
-            *kp = vt + d * ld, *spare = kp + n * wide;    /* K [N,wide]; Q or dO of a block */
-  bdpt_real *s = spare + BDPTI_QUERIES_BACK * wide, *t = s + BDPTI_QUERIES_BACK * ld; /* S, dP */
-  bdpt_real *own = t + BDPTI_QUERIES_BACK * ld; /* a tile of Q, dO or dS */
-  size_t task, part;
-  for (task = begin; task < end; task++) {
-    const size_t image = task / h->heads, at = image * n * row + task % h->heads * d; /* of Q */
-    const bdpt_real *q = h->qkv + at, *k = q + out_row, *v = k + out_row;
-    const bdpt_real *dout = h->dout + image * n * out_row + task % h->heads * d;
-    bdpt_real *dq = h->dqkv + at, *dk = dq + out_row, *dv = dk + out_row; /* dQ dK dV [N,d] each */
-    bdpti_gemm qk = BDPTI_V(operands)(0, n, d, q, row, 1, k, 1, row, s, ld); /* S = Q K^T */
-    bdpti_gemm dp = BDPTI_V(operands)(0, n, d, dout, out_row, 1, v, 1, row, t, ld);
-    bdpti_gemm to_q = BDPTI_V(operands)(0, d, n, t, ld, 1, k, row, 1, dq, row);
-    bdpti_gemm to_k = BDPTI_V(operands)(n, d, 0, t, 1, ld, q, row, 1, dk, row);
-    bdpti_gemm to_v = BDPTI_V(operands)(n, d, 0, s, 1, ld, dout, out_row, 1, dv, row);
-    bdpti_block kt_block, vt_block, k_block, block;
-    for (part = 0; part < parts; part++) { /* a block of queries */
-      const size_t i = part * n / parts, count = (part + 1) * n / parts - i;
-      qk.m = dp.m = to_q.m = to_k.k = to_v.k = count;
-      qk.a = to_k.b = q + i * row;
-      dp.a = to_v.b = dout + i * out_row;
-      to_q.c = dq + i * row;
-      to_k.add = part > 0 ? dk : NULL; /* dK and dV sum over the blocks */
-      to_v.add = part > 0 ? dv : NULL;
-      to_k.add_row = to_v.add_row = row;
-      BDPTI_V(product)(&qk, &kt_block, part == 0 ? kt : NULL, 1, own); /* S */
-      BDPTI_V(product)(&dp, &vt_block, part == 0 ? vt : NULL, 1, own); /* dP = dO V^T */
-      BDPTI_V(attention_ds)(h, task, i, count, s, t, ld);
-      BDPTI_V(product)(&to_q, &k_block, part == 0 ? kp : NULL, 0, own); /* dQ = dS K */
-      BDPTI_V(product)(&to_v, &block, spare, 0, NULL);             /* dV += P^T dO */
-      BDPTI_V(product)(&to_k, &block, spare, 0, NULL);             /* dK += dS^T Q */
     }
   }
 }
@@ -9811,24 +9611,13 @@ static double BDPTI_V(dot)(const void *args, size_t begin, size_t end) {
   return sum;
 }
 
-/* x - x is 0 for every finite x and NaN for the others, and NaN survives a sum. */
-static double BDPTI_V(not_finite)(const void *args, size_t begin, size_t end) {
-  const bdpti_inner *s = (const bdpti_inner *)args;
-  BDPTI_VEC t = BDPTI_SPLAT(0);
-  for (; begin < end; begin += BDPTI_LANES) {
-    BDPTI_VEC x = BDPTI_LOAD(s->x + begin, end - begin);
-    t += x - x;
-  }
-  return BDPTI_V(total)(t) == 0 ? 0 : 1; /* NaN == 0 is false */
-}
-
 #define BDPTI_ISA_TABLE(pairs) { \
-  BDPTI_NAME, BDPTI_ROWS, BDPTI_PANEL, BDPTI_V(pack), BDPTI_V(multiply), \
-  BDPTI_V(attention_fwd), BDPTI_V(attention_bwd), \
+  BDPTI_NAME, BDPTI_ROWS, BDPTI_PANEL, \
+  BDPTI_V(pack_panel), BDPTI_V(narrow_rows), BDPTI_V(copy_tiles), BDPTI_V(copy_rows), \
+  BDPTI_V(tile), BDPTI_V(finish), BDPTI_V(softmax), BDPTI_V(softmax_back), BDPTI_V(share), \
   BDPTI_V(exp), BDPTI_V(gelu_fwd), BDPTI_V(gelu_bwd), BDPTI_V(gate_fwd), BDPTI_V(gate_bwd), \
   BDPTI_V(axpby), BDPTI_V(layernorm_fwd), BDPTI_V(sample_axpy), BDPTI_V(adamw), \
-  BDPTI_V(layernorm_bwd), BDPTI_V(column_sum), BDPTI_V(dot), BDPTI_V(not_finite), \
-  pairs, BDPTI_BY_LANE}
+  BDPTI_V(layernorm_bwd), BDPTI_V(column_sum), BDPTI_V(dot), pairs, BDPTI_BY_LANE}
 static const bdpti_isa BDPTI_V(isa) = BDPTI_ISA_TABLE(0);
 #if BDPTI_ISA_PASS == 3
 static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf16 */
@@ -9840,7 +9629,6 @@ static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf
 #undef BDPTI_BYTES
 #undef BDPTI_ROWS
 #undef BDPTI_BY_LANE
-#undef BDPTI_RUN
 #undef BDPTI_SHUFFLES
 #if defined(__clang__) && BDPTI_ISA_PASS > 1
 #pragma clang attribute pop
@@ -9942,13 +9730,12 @@ BDPT_API int bdpt_bf16_pays(const bdpt_context *ctx) { return ctx->isa && ctx->i
 static int bdpti_isa_sound(const bdpti_isa *isa) {
   bdpt_real x[2] = {-3, 0}, y[2], big = (bdpt_real)1e20;
   bdpti_pointwise s = {x, NULL, 0, 0, y, 0};
-  bdpti_inner of_x = {x, NULL, NULL}, of_y = {y, NULL, NULL};
+  bdpti_inner of_x = {x, x, x}, of_y = {y, y, y};
   isa->exp(&s, 0, 2); /* y = exp(-3), 1 */
   if (!(fabs((double)y[0] - 0.0497870684) < 1e-8) || y[1] + big - big != 0) return 0;
   memset(x, 0xFF, sizeof x);   /* NaN, in every format */
   y[1] = (bdpt_real)HUGE_VAL;  /* inf */
-  if (isa->not_finite(&of_y, 0, 2) == 0) return 0;
-  return isa->not_finite(&of_x, 0, 2) != 0;
+  return isa->dot(&of_x, 0, 2) != 0 && isa->dot(&of_y, 0, 2) != 0;
 }
 
 /* 14.8  Sharing out
@@ -10028,6 +9815,122 @@ BDPTI_FN bdpt_status bdpti_reduce_rows(bdpt_context *ctx, bdpti_partial kernel, 
   return BDPT_OK;
 }
 
+/* The last panel is one vector wide if that suffices: attention on 65 tokens would otherwise
+ * compute 96 columns for 65. */
+BDPTI_HOT void bdpti_pack_block(const bdpti_gemm *g, const bdpti_block *b) {
+  const size_t panel = g->isa->panel;
+  bdpt_real wide[32 * 32]; /* 32 rows of a panel, as floats; 32 columns are the widest */
+  size_t j, p;
+  for (j = 0; j < b->jn; j += panel) { /* a panel */
+    const size_t left = b->jn - j, ld = left > panel / 2 ? panel : panel / 2;
+    const size_t cols = left < ld ? left : ld; /* columns that B has */
+    bdpt_real *out = b->packed + j * b->rows;  /* the panels before are all two wide */
+    if (!g->bf16) g->isa->pack_panel(g, b->p0, b->pn, b->j0 + j, cols, out, ld);
+    for (p = 0; p < b->pn && g->bf16; p += 32) { /* 32 rows, 16 pairs */
+      const size_t rows = b->pn - p < 32 ? b->pn - p : 32, to = g->bf16 == 2 ? p / 2 : p;
+      const bdpt_real *from = g->b + (b->p0 + p) * g->b_row + b->j0 + j; /* in place, if possible */
+      if (g->b_col != 1) g->isa->pack_panel(g, b->p0 + p, rows, b->j0 + j, cols, wide, ld);
+      g->isa->narrow_rows(g->b_col != 1 ? wide : from, g->b_col != 1 ? ld : g->b_row, rows, cols,
+                           ld, g->bf16 == 2, out + to * ld);
+    }
+  }
+}
+
+/* Computes one tile of C. Plain cases go from registers to C, the others through the stack. */
+BDPTI_HOT void bdpti_one_tile(const bdpti_gemm *g, const bdpti_block *b, bdpti_tile *t,
+                              size_t i0, size_t rows, size_t j) {
+  const size_t panel = g->isa->panel, left = b->jn - j, j0 = b->j0 + j; /* column of C */
+  const size_t ld = left > panel / 2 ? panel : panel / 2, cols = left < ld ? left : ld;
+  const int first = b->p0 == 0; /* of the blocks of K */
+  const int plain = !g->gelu && !g->dgelu && (cols == ld || (b->padded && first && !g->add));
+  bdpt_real room[32 * BDPTI_TALLEST + 16], *sums = (bdpt_real *)(((uintptr_t)room + 63) / 64 * 64);
+  size_t i;
+  t->b = b->packed ? b->packed + j * b->rows : g->b + b->p0 * g->b_row + j0;
+  t->b_row = b->packed ? ld : g->b_row; /* ld: rows of a panel are adjacent */
+  t->c = plain ? g->c + i0 * g->c_row + j0 : sums; /* [rows][ld], aligned */
+  t->c_row = plain ? g->c_row : ld;
+  t->bias = plain && first && g->bias ? g->bias + j0 : NULL; /* added once */
+  t->add = first ? g->add : g->c; /* later blocks add to C */
+  if (!plain) t->add = NULL;
+  t->add_row = first ? g->add_row : g->c_row;
+  if (t->add) t->add += i0 * t->add_row + j0;
+  for (i = i0; i < i0 + rows && !(plain && b->padded); i++) { /* what is touched behind the sums */
+    BDPTI_PREFETCH_TWO(g->c, i * g->c_row + j0, panel / 2, 1);
+    if (first && g->add) BDPTI_PREFETCH_TWO(g->add, i * g->add_row + j0, panel / 2, 0);
+    if (g->gelu) BDPTI_PREFETCH_TWO(g->gelu, i * g->gelu_row + j0, panel / 2, 1);
+    if (g->dgelu) BDPTI_PREFETCH_TWO(g->dgelu, i * g->dgelu_row + j0, panel / 2, 0);
+  }
+  g->isa->tile(t, rows, ld < panel ? 1 : 2);
+  if (!plain) g->isa->finish(g, b, sums, ld, i0, rows, j0, cols);
+}
+
+/* Copies a tile of a row-major A to own[pn][ROWS], like a panel of its transpose, for lanes. */
+BDPTI_HOT void bdpti_copy_tile(const bdpti_gemm *g, const bdpti_block *b, size_t tiles, size_t tile,
+                               bdpt_real *own) {
+  const size_t i0 = BDPTI_ROW_OF(g, tiles, tile), rows = BDPTI_ROW_OF(g, tiles, tile + 1) - i0;
+  bdpti_gemm a = *g;
+  a.b = g->a;
+  a.b_row = g->a_col;
+  a.b_col = g->a_row;
+  g->isa->pack_panel(&a, b->p0, b->pn, i0, rows, own, g->isa->rows);
+  if (g->bf16) g->isa->narrow_rows(own, g->isa->rows, b->pn, rows, g->isa->rows, 0, own);
+}
+
+/* What later tiles read is fetched to the second cache while tile i of `count` is computed. Where a
+ * group of tiles meets panel after panel, that is the next panel of a prepacked weight; where one
+ * tile alone meets them, the next tile's rows of A, if they lie without gaps. */
+BDPTI_HOT void bdpti_look_ahead(const bdpti_gemm *g, const bdpti_block *b, bdpti_tile *t,
+                                size_t i, size_t count, size_t rows, size_t j) {
+  const size_t panel = g->isa->panel * sizeof(bdpt_real); /* bytes of a row of one */
+  t->next = (uintptr_t)t->a; t->next_step = 0; /* nothing: what the first cache holds */
+  if (g->packed && (count > 1 || g->m <= g->isa->rows)) {
+    t->next = (uintptr_t)(b->packed + j * b->rows) + panel * b->rows * (count + i) / count;
+    t->next_step = (panel + count - 1) / count;
+  } else if (count == 1 && !g->bf16 && g->a_col == 1 && g->a_row == b->pn) {
+    t->next = (uintptr_t)t->a + (b->jn + j) * rows * g->a_row / b->jn * sizeof(bdpt_real);
+    t->next_step = (rows * panel + b->jn - 1) / b->jn; /* behind the last tile nothing is lost */
+  }
+}
+
+/* Computes all panels of a packed block for the rows of tiles tile0 .. tile1. Rows are spread
+ * evenly over tiles, 197 as 7 tiles of 11 and 10 of 12, since a tile of 5 would leave most of the
+ * multipliers idle. They go in groups, and each group meets panel after panel: one tile at a time;
+ * all of them if A is so small that it stays in the second cache anyway; or as many as are copied
+ * together. */
+BDPTI_HOT void bdpti_multiply(const bdpti_gemm *g, const bdpti_block *b, size_t tile0, size_t tile1,
+                              bdpt_real *own) {
+  const bdpti_isa *isa = g->isa;
+  const size_t tiles = BDPTI_TILES(g->m, isa->rows); /* of all of C */
+  const int turned = own && g->a_col > 1 &&
+    (g->bf16 || (g->a_row == 1 && (isa->by_lane || b->jn > isa->panel)));
+  const int lanes = isa->by_lane && own && !turned;
+  const int copy = (turned | lanes) || g->bf16; /* A in place otherwise */
+  const size_t all = g->m * b->pn <= 200000 && !lanes ? tile1 - tile0 : 1;
+  const size_t size = copy && !lanes ? BDPTI_COPIED : all;
+  size_t low, j, i;
+  bdpti_tile t;
+  t.k = b->rows; /* steps of the inner loop */
+  t.pairs = g->bf16 == 2;
+  t.a_row = copy && !turned ? b->rows : g->a_row; /* own[row][p]; of a turned A 1 */
+  t.a_col = (turned | lanes) ? isa->rows : g->a_col; /* own[p][row], or A itself */
+  for (low = tile0; low < tile1; low += size) {   /* one group */
+    const size_t count = tile1 - low < size ? tile1 - low : size;
+    if (turned) isa->copy_tiles(g, b, tiles, low, count, own);
+    else if (lanes) bdpti_copy_tile(g, b, tiles, low, own);
+    else if (copy) isa->copy_rows(g, b, tiles, low, count, own);
+    for (j = 0; j < b->jn; j += isa->panel) { /* one panel */
+      size_t i0, i1 = BDPTI_ROW_OF(g, tiles, low);
+      for (i = 0; i < count; i++) { /* one tile, rows i0 .. i1 */
+        i0 = i1;
+        i1 = BDPTI_ROW_OF(g, tiles, low + i + 1);
+        t.a = copy ? own + i * BDPTI_COPY_SIZE(g, b) : g->a + i0 * g->a_row + b->p0 * g->a_col;
+        bdpti_look_ahead(g, b, &t, i, count, i1 - i0, j);
+        bdpti_one_tile(g, b, &t, i0, i1 - i0, j);
+      }
+    }
+  }
+}
+
 /* 14.9  The matrix product on several threads
  *
  * C is cut into a grid of `down` x `across` rectangles, one per thread. Each thread packs what it
@@ -10061,7 +9964,7 @@ BDPTI_FN size_t bdpti_k_cuts(size_t k, size_t longest) {
   return k > longest ? (k + longest - 1) / longest : 1; /* at least one, even of nothing */
 }
 
-BDPTI_FN bdpti_plan bdpti_matmul_plan(const bdpt_context *ctx, const bdpti_gemm *g) {
+BDPTI_HOT bdpti_plan bdpti_matmul_plan(const bdpt_context *ctx, const bdpti_gemm *g) {
   const size_t panel = ctx->isa->panel, tiles = (g->m + ctx->isa->rows - 1) / ctx->isa->rows;
   const double work = (double)g->m * (double)g->n * (double)(g->k + 8); /* 8: the epilogue */
   const size_t team = (size_t)bdpti_team(ctx, work / 50); /* 50 of them per nanosecond */
@@ -10094,8 +9997,9 @@ BDPTI_FN bdpti_plan bdpti_matmul_plan(const bdpt_context *ctx, const bdpti_gemm 
 }
 
 /* Computes one rectangle of C. */
-BDPTI_FN void bdpti_matmul_part(const bdpti_isa *isa, const bdpti_gemm *g, const bdpti_plan *plan,
-                                size_t t, bdpt_real *work) {
+BDPTI_FN void bdpti_matmul_part(const bdpti_gemm *g, const bdpti_plan *plan, size_t t,
+                                bdpt_real *work) {
+  const bdpti_isa *isa = g->isa;
   const size_t tiles = BDPTI_TILES(g->m, isa->rows), down = t % plan->down;
   const size_t panels = (g->n + isa->panel - 1) / isa->panel, across = t / plan->down;
   const size_t end = (across + 1) * panels / plan->across * isa->panel; /* whole panels */
@@ -10110,8 +10014,8 @@ BDPTI_FN void bdpti_matmul_part(const bdpti_isa *isa, const bdpti_gemm *g, const
       bdpti_cut_k(g, cut, plan->k_cuts, &b);
       b.packed = plan->pack ? work : NULL;
       if (g->packed) b.packed = (bdpt_real *)(uintptr_t)(g->packed + before * wide + b.j0 * b.rows);
-      if (plan->pack) isa->pack(g, &b); /* for this thread alone */
-      isa->multiply(g, &b, down * tiles / plan->down, (down + 1) * tiles / plan->down,
+      if (plan->pack) bdpti_pack_block(g, &b); /* for this thread alone */
+      bdpti_multiply(g, &b, down * tiles / plan->down, (down + 1) * tiles / plan->down,
                     plan->own ? work + plan->room : NULL);
     }
   }
@@ -10131,6 +10035,7 @@ BDPTI_FN bdpt_status bdpti_matmul(bdpt_context *ctx, const bdpti_gemm *given) {
   size_t each;
   int t, team;
   if (g.m == 0 || g.n == 0) return BDPT_OK;
+  g.isa = ctx->isa;
   g.bf16 = bdpti_bf16(ctx, &g);
   plan = bdpti_matmul_plan(ctx, &g);
   team = (int)(plan.down * plan.across);
@@ -10138,12 +10043,12 @@ BDPTI_FN bdpt_status bdpti_matmul(bdpt_context *ctx, const bdpti_gemm *given) {
   work = (bdpt_real *)bdpti_scratch(ctx, (size_t)team * each * sizeof *work);
   if (!work && each) return ctx->status; /* no memory, and some is needed */
   if (team == 1) {
-    bdpti_matmul_part(ctx->isa, &g, &plan, 0, work);
+    bdpti_matmul_part(&g, &plan, 0, work);
     return BDPT_OK;
   }
   BDPTI_OMP(omp parallel for num_threads(team) schedule(static, 1))
   for (t = 0; t < team; t++) { /* a rectangle each */
-    bdpti_matmul_part(ctx->isa, &g, &plan, (size_t)t, work + (size_t)t * each);
+    bdpti_matmul_part(&g, &plan, (size_t)t, work + (size_t)t * each);
   }
   return BDPT_OK;
 }
@@ -10157,15 +10062,113 @@ BDPTI_FN size_t bdpti_prepack(const bdpt_context *ctx, const bdpti_gemm *given, 
   bdpti_block b;
   g.a_row = g.k; /* a row-major A, for bdpti_bf16 */
   g.a_col = 1;
+  g.isa = ctx->isa;
   g.bf16 = bdpti_bf16(ctx, &g);
   b.j0 = 0;
   b.jn = g.n;
   for (cut = 0; cut < cuts; cut++, before += b.rows) {
     bdpti_cut_k(&g, cut, cuts, &b);
     b.packed = out ? out + before * wide : NULL; /* whole panels, K block after K block */
-    if (out) ctx->isa->pack(&g, &b);
+    if (out) bdpti_pack_block(&g, &b);
   }
   return before * wide; /* how many numbers that is */
+}
+
+/* Computes one product of a task on one thread. Its B is packed at `work` unless that is NULL,
+ * which means that `b` holds it already. `own` has room for a tile of a row-major A, which by-lane
+ * products copy; it is NULL for a transposed A that may be read some numbers beyond its end. */
+BDPTI_HOT void bdpti_product(const bdpti_gemm *g, bdpti_block *b, bdpt_real *work, int padded,
+                             bdpt_real *own) {
+  if (work) {
+    b->p0 = b->j0 = 0; /* all of B is one block */
+    b->pn = b->rows = g->k;
+    b->jn = g->n;
+    b->packed = BDPTI_AS_IT_LIES(g, g->isa->panel / 2) ? NULL : work; /* NULL: V or K as it lies */
+    b->padded = padded;
+    if (b->packed) bdpti_pack_block(g, b);
+  }
+  bdpti_multiply(g, b, 0, BDPTI_TILES(g->m, g->isa->rows), g->isa->by_lane ? own : NULL);
+}
+
+/* Fills the strides of a head's product in one line. */
+BDPTI_HOT bdpti_gemm bdpti_operands(const bdpti_heads *h, size_t m, size_t n, size_t k,
+    const bdpt_real *a, size_t a_row, size_t a_col, const bdpt_real *b, size_t b_row, size_t b_col,
+    bdpt_real *c, size_t c_row) {
+  bdpti_gemm g = {m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, NULL, 0, NULL, NULL, 0,
+                  NULL, 0, NULL, 0, h->isa};
+  return g;
+}
+
+BDPTI_HOT void bdpti_attention_fwd(const bdpti_heads *h, size_t begin, size_t end,
+                                   bdpt_real *work) {
+  const size_t n = h->tokens, d = h->size, out_row = h->heads * d, row = 3 * out_row;
+  const size_t ld = (n + 31) / 32 * 32, wide = (d + 31) / 32 * 32; /* whole panels of any pass */
+  bdpt_real *kt = work, *vp = kt + d * ld,                /* K^T [d,ld], V [N,wide] in panels */
+            *s = vp + n * wide, total[BDPTI_QUERIES],     /* S, then P [36,ld]; its row sums */
+            *own = s + BDPTI_QUERIES * ld;                /* a tile of Q or P */
+  size_t task, part;
+  for (task = begin; task < end; task++) { /* piece innermost, image outermost */
+    const size_t piece = task % h->pieces, head = task / h->pieces % h->heads;
+    const size_t image = task / h->pieces / h->heads, low = piece * n / h->pieces; /* first query */
+    const size_t rows = (piece + 1) * n / h->pieces - low;                         /* queries */
+    const size_t parts = (rows + BDPTI_QUERIES - 1) / BDPTI_QUERIES; /* nearly equal, 36 at most */
+    const bdpt_real *q = h->qkv + image * n * row + head * d;        /* [N,d], rows 3hd apart */
+    bdpt_real *out = h->out + image * n * out_row + head * d;    /* [N,d], rows hd apart */
+    bdpt_real *lse = h->lse ? h->lse + (image * h->heads + head) * n : NULL;
+    bdpti_gemm qk = bdpti_operands(h, 0, n, d, q, row, 1, q + out_row, 1, row, s, ld);
+    bdpti_gemm pv = bdpti_operands(h, 0, d, n, s, ld, 1, q + 2 * out_row, row, 1, out, out_row);
+    bdpti_block k_block, v_block;
+    for (part = 0; part < parts; part++) { /* a block of queries */
+      const size_t i = low + part * rows / parts, count = low + (part + 1) * rows / parts - i;
+      qk.m = pv.m = count;
+      qk.a = q + i * row;
+      pv.c = out + i * out_row;
+      bdpti_product(&qk, &k_block, part == 0 ? kt : NULL, 1, own); /* S = Q K^T [count,N] */
+      h->isa->softmax(h, image, count, ld, s, total, lse ? lse + i : NULL);
+      bdpti_product(&pv, &v_block, part == 0 ? vp : NULL, 0, own); /* O = P V [count,d] */
+      h->isa->share(total, count, d, pv.c, out_row); /* O / row sum */
+    }
+  }
+}
+
+BDPTI_HOT void bdpti_attention_bwd(const bdpti_heads *h, size_t begin, size_t end,
+                                   bdpt_real *work) {
+  const size_t n = h->tokens, d = h->size, out_row = h->heads * d, row = 3 * out_row;
+  const size_t ld = (n + 31) / 32 * 32, wide = (d + 31) / 32 * 32; /* as in the forward pass */
+  const size_t parts = (n + BDPTI_QUERIES_BACK - 1) / BDPTI_QUERIES_BACK;
+  bdpt_real *kt = work, *vt = kt + d * ld,                /* K^T, V^T [d,ld] in panels */
+            *kp = vt + d * ld, *spare = kp + n * wide;    /* K [N,wide]; Q or dO of a block */
+  bdpt_real *s = spare + BDPTI_QUERIES_BACK * wide, *t = s + BDPTI_QUERIES_BACK * ld; /* S, dP */
+  bdpt_real *own = t + BDPTI_QUERIES_BACK * ld; /* a tile of Q, dO or dS */
+  size_t task, part;
+  for (task = begin; task < end; task++) {
+    const size_t image = task / h->heads, at = image * n * row + task % h->heads * d; /* of Q */
+    const bdpt_real *q = h->qkv + at, *k = q + out_row, *v = k + out_row;
+    const bdpt_real *dout = h->dout + image * n * out_row + task % h->heads * d;
+    bdpt_real *dq = h->dqkv + at, *dk = dq + out_row, *dv = dk + out_row; /* dQ dK dV [N,d] each */
+    bdpti_gemm qk = bdpti_operands(h, 0, n, d, q, row, 1, k, 1, row, s, ld); /* S = Q K^T */
+    bdpti_gemm dp = bdpti_operands(h, 0, n, d, dout, out_row, 1, v, 1, row, t, ld);
+    bdpti_gemm to_q = bdpti_operands(h, 0, d, n, t, ld, 1, k, row, 1, dq, row);
+    bdpti_gemm to_k = bdpti_operands(h, n, d, 0, t, 1, ld, q, row, 1, dk, row);
+    bdpti_gemm to_v = bdpti_operands(h, n, d, 0, s, 1, ld, dout, out_row, 1, dv, row);
+    bdpti_block kt_block, vt_block, k_block, block;
+    for (part = 0; part < parts; part++) { /* a block of queries */
+      const size_t i = part * n / parts, count = (part + 1) * n / parts - i;
+      qk.m = dp.m = to_q.m = to_k.k = to_v.k = count;
+      qk.a = to_k.b = q + i * row;
+      dp.a = to_v.b = dout + i * out_row;
+      to_q.c = dq + i * row;
+      to_k.add = part > 0 ? dk : NULL; /* dK and dV sum over the blocks */
+      to_v.add = part > 0 ? dv : NULL;
+      to_k.add_row = to_v.add_row = row;
+      bdpti_product(&qk, &kt_block, part == 0 ? kt : NULL, 1, own); /* S */
+      bdpti_product(&dp, &vt_block, part == 0 ? vt : NULL, 1, own); /* dP = dO V^T */
+      h->isa->softmax_back(h, task, i, count, s, t, ld);
+      bdpti_product(&to_q, &k_block, part == 0 ? kp : NULL, 0, own); /* dQ = dS K */
+      bdpti_product(&to_v, &block, spare, 0, NULL);             /* dV += P^T dO */
+      bdpti_product(&to_k, &block, spare, 0, NULL);             /* dK += dS^T Q */
+    }
+  }
 }
 
 /* 14.10  Attention on several threads
@@ -10184,35 +10187,30 @@ BDPTI_FN size_t bdpti_attention_work(size_t tokens, size_t size) {
   return bdpti_add(a, b, &a) && bdpti_mul(a, sizeof(bdpt_real), &a) ? a : SIZE_MAX;
 }
 
-BDPTI_FN bdpt_status bdpti_attention_run(bdpt_context *ctx, bdpti_task kernel, const bdpti_heads *h,
-                                         size_t tasks, double cost) {
-  const size_t bytes = bdpti_attention_work(h->tokens, h->size);
-  const int wanted = bdpti_team(ctx, cost), team = (size_t)wanted > tasks ? (int)tasks : wanted;
-  size_t total;
-  char *work;
-  int t;
-  if (tasks == 0 || h->tokens == 0 || h->size == 0) return BDPT_OK;
-  if (!bdpti_mul(bytes, (size_t)team, &total)) total = SIZE_MAX; /* refused below */
-  work = (char *)bdpti_scratch(ctx, total);
-  if (!work) return ctx->status;
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static, 1))
-  for (t = 0; t < team; t++) {
-    kernel(h, tasks * (size_t)t / (size_t)team, tasks * (size_t)(t + 1) / (size_t)team,
-           (bdpt_real *)(void *)(work + bytes * (size_t)t)); /* its own workspace */
-  }
-  return BDPT_OK;
-}
-
 /* Runs forward, or with `dout` backward, which writes all of dqkv. With few heads, as in the
  * classification of one image, each head's queries are cut into pieces until there are four tasks
  * per thread; a row's result does not depend on its piece. */
 BDPTI_FN bdpt_status bdpti_attention(bdpt_context *ctx, size_t images, bdpti_heads h) {
-  const size_t tasks = images * h.heads, few = 4 * (size_t)ctx->threads; /* enough tasks */
+  const size_t bytes = bdpti_attention_work(h.tokens, h.size), few = 4 * (size_t)ctx->threads;
+  size_t tasks = images * h.heads, total;
   const double work = (double)tasks * (double)h.tokens * (double)h.tokens * (double)h.size;
-  h.pieces = 1;
-  if (h.dout) return bdpti_attention_run(ctx, ctx->isa->attention_bwd, &h, tasks, work / 10);
-  if (tasks > 0 && tasks < few && ctx->threads > 1) h.pieces = (few + tasks - 1) / tasks;
-  return bdpti_attention_run(ctx, ctx->isa->attention_fwd, &h, tasks * h.pieces, work / 25);
+  int t, team = bdpti_team(ctx, work / (h.dout ? 10 : 25));
+  char *room;
+  if (tasks == 0 || h.tokens == 0 || h.size == 0) return BDPT_OK;
+  h.isa = ctx->isa;
+  h.pieces = !h.dout && tasks < few && ctx->threads > 1 ? (few + tasks - 1) / tasks : 1;
+  tasks *= h.pieces;
+  if ((size_t)team > tasks) team = (int)tasks;
+  if (!bdpti_mul(bytes, (size_t)team, &total)) total = SIZE_MAX; /* refused below */
+  room = (char *)bdpti_scratch(ctx, total);
+  if (!room) return ctx->status;
+  BDPTI_OMP(omp parallel for num_threads(team) schedule(static, 1))
+  for (t = 0; t < team; t++) {
+    (h.dout ? bdpti_attention_bwd : bdpti_attention_fwd)(
+      &h, tasks * (size_t)t / (size_t)team, tasks * (size_t)(t + 1) / (size_t)team,
+      (bdpt_real *)(void *)(room + bytes * (size_t)t)); /* its own workspace */
+  }
+  return BDPT_OK;
 }
 
 /* 14.11  Rows and elements on several threads
@@ -10271,9 +10269,9 @@ BDPTI_FN double bdpti_dot(bdpt_context *ctx, size_t n, const bdpt_real *x, const
   return bdpti_reduce(ctx, ctx->isa->dot, &s, n);
 }
 
+/* x - x is 0 for every finite x and NaN for the others; so is x (x - x), and NaN survives a sum. */
 BDPTI_FN int bdpti_all_finite(bdpt_context *ctx, size_t n, const bdpt_real *x) {
-  bdpti_inner s = {x, NULL, NULL};
-  return bdpti_reduce(ctx, ctx->isa->not_finite, &s, n) == 0; /* every chunk said 0 */
+  return bdpti_dot(ctx, n, x, x, x) == 0;
 }
 
 BDPTI_FN void bdpti_adamw(bdpt_context *ctx, size_t n, const bdpti_adamw_args *s) {

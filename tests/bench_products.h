@@ -190,6 +190,7 @@ static bdpti_gemm head_product(const heads *h, size_t task, size_t t) {
   float *s = h->s + t * n * ld;
   bdpti_gemm g;
   memset(&g, 0, sizeof g);
+  g.isa = h->ctx.isa;
   g.m = n;
   if (h->values) {
     g.n = d; g.k = n;
@@ -218,9 +219,9 @@ static void head_ours(const heads *h, size_t task, size_t t) {
   b.packed = NULL;
   if (!BDPTI_AS_IT_LIES(&g, isa->panel / 2)) b.packed = work;
   b.padded = !h->values;
-  if (b.packed) isa->pack(&g, &b);
-  isa->multiply(&g, &b, 0, BDPTI_TILES(g.m, isa->rows),
-                isa->by_lane ? work + wide * wide : NULL);
+  if (b.packed) bdpti_pack_block(&g, &b);
+  bdpti_multiply(&g, &b, 0, BDPTI_TILES(g.m, isa->rows),
+                 isa->by_lane ? work + wide * wide : NULL);
 }
 
 static int heads_ours(void *with) {
@@ -251,7 +252,7 @@ static int heads_blas(void *with) {
 static int attention_ours(void *with) {
   heads *h = (heads *)with;
   bdpti_heads all = {h->tokens, h->count, h->size, 1, 0.1f, h->qkv, h->out, NULL, NULL, NULL,
-                     NULL};
+                     NULL, NULL};
   return bdpti_attention(&h->ctx, h->images, all) == BDPT_OK;
 }
 

@@ -29,7 +29,7 @@ static BDPTI_UNUSED bdpt_status run_layernorm_back(bdpt_context *c, size_t rows,
 static BDPTI_UNUSED bdpti_heads heads_args(const size_t size[4], double scale, const bdpt_real *qkv,
                                            bdpt_real *out, bdpt_real *lse) {
   bdpti_heads h = {size[1], size[2], size[3], 1, (bdpt_real)scale, qkv, out, lse, NULL, NULL,
-                   NULL};
+                   NULL, NULL};
   return h;
 }
 

@@ -68,7 +68,7 @@ def split_end(text, at):
 
 def functions(code):
     """(name, start, end) of the bodies of functions: a line that begins a definition, `{` at its end."""
-    for m in re.finditer(r"^(?:BDPT_API|BDPTI_FN|BDPTI_KERNEL|static)\b[^;={}]*?\b(\w+)\([^;{}]*\)\s*\{",
+    for m in re.finditer(r"^(?:BDPT_API|BDPTI_FN|BDPTI_HOT|static)\b[^;={}]*?\b(\w+)\([^;{}]*\)\s*\{",
                          code, re.M):
         yield m.group(1), m.end() - 1, matching(code, m.end() - 1)
 

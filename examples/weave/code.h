@@ -8,7 +8,8 @@
 static int is_keyword(const char *s, size_t n) {
   static const char words[] =
       " break case const continue default do else enum extern for goto if "
-      "inline return sizeof static struct switch typedef union volatile while BDPT_API BDPTI_FN ";
+      "inline return sizeof static struct switch typedef union volatile while BDPT_API BDPTI_FN "
+      "BDPTI_HOT ";
   char key[20];
   if (n > 10) return 0;
   snprintf(key, sizeof key, " %.*s ", (int)n, s);
