@@ -1008,7 +1008,7 @@ BDPT_API bdpt_status bdpt_safetensors_read(bdpt_context *ctx, const bdpt_file_te
 /* What to write. `data` points to bdpt_real numbers, or to raw bytes of `dtype` if raw is 1. */
 typedef struct bdpt_write_tensor {
   const char *name;
-  bdpt_dtype dtype;       /* F32, F64, F16, BF16; with raw also U8, I64 */
+  bdpt_dtype dtype;       /* F32, F64; with raw also F16, BF16, U8, I64 */
   int ndim;
   size_t shape[BDPT_MAX_DIMS];
   const void *data;
@@ -7400,17 +7400,17 @@ static void bdpti_put_number(bdpti_text *t, double v, int most, int widest) {
  *
  *   math      exponent field e, bias B: (-1)^sign 2^(e-B) 1.fraction; e = 0: 2^(1-B) 0.fraction;
  *             e all ones: infinity, or NaN when the fraction is not 0
- *   source    IEEE 754-2008, 3.4; rounding to nearest, ties to even, 4.3.1
+ *   source    IEEE 754-2008, 3.4
  *   check     tests/test_only_safetensors.c half_every_pattern: of F16 and BF16
  *
  * All formats of the file are little-endian whatever the machine is, so bytes are assembled by
- * shifts, and nothing is assumed about alignment. One pair of functions serves the four formats:
- * they differ only in two field widths. Packing starts from double, also when bdpt_real is float,
- * because going through float would round twice.
+ * shifts, and nothing is assumed about alignment. The four formats differ only in two field widths.
+ * All are read; of real numbers only the two that C has are written, which is enough to lose
+ * nothing (examples/tool/files/half.c makes halves of a file).
  *
  * Between bdpt_real and the file's format of the same width nothing is converted: the bits are
- * copied, those of a NaN included. In every other conversion a NaN stays a quiet NaN of its sign,
- * and its payload, which the narrower format may have no room for, is dropped.
+ * copied, those of a NaN included. A NaN that is read from another width stays a quiet NaN of its
+ * sign, and its payload is dropped.
  */
 static uint64_t bdpti_get_bytes(const unsigned char *p, int n) {
   uint64_t v = 0;
@@ -7423,30 +7423,20 @@ static void bdpti_put_bytes(unsigned char *p, int n, uint64_t v) {
   for (i = 0; i < n; i++, v >>= 8) p[i] = (unsigned char)(v & 0xFF);
 }
 
-/* Returns the power of two of the last place of a format's smallest numbers: -24 for F16. */
-BDPTI_FN int bdpti_last_place(int exponent_bits, int fraction_bits) {
-  return 2 - (1 << (exponent_bits - 1)) - fraction_bits; /* the bias is 2^(bits - 1) - 1 */
-}
-
-/* Packs v, whose size is q 2^at with a whole q, the only thing that is rounded. In a normal number
- * q has one bit more than the fraction, and added to the field below it this bit raises the
- * exponent by one, to where it belongs; below them it is missing and the field stays 0. A carry out
- * of the rounding is right for the same reason, and from the largest number it gives infinity. */
-BDPTI_FN uint64_t bdpti_pack(double v, int exponent_bits, int fraction_bits) {
-  int least = bdpti_last_place(exponent_bits, fraction_bits), at;
-  uint64_t sign = (uint64_t)(copysign(1.0, v) < 0) << (exponent_bits + fraction_bits), bits;
-  uint64_t infinity = (((uint64_t)1 << exponent_bits) - 1) << fraction_bits;
-  if (v != v) return sign | infinity | (uint64_t)1 << (fraction_bits - 1);
-  if (v - v != 0) return sign | infinity;
-  frexp(v, &at); /* |v| is below 2^at */
-  at -= fraction_bits + 1; /* so q has fraction_bits + 1 bits */
-  if (at < least || v == 0) at = least; /* the smallest share one exponent */
-  bits = ((uint64_t)(at - least) << fraction_bits) + (uint64_t)rint(ldexp(fabs(v), -at));
-  return sign | (bits < infinity ? bits : infinity); /* what is too large is infinite */
+/* Returns the bits of v as an F32, 4 bytes, or an F64, 8 bytes. */
+BDPTI_FN uint64_t bdpti_pack(const bdpt_real *v, size_t bytes) {
+  const double wide = (double)*v;
+  const float narrow = (float)*v;
+  uint64_t bits;
+  uint32_t low;
+  if (bytes == 8) memcpy(&bits, bytes == sizeof *v ? (const void *)v : &wide, 8);
+  else memcpy(&low, bytes == sizeof *v ? (const void *)v : &narrow, 4);
+  return bytes == 8 ? bits : low;
 }
 
 BDPTI_FN double bdpti_unpack(uint64_t bits, int exponent_bits, int fraction_bits) {
-  int least = bdpti_last_place(exponent_bits, fraction_bits), top = (1 << exponent_bits) - 1;
+  int top = (1 << exponent_bits) - 1; /* the bias is top / 2 */
+  int least = 1 - top / 2 - fraction_bits; /* the last place of the smallest ones: 2^-24 for F16 */
   int e = (int)(bits >> fraction_bits) & top;
   uint64_t one = (uint64_t)1 << fraction_bits, m = bits & (one - 1);
   double v = e > 0 ? ldexp((double)(m + one), e - 1 + least) : ldexp((double)m, least);
@@ -7901,7 +7891,7 @@ BDPTI_FN bdpt_status bdpti_piece_init(bdpt_context *ctx, bdpti_piece *p,
   }
   if (!t->name) why = "it has no name";
   else if (!p->type) why = "this dtype cannot be written";
-  else if (!p->type->fraction && !t->raw) why = "this dtype cannot be written from real numbers";
+  else if (t->dtype > BDPT_F64 && !t->raw) why = "this dtype cannot be written from real numbers";
   else if (t->ndim < 0 || t->ndim > BDPT_MAX_DIMS) why = "it has more than 4 axes";
   else if (!fits) why = "its shape overflows";
   else if (!t->data && p->bytes) why = "it has no data";
@@ -7991,15 +7981,11 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
     bdpti_put_header(&t, piece, count, key, value, pairs);
     for (i = 0, at = 8 + t.used; i < count; at += piece[i++].bytes) {
       const bdpt_write_tensor *w = piece[i].tensor;
-      const bdpti_dtype *type = piece[i].type;
-      size_t step = (size_t)type->bits / 8, end = w->raw ? 0 : piece[i].bytes;
+      size_t step = (size_t)piece[i].type->bits / 8, end = w->raw ? 0 : piece[i].bytes;
       if (w->raw && piece[i].bytes) memcpy(p + at, w->data, piece[i].bytes);
       for (k = 0; k < end; k += step) {
         const bdpt_real *v = (const bdpt_real *)w->data + k / step;
-        uint64_t wide = step == sizeof *v ? 0 : bdpti_pack(*v, type->exponent, type->fraction);
-        uint32_t narrow = (uint32_t)(wide & UINT32_MAX);
-        if (step == sizeof *v) memcpy(step == 8 ? (void *)&wide : (void *)&narrow, v, step);
-        bdpti_put_bytes(p + at + k, (int)step, step == 8 ? wide : narrow);
+        bdpti_put_bytes(p + at + k, (int)step, bdpti_pack(v, step));
       }
     }
     s = bdpt_safetensors_parse(ctx, p, n - 1, "write", &check);
@@ -8344,19 +8330,15 @@ typedef struct bdpti_draft { /* too large for a stack */
 
 /* A network that has diverged is not written, and above all not over a healthy one: a value that is
  * not finite, or becomes infinite in the file's format, is an error. The limit lies half a step
- * above the largest number of the format, where rounding to nearest turns to infinity. */
+ * above the largest F32, where rounding to nearest turns to infinity. */
 BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, bdpt_dtype dtype, bdpt_bytes *out) {
   bdpti_draft *d = (bdpti_draft *)bdpt_alloc(m->ctx, sizeof *d);
-  const bdpti_dtype *type = bdpti_dtype_row(dtype);
   size_t count = 0, pairs = 2; /* tensors and metadata so far */
   bdpti_text t = {NULL, sizeof d->text, 0};
   bdpt_status s = d ? BDPT_OK : BDPT_E_MEMORY;
-  double limit = HUGE_VAL; /* a dtype that is no float is refused by the writer */
+  double limit = dtype == BDPT_F32 ? ldexp(2 - ldexp(1, -24), 127) : HUGE_VAL;
   int i;
   out->data = NULL; out->size = 0;
-  if (type && type->fraction) {
-    limit = ldexp(2 - ldexp(1, -type->fraction - 1), (1 << (type->exponent - 1)) - 1);
-  }
   for (i = 0; i < m->slots && !s; i++) {
     const bdpt_tensor *p = &m->param[i];
     bdpt_write_tensor *w = &d->list[count];

@@ -62,6 +62,7 @@ static void *mem_realloc(void *old, size_t bytes) {
 #undef calloc
 #undef realloc
 #undef free
+#include "../examples/tool/files/half.h"
 #include "test.h"
 #include "fixture.h"
 
@@ -1713,6 +1714,66 @@ TEST(shared_storage) {
   free(p.p);
 }
 
+/* -------------------------------------------------------------------------- small floats --- */
+
+static double from_bits32(uint32_t bits) {
+  float f;
+  memcpy(&f, &bits, sizeof f);
+  return (double)f;
+}
+
+TEST(half_rounding) {
+  static const struct { uint32_t f; unsigned h, b; } torch[] = {
+    {0x00000000u, 0x0000, 0x0000}, {0x80000000u, 0x8000, 0x8000}, {0x3f800000u, 0x3c00, 0x3f80},
+    {0xbfc00000u, 0xbe00, 0xbfc0}, {0x3eaaaaabu, 0x3555, 0x3eab}, {0x3dcccccdu, 0x2e66, 0x3dcd},
+    {0x477fe000u, 0x7bff, 0x4780}, {0x477fef00u, 0x7bff, 0x4780}, {0x477fefffu, 0x7bff, 0x4780},
+    {0x477ff000u, 0x7c00, 0x4780}, {0x47800000u, 0x7c00, 0x4780}, {0x3727c5acu, 0x00a8, 0x3728},
+    {0x38800000u, 0x0400, 0x3880}, {0x387fc000u, 0x03ff, 0x3880}, {0x33800000u, 0x0001, 0x3380},
+    {0x33000000u, 0x0000, 0x3300}, {0x33000001u, 0x0001, 0x3300}, {0x33c00000u, 0x0002, 0x33c0},
+    {0x34200000u, 0x0002, 0x3420}, {0x45000000u, 0x6800, 0x4500}, {0x45001000u, 0x6800, 0x4500},
+    {0x45003000u, 0x6802, 0x4500}, {0x45801000u, 0x6c00, 0x4580}, {0x7f800000u, 0x7c00, 0x7f80},
+    {0xff800000u, 0xfc00, 0xff80}, {0x7f7fffffu, 0x7c00, 0x7f80}, {0x7f7f0000u, 0x7c00, 0x7f7f},
+    {0x7f7f7fffu, 0x7c00, 0x7f7f}, {0x7f7f8000u, 0x7c00, 0x7f80}, {0x00800000u, 0x0000, 0x0080},
+    {0x007f0000u, 0x0000, 0x007f}, {0x000116c2u, 0x0000, 0x0001}, {0x00010000u, 0x0000, 0x0001},
+    {0x00008000u, 0x0000, 0x0000}, {0x00000001u, 0x0000, 0x0000}, {0x3f808000u, 0x3c04, 0x3f80},
+    {0x3f818000u, 0x3c0c, 0x3f82}, {0x43808000u, 0x5c04, 0x4380}, {0x43818000u, 0x5c0c, 0x4382},
+    {0xc77ff000u, 0xfc00, 0xc780}, {0xb3d6bf95u, 0x8002, 0xb3d7}, {0x40490fdbu, 0x4248, 0x4049}};
+  size_t i;
+  for (i = 0; i < sizeof torch / sizeof *torch; i++) {
+    double v = from_bits32(torch[i].f);
+    CHECK(half_pack(v, 5, 10) == torch[i].h);
+    CHECK(half_pack(v, 8, 7) == torch[i].b);
+  }
+  CHECK((half_pack(from_bits32(0x7fc00000u), 5, 10) & 0x7e00) == 0x7e00);
+  CHECK((half_pack(from_bits32(0xffc00000u), 8, 7) & 0xffc0) == 0xffc0);
+    /* rounding once: through float this double would become 1 + 2^-8 and then tie to 1 */
+  CHECK(half_pack(1.00390625 + 1e-12, 8, 7) == 0x3f81);
+  CHECK(half_pack(1e300, 8, 7) == 0x7f80 && half_pack(-1e300, 5, 10) == 0xfc00);
+  CHECK(half_pack(5e-324, 8, 7) == 0 && half_pack(-5e-324, 5, 10) == 0x8000);
+}
+
+/* A NaN of another width stays a quiet NaN of its sign. F16: 7e00 fe00, as PyTorch. BF16: 7fc0
+ * ffc0; PyTorch drops the sign and writes 7fc0 twice. */
+TEST(half_nan) {
+  CHECK(half_pack(from_bits32(0x7f812345u), 5, 10) == 0x7e00);
+  CHECK(half_pack(from_bits32(0xff812345u), 5, 10) == 0xfe00);
+  CHECK(half_pack(from_bits32(0x7f812345u), 8, 7) == 0x7fc0);
+  CHECK(half_pack(from_bits32(0xff812345u), 8, 7) == 0xffc0);
+}
+
+/* Every number of 16 bits comes back as it was. */
+TEST(half_patterns) {
+  unsigned bits, wrong = 0;
+  for (bits = 0; bits < 65536; bits++) {
+    const int e = (int)(bits >> 10 & 31), m = (int)(bits & 1023);
+    const double v = from_bits32((uint32_t)bits << 16);
+    const double h = (bits >> 15 ? -1 : 1) * (e > 0 ? ldexp(1024 + m, e - 25) : ldexp(m, -24));
+    wrong += v == v && half_pack(v, 8, 7) != bits;
+    wrong += e < 31 && half_pack(h, 5, 10) != bits;
+  }
+  CHECK(wrong == 0);
+}
+
 int main(int argc, char **argv) {
   bdpt_context ctx = fresh();
   if (argc == 3 && strcmp(argv[1], "dump") == 0) dump_folder = argv[2];
@@ -1723,6 +1784,9 @@ int main(int argc, char **argv) {
   RUN(preference);
   RUN(dialects);
   RUN(layer_scale);
+  RUN(half_rounding);
+  RUN(half_nan);
+  RUN(half_patterns);
   RUN(missing_and_unknown);
   RUN(strangers);
   RUN(names_of_classes);

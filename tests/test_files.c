@@ -500,11 +500,11 @@ TEST(as_the_reference_writes) {
   bdpt_bytes_free(&ctx, &bytes);
   t[0] = tensor("u8", BDPT_U8, 1, 1, 0, 0, &one, 1);
   t[1] = tensor("zz", BDPT_F32, 2, 0, 2, 0, NULL, 0);
-  t[2] = tensor("f16", BDPT_F16, 1, 1, 0, 0, tenth, 0);
+  t[2] = tensor("f16", BDPT_F16, 1, 1, 0, 0, "\x66\x2e", 1); /* 0.1 */
   t[3] = tensor("b9", BDPT_F32, 1, 1, 0, 0, zero, 0);
   t[4] = tensor("b10", BDPT_F32, 1, 1, 0, 0, zero, 0);
   t[5] = tensor("B", BDPT_F32, 2, 1, 2, 0, pair, 0);
-  t[6] = tensor("bf16", BDPT_BF16, 1, 1, 0, 0, tenth, 0);
+  t[6] = tensor("bf16", BDPT_BF16, 1, 1, 0, 0, "\xcd\x3d", 1);
   t[7] = tensor("f32", BDPT_F32, 1, 1, 0, 0, tenth, 0);
   t[8] = tensor("i64", BDPT_I64, 1, 1, 0, 0, minus2, 1);
   t[9] = tensor("f64", BDPT_F64, 1, 1, 0, 0, f64, 1);
@@ -534,13 +534,15 @@ TEST(not_written) {
   bdpt_context ctx = fresh();
   bdpt_bytes bytes;
   t[0] = tensor("a", BDPT_F32, 1, 1, 0, 0, v, 0);
-  t[1] = tensor("a", BDPT_F16, 1, 1, 0, 0, v, 0);
+  t[1] = tensor("a", BDPT_F16, 1, 1, 0, 0, v, 1);
   refused(t, 2, BDPT_E_ARGUMENT, "'a': this name occurs twice");
   t[0].name = "__metadata__";
   refused(t, 1, BDPT_E_ARGUMENT, "write: '__metadata__': no string");
   t[0].name = "\xff";
   refused(t, 1, BDPT_E_ARGUMENT, "bad UTF-8");
   t[0] = tensor("a", BDPT_U8, 1, 1, 0, 0, v, 0);
+  refused(t, 1, BDPT_E_ARGUMENT, "cannot be written from real numbers");
+  t[0] = tensor("a", BDPT_F16, 1, 1, 0, 0, v, 0);
   refused(t, 1, BDPT_E_ARGUMENT, "cannot be written from real numbers");
   t[0] = tensor("a", BDPT_OTHER, 1, 1, 0, 0, v, 1);
   refused(t, 1, BDPT_E_ARGUMENT, "dtype 6: this dtype cannot be written");
@@ -565,8 +567,7 @@ TEST(not_written) {
 /* What is written reads back: the bits of F32, and the nearest number otherwise. */
 TEST(round_trip) {
   bdpt_context ctx = fresh();
-  static const int dtypes[4] = {BDPT_F32, BDPT_F64, BDPT_F16, BDPT_BF16};
-  static const double step[4] = {0, 0, 1.0 / 2048, 1.0 / 256};
+  static const int dtypes[2] = {BDPT_F32, BDPT_F64};
   bdpt_real in[260], out[260];
   bdpt_bytes bytes;
   size_t i;
@@ -576,7 +577,7 @@ TEST(round_trip) {
   for (i = 0; i < 256; i++) in[i] = (bdpt_real)(bdpt_normal(&r) * 100);
   in[256] = (bdpt_real)HUGE_VAL; in[257] = -in[256]; in[258] = in[256] - in[256]; in[259] =
       -(bdpt_real)0;
-  for (d = 0; d < 4; d++) {
+  for (d = 0; d < 2; d++) {
     bdpt_write_tensor t = tensor("x", dtypes[d], 2, 26, 10, 0, in, 0);
     bdpt_safetensors f;
     int wrong = 0;
@@ -585,7 +586,7 @@ TEST(round_trip) {
     CHECK(f.tensor[0].count == 260 && f.tensor[0].dtype == (bdpt_dtype)dtypes[d]);
     CHECK(bdpt_safetensors_read(&ctx, f.tensor, out, 260) == BDPT_OK);
     for (i = 0; i < 256; i++) {
-      double slack = step[d] + (d == 0 && sizeof(bdpt_real) == 8 ? 1e-7 : 0);
+      double slack = d == 0 && sizeof(bdpt_real) == 8 ? 1e-7 : 0;
       wrong += !(fabs((double)out[i] - (double)in[i]) <= slack * fabs((double)in[i]));
     }
     CHECK(wrong == 0);
@@ -612,7 +613,6 @@ TEST(bits_survive) {
     {0x7f7fffffu, UINT64_C(0x7fefffffffffffff)}, {0x3f800001u, UINT64_C(0x3ff0000000000001)}};
   enum { N = sizeof pattern / sizeof *pattern };
   const int wide = sizeof(bdpt_real) == 8;
-  static const int other[3] = {BDPT_F16, BDPT_BF16, -1};
   bdpt_context ctx = fresh();
   bdpt_bytes bytes;
   unsigned char raw[8 * N];
@@ -620,7 +620,7 @@ TEST(bits_survive) {
   size_t i, n = sizeof(bdpt_real);
   bdpt_write_tensor t = tensor("x", wide ? BDPT_F64 : BDPT_F32, 1, N, 0, 0, raw, 1);
   bdpt_safetensors f;
-  int k, bad = 0;
+  int bad = 0;
   for (i = 0; i < N; i++) put_bytes(raw + n * i, (int)n, pattern[i][wide]);
   CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
   CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, NULL, &f) == BDPT_OK);
@@ -632,17 +632,14 @@ TEST(bits_survive) {
   CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
   CHECK(memcmp(bytes.data + bytes.size - n * N, raw, n * N) == 0);
   bdpt_bytes_free(&ctx, &bytes);
-  for (k = 0; k < 3; k++) {
-    t.dtype = wide ? BDPT_F32 : BDPT_F64;
-    if (k < 2) t.dtype = (bdpt_dtype)other[k];
-    CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
-    CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, NULL, &f) == BDPT_OK);
-    CHECK(bdpt_safetensors_read(&ctx, f.tensor, back, N) == BDPT_OK);
-    for (i = 0; i < 6; i++) bad += back[i] == back[i] || !signbit(back[i]) != !signbit(v[i]);
-    for (i = 6; i < 9; i++) bad += !(back[i] == v[i]) || !signbit(back[i]) != !signbit(v[i]);
-    bdpt_safetensors_close(&f);
-    bdpt_bytes_free(&ctx, &bytes);
-  }
+  t.dtype = wide ? BDPT_F32 : BDPT_F64;
+  CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
+  CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, NULL, &f) == BDPT_OK);
+  CHECK(bdpt_safetensors_read(&ctx, f.tensor, back, N) == BDPT_OK);
+  for (i = 0; i < 6; i++) bad += back[i] == back[i] || !signbit(back[i]) != !signbit(v[i]);
+  for (i = 6; i < 9; i++) bad += !(back[i] == v[i]) || !signbit(back[i]) != !signbit(v[i]);
+  bdpt_safetensors_close(&f);
+  bdpt_bytes_free(&ctx, &bytes);
   CHECK(bad == 0);
   CHECK(out_blocks == 0);
 }
@@ -824,7 +821,7 @@ TEST(models_come_back) {
     CHECK(bytes.size == again.size && memcmp(bytes.data, again.data, bytes.size) == 0);
     bdpt_bytes_free(&ctx, &again);
     bdpt_bytes_free(&ctx, &bytes);
-    CHECK(bdpt_model_save(m, PLACE, BDPT_BF16) == BDPT_OK);
+    CHECK(bdpt_model_save(m, PLACE, BDPT_F32) == BDPT_OK);
     bdpt_model_free(n);
     n = bdpt_model_load(&ctx, PLACE, NULL);
     CHECK(n != NULL && same_blocks(&m->config, &n->config));
@@ -851,7 +848,7 @@ TEST(metadata_text) {
   bdpt_bytes bytes;
   bdpt_safetensors f;
   size_t i;
-  CHECK(bdpt_model_build(m, BDPT_F16, &bytes) == BDPT_OK);
+  CHECK(bdpt_model_build(m, BDPT_F32, &bytes) == BDPT_OK);
   CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, NULL, &f) == BDPT_OK);
   for (i = 0; i < sizeof want / sizeof *want; i++) {
     const char *got = bdpt_safetensors_get(&f, want[i][0]);
@@ -1058,16 +1055,23 @@ TEST(diverged_models_are_not_saved) {
   bdpt_config c = odd_config();
   bdpt_model *m = bdpt_model_create(&ctx, &c, 5);
   put_file(PLACE, "the healthy one");
-  m->param[BDPT_SLOT_NORM_W].data[3] = (bdpt_real)70000;
-  CHECK(bdpt_model_save(m, PLACE, BDPT_F16) == BDPT_E_NUMERIC);
-  CHECK_HAS(ctx.message, "element 3 of norm.weight is 70000");
+  m->param[BDPT_SLOT_NORM_W].data[3] = (bdpt_real)HUGE_VAL;
+  CHECK(bdpt_model_save(m, PLACE, BDPT_F32) == BDPT_E_NUMERIC);
+  CHECK_HAS(ctx.message, "element 3 of norm.weight is inf, not finite in this file's format");
   CHECK(holds(PLACE, "the healthy one"));
-  CHECK(bdpt_model_save(m, PLACE, BDPT_BF16) == BDPT_OK);
-  put_file(PLACE, "the healthy one");
   bdpt_clear_error(&ctx);
-  m->param[BDPT_SLOT_NORM_W].data[3] = (bdpt_real)-70000;
-  CHECK(bdpt_model_save(m, PLACE, BDPT_F16) == BDPT_E_NUMERIC);
-  CHECK_HAS(ctx.message, "element 3 of norm.weight is -70000");
+  m->param[BDPT_SLOT_NORM_W].data[3] = -(bdpt_real)HUGE_VAL;
+  CHECK(bdpt_model_save(m, PLACE, BDPT_F64) == BDPT_E_NUMERIC);
+  CHECK_HAS(ctx.message, "element 3 of norm.weight is -inf");
+  bdpt_clear_error(&ctx);
+  if (sizeof(bdpt_real) == 8) { /* beyond a float */
+    m->param[BDPT_SLOT_NORM_W].data[3] = (bdpt_real)3.5e38;
+    CHECK(bdpt_model_save(m, PLACE, BDPT_F32) == BDPT_E_NUMERIC);
+    CHECK_HAS(ctx.message, "element 3 of norm.weight is 3.5e38");
+    bdpt_clear_error(&ctx);
+    CHECK(bdpt_model_save(m, PLACE, BDPT_F64) == BDPT_OK);
+    put_file(PLACE, "the healthy one");
+  }
   m->param[BDPT_SLOT_NORM_W].data[3] = (bdpt_real)HUGE_VAL - (bdpt_real)HUGE_VAL;
   CHECK(bdpt_model_save(m, PLACE, REAL_DTYPE) == BDPT_E_NUMERIC);
   CHECK(holds(PLACE, "the healthy one"));

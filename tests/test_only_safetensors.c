@@ -154,48 +154,8 @@ static double from_bits32(uint32_t bits) {
   return (double)f;
 }
 
-TEST(half_rounding) {
-  static const struct { uint32_t f; unsigned h, b; } torch[] = {
-    {0x00000000u, 0x0000, 0x0000}, {0x80000000u, 0x8000, 0x8000}, {0x3f800000u, 0x3c00, 0x3f80},
-    {0xbfc00000u, 0xbe00, 0xbfc0}, {0x3eaaaaabu, 0x3555, 0x3eab}, {0x3dcccccdu, 0x2e66, 0x3dcd},
-    {0x477fe000u, 0x7bff, 0x4780}, {0x477fef00u, 0x7bff, 0x4780}, {0x477fefffu, 0x7bff, 0x4780},
-    {0x477ff000u, 0x7c00, 0x4780}, {0x47800000u, 0x7c00, 0x4780}, {0x3727c5acu, 0x00a8, 0x3728},
-    {0x38800000u, 0x0400, 0x3880}, {0x387fc000u, 0x03ff, 0x3880}, {0x33800000u, 0x0001, 0x3380},
-    {0x33000000u, 0x0000, 0x3300}, {0x33000001u, 0x0001, 0x3300}, {0x33c00000u, 0x0002, 0x33c0},
-    {0x34200000u, 0x0002, 0x3420}, {0x45000000u, 0x6800, 0x4500}, {0x45001000u, 0x6800, 0x4500},
-    {0x45003000u, 0x6802, 0x4500}, {0x45801000u, 0x6c00, 0x4580}, {0x7f800000u, 0x7c00, 0x7f80},
-    {0xff800000u, 0xfc00, 0xff80}, {0x7f7fffffu, 0x7c00, 0x7f80}, {0x7f7f0000u, 0x7c00, 0x7f7f},
-    {0x7f7f7fffu, 0x7c00, 0x7f7f}, {0x7f7f8000u, 0x7c00, 0x7f80}, {0x00800000u, 0x0000, 0x0080},
-    {0x007f0000u, 0x0000, 0x007f}, {0x000116c2u, 0x0000, 0x0001}, {0x00010000u, 0x0000, 0x0001},
-    {0x00008000u, 0x0000, 0x0000}, {0x00000001u, 0x0000, 0x0000}, {0x3f808000u, 0x3c04, 0x3f80},
-    {0x3f818000u, 0x3c0c, 0x3f82}, {0x43808000u, 0x5c04, 0x4380}, {0x43818000u, 0x5c0c, 0x4382},
-    {0xc77ff000u, 0xfc00, 0xc780}, {0xb3d6bf95u, 0x8002, 0xb3d7}, {0x40490fdbu, 0x4248, 0x4049}};
-  size_t i;
-  for (i = 0; i < sizeof torch / sizeof *torch; i++) {
-    double v = from_bits32(torch[i].f);
-    CHECK(bdpti_pack(v, 5, 10) == torch[i].h);
-    CHECK(bdpti_pack(v, 8, 7) == torch[i].b);
-    CHECK(bdpti_pack(v, 8, 23) == torch[i].f);
-  }
-  CHECK((bdpti_pack(from_bits32(0x7fc00000u), 5, 10) & 0x7e00) == 0x7e00);
-  CHECK((bdpti_pack(from_bits32(0xffc00000u), 8, 7) & 0xffc0) == 0xffc0);
-    /* rounding once: through float this double would become 1 + 2^-8 and then tie to 1 */
-  CHECK(bdpti_pack(1.00390625 + 1e-12, 8, 7) == 0x3f81);
-  CHECK(bdpti_pack(1e300, 8, 23) == 0x7f800000u && bdpti_pack(-1e300, 5, 10) == 0xfc00);
-  CHECK(bdpti_pack(5e-324, 8, 23) == 0 && bdpti_pack(-5e-324, 5, 10) == 0x8000);
-}
-
-/* A NaN of another width stays a quiet NaN of its sign. F16: 7e00 fe00, as PyTorch. BF16: 7fc0
- * ffc0; PyTorch drops the sign and writes 7fc0 twice. */
-TEST(half_nan) {
-  CHECK(bdpti_pack(from_bits32(0x7f812345u), 5, 10) == 0x7e00);
-  CHECK(bdpti_pack(from_bits32(0xff812345u), 5, 10) == 0xfe00);
-  CHECK(bdpti_pack(from_bits32(0x7f812345u), 8, 7) == 0x7fc0);
-  CHECK(bdpti_pack(from_bits32(0xff812345u), 8, 7) == 0xffc0);
-}
-
 TEST(half_every_pattern) {
-  unsigned bits, wrong16 = 0, wrong_bf = 0, value16 = 0, value_bf = 0;
+  unsigned bits, value16 = 0, value_bf = 0;
   for (bits = 0; bits < 65536; bits++) {
     double h = bdpti_unpack(bits, 5, 10), b = bdpti_unpack(bits, 8, 7);
     int e = (int)(bits >> 10 & 31), m = (int)(bits & 1023);
@@ -203,11 +163,8 @@ TEST(half_every_pattern) {
     if (e == 31) want = m ? h : HUGE_VAL;
     value16 += !(e == 31 && m ? h != h : fabs(h) == want && (signbit(h) != 0) == (bits >> 15 != 0));
     value_bf += memcmp(&b, &b, 1) != 0 || (b == b && !same(b, from_bits32((uint32_t)bits << 16)));
-    wrong16 += h == h && bdpti_pack(h, 5, 10) != bits;
-    wrong_bf += b == b && bdpti_pack(b, 8, 7) != bits;
   }
-  CHECK(value16 == 0 && wrong16 == 0);
-  CHECK(value_bf == 0 && wrong_bf == 0);
+  CHECK(value16 == 0 && value_bf == 0);
 }
 
 /* -------------------------------------------------------------------------- the disk --- */
@@ -274,8 +231,6 @@ int main(void) {
   RUN(there_and_back);
   RUN(decimal_reading);
   RUN(decimal_round_trip);
-  RUN(half_rounding);
-  RUN(half_nan);
   RUN(half_every_pattern);
   RUN(failing_disk);
 #if defined(__unix__) || defined(__APPLE__)

@@ -423,7 +423,7 @@ static bdpt_status model_files(void) {
   bdpt_bytes_free(&ctx, &bytes);
   MADE(other);
   bdpt_model_free(other); other = NULL;
-  DO(bdpt_model_save(model, "model.st", BDPT_BF16));
+  DO(bdpt_model_save(model, "model.st", BDPT_F32));
   DO(bdpt_file_read(&ctx, "model.st", &bytes));
   s = bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, "model.st", &f);
   norm = bdpt_safetensors_find(&f, "norm.weight");

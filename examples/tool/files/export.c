@@ -16,6 +16,7 @@
 #include "../cli/messages.h"
 #include "../cli/system.h"
 #include "export.h"
+#include "half.h"
 #include "labels.h"
 #include "onnx.h"
 
@@ -216,21 +217,20 @@ typedef struct export_table {
 } export_table;
 
 /* Writes rows first .. first + rows of a parameter under another name; rows 0: all of it. */
-static void export_row(export_table *t, const bdpt_tensor *p, size_t first, size_t rows, int dtype,
+static void export_row(export_table *t, const bdpt_tensor *p, size_t first, size_t rows,
                        const char *name) {
   bdpt_write_tensor *w = &t->list[t->count];
   size_t each = p->shape[0] ? p->count / p->shape[0] : 0;
   memcpy(t->name[t->count], name, strlen(name) + 1);
   w->name = t->name[t->count++];
-  w->dtype = (bdpt_dtype)dtype;
+  w->dtype = BDPT_F32;
   w->ndim = p->ndim;
   memcpy(w->shape, p->shape, sizeof p->shape);
   if (rows) w->shape[0] = rows;
   w->data = p->data + first * each;
 }
 
-static void export_hf_block(export_table *t, const bdpt_model *m, int l, const char *prefix,
-                            int dtype) {
+static void export_hf_block(export_table *t, const bdpt_model *m, int l, const char *prefix) {
   static const struct { int slot; const char *name; } row[] = {
     {BDPT_SLOT_NORM1_W, "layernorm_before"}, {BDPT_SLOT_PROJ_W, "attention.output.dense"},
     {BDPT_SLOT_NORM2_W, "layernorm_after"}, {BDPT_SLOT_FC1_W, "intermediate.dense"},
@@ -242,17 +242,17 @@ static void export_hf_block(export_table *t, const bdpt_model *m, int l, const c
   for (p = 0; p < 2; p++) {
     for (i = 0; i < 5; i++) {
       snprintf(name, sizeof name, "%s.encoder.layer.%d.%s.%s", prefix, l, row[i].name, part[p]);
-      export_row(t, &m->param[BDPT_SLOT(l, row[i].slot) + p], 0, 0, dtype, name);
+      export_row(t, &m->param[BDPT_SLOT(l, row[i].slot) + p], 0, 0, name);
     }
     for (k = 0; k < 3 && m->param[BDPT_SLOT(l, BDPT_SLOT_QKV_W) + p].data; k++) {
       snprintf(name, sizeof name, "%s.encoder.layer.%d.attention.attention.%s.%s", prefix, l,
                qkv[k], part[p]);
-      export_row(t, &m->param[BDPT_SLOT(l, BDPT_SLOT_QKV_W) + p], k * width, width, dtype, name);
+      export_row(t, &m->param[BDPT_SLOT(l, BDPT_SLOT_QKV_W) + p], k * width, width, name);
     }
   }
 }
 
-static void export_hf_rows(export_table *t, const bdpt_model *m, int dtype) {
+static void export_hf_rows(export_table *t, const bdpt_model *m) {
   static const struct { int slot; const char *name; } row[] = {
     {BDPT_SLOT_CLS, "embeddings.cls_token"}, {BDPT_SLOT_DIST, "embeddings.distillation_token"},
     {BDPT_SLOT_POS, "embeddings.position_embeddings"},
@@ -266,13 +266,13 @@ static void export_hf_rows(export_table *t, const bdpt_model *m, int dtype) {
   for (i = 0; i < 7; i++) {
     if (!m->param[row[i].slot].data) continue;
     snprintf(name, sizeof name, "%s.%s", prefix, row[i].name);
-    export_row(t, &m->param[row[i].slot], 0, 0, dtype, name);
+    export_row(t, &m->param[row[i].slot], 0, 0, name);
   }
-  for (l = 0; l < m->config.depth; l++) export_hf_block(t, m, l, prefix, dtype);
+  for (l = 0; l < m->config.depth; l++) export_hf_block(t, m, l, prefix);
   for (i = 0; i < 2 + 2 * m->config.distilled; i++) {
     snprintf(name, sizeof name, "%s.%s", i < 2 ? head : "distillation_classifier",
              i % 2 ? "bias" : "weight");
-    export_row(t, &m->param[BDPT_SLOT_HEAD_W + i], 0, 0, dtype, name);
+    export_row(t, &m->param[BDPT_SLOT_HEAD_W + i], 0, 0, name);
   }
 }
 
@@ -291,19 +291,29 @@ static bdpt_status export_check_numbers(const bdpt_model *m, int dtype) {
   return BDPT_OK;
 }
 
-static bdpt_status export_hf(const bdpt_model *m, const char *path, int dtype) {
+static bdpt_status export_hf(const bdpt_model *m, bdpt_bytes *out) {
   static const char *const key[] = {"format"}, *const value[] = {"pt"};
-  export_table *t;
-  bdpt_bytes bytes = {NULL, 0};
-  bdpt_status s = export_check_numbers(m, dtype);
-  if (s != BDPT_OK) return s;
-  t = (export_table *)calloc(1, sizeof *t);
+  export_table *t = (export_table *)calloc(1, sizeof *t);
+  bdpt_status s;
   if (!t) return cli_fail(m->ctx, BDPT_E_MEMORY, "out of memory");
-  export_hf_rows(t, m, dtype);
-  s = bdpt_safetensors_build(m->ctx, t->list, t->count, key, value, 1, &bytes);
-  if (s == BDPT_OK) s = bdpt_file_write(m->ctx, path, bytes.data, bytes.size);
-  bdpt_bytes_free(m->ctx, &bytes);
+  export_hf_rows(t, m);
+  s = bdpt_safetensors_build(m->ctx, t->list, t->count, key, value, 1, out);
   free(t);
+  return s;
+}
+
+/* Writes the weights, by way of a file in float. */
+static bdpt_status export_weights(const bdpt_model *m, const export_options *o) {
+  const bdpt_dtype dtype = (bdpt_dtype)o->dtype;
+  bdpt_bytes whole = {NULL, 0}, half = {NULL, 0};
+  const bdpt_bytes *file = dtype == BDPT_F32 ? &whole : &half;
+  bdpt_status s = export_check_numbers(m, dtype);
+  if (s == BDPT_OK)
+    s = o->names == EXPORT_HF ? export_hf(m, &whole) : bdpt_model_build(m, BDPT_F32, &whole);
+  if (s == BDPT_OK && dtype != BDPT_F32) s = half_file(m->ctx, &whole, dtype, &half);
+  if (s == BDPT_OK) s = bdpt_file_write(m->ctx, o->safetensors, file->data, file->size);
+  bdpt_bytes_free(m->ctx, &whole);
+  bdpt_bytes_free(m->ctx, &half);
   return s;
 }
 
@@ -318,9 +328,7 @@ bdpt_status export_safetensors(const bdpt_model *m, const export_options *o) {
                     "blocks, and a class token and a classifier; they would fill the gaps with "
                     "random numbers. examples/load_pruned.py loads the file with timm's names");
   s = export_config_path(m->ctx, o->safetensors, path, &weights);
-  if (s == BDPT_OK)
-    s = o->names == EXPORT_HF ? export_hf(m, o->safetensors, o->dtype)
-                              : bdpt_model_save(m, o->safetensors, (bdpt_dtype)o->dtype);
+  if (s == BDPT_OK) s = export_weights(m, o);
   if (s != BDPT_OK) return s;
   export_config(&text, m, weights, o->names);
   if (text.failed) s = cli_fail(m->ctx, BDPT_E_MEMORY, "out of memory");
