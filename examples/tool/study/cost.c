@@ -94,8 +94,10 @@ static study_cost study_cost_of(study *s, int part) {
   }
   if (part == 14) study_cost_jobs(s, STUDY_PICKS * r->seeds, &r->which_marks, &c);
   if (part == 15) {
-    c.train = r->better_epochs * (r->dense_images ? (double)r->dense_images : rest);
-    c.eval = c.train / 3 + (double)s->base.in.tested.count; /* the teacher */
+    const double images = r->dense_images ? (double)r->dense_images : rest;
+    const double finer = r->finer_epochs > 0 ? STUDY_FINER_COST : 1;
+    c.train = (r->better_epochs + finer * r->finer_epochs) * images;
+    c.eval = finer * r->better_epochs * images / 3 + (double)s->base.in.tested.count;
   }
   if (part == 16) study_cost_jobs(s, STUDY_PIECES * r->seeds, &r->headline_marks, &c);
   if (part == 17) study_cost_jobs(s, r->seeds, &r->headline_long, &c);

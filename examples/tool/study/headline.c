@@ -206,7 +206,7 @@ void study_tell_choice(study *s) {
 
 /* ---- 15  The dense network, trained on ---- */
 
-static bdpt_recipe study_better_recipe(const study *s) {
+bdpt_recipe study_better_recipe(const study *s) {
   const study_recipe *r = &s->recipe;
   bdpt_recipe p = study_training(s, r->better_epochs, s->o.common.seed + 1);
   p.batch = r->better_batch;
@@ -218,7 +218,7 @@ static bdpt_recipe study_better_recipe(const study *s) {
   p.drop_path = r->better_drop_path;
   p.ema = r->better_ema;
   p.distill = BDPT_DISTILL_SOFT;
-  p.distill_alpha = r->distill_alpha;
+  p.distill_alpha = r->better_alpha;
   p.distill_tau = r->distill_tau;
   return p;
 }
@@ -228,15 +228,19 @@ bdpt_status study_better(study *s) {
   bdpt_accuracy held, test;
   study_root r = {"better", "the network of part 15", NULL, NULL, NULL, study_better_recipe(s), 0,
                   0};
-  bdpt_status status;
+  bdpt_status status = BDPT_OK;
   int fresh;
   if (s->better) return BDPT_OK;
+  if (!study_find(s, "better", NULL, NULL, NULL, 0).text ||
+      cli_file_exists(session_path(&s->base, "better.safetensors")) == 0)
+    status = study_finer(s);
+  if (status == BDPT_OK && study_waits(s)) return BDPT_OK;
   r.model = &s->better;
-  r.teacher = s->dense;
+  r.teacher = s->finer ? s->finer : s->dense;
   r.hash = s->better_hash;
   r.trained = r.recipe.epochs * (double)s->base.in.rest.count;
-  r.evaluated = r.trained / 3;
-  status = study_root_make(s, &r, &fresh);
+  r.evaluated = (s->finer ? STUDY_FINER_COST : 1) * r.trained / 3;
+  if (status == BDPT_OK) status = study_root_make(s, &r, &fresh);
   if (status != BDPT_OK || !fresh) return status;
   status = bdpt_evaluate(s->better, &s->base.in.held, &held);
   if (status == BDPT_OK) status = bdpt_evaluate(s->better, &s->base.in.tested, &test);
@@ -244,6 +248,8 @@ bdpt_status study_better(study *s) {
   cli_json_open(j, "better");
   cli_json_text(j, "hash", s->better_hash);
   cli_json_text(j, "parent", s->hash);
+  cli_json_text(j, "teacher", s->finer ? s->finer_hash : s->hash);
+  cli_json_real(j, "alpha", s->recipe.better_alpha);
   cli_json_real(j, "epochs", s->recipe.better_epochs);
   cli_json_real(j, "batch", s->recipe.better_batch);
   cli_json_real(j, "lr", s->recipe.better_lr);
@@ -257,7 +263,12 @@ bdpt_status study_better(study *s) {
 }
 
 void study_tell_better(study *s) {
-  record_line line = study_find(s, "better", NULL, NULL, NULL, 0);
+  record_line line = study_find(s, "finer", NULL, NULL, NULL, 0);
+  if (line.text)
+    session_say(&s->base, "   its teacher reads patches of %d pixels; held-out %.2f %%, test "
+                "%.2f %%\n", record_int(line, "patch", 0), record_real(line, "accuracy", NAN),
+                record_real(line, "test", NAN));
+  line = study_find(s, "better", NULL, NULL, NULL, 0);
   session_say(&s->base, "   %d %s more; held-out %.2f %%, test %.2f %%, hash %s\n",
               record_int(line, "epochs", 0),
               words_of(record_int(line, "epochs", 0), "epoch", "epochs"),

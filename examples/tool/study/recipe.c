@@ -76,12 +76,18 @@ int study_keys(study_recipe *r, cli_option *out) {
     {"tokens.merge", CLI_LAYERS, &r->tokens_merge, "", NULL, ""},
     {"tokens.speed", CLI_LAYERS, &r->tokens_speed, "", NULL, ""},
     {"tokens.remove", CLI_LAYERS, &r->tokens_remove, "", NULL, ""},
+    {"finer.epochs", CLI_INT, &r->finer_epochs, "", NULL, ""},
+    {"finer.lr", CLI_SAID, &r->finer_lr, "", NULL, ""},
+    {"finer.warmup", CLI_REAL, &r->finer_warmup, "", NULL, ""},
+    {"finer.mix_prob", CLI_SAID, &r->finer_mix_prob, "", NULL, ""},
+    {"finer.ema", CLI_REAL, &r->finer_ema, "", NULL, ""},
     {"better.epochs", CLI_INT, &r->better_epochs, "", NULL, ""},
     {"better.batch", CLI_INT, &r->better_batch, "", NULL, ""},
     {"better.lr", CLI_SAID, &r->better_lr, "", NULL, ""},
     {"better.mix_prob", CLI_SAID, &r->better_mix_prob, "", NULL, ""},
     {"better.drop_path", CLI_REAL, &r->better_drop_path, "", NULL, ""},
     {"better.ema", CLI_REAL, &r->better_ema, "", NULL, ""},
+    {"better.alpha", CLI_SAID, &r->better_alpha, "", NULL, ""},
     {"headline.layers", CLI_INT, &r->headline_layers, "", NULL, ""},
     {"headline.images", CLI_SIZE, &r->headline_images, "", NULL, ""},
     {"headline.lr", CLI_REAL_UP, &r->headline_lr, "", NULL, ""},
@@ -145,6 +151,7 @@ void study_list(const int *layer, int count, char *out, size_t room) {
 int study_free_value(const char *name) {
   return strcmp(name, "seeds") == 0 || strncmp(name, "plus.", 5) == 0 ||
          strncmp(name, "tokens.", 7) == 0 || strncmp(name, "better.", 7) == 0 ||
+         strncmp(name, "finer.", 6) == 0 ||
          strncmp(name, "headline.", 9) == 0;
 }
 

@@ -419,6 +419,7 @@ int study_command(bdpt_context *ctx, const study_options *options) {
     if (status == BDPT_OK && !s.o.list && !shares) status = study_end(&s);
   }
   bdpt_model_free(s.better);
+  bdpt_model_free(s.finer);
   if (s.idle) standin_idle_close(s.idle);
   free(s.idle);
   if (s.gate) bdpt_model_free(s.gate->parent);

@@ -36,8 +36,9 @@ typedef struct study_recipe {
   cli_layers recovery_marks, map_budgets, which_remove, which_marks, types_layers, types_marks;
   cli_layers speed[3], text_remove, text_marks, start_budgets, start_marks, distill_marks;
   cli_layers plus_depth, plus_both, plus_marks, tokens_merge, tokens_speed, tokens_remove;
-  int better_epochs, better_batch;
-  double better_lr, better_mix_prob, better_drop_path, better_ema;
+  int finer_epochs, better_epochs, better_batch;
+  double finer_lr, finer_warmup, finer_mix_prob, finer_ema;
+  double better_lr, better_mix_prob, better_drop_path, better_ema, better_alpha;
   int headline_layers;
   size_t headline_images;
   double headline_lr, headline_features;
@@ -74,6 +75,8 @@ typedef struct study {
   char hash[17];                 /* of the dense network */
   bdpt_model *better;            /* part 15's, trained longer; NULL until it is wanted */
   char better_hash[17];
+  bdpt_model *finer;             /* its teacher, with patches of half the side; or NULL */
+  char finer_hash[17];
   struct standin_idle *idle;     /* of part 19's network with idle channels, or NULL */
   struct piece_gate *gate;       /* of part 16's network with a gate that closes, or NULL */
   char keep[STUDY_NAME];         /* the network that is saved, to teach itself in part 11 */
@@ -83,7 +86,7 @@ typedef struct study {
   study_share share;
 } study;
 
-#define STUDY_KEYS 84
+#define STUDY_KEYS 90
 
 /* Stores the table of names; returns how many there are. */
 int study_keys(study_recipe *r, cli_option *out);
@@ -403,6 +406,16 @@ bdpt_status study_choice(study *s);
 
 /* Tells part 14 from the record. */
 void study_tell_choice(study *s);
+
+/* What a step of the network with finer patches costs, in steps of the dense one. */
+#define STUDY_FINER_COST 4
+
+/* Loads or trains the teacher of part 15, unless it is there or finer.epochs is 0: then the network
+ * of part 1 teaches. */
+bdpt_status study_finer(study *s);
+
+/* Returns how the network of part 15 is trained. */
+bdpt_recipe study_better_recipe(const study *s);
 
 /* Does part 15: loads the network, or trains it. */
 bdpt_status study_better(study *s);
