@@ -52,7 +52,8 @@ bdpt_status study_finer(study *s) {
   const study_recipe *p = &s->recipe;
   cli_json *j = &s->base.record.text;
   bdpt_accuracy held, test;
-  study_root r = {"finer", "the teacher of part 15", NULL, NULL, NULL, study_better_recipe(s), 0, 0};
+  study_root r = {"finer", "the teacher of part 15", NULL, NULL, NULL, study_better_recipe(s), 0,
+                  0};
   bdpt_status status;
   int fresh;
   if (s->finer || p->finer_epochs == 0) return BDPT_OK;
