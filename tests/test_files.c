@@ -602,7 +602,7 @@ TEST(round_trip) {
 }
 
 /* Between numbers of one width the bits are copied, every NaN's too. A NaN of another width stays
- * a quiet NaN of its sign; what PyTorch 2.13 makes of the same patterns is in the comments. */
+ * a quiet NaN of its sign, but on processors like RISC-V, whose conversions give one NaN only. */
 TEST(bits_survive) {
   static const uint64_t pattern[][2] = { /* F32, F64: quiet, signalling, both signs, payloads */
     {0x7fc00000u, UINT64_C(0x7ff8000000000000)}, {0xffc00000u, UINT64_C(0xfff8000000000000)},
@@ -620,6 +620,9 @@ TEST(bits_survive) {
   size_t i, n = sizeof(bdpt_real);
   bdpt_write_tensor t = tensor("x", wide ? BDPT_F64 : BDPT_F32, 1, N, 0, 0, raw, 1);
   bdpt_safetensors f;
+  volatile double minus = -(double)NAN;
+  volatile float narrow = (float)minus;
+  const int keeps = !signbit(minus) == !signbit(narrow); /* 1: a NaN that is converted, its sign */
   int bad = 0;
   for (i = 0; i < N; i++) put_bytes(raw + n * i, (int)n, pattern[i][wide]);
   CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
@@ -636,7 +639,8 @@ TEST(bits_survive) {
   CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
   CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, NULL, &f) == BDPT_OK);
   CHECK(bdpt_safetensors_read(&ctx, f.tensor, back, N) == BDPT_OK);
-  for (i = 0; i < 6; i++) bad += back[i] == back[i] || !signbit(back[i]) != !signbit(v[i]);
+  for (i = 0; i < 6; i++)
+    bad += back[i] == back[i] || (keeps && !signbit(back[i]) != !signbit(v[i]));
   for (i = 6; i < 9; i++) bad += !(back[i] == v[i]) || !signbit(back[i]) != !signbit(v[i]);
   bdpt_safetensors_close(&f);
   bdpt_bytes_free(&ctx, &bytes);
