@@ -230,7 +230,7 @@ def keys_and_sentences(b):
     b.js("[...document.querySelectorAll('#detail button')].find(x => /linear/.test(x.textContent))"
          ".click()")
     b.wait("/256/.test(document.getElementById('message').textContent)", 5)
-    check("its fc2 [64,256] would get 64" in text(b, "message"), f"one linear alone: {text(b, 'message')}")
+    check("its fc2 would get 64 features" in text(b, "message"), f"one linear alone: {text(b, 'message')}")
     b.js("location.hash = '#a=99,1'")
     b.wait("/a=99/.test(document.getElementById('message').textContent)", 30)
     ready(b)
