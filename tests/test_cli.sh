@@ -608,6 +608,10 @@ run 1 prune m.safetensors --out x --attention 4 --start fit --data images; one_l
 run 1 prune m.safetensors --out x --attention 4; one_line; absent x
 run 1 prune p.safetensors --out p.safetensors --attention 1; same p.safetensors p.before
 run 1 fuse m.safetensors --out x --data images; says err "nothing to fuse"; one_line; absent x
+long=$(printf '%0500d' 0)
+run 2 info "/$long"; says err "has 501 bytes, 500 are allowed"; one_line
+run 2 eval m.safetensors --data "/$long"; says err "a text of at most 500 bytes"; one_line
+run 1 eval m.safetensors --data "$long"; says err 0000; one_line
 run 1 info nowhere.safetensors; says err "nowhere.safetensors"; one_line
 printf 'not a network' > text; run 1 info text; says err "text"; one_line
 head -c 1000 m.safetensors > cut; cp cut cut.before

@@ -157,6 +157,7 @@ const char *cli_store(const cli_option *o, const char *text) {
       return cli_read_layers(text, (cli_layers *)o->value) ? NULL : "layers such as 3,7 or 3-5";
     default:
       *(const char **)o->value = text;
+      if (strlen(text) > CLI_LONGEST) return "a text of at most 500 bytes";
       return *text ? NULL : "a text that is not empty";
   }
 }
@@ -224,6 +225,8 @@ static int cli_arguments(const cli_command *c, const cli_option *options, int co
     }
     if (all_plain || a[0] != '-' || a[1] == 0) {
       if (*w->plain_count >= c->most) return cli_usage_error(c, "one argument too many: '%s'", a);
+      if (strlen(a) > CLI_LONGEST)
+        return cli_usage_error(c, "an argument has %zu bytes, 500 are allowed: '%s'", strlen(a), a);
       w->plain[(*w->plain_count)++] = a;
       continue;
     }

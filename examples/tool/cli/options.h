@@ -25,6 +25,7 @@ extern cli_elsewhere cli_choice;
 enum { CLI_FLAG, CLI_INT, CLI_SIZE, CLI_REAL, CLI_SAID, CLI_TEXT, CLI_LAYERS, CLI_TITLE,
        CLI_INT_1, CLI_SIZE_1, CLI_REAL_UP, CLI_CONFIG, CLI_SIDES };
 enum { CLI_MOST = 96 };   /* rows of the longest table */
+enum { CLI_LONGEST = 500 }; /* bytes of a text or a path on the command line; longer is refused */
 
 /* A list of layer numbers, as in "3,7,11" or "3-5". */
 typedef struct cli_layers { int count, layer[64]; } cli_layers;

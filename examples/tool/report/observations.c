@@ -280,14 +280,13 @@ void report_recovery(report_page *page, const report_run *run) {
                words_of(marks->number[marks->count - 1], "epoch", "epochs"));
   for (type = 0; type < 2; type++)
     if (isfinite(own[type].lost_at_once) && isfinite(own[type].lost_after))
-      report_put(page, "Removing one %s layer costs %.1f points at once and %.1f after recovery "
-                       "(medians over %d %s; in the paper's CIFAR-100 study %.1f and %.1f "
-                       "after "
-                       "10 epochs). ",
-                 report_type_name[type], own[type].lost_at_once, own[type].lost_after,
+      report_put(page, "Without one %s layer the accuracy changes by %+.1f points at once and by "
+                       "%+.1f after recovery (medians over %d %s; in the paper's CIFAR-100 study "
+                       "%+.1f and %+.1f after 10 epochs). ",
+                 report_type_name[type], -own[type].lost_at_once, -own[type].lost_after,
                  own[type].layers, words_of(own[type].layers, "layer", "layers"),
-                 report_paper_lost(report_paper_at_once[type]),
-                 report_paper_lost(report_paper_after[type]));
+                 -report_paper_lost(report_paper_at_once[type]),
+                 -report_paper_lost(report_paper_after[type]));
   if (images >= 1 && share >= 0 && share <= 1)
     report_put(page, "One accuracy on the %.0f held-out %s is known to about %.1f points. ",
                images, words_of(images, "image", "images"),

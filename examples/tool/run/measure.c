@@ -9,6 +9,7 @@
 #include "parts.h"
 #include "../words.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -190,9 +191,12 @@ void run_tell_final(run *r) {
   lost = accuracy[RUN_DENSE] - accuracy[RUN_PRUNED];
   back = accuracy[RUN_FUSED] - accuracy[RUN_PRUNED];
   session_say(&r->base,
-              "\n   Removing %d + %d %s cost %.1f points at once; training won back %.1f",
+              lost < 0 ? "\n   Removing %d + %d %s raised the accuracy by %.1f points at once; "
+                         "training changed it by %+.1f"
+                       : "\n   Removing %d + %d %s cost %.1f points at once; training won back "
+                         "%.1f",
               r->count[0], r->count[1], words_of(r->count[0] + r->count[1], "layer", "layers"),
-              lost, back);
+              fabs(lost), back);
   if (lost > 0) session_say(&r->base, " (%.0f %%)", 100 * back / lost);
   session_say(&r->base, ".\n   The fused network takes %.2f ms for %d images, the dense one %.2f: ",
               after, TIMING_BATCH, before);

@@ -196,10 +196,11 @@ void run_tell_recovery(run *r) {
   }
   for (t = 0; t < 2; t++)
     session_say(&r->base,
-                "   Losing %s costs %.1f points on average at once and %.1f after training.\n",
-                t ? "a GELU" : "an attention layer", row[0].before - numbers_mean(once[t],
-                                                                                  r->base.depth),
-                row[0].before - numbers_mean(after[t], r->base.depth));
+                "   Without %s the accuracy changes by %+.1f points on average at once, by %+.1f "
+                "after training.\n",
+                t ? "a GELU" : "an attention layer",
+                numbers_mean(once[t], r->base.depth) - row[0].before,
+                numbers_mean(after[t], r->base.depth) - row[0].before);
   for (t = 0; t < 2; t++) same[t] = numbers_rank_correlation(once[t], after[t], r->base.depth);
   session_say(&r->base, "   The order of the layers at once %s the order after training (rank\n"
       "   correlation %.2f for attention, %.2f for GELUs). The later one counts from now on.\n",
