@@ -129,7 +129,6 @@
  *   BDPT_SELF         this file's name in quotes, if it was changed and the compiler is old (14.7)
  *   BDPT_ONLY_INFERENCE  * load, predict, count, save; no backward pass, training or fitting; with
  *                     gcc -O2 0.8 of the time to compile, 156 KB instead of 217 KB
- *   BDPT_ONLY_SAFETENSORS  * safetensors and whole files (13.1 to 13.6) for other programs
  */
 #ifndef BOUNDARYDPT_H
 #define BOUNDARYDPT_H
@@ -254,23 +253,18 @@ typedef struct bdpt_bytes { unsigned char *data; size_t size; } bdpt_bytes;
 BDPT_API void bdpt_bytes_free(bdpt_context *ctx, bdpt_bytes *bytes);
 BDPT_API const char *bdpt_status_string(bdpt_status status);
 BDPT_API const char *bdpt_version(void);
-#ifndef BDPT_ONLY_SAFETENSORS
 BDPT_API const char *bdpt_isa_name(const bdpt_context *ctx); /* returns "avx512", "avx2" ... */
 BDPT_API int bdpt_bf16_pays(const bdpt_context *ctx); /* 1 if bf16 numbers are multiplied as such */
-#endif
 
 /* Random numbers: a 64-bit counter hashed, see >>random. The state is the whole generator. */
 typedef struct bdpt_rng { uint64_t state; } bdpt_rng;
-#ifndef BDPT_ONLY_SAFETENSORS
 BDPT_API void bdpt_rng_seed(bdpt_rng *rng, uint64_t seed, uint64_t stream);
 BDPT_API double bdpt_uniform(bdpt_rng *rng); /* draws from [0, 1) */
 BDPT_API double bdpt_normal(bdpt_rng *rng);  /* draws with mean 0 and deviation 1 */
-#endif
 
 /* ---- 3.2  Tensors and the tape --------------------------------------------------------------- */
 
 #define BDPT_MAX_DIMS 4 /* axes of a tensor: image, channel, row and column */
-#ifndef BDPT_ONLY_SAFETENSORS
 
 /* A dense row-major array, last axis contiguous. A tensor that came from a tape lives until the
  * tape is reset; a parameter lives as long as its model. */
@@ -959,7 +953,6 @@ BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_run *run,
                                  const bdpt_two_stage_options *options, bdpt_two_stage_result *out);
 
 #endif /* BDPT_ONLY_INFERENCE */
-#endif /* BDPT_ONLY_SAFETENSORS */
 
 /* ---- 3.10  Files ----------------------------------------------------------------------------- */
 
@@ -1020,7 +1013,6 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
                                             const char *const *value, size_t pairs,
                                             bdpt_bytes *out);
 
-#ifndef BDPT_ONLY_SAFETENSORS
 /* Read and write models, from and to memory or files. A load creates the model as the file's
  * metadata say; where a file has none, or leaves something out, `config` says what the network is
  * (NULL: zeros, that is DeiT-Tiny), as bdpt_config_named does for timm's files. NULL on failure. */
@@ -1030,7 +1022,6 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *model, bdpt_dtype dtype,
 BDPT_API bdpt_model *bdpt_model_load(bdpt_context *ctx, const char *path,
                                      const bdpt_config *config);
 BDPT_API bdpt_status bdpt_model_save(const bdpt_model *model, const char *path, bdpt_dtype dtype);
-#endif /* BDPT_ONLY_SAFETENSORS */
 
 /* Read and write whole files. Writing goes to a temporary file in the same folder, is flushed to
  * the disk, and takes the name at the end, so that the name never stands for half a file. */
@@ -1255,7 +1246,6 @@ BDPTI_FN void *bdpti_scratch(bdpt_context *ctx, size_t bytes) {
   return ctx->scratch;
 }
 
-#ifndef BDPT_ONLY_SAFETENSORS
 /* 4.3  The arena
  *
  * What lives for one step comes from an arena: a chain of chunks filled from the front and emptied
@@ -1403,17 +1393,14 @@ BDPTI_FN double bdpti_beta(bdpt_rng *r, double a, double b) {
   return x + y > 0 ? x / (x + y) : 0.5; /* both underflowed: the middle */
 }
 
-#endif /* BDPT_ONLY_SAFETENSORS */
 
 /* 4.5  The context's own life
  *
  * bdpt_init chooses the kernels once, for the processor that runs it. Models and tapes borrow the
  * context; bdpt_finish frees its workspace and nothing of theirs, so it comes last.
  */
-#ifndef BDPT_ONLY_SAFETENSORS
 static const struct bdpti_isa *bdpti_isa_select(int wanted);
 static int bdpti_isa_sound(const struct bdpti_isa *isa);
-#endif
 
 BDPT_API bdpt_status bdpt_init(bdpt_context *ctx) {
   if (ctx->threads < 0 || ctx->threads > BDPT_MAX_THREADS) {
@@ -1421,13 +1408,11 @@ BDPT_API bdpt_status bdpt_init(bdpt_context *ctx) {
                      BDPT_MAX_THREADS);
   }
   if (ctx->threads == 0) ctx->threads = BDPTI_THREADS;
-#ifndef BDPT_ONLY_SAFETENSORS
   ctx->isa = bdpti_isa_select((int)ctx->isa_wanted);
   if (!bdpti_isa_sound(ctx->isa)) {
     return bdpt_fail(ctx, BDPT_E_STATE, "exp, a sum or the check for NaN is wrong: compile without "
                      "options like -funsafe-math-optimizations");
   }
-#endif
   return BDPT_OK;
 }
 
@@ -1451,7 +1436,6 @@ BDPT_API const char *bdpt_status_string(bdpt_status status) {
 }
 
 BDPT_API const char *bdpt_version(void) { return BDPT_VERSION; }
-#ifndef BDPT_ONLY_SAFETENSORS
 
 /* =================================================================================================
  * 5  TENSORS AND THE TAPE                                                                   >>tape
@@ -7159,7 +7143,6 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
   return status;
 }
 #endif /* BDPT_ONLY_INFERENCE */
-#endif /* BDPT_ONLY_SAFETENSORS */
 
 /* =================================================================================================
  * 13  FILES                                                                                >>files
@@ -7306,7 +7289,7 @@ BDPTI_FN int bdpti_scan_size(bdpti_scan *s, size_t *out) {
 /* 13.2  Decimal numbers                                                                 >>decimal
  *
  *   math      digits * 10^e, the digits a whole number
- *   check     tests/test_only_safetensors.c decimal_round_trip: random numbers of all magnitudes
+ *   check     tests/test_bytes.c decimal_round_trip: random numbers of all magnitudes
  *
  * A configuration holds a few real numbers (eps = 1e-6, image statistics) that must come back with
  * the same bits on every machine. printf and strtod follow the locale: under a German one they
@@ -7401,7 +7384,7 @@ static void bdpti_put_number(bdpti_text *t, double v, int most, int widest) {
  *   math      exponent field e, bias B: (-1)^sign 2^(e-B) 1.fraction; e = 0: 2^(1-B) 0.fraction;
  *             e all ones: infinity, or NaN when the fraction is not 0
  *   source    IEEE 754-2008, 3.4
- *   check     tests/test_only_safetensors.c half_every_pattern: of F16 and BF16
+ *   check     tests/test_bytes.c half_every_pattern: of F16 and BF16
  *
  * All formats of the file are little-endian whatever the machine is, so bytes are assembled by
  * shifts, and nothing is assumed about alignment. The four formats differ only in two field widths.
@@ -8221,7 +8204,6 @@ BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, bdpt_by
   return bdpti_file_get(ctx, path, 1, out);
 }
 
-#ifndef BDPT_ONLY_SAFETENSORS
 /* 13.7  Models                                                                       >>model-files
  *
  * A checkpoint is the network's parameters under timm's names and, in the metadata, what shapes
@@ -8556,7 +8538,6 @@ BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path, bdpt
   bdpt_bytes_free(m->ctx, &file); /* empty after a failure */
   return s;
 }
-#endif /* BDPT_ONLY_SAFETENSORS */
 
 /* =================================================================================================
  * 14  THE ENGINE ROOM: VECTOR KERNELS                                                    >>kernels
@@ -9621,7 +9602,6 @@ static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf
 
 #if defined(BOUNDARYDPT_IMPLEMENTATION) && !defined(BDPTI_ISA_PASS) && !defined(BDPTI_IMPLEMENTED_2)
 #define BDPTI_IMPLEMENTED_2
-#ifndef BDPT_ONLY_SAFETENSORS
 
 /* 14.7  The passes and the choice among them
  *
@@ -10260,5 +10240,4 @@ BDPTI_FN void bdpti_adamw(bdpt_context *ctx, size_t n, const bdpti_adamw_args *s
   bdpti_each(ctx, ctx->isa->adamw, s, n, 1024, (double)n);
 }
 
-#endif /* BDPT_ONLY_SAFETENSORS */
 #endif /* BOUNDARYDPT_IMPLEMENTATION, the second part */

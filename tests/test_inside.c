@@ -1,7 +1,7 @@
 /* Checks of what the interface does not show: augmentation, the parts of a training step, the plans
  * of the method, its solver. This program compiles the implementation into itself and so sees the
  * private names. The vector kernels have test_kernels.c, what lies below the reader of files
- * test_only_safetensors.c; everything else is tested through the library as users link it. */
+ * test_bytes.c; everything else is tested through the library as users link it. */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
 #include "test.h"
