@@ -1029,6 +1029,10 @@ BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, bdpt_by
 BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const void *bytes,
                                      size_t size);
 
+/* Decodes one character inside a JSON string, escaped or not, to UTF-8; of `left` bytes of text, at
+ * least 1, it took *used. Returns the bytes written, or 0 for what JSON does not allow. */
+BDPT_API size_t bdpt_json_char(const char *text, size_t left, size_t *used, char out[4]);
+
 #ifdef __cplusplus
 } /* extern "C" */
 #endif
@@ -7223,10 +7227,9 @@ BDPTI_FN long bdpti_json_unit(const char *s, size_t left) {
   return digit ? v : -1;
 }
 
-/* Decodes one character of a string, escaped or not, to UTF-8; *used is what it took of the text.
- * Returns the bytes written, or 0 for what JSON does not allow. A character beyond FFFF
- * arrives as two escapes, a high and a low surrogate; one without the other means nothing. */
-BDPTI_FN size_t bdpti_json_char(const char *s, size_t left, size_t *used, char out[4]) {
+/* A character beyond FFFF arrives as two escapes, a high and a low surrogate; one without the other
+ * means nothing. */
+BDPT_API size_t bdpt_json_char(const char *s, size_t left, size_t *used, char out[4]) {
   static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
   static const unsigned char lead[5] = {0, 0, 0xC0, 0xE0, 0xF0}; /* first bytes, by length */
   const char *escape = left > 1 && s[1] ? strchr(from, s[1]) : NULL;
@@ -7259,7 +7262,7 @@ BDPTI_FN size_t bdpti_scan_string(bdpti_scan *s, char *out, size_t room) {
   char utf8[4];
   if (!bdpti_scan_is(s, '"')) return SIZE_MAX;
   for (; s->at < s->size && s->text[s->at] != '"'; s->at += used) {
-    n = bdpti_json_char(s->text + s->at, s->size - s->at, &used, utf8);
+    n = bdpt_json_char(s->text + s->at, s->size - s->at, &used, utf8);
     if (n == 0 || !utf8[0]) return SIZE_MAX;
     for (i = 0; i < n; i++, full++) {
       if (full + 1 < room) out[full] = utf8[i]; /* room for the zero too */
@@ -7296,8 +7299,7 @@ BDPTI_FN int bdpti_scan_size(bdpti_scan *s, size_t *out) {
  * write and expect 1,5.
  *
  * The only thing a locale changes is the point, so strtod is given none: 1.25e-3 is handed over as
- * 125e-5. That rounds correctly wherever the C library does. Digits beyond the 40th are dropped;
- * they would matter to a number within 1e-40 of the middle between two doubles.
+ * 125e-5. That rounds correctly wherever the C library does.
  *
  * The writer uses the reader as its oracle. Digit after digit it appends the largest one with which
  * the number does not exceed v. Reading is monotone, so each beginning is the largest decimal of
@@ -7306,52 +7308,42 @@ BDPTI_FN int bdpti_scan_size(bdpti_scan *s, size_t *out) {
  * hundredths, 9 to 6 are too much, 5 is not, and 15e-2 reads as v.
  */
 BDPTI_FN double bdpti_decimal(const char *digits, int e) { /* digits * 10^e */
-  char text[64];
+  char text[88];
   bdpti_format(text, sizeof text, "%se%d", digits, e); /* "125e-5" */
   return strtod(text, NULL);
 }
 
-/* Reads a decimal number that has passed the grammar of 13.1. Beyond 9999 an exponent means
- * infinity or zero. */
-BDPTI_FN double bdpti_read_double(const char *s, size_t n) {
-  char digit[42] = "0"; /* the first 40 that count, and the zero at the end */
-  int used = 0, point = 0, down; /* point: 1 after it; down: the exponent is negative */
-  int64_t e = 0, shift = 0; /* of the text; what the point and the dropped digits add to it */
-  size_t i;
-  double v;
-  for (i = 0; i < n && s[i] != 'e' && s[i] != 'E'; i++) {
-    if (s[i] == '.') point = 1;
-    if (s[i] < '0' || s[i] > '9') continue; /* the sign, the point */
-    if (used == 40) shift++; /* dropped, but it counts as a place */
-    else if (used > 0 || s[i] != '0') digit[used++] = s[i];
-    shift -= point; /* a place behind the point */
-  }
-  down = i + 1 < n && s[i + 1] == '-'; /* the sign of the exponent */
-  for (; i < n; i++) { /* a longer exponent is as large as any: no overflow */
-    if (s[i] >= '0' && s[i] <= '9' && e < INT32_MAX) e = 10 * e + (s[i] - '0');
-  }
-  e = shift + (down ? -e : e);
-  if (e > 9999) e = 9999;
-  v = bdpti_decimal(digit, e < -9999 ? -9999 : (int)e);
-  return s[0] == '-' ? -v : v;
-}
-
-/* Reads a number of JSON's grammar, in which digits stand around a point and behind an e. */
+/* Reads a number of JSON's grammar, in which digits stand around a point and behind an e; returns 0
+ * if there is none, or one of more than 64 characters before its e. Beyond 9999 an exponent means
+ * infinity or zero. The text must end with a zero byte. */
 BDPTI_FN int bdpti_scan_number(bdpti_scan *s, double *out) {
-  const char *digits = bdpti_ciphers;
-  size_t from;
+  char digit[72]; /* the sign and the digits, without the point */
+  size_t from, end, behind = 0, n = 0; /* behind: digits that follow the point */
+  long e = 0;
   int good;
   bdpti_scan_pass(s, bdpti_blanks, SIZE_MAX);
   from = s->at;
   bdpti_scan_pass(s, "-", 1);
-  good = bdpti_scan_pass(s, "0", 1) || bdpti_scan_pass(s, digits, SIZE_MAX);
-  if (bdpti_scan_pass(s, ".", 1)) good &= bdpti_scan_pass(s, digits, SIZE_MAX) > 0;
-  if (bdpti_scan_pass(s, "eE", 1)) { /* the sign may be missing, the digits not */
-    bdpti_scan_pass(s, "+-", 1);
-    good &= bdpti_scan_pass(s, digits, SIZE_MAX) > 0;
+  good = bdpti_scan_pass(s, "0", 1) || bdpti_scan_pass(s, bdpti_ciphers, SIZE_MAX);
+  if (bdpti_scan_pass(s, ".", 1)) {
+    behind = bdpti_scan_pass(s, bdpti_ciphers, SIZE_MAX);
+    good &= behind > 0;
   }
-  *out = bdpti_read_double(s->text + from, s->at - from);
-  return good;
+  end = s->at;
+  if (bdpti_scan_pass(s, "eE", 1)) { /* the sign may be missing, the digits not */
+    e = strtol(s->text + s->at, NULL, 10); /* the largest long where it is larger */
+    bdpti_scan_pass(s, "+-", 1);
+    good &= bdpti_scan_pass(s, bdpti_ciphers, SIZE_MAX) > 0;
+  }
+  if (!good || end - from > 64) return 0;
+  for (; from < end; from++) {
+    if (s->text[from] != '.') digit[n++] = s->text[from];
+  }
+  digit[n] = 0;
+  if (e > 9999) e = 9999;
+  if (e < -9999) e = -9999;
+  *out = bdpti_decimal(digit, (int)e - (int)behind);
+  return 1;
 }
 
 /* Writes the shortest decimal that reads as v, or the first `most` digits where it is longer: plain
@@ -8382,8 +8374,8 @@ BDPTI_FN int bdpti_meta_numbers(bdpti_reader *r, const char *text, int real, dou
   if (list) good &= bdpti_scan_is(&s, ']');
   bdpti_scan_pass(&s, bdpti_blanks, SIZE_MAX);
   if (good && s.at == s.size) return n; /* nothing follows */
-  bdpti_bad(r, "the metadata say '%s', which is no %snumber up to 1000000, nor a list of at most "
-            "%d", bdpti_show(text, shown), real ? "" : "whole ", BDPT_MAX_DEPTH);
+  bdpti_bad(r, "the metadata say '%s', which is no %snumber up to 1000000 in 64 characters, nor "
+            "a list of at most %d", bdpti_show(text, shown), real ? "" : "whole ", BDPT_MAX_DEPTH);
   return -1;
 }
 

@@ -90,7 +90,12 @@ TEST(there_and_back) {
 /* -------------------------------------------------------------------------- decimal numbers --- */
 
 static int same(double a, double b) { return memcmp(&a, &b, sizeof a) == 0; }
-static double read_number(const char *s) { return bdpti_read_double(s, strlen(s)); }
+static double read_number(const char *s) {
+  bdpti_scan scan;
+  double v;
+  scan.text = s; scan.size = strlen(s); scan.at = 0;
+  return bdpti_scan_number(&scan, &v) && scan.at == scan.size ? v : -7; /* of no text here */
+}
 static const char *written(double v) {
   static char out[64];
   bdpti_text t;
@@ -111,10 +116,21 @@ TEST(decimal_reading) {
     "0.0000001e-300", "0.30000000000000004", "1.00000000000000011102", "4.35",
     "1234567890123456789012345678901234567890123456789",
     "0.1234567890123456789012345678901234567890123", "2.675", "1e22"};
+  char text[72];
+  bdpti_scan scan;
+  double v;
   size_t i;
   for (i = 0; i < sizeof hard / sizeof *hard; i++) {
     if (!CHECK(same(read_number(hard[i]), strtod(hard[i], NULL)))) printf("  %s\n", hard[i]);
   }
+  memset(text, '1', sizeof text);
+  scan.text = text; scan.size = 64; scan.at = 0;
+  text[64] = 0;
+  CHECK(bdpti_scan_number(&scan, &v) && same(v, strtod(text, NULL)));
+  text[64] = '1';
+  text[65] = 0;
+  scan.size = 65; scan.at = 0;
+  CHECK(!bdpti_scan_number(&scan, &v)); /* too long, and not cut in silence */
 }
 
 TEST(decimal_round_trip) {

@@ -1,6 +1,6 @@
 /* json_read.c: a pull reader for JSON
  *
- *   source    RFC 8259 (the grammar), RFC 3629 (UTF-8)
+ *   source    RFC 8259 (the grammar)
  *   check     tests/test_records.c json_grammar, json_strings
  *
  * The caller asks for one event after another; the reader keeps its place in `at` and one byte for
@@ -23,6 +23,7 @@
  *     FAILED  something else        every further call repeats the error
  */
 #include "json_read.h"
+#include "../../boundarydpt.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -51,69 +52,11 @@ static size_t json_pass(json_reader *j, const char *set, size_t most) {
   return n;
 }
 
-/* Returns the length of the UTF-8 sequence at s, or 0 for none: cut off, longer than it need be,
- * half of a surrogate pair, or past the last code point. */
-static size_t json_utf8(const char *s, size_t left) {
-  static const long least[5] = {0, 0, 0x80, 0x800, 0x10000}; /* what n bytes are needed for */
-  const unsigned char *u = (const unsigned char *)s;
-  size_t n = (size_t)(2 + (u[0] >= 0xE0) + (u[0] >= 0xF0)), i; /* what the first byte announces */
-  long c; /* the code point */
-  if (u[0] < 0x80) return 1; /* ASCII */
-  if (u[0] < 0xC0 || n > left || u[0] > 0xF7) return 0; /* no first byte, or cut off */
-  c = u[0] & (0x7F >> n); /* the bits below the length mark */
-  for (i = 1; i < n; i++) {
-    if ((u[i] & 0xC0) != 0x80) return 0; /* not a further byte */
-    c = c << 6 | (u[i] & 0x3F); /* six from each further byte */
-  }
-  return c >= least[n] && c < 0x110000 && (c < 0xD800 || c > 0xDFFF) ? n : 0;
-}
-
-/* Returns the code unit of an escape \uXXXX, or -1. */
-static long json_unit(const char *s, size_t left) {
-  static const char hex[] = "0123456789abcdef0123456789ABCDEF"; /* value: place modulo 16 */
-  const char *digit = left >= 6 && s[0] == '\\' && s[1] == 'u' ? hex : NULL; /* NULL: none */
-  long v = 0;
-  int i;
-  for (i = 2; i < 6 && digit; i++) {
-    digit = s[i] ? strchr(hex, s[i]) : NULL; /* none at the end of the text */
-    if (digit) v = v * 16 + (long)((digit - hex) % 16);
-  }
-  return digit ? v : -1;
-}
-
-/* Decodes one character of a string, escaped or not, to UTF-8; *used is what it took of the text.
- * Returns the bytes written, or 0 for what JSON does not allow. A character beyond FFFF
- * arrives as two escapes, a high and a low surrogate; one without the other means nothing. */
-static size_t json_char(const char *s, size_t left, size_t *used, char out[4]) {
-  static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-  static const unsigned char lead[5] = {0, 0, 0xC0, 0xE0, 0xF0}; /* first bytes, by length */
-  const char *escape = left > 1 && s[1] ? strchr(from, s[1]) : NULL;
-  long c, low;
-  size_t n, i;
-  *used = 2;
-  if (s[0] != '\\') {
-    *used = n = (unsigned char)s[0] < 0x20 ? 0 : json_utf8(s, left); /* no control characters */
-    memcpy(out, s, n);
-    return n;
-  }
-  if (escape) { out[0] = to[escape - from]; return 1; } /* two bytes of text, one of string */
-  c = json_unit(s, left); /* four hex digits, or -1 */
-  low = c >= 0xD800 && c < 0xDC00 ? json_unit(s + 6, left - 6) : 0; /* 0: c is not high */
-  *used = low ? 12 : 6; /* one escape or a pair */
-  if (c < 0 || (c >= 0xDC00 && c < 0xE000)) return 0; /* no four digits; a low one alone */
-  if (low && (low < 0xDC00 || low >= 0xE000)) return 0; /* a high one alone */
-  if (low) c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00); /* ten bits of each */
-  n = (size_t)(1 + (c >= 0x80) + (c >= 0x800) + (c >= 0x10000)); /* bytes that it takes */
-  for (i = n; i-- > 1; c >>= 6) out[i] = (char)(unsigned char)(0x80 | (c & 0x3F));
-  out[0] = (char)(unsigned char)(lead[n] | c); /* what is left of it, below the length mark */
-  return n;
-}
-
 static json_event json_string(json_reader *j, json_event event) {
   char utf8[4]; /* not kept: json_copy decodes once more when somebody wants the text */
   size_t used;
   for (j->start = ++j->at; j->at < j->size && j->text[j->at] != '"'; j->at += used) {
-    if (!json_char(j->text + j->at, j->size - j->at, &used, utf8)) {
+    if (!bdpt_json_char(j->text + j->at, j->size - j->at, &used, utf8)) {
       return json_fail(j, "a string holds a control character, a bad escape or bad UTF-8");
     }
   }
@@ -192,7 +135,7 @@ size_t json_copy(const json_reader *j, char *out, size_t room) {
   size_t at, full = 0, used, n, i; /* full: bytes of the whole string */
   char utf8[4];
   for (at = 0; at < j->length; at += used) {
-    n = json_char(j->text + j->start + at, j->length - at, &used, utf8);
+    n = bdpt_json_char(j->text + j->start + at, j->length - at, &used, utf8);
     if (n == 0) break; /* not after a key or a string */
     for (i = 0; i < n; i++, full++) {
       if (full + 1 < room) out[full] = utf8[i]; /* room for the zero too */
