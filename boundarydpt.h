@@ -708,8 +708,7 @@ typedef struct bdpt_progress {
 typedef struct bdpt_hooks {
   int (*progress)(const bdpt_progress *p, void *user); /* NULL: silent */
   void *user;
-  const char *checkpoint; /* file to save to and resume from; NULL: none */
-  double checkpoint_images; /* save after this many training images; 0: once per epoch */
+  const char *checkpoint; /* file to save to after each epoch and resume from; NULL: none */
 } bdpt_hooks;
 
 /* What every long call is given: the images to train on and those to judge by, and its hooks. The
@@ -5479,10 +5478,10 @@ BDPTI_FN void bdpti_study_note(bdpti_study *s) {
 }
 
 /* Reports; saves when asked to stop, when something worth keeping has happened, and when it is
- * time: once per epoch, or as often as the caller wants. Progress counts training images; the
- * measurements lie evenly among them, so the time left can be estimated from it. */
+ * time, once per epoch. Progress counts training images; the measurements lie evenly among them, so
+ * the time left can be estimated from it. */
 BDPTI_FN void bdpti_study_report(bdpti_study *s, double loss, int keep) {
-  double each = s->images / (double)s->per_epoch, step, every = s->hooks.checkpoint_images;
+  double each = s->images / (double)s->per_epoch, step;
   int stop;
   if (s->status) return;
   step = (double)bdpt_trainer_steps_done(s->trainer);
@@ -5491,8 +5490,7 @@ BDPTI_FN void bdpti_study_report(bdpti_study *s, double loss, int keep) {
   s->now.loss = loss;
   stop = s->hooks.progress && s->hooks.progress(&s->now, s->hooks.user);
   stop = bdpti_cluster_any(s->ctx, stop);
-  if (!(every > 0)) every = s->images;
-  if (keep || stop || (step - (double)s->saved) * each >= every) bdpti_study_save(s);
+  if (keep || stop || step - (double)s->saved >= (double)s->per_epoch) bdpti_study_save(s);
   if (stop && !s->status) s->status = BDPT_CANCELLED;
 }
 
@@ -7064,8 +7062,8 @@ BDPTI_FN bdpt_status bdpti_trainer_file(bdpt_trainer *t, const char *path, int s
  * next, a step or the end of an epoch: an evaluation, a line of the log and a checkpoint. So it
  * does not matter where a run was interrupted: the next call finds the same state and goes on.
  *
- * A file is written at the end of every epoch, or, with hooks.checkpoint_images, whenever so many
- * more images were trained on; always at the end of the run, and when a hook asks to stop.
+ * A file is written at the end of every epoch, which recipe.epoch_images makes as short as one
+ * likes, and when a hook asks to stop.
  *
  * With recipe.ema the averaged weights are evaluated and stand in the model at the end. DEVIATION:
  * the released code keeps an average but evaluates the raw weights; leave ema at 0 for that.
@@ -7100,13 +7098,12 @@ BDPTI_FN bdpt_status bdpti_train_epoch(bdpt_trainer *t, bdpt_epoch *line) {
   line->epoch = (int)(t->words / BDPTI_LINE_WORDS); /* epochs count from 1 */
   line->lr = bdpt_schedule(&t->recipe, ((double)t->now.step - 1.0) / steps); /* the last step's */
   line->loss = t->now.epoch_loss / steps; line->grad_norm = t->now.epoch_norm / steps;
-  if (t->hooks.checkpoint_images > 0 && line->epoch < t->recipe.epochs) return BDPT_OK;
   return bdpti_trainer_file(t, t->hooks.checkpoint, 1);
 }
 
-/* One step, its report, and a checkpoint if it is time. */
+/* One step and its report. */
 BDPTI_FN bdpt_status bdpti_train_step(bdpt_trainer *t, double accuracy) {
-  double every = t->hooks.checkpoint_images, loss; /* images between two checkpoints */
+  double loss;
   size_t total = t->per_epoch * (size_t)t->recipe.epochs * t->batch, done; /* images */
   bdpt_status status = bdpt_trainer_step(t, NULL);
   if (status != BDPT_OK) return status;
@@ -7114,9 +7111,7 @@ BDPTI_FN bdpt_status bdpti_train_step(bdpt_trainer *t, double accuracy) {
   loss = t->now.epoch_loss / (double)((t->now.step - 1) % t->per_epoch + 1); /* mean so far */
   status = bdpti_tell(&t->hooks, "train", done, total, loss, accuracy);
   if (bdpti_cluster_any(t->ctx, status == BDPT_CANCELLED) && !status) status = BDPT_CANCELLED;
-  if (status != BDPT_OK || !(every > 0)) return status;
-  if (floor((double)done / every) == floor((double)(done - t->batch) / every)) return BDPT_OK;
-  return bdpti_trainer_file(t, t->hooks.checkpoint, 1); /* the step has crossed a multiple */
+  return status;
 }
 
 BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bdpt_run *run,
@@ -7156,7 +7151,7 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
  * and can be read in an afternoon, which is why this library writes no other.
  *
  * Every size that comes from a file goes through checked arithmetic. Every count is bounded by
- * bytes that are really there: the reader's tables take at most 4 bytes for each byte of the
+ * bytes that are really there: the reader's tables take less than 6 bytes for each byte of the
  * file's header. Nothing recurses, so deep nesting cannot exhaust the stack. And each rule has its
  * own sentence when a file breaks it, with the tensor and the offset:
  *
@@ -7477,9 +7472,10 @@ BDPTI_FN const bdpti_dtype *bdpti_dtype_row(bdpt_dtype dtype) {
  * are null, a zero byte inside a string, since C would not see the rest, and more than 16 axes, for
  * which the table has no room.
  *
- * The header is walked twice with the same code. The first walk checks it and counts; then one
- * block is allocated, exactly as large as needed; the second walk fills it. Sorting by name and by
- * offset finds duplicates and holes in n log n steps.
+ * The header is walked once. With its comma a tensor's entry takes 50 bytes at least, one of the
+ * metadata 6, and a string is shorter than its text: so one block is allocated before the walk, for
+ * as many as the header could hold. Sorting by name and by offset finds duplicates and holes in
+ * n log n steps.
  */
 
 /* One walk over a header; for messages, where in which file we are; and the first error. After one
@@ -7494,10 +7490,7 @@ typedef struct bdpti_reader {
   bdpt_safetensors *out; /* the caller's */
   const unsigned char *data; /* the numbers */
   size_t data_bytes;     /* from the end of the header to the end of the file */
-  int fill;              /* 0: the walk that counts; 1: the walk that fills */
-  size_t tensors, pairs, text; /* counted so far, or filled so far; text in bytes */
-  char *string;          /* [room]  where names go */
-  size_t room;
+  char *string;          /* where the next name goes */
   bdpt_file_tensor t;    /* this and the rest: the tensor whose entry is being read */
   const bdpti_dtype *type;
   size_t offset[2];
@@ -7558,11 +7551,10 @@ BDPTI_FN size_t bdpti_string(bdpti_reader *r, char *out, size_t room) {
   return 0;
 }
 
-/* Keeps a string. In the counting walk only its length matters. */
 BDPTI_FN const char *bdpti_keep(bdpti_reader *r) {
-  char *out = r->fill ? r->string + r->text : NULL;
-  r->text += 1 + bdpti_string(r, out, r->fill ? r->room - r->text : 0);
-  return out;
+  const char *kept = r->string;
+  r->string += 1 + bdpti_string(r, r->string, SIZE_MAX); /* its text has two quotes more */
+  return kept;
 }
 
 /* Reads [n, n, ...] of at most `room` whole numbers; returns how many. */
@@ -7632,17 +7624,12 @@ BDPTI_FN void bdpti_walk_tensor(bdpti_reader *r) {
               "of data; was it cut off?", from, to, r->data_bytes, bdpti_s(r->data_bytes));
   }
   t->bytes = r->data + from;
-  if (r->fill && !r->status) r->out->tensor[r->tensors] = *t; /* a copy; its name is in our block */
-  r->tensors++;
+  if (!r->status) r->out->tensor[r->out->count++] = *t; /* a copy; its name is in our block */
 }
 
-BDPTI_FN void bdpti_walk(bdpti_reader *r, int fill, const char *text, size_t size) {
-  const bdpti_scan scan = {text, size, 0};
+BDPTI_FN void bdpti_walk(bdpti_reader *r) {
   char name[72]; /* as much as messages show, and more than "__metadata__" needs */
   size_t n, k, at, metadata = 0;
-  r->scan = scan;
-  r->fill = fill;
-  r->tensors = r->pairs = r->text = 0; /* the second walk counts again, to find places */
   bdpti_need(r, '{');
   for (n = 0; bdpti_more(r, n, '}'); n++) {
     at = r->scan.at;
@@ -7656,16 +7643,16 @@ BDPTI_FN void bdpti_walk(bdpti_reader *r, int fill, const char *text, size_t siz
     if (metadata++) bdpti_bad(r, "it occurs twice");
     bdpti_need(r, ':');
     bdpti_need(r, '{');
-    for (k = 0; bdpti_more(r, k, '}'); k++, r->pairs++) {
-      const char *key = bdpti_keep(r);
-      if (fill) r->out->key[r->pairs] = key; /* the value stands behind it */
+    for (k = 0; bdpti_more(r, k, '}'); k++) {
+      r->out->key[r->out->pairs++] = bdpti_keep(r); /* the value stands behind it */
       bdpti_need(r, ':');
       bdpti_keep(r);
     }
   }
   r->shown[0] = 0;
   bdpti_scan_pass(&r->scan, bdpti_blanks, SIZE_MAX);
-  if (r->scan.at < size) bdpti_bad(r, "bytes behind the header, at byte %zu", 8 + r->scan.at);
+  if (r->scan.at == r->scan.size) return;
+  bdpti_bad(r, "bytes behind the header, at byte %zu", 8 + r->scan.at);
 }
 
 BDPTI_FN int bdpti_by_name(const void *a, const void *b) {
@@ -7713,7 +7700,7 @@ BDPTI_FN void bdpti_sort_names(bdpti_reader *r, void *all, size_t n, size_t row,
 BDPTI_FN void bdpti_check_all(bdpti_reader *r) {
   bdpt_file_tensor *t = r->out->tensor;
   const char *before = ""; /* the tensor that ends at `end` */
-  size_t i, begin, end = 0, n = r->tensors; /* offsets into the data */
+  size_t i, begin, end = 0, n = r->out->count; /* offsets into the data */
   char shown[72];
   bdpti_sort(t, n, sizeof *t, bdpti_by_offset); /* where two begin together, the empty one first */
   for (i = 0; i < n && !r->status; i++) {
@@ -7730,7 +7717,7 @@ BDPTI_FN void bdpti_check_all(bdpti_reader *r) {
   if (end != r->data_bytes) { /* nothing may be left over */
     bdpti_bad(r, "bytes behind the last tensor, of none: %zu", r->data_bytes - end);
   }
-  bdpti_sort_names(r, r->out->key, r->pairs, sizeof *r->out->key, "metadata key");
+  bdpti_sort_names(r, r->out->key, r->out->pairs, sizeof *r->out->key, "metadata key");
   bdpti_sort_names(r, t, n, sizeof *t, "name"); /* for bdpt_safetensors_find too */
 }
 
@@ -7761,7 +7748,7 @@ BDPTI_FN size_t bdpti_header_size(bdpti_reader *r, const char *bytes, size_t siz
 BDPT_API bdpt_status bdpt_safetensors_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                             const char *name, bdpt_safetensors *out) {
   const char *text = (const char *)bytes + 8; /* the header */
-  size_t n, keys, strings; /* its length; where the parts of our block begin */
+  size_t n, keys, strings, room; /* its length; where the parts of our block begin, and its end */
   unsigned char *p;
   bdpti_reader r;
   memset(out, 0, sizeof *out);
@@ -7771,22 +7758,18 @@ BDPT_API bdpt_status bdpt_safetensors_parse(bdpt_context *ctx, const void *bytes
   if (r.status) return r.status;
   r.data = (const unsigned char *)text + n;
   r.data_bytes = size - 8 - n; /* not negative: n was checked */
-  bdpti_walk(&r, 0, text, n); /* counts and checks */
-  if (r.status) return r.status;
-
-  /* One block for everything that the walk counted, the parts in the order of their alignment. The
-   * sum cannot overflow: each part was paid for with bytes of the header, 100 MB at most. */
-  keys = r.tensors * sizeof *out->tensor;
-  strings = keys + r.pairs * sizeof *out->key;
-  p = (unsigned char *)bdpt_alloc(ctx, strings + r.text);
+  keys = n / 50 * sizeof *out->tensor; /* the parts in the order of their alignment */
+  strings = keys + n / 6 * sizeof *out->key;
+  room = strings + n; /* no overflow: of 100 MB at most */
+  p = (unsigned char *)bdpt_alloc(ctx, room);
   if (!p) return BDPT_E_MEMORY;
   out->ctx = ctx; /* from here on there is something to close */
-  out->memory = p; out->memory_bytes = strings + r.text;
-  out->tensor = (bdpt_file_tensor *)(void *)p; out->count = r.tensors;
-  out->key = (const char **)(void *)(p + keys); out->pairs = r.pairs;
+  out->memory = p; out->memory_bytes = room;
+  out->tensor = (bdpt_file_tensor *)(void *)p;
+  out->key = (const char **)(void *)(p + keys);
   r.string = (char *)(p + strings);
-  r.room = r.text;
-  bdpti_walk(&r, 1, text, n); /* fills */
+  r.scan.text = text; r.scan.size = n;
+  bdpti_walk(&r); /* fills */
   if (!r.status) bdpti_check_all(&r); /* and sorts */
   if (r.status) bdpt_safetensors_close(out);
   return r.status;
@@ -7934,10 +7917,9 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
   bdpt_safetensors check;
   size_t i, k, at, n = 0, room = count * sizeof(bdpti_piece); /* n: bytes of the numbers */
   bdpti_piece *piece = (bdpti_piece *)bdpt_alloc(ctx, room);
-  unsigned char *p = NULL;
-  bdpt_status before = ctx->status, s = BDPT_OK;
+  unsigned char *p;
+  bdpt_status s = piece ? BDPT_OK : BDPT_E_MEMORY;
   out->data = NULL; out->size = 0;
-  if (!piece) return BDPT_E_MEMORY;
   for (i = 0; i < count && !s; i++) { /* each must be writable */
     s = bdpti_piece_init(ctx, &piece[i], &tensors[i]);
     if (!bdpti_add(n, piece[i].bytes, &n)) n = SIZE_MAX; /* refused by the allocator */
@@ -7946,8 +7928,9 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
     qsort(piece, count, sizeof *piece, bdpti_by_alignment); /* a caller sets no traps */
     bdpti_put_header(&t, piece, count, key, value, pairs);
     if (!bdpti_add(9 + t.used, n, &n)) n = SIZE_MAX; /* of the whole file and a 0, from now on */
-    p = (unsigned char *)bdpt_alloc(ctx, n);
-    if (!p) s = BDPT_E_MEMORY;
+    out->data = p = (unsigned char *)bdpt_alloc(ctx, n);
+    if (p) out->size = n - 1;
+    else s = BDPT_E_MEMORY;
   }
   if (!s) {
     bdpti_put_bytes(p, 8, (uint64_t)t.used); /* N, the length of the header */
@@ -7963,15 +7946,12 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
         bdpti_put_bytes(p + at + k, (int)step, bdpti_pack(v, step));
       }
     }
-    s = bdpt_safetensors_parse(ctx, p, n - 1, "write", &check);
-    if (s == BDPT_E_FORMAT) s = BDPT_E_ARGUMENT; /* the caller's, here */
-    if (s && !before) ctx->status = s;
+    s = bdpt_safetensors_parse(ctx, p, out->size, "write", &check);
     bdpt_safetensors_close(&check);
   }
   bdpt_release(ctx, piece, room);
-  if (s) { bdpt_release(ctx, p, n); return s; }
-  out->data = p; out->size = n - 1; /* the caller's from now on */
-  return BDPT_OK;
+  if (s) bdpt_bytes_free(ctx, out); /* else it is the caller's from now on */
+  return s;
 }
 
 /* 13.6  Whole files                                                                          >>io
@@ -8074,22 +8054,23 @@ BDPTI_FN bdpt_status bdpti_fail_io(bdpt_context *ctx, const char *path, const ch
  * short: reading goes on, into a block twice as large, until a block is not filled. At the end it
  * has one byte more than the file, a zero, so that text is terminated. */
 BDPTI_FN bdpt_status bdpti_file_fill(bdpt_context *ctx, const char *path, FILE *f,
-                                     unsigned char **block, size_t *has, size_t *used) {
+                                     bdpt_bytes *out) {
   long end = fseek(f, 0, SEEK_END) == 0 ? ftell(f) : -2; /* -2: it cannot seek, so it has not */
   size_t room = end >= 0 && end < LONG_MAX ? (size_t)end + 1 : (size_t)1 << 16;
+  size_t has = 0; /* bytes of the block */
   if (end > -2 && fseek(f, 0, SEEK_SET) != 0) return bdpti_fail_io(ctx, path, "seeking failed");
-  while (*has != room) { /* equal: it was not filled, and one byte is left */
+  while (has != room) { /* equal: it was not filled, and one byte is left */
     unsigned char *p = (unsigned char *)bdpt_alloc(ctx, room);
+    if (p && out->size) memcpy(p, out->data, out->size); /* what was read so far */
+    bdpt_release(ctx, out->data, has);
+    out->data = p; has = room;
     if (!p) return BDPT_E_MEMORY;
-    if (*used) memcpy(p, *block, *used); /* what was read so far */
-    bdpt_release(ctx, *block, *has);
-    *block = p; *has = room;
-    *used += fread(p + *used, 1, room - *used, f);
-    room = *used < room ? *used + 1 : 2 * room;
+    out->size += fread(p + out->size, 1, room - out->size, f);
+    room = out->size < room ? out->size + 1 : 2 * room;
   }
   if (ferror(f)) return bdpti_fail_io(ctx, path, "reading failed");
-  if (end < 0 || end == LONG_MAX || *used >= (size_t)end) return BDPT_OK;
-  return bdpt_fail(ctx, BDPT_E_IO, "%s: only %zu of its %zu bytes could be read", path, *used,
+  if (end < 0 || end == LONG_MAX || out->size >= (size_t)end) return BDPT_OK;
+  return bdpt_fail(ctx, BDPT_E_IO, "%s: only %zu of its %zu bytes could be read", path, out->size,
                    (size_t)end);
 }
 
@@ -8097,7 +8078,6 @@ BDPTI_FN bdpt_status bdpti_file_fill(bdpt_context *ctx, const char *path, FILE *
  * cannot be opened may be there all the same, and a run that began anew would replace it. */
 BDPTI_FN bdpt_status bdpti_file_get(bdpt_context *ctx, const char *path, int must,
                                     bdpt_bytes *out) {
-  size_t has = 0; /* bytes of the block */
   bdpt_status s;
   FILE *f;
   out->data = NULL; out->size = 0;
@@ -8105,19 +8085,19 @@ BDPTI_FN bdpt_status bdpti_file_get(bdpt_context *ctx, const char *path, int mus
   f = fopen(path, "rb");
   if (!f && !must && errno == ENOENT) return BDPT_OK;
   if (!f) return bdpti_fail_io(ctx, path, "cannot be opened for reading");
-  s = bdpti_file_fill(ctx, path, f, &out->data, &has, &out->size);
+  s = bdpti_file_fill(ctx, path, f, out);
   fclose(f);
-  if (!s) return BDPT_OK;
-  bdpt_release(ctx, out->data, has);
-  out->data = NULL; out->size = 0;
+  if (s) bdpt_bytes_free(ctx, out);
   return s;
 }
 
-/* Writes, flushes, forces to the disk and closes. `name` is for the message. */
+/* Writes, flushes, forces to the disk and closes; NULL: opening has failed. `name` is for the
+ * message. */
 BDPTI_FN bdpt_status bdpti_file_fill_in(bdpt_context *ctx, const char *name, FILE *f,
                                         const void *bytes, size_t size, int force) {
   const char *failed = NULL;
   bdpt_status s = BDPT_OK;
+  if (!f) return bdpti_fail_io(ctx, name, "cannot be opened for writing");
   if (size && fwrite(bytes, 1, size, f) != size) failed = "writing failed";
   else if (fflush(f) != 0) failed = "flushing failed"; /* stdio's buffer */
   else if (force && BDPTI_FSYNC(f) != 0) failed = "forcing it to the disk failed";
@@ -8138,12 +8118,11 @@ BDPTI_FN bdpt_status bdpti_file_replace(bdpt_context *ctx, const char *path, uns
     f = bdpti_open_new(name, mode);
     if (!f && errno != EEXIST) break; /* not because the name is taken */
   }
-  if (!f) return bdpti_fail_io(ctx, name, "cannot be opened for writing");
-  s = bdpti_file_fill_in(ctx, path, f, bytes, size, 1);
+  s = bdpti_file_fill_in(ctx, f ? path : name, f, bytes, size, 1);
   if (!s && BDPTI_REPLACE(name, path) != 0) {
     s = bdpti_fail_io(ctx, path, "the temporary file cannot take this name");
   }
-  if (s) remove(name); /* the old file is as it was */
+  if (s && f) remove(name); /* the old file is as it was */
   return s;
 }
 
@@ -8155,7 +8134,6 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
   const char *to = path; /* where it leads */
   unsigned mode = 0666;
   bdpt_status s;
-  FILE *f;
   int kind;
   if (!name) return silent ? BDPT_OK : BDPT_E_MEMORY;
   errno = 0;
@@ -8164,9 +8142,7 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
   if (kind == 3 || !to) {
     s = bdpti_fail_io(ctx, path, "nobody can say what stands there");
   } else if (kind == 2) {
-    f = fopen(path, "wb");
-    s = f ? bdpti_file_fill_in(ctx, path, f, bytes, size, 0)
-          : bdpti_fail_io(ctx, path, "cannot be opened for writing");
+    s = bdpti_file_fill_in(ctx, path, fopen(path, "wb"), bytes, size, 0);
   } else if (kind < 0) {
     s = bdpt_fail(ctx, BDPT_E_IO, "%s is read-only and stays as it is", path);
   } else {
@@ -8209,9 +8185,9 @@ BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, bdpt_by
  *
  * Loading goes the other way. The configuration is what the caller brings, and the metadata have
  * the last word. Together they say which tensors there must be; they are compared with those that
- * are there, name by name and shape by shape, in both directions. Memory is asked for last and
- * tensor by tensor, each after its shape was found in the file, so no metadata can ask for more
- * than the file holds. Nothing is guessed from shapes: they tell neither the heads nor eps, the
+ * are there, name by name and shape by shape, in both directions. Memory is asked for tensor by
+ * tensor, each after its shape was found in the file, so no metadata can ask for more than the file
+ * holds. Nothing is guessed from shapes: they tell neither the heads nor eps, the
  * activation, or how images were made, and a network that runs and is wrong is worse than none.
  * Other programs say such things in other ways, which examples/tool translates.
  *
@@ -8440,9 +8416,9 @@ BDPTI_FN bdpt_status bdpti_meta_read(bdpti_reader *r, bdpt_model *m) {
  * Both directions count. A tensor that is missing would be zeros in the network; one that is
  * unknown belongs to a layer that the network has not, so the file is another network's. The first
  * of each kind is named. Names in a file are unique, so if as many are known as there are, none is
- * unknown.
+ * unknown. What fits is read.
  */
-BDPTI_FN bdpt_status bdpti_tensors_match(bdpti_reader *r, const bdpt_model *m) {
+BDPTI_FN bdpt_status bdpti_tensors_read(bdpti_reader *r, bdpt_model *m) {
   static const char *const end[3] = {"", ")", ", ...)"}; /* of a list of none, of one, of more */
   const char *missing = "";
   char unknown[400] = "", needs[100]; /* a name; also two shapes: 16 axes of 20 digits fit, and 4 */
@@ -8456,7 +8432,11 @@ BDPTI_FN bdpt_status bdpti_tensors_match(bdpti_reader *r, const bdpt_model *m) {
     if (!t) continue;
     extra--;
     ndim = bdpti_slot_shape(&m->config, slot, shape);
-    if (t->ndim == ndim && memcmp(t->shape, shape, (size_t)ndim * sizeof *shape) == 0) continue;
+    if (t->ndim == ndim && memcmp(t->shape, shape, (size_t)ndim * sizeof *shape) == 0) {
+      if (!bdpti_slot_alloc(m, slot)) return BDPT_E_MEMORY; /* as much as the file has */
+      if (bdpt_safetensors_read(m->ctx, t, m->param[slot].data, t->count)) return m->ctx->status;
+      continue;
+    }
     bdpti_put_sizes(&a, t->ndim, t->shape);
     bdpti_put_sizes(&b, ndim, shape);
     unknown[a.used] = needs[b.used] = 0;
@@ -8486,7 +8466,6 @@ BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size
   bdpt_model *m = NULL;
   bdpt_config any; /* all zeros, but as deep as there can be */
   bdpt_status s = bdpt_safetensors_parse(ctx, bytes, size, name, &file);
-  int i;
   bdpti_reader_init(&r, ctx, name);
   r.out = &file;
   memset(&any, 0, sizeof any);
@@ -8498,13 +8477,7 @@ BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size
   if (!s) s = bdpti_meta_read(&r, m); /* has a later word than the caller */
   if (!s) s = bdpt_config_resolve(ctx, &m->config); /* and a last look at every number */
   if (!s) m->slots = BDPT_SLOTS_FIXED + m->config.depth * BDPT_SLOTS_BLOCK;
-  if (!s) s = bdpti_tensors_match(&r, m); /* from here on the shapes are the file's */
-  for (i = 0; !s && i < m->slots; i++) {
-    const bdpt_file_tensor *t = bdpt_safetensors_find(&file, m->name[i]);
-    if (!bdpti_slot_used(&m->config, i)) continue;
-    s = bdpti_slot_alloc(m, i) ? BDPT_OK : BDPT_E_MEMORY; /* as large as the file's, see above */
-    if (!s) s = bdpt_safetensors_read(ctx, t, m->param[i].data, t->count);
-  }
+  if (!s) s = bdpti_tensors_read(&r, m);
   if (!s && bdpt_safetensors_get(&file, "boundarydpt"))
     s = bdpt_model_label(m, bdpt_safetensors_get(&file, "label_names"));
   bdpt_safetensors_close(&file);

@@ -220,14 +220,13 @@ TEST(failing_disk) {
 #if defined(__unix__) || defined(__APPLE__)
 TEST(pipe_has_no_size) {
   FILE *pipe = popen("head -c 100000 /dev/zero", "r");
-  size_t has = 0, used = 0;
-  unsigned char *block = NULL;
+  bdpt_bytes bytes = {NULL, 0};
   bdpt_context ctx;
   memset(&ctx, 0, sizeof ctx);
   bdpt_init(&ctx);
-  CHECK(pipe && bdpti_file_fill(&ctx, "pipe", pipe, &block, &has, &used) == BDPT_OK);
-  CHECK(used == 100000 && has == used + 1);
-  bdpt_release(&ctx, block, has);
+  CHECK(pipe && bdpti_file_fill(&ctx, "pipe", pipe, &bytes) == BDPT_OK);
+  CHECK(bytes.size == 100000 && ctx.bytes_now == bytes.size + 1);
+  bdpt_bytes_free(&ctx, &bytes);
   if (pipe) pclose(pipe);
 }
 #endif

@@ -348,7 +348,7 @@ TEST(cut_and_changed) {
   free(p);
 }
 
-/* Parses ten megabytes of header, made of `unit` with a counter in it. Our memory stays within 4
+/* Parses ten megabytes of header, made of `unit` with a counter in it. Our memory stays within 6
  * bytes for each byte of header, sorting included. */
 static void big_header(const char *front, const char *unit, const char *back, const char *phrase) {
   size_t room = ((size_t)10 << 20) / test_every(), used = strlen(front), size, i = 0;
@@ -367,7 +367,7 @@ static void big_header(const char *front, const char *unit, const char *back, co
   p = make(text, used, 0, &size);
   CHECK(bdpt_safetensors_parse(&ctx, p, size, "big", &f) == BDPT_E_FORMAT);
   if (!CHECK(strstr(ctx.message, phrase) != NULL)) printf("  %s\n", ctx.message);
-  if (!CHECK(ctx.bytes_peak < 4 * size)) {
+  if (!CHECK(ctx.bytes_peak < 6 * size)) {
     printf("  %zu bytes for a header of %zu\n", ctx.bytes_peak, size);
   }
   CHECK(ctx.bytes_now == 0 && out_blocks == 0);
@@ -535,11 +535,11 @@ TEST(not_written) {
   bdpt_bytes bytes;
   t[0] = tensor("a", BDPT_F32, 1, 1, 0, 0, v, 0);
   t[1] = tensor("a", BDPT_F16, 1, 1, 0, 0, v, 1);
-  refused(t, 2, BDPT_E_ARGUMENT, "'a': this name occurs twice");
+  refused(t, 2, BDPT_E_FORMAT, "'a': this name occurs twice");
   t[0].name = "__metadata__";
-  refused(t, 1, BDPT_E_ARGUMENT, "write: '__metadata__': no string");
+  refused(t, 1, BDPT_E_FORMAT, "write: '__metadata__': no string");
   t[0].name = "\xff";
-  refused(t, 1, BDPT_E_ARGUMENT, "bad UTF-8");
+  refused(t, 1, BDPT_E_FORMAT, "bad UTF-8");
   t[0] = tensor("a", BDPT_U8, 1, 1, 0, 0, v, 0);
   refused(t, 1, BDPT_E_ARGUMENT, "cannot be written from real numbers");
   t[0] = tensor("a", BDPT_F16, 1, 1, 0, 0, v, 0);
@@ -552,14 +552,14 @@ TEST(not_written) {
   refused(t, 1, BDPT_E_ARGUMENT, "its shape overflows");
   t[0] = tensor("a", BDPT_F32, 1, 1, 0, 0, NULL, 0);
   refused(t, 1, BDPT_E_ARGUMENT, "it has no data");
-  CHECK(bdpt_safetensors_build(&ctx, NULL, 0, key, value, 2, &bytes) == BDPT_E_ARGUMENT);
+  CHECK(bdpt_safetensors_build(&ctx, NULL, 0, key, value, 2, &bytes) == BDPT_E_FORMAT);
   CHECK_HAS(ctx.message, "write: 'k': this metadata key occurs twice");
   { /* a header over the limit, in one name */
     char *name = (char *)malloc(BDPT_HEADER_LIMIT + 1);
     memset(name, 'a', BDPT_HEADER_LIMIT);
     name[BDPT_HEADER_LIMIT] = 0;
     t[0] = tensor(name, BDPT_F32, 1, 1, 0, 0, v, 0);
-    refused(t, 1, BDPT_E_ARGUMENT, "over the limit of 100000000");
+    refused(t, 1, BDPT_E_FORMAT, "over the limit of 100000000");
     free(name);
   }
 }

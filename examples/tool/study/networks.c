@@ -125,7 +125,6 @@ static bdpt_status study_root_train(study *s, const study_root *r) {
   bdpt_status status = log ? BDPT_OK : BDPT_E_MEMORY;
   if (!*r->model) *r->model = bdpt_model_clone(s->dense);
   if (!*r->model) status = s->base.ctx->status;
-  hooks.checkpoint_images = 20000;
   if (status == BDPT_OK && r->recipe.epochs > 0)
     status = bdpt_train(*r->model, r->teacher,
                         &(bdpt_run){&s->base.in.rest, &s->base.in.held, &hooks}, &r->recipe, log);
