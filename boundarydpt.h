@@ -1908,12 +1908,6 @@ typedef struct bdpti_pointwise {                      /* out = f(x,y) of one ele
   bdpt_real *out; int add;
 } bdpti_pointwise;
 
-typedef struct bdpti_samples { /* out = y + factor[sample] x; y may be NULL */
-  size_t width;                                       /* numbers of a sample */
-  const bdpt_real *factor, *x, *y;
-  bdpt_real *out;
-} bdpti_samples;
-
 typedef struct bdpti_columns { size_t width; const bdpt_real *x; } bdpti_columns; /* [R,D] */
 typedef struct bdpti_inner { const bdpt_real *x, *y, *less; } bdpti_inner; /* sum x (y - less) */
 
@@ -1923,7 +1917,6 @@ typedef struct bdpti_adamw_args {
 } bdpti_adamw_args;
 
 typedef void (*bdpti_kernel)(const void *args, size_t begin, size_t end);    /* a run of items */
-typedef double (*bdpti_reducer)(const void *args, size_t begin, size_t end); /* one sum */
 typedef void (*bdpti_partial)(const void *args, size_t begin, size_t end, bdpt_real *sums);
 
 /* A row-major B of whole vectors need not be packed. But rows 4096 bytes apart compete for the same
@@ -1931,7 +1924,7 @@ typedef void (*bdpti_partial)(const void *args, size_t begin, size_t end, bdpt_r
 #define BDPTI_AS_IT_LIES(g, lanes) \
   ((g)->b_col == 1 && (g)->n % (lanes) == 0 && (g)->b_row * sizeof(bdpt_real) % 4096 != 0)
 
-/* A tile of a product. k counts steps, pairs of rows if joined. */
+/* A tile of a product. */
 typedef struct bdpti_tile {
   size_t k, a_row, a_col, b_row, c_row, add_row; /* k: steps, pairs of rows if joined */
   const bdpt_real *a, *b, *bias, *add;           /* of this tile; bias and add or NULL */
@@ -1963,10 +1956,9 @@ typedef struct bdpti_isa {
   void (*softmax_back)(const bdpti_heads *h, size_t task, size_t i, size_t rows, bdpt_real *p,
                        bdpt_real *ds, size_t ld);
   void (*share)(const bdpt_real *total, size_t rows, size_t d, bdpt_real *o, size_t ld);
-  bdpti_kernel exp, gelu_fwd, gelu_bwd, gate_fwd, gate_bwd, axpby; /* over elements */
-  bdpti_kernel layernorm_fwd, sample_axpy, adamw; /* over rows, rows, elements */
+  bdpti_kernel act, axpby, layernorm_fwd, adamw; /* over elements, but layernorm_fwd: rows */
   bdpti_partial layernorm_bwd, column_sum; /* sums over rows, in chunks */
-  bdpti_reducer dot;                       /* one number from all elements */
+  double (*dot)(const bdpti_inner *s, size_t begin, size_t end); /* one number from all elements */
   int pairs;                                          /* 1: bf16 numbers multiply in pairs */
   int by_lane;                                        /* 1: every A is copied (14.3) */
 } bdpti_isa;
@@ -1979,19 +1971,19 @@ typedef struct bdpti_isa {
 /* What the engine room does for this chapter; each function is explained in >>kernels. */
 BDPTI_FN void bdpti_act(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_real *z,
                         const bdpt_real *dy, bdpt_real *out, int add);
-BDPTI_FN void bdpti_adamw(bdpt_context *ctx, size_t n, const bdpti_adamw_args *s);
 BDPTI_FN int bdpti_all_finite(bdpt_context *ctx, size_t n, const bdpt_real *x);
 BDPTI_FN bdpt_status bdpti_attention(bdpt_context *ctx, size_t images, bdpti_heads h);
 BDPTI_FN bdpt_status bdpti_column_sum(bdpt_context *ctx, size_t rows, size_t width,
                                       const bdpt_real *x, bdpt_real *out);
 BDPTI_FN double bdpti_dot(bdpt_context *ctx, size_t n, const bdpt_real *x, const bdpt_real *y,
                           const bdpt_real *less);
-BDPTI_FN bdpt_status bdpti_layernorm_bwd(bdpt_context *ctx, size_t rows, const bdpti_norm_args *s,
-                                         bdpt_real *dgamma, bdpt_real *dbeta);
-BDPTI_FN void bdpti_layernorm_fwd(bdpt_context *ctx, size_t rows, const bdpti_norm_args *s);
+BDPTI_FN void bdpti_each(const bdpt_context *ctx, bdpti_kernel kernel, const void *args,
+                         size_t count, size_t grain, double cost);
 BDPTI_FN bdpt_status bdpti_matmul(bdpt_context *ctx, const bdpti_gemm *given);
 BDPTI_FN size_t bdpti_prepack(const bdpt_context *ctx, const bdpti_gemm *given, bdpt_real *out);
-BDPTI_FN void bdpti_sample_axpy(bdpt_context *ctx, size_t count, const bdpti_samples *s);
+BDPTI_FN bdpt_status bdpti_reduce_rows(bdpt_context *ctx, bdpti_partial kernel, const void *args,
+                                       size_t width, size_t rows, bdpt_real *const *out,
+                                       size_t outs);
 BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost);
 
 /* 6.2  Linear                                                                          >>linear
@@ -2130,7 +2122,7 @@ BDPTI_FN void bdpti_mlp_hidden(bdpt_tape *t, bdpti_node *n, bdpt_real *v, bdpt_r
   const bdpt_act act = (bdpt_act)n->index;
   bdpti_gemm g = bdpti_affine(n->in[3], rows, v); /* v W1^T */
   bdpti_norm_args norm = bdpti_norm_args_of(n, v);
-  bdpti_layernorm_fwd(t->ctx, rows, &norm);
+  bdpti_each(t->ctx, t->ctx->isa->layernorm_fwd, &norm, rows, 1, (double)x->count * 0.5);
   g.bias = n->in[4]->data; /* b1[F] */
   g.c = z;                 /* z may be s: then f(z) replaces it */
   g.gelu = act == BDPT_GELU ? s : NULL;
@@ -2249,7 +2241,7 @@ BDPT_API bdpt_tensor *bdpt_layernorm(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *
   if (!bdpti_save(t, n, 0, 2 * rows)) return NULL;
   n->number = eps;
   s = bdpti_norm_args_of(n, n->out.data);
-  bdpti_layernorm_fwd(t->ctx, rows, &s);
+  bdpti_each(t->ctx, t->ctx->isa->layernorm_fwd, &s, rows, 1, (double)x->count * 0.5);
   return &n->out;
 }
 
@@ -2257,11 +2249,13 @@ BDPT_API bdpt_tensor *bdpt_layernorm(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *
 BDPTI_FN void bdpti_layernorm_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_norm_args s = bdpti_norm_args_of(n, NULL);
   bdpti_target dx = bdpti_grad(t, n->in[0]);
-  bdpt_real *dgamma = bdpti_grad_sum(t, n->in[1]), *dbeta = bdpti_grad_sum(t, n->in[2]);
+  bdpt_real *sum[2]; /* dgamma, dbeta; NULL if frozen */
+  sum[0] = bdpti_grad_sum(t, n->in[1]);
+  sum[1] = bdpti_grad_sum(t, n->in[2]);
   s.dy = n->out.grad;
   s.dx = dx.to;
   s.add = dx.add;
-  bdpti_layernorm_bwd(t->ctx, bdpti_rows(n->in[0]), &s, dgamma, dbeta);
+  bdpti_reduce_rows(t->ctx, t->ctx->isa->layernorm_bwd, &s, s.width, bdpti_rows(n->in[0]), sum, 2);
 }
 
 /* 6.5  Activations, element by element                                                     >>act
@@ -2278,13 +2272,6 @@ BDPTI_FN double bdpti_gelu_plain(double z) { return 0.5 * z * erfc(z * -0.707106
 
 BDPTI_FN double bdpti_gelu_slope_plain(double z) {
   return 0.5 * erfc(z * -0.70710678118654752440) + z * exp(-0.5 * z * z) * 0.39894228040143267794;
-}
-
-/* Sets the two constants of a gate; p = 0 tells the kernel that it is ReLU. */
-BDPTI_FN void bdpti_gate_constants(bdpt_act act, double *p, double *q) {
-  *p = act == BDPT_QUICK_GELU ? 1.702 : 0;
-  if (act == BDPT_GELU_TANH) *p = 1.5957691216057308; /* 2 sqrt(2 / pi) */
-  *q = act == BDPT_GELU_TANH ? 0.044715 * *p : 0;
 }
 
 BDPT_API bdpt_tensor *bdpt_activate(bdpt_tape *t, bdpt_tensor *x, bdpt_act act) {
@@ -2648,8 +2635,18 @@ BDPTI_FN size_t bdpti_cluster_place(const bdpt_context *ctx, size_t n, size_t k)
  */
 BDPTI_FN void bdpti_drop_path_run(bdpt_tape *t, bdpti_node *n, const bdpt_real *x,
                                   const bdpt_real *y, bdpt_real *out) {
-  bdpti_samples s = {n->index, n->saved[0], x, y, out};
-  bdpti_sample_axpy(t->ctx, n->out.shape[0], &s);
+  const int batch = (int)n->out.shape[0], team = bdpti_team(t->ctx, (double)n->out.count * 0.4);
+  int b;
+  (void)team;
+  BDPTI_OMP(omp parallel for num_threads(team) schedule(static))
+  for (b = 0; b < batch; b++) { /* out = y + keep x, or keep x; adding -0 keeps a zero's sign */
+    const size_t at = (size_t)b * n->index;
+    const bdpt_real keep = n->saved[0][b];
+    bdpti_pointwise sum = {y, x + at, 1, keep, out + at, 0};
+    bdpti_pointwise alone = {x + at, NULL, keep, -(bdpt_real)0, out + at, 0};
+    if (y) sum.x += at;
+    t->ctx->isa->axpby(y ? &sum : &alone, 0, n->index);
+  }
 }
 
 BDPT_API bdpt_tensor *bdpt_drop_path(bdpt_tape *t, bdpt_tensor *x, double rate, bdpt_rng *rng) {
@@ -4083,7 +4080,7 @@ BDPTI_FN bdpt_status bdpti_trainer_finish(bdpt_trainer *t, double loss) {
     move.step = (double)++now->age[i];
     move.p = p->data; move.g = p->grad;
     move.m = m; move.v = m + p->count;
-    bdpti_adamw(t->ctx, p->count, &move);
+    bdpti_each(t->ctx, t->ctx->isa->adamw, &move, p->count, 1024, (double)p->count);
     m += 2 * p->count;
     if (decay > 0) bdpti_axpby(t->ctx, p->count, decay, m, 1 - decay, p->data, m);
   }
@@ -8725,23 +8722,16 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(partners)(BDPTI_VEC *v, int n) {
   return other;
 }
 
-BDPTI_INLINE bdpt_real BDPTI_V(total)(BDPTI_VEC v) {
+BDPTI_INLINE bdpt_real BDPTI_V(tree)(BDPTI_VEC v, int largest) {
   int n;
-  BDPTI_UNROLL for (n = BDPTI_LANES / 2; n > 0; n /= 2) { /* a level of the tree */
+  BDPTI_UNROLL for (n = BDPTI_LANES / 2; n > 0; n /= 2) { /* a level */
     BDPTI_VEC other = BDPTI_V(partners)(&v, n);
-    v = v + other;
+    v = largest ? BDPTI_CHOOSE(v > other, v, other) : v + other;
   }
-  return BDPTI_LANE(v, 0); /* the sum in any case; after shuffles all lanes hold it */
+  return BDPTI_LANE(v, 0); /* the result in any case; after shuffles all lanes hold it */
 }
 
-BDPTI_INLINE bdpt_real BDPTI_V(largest)(BDPTI_VEC v) {
-  int n;
-  BDPTI_UNROLL for (n = BDPTI_LANES / 2; n > 0; n /= 2) {
-    BDPTI_VEC other = BDPTI_V(partners)(&v, n);
-    v = BDPTI_CHOOSE(v > other, v, other);
-  }
-  return BDPTI_LANE(v, 0);
-}
+BDPTI_INLINE bdpt_real BDPTI_V(total)(BDPTI_VEC v) { return BDPTI_V(tree)(v, 0); }
 
 /* 14.2  exp, square root, normal distribution
  *
@@ -9239,14 +9229,12 @@ static void BDPTI_V(copy_rows)(const bdpti_gemm *g, const bdpti_block *b, size_t
                                size_t count, bdpt_real *own) {
   size_t i, row, p, left;
   for (i = low; i < low + count; i++, own += BDPTI_COPY_SIZE(g, b)) { /* one tile */
-    const size_t end = BDPTI_ROW_OF(g, tiles, i + 1);
+    const size_t first = BDPTI_ROW_OF(g, tiles, i), end = BDPTI_ROW_OF(g, tiles, i + 1);
+    const bdpt_real *a = g->a + first * g->a_row + b->p0; /* a[first,p0] */
     bdpt_real *out = own;
-    for (row = BDPTI_ROW_OF(g, tiles, i); row < end; row++, out += b->rows) {
-      const bdpt_real *a = g->a + row * g->a_row + b->p0;        /* a[row,p0] */
-      for (p = 0; p < b->pn && g->bf16 == 1; p += BDPTI_LANES) { /* as floats */
-        BDPTI_STORE(out + p, b->pn - p, BDPTI_V(narrow)(BDPTI_LOAD(a + p, b->pn - p)));
-      }
-      for (; p < b->pn; p += 32) { /* 16 lanes: only the pass with pairs comes here */
+    if (g->bf16 == 1) BDPTI_V(narrow_rows)(a, g->a_row, end - first, b->pn, b->pn, 0, own);
+    for (row = first; row < end && g->bf16 == 2; row++, a += g->a_row, out += b->rows) {
+      for (p = 0; p < b->pn; p += 32) { /* 16 lanes: only the pass with pairs comes here */
         left = b->pn - p;              /* steps that are left, 32 or fewer */
         BDPTI_STORE(out + p / 2, left, /* step p with step p + 16 */
                     BDPTI_V(join)(BDPTI_LOAD(a + p, left),
@@ -9313,7 +9301,7 @@ BDPTI_INLINE bdpt_real BDPTI_V(max_row)(const bdpt_real *x, size_t n, bdpt_real 
     BDPTI_VEC v = BDPTI_V(keep)(BDPTI_LOAD(x + j, BDPTI_WHOLE) * a, n - j, first);
     top = BDPTI_CHOOSE(v > top, v, top);
   }
-  return BDPTI_V(largest)(top);
+  return BDPTI_V(tree)(top, 1);
 }
 
 /* Makes P (not normalised) from some rows of S, in place, and lse. The logarithms have a loop of
@@ -9439,43 +9427,30 @@ static void BDPTI_V(layernorm_bwd)(const void *args, size_t begin, size_t end, b
 
 /* 14.6  The smaller kernels
  *
- * Functions of one element: out = expression of x and y, or out += expression; `first` comes before
- * it and may set the slope there. Sums, scalings, mixtures and moving averages are a x + b y.
+ * Functions of one element. An activation of x, or y times its slope there; `add` adds it to what
+ * out holds. Of p and q (>>act), p = -1 says the exact GELU and p = 0 ReLU.
  */
-#define BDPTI_MAP(name, first, expression)                                            \
-  static void BDPTI_V(name)(const void *args, size_t begin, size_t end) {             \
-    const bdpti_pointwise *s = (const bdpti_pointwise *)args;                         \
-    for (; begin < end; begin += BDPTI_LANES) {                                       \
-      const size_t n = end - begin;                                                   \
-      BDPTI_VEC x = BDPTI_LOAD(s->x + begin, n), r, slope = x;                        \
-      BDPTI_VEC y = s->y ? BDPTI_LOAD(s->y + begin, n) : BDPTI_SPLAT(0);              \
-      first;                                                                          \
-      r = (expression);                                                               \
-      (void)y;                                                                        \
-      (void)slope;                                                                    \
-      if (s->add) r += BDPTI_LOAD(s->out + begin, n);                                 \
-      BDPTI_STORE(s->out + begin, n, r);                                              \
-    }                                                                                 \
+static void BDPTI_V(act)(const void *args, size_t begin, size_t end) {
+  const bdpti_pointwise *s = (const bdpti_pointwise *)args;
+  for (; begin < end; begin += BDPTI_LANES) {
+    const size_t n = end - begin;
+    BDPTI_VEC x = BDPTI_LOAD(s->x + begin, n), slope;
+    if (s->a < 0) x = BDPTI_V(gelu)(x, &slope);
+    else x = BDPTI_V(gate)(x, s->a, s->b, &slope);
+    if (s->y) x = BDPTI_LOAD(s->y + begin, n) * slope;
+    if (s->add) x += BDPTI_LOAD(s->out + begin, n);
+    BDPTI_STORE(s->out + begin, n, x);
   }
-BDPTI_MAP(exp, (void)0, BDPTI_V(exp_low)(x))
-BDPTI_MAP(gelu_fwd, (void)0, BDPTI_V(gelu)(x, &slope))
-BDPTI_MAP(gelu_bwd, BDPTI_V(gelu)(x, &slope), y * slope)
-BDPTI_MAP(gate_fwd, (void)0, BDPTI_V(gate)(x, s->a, s->b, &slope))
-BDPTI_MAP(gate_bwd, BDPTI_V(gate)(x, s->a, s->b, &slope), y * slope)
-BDPTI_MAP(axpby, (void)0, x * s->a + y * s->b)
-#undef BDPTI_MAP
+}
 
-/* Scales rows by one factor each: out = y + factor x, or factor x without y (drop path). */
-static void BDPTI_V(sample_axpy)(const void *args, size_t begin, size_t end) {
-  const bdpti_samples *s = (const bdpti_samples *)args;
-  size_t i, j, n = s->width;
-  for (i = begin; i < end; i++) { /* one sample */
-    for (j = i * n; j < i * n + n; j += BDPTI_LANES) {
-      const size_t left = i * n + n - j;
-      BDPTI_VEC v = BDPTI_LOAD(s->x + j, left) * s->factor[i];
-      if (s->y) v += BDPTI_LOAD(s->y + j, left);
-      BDPTI_STORE(s->out + j, left, v);
-    }
+/* Sums, scalings, mixtures and moving averages: a x + b y. */
+static void BDPTI_V(axpby)(const void *args, size_t begin, size_t end) {
+  const bdpti_pointwise *s = (const bdpti_pointwise *)args;
+  for (; begin < end; begin += BDPTI_LANES) {
+    const size_t n = end - begin;
+    BDPTI_VEC x = BDPTI_LOAD(s->x + begin, n);
+    BDPTI_VEC y = s->y ? BDPTI_LOAD(s->y + begin, n) : BDPTI_SPLAT(0);
+    BDPTI_STORE(s->out + begin, n, x * s->a + y * s->b);
   }
 }
 
@@ -9520,8 +9495,7 @@ static void BDPTI_V(column_sum)(const void *args, size_t begin, size_t end, bdpt
 }
 
 /* Sums x (y - z), or x y, in four running vectors over at most 1024 elements, then in double. */
-static double BDPTI_V(dot)(const void *args, size_t begin, size_t end) {
-  const bdpti_inner *s = (const bdpti_inner *)args;
+static double BDPTI_V(dot)(const bdpti_inner *s, size_t begin, size_t end) {
   double sum = 0;
   while (begin < end) {
     const size_t stop = end - begin > 1024 ? begin + 1024 : end; /* 1024 numbers */
@@ -9543,9 +9517,8 @@ static double BDPTI_V(dot)(const void *args, size_t begin, size_t end) {
   BDPTI_NAME, BDPTI_ROWS, BDPTI_PANEL, \
   BDPTI_V(pack_panel), BDPTI_V(narrow_rows), BDPTI_V(copy_tiles), BDPTI_V(copy_rows), \
   BDPTI_V(tile), BDPTI_V(finish), BDPTI_V(softmax), BDPTI_V(softmax_back), BDPTI_V(share), \
-  BDPTI_V(exp), BDPTI_V(gelu_fwd), BDPTI_V(gelu_bwd), BDPTI_V(gate_fwd), BDPTI_V(gate_bwd), \
-  BDPTI_V(axpby), BDPTI_V(layernorm_fwd), BDPTI_V(sample_axpy), BDPTI_V(adamw), \
-  BDPTI_V(layernorm_bwd), BDPTI_V(column_sum), BDPTI_V(dot), pairs, BDPTI_BY_LANE}
+  BDPTI_V(act), BDPTI_V(axpby), BDPTI_V(layernorm_fwd), BDPTI_V(adamw), BDPTI_V(layernorm_bwd), \
+  BDPTI_V(column_sum), BDPTI_V(dot), pairs, BDPTI_BY_LANE}
 static const bdpti_isa BDPTI_V(isa) = BDPTI_ISA_TABLE(0);
 #if BDPTI_ISA_PASS == 3
 static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf16 */
@@ -9655,11 +9628,14 @@ BDPT_API int bdpt_bf16_pays(const bdpt_context *ctx) { return ctx->isa && ctx->i
 /* Some compilers leave no macro of the options that break arithmetic, so each context tries: such a
  * compiler takes y + big - big for y, as in exp, or x - x for 0 whatever x is. */
 static int bdpti_isa_sound(const bdpti_isa *isa) {
-  bdpt_real x[2] = {-3, 0}, y[2], big = (bdpt_real)1e20;
-  bdpti_pointwise s = {x, NULL, 0, 0, y, 0};
+  bdpt_real x[2], y[32] = {0, -3}, total, big = (bdpt_real)1e20;
   bdpti_inner of_x = {x, x, x}, of_y = {y, y, y};
-  isa->exp(&s, 0, 2); /* y = exp(-3), 1 */
-  if (!(fabs((double)y[0] - 0.0497870684) < 1e-8) || y[1] + big - big != 0) return 0;
+  bdpti_heads row;
+  memset(&row, 0, sizeof row);
+  row.tokens = 2;
+  row.scale = 1;
+  isa->softmax(&row, 0, 1, 0, y, &total, NULL); /* y = 1, exp(-3) */
+  if (!(fabs((double)y[1] - 0.0497870684) < 1e-8) || y[0] + big - big != 0) return 0;
   memset(x, 0xFF, sizeof x);   /* NaN, in every format */
   y[1] = (bdpt_real)HUGE_VAL;  /* inf */
   return isa->dot(&of_x, 0, 2) != 0 && isa->dot(&of_y, 0, 2) != 0;
@@ -9693,12 +9669,14 @@ BDPTI_FN void bdpti_each(const bdpt_context *ctx, bdpti_kernel kernel, const voi
 /* A sum over everything is cut into chunks whose number depends on the length alone. One thread
  * makes each, and the chunk sums are added in order, in double. */
 #define BDPTI_CHUNKS 64
-
-BDPTI_FN double bdpti_reduce(const bdpt_context *ctx, bdpti_reducer kernel, const void *args,
-                             size_t n) {
+/* Sums x (y - less), or x y without `less`. As x x it gives the norm of a gradient: squares of
+ * numbers above 1e19 overflow to inf, and so does the norm, which is what the caller checks for. */
+BDPTI_FN double bdpti_dot(bdpt_context *ctx, size_t n, const bdpt_real *x, const bdpt_real *y,
+                          const bdpt_real *less) {
   const size_t blocks = (n + 1023) / 1024; /* of 1024 numbers */
   const int chunks = blocks < BDPTI_CHUNKS ? (int)blocks : BDPTI_CHUNKS;
   const int team = bdpti_team(ctx, (double)n * 0.3);
+  const bdpti_inner args = {x, y, less};
   double part[BDPTI_CHUNKS], sum = 0; /* its sum, chunk by chunk */
   int c;
   (void)team;
@@ -9706,7 +9684,7 @@ BDPTI_FN double bdpti_reduce(const bdpt_context *ctx, bdpti_reducer kernel, cons
   for (c = 0; c < chunks; c++) { /* on any thread */
     const size_t begin = blocks * (size_t)c / (size_t)chunks * 1024;
     const size_t end = blocks * (size_t)(c + 1) / (size_t)chunks * 1024;
-    part[c] = kernel(args, begin, end < n ? end : n);
+    part[c] = ctx->isa->dot(&args, begin, end < n ? end : n);
   }
   for (c = 0; c < chunks; c++) sum += part[c]; /* always in this order */
   return sum;
@@ -9878,13 +9856,18 @@ typedef struct bdpti_plan {
   int pack;                                           /* 0: B is packed already, or read in place */
 } bdpti_plan;
 
-/* Sets rows p0 .. p0+pn of block `cut`, and how many they are when packed. Blocks differ by one row
- * at most; of pairs, all but the last are multiples of 32, and up to 31 rows longer. */
+/* Tells how many packed rows k rows of B make. */
+BDPTI_FN size_t bdpti_packed_rows(const bdpti_gemm *g, size_t k) {
+  return g->bf16 == 2 ? BDPTI_PAIRS(k) : k;
+}
+
+/* Sets rows p0 .. p0+pn of block `cut`. Blocks differ by one row at most; of pairs, all but the
+ * last are multiples of 32, and up to 31 rows longer. */
 BDPTI_FN void bdpti_cut_k(const bdpti_gemm *g, size_t cut, size_t cuts, bdpti_block *b) {
   const size_t unit = g->bf16 == 2 ? 32 : 1, end = (cut + 1) * g->k / cuts;
   b->p0 = cut * g->k / cuts / unit * unit;
   b->pn = (cut + 1 < cuts ? end / unit * unit : end) - b->p0;
-  b->rows = g->bf16 == 2 ? b->pn / 32 * 16 + (b->pn % 32 < 16 ? b->pn % 32 : 16) : b->pn;
+  b->rows = bdpti_packed_rows(g, b->pn);
 }
 
 BDPTI_FN size_t bdpti_k_cuts(size_t k, size_t longest) {
@@ -9932,16 +9915,19 @@ BDPTI_FN void bdpti_matmul_part(const bdpti_gemm *g, const bdpti_plan *plan, siz
   const size_t end = (across + 1) * panels / plan->across * isa->panel; /* whole panels */
   const size_t j1 = end < g->n ? end : g->n, /* the last panel may reach beyond C */
                wide = (g->n + isa->panel - 1) / isa->panel * isa->panel; /* columns of all panels */
-  size_t cut, before;
+  size_t cut;
   bdpti_block b;
   b.padded = 0;
   for (b.j0 = across * panels / plan->across * isa->panel; b.j0 < j1; b.j0 += plan->nc) {
     b.jn = j1 - b.j0 < plan->nc ? j1 - b.j0 : plan->nc;
-    for (cut = before = 0; cut < plan->k_cuts; cut++, before += b.rows) { /* a block of K */
+    for (cut = 0; cut < plan->k_cuts; cut++) { /* a block of K */
       bdpti_cut_k(g, cut, plan->k_cuts, &b);
-      b.packed = plan->pack ? work : NULL;
-      if (g->packed) b.packed = (bdpt_real *)(uintptr_t)(g->packed + before * wide + b.j0 * b.rows);
-      if (plan->pack) bdpti_pack_block(g, &b); /* for this thread alone */
+      b.packed = plan->pack ? work : NULL; /* for this thread alone */
+      if (g->packed) { /* whole panels, K block after K block */
+        b.packed = (bdpt_real *)(uintptr_t)g->packed; /* written by bdpti_prepack only */
+        b.packed += bdpti_packed_rows(g, b.p0) * wide + b.j0 * b.rows;
+      }
+      if (plan->pack) bdpti_pack_block(g, &b);
       bdpti_multiply(g, &b, down * tiles / plan->down, (down + 1) * tiles / plan->down,
                     plan->own ? work + plan->room : NULL);
     }
@@ -9984,21 +9970,15 @@ BDPTI_FN bdpt_status bdpti_matmul(bdpt_context *ctx, const bdpti_gemm *given) {
  * come; `out` NULL: only says how many numbers that takes. Whoever changes B packs again. */
 BDPTI_FN size_t bdpti_prepack(const bdpt_context *ctx, const bdpti_gemm *given, bdpt_real *out) {
   const size_t panel = ctx->isa->panel, wide = (given->n + panel - 1) / panel * panel;
+  bdpti_plan plan = {1, 1, bdpti_k_cuts(given->k, 768), wide, 0, 0, 1}; /* as for a row-major A */
   bdpti_gemm g = *given;
-  size_t cut, before = 0, cuts = bdpti_k_cuts(g.k, 768); /* as in the plan for a row-major A */
-  bdpti_block b;
-  g.a_row = g.k; /* a row-major A, for bdpti_bf16 */
-  g.a_col = 1;
+  g.m = 0; /* nothing is multiplied */
+  g.a_row = g.k; g.a_col = 1; /* a row-major A, for bdpti_bf16 */
   g.isa = ctx->isa;
   g.bf16 = bdpti_bf16(ctx, &g);
-  b.j0 = 0;
-  b.jn = g.n;
-  for (cut = 0; cut < cuts; cut++, before += b.rows) {
-    bdpti_cut_k(&g, cut, cuts, &b);
-    b.packed = out ? out + before * wide : NULL; /* whole panels, K block after K block */
-    if (out) bdpti_pack_block(&g, &b);
-  }
-  return before * wide; /* how many numbers that is */
+  g.packed = out;
+  if (out) bdpti_matmul_part(&g, &plan, 0, NULL);
+  return bdpti_packed_rows(&g, g.k) * wide;
 }
 
 /* Computes one product of a task on one thread. Its B is packed at `work` unless that is NULL,
@@ -10148,14 +10128,10 @@ BDPTI_FN bdpt_status bdpti_attention(bdpt_context *ctx, size_t images, bdpti_hea
 /* Applies an activation: its value if dy is NULL, else dy times its slope; `add` as in a kernel. */
 BDPTI_FN void bdpti_act(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_real *z,
                         const bdpt_real *dy, bdpt_real *out, int add) {
-  bdpti_pointwise s = {z, dy, 0, 0, out, add};
-  const bdpti_isa *isa = ctx->isa;
-  bdpti_kernel forward = act == BDPT_GELU ? isa->gelu_fwd : isa->gate_fwd;
-  bdpti_kernel backward = act == BDPT_GELU ? isa->gelu_bwd : isa->gate_bwd;
-  double p, q;
-  bdpti_gate_constants(act, &p, &q);
-  s.a = (bdpt_real)p; s.b = (bdpt_real)q;
-  bdpti_each(ctx, dy ? backward : forward, &s, n, 1024, (double)n * 0.6); /* 0.6 ns an element */
+  static const double p[4] = {-1, 1.5957691216057308, 1.702, 0}; /* by bdpt_act */
+  const double q = act == BDPT_GELU_TANH ? 0.044715 * p[1] : 0;
+  bdpti_pointwise s = {z, dy, (bdpt_real)p[act & 3], (bdpt_real)q, out, add};
+  bdpti_each(ctx, ctx->isa->act, &s, n, 1024, (double)n * 0.6); /* 0.6 ns an element */
 }
 
 /* Computes out = a x + b y, or a x without y. */
@@ -10165,44 +10141,16 @@ BDPTI_FN void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_r
   bdpti_each(ctx, ctx->isa->axpby, &s, n, 1024, (double)n * 0.4);
 }
 
-BDPTI_FN void bdpti_layernorm_fwd(bdpt_context *ctx, size_t rows, const bdpti_norm_args *s) {
-  bdpti_each(ctx, ctx->isa->layernorm_fwd, s, rows, 1, (double)rows * (double)s->width * 0.5);
-}
-
-/* dgamma and dbeta are added to, and may be NULL for frozen parameters. Every function here that
- * returns a status uses the workspace. */
-BDPTI_FN bdpt_status bdpti_layernorm_bwd(bdpt_context *ctx, size_t rows, const bdpti_norm_args *s,
-                                         bdpt_real *dgamma, bdpt_real *dbeta) {
-  bdpt_real *out[2] = {dgamma, dbeta};
-  return bdpti_reduce_rows(ctx, ctx->isa->layernorm_bwd, s, s->width, rows, out, 2);
-}
-
-/* Adds the column sums of x[R,D] to out[D]. */
+/* Adds the column sums of x[R,D] to out[D]; needs the workspace. */
 BDPTI_FN bdpt_status bdpti_column_sum(bdpt_context *ctx, size_t rows, size_t width,
                                       const bdpt_real *x, bdpt_real *out) {
   bdpti_columns s = {width, x};
   return bdpti_reduce_rows(ctx, ctx->isa->column_sum, &s, width, rows, &out, 1);
 }
 
-BDPTI_FN void bdpti_sample_axpy(bdpt_context *ctx, size_t count, const bdpti_samples *s) {
-  bdpti_each(ctx, ctx->isa->sample_axpy, s, count, 1, (double)count * (double)s->width * 0.4);
-}
-
-/* Sums x (y - less), or x y without `less`. As x x it gives the norm of a gradient: squares of
- * numbers above 1e19 overflow to inf, and so does the norm, which is what the caller checks for. */
-BDPTI_FN double bdpti_dot(bdpt_context *ctx, size_t n, const bdpt_real *x, const bdpt_real *y,
-                          const bdpt_real *less) {
-  bdpti_inner s = {x, y, less};
-  return bdpti_reduce(ctx, ctx->isa->dot, &s, n);
-}
-
 /* x - x is 0 for every finite x and NaN for the others; so is x (x - x), and NaN survives a sum. */
 BDPTI_FN int bdpti_all_finite(bdpt_context *ctx, size_t n, const bdpt_real *x) {
   return bdpti_dot(ctx, n, x, x, x) == 0;
-}
-
-BDPTI_FN void bdpti_adamw(bdpt_context *ctx, size_t n, const bdpti_adamw_args *s) {
-  bdpti_each(ctx, ctx->isa->adamw, s, n, 1024, (double)n);
 }
 
 #endif /* BOUNDARYDPT_IMPLEMENTATION, the second part */

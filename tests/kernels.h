@@ -15,14 +15,16 @@ static BDPTI_UNUSED void run_layernorm(bdpt_context *c, size_t rows, size_t n, c
                                        bdpt_real *y, bdpt_real *mean, bdpt_real *rstd) {
   bdpti_norm_args s = norm_args(n, x, gamma, mean, rstd);
   s.beta = beta; s.eps = (bdpt_real)eps; s.y = y;
-  bdpti_layernorm_fwd(c, rows, &s);
+  bdpti_each(c, c->isa->layernorm_fwd, &s, rows, 1, (double)(rows * n));
 }
 
 static BDPTI_UNUSED bdpt_status run_layernorm_back(bdpt_context *c, size_t rows, bdpti_norm_args s,
                                                    const bdpt_real *dy, bdpt_real *dx, int add,
                                                    bdpt_real *dgamma, bdpt_real *dbeta) {
+  bdpt_real *sums[2];
+  sums[0] = dgamma; sums[1] = dbeta;
   s.dy = dy; s.dx = dx; s.add = add;
-  return bdpti_layernorm_bwd(c, rows, &s, dgamma, dbeta);
+  return bdpti_reduce_rows(c, c->isa->layernorm_bwd, &s, s.width, rows, sums, 2);
 }
 
 /* Makes the attention kernel's arguments of size[4]: images, tokens, heads, head size. */
@@ -39,14 +41,6 @@ static BDPTI_UNUSED bdpt_status run_attention_back(bdpt_context *c, size_t image
   return bdpti_attention(c, images, h);
 }
 
-static BDPTI_UNUSED void run_samples(bdpt_context *c, size_t rows, size_t n,
-                                     const bdpt_real *factor, const bdpt_real *x,
-                                     const bdpt_real *y, bdpt_real *out) {
-  bdpti_samples s;
-  s.width = n; s.factor = factor; s.x = x; s.y = y; s.out = out;
-  bdpti_sample_axpy(c, rows, &s);
-}
-
 /* Runs AdamW's kernel with number[6]: lr, beta1, beta2, eps, decay, step. */
 static BDPTI_UNUSED void run_adamw(bdpt_context *c, size_t n, const double number[6], bdpt_real *p,
                                    const bdpt_real *g, bdpt_real *m, bdpt_real *v) {
@@ -54,7 +48,7 @@ static BDPTI_UNUSED void run_adamw(bdpt_context *c, size_t n, const double numbe
   s.lr = number[0]; s.beta1 = number[1]; s.beta2 = number[2];
   s.eps = number[3]; s.decay = number[4]; s.step = number[5];
   s.p = p; s.g = g; s.m = m; s.v = v;
-  bdpti_adamw(c, n, &s);
+  bdpti_each(c, c->isa->adamw, &s, n, 1024, (double)n);
 }
 
 #endif

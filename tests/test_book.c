@@ -167,7 +167,7 @@ static double adamw(double decay, const double *gradient, int steps) {
     s.m = &m;
     s.v = &v;
     s.g = &g;
-    bdpti_adamw(&ctx, 1, &s);
+    ctx.isa->adamw(&s, 0, 1);
   }
   return (double)w;
 }
