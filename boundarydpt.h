@@ -998,9 +998,10 @@ BDPT_API bdpt_status bdpt_safetensors_read(bdpt_context *ctx, const bdpt_file_te
                                            bdpt_real *out, size_t count);
 
 /* What to write. `data` points to bdpt_real numbers, or to raw bytes of `dtype` if raw is 1. */
+#define BDPT_REAL_DTYPE (sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32)
 typedef struct bdpt_write_tensor {
   const char *name;
-  bdpt_dtype dtype;       /* F32, F64; with raw also F16, BF16, U8, I64 */
+  bdpt_dtype dtype;       /* BDPT_REAL_DTYPE; with raw any but OTHER */
   int ndim;
   size_t shape[BDPT_MAX_DIMS];
   const void *data;
@@ -1017,10 +1018,10 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
  * (NULL: zeros, that is DeiT-Tiny), as bdpt_config_named does for timm's files. NULL on failure. */
 BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                       const char *name, const bdpt_config *config);
-BDPT_API bdpt_status bdpt_model_build(const bdpt_model *model, bdpt_dtype dtype, bdpt_bytes *out);
+BDPT_API bdpt_status bdpt_model_build(const bdpt_model *model, bdpt_bytes *out);
 BDPT_API bdpt_model *bdpt_model_load(bdpt_context *ctx, const char *path,
                                      const bdpt_config *config);
-BDPT_API bdpt_status bdpt_model_save(const bdpt_model *model, const char *path, bdpt_dtype dtype);
+BDPT_API bdpt_status bdpt_model_save(const bdpt_model *model, const char *path);
 
 /* Read and write whole files. Writing goes to a temporary file in the same folder, is flushed to
  * the disk, and takes the name at the end, so that the name never stands for half a file. */
@@ -6931,7 +6932,7 @@ BDPTI_FN bdpt_real *bdpti_stored(bdpt_trainer *t, int k, bdpt_write_tensor *w, c
   bdpti_format(name, 112, "%s.%s", prefix[a], bdpti_param_name(t, k / 4, own));
   memset(w, 0, sizeof *w);
   w->name = name; w->ndim = p->ndim;
-  w->dtype = sizeof(bdpt_real) == sizeof(double) ? BDPT_F64 : BDPT_F32;
+  w->dtype = BDPT_REAL_DTYPE;
   memcpy(w->shape, p->shape, sizeof w->shape);
   if (s->count == 0 || (a == 3 && !(t->recipe.ema > 0))) return NULL; /* it has none */
   return a == 0 ? p->data : s->m + (size_t)(a - 1) * s->count; /* they lie in a row */
@@ -7372,8 +7373,8 @@ static void bdpti_put_number(bdpti_text *t, double v, int most, int widest) {
  *
  * All formats of the file are little-endian whatever the machine is, so bytes are assembled by
  * shifts, and nothing is assumed about alignment. The four formats differ only in two field widths.
- * All are read; of real numbers only the two that C has are written, which is enough to lose
- * nothing (examples/tool/files/half.c makes halves of a file).
+ * All are read; of real numbers only bdpt_real's own is written, so that nothing is lost
+ * (examples/tool/files/half.c makes halves of a file).
  *
  * Between bdpt_real and the file's format of the same width nothing is converted: the bits are
  * copied, those of a NaN included. A NaN that is read from another width stays a quiet NaN of its
@@ -7390,15 +7391,13 @@ static void bdpti_put_bytes(unsigned char *p, int n, uint64_t v) {
   for (i = 0; i < n; i++, v >>= 8) p[i] = (unsigned char)(v & 0xFF);
 }
 
-/* Returns the bits of v as an F32, 4 bytes, or an F64, 8 bytes. */
-BDPTI_FN uint64_t bdpti_pack(const bdpt_real *v, size_t bytes) {
-  const double wide = (double)*v;
-  const float narrow = (float)*v;
-  uint64_t bits;
-  uint32_t low;
-  if (bytes == 8) memcpy(&bits, bytes == sizeof *v ? (const void *)v : &wide, 8);
-  else memcpy(&low, bytes == sizeof *v ? (const void *)v : &narrow, 4);
-  return bytes == 8 ? bits : low;
+/* Returns the bits of a number. */
+BDPTI_FN uint64_t bdpti_pack(const bdpt_real *v) {
+  uint64_t wide = 0;
+  uint32_t narrow;
+  memcpy(&wide, v, sizeof *v);
+  memcpy(&narrow, v, sizeof narrow);
+  return sizeof *v == 8 ? wide : narrow;
 }
 
 BDPTI_FN double bdpti_unpack(uint64_t bits, int exponent_bits, int fraction_bits) {
@@ -7846,7 +7845,7 @@ BDPTI_FN bdpt_status bdpti_piece_init(bdpt_context *ctx, bdpti_piece *p,
   }
   if (!t->name) why = "it has no name";
   else if (!p->type) why = "this dtype cannot be written";
-  else if (t->dtype > BDPT_F64 && !t->raw) why = "this dtype cannot be written from real numbers";
+  else if (!t->raw && t->dtype != BDPT_REAL_DTYPE) why = "real numbers have another dtype";
   else if (t->ndim < 0 || t->ndim > BDPT_MAX_DIMS) why = "it has more than 4 axes";
   else if (!fits) why = "its shape overflows";
   else if (!t->data && p->bytes) why = "it has no data";
@@ -7940,7 +7939,7 @@ BDPT_API bdpt_status bdpt_safetensors_build(bdpt_context *ctx, const bdpt_write_
       if (w->raw && piece[i].bytes) memcpy(p + at, w->data, piece[i].bytes);
       for (k = 0; k < end; k += step) {
         const bdpt_real *v = (const bdpt_real *)w->data + k / step;
-        bdpti_put_bytes(p + at + k, (int)step, bdpti_pack(v, step));
+        bdpti_put_bytes(p + at + k, (int)step, bdpti_pack(v));
       }
     }
     s = bdpt_safetensors_parse(ctx, p, out->size, "write", &check);
@@ -8275,15 +8274,12 @@ typedef struct bdpti_draft { /* too large for a stack */
   char text[10240];                /* the values; 64 blocks at their longest fill half of it */
 } bdpti_draft;
 
-/* A network that has diverged is not written, and above all not over a healthy one: a value that is
- * not finite, or becomes infinite in the file's format, is an error. The limit lies half a step
- * above the largest F32, where rounding to nearest turns to infinity. */
-BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, bdpt_dtype dtype, bdpt_bytes *out) {
+/* A network that has diverged is not written, and above all not over a healthy one. */
+BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, bdpt_bytes *out) {
   bdpti_draft *d = (bdpti_draft *)bdpt_alloc(m->ctx, sizeof *d);
   size_t count = 0, pairs = 2; /* tensors and metadata so far */
   bdpti_text t = {NULL, sizeof d->text, 0};
   bdpt_status s = d ? BDPT_OK : BDPT_E_MEMORY;
-  double limit = dtype == BDPT_F32 ? ldexp(2 - ldexp(1, -24), 127) : HUGE_VAL;
   int i;
   out->data = NULL; out->size = 0;
   for (i = 0; i < m->slots && !s; i++) {
@@ -8291,13 +8287,13 @@ BDPT_API bdpt_status bdpt_model_build(const bdpt_model *m, bdpt_dtype dtype, bdp
     bdpt_write_tensor *w = &d->list[count];
     size_t k = 0;
     if (!bdpt_model_active(m, i)) continue; /* what was removed is not in the file */
-    while (k < p->count && (double)p->data[k] < limit && (double)p->data[k] > -limit) k++;
+    while (k < p->count && p->data[k] - p->data[k] == 0) k++; /* infinity - infinity is NaN */
     if (k < p->count) {
-      s = bdpt_fail(m->ctx, BDPT_E_NUMERIC, "save: element %zu of %s is %g, not finite in this "
-                    "file's format", k, p->name, (double)p->data[k]);
+      s = bdpt_fail(m->ctx, BDPT_E_NUMERIC, "save: element %zu of %s is %g, not finite", k, p->name,
+                    (double)p->data[k]);
     }
-    w->name = m->name[i]; w->dtype = dtype;
-    w->ndim = p->ndim; w->data = p->data; /* not raw: converted while it is written */
+    w->name = m->name[i]; w->dtype = BDPT_REAL_DTYPE;
+    w->ndim = p->ndim; w->data = p->data;
     memcpy(w->shape, p->shape, sizeof p->shape);
     count++;
   }
@@ -8493,9 +8489,9 @@ BDPT_API bdpt_model *bdpt_model_load(bdpt_context *ctx, const char *path,
   return m;
 }
 
-BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path, bdpt_dtype dtype) {
+BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path) {
   bdpt_bytes file;
-  bdpt_status s = bdpt_model_build(m, dtype, &file);
+  bdpt_status s = bdpt_model_build(m, &file);
   if (!s) s = bdpt_file_write(m->ctx, path, file.data, file.size);
   bdpt_bytes_free(m->ctx, &file); /* empty after a failure */
   return s;

@@ -43,7 +43,7 @@ static bdpt_status keep(const bdpt_model *model) {
   bdpt_model *again;
   char before[17], after[17];
   size_t size;
-  if (bdpt_model_build(model, BDPT_F32, &bytes) != BDPT_OK) return model->ctx->status;
+  if (bdpt_model_build(model, &bytes) != BDPT_OK) return model->ctx->status;
   again = bdpt_model_parse(model->ctx, bytes.data, bytes.size, "lesson 2", NULL);
   size = bytes.size; /* freeing leaves a zero */
   bdpt_bytes_free(model->ctx, &bytes);

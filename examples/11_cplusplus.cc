@@ -60,7 +60,7 @@ public:
 
   std::vector<unsigned char> save() const {
     bdpt_bytes bytes = {nullptr, 0};
-    context_.check(bdpt_model_build(model_.get(), BDPT_F32, &bytes));
+    context_.check(bdpt_model_build(model_.get(), &bytes));
     std::vector<unsigned char> copy(bytes.data, bytes.data + bytes.size);
     bdpt_bytes_free(context_.get(), &bytes);
     return copy;

@@ -118,7 +118,7 @@ static void use(world *w) {
       w->other = m;
       break;
     case 3:
-      if (bdpt_model_build(w->model, (bdpt_dtype)(next(w) % 5), &bytes) != BDPT_OK) break;
+      if (bdpt_model_build(w->model, &bytes) != BDPT_OK) break;
       if (next(w) & 1) bytes.data[next(w) * bytes.size / 256] ^= (unsigned char)(1 + next(w));
       m = bdpt_model_parse(&w->ctx, bytes.data, bytes.size, "bytes", NULL);
       bdpt_bytes_free(&w->ctx, &bytes);

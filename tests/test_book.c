@@ -972,7 +972,7 @@ TEST(model_file_numbers) {
   bdpt_safetensors file;
   bdpt_bytes bytes;
   CHECK(m && bdpt_prune(m, BDPT_ACTIVATION, 1) == BDPT_OK && bdpt_fuse(m, 1) == BDPT_OK);
-  CHECK(bdpt_model_build(m, BDPT_F32, &bytes) == BDPT_OK);
+  CHECK(bdpt_model_build(m, &bytes) == BDPT_OK);
   CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, "model", &file) == BDPT_OK);
   says("model-files", "drop_act_list is %s, fused_mlp_list is %s,",
        bdpt_safetensors_get(&file, "drop_act_list"), bdpt_safetensors_get(&file, "fused_mlp_list"));

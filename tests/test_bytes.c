@@ -64,7 +64,7 @@ TEST(there_and_back) {
   memset(&t, 0, sizeof t);
   CHECK(bdpt_init(&ctx) == BDPT_OK);
   t.name = "x";
-  t.dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
+  t.dtype = BDPT_REAL_DTYPE;
   t.ndim = 2;
   t.shape[0] = 2;
   t.shape[1] = 3;

@@ -627,7 +627,7 @@ TEST(our_own_files) {
   c.block[1].attention = BDPT_ATTENTION_REMOVED;
   c.block[0].mlp_state = BDPT_MLP_LINEAR;
   m = bdpt_model_create(&ctx, &c, 1);
-  CHECK(bdpt_model_build(m, BDPT_F32, &bytes) == BDPT_OK);
+  CHECK(bdpt_model_build(m, &bytes) == BDPT_OK);
   n = checkpoint_parse(&ctx, bytes.data, bytes.size, "m", sides("{bad", NULL), NULL,
                        &report);
   CHECK(n && n->config.block[0].mlp_state != BDPT_MLP_KEPT && n->config.heads == 3);

@@ -476,20 +476,22 @@ static bdpt_write_tensor tensor(const char *name, int dtype, int ndim, size_t a,
 
 TEST(as_the_reference_writes) {
   bdpt_context ctx = fresh();
-  static const bdpt_real six[6] = {0, 1, 2, 3, 4, 5}, pair[2] = {(bdpt_real)1.5, -2}, zero[1] = {0};
-  static const bdpt_real tenth[1] = {(bdpt_real)0.1};
+  static const char six[] = "\0\0\0\0\0\0\x80\x3f\0\0\0\x40" /* 0 to 5 */
+                            "\0\0\x40\x40\0\0\x80\x40\0\0\xa0\x40";
+  static const char pair[] = "\0\0\xc0\x3f\0\0\0\xc0"; /* 1.5, -2 */
+  static const char tenth[] = "\xcd\xcc\xcc\x3d"; /* 0.1 */
   static const unsigned char minus2[8] = {254, 255, 255, 255, 255, 255, 255, 255}, one = 1,
       three = 3;
   static const unsigned char f64[8] = {0x9a, 0x99, 0x99, 0x99, 0x99, 0x99, 0xb9, 0x3f};
   const char *key = "k\"", *value = "v\n\x1f\r\f\xe2\x82\xac";
   bdpt_write_tensor t[11];
   bdpt_bytes bytes;
-  t[0] = tensor("x", BDPT_F32, 0, 0, 0, 0, six + 1, 0); /* the example in the header's text */
+  t[0] = tensor("x", BDPT_F32, 0, 0, 0, 0, six + 4, 1); /* the example in the header's text */
   CHECK(bdpt_safetensors_build(&ctx, t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
   CHECK(bytes.size == 68 && bytes.data[0] == 0x38 &&
         memcmp(bytes.data + 59, "}}   \0\0\x80\x3f", 9) == 0);
   bdpt_bytes_free(&ctx, &bytes);
-  t[0] = tensor("attn.0", BDPT_F32, 3, 1, 2, 3, six, 0);
+  t[0] = tensor("attn.0", BDPT_F32, 3, 1, 2, 3, six, 1);
   CHECK(bdpt_safetensors_build(&ctx, t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
   CHECK(bytes.size == sizeof reference_scalars - 1 &&
         memcmp(bytes.data, reference_scalars, bytes.size) == 0);
@@ -499,13 +501,13 @@ TEST(as_the_reference_writes) {
         memcmp(bytes.data, reference_empty, bytes.size) == 0);
   bdpt_bytes_free(&ctx, &bytes);
   t[0] = tensor("u8", BDPT_U8, 1, 1, 0, 0, &one, 1);
-  t[1] = tensor("zz", BDPT_F32, 2, 0, 2, 0, NULL, 0);
+  t[1] = tensor("zz", BDPT_F32, 2, 0, 2, 0, NULL, 1);
   t[2] = tensor("f16", BDPT_F16, 1, 1, 0, 0, "\x66\x2e", 1); /* 0.1 */
-  t[3] = tensor("b9", BDPT_F32, 1, 1, 0, 0, zero, 0);
-  t[4] = tensor("b10", BDPT_F32, 1, 1, 0, 0, zero, 0);
-  t[5] = tensor("B", BDPT_F32, 2, 1, 2, 0, pair, 0);
+  t[3] = tensor("b9", BDPT_F32, 1, 1, 0, 0, six, 1);
+  t[4] = tensor("b10", BDPT_F32, 1, 1, 0, 0, six, 1);
+  t[5] = tensor("B", BDPT_F32, 2, 1, 2, 0, pair, 1);
   t[6] = tensor("bf16", BDPT_BF16, 1, 1, 0, 0, "\xcd\x3d", 1);
-  t[7] = tensor("f32", BDPT_F32, 1, 1, 0, 0, tenth, 0);
+  t[7] = tensor("f32", BDPT_F32, 1, 1, 0, 0, tenth, 1);
   t[8] = tensor("i64", BDPT_I64, 1, 1, 0, 0, minus2, 1);
   t[9] = tensor("f64", BDPT_F64, 1, 1, 0, 0, f64, 1);
   t[10] = tensor("q\"\\/\b\t\n\1\x7f\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", BDPT_U8, 0, 0, 0, 0,
@@ -533,7 +535,7 @@ TEST(not_written) {
   const char *key[2] = {"k", "k"}, *value[2] = {"1", "2"};
   bdpt_context ctx = fresh();
   bdpt_bytes bytes;
-  t[0] = tensor("a", BDPT_F32, 1, 1, 0, 0, v, 0);
+  t[0] = tensor("a", BDPT_REAL_DTYPE, 1, 1, 0, 0, v, 0);
   t[1] = tensor("a", BDPT_F16, 1, 1, 0, 0, v, 1);
   refused(t, 2, BDPT_E_FORMAT, "'a': this name occurs twice");
   t[0].name = "__metadata__";
@@ -541,16 +543,16 @@ TEST(not_written) {
   t[0].name = "\xff";
   refused(t, 1, BDPT_E_FORMAT, "bad UTF-8");
   t[0] = tensor("a", BDPT_U8, 1, 1, 0, 0, v, 0);
-  refused(t, 1, BDPT_E_ARGUMENT, "cannot be written from real numbers");
+  refused(t, 1, BDPT_E_ARGUMENT, "real numbers have another dtype");
   t[0] = tensor("a", BDPT_F16, 1, 1, 0, 0, v, 0);
-  refused(t, 1, BDPT_E_ARGUMENT, "cannot be written from real numbers");
+  refused(t, 1, BDPT_E_ARGUMENT, "real numbers have another dtype");
   t[0] = tensor("a", BDPT_OTHER, 1, 1, 0, 0, v, 1);
   refused(t, 1, BDPT_E_ARGUMENT, "dtype 6: this dtype cannot be written");
-  t[0] = tensor("a", BDPT_F32, 5, 1, 0, 0, v, 0);
+  t[0] = tensor("a", BDPT_REAL_DTYPE, 5, 1, 0, 0, v, 0);
   refused(t, 1, BDPT_E_ARGUMENT, "more than 4 axes");
-  t[0] = tensor("a", BDPT_F32, 2, SIZE_MAX / 2, 3, 0, v, 0);
+  t[0] = tensor("a", BDPT_REAL_DTYPE, 2, SIZE_MAX / 2, 3, 0, v, 0);
   refused(t, 1, BDPT_E_ARGUMENT, "its shape overflows");
-  t[0] = tensor("a", BDPT_F32, 1, 1, 0, 0, NULL, 0);
+  t[0] = tensor("a", BDPT_REAL_DTYPE, 1, 1, 0, 0, NULL, 0);
   refused(t, 1, BDPT_E_ARGUMENT, "it has no data");
   CHECK(bdpt_safetensors_build(&ctx, NULL, 0, key, value, 2, &bytes) == BDPT_E_FORMAT);
   CHECK_HAS(ctx.message, "write: 'k': this metadata key occurs twice");
@@ -558,46 +560,32 @@ TEST(not_written) {
     char *name = (char *)malloc(BDPT_HEADER_LIMIT + 1);
     memset(name, 'a', BDPT_HEADER_LIMIT);
     name[BDPT_HEADER_LIMIT] = 0;
-    t[0] = tensor(name, BDPT_F32, 1, 1, 0, 0, v, 0);
+    t[0] = tensor(name, BDPT_REAL_DTYPE, 1, 1, 0, 0, v, 0);
     refused(t, 1, BDPT_E_FORMAT, "over the limit of 100000000");
     free(name);
   }
 }
 
-/* What is written reads back: the bits of F32, and the nearest number otherwise. */
+/* What is written reads back, bit for bit. */
 TEST(round_trip) {
   bdpt_context ctx = fresh();
-  static const int dtypes[2] = {BDPT_F32, BDPT_F64};
   bdpt_real in[260], out[260];
   bdpt_bytes bytes;
   size_t i;
-  int d;
   bdpt_rng r;
+  bdpt_write_tensor t = tensor("x", BDPT_REAL_DTYPE, 2, 26, 10, 0, in, 0);
+  bdpt_safetensors f;
   bdpt_rng_seed(&r, 3, 1);
   for (i = 0; i < 256; i++) in[i] = (bdpt_real)(bdpt_normal(&r) * 100);
   in[256] = (bdpt_real)HUGE_VAL; in[257] = -in[256]; in[258] = in[256] - in[256]; in[259] =
       -(bdpt_real)0;
-  for (d = 0; d < 2; d++) {
-    bdpt_write_tensor t = tensor("x", dtypes[d], 2, 26, 10, 0, in, 0);
-    bdpt_safetensors f;
-    int wrong = 0;
-    CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
-    CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, NULL, &f) == BDPT_OK);
-    CHECK(f.tensor[0].count == 260 && f.tensor[0].dtype == (bdpt_dtype)dtypes[d]);
-    CHECK(bdpt_safetensors_read(&ctx, f.tensor, out, 260) == BDPT_OK);
-    for (i = 0; i < 256; i++) {
-      double slack = d == 0 && sizeof(bdpt_real) == 8 ? 1e-7 : 0;
-      wrong += !(fabs((double)out[i] - (double)in[i]) <= slack * fabs((double)in[i]));
-    }
-    CHECK(wrong == 0);
-    CHECK(out[256] == in[256] && out[257] == in[257] && out[258] != out[258] && out[259] == 0 &&
-          signbit(out[259]));
-    if (dtypes[d] == (sizeof(bdpt_real) == 4 ? BDPT_F32 : BDPT_F64)) {
-      CHECK(memcmp(in, out, sizeof in) == 0);
-    }
-    bdpt_safetensors_close(&f);
-    bdpt_bytes_free(&ctx, &bytes);
-  }
+  CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
+  CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, NULL, &f) == BDPT_OK);
+  CHECK(f.tensor[0].count == 260 && f.tensor[0].dtype == BDPT_REAL_DTYPE);
+  CHECK(bdpt_safetensors_read(&ctx, f.tensor, out, 260) == BDPT_OK);
+  CHECK(memcmp(in, out, sizeof in) == 0);
+  bdpt_safetensors_close(&f);
+  bdpt_bytes_free(&ctx, &bytes);
   CHECK(out_blocks == 0);
 }
 
@@ -636,6 +624,9 @@ TEST(bits_survive) {
   CHECK(memcmp(bytes.data + bytes.size - n * N, raw, n * N) == 0);
   bdpt_bytes_free(&ctx, &bytes);
   t.dtype = wide ? BDPT_F32 : BDPT_F64;
+  t.data = raw;
+  t.raw = 1;
+  for (i = 0; i < N; i++) put_bytes(raw + (12 - n) * i, (int)(12 - n), pattern[i][!wide]);
   CHECK(bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &bytes) == BDPT_OK);
   CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, NULL, &f) == BDPT_OK);
   CHECK(bdpt_safetensors_read(&ctx, f.tensor, back, N) == BDPT_OK);
@@ -796,7 +787,6 @@ static int same_blocks(const bdpt_config *a, const bdpt_config *b) {
          a->extra_gelu == b->extra_gelu && a->pos_resize == b->pos_resize;
 }
 
-#define REAL_DTYPE (sizeof(bdpt_real) == 4 ? BDPT_F32 : BDPT_F64)
 
 TEST(models_come_back) {
   bdpt_config config[2];
@@ -812,7 +802,7 @@ TEST(models_come_back) {
     strcpy(m->parent, "00112233aabbccdd");
     strcpy(m->certificate, "fused within 3.1e-7, \"arg-max\" 256/256");
     m->config.block[1].scale = 0.1;
-    CHECK(bdpt_model_build(m, REAL_DTYPE, &bytes) == BDPT_OK);
+    CHECK(bdpt_model_build(m, &bytes) == BDPT_OK);
     n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "m", NULL);
     if (!CHECK(n != NULL)) { printf("  %s\n", ctx.message); continue; }
     bdpt_model_hash(m, before);
@@ -821,11 +811,11 @@ TEST(models_come_back) {
     CHECK(same_blocks(&m->config, &n->config));
     CHECK(strcmp(m->parent, n->parent) == 0 && strcmp(m->certificate, n->certificate) == 0);
     CHECK(n->preprocessing[0] == 0);
-    CHECK(bdpt_model_build(n, REAL_DTYPE, &again) == BDPT_OK);
+    CHECK(bdpt_model_build(n, &again) == BDPT_OK);
     CHECK(bytes.size == again.size && memcmp(bytes.data, again.data, bytes.size) == 0);
     bdpt_bytes_free(&ctx, &again);
     bdpt_bytes_free(&ctx, &bytes);
-    CHECK(bdpt_model_save(m, PLACE, BDPT_F32) == BDPT_OK);
+    CHECK(bdpt_model_save(m, PLACE) == BDPT_OK);
     bdpt_model_free(n);
     n = bdpt_model_load(&ctx, PLACE, NULL);
     CHECK(n != NULL && same_blocks(&m->config, &n->config));
@@ -852,7 +842,7 @@ TEST(metadata_text) {
   bdpt_bytes bytes;
   bdpt_safetensors f;
   size_t i;
-  CHECK(bdpt_model_build(m, BDPT_F32, &bytes) == BDPT_OK);
+  CHECK(bdpt_model_build(m, &bytes) == BDPT_OK);
   CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, NULL, &f) == BDPT_OK);
   for (i = 0; i < sizeof want / sizeof *want; i++) {
     const char *got = bdpt_safetensors_get(&f, want[i][0]);
@@ -882,7 +872,7 @@ static bdpt_bytes rewrite(bdpt_context *ctx, const bdpt_model *m, const char *co
   int i;
   for (i = 0; i < m->slots; i++) {
     if (!bdpt_model_active(m, i) || (drop && strcmp(drop, m->name[i]) == 0)) continue;
-    list[n] = tensor(m->name[i], REAL_DTYPE, m->param[i].ndim, 0, 0, 0, m->param[i].data, 0);
+    list[n] = tensor(m->name[i], BDPT_REAL_DTYPE, m->param[i].ndim, 0, 0, 0, m->param[i].data, 0);
     memcpy(list[n].shape, m->param[i].shape, sizeof list[n].shape);
     n++;
   }
@@ -990,7 +980,7 @@ TEST(wrong_models) {
   bdpt_config c;
   bdpt_model *m;
   static bdpt_real some[12] = {1};
-  bdpt_write_tensor add = tensor("blocks.1.attn.extra", BDPT_F32, 1, 3, 0, 0, some, 0);
+  bdpt_write_tensor add = tensor("blocks.1.attn.extra", BDPT_REAL_DTYPE, 1, 3, 0, 0, some, 0);
   const char *meta[5] = {"boundarydpt", "1", NULL, NULL, NULL};
   static const struct { const char *key, *value; bdpt_status want; const char *phrase; } bad[] = {
     {"boundarydpt", "3", BDPT_E_FORMAT, "'boundarydpt': metadata of another version than 1"},
@@ -1034,20 +1024,20 @@ TEST(wrong_models) {
         "tensors missing: 1 (blocks.1.norm2.bias); no part");
   wrong(m, NULL, NULL, &add, BDPT_E_FORMAT,
       "no part of the network as configured: 1 (blocks.1.attn.extra)");
-  add = tensor("", BDPT_F32, 1, 3, 0, 0, some, 0);
+  add = tensor("", BDPT_REAL_DTYPE, 1, 3, 0, 0, some, 0);
   wrong(m, NULL, NULL, &add, BDPT_E_FORMAT, "no part of the network as configured: 1 ()");
-  add = tensor("blocks.70.norm1.bias", BDPT_F32, 1, 3, 0, 0, some, 0);
+  add = tensor("blocks.70.norm1.bias", BDPT_REAL_DTYPE, 1, 3, 0, 0, some, 0);
   wrong(m, NULL, NULL, &add, BDPT_E_FORMAT,
         "no part of the network as configured: 1 (blocks.70.norm1.bias)");
-  add = tensor("pos_embed", BDPT_F32, 3, 1, 12, 1, some, 0);
+  add = tensor("pos_embed", BDPT_REAL_DTYPE, 3, 1, 12, 1, some, 0);
   wrong(m, NULL, "pos_embed", &add, BDPT_E_SHAPE,
         "'pos_embed': [1,12,1] in the file, but the network needs [1,10,128]");
-  add = tensor("blocks.0.attn.proj.bias", BDPT_F32, 2, 4, 3, 0, some, 0);
+  add = tensor("blocks.0.attn.proj.bias", BDPT_REAL_DTYPE, 2, 4, 3, 0, some, 0);
   wrong(m, NULL, add.name, &add, BDPT_E_SHAPE,
       "'blocks.0.attn.proj.bias': [4,3] in the file, but the network needs [128]");
-  add = tensor(add.name, REAL_DTYPE, 2, 128, 1, 0, m->param[BDPT_SLOT_NORM_W].data, 0);
+  add = tensor(add.name, BDPT_REAL_DTYPE, 2, 128, 1, 0, m->param[BDPT_SLOT_NORM_W].data, 0);
   wrong(m, NULL, add.name, &add, BDPT_E_SHAPE, "[128,1] in the file, but the network needs [128]");
-  add = tensor("vit.embeddings.cls_token", BDPT_F32, 1, 3, 0, 0, some, 0);
+  add = tensor("vit.embeddings.cls_token", BDPT_REAL_DTYPE, 1, 3, 0, 0, some, 0);
   wrong(m, NULL, "cls_token", &add, BDPT_E_FORMAT, "tensors missing: 1 (cls_token); no part of "
         "the network as configured: 1 (vit.embeddings.cls_token)");
   bdpt_model_free(m);
@@ -1060,26 +1050,17 @@ TEST(diverged_models_are_not_saved) {
   bdpt_model *m = bdpt_model_create(&ctx, &c, 5);
   put_file(PLACE, "the healthy one");
   m->param[BDPT_SLOT_NORM_W].data[3] = (bdpt_real)HUGE_VAL;
-  CHECK(bdpt_model_save(m, PLACE, BDPT_F32) == BDPT_E_NUMERIC);
-  CHECK_HAS(ctx.message, "element 3 of norm.weight is inf, not finite in this file's format");
+  CHECK(bdpt_model_save(m, PLACE) == BDPT_E_NUMERIC);
+  CHECK_HAS(ctx.message, "element 3 of norm.weight is inf, not finite");
   CHECK(holds(PLACE, "the healthy one"));
   bdpt_clear_error(&ctx);
   m->param[BDPT_SLOT_NORM_W].data[3] = -(bdpt_real)HUGE_VAL;
-  CHECK(bdpt_model_save(m, PLACE, BDPT_F64) == BDPT_E_NUMERIC);
+  CHECK(bdpt_model_save(m, PLACE) == BDPT_E_NUMERIC);
   CHECK_HAS(ctx.message, "element 3 of norm.weight is -inf");
   bdpt_clear_error(&ctx);
-  if (sizeof(bdpt_real) == 8) { /* beyond a float */
-    m->param[BDPT_SLOT_NORM_W].data[3] = (bdpt_real)3.5e38;
-    CHECK(bdpt_model_save(m, PLACE, BDPT_F32) == BDPT_E_NUMERIC);
-    CHECK_HAS(ctx.message, "element 3 of norm.weight is 3.5e38");
-    bdpt_clear_error(&ctx);
-    CHECK(bdpt_model_save(m, PLACE, BDPT_F64) == BDPT_OK);
-    put_file(PLACE, "the healthy one");
-  }
   m->param[BDPT_SLOT_NORM_W].data[3] = (bdpt_real)HUGE_VAL - (bdpt_real)HUGE_VAL;
-  CHECK(bdpt_model_save(m, PLACE, REAL_DTYPE) == BDPT_E_NUMERIC);
+  CHECK(bdpt_model_save(m, PLACE) == BDPT_E_NUMERIC);
   CHECK(holds(PLACE, "the healthy one"));
-  CHECK(bdpt_model_save(m, PLACE, BDPT_U8) == BDPT_E_ARGUMENT || ctx.status == BDPT_E_NUMERIC);
   remove(PLACE);
   bdpt_model_free(m);
   CHECK(out_blocks == 0);
@@ -1091,7 +1072,7 @@ TEST(out_of_memory) {
   bdpt_config c = pruned_config();
   bdpt_model *m = bdpt_model_create(&ctx, &c, 5), *n;
   size_t k, blocks, last = 0;
-  CHECK(bdpt_model_save(m, PLACE, BDPT_F32) == BDPT_OK);
+  CHECK(bdpt_model_save(m, PLACE) == BDPT_OK);
   blocks = out_blocks;
   for (k = 1; k < 1000; k++) {
     requests = 0;
@@ -1110,7 +1091,7 @@ TEST(out_of_memory) {
     bdpt_status s;
     requests = 0;
     fail_from = k;
-    s = bdpt_model_save(m, PLACE, BDPT_F32);
+    s = bdpt_model_save(m, PLACE);
     fail_from = 0;
     if (s == BDPT_OK) { last = k; break; }
     CHECK(s == BDPT_E_MEMORY && out_blocks == blocks && holds(PLACE, "the old file"));

@@ -359,8 +359,7 @@ TEST(saved_loaded_and_counted) {
     CHECK(bdpt_removed(&m->config, (bdpt_type)type) == 1);
     CHECK(!m->param[BDPT_SLOT(2, type ? BDPT_SLOT_FC1_W : BDPT_SLOT_QKV_W)].data);
   }
-  CHECK(bdpt_model_build(m, sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32, &bytes) ==
-        BDPT_OK);
+  CHECK(bdpt_model_build(m, &bytes) == BDPT_OK);
   n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "fitted", NULL);
   if (CHECK(n != NULL)) {
     CHECK(same_weights(m, n) && strcmp(m->certificate, n->certificate) == 0);

@@ -63,7 +63,7 @@ static size_t list_parameters(const bdpt_model *m, bdpt_write_tensor *list) {
   for (i = 0; i < m->slots; i++) {
     if (!m->param[i].data) continue;
     list[count].name = m->name[i]; list[count].ndim = m->param[i].ndim;
-    list[count].dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
+    list[count].dtype = BDPT_REAL_DTYPE;
     memcpy(list[count].shape, m->param[i].shape, sizeof m->param[i].shape);
     list[count++].data = m->param[i].data;
   }
@@ -172,7 +172,6 @@ static void form_life(const form *f, const bdpt_subset *all, bdpt_start start) {
   bdpt_real *z, *again;
   bdpt_bytes bytes = {NULL, 0};
   size_t k;
-  int dtype;
   if (!m) return;
   memset(&r, 0, sizeof r);
   memset(&gone, 0, sizeof gone);
@@ -190,8 +189,7 @@ static void form_life(const form *f, const bdpt_subset *all, bdpt_start start) {
   CHECK(c.difference <= (sizeof(bdpt_real) == 8 ? 1e-12 : 1e-5));
   CHECK(c.fused == (start == BDPT_START_PAPER));
   CHECK(bdpt_model_label(m, "[\"left\",\"right\"]") == BDPT_OK);
-  dtype = sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32;
-  CHECK(bdpt_model_build(m, (bdpt_dtype)dtype, &bytes) == BDPT_OK);
+  CHECK(bdpt_model_build(m, &bytes) == BDPT_OK);
   n = bdpt_model_parse(&ctx, bytes.data, bytes.size, f->name, NULL);
   if (CHECK(n != NULL)) {
     CHECK(n->labels && strcmp(n->labels, m->labels) == 0);
@@ -383,13 +381,13 @@ TEST(files_of_oblongs) {
   bdpt_config c;
   bdpt_write_tensor list[40];
   size_t count;
-  CHECK(bdpt_model_build(square, BDPT_F32, &bytes) == BDPT_OK);
+  CHECK(bdpt_model_build(square, &bytes) == BDPT_OK);
   CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, "square", &file) == BDPT_OK);
   CHECK(bdpt_safetensors_get(&file, "image_width") == NULL);
   CHECK(strcmp(bdpt_safetensors_get(&file, "boundarydpt"), "1") == 0);
   bdpt_safetensors_close(&file);
   bdpt_bytes_free(&ctx, &bytes);
-  CHECK(bdpt_model_build(m, BDPT_F32, &bytes) == BDPT_OK);
+  CHECK(bdpt_model_build(m, &bytes) == BDPT_OK);
   CHECK(bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, "wide", &file) == BDPT_OK);
   CHECK(strcmp(bdpt_safetensors_get(&file, "image_size"), "16") == 0);
   CHECK(strcmp(bdpt_safetensors_get(&file, "image_width"), "24") == 0);

@@ -812,8 +812,8 @@ TEST(written_and_read) {
     if (!CHECK(export_safetensors(m, &o) == BDPT_OK)) printf("  %s\n", ctx.message);
     n = checkpoint_load(&ctx, o.safetensors, NULL, &report);
     if (CHECK(n != NULL)) {
-      CHECK(bdpt_model_build(m, BDPT_F32, &bytes[0]) == BDPT_OK);
-      CHECK(bdpt_model_build(n, BDPT_F32, &bytes[1]) == BDPT_OK);
+      CHECK(bdpt_model_build(m, &bytes[0]) == BDPT_OK);
+      CHECK(bdpt_model_build(n, &bytes[1]) == BDPT_OK);
       CHECK(bytes[0].size == bytes[1].size);
       CHECK(memcmp(bytes[0].data, bytes[1].data, bytes[0].size) == 0);
       bdpt_bytes_free(&ctx, &bytes[0]);

@@ -257,8 +257,7 @@ TEST(the_deepest_network) {
   bdpt_clear_error(&ctx);
   CHECK(m->config.block[63].mlp_state == BDPT_MLP_FUSED);
   CHECK(bdpt_removed(&m->config, BDPT_ATTENTION) == 2);
-  CHECK(bdpt_model_build(m, sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32, &bytes) ==
-        BDPT_OK);
+  CHECK(bdpt_model_build(m, &bytes) == BDPT_OK);
   again = bdpt_model_parse(&ctx, bytes.data, bytes.size, "deep", NULL);
   bdpt_tape_free(tape);
   tape = bdpt_tape_create(&ctx, BDPT_TAPE_COMPUTE);

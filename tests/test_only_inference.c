@@ -31,8 +31,7 @@ int main(void) {
   CHECK(bdpt_prune(m, BDPT_ACTIVATION, 5) == BDPT_OK && bdpt_fuse_all(m) == BDPT_OK);
   CHECK(bdpt_cost(&ctx, &m->config, &after) == BDPT_OK && after.params < before.params);
   CHECK(bdpt_predict(m, tape, 2, images, logits) == BDPT_OK);
-  CHECK(bdpt_model_build(m, sizeof(bdpt_real) == 8 ? BDPT_F64 : BDPT_F32, &bytes) ==
-        BDPT_OK);
+  CHECK(bdpt_model_build(m, &bytes) == BDPT_OK);
   n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "again", NULL);
   CHECK(n && bdpt_predict(n, tape, 2, images, again) == BDPT_OK);
   CHECK(memcmp(logits, again, sizeof logits) == 0);

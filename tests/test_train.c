@@ -504,7 +504,7 @@ TEST(foreign_checkpoints) {
   bdpt_trainer_free(u);
   bdpt_model_free(wide);
     /* A model file, no file, and every kind of cut. */
-  CHECK(bdpt_model_save(m, path, BDPT_F32) == BDPT_OK);
+  CHECK(bdpt_model_save(m, path) == BDPT_OK);
   load_refused(t, BDPT_E_FORMAT, "not a training checkpoint");
   remove(path);
   load_refused(t, BDPT_E_IO, path);

@@ -807,7 +807,7 @@ TEST(saved_and_loaded) {
   CHECK(bdpt_prune(m, BDPT_ACTIVATION, 1) == BDPT_OK);
   CHECK(bdpt_fuse_all(m) == BDPT_OK);
   CHECK(bdpt_width_prune(m, &train, &o, NULL, NULL) == BDPT_OK);
-  CHECK(bdpt_model_build(m, DOUBLE ? BDPT_F64 : BDPT_F32, &bytes) == BDPT_OK);
+  CHECK(bdpt_model_build(m, &bytes) == BDPT_OK);
   n = bdpt_model_parse(&ctx, bytes.data, bytes.size, "memory", NULL);
   bdpt_bytes_free(&ctx, &bytes);
   if (!CHECK(n != NULL)) return;

@@ -418,12 +418,12 @@ static bdpt_status model_files(void) {
   bdpt_real numbers[8];
   const bdpt_file_tensor *norm;
   DO(world());
-  DO(bdpt_model_build(model, BDPT_F32, &bytes));
+  DO(bdpt_model_build(model, &bytes));
   other = bdpt_model_parse(&ctx, bytes.data, bytes.size, "bytes", NULL);
   bdpt_bytes_free(&ctx, &bytes);
   MADE(other);
   bdpt_model_free(other); other = NULL;
-  DO(bdpt_model_save(model, "model.st", BDPT_F32));
+  DO(bdpt_model_save(model, "model.st"));
   DO(bdpt_file_read(&ctx, "model.st", &bytes));
   s = bdpt_safetensors_parse(&ctx, bytes.data, bytes.size, "model.st", &f);
   norm = bdpt_safetensors_find(&f, "norm.weight");

@@ -70,7 +70,7 @@ int command_fuse(int argc, char **argv) {
     input_fit(&in, m);
   if (m && ctx.status == BDPT_OK && input_keep(&ctx, &in.held, count) == BDPT_OK &&
       bdpt_fuse_certified(m, &in.held, &certificate) == BDPT_OK &&
-      bdpt_model_save(m, out, BDPT_F32) == BDPT_OK)
+      bdpt_model_save(m, out) == BDPT_OK)
     (void)command_print_saved("fuse", m, out, common.json);
   bdpt_model_free(m);
   input_close(&in);

@@ -429,7 +429,7 @@ static int plus_command(bdpt_context *ctx, const char *path, const plus_options 
     s = bdpt_plus(p.model, &(bdpt_run){&p.in.rest, &p.in.held, &hooks}, &p.work, p.out);
   cli_progress_clear(&progress);
   s = cli_epochs_close(&epochs, ctx, s);
-  if (s == BDPT_OK) s = bdpt_model_save(p.model, o->out, BDPT_F32);
+  if (s == BDPT_OK) s = bdpt_model_save(p.model, o->out);
   if (s == BDPT_OK) plus_forget(checkpoint);
   if (s == BDPT_OK) s = plus_tell(&p);
   free(p.out);

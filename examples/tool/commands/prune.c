@@ -218,7 +218,7 @@ static int prune(const cli_command *c, bdpt_context *ctx, const char *path,
   if (s == BDPT_OK && !o->start && !o->common.quiet)
     fprintf(stderr, "   no images named (--data, --generated): the layers went plainly, nothing "
             "was fitted in their places\n");
-  if (s == BDPT_OK) s = bdpt_model_save(m, o->out, BDPT_F32);
+  if (s == BDPT_OK) s = bdpt_model_save(m, o->out);
   if (s == BDPT_OK) s = command_print_saved("prune", m, o->out, o->common.json);
   bdpt_model_free(m);
   return cli_finish(c->name, ctx, s, "the same command goes on from here");

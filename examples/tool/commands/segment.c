@@ -190,7 +190,7 @@ static int segment_do(const cli_command *c, bdpt_context *ctx, segment_options *
   if (s == BDPT_OK && o->out) {
     s = segment_train(m, &set[0], &o->run);
     if (s == BDPT_OK) s = bdpt_fuse_all(m); /* exact up to rounding, and faster */
-    if (s == BDPT_OK) s = bdpt_model_save(m, o->out, BDPT_F32);
+    if (s == BDPT_OK) s = bdpt_model_save(m, o->out);
     if (s == BDPT_OK) cli_forget_checkpoint(checkpoint);
   }
   if (s == BDPT_OK) s = segment_judge(m, &set[1], beside, o->common.quiet, &score);

@@ -143,7 +143,7 @@ static int train(const cli_command *c, bdpt_context *ctx, train_options *o) {
   }
   if (s == BDPT_OK && o->common.fresh) cli_forget_checkpoint(checkpoint);
   if (s == BDPT_OK) s = train_epochs(m, teacher, &in, o, checkpoint);
-  if (s == BDPT_OK) s = bdpt_model_save(m, o->out, BDPT_F32);
+  if (s == BDPT_OK) s = bdpt_model_save(m, o->out);
   if (s == BDPT_OK) cli_forget_checkpoint(checkpoint);
   bdpt_model_free(teacher);
   bdpt_model_free(m);

@@ -276,7 +276,7 @@ static void export_hf_rows(export_table *t, const bdpt_model *m) {
   }
 }
 
-/* Refuses numbers that the file's format cannot hold, as bdpt_model_build does. */
+/* Refuses numbers that the file's format cannot hold. */
 static bdpt_status export_check_numbers(const bdpt_model *m, int dtype) {
   double most = ldexp(2 - ldexp(1, dtype == BDPT_BF16 ? -8 : -24), 127);
   size_t k;
@@ -309,7 +309,7 @@ static bdpt_status export_weights(const bdpt_model *m, const export_options *o) 
   const bdpt_bytes *file = dtype == BDPT_F32 ? &whole : &half;
   bdpt_status s = export_check_numbers(m, dtype);
   if (s == BDPT_OK)
-    s = o->names == EXPORT_HF ? export_hf(m, &whole) : bdpt_model_build(m, BDPT_F32, &whole);
+    s = o->names == EXPORT_HF ? export_hf(m, &whole) : bdpt_model_build(m, &whole);
   if (s == BDPT_OK && dtype != BDPT_F32) s = half_file(m->ctx, &whole, dtype, &half);
   if (s == BDPT_OK) s = bdpt_file_write(m->ctx, o->safetensors, file->data, file->size);
   bdpt_bytes_free(m->ctx, &whole);

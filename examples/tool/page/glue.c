@@ -174,7 +174,7 @@ PAGE_CALL(page_drop) void page_drop(int h) {
  * answer[0]. */
 PAGE_CALL(page_build) unsigned char *page_build(int h) {
   bdpt_bytes bytes = {NULL, 0};
-  if (bdpt_model_build(model[h], BDPT_F32, &bytes) != BDPT_OK) return NULL;
+  if (bdpt_model_build(model[h], &bytes) != BDPT_OK) return NULL;
   answer[0] = (double)bytes.size;
   return bytes.data;
 }

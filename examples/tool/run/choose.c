@@ -309,8 +309,7 @@ bdpt_status run_tune(run *r) {
                    &p, log);
   if (s == BDPT_OK) cli_epochs_rest(&r->epochs, log, r->o.tune_epochs);
   if (s == BDPT_OK) s = bdpt_evaluate(m, &r->base.in.held, &after);
-  if (s == BDPT_OK) s = bdpt_model_save(m, session_path(&r->base, "recovered.safetensors"),
-                                        BDPT_F32);
+  if (s == BDPT_OK) s = bdpt_model_save(m, session_path(&r->base, "recovered.safetensors"));
   if (s != BDPT_OK) return s;
   session_record_epochs(&r->base, "recover", log, r->o.tune_epochs);
   cli_json_open(&r->base.record.text, "tune");

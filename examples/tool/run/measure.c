@@ -140,7 +140,7 @@ bdpt_status run_final(run *r) {
   r->model[RUN_FUSED] = m;
   if (record_has(&r->base.record, "row")) return BDPT_OK;
   s = bdpt_fuse_certified(m, &r->base.in.tested, &certificate);
-  if (s == BDPT_OK) s = bdpt_model_save(m, session_path(&r->base, "fused.safetensors"), BDPT_F32);
+  if (s == BDPT_OK) s = bdpt_model_save(m, session_path(&r->base, "fused.safetensors"));
   if (s == BDPT_OK) s = timing_measure(&r->base.in.held, r->model, RUN_NETWORKS, r->o.repeats,
                                        time);
   for (i = 0; i < RUN_NETWORKS && s == BDPT_OK; i++)

@@ -36,7 +36,7 @@ bdpt_status run_dense(run *r) {
     cli_epochs_train(&r->epochs, "dense", &p, NULL, r->base.in.rest.count);
     s = bdpt_train(m, NULL, &(bdpt_run){&r->base.in.rest, &r->base.in.held, &hooks}, &p, log);
     if (s == BDPT_OK) cli_epochs_rest(&r->epochs, log, epochs);
-    if (s == BDPT_OK) s = bdpt_model_save(m, session_path(&r->base, "dense.safetensors"), BDPT_F32);
+    if (s == BDPT_OK) s = bdpt_model_save(m, session_path(&r->base, "dense.safetensors"));
     if (s != BDPT_OK) return s;
     session_record_epochs(&r->base, "dense", log, epochs);
   }

@@ -130,7 +130,7 @@ static bdpt_status study_root_train(study *s, const study_root *r) {
                         &(bdpt_run){&s->base.in.rest, &s->base.in.held, &hooks}, &r->recipe, log);
   snprintf(file, sizeof file, "%s.safetensors", r->name);
   if (status == BDPT_OK)
-    status = bdpt_model_save(*r->model, session_path(&s->base, file), BDPT_F32);
+    status = bdpt_model_save(*r->model, session_path(&s->base, file));
   if (status == BDPT_OK && !study_find(s, r->name, NULL, NULL, NULL, 0).text)
     session_record_epochs(&s->base, r->name, log, r->recipe.epochs);
   free(log);
@@ -370,7 +370,7 @@ bdpt_status study_network(study *s, const study_spec *p) {
     if (!own) status = s->base.ctx->status;
   } else if (p->teacher != STUDY_ALONE) teacher = study_parent(s, p);
   if (status == BDPT_OK) status = study_train(s, m, teacher, p, name);
-  if (status == BDPT_OK && kept) status = bdpt_model_save(m, path, BDPT_F32);
+  if (status == BDPT_OK && kept) status = bdpt_model_save(m, path);
   if (status == BDPT_OK && !known)
     status = study_finish_network(s, m, name, p->better ? s->better_hash : s->hash);
   study_checkpoint(s, name, study_gone(p, m), checkpoint, sizeof checkpoint);
