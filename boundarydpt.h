@@ -294,7 +294,6 @@ typedef enum bdpt_tape_mode {
 BDPT_API bdpt_tape *bdpt_tape_create(bdpt_context *ctx, bdpt_tape_mode mode);
 BDPT_API void bdpt_tape_reset(bdpt_tape *tape);  /* forgets every tensor, keeps the memory */
 BDPT_API void bdpt_tape_free(bdpt_tape *tape);   /* NULL is allowed */
-BDPT_API size_t bdpt_tape_bytes(const bdpt_tape *tape); /* returns the most that a step took */
 BDPT_API bdpt_context *bdpt_tape_context(const bdpt_tape *tape);
 
 /* Makes a tensor on the tape that holds a copy of data[product of shape], or zeros for NULL. */
@@ -1311,10 +1310,7 @@ BDPTI_FN void bdpti_arena_rewind(bdpti_arena *a, bdpti_chunk *mark, size_t used,
   if (mark) mark->used = used; /* what was taken before the mark stays */
 }
 
-BDPTI_FN void bdpti_arena_free(bdpti_arena *a) {
-  bdpti_arena_rewind(a, NULL, 0, 0);
-  a->wish = 0; /* and nobody will take anything more */
-}
+BDPTI_FN void bdpti_arena_free(bdpti_arena *a) { bdpti_arena_rewind(a, NULL, 0, 0); }
 
 BDPTI_FN void bdpti_arena_reset(bdpti_arena *a) {
   const int sound = a->ctx->status == BDPT_OK; /* what cannot be had now is asked for again */
@@ -1487,12 +1483,9 @@ struct bdpt_tape {
   bdpti_buffer *spare; /* gradient buffers free for reuse */
   bdpt_real *stream;   /* sums with what lies here replace it (7.6); or NULL */
   bdpt_rng paths;      /* of the forward pass under way: which branches fall out (7.6) */
-  size_t used, most;   /* bytes handed out since the reset; the most of any step */
 };
 
-#ifndef BDPT_ONLY_INFERENCE
-static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n); /* chapter 6: a case per operation */
-#endif
+BDPTI_FN void bdpti_backward_op(bdpt_tape *t, bdpti_node *n); /* chapter 6: a case per operation */
 static void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_real *x, bdpt_real b,
                         const bdpt_real *y, bdpt_real *out); /* chapter 14: out = a x + b y */
 
@@ -1507,7 +1500,6 @@ BDPT_API bdpt_tape *bdpt_tape_create(bdpt_context *ctx, bdpt_tape_mode mode) {
 BDPT_API void bdpt_tape_reset(bdpt_tape *t) {
   t->last = NULL;  /* nodes and tensors go with the arena */
   t->spare = NULL; /* and so do the gradient buffers */
-  t->used = 0;
   bdpti_arena_reset(&t->arena);
 }
 
@@ -1517,17 +1509,7 @@ BDPT_API void bdpt_tape_free(bdpt_tape *t) {
   bdpt_release(t->ctx, t, sizeof *t);
 }
 
-BDPT_API size_t bdpt_tape_bytes(const bdpt_tape *t) { return t->most; }
 BDPT_API bdpt_context *bdpt_tape_context(const bdpt_tape *t) { return t->ctx; }
-
-/* Takes memory that lives as long as the step. */
-BDPTI_FN void *bdpti_take(bdpt_tape *t, size_t count, size_t size) {
-  void *p = bdpti_arena_take(&t->arena, count, size);
-  if (!p) return NULL;
-  t->used += count * size;
-  if (t->used > t->most) t->most = t->used;
-  return p;
-}
 
 /* 5.1  Shapes
  *
@@ -1572,7 +1554,7 @@ BDPTI_FN int bdpti_set_shape(bdpt_tensor *x, int ndim, const size_t *shape) {
  */
 BDPTI_FN bdpti_node *bdpti_record(bdpt_tape *t, int op, int ndim, const size_t *shape,
                                   bdpt_tensor *const *in, int count) {
-  bdpti_node *n = (bdpti_node *)bdpti_take(t, 1, sizeof *n);
+  bdpti_node *n = (bdpti_node *)bdpti_arena_take(&t->arena, 1, sizeof *n);
   int i;
   if (!n) return NULL;
   memset(n, 0, sizeof *n); /* the arena's memory is reused, not zeroed */
@@ -1586,8 +1568,8 @@ BDPTI_FN bdpti_node *bdpti_record(bdpt_tape *t, int op, int ndim, const size_t *
     bdpt_fail(t->ctx, BDPT_E_SHAPE, "a tensor of %d axes overflows the address space", ndim);
     return NULL;
   }
-  n->out.data = (bdpt_real *)bdpti_take(t, n->out.count, sizeof(bdpt_real)); /* not zeroed */
-  if (!n->out.data) return NULL;
+  n->out.data = (bdpt_real *)bdpti_arena_take(&t->arena, n->out.count, sizeof(bdpt_real));
+  if (!n->out.data) return NULL; /* else not zeroed */
   n->previous = t->last;      /* newest first */
   if (t->mode != BDPT_TAPE_COMPUTE) t->last = n; /* else the node is lost, its output lives on */
   return n;
@@ -1603,8 +1585,8 @@ BDPTI_FN void bdpti_replace(bdpt_tape *t, bdpti_node *n, const bdpt_tensor *x) {
 /* Adds memory that only the backward pass will read: `first` and `second` numbers. */
 BDPTI_FN bdpti_node *bdpti_save(bdpt_tape *t, bdpti_node *n, size_t first, size_t second) {
   if (!n) return NULL;
-  n->saved[0] = (bdpt_real *)bdpti_take(t, first, sizeof(bdpt_real));
-  n->saved[1] = (bdpt_real *)bdpti_take(t, second, sizeof(bdpt_real));
+  n->saved[0] = (bdpt_real *)bdpti_arena_take(&t->arena, first, sizeof(bdpt_real));
+  n->saved[1] = (bdpt_real *)bdpti_arena_take(&t->arena, second, sizeof(bdpt_real));
   return n->saved[0] && n->saved[1] ? n : NULL; /* no memory: the operation fails */
 }
 
@@ -1612,7 +1594,7 @@ BDPTI_FN bdpti_node *bdpti_save(bdpt_tape *t, bdpti_node *n, size_t first, size_
 BDPTI_FN bdpt_tensor *bdpti_lend(bdpt_tape *t, const bdpt_config *c, size_t n,
                                  const bdpt_real *images) {
   const size_t shape[4] = {n, (size_t)c->channels, (size_t)c->image, (size_t)bdpt_image_width(c)};
-  bdpt_tensor *x = (bdpt_tensor *)bdpti_take(t, 1, sizeof *x);
+  bdpt_tensor *x = (bdpt_tensor *)bdpti_arena_take(&t->arena, 1, sizeof *x);
   if (!x) return NULL;
   memset(x, 0, sizeof *x);
   bdpti_set_shape(x, 4, shape); /* on_tape stays 0: the caller's */
@@ -1647,7 +1629,7 @@ BDPTI_FN bdpt_real *bdpti_buffer_take(bdpt_tape *t, size_t count) {
   while (*at && (*at)->count != count) at = &(*at)->next; /* exact sizes: a network has few */
   b = *at;
   if (b) *at = b->next; /* one that the walk has finished with */
-  else b = (bdpti_buffer *)bdpti_take(t, head + count, sizeof(bdpt_real)); /* or a new one */
+  else b = (bdpti_buffer *)bdpti_arena_take(&t->arena, head + count, sizeof(bdpt_real)); /* new */
   if (!b) return NULL;
   b->count = count;
   b->shares = 1; /* the tensor that asked */
@@ -1910,7 +1892,6 @@ typedef struct bdpti_pointwise {                      /* out = f(x,y) of one ele
 } bdpti_pointwise;
 
 typedef struct bdpti_columns { size_t width; const bdpt_real *x; } bdpti_columns; /* [R,D] */
-typedef struct bdpti_inner { const bdpt_real *x, *y, *less; } bdpti_inner; /* sum x (y - less) */
 
 typedef struct bdpti_adamw_args {
   double lr, beta1, beta2, eps, decay, step;          /* step counts from 1 */
@@ -1959,7 +1940,8 @@ typedef struct bdpti_isa {
   void (*share)(const bdpt_real *total, size_t rows, size_t d, bdpt_real *o, size_t ld);
   bdpti_kernel act, axpby, layernorm_fwd, adamw; /* over elements, but layernorm_fwd: rows */
   bdpti_partial layernorm_bwd, column_sum; /* sums over rows, in chunks */
-  double (*dot)(const bdpti_inner *s, size_t begin, size_t end); /* one number from all elements */
+  double (*dot)(const bdpt_real *x, const bdpt_real *y, const bdpt_real *less, size_t begin,
+                size_t end);                          /* sum x (y - less) */
   int pairs;                                          /* 1: bf16 numbers multiply in pairs */
   int by_lane;                                        /* 1: every A is copied (14.3) */
 } bdpti_isa;
@@ -2839,7 +2821,7 @@ BDPT_API bdpt_tensor *bdpt_tape_op(bdpt_tape *t, const bdpt_op *op, bdpt_tensor 
     if (!in[i]) return NULL;
   }
   n = bdpti_record(t, BDPTI_OP_own, ndim, shape, in, count);
-  o = n ? (bdpti_own *)bdpti_take(t, 1, sizeof *o) : NULL;
+  o = n ? (bdpti_own *)bdpti_arena_take(&t->arena, 1, sizeof *o) : NULL;
   if (!o) return NULL;
   memset(o, 0, sizeof *o);
   n->own = o;
@@ -2851,7 +2833,7 @@ BDPT_API bdpt_tensor *bdpt_tape_op(bdpt_tape *t, const bdpt_op *op, bdpt_tensor 
               "through it", op->name);
     return NULL;
   }
-  if (op->saved && !(o->run.saved = bdpti_take(t, op->saved, 1))) return NULL;
+  if (op->saved && !(o->run.saved = bdpti_arena_take(&t->arena, op->saved, 1))) return NULL;
   return bdpti_own_call(o, op->forward) ? &n->out : NULL;
 }
 
@@ -2863,15 +2845,12 @@ BDPTI_FN void bdpti_own_back(bdpt_tape *t, bdpti_node *n) {
   if (t->ctx->status == BDPT_OK) bdpti_own_call(o, o->op.backward);
 }
 
-#ifndef BDPT_ONLY_INFERENCE
 /* 6.19  Dispatch: the table once more, now as functions. */
-static void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
+BDPTI_FN void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
 #define BDPTI_OP_BACK(name, formula) bdpti_##name##_back,
   static void (*const back[])(bdpt_tape *t, bdpti_node *n) = {NULL, BDPTI_OPS(BDPTI_OP_BACK)};
   back[n->op](t, n);
 }
-
-#endif /* BDPT_ONLY_INFERENCE */
 
 /* =================================================================================================
  * 7  THE VISION TRANSFORMER                                                                 >>deit
@@ -3650,7 +3629,7 @@ BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, 
   t->stream = x && t->mode == BDPT_TAPE_COMPUTE && !m->block ? x->data : NULL;
   for (l = 0; x && l < count; l++) {
     bdpti_chunk *mark = t->arena.first; /* where x lies */
-    const size_t behind = mark->used, used = t->used;
+    const size_t behind = mark->used;
     bdpt_tensor *y = bdpti_one_block(m, t, l, x, o);
     if (o->blocks) o->blocks[l] = y;
     if (t->mode != BDPT_TAPE_COMPUTE || !y) { /* the way back needs the intermediates */
@@ -3661,7 +3640,6 @@ BDPTI_FN bdpt_tensor *bdpti_blocks(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, 
     x->shape[1] = y->shape[1]; /* fewer tokens if the block says so */
     x->count = y->count;
     bdpti_arena_rewind(&t->arena, mark, behind, 1);        /* y and what led to it are forgotten */
-    t->used = used; /* so bdpt_tape_bytes counts one block */
     t->spare = NULL; /* spare buffers lay behind the mark */
     if (!o->blocks) continue;
     o->blocks[l] = bdpt_input(t, x->ndim, x->shape, x->data, 0); /* lies before the next mark */
@@ -8609,10 +8587,6 @@ typedef uint32_t BDPTI_BITS __attribute__((vector_size(BDPTI_BYTES)));
 #define BDPTI_LANE(v, l) ((v)[l])
 #define BDPTI_TO_BITS(x) ((BDPTI_BITS)(x)) /* a cast: the bytes stay */
 #define BDPTI_FROM_BITS(b) ((BDPTI_VEC)(b))
-BDPTI_INLINE BDPTI_VEC BDPTI_V(splat)(bdpt_real x) {
-  BDPTI_VEC zero = {0};
-  return x - zero; /* exact for every x, so the compiler drops it; x + zero would lose -0 */
-}
 #else /* one lane */
 #define BDPTI_UNROLL
 #define BDPTI_INLINE static
@@ -8627,7 +8601,6 @@ typedef uint32_t BDPTI_BITS; /* used in float only */
 #define BDPTI_LANE(v, l) (v)
 #define BDPTI_TO_BITS(x) BDPTI_V(to_bits)(x)
 #define BDPTI_FROM_BITS(b) BDPTI_V(from_bits)(b)
-BDPTI_INLINE BDPTI_VEC BDPTI_V(splat)(bdpt_real x) { return x; }
 BDPTI_INLINE BDPTI_BITS BDPTI_V(to_bits)(BDPTI_VEC x) {
   BDPTI_BITS b;
   memcpy(&b, &x, sizeof b);
@@ -8639,6 +8612,11 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(from_bits)(BDPTI_BITS b) {
   return x;
 }
 #endif
+BDPTI_INLINE BDPTI_VEC BDPTI_V(splat)(bdpt_real x) {
+  BDPTI_VEC zero = {0};
+  return x - zero; /* exact for every x, so the compiler drops it; x + zero would lose -0 */
+}
+
 #define BDPTI_PANEL (2 * BDPTI_LANES) /* columns of a tile: two vectors */
 #define BDPTI_PREFETCH_TWO(p, ahead, lanes, write) /* a row of a tile */ \
   do { BDPTI_PREFETCH(p, ahead, write); BDPTI_PREFETCH(p, (ahead) + (lanes), write); } while (0)
@@ -8838,12 +8816,7 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_low)(BDPTI_VEC x) {
   return two[0];
 }
 
-/* GELU, as >>act has it
- *
- *   math      GELU(z) = z Phi(z)
- *   backward  dz = dy (Phi(z) + z phi(z)),  phi the density
- *   source    Hendrycks and Gimpel 2016, section 2; the exact form, as in DeiT
- */
+/* GELU as >>act has it, and its slope. */
 BDPTI_INLINE void BDPTI_V(gelu_two)(BDPTI_VEC z[2], BDPTI_VEC slope[2]) {
   BDPTI_VEC phi[2], density[2];
   int v;
@@ -8853,28 +8826,27 @@ BDPTI_INLINE void BDPTI_V(gelu_two)(BDPTI_VEC z[2], BDPTI_VEC slope[2]) {
   BDPTI_BOTH z[v] = z[v] * phi[v];
 }
 
-BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu)(BDPTI_VEC z, BDPTI_VEC *slope) {
+BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu)(BDPTI_VEC z, int slope) { /* 1: the slope is wanted */
   BDPTI_VEC two[2] = {z, z}, slopes[2];
   BDPTI_V(gelu_two)(two, slopes);
-  *slope = slopes[0];
-  return two[0];
+  return slope ? slopes[0] : two[0];
 }
 
 /* The other activations of >>act. With e = exp(-p z - q z^3), g is 1 / (1 + e) and 1 - g is e g,
  * which does not cancel. At 100 the gate is 1 or 0 to the last bit; z stops there, so that no z^3
  * overflows. A z that is no number stays what it is. */
-BDPTI_INLINE BDPTI_VEC BDPTI_V(gate)(BDPTI_VEC z, bdpt_real p, bdpt_real q, BDPTI_VEC *slope) {
+BDPTI_INLINE BDPTI_VEC BDPTI_V(gate)(BDPTI_VEC z, bdpt_real p, bdpt_real q, int slope) {
   const BDPTI_VEC zero = BDPTI_SPLAT(0), least = BDPTI_SPLAT(-80), most = BDPTI_SPLAT(100);
   BDPTI_VEC a = BDPTI_CHOOSE(z > most, most, z), e, g;
   if (p == 0) { /* ReLU */
-    *slope = BDPTI_CHOOSE(z > zero, BDPTI_SPLAT(1), zero);
+    if (slope) return BDPTI_CHOOSE(z > zero, BDPTI_SPLAT(1), zero);
     return BDPTI_CHOOSE(z < zero, zero, z);
   }
   a = BDPTI_CHOOSE(a < -most, -most, a);
   e = a * (a * a * q + p);
   e = BDPTI_V(exp_low)(-BDPTI_CHOOSE(e < least, least, e));
   g = BDPTI_SPLAT(1) / (e + 1.0f);
-  *slope = g + a * (g * g) * e * (a * a * (q * 3) + p);
+  if (slope) return g + a * (g * g) * e * (a * a * (q * 3) + p);
   return BDPTI_CHOOSE(z < -most, a, z) * g;
 }
 
@@ -9430,10 +9402,10 @@ static void BDPTI_V(act)(const void *args, size_t begin, size_t end) {
   const bdpti_pointwise *s = (const bdpti_pointwise *)args;
   for (; begin < end; begin += BDPTI_LANES) {
     const size_t n = end - begin;
-    BDPTI_VEC x = BDPTI_LOAD(s->x + begin, n), slope;
-    if (s->a < 0) x = BDPTI_V(gelu)(x, &slope);
-    else x = BDPTI_V(gate)(x, s->a, s->b, &slope);
-    if (s->y) x = BDPTI_LOAD(s->y + begin, n) * slope;
+    BDPTI_VEC x = BDPTI_LOAD(s->x + begin, n);
+    if (s->a < 0) x = BDPTI_V(gelu)(x, s->y != NULL);
+    else x = BDPTI_V(gate)(x, s->a, s->b, s->y != NULL);
+    if (s->y) x *= BDPTI_LOAD(s->y + begin, n);
     if (s->add) x += BDPTI_LOAD(s->out + begin, n);
     BDPTI_STORE(s->out + begin, n, x);
   }
@@ -9450,13 +9422,8 @@ static void BDPTI_V(axpby)(const void *args, size_t begin, size_t end) {
   }
 }
 
-/* AdamW in one pass over gradient, parameter and moments
- *
- *   math      p *= 1 - lr wd;  m += (1 - b1)(g - m);  v = b2 v + (1 - b2) g^2;
- *             p -= lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)
- *   source    Loshchilov and Hutter 2019, alg. 2; order of operations as in torch.optim.AdamW
- *   check     tests/test_kernels.c test_adamw: against the formula in double
- */
+/* AdamW (>>adamw) in one pass over gradient, parameter and moments; the order of operations is that
+ * of torch.optim.AdamW. tests/test_kernels.c holds it to the formula in double. */
 static void BDPTI_V(adamw)(const void *args, size_t begin, size_t end) {
   const bdpti_adamw_args *s = (const bdpti_adamw_args *)args;
   const bdpt_real kept = (bdpt_real)(1 - s->lr * s->decay), eps = (bdpt_real)s->eps;
@@ -9490,8 +9457,9 @@ static void BDPTI_V(column_sum)(const void *args, size_t begin, size_t end, bdpt
   }
 }
 
-/* Sums x (y - z), or x y, in four running vectors over at most 1024 elements, then in double. */
-static double BDPTI_V(dot)(const bdpti_inner *s, size_t begin, size_t end) {
+/* Sums x (y - less), or x y, in four running vectors over at most 1024 elements, then in double. */
+static double BDPTI_V(dot)(const bdpt_real *x, const bdpt_real *y, const bdpt_real *less,
+                           size_t begin, size_t end) {
   double sum = 0;
   while (begin < end) {
     const size_t stop = end - begin > 1024 ? begin + 1024 : end; /* 1024 numbers */
@@ -9499,9 +9467,9 @@ static double BDPTI_V(dot)(const bdpti_inner *s, size_t begin, size_t end) {
     int l;
     for (l = 0; l < 4; l++) t[l] = BDPTI_SPLAT(0);
     for (; begin < stop; begin += BDPTI_LANES, l++) {
-      BDPTI_VEC y = BDPTI_LOAD(s->y + begin, stop - begin);
-      if (s->less) y -= BDPTI_LOAD(s->less + begin, stop - begin);
-      t[l & 3] += BDPTI_LOAD(s->x + begin, stop - begin) * y; /* x y or x (y - z) */
+      BDPTI_VEC v = BDPTI_LOAD(y + begin, stop - begin);
+      if (less) v -= BDPTI_LOAD(less + begin, stop - begin);
+      t[l & 3] += BDPTI_LOAD(x + begin, stop - begin) * v; /* x y or x (y - less) */
     }
     begin = stop;
     sum += (double)BDPTI_V(total)((t[0] + t[1]) + (t[2] + t[3])); /* in a fixed order */
@@ -9625,7 +9593,6 @@ BDPT_API int bdpt_bf16_pays(const bdpt_context *ctx) { return ctx->isa && ctx->i
  * compiler takes y + big - big for y, as in exp, or x - x for 0 whatever x is. */
 static int bdpti_isa_sound(const bdpti_isa *isa) {
   bdpt_real x[2], y[32] = {0, -3}, total, big = (bdpt_real)1e20;
-  bdpti_inner of_x = {x, x, x}, of_y = {y, y, y};
   bdpti_heads row;
   memset(&row, 0, sizeof row);
   row.tokens = 2;
@@ -9634,7 +9601,7 @@ static int bdpti_isa_sound(const bdpti_isa *isa) {
   if (!(fabs((double)y[1] - 0.0497870684) < 1e-8) || y[0] + big - big != 0) return 0;
   memset(x, 0xFF, sizeof x);   /* NaN, in every format */
   y[1] = (bdpt_real)HUGE_VAL;  /* inf */
-  return isa->dot(&of_x, 0, 2) != 0 && isa->dot(&of_y, 0, 2) != 0;
+  return isa->dot(x, x, x, 0, 2) != 0 && isa->dot(y, y, y, 0, 2) != 0;
 }
 
 /* 14.8  Sharing out
@@ -9672,7 +9639,6 @@ BDPTI_FN double bdpti_dot(bdpt_context *ctx, size_t n, const bdpt_real *x, const
   const size_t blocks = (n + 1023) / 1024; /* of 1024 numbers */
   const int chunks = blocks < BDPTI_CHUNKS ? (int)blocks : BDPTI_CHUNKS;
   const int team = bdpti_team(ctx, (double)n * 0.3);
-  const bdpti_inner args = {x, y, less};
   double part[BDPTI_CHUNKS], sum = 0; /* its sum, chunk by chunk */
   int c;
   (void)team;
@@ -9680,7 +9646,7 @@ BDPTI_FN double bdpti_dot(bdpt_context *ctx, size_t n, const bdpt_real *x, const
   for (c = 0; c < chunks; c++) { /* on any thread */
     const size_t begin = blocks * (size_t)c / (size_t)chunks * 1024;
     const size_t end = blocks * (size_t)(c + 1) / (size_t)chunks * 1024;
-    part[c] = ctx->isa->dot(&args, begin, end < n ? end : n);
+    part[c] = ctx->isa->dot(x, y, less, begin, end < n ? end : n);
   }
   for (c = 0; c < chunks; c++) sum += part[c]; /* always in this order */
   return sum;
@@ -9909,8 +9875,7 @@ BDPTI_FN void bdpti_matmul_part(const bdpti_gemm *g, const bdpti_plan *plan, siz
   const size_t tiles = BDPTI_TILES(g->m, isa->rows), down = t % plan->down;
   const size_t panels = (g->n + isa->panel - 1) / isa->panel, across = t / plan->down;
   const size_t end = (across + 1) * panels / plan->across * isa->panel; /* whole panels */
-  const size_t j1 = end < g->n ? end : g->n, /* the last panel may reach beyond C */
-               wide = (g->n + isa->panel - 1) / isa->panel * isa->panel; /* columns of all panels */
+  const size_t j1 = end < g->n ? end : g->n; /* the last panel may reach beyond C */
   size_t cut;
   bdpti_block b;
   b.padded = 0;
@@ -9921,7 +9886,7 @@ BDPTI_FN void bdpti_matmul_part(const bdpti_gemm *g, const bdpti_plan *plan, siz
       b.packed = plan->pack ? work : NULL; /* for this thread alone */
       if (g->packed) { /* whole panels, K block after K block */
         b.packed = (bdpt_real *)(uintptr_t)g->packed; /* written by bdpti_prepack only */
-        b.packed += bdpti_packed_rows(g, b.p0) * wide + b.j0 * b.rows;
+        b.packed += bdpti_packed_rows(g, b.p0) * panels * isa->panel + b.j0 * b.rows;
       }
       if (plan->pack) bdpti_pack_block(g, &b);
       bdpti_multiply(g, &b, down * tiles / plan->down, (down + 1) * tiles / plan->down,
@@ -10081,13 +10046,9 @@ BDPTI_HOT void bdpti_attention_bwd(const bdpti_heads *h, size_t begin, size_t en
  * more are room for a tile.
  */
 BDPTI_FN size_t bdpti_attention_work(size_t tokens, size_t size) {
-  size_t ld, wide, a, b;
-  if (!bdpti_add(tokens, 31, &ld) || !bdpti_add(size, 31, &wide)) return SIZE_MAX;
-  ld = ld / 32 * 32;
-  wide = wide / 32 * 32;
-  if (!bdpti_mul(3, ld, &a) || !bdpti_mul(a, wide, &a)) return SIZE_MAX;      /* K^T V^T K */
-  if (!bdpti_add(2 * ld, wide, &b) || !bdpti_mul(b, 84, &b)) return SIZE_MAX; /* S, dP, a factor */
-  return bdpti_add(a, b, &a) && bdpti_mul(a, sizeof(bdpt_real), &a) ? a : SIZE_MAX;
+  const double ld = 32 * ceil((double)tokens / 32), wide = 32 * ceil((double)size / 32);
+  const double bytes = (double)sizeof(bdpt_real) * (3 * ld * wide + 84 * (2 * ld + wide));
+  return bytes < (double)(SIZE_MAX / 2) ? (size_t)bytes : SIZE_MAX;
 }
 
 /* Runs forward, or with `dout` backward, which writes all of dqkv. With few heads, as in the

@@ -242,7 +242,7 @@ static int worker(int recompute) {
     } else if (sscanf(text, "go ours %lf", &seconds) == 1 && n.ctx.isa) worker_go(&n, seconds);
     else if (strncmp(text, "memory", 6) == 0) {
       printf("memory %.0f %.0f %.0f %.0f\n", memory_of("VmHWM"), before, (double)n.ctx.bytes_peak,
-             (double)bdpt_tape_bytes(n.trainer ? n.trainer->tape : n.tape));
+             (double)(n.trainer ? n.trainer->tape : n.tape)->arena.first->bytes);
     } else printf("skipped: what is that?\n");
   }
   if (n.ctx.isa) network_free(&n);
