@@ -1022,8 +1022,7 @@ BDPT_API bdpt_model *bdpt_model_load(bdpt_context *ctx, const char *path,
                                      const bdpt_config *config);
 BDPT_API bdpt_status bdpt_model_save(const bdpt_model *model, const char *path);
 
-/* Read and write whole files. Writing goes to a temporary file in the same folder, is flushed to
- * the disk, and takes the name at the end, so that the name never stands for half a file. */
+/* Read and write whole files. A name never stands for half a file (13.6). */
 BDPT_API bdpt_status bdpt_file_read(bdpt_context *ctx, const char *path, bdpt_bytes *out);
 BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const void *bytes,
                                      size_t size);
@@ -7041,8 +7040,8 @@ BDPTI_FN bdpt_status bdpti_trainer_file(bdpt_trainer *t, const char *path, int s
  * A file is written at the end of every epoch, which recipe.epoch_images makes as short as one
  * likes, and when a hook asks to stop.
  *
- * With recipe.ema the averaged weights are evaluated and stand in the model at the end. DEVIATION:
- * the released code keeps an average but evaluates the raw weights; leave ema at 0 for that.
+ * DEVIATION: with recipe.ema the averaged weights are evaluated, and stand in the model at the end.
+ * The released code keeps an average but evaluates the raw weights; leave ema at 0 for that.
  */
 #define BDPTI_LINE_WORDS (sizeof(bdpt_epoch) / 8)
 
@@ -7146,7 +7145,7 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
  * that JSON can be: a cursor stands before the next piece, and each function steps over the piece
  * that it reads. Who expects a piece knows which. The grammar is taken strictly: no comments, no
  * trailing commas, no leading zeros, no lone surrogates. Outside of strings only ASCII is expected,
- * so checking UTF-8 inside strings checks all of it. Nothing recurses.
+ * so checking UTF-8 inside strings checks all of it.
  */
 typedef struct bdpti_scan { const char *text; size_t size, at; } bdpti_scan;
 static const char bdpti_blanks[] = " \t\n\r", bdpti_ciphers[] = "0123456789";
@@ -7187,15 +7186,10 @@ BDPTI_FN size_t bdpti_utf8(const char *s, size_t left) {
 
 /* Returns the code unit of an escape \uXXXX, or -1. */
 BDPTI_FN long bdpti_json_unit(const char *s, size_t left) {
-  static const char hex[] = "0123456789abcdef0123456789ABCDEF"; /* value: place modulo 16 */
-  const char *digit = left >= 6 && s[0] == '\\' && s[1] == 'u' ? hex : NULL; /* NULL: none */
-  long v = 0;
-  int i;
-  for (i = 2; i < 6 && digit; i++) {
-    digit = s[i] ? strchr(hex, s[i]) : NULL; /* none at the end of the text */
-    if (digit) v = v * 16 + (long)((digit - hex) % 16);
-  }
-  return digit ? v : -1;
+  char hex[5] = "";
+  if (left < 6 || s[0] != '\\' || s[1] != 'u') return -1;
+  memcpy(hex, s + 2, 4);
+  return strspn(hex, "0123456789abcdefABCDEF") == 4 ? strtol(hex, NULL, 16) : -1;
 }
 
 /* A character beyond FFFF arrives as two escapes, a high and a low surrogate; one without the other
@@ -7223,26 +7217,6 @@ BDPT_API size_t bdpt_json_char(const char *s, size_t left, size_t *used, char ou
   for (i = n; i-- > 1; c >>= 6) out[i] = (char)(unsigned char)(0x80 | (c & 0x3F));
   out[0] = (char)(unsigned char)(lead[n] | c); /* what is left of it, below the length mark */
   return n;
-}
-
-/* Reads a string, unescaped to UTF-8, terminated and cut to `room`. Returns its full length, or
- * SIZE_MAX if there is none or it is not valid; a zero byte, behind which C would see nothing, is
- * not. */
-BDPTI_FN size_t bdpti_scan_string(bdpti_scan *s, char *out, size_t room) {
-  size_t full = 0, used, n, i; /* full: bytes of the whole string */
-  char utf8[4];
-  if (!bdpti_scan_is(s, '"')) return SIZE_MAX;
-  for (; s->at < s->size && s->text[s->at] != '"'; s->at += used) {
-    n = bdpt_json_char(s->text + s->at, s->size - s->at, &used, utf8);
-    if (n == 0 || !utf8[0]) return SIZE_MAX;
-    for (i = 0; i < n; i++, full++) {
-      if (full + 1 < room) out[full] = utf8[i]; /* room for the zero too */
-    }
-  }
-  if (s->at >= s->size) return SIZE_MAX; /* it is not closed */
-  s->at++;
-  if (room) out[full < room ? full : room - 1] = 0;
-  return full;
 }
 
 /* Reads digits as a size; returns 0 if there are none, or larger ones than size_t holds. A double
@@ -7516,12 +7490,28 @@ BDPTI_FN int bdpti_more(bdpti_reader *r, size_t n, char close) {
   return !r->status;
 }
 
+/* Reads a string, unescaped to UTF-8, terminated and cut to `room`; returns its full length. A zero
+ * byte, behind which C would see nothing, is an error. */
 BDPTI_FN size_t bdpti_string(bdpti_reader *r, char *out, size_t room) {
-  size_t n = r->status ? SIZE_MAX : bdpti_scan_string(&r->scan, out, room);
-  if (n < SIZE_MAX) return n;
-  if (room) out[0] = 0; /* half a string is none */
-  bdpti_bad(r, "no string at byte %zu, or a bad escape, bad UTF-8 or a zero in it",
-            8 + r->scan.at);
+  bdpti_scan *s = &r->scan;
+  size_t full = 0, used, n, i; /* full: bytes of the whole string */
+  int good = !r->status && bdpti_scan_is(s, '"');
+  char utf8[4];
+  while (good && s->at < s->size && s->text[s->at] != '"') {
+    n = bdpt_json_char(s->text + s->at, s->size - s->at, &used, utf8);
+    good = n > 0 && utf8[0];
+    if (good) s->at += used;
+    for (i = 0; good && i < n; i++, full++) {
+      if (full + 1 < room) out[full] = utf8[i]; /* room for the zero too */
+    }
+  }
+  if (good && s->at < s->size) { /* else it is not closed */
+    s->at++;
+    out[full < room ? full : room - 1] = 0;
+    return full;
+  }
+  out[0] = 0; /* half a string is none */
+  bdpti_bad(r, "no string at byte %zu, or a bad escape, bad UTF-8 or a zero in it", 8 + s->at);
   return 0;
 }
 
@@ -8393,7 +8383,7 @@ BDPTI_FN bdpt_status bdpti_tensors_read(bdpti_reader *r, bdpt_model *m) {
   static const char *const end[3] = {"", ")", ", ...)"}; /* of a list of none, of one, of more */
   const char *missing = "";
   char unknown[400] = "", needs[100]; /* a name; also two shapes: 16 axes of 20 digits fit, and 4 */
-  size_t gone = 0, extra = r->out->count, i, shape[BDPT_MAX_DIMS]; /* extra: those not known yet */
+  size_t gone = 0, extra = r->out->count, i, shape[BDPT_MAX_DIMS]; /* extra: those not read yet */
   int slot, ndim;
   for (slot = 0; slot < m->slots; slot++) {
     const bdpt_file_tensor *t = bdpt_safetensors_find(r->out, m->name[slot]);
@@ -8406,6 +8396,7 @@ BDPTI_FN bdpt_status bdpti_tensors_read(bdpti_reader *r, bdpt_model *m) {
     if (t->ndim == ndim && memcmp(t->shape, shape, (size_t)ndim * sizeof *shape) == 0) {
       if (!bdpti_slot_alloc(m, slot)) return BDPT_E_MEMORY; /* as much as the file has */
       if (bdpt_safetensors_read(m->ctx, t, m->param[slot].data, t->count)) return m->ctx->status;
+      r->out->tensor[t - r->out->tensor].bytes = NULL; /* marks it as known */
       continue;
     }
     bdpti_put_sizes(&a, t->ndim, t->shape);
@@ -8415,12 +8406,8 @@ BDPTI_FN bdpt_status bdpti_tensors_read(bdpti_reader *r, bdpt_model *m) {
     r->kind = BDPT_E_SHAPE;
     return bdpti_bad(r, "%s in the file, but the network needs %s", unknown, needs);
   }
-  for (i = 0, slot = 0; extra > 0 && slot < m->slots; i++) { /* the first that no slot has */
-    const char *name = r->out->tensor[i].name;
-    for (slot = 0; slot < m->slots; slot++) {
-      if (bdpti_slot_used(&m->config, slot) && strcmp(m->name[slot], name) == 0) break;
-    }
-    if (slot == m->slots) bdpti_show(name, unknown);
+  for (i = r->out->count; i-- > 0;) { /* backwards, so that the first one stays */
+    if (r->out->tensor[i].bytes) bdpti_show(r->out->tensor[i].name, unknown);
   }
   if (gone + extra == 0) return BDPT_OK; /* all are there, and no others */
   return bdpti_bad(r, "tensors missing: %zu%s%s%s; no part of the network as configured: %zu%s%s%s",
