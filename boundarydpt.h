@@ -8055,26 +8055,23 @@ BDPTI_FN bdpt_status bdpti_file_get(bdpt_context *ctx, const char *path, int mus
   return s;
 }
 
-/* Writes, flushes, forces to the disk and closes; NULL: opening has failed. `name` is for the
- * message. */
-BDPTI_FN bdpt_status bdpti_file_fill_in(bdpt_context *ctx, const char *name, FILE *f,
-                                        const void *bytes, size_t size, int force) {
+/* Writes, flushes, forces to the disk and closes. Returns what failed, for which errno has the
+ * reason, or NULL. */
+BDPTI_FN const char *bdpti_file_fill_in(FILE *f, const void *bytes, size_t size, int force) {
   const char *failed = NULL;
-  bdpt_status s = BDPT_OK;
-  if (!f) return bdpti_fail_io(ctx, name, "cannot be opened for writing");
+  int why;
   if (size && fwrite(bytes, 1, size, f) != size) failed = "writing failed";
   else if (fflush(f) != 0) failed = "flushing failed"; /* stdio's buffer */
   else if (force && BDPTI_FSYNC(f) != 0) failed = "forcing it to the disk failed";
-  if (failed) s = bdpti_fail_io(ctx, name, failed); /* before fclose changes errno */
-  if (fclose(f) != 0 && !s) s = bdpti_fail_io(ctx, name, "closing failed");
-  return s;
+  why = errno; /* fclose may change it */
+  if (fclose(f) != 0 && !failed) return "closing failed";
+  errno = why;
+  return failed;
 }
 
-/* `path` is a file's name or a new one; `name` has room for it and the longest temporary suffix. */
-BDPTI_FN bdpt_status bdpti_file_replace(bdpt_context *ctx, const char *path, unsigned mode,
-                                        char *name, size_t room, const void *bytes, size_t size) {
+/* Opens a new file beside `path` and writes its name to `name`. */
+BDPTI_FN FILE *bdpti_open_beside(const char *path, unsigned mode, char *name, size_t room) {
   FILE *f = NULL;
-  bdpt_status s;
   int k;
   for (k = 0; !f && k < 100; k++) { /* more than one by threads, or by a process that has died */
     bdpti_format(name, room, "%s.bdpt-tmp-%zu-%d", path, BDPTI_PROCESS, k);
@@ -8082,36 +8079,35 @@ BDPTI_FN bdpt_status bdpti_file_replace(bdpt_context *ctx, const char *path, uns
     f = bdpti_open_new(name, mode);
     if (!f && errno != EEXIST) break; /* not because the name is taken */
   }
-  s = bdpti_file_fill_in(ctx, f ? path : name, f, bytes, size, 1);
-  if (!s && BDPTI_REPLACE(name, path) != 0) {
-    s = bdpti_fail_io(ctx, path, "the temporary file cannot take this name");
-  }
-  if (s && f) remove(name); /* the old file is as it was */
-  return s;
+  return f;
 }
 
 BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const void *bytes,
                                      size_t size) {
   const size_t room = strlen(path) + 8192; /* for where links lead, at most 4096, and a suffix */
-  const int silent = ctx->cluster.size > 1 && ctx->cluster.rank > 0; /* process 0 writes for all */
-  char *name = silent ? NULL : (char *)bdpt_alloc(ctx, 2 * room); /* two: a temporary one behind */
-  const char *to = path; /* where it leads */
+  char *name, *beside; /* where a link leads; of the temporary file */
+  const char *to = path, *failed = "cannot be opened for writing"; /* to: where it leads */
   unsigned mode = 0666;
-  bdpt_status s;
+  bdpt_status s = BDPT_OK;
+  FILE *f = NULL;
   int kind;
-  if (!name) return silent ? BDPT_OK : BDPT_E_MEMORY;
+  if (ctx->cluster.size > 1 && ctx->cluster.rank > 0) return BDPT_OK; /* process 0 writes for all */
+  name = (char *)bdpt_alloc(ctx, 2 * room);
+  if (!name) return BDPT_E_MEMORY;
+  beside = name + room;
   errno = 0;
   kind = bdpti_name_kind(path, &mode);
   if (kind == 1) to = BDPTI_REAL_NAME(path, name);
-  if (kind == 3 || !to) {
-    s = bdpti_fail_io(ctx, path, "nobody can say what stands there");
-  } else if (kind == 2) {
-    s = bdpti_file_fill_in(ctx, path, fopen(path, "wb"), bytes, size, 0);
-  } else if (kind < 0) {
-    s = bdpt_fail(ctx, BDPT_E_IO, "%s is read-only and stays as it is", path);
-  } else {
-    s = bdpti_file_replace(ctx, to, mode, name + room, room, bytes, size);
+  if (kind == 3 || !to) failed = "nobody can say what stands there";
+  else if (kind == 2) f = fopen(path, "wb");
+  else if (kind >= 0) f = bdpti_open_beside(to, mode, beside, room);
+  if (f) failed = bdpti_file_fill_in(f, bytes, size, kind != 2);
+  if (f && kind != 2 && !failed && BDPTI_REPLACE(beside, to) != 0) {
+    failed = "the temporary file cannot take this name";
   }
+  if (kind < 0) s = bdpt_fail(ctx, BDPT_E_IO, "%s is read-only and stays as it is", path);
+  else if (failed) s = bdpti_fail_io(ctx, path, failed);
+  if (s && f && kind != 2) remove(beside); /* the old file is as it was */
   bdpt_release(ctx, name, 2 * room);
   return s;
 }
