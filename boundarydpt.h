@@ -8106,7 +8106,7 @@ BDPT_API bdpt_status bdpt_file_write(bdpt_context *ctx, const char *path, const 
     failed = "the temporary file cannot take this name";
   }
   if (kind < 0) s = bdpt_fail(ctx, BDPT_E_IO, "%s is read-only and stays as it is", path);
-  else if (failed) s = bdpti_fail_io(ctx, path, failed);
+  else if (failed) s = bdpti_fail_io(ctx, !f && *beside ? beside : path, failed);
   if (s && f && kind != 2) remove(beside); /* the old file is as it was */
   bdpt_release(ctx, name, 2 * room);
   return s;
