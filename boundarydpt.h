@@ -6481,10 +6481,9 @@ BDPT_API bdpt_status bdpt_predict_rgb(bdpt_model *m, bdpt_tape *tape, const unsi
  * would on a CIFAR image; erasing happens last, in the normalised image, as in timm. A network that
  * never sees the same image twice must find what the versions have in common.
  *
- * A loader holds what does not depend on the image: the weights of the resize, a table that turns a
- * byte of each channel into its normalised value (computed in double, rounded once), and for each
- * thread a workspace, in this order: fetched [3,h,w], cropped [3,h,w], half-way [3,h,W], resized
- * [3,H,W]. Whoever owns a loader puts its own arrays into the loader's arena: one call frees all.
+ * A loader (8.1) holds what does not depend on the image, and for each thread a workspace, in this
+ * order: fetched [3,h,w], cropped [3,h,w], half-way [3,h,W], resized [3,H,W]. Whoever owns a loader
+ * puts its own arrays into the loader's arena: one call frees all.
  */
 
 /* Checks that a network of this configuration can look at these images. */
@@ -6853,11 +6852,10 @@ BDPT_API bdpt_status bdpt_evaluate(bdpt_model *model, const bdpt_subset *data, b
  * Numbers that are not finite are never saved, since they would replace a healthy checkpoint; and
  * loading checks every tensor before it changes one.
  *
- * Three digests say what must not change between two steps: structure, recipe, images. bdpt_train,
- * which finds its file by itself, also wants to know whether the network at hand is the one that
- * the run began with: its weights have the digest of the beginning (the program was started anew)
- * or that of the moment of saving (a cancelled call is repeated). After a run with averages neither
- * fits: train on under another name.
+ * bdpt_train, which finds its file by itself, also wants to know whether the network at hand is the
+ * one that the run began with: its weights have the digest of the beginning (the program was
+ * started anew) or that of the moment of saving (a cancelled call is repeated). After a run with
+ * averages neither fits: train on under another name.
  */
 BDPTI_FN uint64_t bdpti_digest_weights(const bdpt_model *m, int importance) {
   char hash[17];
