@@ -1395,25 +1395,9 @@ BDPTI_FN double bdpti_beta(bdpt_rng *r, double a, double b) {
 
 /* 4.5  The context's own life
  *
- * bdpt_init chooses the kernels once, for the processor that runs it. Models and tapes borrow the
- * context; bdpt_finish frees its workspace and nothing of theirs, so it comes last.
+ * bdpt_init (14.7) chooses the kernels once, for the processor that runs it. Models and tapes
+ * borrow the context; bdpt_finish frees its workspace and nothing of theirs, so it comes last.
  */
-static const struct bdpti_isa *bdpti_isa_select(int wanted);
-static int bdpti_isa_sound(const struct bdpti_isa *isa);
-
-BDPT_API bdpt_status bdpt_init(bdpt_context *ctx) {
-  if (ctx->threads < 0 || ctx->threads > BDPT_MAX_THREADS) {
-    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "threads: %d is not between 0 and %d", ctx->threads,
-                     BDPT_MAX_THREADS);
-  }
-  if (ctx->threads == 0) ctx->threads = BDPTI_THREADS;
-  ctx->isa = bdpti_isa_select((int)ctx->isa_wanted);
-  if (!bdpti_isa_sound(ctx->isa)) {
-    return bdpt_fail(ctx, BDPT_E_STATE, "exp, a sum or the check for NaN is wrong: compile without "
-                     "options like -funsafe-math-optimizations");
-  }
-  return BDPT_OK;
-}
 
 BDPT_API void bdpt_finish(bdpt_context *ctx) {
   bdpt_release(ctx, ctx->scratch, ctx->scratch_bytes); /* all that a context owns */
@@ -1486,7 +1470,7 @@ struct bdpt_tape {
 
 BDPTI_FN void bdpti_backward_op(bdpt_tape *t, bdpti_node *n); /* chapter 6: a case per operation */
 static void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_real *x, bdpt_real b,
-                        const bdpt_real *y, bdpt_real *out); /* chapter 14: out = a x + b y */
+                        const bdpt_real *y, bdpt_real *out); /* 6.1: out = a x + b y */
 
 BDPT_API bdpt_tape *bdpt_tape_create(bdpt_context *ctx, bdpt_tape_mode mode) {
   bdpt_tape *t = (bdpt_tape *)bdpt_alloc(ctx, sizeof *t); /* zeros: no node */
@@ -1837,7 +1821,7 @@ BDPTI_FN void bdpti_add_to(bdpt_real *to, const bdpt_real *from, size_t n) {
  * A NULL pointer skips its step, so a zeroed struct is a plain product once its sizes and operands
  * are set. What is added may be the residual stream, or c itself to accumulate; gelu may be c.
  *
- * A weight that serves many products can be packed once (14.9) and given as `packed`. With bf16 the
+ * A weight that serves many products can be packed once (14.8) and given as `packed`. With bf16 the
  * factors are rounded to 8 bits of precision as they are packed, and sums stay in float (14.3).
  */
 typedef struct bdpti_gemm {
@@ -1950,23 +1934,107 @@ typedef struct bdpti_isa {
 #define BDPTI_QUERIES ((size_t)36)      /* rows of S at once: whole tiles of 6 or 12 */
 #define BDPTI_QUERIES_BACK ((size_t)72) /* more: each block passes over dK and dV */
 
-/* What the engine room does for this chapter; each function is explained in >>kernels. */
-BDPTI_FN void bdpti_act(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_real *z,
-                        const bdpt_real *dy, bdpt_real *out, int add);
-BDPTI_FN int bdpti_all_finite(bdpt_context *ctx, size_t n, const bdpt_real *x);
+/* Products and attention are explained in >>kernels. */
 BDPTI_FN bdpt_status bdpti_attention(bdpt_context *ctx, size_t images, bdpti_heads h);
-BDPTI_FN bdpt_status bdpti_column_sum(bdpt_context *ctx, size_t rows, size_t width,
-                                      const bdpt_real *x, bdpt_real *out);
-BDPTI_FN double bdpti_dot(bdpt_context *ctx, size_t n, const bdpt_real *x, const bdpt_real *y,
-                          const bdpt_real *less);
-BDPTI_FN void bdpti_each(const bdpt_context *ctx, bdpti_kernel kernel, const void *args,
-                         size_t count, size_t grain, double cost);
 BDPTI_FN bdpt_status bdpti_matmul(bdpt_context *ctx, const bdpti_gemm *given);
 BDPTI_FN size_t bdpti_prepack(const bdpt_context *ctx, const bdpti_gemm *given, bdpt_real *out);
+
+/* Sharing out. Work is cut into items and each thread takes one run of adjacent items, as equal as
+ * whole grains allow. Starting threads takes some microseconds, so each thread must have ten
+ * microseconds of work; `cost` is a rough estimate in nanoseconds, all items together. */
+BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost) {
+  const double worth = cost / 10000.0; /* threads that it keeps busy */
+  if (worth < 2) return 1;
+  return worth < ctx->threads ? (int)worth : ctx->threads;
+}
+
+BDPTI_FN void bdpti_each(const bdpt_context *ctx, bdpti_kernel kernel, const void *args,
+                         size_t count, size_t grain, double cost) {
+  const size_t grains = (count + grain - 1) / grain; /* the last may be short */
+  const int team = bdpti_team(ctx, cost);
+  int t;
+  BDPTI_OMP(omp parallel for num_threads(team) schedule(static, 1))
+  for (t = 0; t < team; t++) { /* a thread's run of grains */
+    const size_t begin = grains * (size_t)t / (size_t)team * grain;
+    const size_t end = grains * (size_t)(t + 1) / (size_t)team * grain;
+    if (begin < end) kernel(args, begin, end < count ? end : count); /* idle if grains are few */
+  }
+}
+
+/* Applies an activation: its value if dy is NULL, else dy times its slope; `add` as in a kernel. */
+BDPTI_FN void bdpti_act(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_real *z,
+                        const bdpt_real *dy, bdpt_real *out, int add) {
+  static const double p[4] = {-1, 1.5957691216057308, 1.702, 0}; /* by bdpt_act */
+  const double q = act == BDPT_GELU_TANH ? 0.044715 * p[1] : 0;
+  bdpti_pointwise s = {z, dy, (bdpt_real)p[act & 3], (bdpt_real)q, out, add};
+  bdpti_each(ctx, ctx->isa->act, &s, n, 1024, (double)n * 0.6); /* 0.6 ns an element */
+}
+
+/* Computes out = a x + b y, or a x without y. */
+BDPTI_FN void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_real *x, bdpt_real b,
+                          const bdpt_real *y, bdpt_real *out) {
+  bdpti_pointwise s = {x, y, a, b, out, 0};
+  bdpti_each(ctx, ctx->isa->axpby, &s, n, 1024, (double)n * 0.4);
+}
+
+/* A sum over everything is cut into chunks whose number depends on the length alone. One thread
+ * makes each, and the chunk sums are added in order, in double. */
+#define BDPTI_CHUNKS 64
+
+/* Sums x (y - less), or x y without `less`. As x x it gives the norm of a gradient: squares of
+ * numbers above 1e19 overflow to inf, and so does the norm, which is what the caller checks for. */
+BDPTI_FN double bdpti_dot(bdpt_context *ctx, size_t n, const bdpt_real *x, const bdpt_real *y,
+                          const bdpt_real *less) {
+  const size_t blocks = (n + 1023) / 1024; /* of 1024 numbers */
+  const int chunks = blocks < BDPTI_CHUNKS ? (int)blocks : BDPTI_CHUNKS;
+  const int team = bdpti_team(ctx, (double)n * 0.3);
+  double part[BDPTI_CHUNKS], sum = 0; /* its sum, chunk by chunk */
+  int c;
+  (void)team;
+  BDPTI_OMP(omp parallel for num_threads(team) schedule(static))
+  for (c = 0; c < chunks; c++) { /* on any thread */
+    const size_t begin = blocks * (size_t)c / (size_t)chunks * 1024;
+    const size_t end = blocks * (size_t)(c + 1) / (size_t)chunks * 1024;
+    part[c] = ctx->isa->dot(x, y, less, begin, end < n ? end : n);
+  }
+  for (c = 0; c < chunks; c++) sum += part[c]; /* always in this order */
+  return sum;
+}
+
+/* x - x is 0 for every finite x and NaN for the others; so is x (x - x), and NaN survives a sum. */
+BDPTI_FN int bdpti_all_finite(bdpt_context *ctx, size_t n, const bdpt_real *x) {
+  return bdpti_dot(ctx, n, x, x, x) == 0;
+}
+
+/* The same for sums over rows, which give `outs` arrays of `width` numbers: out[o] += the sum.
+ * Chunks have 32 rows or more; their sums stand in the workspace until they are added in order. */
 BDPTI_FN bdpt_status bdpti_reduce_rows(bdpt_context *ctx, bdpti_partial kernel, const void *args,
                                        size_t width, size_t rows, bdpt_real *const *out,
-                                       size_t outs);
-BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost);
+                                       size_t outs) {
+  const size_t wanted = (rows + 31) / 32, length = width * outs; /* chunks; numbers of one sum */
+  const int chunks = wanted < BDPTI_CHUNKS ? (int)wanted : BDPTI_CHUNKS;
+  const int team = bdpti_team(ctx, (double)rows * (double)length * 0.3);
+  bdpt_real *sums; /* [chunks][outs][width] */
+  size_t bytes, o, j;
+  int c;
+  (void)team;
+  if (chunks == 0 || length == 0) return BDPT_OK;
+  if (!bdpti_mul(length, (size_t)chunks * sizeof *sums, &bytes)) bytes = SIZE_MAX;
+  sums = (bdpt_real *)bdpti_scratch(ctx, bytes);
+  if (!sums) return ctx->status;
+  BDPTI_OMP(omp parallel for num_threads(team) schedule(static))
+  for (c = 0; c < chunks; c++) {
+    kernel(args, rows * (size_t)c / (size_t)chunks, rows * (size_t)(c + 1) / (size_t)chunks,
+           sums + (size_t)c * length);
+  }
+  for (o = 0; o < outs; o++) {
+    for (c = 0; c < chunks && out[o]; c++) { /* NULL: not wanted */
+      const bdpt_real *from = sums + (size_t)c * length + o * width;
+      for (j = 0; j < width; j++) out[o][j] += from[j];
+    }
+  }
+  return BDPT_OK;
+}
 
 /* 6.2  Linear                                                                          >>linear
  *   math      y = x W^T + b, or r + x W^T + b
@@ -2048,6 +2116,7 @@ BDPTI_FN void bdpti_affine_back(bdpt_tape *t, bdpt_tensor *w, bdpt_tensor *b, si
   size_t out = w->shape[0], in = w->count / out; /* O, I */
   bdpti_target dw = bdpti_grad(t, w);            /* a parameter's: added to, always */
   bdpt_real *db = bdpti_grad_sum(t, b);          /* zeroed if fresh */
+  const bdpti_columns sum = {out, dy};           /* db += sum_R dy */
   bdpti_gemm g;
   memset(&g, 0, sizeof g);
   g.m = rows; g.n = g.c_row = g.add_row = in; g.k = out;
@@ -2060,7 +2129,7 @@ BDPTI_FN void bdpti_affine_back(bdpt_tape *t, bdpt_tensor *w, bdpt_tensor *b, si
   g.b = x;                                         /* x[R,I] */
   g.c = dw.to; g.add = dw.add ? dw.to : NULL;      /* dW[O,I] */
   if (g.c) bdpti_matmul(t->ctx, &g);                   /* dW += dy^T x */
-  if (db) bdpti_column_sum(t->ctx, rows, out, dy, db); /* db += sum_R dy */
+  if (db) bdpti_reduce_rows(t->ctx, t->ctx->isa->column_sum, &sum, out, rows, &db, 1);
 }
 
 BDPTI_FN void bdpti_linear_back(bdpt_tape *t, bdpti_node *n) {
@@ -2497,6 +2566,7 @@ BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tenso
 BDPTI_HOT void bdpti_tokens_back(bdpt_tape *t, bdpti_node *n) {
   bdpt_tensor *pos = n->in[1];
   bdpt_real *dpatches = bdpti_grad_sum(t, n->in[0]), *dpos = bdpti_grad_sum(t, pos);
+  const bdpti_columns sum = {pos->count, n->out.grad};
   size_t body = n->in[0]->shape[1] * bdpti_last_axis(pos), b;
   int i;
   for (b = 0; b < n->out.shape[0]; b++) { /* one image */
@@ -2508,7 +2578,8 @@ BDPTI_HOT void bdpti_tokens_back(bdpt_tape *t, bdpti_node *n) {
     }
     if (dpatches) bdpti_add_to(dpatches + b * body, dy, body);
   }
-  if (dpos) bdpti_column_sum(t->ctx, n->out.shape[0], pos->count, n->out.grad, dpos);
+  if (!dpos) return;
+  bdpti_reduce_rows(t->ctx, t->ctx->isa->column_sum, &sum, pos->count, n->out.shape[0], &dpos, 1);
 }
 
 /* 6.10  One token of every image
@@ -9585,83 +9656,34 @@ static int bdpti_isa_sound(const bdpti_isa *isa) {
   return isa->dot(x, x, x, 0, 2) != 0 && isa->dot(y, y, y, 0, 2) != 0;
 }
 
-/* 14.8  Sharing out
- *
- * Work is cut into items and each thread takes one run of adjacent items, as equal as whole grains
- * allow. Starting threads takes some microseconds, so each thread must have ten microseconds of
- * work; `cost` is a rough estimate in nanoseconds, all items together.
- */
-BDPTI_FN int bdpti_team(const bdpt_context *ctx, double cost) {
-  const double worth = cost / 10000.0; /* threads that it keeps busy */
-  if (worth < 2) return 1;
-  return worth < ctx->threads ? (int)worth : ctx->threads;
-}
-
-BDPTI_FN void bdpti_each(const bdpt_context *ctx, bdpti_kernel kernel, const void *args,
-                         size_t count, size_t grain, double cost) {
-  const size_t grains = (count + grain - 1) / grain; /* the last may be short */
-  const int team = bdpti_team(ctx, cost);
-  int t;
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static, 1))
-  for (t = 0; t < team; t++) { /* a thread's run of grains */
-    const size_t begin = grains * (size_t)t / (size_t)team * grain;
-    const size_t end = grains * (size_t)(t + 1) / (size_t)team * grain;
-    if (begin < end) kernel(args, begin, end < count ? end : count); /* idle if grains are few */
+BDPT_API bdpt_status bdpt_init(bdpt_context *ctx) {
+  if (ctx->threads < 0 || ctx->threads > BDPT_MAX_THREADS) {
+    return bdpt_fail(ctx, BDPT_E_ARGUMENT, "threads: %d is not between 0 and %d", ctx->threads,
+                     BDPT_MAX_THREADS);
   }
-}
-
-/* A sum over everything is cut into chunks whose number depends on the length alone. One thread
- * makes each, and the chunk sums are added in order, in double. */
-#define BDPTI_CHUNKS 64
-/* Sums x (y - less), or x y without `less`. As x x it gives the norm of a gradient: squares of
- * numbers above 1e19 overflow to inf, and so does the norm, which is what the caller checks for. */
-BDPTI_FN double bdpti_dot(bdpt_context *ctx, size_t n, const bdpt_real *x, const bdpt_real *y,
-                          const bdpt_real *less) {
-  const size_t blocks = (n + 1023) / 1024; /* of 1024 numbers */
-  const int chunks = blocks < BDPTI_CHUNKS ? (int)blocks : BDPTI_CHUNKS;
-  const int team = bdpti_team(ctx, (double)n * 0.3);
-  double part[BDPTI_CHUNKS], sum = 0; /* its sum, chunk by chunk */
-  int c;
-  (void)team;
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static))
-  for (c = 0; c < chunks; c++) { /* on any thread */
-    const size_t begin = blocks * (size_t)c / (size_t)chunks * 1024;
-    const size_t end = blocks * (size_t)(c + 1) / (size_t)chunks * 1024;
-    part[c] = ctx->isa->dot(x, y, less, begin, end < n ? end : n);
-  }
-  for (c = 0; c < chunks; c++) sum += part[c]; /* always in this order */
-  return sum;
-}
-
-/* The same for sums over rows, which give `outs` arrays of `width` numbers: out[o] += the sum.
- * Chunks have 32 rows or more; their sums stand in the workspace until they are added in order. */
-BDPTI_FN bdpt_status bdpti_reduce_rows(bdpt_context *ctx, bdpti_partial kernel, const void *args,
-                                       size_t width, size_t rows, bdpt_real *const *out,
-                                       size_t outs) {
-  const size_t wanted = (rows + 31) / 32, length = width * outs; /* chunks; numbers of one sum */
-  const int chunks = wanted < BDPTI_CHUNKS ? (int)wanted : BDPTI_CHUNKS;
-  const int team = bdpti_team(ctx, (double)rows * (double)length * 0.3);
-  bdpt_real *sums; /* [chunks][outs][width] */
-  size_t bytes, o, j;
-  int c;
-  (void)team;
-  if (chunks == 0 || length == 0) return BDPT_OK;
-  if (!bdpti_mul(length, (size_t)chunks * sizeof *sums, &bytes)) bytes = SIZE_MAX;
-  sums = (bdpt_real *)bdpti_scratch(ctx, bytes);
-  if (!sums) return ctx->status;
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static))
-  for (c = 0; c < chunks; c++) {
-    kernel(args, rows * (size_t)c / (size_t)chunks, rows * (size_t)(c + 1) / (size_t)chunks,
-           sums + (size_t)c * length);
-  }
-  for (o = 0; o < outs; o++) {
-    for (c = 0; c < chunks && out[o]; c++) { /* NULL: not wanted */
-      const bdpt_real *from = sums + (size_t)c * length + o * width;
-      for (j = 0; j < width; j++) out[o][j] += from[j];
-    }
+  if (ctx->threads == 0) ctx->threads = BDPTI_THREADS;
+  ctx->isa = bdpti_isa_select((int)ctx->isa_wanted);
+  if (!bdpti_isa_sound(ctx->isa)) {
+    return bdpt_fail(ctx, BDPT_E_STATE, "exp, a sum or the check for NaN is wrong: compile without "
+                     "options like -funsafe-math-optimizations");
   }
   return BDPT_OK;
 }
+
+/* 14.8  The matrix product on several threads
+ *
+ * C is cut into a grid of `down` x `across` rectangles, one per thread. Each thread packs what it
+ * needs and nobody waits for anybody: packing a panel twice costs less than meeting at a barrier
+ * and moving panels from one core's cache to another's. Packing a column of B costs about as much
+ * as 25 rows of its product, copying a row of a transposed A as 20 columns; that picks the grid.
+ *
+ * A thread cuts K into equal blocks of at most 768, and its columns so that a packed block has at
+ * most 100,000 numbers: less than half of a second cache of 1 MB, because memory in pages of 4 KB
+ * fills that unevenly. Long blocks pass over C less often, and 768 spares a ViT-Base its second
+ * pass. A transposed A wants room for its copies: then K is cut at 400, and the columns, since each
+ * of their blocks copies A again, hardly ever. A B that is whole rows of vectors is not even packed
+ * while C has no more than 400 rows to use it.
+ */
 
 /* The last panel is one vector wide if that suffices: attention on 65 tokens would otherwise
  * compute 96 columns for 65. */
@@ -9779,20 +9801,6 @@ BDPTI_HOT void bdpti_multiply(const bdpti_gemm *g, const bdpti_block *b, size_t 
   }
 }
 
-/* 14.9  The matrix product on several threads
- *
- * C is cut into a grid of `down` x `across` rectangles, one per thread. Each thread packs what it
- * needs and nobody waits for anybody: packing a panel twice costs less than meeting at a barrier
- * and moving panels from one core's cache to another's. Packing a column of B costs about as much
- * as 25 rows of its product, copying a row of a transposed A as 20 columns; that picks the grid.
- *
- * A thread cuts K into equal blocks of at most 768, and its columns so that a packed block has at
- * most 100,000 numbers: less than half of a second cache of 1 MB, because memory in pages of 4 KB
- * fills that unevenly. Long blocks pass over C less often, and 768 spares a ViT-Base its second
- * pass. A transposed A wants room for its copies: then K is cut at 400, and the columns, since each
- * of their blocks copies A again, hardly ever. A B that is whole rows of vectors is not even packed
- * while C has no more than 400 rows to use it.
- */
 typedef struct bdpti_plan {
   size_t down, across, k_cuts, nc; /* the grid; blocks of K; columns of a block */
   size_t room, own;                                   /* numbers: packed block, copies of A */
@@ -10020,7 +10028,7 @@ BDPTI_HOT void bdpti_attention_bwd(const bdpti_heads *h, size_t begin, size_t en
   }
 }
 
-/* 14.10  Attention on several threads
+/* 14.9  Attention on several threads
  *
  * The bytes of work that one thread needs, forward or backward; SIZE_MAX if they overflow. Linear
  * in N: K^T, V^T and K in panels, and for 72 queries S, dP and the packed rows of Q or dO; 12 rows
@@ -10056,39 +10064,6 @@ BDPTI_FN bdpt_status bdpti_attention(bdpt_context *ctx, size_t images, bdpti_hea
       (bdpt_real *)(void *)(room + bytes * (size_t)t)); /* its own workspace */
   }
   return BDPT_OK;
-}
-
-/* 14.11  Rows and elements on several threads
- *
- * Thin covers: they name the arguments, estimate the cost and share out. Sizes are trusted here;
- * the operations that call them have checked their shapes. Any output may be an input, in place.
- */
-/* Applies an activation: its value if dy is NULL, else dy times its slope; `add` as in a kernel. */
-BDPTI_FN void bdpti_act(bdpt_context *ctx, bdpt_act act, size_t n, const bdpt_real *z,
-                        const bdpt_real *dy, bdpt_real *out, int add) {
-  static const double p[4] = {-1, 1.5957691216057308, 1.702, 0}; /* by bdpt_act */
-  const double q = act == BDPT_GELU_TANH ? 0.044715 * p[1] : 0;
-  bdpti_pointwise s = {z, dy, (bdpt_real)p[act & 3], (bdpt_real)q, out, add};
-  bdpti_each(ctx, ctx->isa->act, &s, n, 1024, (double)n * 0.6); /* 0.6 ns an element */
-}
-
-/* Computes out = a x + b y, or a x without y. */
-BDPTI_FN void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_real *x, bdpt_real b,
-                          const bdpt_real *y, bdpt_real *out) {
-  bdpti_pointwise s = {x, y, a, b, out, 0};
-  bdpti_each(ctx, ctx->isa->axpby, &s, n, 1024, (double)n * 0.4);
-}
-
-/* Adds the column sums of x[R,D] to out[D]; needs the workspace. */
-BDPTI_FN bdpt_status bdpti_column_sum(bdpt_context *ctx, size_t rows, size_t width,
-                                      const bdpt_real *x, bdpt_real *out) {
-  bdpti_columns s = {width, x};
-  return bdpti_reduce_rows(ctx, ctx->isa->column_sum, &s, width, rows, &out, 1);
-}
-
-/* x - x is 0 for every finite x and NaN for the others; so is x (x - x), and NaN survives a sum. */
-BDPTI_FN int bdpti_all_finite(bdpt_context *ctx, size_t n, const bdpt_real *x) {
-  return bdpti_dot(ctx, n, x, x, x) == 0;
 }
 
 #endif /* BOUNDARYDPT_IMPLEMENTATION, the second part */

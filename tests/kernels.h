@@ -27,6 +27,12 @@ static BDPTI_UNUSED bdpt_status run_layernorm_back(bdpt_context *c, size_t rows,
   return bdpti_reduce_rows(c, c->isa->layernorm_bwd, &s, s.width, rows, sums, 2);
 }
 
+static BDPTI_UNUSED bdpt_status run_column_sum(bdpt_context *c, size_t rows, size_t n,
+                                               const bdpt_real *x, bdpt_real *out) {
+  const bdpti_columns s = {n, x};
+  return bdpti_reduce_rows(c, c->isa->column_sum, &s, n, rows, &out, 1);
+}
+
 /* Makes the attention kernel's arguments of size[4]: images, tokens, heads, head size. */
 static BDPTI_UNUSED bdpti_heads heads_args(const size_t size[4], double scale, const bdpt_real *qkv,
                                            bdpt_real *out, bdpt_real *lse) {

@@ -1021,15 +1021,15 @@ TEST(engine_numbers) {
   bdpti_axpby(&ctx, 1, (bdpt_real)0.9, &average, (bdpt_real)0.1, &weight, &average);
   says("the-smaller-kernels", "meets a weight of 2 moves to %g.", (double)average);
   eight.threads = 8;
-  says("sharing-out", "stays on one thread, of 45 microseconds on %d, and of a second on all %d",
-       bdpti_team(&eight, 45e3), bdpti_team(&eight, 1e9));
+  says("what-the-engine-room-provides", "stays on one thread, of 45 microseconds on %d, and of a "
+       "second on all %d", bdpti_team(&eight, 45e3), bdpti_team(&eight, 1e9));
   CHECK(bdpti_team(&eight, 5e3) == 1);
   memset(&g, 0, sizeof g);
   g.k = 800;
   bdpti_cut_k(&g, 1, bdpti_k_cuts(800, 768), &b);
   says("the-matrix-product-on-several-threads", "cut into %d blocks of 768, and K = 800 into two "
        "of %d rather", (int)bdpti_k_cuts(3072, 768), (int)b.pn);
-  says("rows-and-elements-on-several-threads", "3 and 4 add up to %g.",
+  says("what-the-engine-room-provides", "3 and 4 add up to %g.",
        bdpti_dot(&ctx, 2, squares, squares, NULL));
   CHECK(sizeof(bdpt_real) > 4 || bdpti_dot(&ctx, 2, large, large, NULL) > DBL_MAX);
   says("vectors", "take 12 * 2 + 2 + 1 = %d of 32 registers, and 6 rows 6 * 2 + 2 + 1 = %d of 16.",

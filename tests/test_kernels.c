@@ -626,7 +626,7 @@ static void check_rows(size_t rows, size_t n) {
   size_t i, j;
   for (j = 0; j < n; j++) ws[j] = 1;
   for (i = 0; i < size; i++) ws[i % n] += (double)x[i];
-  CHECK(bdpti_column_sum(&ctx, rows, n, x, sums) == BDPT_OK);
+  CHECK(run_column_sum(&ctx, rows, n, x, sums) == BDPT_OK);
   /* a sum of so many numbers of either sign is about as large as the root of their count */
   CHECK(distance(sums, ws, n) <= eps * slack * (10 + sqrt((double)rows)));
   free(x); free(sums); free(ws);
@@ -726,7 +726,7 @@ static uint64_t everything(void) {
   h = add_hash(h, u, size * sizeof *u);
   run_layernorm_back(&ctx, rows, norm_args(n, x, q, l, l + rows), y, u, 0, o, o + n);
   h = add_hash(add_hash(h, u, size * sizeof *u), o, 2 * n * sizeof *o);
-  bdpti_column_sum(&ctx, rows, n, x, o); h = add_hash(h, o, n * sizeof *o);
+  run_column_sum(&ctx, rows, n, x, o); h = add_hash(h, o, n * sizeof *o);
   run_adamw(&ctx, size, adam, u, x, y, v);
   h = add_hash(add_hash(h, u, size * sizeof *u), y, size * sizeof *y);
   free(x); free(y); free(u); free(v); free(q); free(o); free(l);
@@ -767,7 +767,7 @@ TEST(test_failures) {
   CHECK(bdpti_matmul(&poor, &p.g) == BDPT_E_MEMORY);
   CHECK_HAS(poor.message, "memory");
   CHECK(bdpti_attention(&poor, 1, heads_args(sizes, 1, p.a, p.c, NULL)) == BDPT_E_MEMORY);
-  CHECK(bdpti_column_sum(&poor, 4, 4, p.a, p.c) == BDPT_E_MEMORY);
+  CHECK(run_column_sum(&poor, 4, 4, p.a, p.c) == BDPT_E_MEMORY);
   CHECK(bdpti_attention_work((size_t)-1 / 2, 64) == (size_t)-1);
   free_problem(&p);
 }
