@@ -878,21 +878,17 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
 
 /* Gives a layer's place to the linear map that does its work best, D x D with a bias, fitted by
  * ridge regression to what the layer makes of the data (9.3), which has more tokens than a map has
- * inputs. After a failure the model is as before. model->certificate says what was fitted, and
- * whether the images were too few. `options` and `out` may be NULL. */
-typedef struct bdpt_fit_options {
-  double lambda;          /* ridge, in units of the inputs' mean variance; 0: 1e-3, BDPT_NONE: 0 */
-  size_t images;          /* of the data, evenly spread; 0: 64 D tokens, but at least 256 images */
-} bdpt_fit_options;
+ * inputs: of 64 D tokens, or 256 images if they have more, evenly spread. After a failure the model
+ * is as before. model->certificate says what was fitted, and whether the images were too few. */
+#define BDPT_RIDGE 1e-3   /* lambda, in units of the inputs' mean variance */
 typedef struct bdpt_fit_report {
   int layers;             /* fitted by this call */
   size_t images, tokens;  /* that the maps were fitted to */
   size_t held;            /* images that measured, one in eight */
-  double lambda;          /* resolved */
   double error;           /* there, of the worst map: |y - Wx - b| / |y - mean y|, 2-norms */
 } bdpt_fit_report;
 BDPT_API bdpt_status bdpt_fit(bdpt_model *model, const bdpt_layers *layers, const bdpt_subset *data,
-                              const bdpt_fit_options *options, bdpt_fit_report *out);
+                              bdpt_fit_report *out); /* which may be NULL */
 
 /* Returns 1 if this start fits a map in the place of a layer of the type, which takes images. */
 BDPT_API int bdpt_start_fits(bdpt_start start, bdpt_type type);
@@ -3017,10 +3013,6 @@ BDPTI_FN bdpt_status bdpti_fields_check(bdpt_context *ctx, const char *what, con
   return BDPT_OK;
 }
 
-BDPTI_FN void bdpti_default(int *value, int otherwise) {
-  if (*value == 0) *value = otherwise;
-}
-
 BDPTI_FN bdpt_status bdpti_block_resolve(bdpt_context *ctx, const bdpt_config *c, bdpt_block *b) {
   static const bdpti_field limits[5] = { /* the sizes get their defaults from the model, below */
     BDPTI_FIELD(bdpt_block, heads, 0, 1, 1024), BDPTI_FIELD(bdpt_block, head_dim, 0, 1, 4096),
@@ -3031,9 +3023,9 @@ BDPTI_FN bdpt_status bdpti_block_resolve(bdpt_context *ctx, const bdpt_config *c
     return bdpt_fail(ctx, BDPT_E_SHAPE, "config: %d heads do not divide width %d; give head_dim "
                      "for each block", c->heads, c->width);
   }
-  bdpti_default(&b->heads, c->heads);
-  bdpti_default(&b->head_dim, c->width / c->heads); /* d = D / h */
-  bdpti_default(&b->mlp, c->mlp);
+  if (b->heads == 0) b->heads = c->heads;
+  if (b->head_dim == 0) b->head_dim = c->width / c->heads; /* d = D / h */
+  if (b->mlp == 0) b->mlp = c->mlp;
   if (b->scale == 0 && b->head_dim > 0) b->scale = 1.0 / sqrt((double)b->head_dim);
   return bdpti_fields_check(ctx, "block", limits, 5, b, 1); /* scale is free */
 }
@@ -3053,7 +3045,7 @@ BDPT_API bdpt_status bdpt_config_resolve(bdpt_context *ctx, bdpt_config *c) {
     BDPTI_OF(no_qkv_bias, 0, 0, 1), BDPTI_OF(headless, 0, 0, 1)};
   int i;
   if (bdpti_fields_check(ctx, "config", limits, 20, c, 1) != BDPT_OK) return ctx->status;
-  bdpti_default(&c->mlp, 4 * c->width);                     /* F = 4 D */
+  if (c->mlp == 0) c->mlp = 4 * c->width;                   /* F = 4 D */
   if (c->eps == 0) c->eps = 1e-6;                           /* timm's; PyTorch has 1e-5 */
   if (c->std[0] == 0 && c->std[1] == 0 && c->std[2] == 0) { /* none given */
     memcpy(c->mean, mean, sizeof mean);
@@ -3338,22 +3330,29 @@ BDPT_API bdpt_status bdpt_model_label(bdpt_model *m, const char *names) {
   return BDPT_OK;
 }
 
-/* A copy under another resolved configuration of the same depth: parameters whose size stays are
- * copied, others are zero, gradients stay behind. Whatever changes a model's shape makes such a
- * copy beside it and then lets the model become the copy; a failure leaves the model whole. */
-BDPTI_FN bdpt_model *bdpti_model_copy(const bdpt_model *from, const bdpt_config *config) {
-  bdpt_model *m = (bdpt_model *)bdpt_alloc(from->ctx, sizeof *m);
+/* Gradients stay behind. Whatever changes a model's shape makes such a copy beside it and then lets
+ * the model become the copy; a failure leaves the model whole. */
+BDPT_API bdpt_model *bdpt_model_reshape(const bdpt_model *from, const bdpt_config *config) {
+  bdpt_config wanted = *config;
+  bdpt_model *m;
   int i, ok = 1;
+  if (bdpt_config_resolve(from->ctx, &wanted) != BDPT_OK) return NULL;
+  if (wanted.depth != from->config.depth) {
+    bdpt_fail(from->ctx, BDPT_E_SHAPE, "reshape: depth %d cannot become %d", from->config.depth,
+              wanted.depth);
+    return NULL;
+  }
+  m = (bdpt_model *)bdpt_alloc(from->ctx, sizeof *m);
   if (!m) return NULL;
   *m = *from; /* its pointers are replaced below */
-  m->config = *config;
+  m->config = wanted;
   m->packed = NULL; m->labels = NULL; m->users = 0;
   memset(m->param, 0, sizeof m->param); /* they are from's */
   bdpti_model_bind(m);
-  if (config->classes == from->config.classes) ok = bdpt_model_label(m, from->labels) == BDPT_OK;
+  if (wanted.classes == from->config.classes) ok = bdpt_model_label(m, from->labels) == BDPT_OK;
   for (i = 0; i < m->slots && ok; i++) {
     const bdpt_tensor *old = &from->param[i], *p = &m->param[i];
-    if (!old->data && !bdpti_slot_used(config, i)) continue; /* a new head has no old one */
+    if (!old->data && !bdpti_slot_used(&wanted, i)) continue; /* a new head has no old one */
     ok = bdpti_slot_alloc(m, i);
     if (ok && p->count == old->count) memcpy(p->data, old->data, p->count * sizeof *p->data);
   }
@@ -3361,7 +3360,16 @@ BDPTI_FN bdpt_model *bdpti_model_copy(const bdpt_model *from, const bdpt_config 
   return ok ? m : NULL;
 }
 
-BDPTI_FN bdpt_status bdpti_model_become(bdpt_model *m, bdpt_model *copy) {
+BDPT_API bdpt_model *bdpt_model_clone(const bdpt_model *from) {
+  return bdpt_model_reshape(from, &from->config);
+}
+
+/* Ends a call that has worked on a copy: the model becomes the copy, or after a failure stays. */
+BDPTI_FN bdpt_status bdpti_model_end(bdpt_model *m, bdpt_model *copy, bdpt_status status) {
+  if (status) {
+    bdpt_model_free(copy); /* NULL if it could not be made */
+    return status;
+  }
   bdpti_model_empty(m);
   copy->users = m->users;
   *m = *copy;          /* and with it its parameters' memory */
@@ -3370,29 +3378,9 @@ BDPTI_FN bdpt_status bdpti_model_become(bdpt_model *m, bdpt_model *copy) {
   return BDPT_OK;
 }
 
-/* Ends a call that has worked on a copy: the model becomes the copy, or after a failure stays. */
-BDPTI_FN bdpt_status bdpti_model_end(bdpt_model *m, bdpt_model *copy, bdpt_status status) {
-  if (!status) return bdpti_model_become(m, copy);
-  bdpt_model_free(copy); /* NULL if it could not be made */
-  return status;
-}
-
-BDPT_API bdpt_model *bdpt_model_reshape(const bdpt_model *from, const bdpt_config *config) {
-  bdpt_config wanted = *config;
-  if (bdpt_config_resolve(from->ctx, &wanted) != BDPT_OK) return NULL;
-  if (wanted.depth == from->config.depth) return bdpti_model_copy(from, &wanted);
-  bdpt_fail(from->ctx, BDPT_E_SHAPE, "reshape: depth %d cannot become %d", from->config.depth,
-            wanted.depth);
-  return NULL;
-}
-
-BDPT_API bdpt_model *bdpt_model_clone(const bdpt_model *from) {
-  return bdpti_model_copy(from, &from->config);
-}
-
 BDPT_API bdpt_status bdpt_model_assign(bdpt_model *to, const bdpt_model *from) {
   bdpt_model *copy = bdpt_model_clone(from);
-  return copy ? bdpti_model_become(to, copy) : from->ctx->status; /* no copy: to is unchanged */
+  return bdpti_model_end(to, copy, copy ? BDPT_OK : from->ctx->status);
 }
 
 BDPT_API bdpt_status bdpt_model_new_head(bdpt_model *m, int classes, uint64_t seed) {
@@ -3402,9 +3390,8 @@ BDPT_API bdpt_status bdpt_model_new_head(bdpt_model *m, int classes, uint64_t se
   wanted.classes = classes ? classes : -1; /* 0 would ask for the default */
   wanted.headless = 0;
   copy = bdpt_model_reshape(m, &wanted); /* heads of another size are zeros in it */
-  if (!copy) return m->ctx->status;
-  for (i = BDPT_SLOT_HEAD_W; i <= BDPT_SLOT_HEAD2_B; i++) bdpti_slot_init(copy, i, seed);
-  return bdpti_model_become(m, copy);
+  for (i = BDPT_SLOT_HEAD_W; copy && i <= BDPT_SLOT_HEAD2_B; i++) bdpti_slot_init(copy, i, seed);
+  return bdpti_model_end(m, copy, copy ? BDPT_OK : m->ctx->status);
 }
 
 BDPT_API size_t bdpt_model_bytes(const bdpt_config *config) {
@@ -4783,14 +4770,14 @@ BDPTI_HOT int bdpti_fit_split(const bdpti_gram *g, size_t i) {
 
 /* Adds the ridge and solves for all rows of C, which become (b, w); returns 0 if there is no single
  * solution. The first step of the elimination, by the sums of x, centres G and C. */
-BDPTI_HOT int bdpti_fit_solve(const bdpti_gram *g, double lambda, bdpt_real *w, bdpt_real *bias) {
+BDPTI_HOT int bdpti_fit_solve(const bdpti_gram *g, bdpt_real *w, bdpt_real *bias) {
   size_t d = g->d, i, j, k;
   double trace = 0;
   for (i = 1; i <= d; i++) {
     const double *row = bdpti_gram_at(g, i);
     trace += row[i] - row[0] * row[0] / g->sum[0];
   }
-  for (i = 1; i <= d; i++) bdpti_gram_at(g, i)[i] += lambda * trace / (double)d;
+  for (i = 1; i <= d; i++) bdpti_gram_at(g, i)[i] += BDPT_RIDGE * trace / (double)d;
   for (i = 0; i <= 2 * d; i++) {
     if (!bdpti_fit_split(g, i)) return 0;
   }
@@ -4828,15 +4815,15 @@ BDPTI_HOT double bdpti_fit_error(const bdpti_gram *g, const bdpti_gram *map) {
 }
 
 /* Lists the images to use, one in eight at the end to judge; *fit is the number of the others. */
-BDPTI_FN bdpt_status bdpti_fit_choose(const bdpt_model *m, const bdpt_subset *data, size_t wanted,
-                                      bdpti_arena *a, bdpt_subset *chosen, size_t *fit) {
+BDPTI_FN bdpt_status bdpti_fit_choose(const bdpt_model *m, const bdpt_subset *data, bdpti_arena *a,
+                                      bdpt_subset *chosen, size_t *fit) {
   size_t d = (size_t)m->config.width, tokens = (size_t)bdpt_token_count(&m->config);
-  size_t n = wanted ? wanted : (64 * d + tokens - 1) / tokens, i, held = 0;
-  if (!data || data->count < 2 || wanted == 1) {
+  size_t n = (64 * d + tokens - 1) / tokens, i, held = 0;
+  if (!data || data->count < 2) {
     return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "fit: no images; a map needs two or more, most to "
                      "be fitted to and some to be measured on");
   }
-  if (!wanted && n < 256) n = 256;
+  if (n < 256) n = 256;
   if (n > data->count) n = data->count;
   *fit = n - (n < 16 ? 1 : n / 8);
   if (*fit * tokens <= d) {
@@ -4874,8 +4861,7 @@ BDPTI_FN bdpt_tensor *bdpti_fit_room(bdpt_model *m, bdpt_type type, int l) {
 
 /* Fits one layer, from images to map. Everything but the map itself lives in the arena. */
 BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_layer at, const bdpt_subset *data,
-                                     const bdpt_fit_options *o, bdpti_arena *a,
-                                     bdpt_fit_report *out) {
+                                     bdpti_arena *a, bdpt_fit_report *out) {
   const char *what = bdpt_type_name(at.type);
   size_t d = (size_t)m->config.width, each = bdpt_image_numbers(&m->config), i;
   bdpt_tensor *w;
@@ -4885,12 +4871,7 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_layer at, const bdpt_su
   double error;
   bdpt_status status;
   if (m->block) return bdpt_fail(m->ctx, BDPT_E_STATE, "fit: the model has a block of its own");
-  status = bdpti_fit_choose(m, data, o->images, a, &chosen, &out->images);
-  out->lambda = o->lambda == 0 ? 1e-3 : o->lambda;
-  if (out->lambda == BDPT_NONE) out->lambda = 0;
-  if (!(out->lambda >= 0 && out->lambda < 1e9)) {
-    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "fit: a ridge of %g is not in [0,1e9)", o->lambda);
-  }
+  status = bdpti_fit_choose(m, data, a, &chosen, &out->images);
   for (i = 0; i < 2 && !status; i++) {
     g[i].d = d;
     g[i].sum = (double *)bdpti_array(a, 2 * d + 1, (d + 2) * sizeof *g[i].sum);
@@ -4908,10 +4889,9 @@ BDPTI_FN bdpt_status bdpti_fit_layer(bdpt_model *m, bdpt_layer at, const bdpt_su
   out->tokens = (size_t)g[0].sum[0];
   w = bdpti_fit_room(m, at.type, at.block);
   if (!w) return m->ctx->status;
-  if (!bdpti_fit_solve(&g[0], out->lambda, w->data, w[1].data)) {
+  if (!bdpti_fit_solve(&g[0], w->data, w[1].data)) {
     return bdpt_fail(m->ctx, BDPT_E_NUMERIC, "fit: the %s of block %d reads the same at all "
-                     "%zu tokens, or a ridge of %g is too small to tell a best map", what,
-                     at.block, out->tokens, out->lambda);
+                     "%zu tokens, which tells no best map", what, at.block, out->tokens);
   }
   error = bdpti_fit_error(&g[1], &g[0]);
   if (error > out->error) out->error = error;
@@ -4942,11 +4922,9 @@ BDPTI_FN bdpt_status bdpti_start_form(bdpt_model *m, bdpt_start start) {
 
 /* Puts what `start` says in the place of each layer of a set, in forward order, on a copy. */
 BDPTI_FN bdpt_status bdpti_remove_all(bdpt_model *m, const bdpt_layers *layers, bdpt_start start,
-                                      const bdpt_subset *data, const bdpt_fit_options *options,
-                                      bdpt_fit_report *out) {
-  static const bdpt_fit_options usual = {0, 0};
+                                      const bdpt_subset *data, bdpt_fit_report *out) {
   bdpti_arena a = {m->ctx, NULL, 0};
-  bdpt_fit_report r = {0, 0, 0, 0, 0, 0};
+  bdpt_fit_report r = {0, 0, 0, 0, 0};
   bdpt_layer list[2 * BDPT_MAX_DEPTH];
   int i, count = bdpti_layers_list(layers, list);
   bdpt_model *work;
@@ -4964,14 +4942,14 @@ BDPTI_FN bdpt_status bdpti_remove_all(bdpt_model *m, const bdpt_layers *layers, 
       status = bdpt_prune(work, list[i].type, list[i].block);
       continue;
     }
-    status = bdpti_fit_layer(work, list[i], data, options ? options : &usual, &a, &r);
+    status = bdpti_fit_layer(work, list[i], data, &a, &r);
     bdpti_arena_reset(&a);
   }
   bdpti_arena_free(&a);
   if (!status && r.layers) {
     bdpti_format(work->certificate, sizeof work->certificate, "%d layer%s fitted, not exact: "
                  "relative error up to %g on %zu of %zu images, held back, ridge %g%s", r.layers,
-                 bdpti_s((size_t)r.layers), r.error, r.held, r.held + r.images, r.lambda,
+                 bdpti_s((size_t)r.layers), r.error, r.held, r.held + r.images, BDPT_RIDGE,
                  r.error < 1 ? "" : ": worse than a constant, fit to more images");
   }
   if (out) *out = r;
@@ -4980,12 +4958,12 @@ BDPTI_FN bdpt_status bdpti_remove_all(bdpt_model *m, const bdpt_layers *layers, 
 
 BDPT_API bdpt_status bdpt_remove(bdpt_model *m, const bdpt_layers *layers, bdpt_start start,
                                  const bdpt_subset *data) {
-  return bdpti_remove_all(m, layers, start, data, NULL, NULL);
+  return bdpti_remove_all(m, layers, start, data, NULL);
 }
 
 BDPT_API bdpt_status bdpt_fit(bdpt_model *m, const bdpt_layers *layers, const bdpt_subset *data,
-                              const bdpt_fit_options *options, bdpt_fit_report *out) {
-  return bdpti_remove_all(m, layers, BDPT_START_FIT, data, options, out);
+                              bdpt_fit_report *out) {
+  return bdpti_remove_all(m, layers, BDPT_START_FIT, data, out);
 }
 
 #endif /* BDPT_ONLY_INFERENCE */
@@ -6013,11 +5991,11 @@ BDPTI_FN void bdpti_greedy_build(bdpti_study *s, const bdpt_layers *gone) {
 BDPTI_FN size_t bdpti_greedy_try(bdpti_study *s, bdpt_layer a, const bdpt_subset *chosen,
                                  bdpt_accuracy *out) {
   bdpt_model *trial = s->status ? NULL : bdpt_model_clone(s->work);
-  bdpt_fit_report r = {0, 0, 0, 0, 0, 0};
+  bdpt_fit_report r = {0, 0, 0, 0, 0};
   bdpt_layers one = {{0, 0}};
   bdpt_layers_add(&one, a.type, a.block);
   if (!trial) s->status = s->ctx->status;
-  else s->status = bdpti_remove_all(trial, &one, s->start, s->train, NULL, &r);
+  else s->status = bdpti_remove_all(trial, &one, s->start, s->train, &r);
   if (!s->status) s->status = bdpt_evaluate(trial, chosen, out);
   bdpt_model_free(trial);
   return out->count + r.images + r.held;
@@ -8496,7 +8474,7 @@ BDPT_API bdpt_model *bdpt_model_parse(bdpt_context *ctx, const void *bytes, size
   if (!s && (m = bdpti_model_shell(ctx, &any)) == NULL) s = BDPT_E_MEMORY;
   any.depth = 0;
   if (!s) m->config = config ? *config : any;
-  if (!s) bdpti_default(&m->config.depth, 12); /* before any key counts blocks */
+  if (!s && m->config.depth == 0) m->config.depth = 12; /* before any key counts blocks */
   if (!s) s = bdpti_meta_read(&r, m); /* has a later word than the caller */
   if (!s) s = bdpt_config_resolve(ctx, &m->config); /* and a last look at every number */
   if (!s) m->slots = BDPT_SLOTS_FIXED + m->config.depth * BDPT_SLOTS_BLOCK;

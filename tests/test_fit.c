@@ -25,10 +25,10 @@ static bdpt_model *make_model(uint64_t seed) {
 }
 
 static bdpt_status fit_one(bdpt_model *m, int type, int block, const bdpt_subset *images,
-                           const bdpt_fit_options *o, bdpt_fit_report *out) {
+                           bdpt_fit_report *out) {
   bdpt_layers one = {{0, 0}};
   bdpt_layers_add(&one, (bdpt_type)type, block);
-  return bdpt_fit(m, &one, images, o, out);
+  return bdpt_fit(m, &one, images, out);
 }
 
 /* Computes what the layer of block l reads and returns for images subset[first .. first + count):
@@ -118,18 +118,16 @@ static size_t divide(size_t n, size_t held_back, size_t *index) {
 
 /* Fits layer l of a fresh network and compares with the reflections: the centred tokens, below them
  * sqrt(r) times the unit matrix, the right-hand side zero there. */
-static void compare(int type, int l, double lambda) {
+static void compare(int type, int l) {
   static double x[IMAGES * 5 * 16], y[IMAGES * 5 * 16], a[(IMAGES * 5 + 16) * 16];
   static double b[(IMAGES * 5 + 16) * 16], w[16 * 16];
   double mx[16], my[16], trace = 0, wrong = 0, all = 0, worst = 0, r;
   size_t index[60], fit = divide(60, 7, index), rows, rows2, i, j, k, d = 16;
   bdpt_model *m = make_model(3), *n = bdpt_model_clone(m);
   int slot = BDPT_SLOT(l, type == BDPT_ATTENTION ? BDPT_SLOT_AFIT_W : BDPT_SLOT_FUSED_W);
-  bdpt_fit_options o = {0, 0};
   bdpt_fit_report report;
-  o.lambda = lambda;
   rows = layer_tokens(m, type, l, index, fit, x, y);
-  CHECK(fit_one(n, (bdpt_type)type, l, &train, &o, &report) == BDPT_OK);
+  CHECK(fit_one(n, (bdpt_type)type, l, &train, &report) == BDPT_OK);
   CHECK(report.layers == 1 && report.images == 53 && report.held == 7);
   CHECK(report.tokens == rows && rows == 53 * 5);
   memset(mx, 0, sizeof mx);
@@ -145,8 +143,7 @@ static void compare(int type, int l, double lambda) {
     b[i] = y[i] - my[i % d];
     trace += a[i] * a[i];
   }
-  r = lambda * trace / (double)d;
-  CHECK_CLOSE(report.lambda, lambda, 0);
+  r = BDPT_RIDGE * trace / (double)d;
   for (i = 0; i < d; i++) a[(rows + i) * d + i] = sqrt(r);
   householder(a, b, rows + d, d, d, w);
   for (i = 0; i < d; i++) { /* output i */
@@ -177,11 +174,11 @@ static void compare(int type, int l, double lambda) {
 }
 
 TEST(equals_another_solver) {
-  compare(BDPT_ATTENTION, 0, 1e-3);
-  compare(BDPT_ATTENTION, 2, 1e-2);
-  compare(BDPT_ACTIVATION, 0, 1e-4);
-  compare(BDPT_ACTIVATION, 1, 1e-3);
-  compare(BDPT_ACTIVATION, 2, 0.5);
+  compare(BDPT_ATTENTION, 0);
+  compare(BDPT_ATTENTION, 2);
+  compare(BDPT_ACTIVATION, 0);
+  compare(BDPT_ACTIVATION, 1);
+  compare(BDPT_ACTIVATION, 2);
 }
 
 /* Far to the right GELU(z) = z, so an MLP whose hidden features are all there is linear, and the
@@ -192,7 +189,6 @@ TEST(a_linear_mlp_is_found_again) {
   bdpt_tensor *b1 = &m->param[BDPT_SLOT(1, BDPT_SLOT_FC1_B)];
   const bdpt_real *w, *v;
   bdpt_real before[100], after[100];
-  bdpt_fit_options o = {1e-8, 0};
   bdpt_fit_report report;
   double worst = 0, far = 0, normal[16], norm = 0;
   size_t i, j;
@@ -200,8 +196,8 @@ TEST(a_linear_mlp_is_found_again) {
   fused = bdpt_model_clone(m);
   fitted = bdpt_model_clone(m);
   CHECK(bdpt_prune(fused, BDPT_ACTIVATION, 1) == BDPT_OK && bdpt_fuse(fused, 1) == BDPT_OK);
-  CHECK(fit_one(fitted, BDPT_ACTIVATION, 1, &train, &o, &report) == BDPT_OK);
-  CHECK(report.error < (sizeof(bdpt_real) == 8 ? 1e-6 : 1e-4));
+  CHECK(fit_one(fitted, BDPT_ACTIVATION, 1, &train, &report) == BDPT_OK);
+  CHECK(report.error < 2.5e-3);
   w = fused->param[BDPT_SLOT(1, BDPT_SLOT_FUSED_W)].data;
   v = fitted->param[BDPT_SLOT(1, BDPT_SLOT_FUSED_W)].data;
   for (j = 0; j < 16; j++) {
@@ -216,7 +212,7 @@ TEST(a_linear_mlp_is_found_again) {
       if (fabs(difference) > worst) worst = fabs(difference); /* gcc 12 for ARM: not with fmax */
     }
   }
-  CHECK_CLOSE(worst, 0, sizeof(bdpt_real) == 8 ? 1e-5 : 2e-4);
+  CHECK_CLOSE(worst, 0, 6e-3); /* a hundredth of the largest weight: the ridge makes them smaller */
   logits_of(m, before);
   logits_of(fitted, after);
   for (i = 0; i < 100; i++)
@@ -236,26 +232,26 @@ TEST(several_layers_in_forward_order) {
   bdpt_layers which = {{2, 6}}; /* attention 1; activations 1 and 2 */
   bdpt_fit_report r, each;
   double worst = 0;
-  CHECK(bdpt_fit(all, &which, &train, NULL, &r) == BDPT_OK && r.layers == 3);
+  CHECK(bdpt_fit(all, &which, &train, &r) == BDPT_OK && r.layers == 3);
   CHECK_HAS(all->certificate, "3 layers fitted, not exact: relative error up to ");
   CHECK_HAS(all->certificate, "on 7 of 60 images, held back, ridge 0.001");
   one = bdpt_model_clone(dense);
-  CHECK(fit_one(one, BDPT_ATTENTION, 1, &train, NULL, &each) == BDPT_OK);
+  CHECK(fit_one(one, BDPT_ATTENTION, 1, &train, &each) == BDPT_OK);
   worst = fmax(worst, each.error);
   CHECK_HAS(one->certificate, "1 layer fitted");
-  CHECK(fit_one(one, BDPT_ACTIVATION, 1, &train, NULL, &each) == BDPT_OK);
+  CHECK(fit_one(one, BDPT_ACTIVATION, 1, &train, &each) == BDPT_OK);
   worst = fmax(worst, each.error);
-  CHECK(fit_one(one, BDPT_ACTIVATION, 2, &train, NULL, &each) == BDPT_OK);
+  CHECK(fit_one(one, BDPT_ACTIVATION, 2, &train, &each) == BDPT_OK);
   worst = fmax(worst, each.error);
   CHECK(same_weights(all, one));
   CHECK_CLOSE(r.error, worst, 0);
   back = bdpt_model_clone(dense);
-  CHECK(fit_one(back, BDPT_ACTIVATION, 2, &train, NULL, NULL) == BDPT_OK);
-  CHECK(fit_one(back, BDPT_ACTIVATION, 1, &train, NULL, NULL) == BDPT_OK);
-  CHECK(fit_one(back, BDPT_ATTENTION, 1, &train, NULL, NULL) == BDPT_OK);
+  CHECK(fit_one(back, BDPT_ACTIVATION, 2, &train, NULL) == BDPT_OK);
+  CHECK(fit_one(back, BDPT_ACTIVATION, 1, &train, NULL) == BDPT_OK);
+  CHECK(fit_one(back, BDPT_ATTENTION, 1, &train, NULL) == BDPT_OK);
   CHECK(!same_weights(all, back));
   memset(&which, 0, sizeof which);
-  CHECK(bdpt_fit(dense, &which, &train, NULL, &r) == BDPT_OK && r.layers == 0);
+  CHECK(bdpt_fit(dense, &which, &train, &r) == BDPT_OK && r.layers == 0);
   CHECK(dense->certificate[0] == 0);
   bdpt_model_free(dense);
   bdpt_model_free(all);
@@ -263,18 +259,18 @@ TEST(several_layers_in_forward_order) {
   bdpt_model_free(back);
 }
 
-/* The calibration images are spread over the data, not its beginning. */
+/* Of more images than a fit needs, 256 here, those are taken that are spread over the data. */
 TEST(a_choice_of_images) {
+  enum { ALL = 600, TAKEN = 256 };
   bdpt_model *a = make_model(6), *b = bdpt_model_clone(a);
-  bdpt_subset some = {&data, NULL, 20};
-  bdpt_fit_options o = {0, 20};
+  size_t i, index[ALL], spread[TAKEN];
+  bdpt_subset all = {&data, index, ALL}, some = {&data, spread, TAKEN};
   bdpt_fit_report r;
-  size_t i, index[20];
-  for (i = 0; i < 20; i++) index[i] = train.index[3 * i];
-  some.index = index;
-  CHECK(fit_one(a, BDPT_ACTIVATION, 0, &train, &o, &r) == BDPT_OK);
-  CHECK(r.images == 18 && r.held == 2 && r.tokens == 90);
-  CHECK(fit_one(b, BDPT_ACTIVATION, 0, &some, NULL, NULL) == BDPT_OK);
+  for (i = 0; i < ALL; i++) index[i] = i * 7 % IMAGES;
+  for (i = 0; i < TAKEN; i++) spread[i] = index[2 * i + i * (ALL - 2 * TAKEN) / TAKEN];
+  CHECK(fit_one(a, BDPT_ACTIVATION, 0, &all, &r) == BDPT_OK);
+  CHECK(r.images == 224 && r.held == 32 && r.tokens == 1120);
+  CHECK(fit_one(b, BDPT_ACTIVATION, 0, &some, NULL) == BDPT_OK);
   CHECK(same_weights(a, b));
   bdpt_model_free(a);
   bdpt_model_free(b);
@@ -305,7 +301,7 @@ TEST(every_image_counts) {
     bdpt_model *m = make_model(6);
     some.count = sizes[k][0];
     memset(reads, 0, sizeof reads);
-    CHECK(fit_one(m, BDPT_ACTIVATION, 0, &some, NULL, &r) == BDPT_OK);
+    CHECK(fit_one(m, BDPT_ACTIVATION, 0, &some, &r) == BDPT_OK);
     CHECK(r.images == sizes[k][1] && r.held == sizes[k][2]);
     for (i = 0, wrong = 0; i < some.count; i++) wrong += reads[index[i]] != 1;
     CHECK(wrong == 0);
@@ -329,7 +325,7 @@ TEST(thread_count_changes_no_bit) {
     own.threads = threads;
     bdpt_init(&own);
     m = model_of(&own, &c, 7);
-    CHECK(bdpt_fit(m, &which, &train, NULL, &r) == BDPT_OK);
+    CHECK(bdpt_fit(m, &which, &train, &r) == BDPT_OK);
     bdpt_model_hash(m, hash);
     if (threads == 1) memcpy(first, hash, sizeof hash);
     CHECK(strcmp(first, hash) == 0);
@@ -350,7 +346,7 @@ TEST(saved_loaded_and_counted) {
   CHECK(bdpt_config_resolve(&ctx, &c) == BDPT_OK && bdpt_removed(&c, BDPT_ACTIVATION) == 1);
   for (type = 0; type < 2; type++) {
     CHECK(bdpt_cost(&ctx, &m->config, &before) == BDPT_OK);
-    CHECK(fit_one(m, (bdpt_type)type, 2, &train, NULL, NULL) == BDPT_OK);
+    CHECK(fit_one(m, (bdpt_type)type, 2, &train, NULL) == BDPT_OK);
     CHECK(bdpt_cost(&ctx, &m->config, &after) == BDPT_OK);
     CHECK_CLOSE((double)before.params - (double)after.params,
                 (type ? 2 * d * f + f + d : 4 * d * d + 4 * d) - (d * d + d), 0);
@@ -388,40 +384,37 @@ static void refused(bdpt_model *m, bdpt_status got, bdpt_status want, const char
 
 TEST(errors) {
   bdpt_model *m = make_model(9);
-  bdpt_subset none = {&data, NULL, 0}, one = {&data, NULL, 1};
-  bdpt_fit_options few = {0, 4}, single = {0, 1}, least = {1e-16, 0}, below = {-2, 0};
-  bdpt_fit_options zero = {BDPT_NONE, 0};
+  bdpt_subset none = {&data, NULL, 0}, one = {&data, NULL, 1}, few = {&data, NULL, 4};
   bdpt_layers which = {{0, 0}};
-  one.index = train.index;
+  bdpt_tensor *gamma;
+  one.index = few.index = train.index;
   CHECK(bdpt_prune(m, BDPT_ATTENTION, 1) == BDPT_OK);
   CHECK(bdpt_prune(m, BDPT_ACTIVATION, 1) == BDPT_OK);
-  refused(m, fit_one(m, 0, 1, &train, NULL, NULL), BDPT_E_STATE, "block 1 is already");
-  refused(m, fit_one(m, 1, 1, &train, NULL, NULL), BDPT_E_STATE, "block 1 is already");
+  refused(m, fit_one(m, 0, 1, &train, NULL), BDPT_E_STATE, "block 1 is already");
+  refused(m, fit_one(m, 1, 1, &train, NULL), BDPT_E_STATE, "block 1 is already");
   CHECK(bdpt_fuse(m, 1) == BDPT_OK);
-  refused(NULL, fit_one(m, 1, 1, &train, NULL, NULL), BDPT_E_STATE, "already removed");
-  CHECK(fit_one(m, 0, 2, &train, NULL, NULL) == BDPT_OK);
-  CHECK(fit_one(m, 1, 2, &train, NULL, NULL) == BDPT_OK);
-  refused(m, fit_one(m, 0, 2, &train, NULL, NULL), BDPT_E_STATE, "already removed");
-  refused(m, fit_one(m, 1, 2, &train, NULL, NULL), BDPT_E_STATE, "already removed");
+  refused(NULL, fit_one(m, 1, 1, &train, NULL), BDPT_E_STATE, "already removed");
+  CHECK(fit_one(m, 0, 2, &train, NULL) == BDPT_OK);
+  CHECK(fit_one(m, 1, 2, &train, NULL) == BDPT_OK);
+  refused(m, fit_one(m, 0, 2, &train, NULL), BDPT_E_STATE, "already removed");
+  refused(m, fit_one(m, 1, 2, &train, NULL), BDPT_E_STATE, "already removed");
   refused(m, bdpt_prune(m, 0, 2), BDPT_E_STATE, "already removed");
   refused(m, bdpt_restore(m, 0, 2), BDPT_E_STATE, "not removed");
   refused(m, bdpt_restore(m, 1, 2), BDPT_E_STATE, "two linears are gone");
   refused(m, bdpt_fuse(m, 2), BDPT_E_STATE, "one map already");
-  refused(m, fit_one(m, 0, 3, &train, NULL, NULL), BDPT_E_ARGUMENT, "layers 0 to 2");
-  refused(m, fit_one(m, 0, 0, &none, NULL, NULL), BDPT_E_ARGUMENT, "no images");
-  refused(m, fit_one(m, 0, 0, NULL, NULL, NULL), BDPT_E_ARGUMENT, "no images");
-  refused(m, fit_one(m, 0, 0, &one, NULL, NULL), BDPT_E_ARGUMENT, "no images");
-  refused(m, fit_one(m, 0, 0, &train, &single, NULL), BDPT_E_ARGUMENT, "no images");
-  refused(m, fit_one(m, 0, 0, &train, &few, NULL), BDPT_E_ARGUMENT,
+  refused(m, fit_one(m, 0, 3, &train, NULL), BDPT_E_ARGUMENT, "layers 0 to 2");
+  refused(m, fit_one(m, 0, 0, &none, NULL), BDPT_E_ARGUMENT, "no images");
+  refused(m, fit_one(m, 0, 0, NULL, NULL), BDPT_E_ARGUMENT, "no images");
+  refused(m, fit_one(m, 0, 0, &one, NULL), BDPT_E_ARGUMENT, "no images");
+  refused(m, fit_one(m, 0, 0, &few, NULL), BDPT_E_ARGUMENT,
           "3 images with 15 tokens, too few for a map of 16 inputs");
   bdpt_layers_add(&which, BDPT_ACTIVATION, 0);
   bdpt_layers_add(&which, BDPT_ATTENTION, 1); /* is gone: nothing happens to the first */
-  refused(m, bdpt_fit(m, &which, &train, NULL, NULL), BDPT_E_STATE, "attention of block 1");
+  refused(m, bdpt_fit(m, &which, &train, NULL), BDPT_E_STATE, "attention of block 1");
   CHECK(m->config.block[0].mlp_state == BDPT_MLP_KEPT);
-  refused(m, fit_one(m, 0, 0, &train, &below, NULL), BDPT_E_ARGUMENT, "ridge of -2");
-  /* What a norm makes lies in a hyperplane, so without a ridge no map is the best. */
-  refused(m, fit_one(m, 0, 0, &train, &least, NULL), BDPT_E_NUMERIC, "attention of block 0 reads");
-  refused(m, fit_one(m, 0, 0, &train, &zero, NULL), BDPT_E_NUMERIC, "a ridge of 0 is too small");
+  gamma = &m->param[BDPT_SLOT(0, BDPT_SLOT_NORM1_W)];
+  memset(gamma->data, 0, gamma->count * sizeof *gamma->data); /* the norm makes the same of all */
+  refused(NULL, fit_one(m, 0, 0, &train, NULL), BDPT_E_NUMERIC, "block 0 reads the same at all");
   CHECK(m->config.block[0].attention == BDPT_ATTENTION_KEPT);
   CHECK(!m->param[BDPT_SLOT(0, BDPT_SLOT_AFIT_W)].data);
   refused(NULL, BDPT_OK, BDPT_OK, "");
@@ -430,10 +423,11 @@ TEST(errors) {
 
 static bdpt_status fit_two(bdpt_model *m, void *user) {
   const bdpt_layers which = {{1, 2}}; /* attention 0 and activation 1 */
-  bdpt_fit_options o = {0, 20};
+  bdpt_subset some = train;
   bdpt_status s;
   (void)user;
-  s = bdpt_fit(m, &which, &train, &o, NULL);
+  some.count = 20;
+  s = bdpt_fit(m, &which, &some, NULL);
   if (s == BDPT_OK) CHECK(bdpt_removed(&m->config, 0) == 1);
   return s;
 }
@@ -453,8 +447,8 @@ TEST(training_goes_on_from_the_maps) {
   bdpt_real one;
   int i;
   CHECK(bdpt_trainer_step(t, &loss) == BDPT_OK);
-  CHECK(fit_one(m, 0, 1, &train, NULL, NULL) == BDPT_OK);
-  CHECK(fit_one(m, 1, 0, &train, NULL, NULL) == BDPT_OK);
+  CHECK(fit_one(m, 0, 1, &train, NULL) == BDPT_OK);
+  CHECK(fit_one(m, 1, 0, &train, NULL) == BDPT_OK);
   one = w->data[5];
   for (i = 0; i < 60; i++) {
     CHECK(bdpt_trainer_step(t, &loss) == BDPT_OK);
@@ -479,15 +473,14 @@ static int noise(void *user, size_t index, unsigned char *planes) {
 TEST(says_where_images_are_few) {
   static unsigned short label[200];
   bdpt_dataset d = {200, 1, SIDE, SIDE, NULL, label, noise, NULL};
-  bdpt_fit_options o = {1e-8, 0};
   bdpt_subset all;
   int k, warned;
   CHECK(bdpt_subset_all(&ctx, &d, &all) == BDPT_OK);
   for (k = 0; k < 2; k++) {
     bdpt_model *m = make_model(3);
     bdpt_fit_report r;
-    o.images = k ? 200 : 5;
-    CHECK(fit_one(m, BDPT_ACTIVATION, 1, &all, &o, &r) == BDPT_OK);
+    all.count = k ? 200 : 5;
+    CHECK(fit_one(m, BDPT_ACTIVATION, 1, &all, &r) == BDPT_OK);
     warned = strstr(m->certificate, ": worse than a constant, fit to more images") != NULL;
     CHECK(warned == !k && (r.error >= 1) == !k);
     bdpt_model_free(m);
@@ -498,7 +491,7 @@ TEST(says_where_images_are_few) {
 TEST(a_certificate_for_both) {
   bdpt_model *m = make_model(11);
   bdpt_certificate c;
-  CHECK(fit_one(m, 1, 1, &train, NULL, NULL) == BDPT_OK);
+  CHECK(fit_one(m, 1, 1, &train, NULL) == BDPT_OK);
   CHECK(bdpt_fuse_certified(m, &held, &c) == BDPT_OK && c.fused == 0);
   CHECK(strncmp(m->certificate, "1 layer fitted, not exact", 25) == 0);
   CHECK(bdpt_prune(m, 1, 0) == BDPT_OK);
@@ -521,7 +514,7 @@ static void by_hand(bdpt_model *m, bdpt_start start, bdpt_type type, int l, cons
   bdpt_accuracy a;
   if (start == BDPT_START_SKIP || start == BDPT_START_SKIP_FIT)
     m->config.attn_form = BDPT_ATTN_SKIP;
-  CHECK((fits(start, type) ? fit_one(m, type, l, &train, NULL, NULL)
+  CHECK((fits(start, type) ? fit_one(m, type, l, &train, NULL)
                            : bdpt_prune(m, type, l)) == BDPT_OK);
   CHECK(bdpt_evaluate(m, &held, &a) == BDPT_OK);
   out[0] = a.top1;

@@ -880,7 +880,7 @@ TEST(no_certificate_for_nonsense) {
   CHECK(same_weights(m, keep));
   bdpt_clear_error(&ctx);
   m->param[BDPT_SLOT_PATCH_B].data[0] = (bdpt_real)HUGE_VAL;
-  CHECK(bdpt_fit(m, &activation, &train, NULL, &r) == BDPT_E_NUMERIC);
+  CHECK(bdpt_fit(m, &activation, &train, &r) == BDPT_E_NUMERIC);
   CHECK_HAS(ctx.message, "what the activation of block 1 reads or returns is not finite");
   bdpt_clear_error(&ctx);
   bdpt_model_free(keep);

@@ -108,24 +108,12 @@ static const bdpt_layers one_map = {{0, 1 << 0}}; /* the first activation */
 static bdpt_status r_fit_few(void) {
   bdpt_subset one = train;
   one.count = 1;
-  return bdpt_fit(model, &one_map, &one, NULL, NULL);
-}
-static bdpt_status r_fit_lambda(void) {
-  bdpt_fit_options o;
-  memset(&o, 0, sizeof o);
-  o.lambda = -0.5;
-  return bdpt_fit(model, &one_map, &train, &o, NULL);
-}
-static bdpt_status r_fit_vast(void) {
-  bdpt_fit_options o;
-  memset(&o, 0, sizeof o);
-  o.lambda = 1e9;
-  return bdpt_fit(model, &one_map, &train, &o, NULL);
+  return bdpt_fit(model, &one_map, &one, NULL);
 }
 static bdpt_status r_fit_removed(void) { /* the first of two is gone */
   bdpt_layers set = {{3, 0}};
   bdpt_status s = bdpt_prune(model, BDPT_ATTENTION, 0);
-  return s ? s : bdpt_fit(model, &set, &train, NULL, NULL);
+  return s ? s : bdpt_fit(model, &set, &train, NULL);
 }
 static bdpt_config spoiled(void) {
   bdpt_config c = small_config(0);
@@ -423,8 +411,6 @@ static const wrong_call wrong[] = {
   {r_remove_blind, BDPT_E_ARGUMENT, "fit: no images"},
   {r_remove_mixed, BDPT_E_STATE, "are gone in another form"},
   {r_fit_few, BDPT_E_ARGUMENT, "fit"},
-  {r_fit_lambda, BDPT_E_ARGUMENT, "a ridge of -0.5"},
-  {r_fit_vast, BDPT_E_ARGUMENT, "a ridge of 1e9"},
   {r_fit_removed, BDPT_E_STATE, "is already removed"},
   {r_cost_of_none, BDPT_E_SHAPE, "patch 5 does not divide"},
   {r_reshape_to_none, BDPT_E_SHAPE, "patch 5 does not divide"},

@@ -230,7 +230,7 @@ static bdpt_status fitting(void) {
   bdpt_fit_report report;
   bdpt_layers set;
   DO(world());
-  DO(bdpt_fit(model, &activation, &train, NULL, &report));
+  DO(bdpt_fit(model, &activation, &train, &report));
   memset(&set, 0, sizeof set);
   bdpt_layers_add(&set, BDPT_ATTENTION, 1);
   bdpt_layers_add(&set, BDPT_ACTIVATION, 1);

@@ -229,9 +229,9 @@ PAGE_CALL(page_fit) int page_fit(int h, const int *pairs, int count) {
   int i;
   for (i = 0; i < count; i++)
     bdpt_layers_add(&set, (bdpt_type)pairs[2 * i], pairs[2 * i + 1]);
-  if (!drawn_ready() || bdpt_fit(model[h], &set, &rest, NULL, &r) != BDPT_OK) return 0;
+  if (!drawn_ready() || bdpt_fit(model[h], &set, &rest, &r) != BDPT_OK) return 0;
   answer[0] = r.layers; answer[1] = (double)r.images; answer[2] = (double)r.tokens;
-  answer[3] = r.lambda; answer[4] = r.error;
+  answer[3] = BDPT_RIDGE; answer[4] = r.error;
   return 1;
 }
 

@@ -106,7 +106,7 @@ static bdpt_status gate_fit(const bdpt_model *m, const bdpt_subset *images, gate
     if (!one) return g->map[l] ? m->ctx->status : BDPT_E_MEMORY;
     one->block = NULL;
     bdpt_layers_add(&place, BDPT_ACTIVATION, l);
-    status = bdpt_fit(one, &place, images, NULL, &said);
+    status = bdpt_fit(one, &place, images, &said);
     if (status == BDPT_OK) {
       memcpy(g->map[l], one->param[BDPT_SLOT(l, BDPT_SLOT_FUSED_W)].data, bytes);
       memcpy(g->map[l] + d * d, one->param[BDPT_SLOT(l, BDPT_SLOT_FUSED_B)].data,
