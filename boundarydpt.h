@@ -590,11 +590,6 @@ typedef struct bdpt_cost_report {
 } bdpt_cost_report;
 BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config, bdpt_cost_report *out);
 
-/* Resizes in[channels][height][width], of the size `from` = {height, width}, to `to`, bicubically
- * on bytes as Pillow does (12.2). */
-BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, int channels, const unsigned char *in,
-                                       const int from[2], unsigned char *out, const int to[2]);
-
 #ifndef BDPT_ONLY_INFERENCE
 /* ---- 3.5  Data ------------------------------------------------------------------------------- */
 
@@ -6473,20 +6468,6 @@ BDPTI_HOT void bdpti_resize(const bdpti_side side[2], size_t channels, const uns
                            unsigned char *middle, unsigned char *out) {
   bdpti_side_pass(&side[0], channels * (size_t)side[1].in, 1, in, middle); /* each row by itself */
   bdpti_side_pass(&side[1], channels, (size_t)side[0].out, middle, out);   /* a row is a step */
-}
-
-BDPT_API bdpt_status bdpt_resize_bytes(bdpt_context *ctx, int channels, const unsigned char *in,
-                                       const int from[2], unsigned char *out, const int to[2]) {
-  bdpti_arena a = {ctx, NULL, 0};
-  bdpti_side side[2];
-  unsigned char *middle = NULL; /* [C,H,W'] */
-  if (channels < 1) return bdpt_fail(ctx, BDPT_E_ARGUMENT, "resize: %d channels", channels);
-  if (bdpti_sides_make(&a, from[0], from[1], to[0], to[1], side) == BDPT_OK) {
-    middle = (unsigned char *)bdpti_array(&a, (size_t)channels * (size_t)from[0], (size_t)to[1]);
-  }
-  if (middle) bdpti_resize(side, (size_t)channels, in, middle, out);
-  bdpti_arena_free(&a); /* both tables and what lies half-way */
-  return middle ? BDPT_OK : ctx->status;
 }
 
 /* Pixels lie side by side here: three bytes are the step of a row, a whole row that of a column. */

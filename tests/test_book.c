@@ -7,6 +7,7 @@
 #include "../examples/plus/boundarydpt_plus.h"
 #include "test.h"
 #include "published.h"
+#include "resize.h"
 #include <float.h>
 #include <stdlib.h>
 
@@ -894,16 +895,16 @@ TEST(surface_numbers) {
 }
 
 TEST(picture_numbers) {
-  static const unsigned char edge[4] = {0, 0, 255, 255}, row[3 * 4] = {1, 2, 3, 4, 1, 2, 3, 4,
+  static const unsigned char edge[12] = {0, 0, 255, 255}, row[3 * 4] = {1, 2, 3, 4, 1, 2, 3, 4,
                                                                        1, 2, 3, 4};
   static unsigned char records[2 * 3074];
-  unsigned char two[2], eight[8], crop[12], flip[12];
+  unsigned char two[6], eight[24], crop[12], flip[12];
   bdpt_real images[2 * 3] = {100, 100, 100, 20, 20, 20};
   bdpt_dataset data;
   bdpti_mixing mix = {0.75, 0, 0, 0, 0, 0};
-  CHECK(bdpt_resize_bytes(&ctx, 1, edge, (int[2]){1, 4}, two, (int[2]){1, 2}) == BDPT_OK);
+  resized(&ctx, edge, (int[2]){1, 4}, two, (int[2]){1, 2}); /* the first plane */
   says("resize", "becomes two pixels, %d and %d:", two[0], two[1]);
-  CHECK(bdpt_resize_bytes(&ctx, 1, edge, (int[2]){1, 4}, eight, (int[2]){1, 8}) == BDPT_OK);
+  resized(&ctx, edge, (int[2]){1, 4}, eight, (int[2]){1, 8});
   says("resize", "to eight it is %d, %d, %d, %d, %d, %d, %d, %d:", eight[0], eight[1], eight[2],
        eight[3], eight[4], eight[5], eight[6], eight[7]);
   bdpti_crop_flip(row, 1, 4, 0, 1, 0, crop);

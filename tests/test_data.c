@@ -5,6 +5,7 @@
 #include "../examples/plus/boundarydpt_plus.h"
 #include "test.h"
 #include "fixture.h"
+#include "resize.h"
 
 static bdpt_context ctx;
 
@@ -211,21 +212,20 @@ TEST(resize_as_pillow) {
     planes_of(from, in);
     planes_of(to, want);
     memset(got, 0, sizeof got);
-    CHECK(bdpt_resize_bytes(&ctx, 3, in, (int[2]){(int)from->shape[0], (int)from->shape[1]}, got,
-                            (int[2]){(int)to->shape[0], (int)to->shape[1]}) == BDPT_OK);
+    resized(&ctx, in, (int[2]){(int)from->shape[0], (int)from->shape[1]}, got,
+            (int[2]){(int)to->shape[0], (int)to->shape[1]});
     CHECK(memcmp(got, want, to->size) == 0);
   }
   fixture_close();
 }
 
 TEST(resize_corners) {
-  unsigned char in[6] = {1, 2, 3, 250, 251, 252}, out[6] = {0};
-  CHECK(bdpt_resize_bytes(&ctx, 1, in, (int[2]){2, 3}, out, (int[2]){2, 3}) == BDPT_OK);
-  CHECK(memcmp(in, out, 6) == 0);
-  CHECK(bdpt_resize_bytes(&ctx, 1, in, (int[2]){1, 1}, out, (int[2]){2, 3}) == BDPT_OK);
-  CHECK(out[0] == 1 && out[5] == 1);
-  CHECK(bdpt_resize_bytes(&ctx, 1, in, (int[2]){0, 1}, out, (int[2]){2, 3}) == BDPT_E_ARGUMENT);
-  CHECK(says("resize: 0 x 1 to 2 x 3"));
+  unsigned char in[18] = {1, 2, 3, 250, 251, 252, 1, 2, 3, 4, 5, 6, 0, 255, 0, 255, 0, 255};
+  unsigned char out[18] = {0};
+  resized(&ctx, in, (int[2]){2, 3}, out, (int[2]){2, 3});
+  CHECK(memcmp(in, out, 18) == 0);
+  resized(&ctx, in, (int[2]){1, 1}, out, (int[2]){2, 3});
+  CHECK(out[0] == 1 && out[5] == 1 && out[6] == 2 && out[17] == 3);
 }
 
 /* ---- 9.4 ------------------------------------------------------------------------------------- */
@@ -248,16 +248,16 @@ TEST(batch_for_evaluation) {
   bdpt_config c = tiny_config(), wrong;
   bdpt_subset all;
   static bdpt_real images[4 * 3 * 48 * 48];
-  static unsigned char resized[3 * 48 * 48];
+  static unsigned char picture[3 * 48 * 48];
   int labels[4];
   size_t i;
   double worst = 0;
   bdpt_subset_all(&ctx, &d, &all);
   CHECK(bdpt_load_batch(&ctx, &c, &all, 5, 4, images, labels) == BDPT_OK);
   CHECK(labels[0] == 5 && labels[3] == 8);
-  bdpt_resize_bytes(&ctx, 3, d.pixels + 7 * 3072, (int[2]){32, 32}, resized, (int[2]){48, 48});
+  resized(&ctx, d.pixels + 7 * 3072, (int[2]){32, 32}, picture, (int[2]){48, 48});
   for (i = 0; i < 3 * 48 * 48; i++) {
-    double want = (resized[i] / 255.0 - c.mean[i / 2304]) / c.std[i / 2304];
+    double want = (picture[i] / 255.0 - c.mean[i / 2304]) / c.std[i / 2304];
     double off = fabs((double)images[2 * 3 * 48 * 48 + i] - want);
     if (!(off <= worst)) worst = off;
   }

@@ -5,6 +5,7 @@
 #include "test.h"
 #include "fixture.h"
 #include "networks.h"
+#include "resize.h"
 
 enum { IMAGES = 24, SIDE = 16 };
 static bdpt_context ctx;
@@ -304,7 +305,7 @@ TEST(pictures_of_oblongs) {
   picture_set(&data);
   CHECK(bdpt_subset_all(&ctx, &data, &all) == BDPT_OK);
   CHECK(bdpt_load_batch(&ctx, &m->config, &all, 0, 1, x, NULL) == BDPT_OK);
-  CHECK(bdpt_resize_bytes(&ctx, 3, data.pixels, from, planes, to) == BDPT_OK);
+  resized(&ctx, data.pixels, from, planes, to);
   for (i = 0; i < sizeof planes; i++) {
     double want = (planes[i] / 255.0 - m->config.mean[i / 384]) / m->config.std[i / 384];
     wrong += fabs((double)x[i] - want) > 1e-5;

@@ -12,6 +12,7 @@
 #include "../examples/tool/json_read.h"
 #include "test.h"
 #include "fixture.h"
+#include "resize.h"
 
 #define WORK "build/test_images.d"
 #define CORPUS "tests/corpus/image/"
@@ -366,14 +367,12 @@ TEST(fit) {
   memset(&own, 0, sizeof own);
   bdpt_init(&own);
   decode_file("rgb-as-ppm.ppm"); /* 24 x 17; 18 x 25 for S = 16 */
-  CHECK(bdpt_resize_bytes(&own, 3, got.planes, (int[2]){17, 24}, full, (int[2]){18, 25}) ==
-        BDPT_OK);
+  resized(&own, got.planes, (int[2]){17, 24}, full, (int[2]){18, 25});
   for (c = 0; c < 3; c++)
     for (y = 0; y < 16; y++)
       for (x = 0; x < 16; x++) want[(c * 16 + y) * 16 + x] = full[(c * 18 + y + 1) * 25 + x + 4];
   CHECK(image_fit(&got, 16, IMAGE_CROP, out, why) && memcmp(out, want, sizeof out) == 0);
-  CHECK(bdpt_resize_bytes(&own, 3, got.planes, (int[2]){17, 24}, want, (int[2]){16, 16}) ==
-        BDPT_OK);
+  resized(&own, got.planes, (int[2]){17, 24}, want, (int[2]){16, 16});
   CHECK(image_fit(&got, 16, IMAGE_WHOLE, out, why) && memcmp(out, want, sizeof out) == 0);
   free(full);
   bdpt_finish(&own);
@@ -908,7 +907,7 @@ TEST(pictures_of_oblongs) {
   plan = image_plan_for(m, 0);
   CHECK(plan.size[0] == 9 && plan.size[1] == 27 && plan.crop[0] == 8 && plan.crop[1] == 24);
   CHECK(image_apply(&p, &plan, cut, why));
-  CHECK(bdpt_resize_bytes(&ctx, 3, p.planes, from, full, to) == BDPT_OK); /* 36 x 9 covers 27 x 9 */
+  resized(&ctx, p.planes, from, full, to); /* 36 x 9 covers 27 x 9 */
   for (i = 0; i < 3; i++)
     for (y = 0; y < 8; y++)
       memcpy(planes + (i * 8 + y) * 24, full + (i * 9 + y) * 36 + 6, 24);

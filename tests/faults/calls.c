@@ -244,11 +244,8 @@ static bdpt_status fitting(void) {
 static bdpt_status sets(void) {
   bdpt_subset all, some;
   bdpt_accuracy a;
-  unsigned char small[48], large[192];
   bdpt_status s;
   DO(world());
-  memset(small, 7, sizeof small);
-  DO(bdpt_resize_bytes(&ctx, 3, small, (int[2]){4, 4}, large, (int[2]){8, 8}));
   DO(bdpt_subset_all(&ctx, &data, &all));
   s = bdpt_sample(&ctx, &all, 7, 1, &some);
   if (!s) bdpt_subset_free(&ctx, &some);

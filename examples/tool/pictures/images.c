@@ -495,8 +495,6 @@ int image_corner(int full, int side) {
   int twice = full - side, half = twice / 2;
   return twice % 2 && half % 2 ? half + 1 : half;
 }
-enum { IMAGE_NEAREST = 0, IMAGE_LANCZOS, IMAGE_BILINEAR, IMAGE_BICUBIC, IMAGE_BOX, IMAGE_HAMMING };
-
 image_plan image_plan_of(int high, int wide, int how) {
   image_plan p = {0, {0, 0}, IMAGE_BICUBIC, {0, 0}};
   int i;
@@ -559,6 +557,10 @@ static double image_kernel(int filter, double t) {
   t = fabs(t);
   if (filter == IMAGE_BOX) return t <= 0.5;
   if (filter == IMAGE_BILINEAR) return t < 1 ? 1 - t : 0;
+  if (filter == IMAGE_BICUBIC) {
+    if (t < 1) return (1.5 * t - 2.5) * t * t + 1;
+    return t < 2 ? (((t - 5) * t + 8) * t - 4) * -0.5 : 0;
+  }
   if (filter == IMAGE_HAMMING) {
     if (t == 0) return 1;
     return t < 1 ? sin(pi * t) / (pi * t) * (0.54 + 0.46 * cos(pi * t)) : 0;
@@ -568,7 +570,7 @@ static double image_kernel(int filter, double t) {
 }
 
 /* Makes one pass along the middle axis, as Pillow's Resample.c and as >>resize in the header, which
- * is bicubic only: in[blocks][from][step] -> out[blocks][to][step]. */
+ * knows one of them: in[blocks][from][step] -> out[blocks][to][step]. */
 static int image_pass(int filter, size_t blocks, int from, int to, size_t step,
                       const unsigned char *in, unsigned char *out) {
   static const double reach[6] = {0, 3, 1, 2, 0.5, 1};
@@ -608,26 +610,11 @@ static int image_pass(int filter, size_t blocks, int from, int to, size_t step,
   return 1;
 }
 
-/* Resizes planes[3][h][w] -> out[3][oh][ow]. */
-static int image_resize(int filter, const picture *in, unsigned char *out, int oh, int ow,
-                        char why[IMAGE_WHY]) {
+int image_resize(int filter, const picture *in, unsigned char *out, int oh, int ow,
+                 char why[IMAGE_WHY]) {
   size_t h = (size_t)in->height, w = (size_t)ow;
-  unsigned char *middle;
-  bdpt_context ctx;
-  int ok, from[2], to[2];
-  if (filter == IMAGE_BICUBIC) {
-    memset(&ctx, 0, sizeof ctx);
-    ctx.threads = 1;
-    from[0] = in->height; from[1] = in->width;
-    to[0] = oh; to[1] = ow;
-    ok = bdpt_init(&ctx) == BDPT_OK &&
-         bdpt_resize_bytes(&ctx, 3, in->planes, from, out, to) == BDPT_OK;
-    if (!ok) image_no(why, ctx.message);
-    bdpt_finish(&ctx);
-    return ok;
-  }
-  middle = (unsigned char *)malloc(3 * h * w);
-  ok = middle && image_pass(filter, 3 * h, in->width, ow, 1, in->planes, middle) &&
+  unsigned char *middle = (unsigned char *)malloc(3 * h * w);
+  int ok = middle && image_pass(filter, 3 * h, in->width, ow, 1, in->planes, middle) &&
        image_pass(filter, 3, in->height, oh, w, middle, out);
   free(middle);
   return ok ? 1 : image_no(why, "out of memory");

@@ -80,6 +80,11 @@ int image_corner(int full, int side);
  * {height, width}, is taken. size 0: not resized. */
 typedef struct image_plan { int squash, size[2], filter, crop[2]; } image_plan;
 
+/* Resizes planes[3][h][w] of a picture to out[3][oh][ow], byte for byte as Pillow does. */
+enum { IMAGE_NEAREST = 0, IMAGE_LANCZOS, IMAGE_BILINEAR, IMAGE_BICUBIC, IMAGE_BOX, IMAGE_HAMMING };
+int image_resize(int filter, const picture *in, unsigned char *out, int oh, int ow,
+                 char why[IMAGE_WHY]);
+
 /* Returns what IMAGE_CROP or IMAGE_WHOLE does for an input of this height and width. */
 image_plan image_plan_of(int high, int wide, int how);
 
