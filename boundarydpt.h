@@ -517,7 +517,6 @@ BDPT_API void bdpt_model_unpack(bdpt_model *model);
 BDPT_API bdpt_model *bdpt_model_reshape(const bdpt_model *from, const bdpt_config *config);
 /* Makes `to` the same network as `from`: structure and values. On failure `to` is unchanged. */
 BDPT_API bdpt_status bdpt_model_assign(bdpt_model *to, const bdpt_model *from);
-BDPT_API size_t bdpt_model_bytes(const bdpt_config *resolved); /* sums the active parameters */
 /* Tells whether a parameter takes part in the network as it is: a removed layer's does not. */
 BDPT_API int bdpt_model_active(const bdpt_model *model, int slot);
 /* Tells whether it decays, by timm's rule: two axes or more, and no token or position embedding. */
@@ -3389,17 +3388,6 @@ BDPT_API bdpt_status bdpt_model_new_head(bdpt_model *m, int classes, uint64_t se
   return bdpti_model_end(m, copy, copy ? BDPT_OK : m->ctx->status);
 }
 
-BDPT_API size_t bdpt_model_bytes(const bdpt_config *config) {
-  size_t shape[BDPT_MAX_DIMS], total = 0;
-  bdpt_tensor p;
-  int i;
-  for (i = 0; i < BDPT_SLOTS_FIXED + config->depth * BDPT_SLOTS_BLOCK; i++) { /* no gradients */
-    const int fits = bdpti_set_shape(&p, bdpti_slot_shape(config, i, shape), shape);
-    if (fits && bdpti_slot_used(config, i)) total += p.count * sizeof(bdpt_real);
-  }
-  return total;
-}
-
 BDPT_API bdpt_status bdpt_model_train_mode(bdpt_model *m) {
   int i;
   if (m->packed) bdpt_model_unpack(m);
@@ -4160,14 +4148,10 @@ BDPTI_FN bdpt_status bdpti_cluster_add(bdpt_context *ctx, void *values, size_t c
                    "process %d of %d: the reduction failed with %d", c->rank, c->size, status);
 }
 
-BDPTI_FN bdpt_status bdpti_cluster_sum(bdpt_context *ctx, double *values, size_t count) {
-  return bdpti_cluster_add(ctx, values, count, sizeof *values);
-}
-
 /* Returns 1 in all processes if it is 1 in any: a stop, a failure. */
 BDPTI_FN int bdpti_cluster_any(bdpt_context *ctx, int yes) {
   double sum = yes != 0;
-  return bdpti_cluster_sum(ctx, &sum, 1) != BDPT_OK || sum > 0;
+  return bdpti_cluster_add(ctx, &sum, 1, sizeof sum) != BDPT_OK || sum > 0;
 }
 
 BDPTI_FN bdpt_status bdpti_cluster_check(bdpt_trainer *t) {
@@ -4202,7 +4186,7 @@ BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss) {
     if (!back && bdpti_cluster_add(t->ctx, t->shared, at, sizeof *t->shared)) return t->ctx->status;
   }
   *loss /= (double)bdpti_cluster_size(t->ctx);
-  return bdpti_cluster_sum(t->ctx, loss, 1);
+  return bdpti_cluster_add(t->ctx, loss, 1, sizeof *loss);
 }
 
 /* 8.5  A trainer's life                                                                 >>trainer
@@ -4732,7 +4716,8 @@ BDPTI_FN bdpt_status bdpti_fit_pass(bdpt_model *m, bdpt_type type, int l, const 
   }
   bdpt_tape_free(t);
   for (at = 0; at < 2; at++) { /* nothing happens where one process works alone */
-    bdpt_status sum = bdpti_cluster_sum(m->ctx, g[at].sum, (2 * g[at].d + 1) * (g[at].d + 2));
+    bdpt_status sum = bdpti_cluster_add(m->ctx, g[at].sum, (2 * g[at].d + 1) * (g[at].d + 2),
+                                        sizeof *g[at].sum);
     if (!status) status = sum;
   }
   if (bdpti_cluster_any(m->ctx, status != BDPT_OK) && !status) status = BDPT_CANCELLED;
@@ -4978,6 +4963,8 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
                                bdpt_cost_report *out) {
   bdpt_config c = *config;
   double tokens, d, products = 0, macs;
+  size_t shape[BDPT_MAX_DIMS];
+  bdpt_tensor p; /* a parameter */
   int l;
   memset(out, 0, sizeof *out);
   if (bdpt_config_resolve(ctx, &c) != BDPT_OK) return ctx->status;
@@ -4997,7 +4984,10 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
   }
   out->macs_no_matmul = macs;
   out->macs = macs + products;
-  out->params = bdpt_model_bytes(&c) / sizeof(bdpt_real);
+  for (l = 0; l < BDPT_SLOTS_FIXED + c.depth * BDPT_SLOTS_BLOCK; l++) {
+    const int fits = bdpti_set_shape(&p, bdpti_slot_shape(&c, l, shape), shape);
+    if (fits && bdpti_slot_used(&c, l)) out->params += p.count;
+  }
   return BDPT_OK;
 }
 
@@ -6823,7 +6813,7 @@ BDPTI_FN bdpt_accuracy bdpti_judge_mean(const bdpt_accuracy *sum) {
 /* Adds the sums of all processes up. One that failed or was stopped ends the others' call too. */
 BDPTI_FN bdpt_status bdpti_judge_share(bdpt_context *ctx, bdpt_status own, bdpt_accuracy *sum) {
   double v[5] = {(double)sum->count, sum->top1, sum->top5, sum->loss, (double)(own != BDPT_OK)};
-  if (bdpti_cluster_sum(ctx, v, 5) != BDPT_OK) return ctx->status;
+  if (bdpti_cluster_add(ctx, v, 5, sizeof *v) != BDPT_OK) return ctx->status;
   sum->count = (size_t)v[0]; sum->top1 = v[1]; sum->top5 = v[2]; sum->loss = v[3];
   return own != BDPT_OK || v[4] == 0 ? own : BDPT_CANCELLED; /* another one has failed */
 }

@@ -577,9 +577,9 @@ TEST(configuration_numbers) {
   says("slots", "the shape is [%d,%d]: %s numbers.", (int)shape[0], (int)shape[1],
        commas(shape[0] * shape[1]));
   says("a-model-s-life", "DeiT-Tiny's %s parameters take %s bytes as floats,", commas(cost.params),
-       commas(bdpt_model_bytes(&tiny) / sizeof(bdpt_real) * 4));
+       commas(cost.params * 4));
   says("checkpoint", "weights and two moments, %.1f MB, and with an average %.1f MB.",
-       3e-6 * (double)bdpt_model_bytes(&tiny), 4e-6 * (double)bdpt_model_bytes(&tiny));
+       12e-6 * (double)cost.params, 16e-6 * (double)cost.params);
 }
 
 TEST(position_numbers) {

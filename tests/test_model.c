@@ -242,16 +242,15 @@ TEST(fusing) {
   bdpt_real before[28], after[28];
   double largest = 0, difference = 0;
   int i;
-  size_t bytes;
+  bdpt_cost_report pair, single;
   if (!fixture_open(&ctx, "tests/fixtures/pruned.safetensors")) return;
   bdpt_prune(m, BDPT_ATTENTION, 1);
   bdpt_prune(m, BDPT_ACTIVATION, 1);
   bdpt_prune(m, BDPT_ACTIVATION, 2);
   bdpt_predict(m, t, 4, images, before);
-  bytes = bdpt_model_bytes(&m->config);
-  CHECK(bdpt_fuse_all(m) == BDPT_OK);
-  CHECK(bytes - bdpt_model_bytes(&m->config) ==
-        2 * (2 * 60 * 152 + 152 - 60 * 60) * sizeof(bdpt_real));
+  CHECK(bdpt_cost(&ctx, &m->config, &pair) == BDPT_OK);
+  CHECK(bdpt_fuse_all(m) == BDPT_OK && bdpt_cost(&ctx, &m->config, &single) == BDPT_OK);
+  CHECK(pair.params - single.params == 2 * (2 * 60 * 152 + 152 - 60 * 60));
   bdpt_predict(m, t, 4, images, after);
   for (i = 0; i < 28; i++) {
     double d = fabs((double)after[i] - (double)before[i]);

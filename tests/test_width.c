@@ -576,6 +576,13 @@ TEST(other_forms) {
 
 /* ---- Targets --------------------------------------------------------------------------------- */
 
+/* Counts the bytes of a network's parameters. */
+static size_t bytes_of(const bdpt_model *m) {
+  bdpt_cost_report cost;
+  CHECK(bdpt_cost(&ctx, &m->config, &cost) == BDPT_OK);
+  return cost.params * sizeof(bdpt_real);
+}
+
 /* A clock that advances by the memory in use beyond `usual` at each look: the larger a candidate,
  * the longer it takes, and two runs agree. */
 static double ticks;
@@ -631,7 +638,7 @@ TEST(targets) {
   usual = ctx.bytes_now;
   CHECK(bdpt_width_prune(m, &train, &o, NULL, &r) == BDPT_OK && same_weights(m, dense));
   free_ms = r.ms;
-  weights = 1e3 / 1048576 * (double)bdpt_model_bytes(&dense->config); /* their part of it */
+  weights = 1e3 / 1048576 * (double)bytes_of(dense); /* their part of it */
   o.budget = free_ms - 0.4 * weights;
   CHECK(bdpt_width_prune(m, &train, &o, NULL, &r) == BDPT_OK && !same_weights(m, dense));
   CHECK(r.ms <= o.budget && r.ms > free_ms - 0.7 * weights && r.factor > 0 && r.factor < 1);
@@ -1118,7 +1125,7 @@ static void interrupted(int order, int target) {
     CHECK(bdpt_fuse_all(m) == BDPT_OK);
     all.importance = BDPT_BY_L1;
     CHECK(bdpt_width_prune(m, NULL, &all, NULL, &report) == BDPT_OK);
-    o.width.budget = report.ms - 300.0 / 1048576 * (double)bdpt_model_bytes(&m->config);
+    o.width.budget = report.ms - 300.0 / 1048576 * (double)bytes_of(m);
     bdpt_model_free(m);
   }
   usual = ctx.bytes_now;
