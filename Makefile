@@ -18,6 +18,7 @@ endif
 PREFIX  ?= /usr/local
 LESSON  := examples/compass.h
 PLUS    := examples/plus/boundarydpt_plus.h
+STUDIES := examples/plus/boundarydpt_studies.h
 TOOL    := build/boundarydpt
 MODULES := $(filter-out %/library.c %/boundarydpt.c $(wildcard examples/tool/page/*.c), \
              $(wildcard examples/tool/*.c examples/tool/*/*.c))
@@ -73,8 +74,8 @@ $(TOOL): build/tool/boundarydpt.o build/tool.a build/library.o
 # only what they use. That is still five seconds each, so three of the lessons do so here, one of
 # them in double; the others are told that it is there already and get the library's object.
 ALONE := $(addprefix build/,embed 06_map 08_own_operation)
-THERE := -DBDPTI_IMPLEMENTED_1 -DBDPTI_IMPLEMENTED_2 -DBDPTP_IMPLEMENTED
-$(ALONE): build/%: examples/%.c $(LESSON) $(PLUS) boundarydpt.h | build
+THERE := -DBDPTI_IMPLEMENTED_1 -DBDPTI_IMPLEMENTED_2 -DBDPTP_IMPLEMENTED -DBDPTS_IMPLEMENTED
+$(ALONE): build/%: examples/%.c $(LESSON) $(PLUS) $(STUDIES) boundarydpt.h | build
 	$(CC) $(FLAGS) -DBDPT_STATIC $< -o $@ -lm
 $(filter-out $(ALONE),$(LESSONS)): build/%: examples/%.c build/library.o $(LESSON)
 	$(CC) $(FLAGS) $(THERE) $< build/library.o -o $@ -lm
@@ -141,8 +142,8 @@ WASM   = $(CLANG) --target=wasm32-wasi -std=c99 $(WARN) -O3 -mexec-model=reactor
 PICTURES := $(wildcard examples/tool/pictures/*.[ch])
 build/page:
 	@mkdir -p build/page/images
-build/page/simd.wasm build/page/scalar.wasm: $(PAGE)/glue.c $(PICTURES) $(PLUS) boundarydpt.h \
-    | build/page
+build/page/simd.wasm build/page/scalar.wasm: $(PAGE)/glue.c $(PICTURES) $(PLUS) $(STUDIES) \
+    boundarydpt.h | build/page
 	@sh $(PAGE)/toolchain $(CLANG)
 	$(WASM) $(if $(findstring simd,$@),-msimd128) $< -o $@
 build/page/bundle: $(PAGE)/bundle.c build/tool.a build/library.o | build/page
@@ -158,9 +159,12 @@ page-if-possible: build/tool.a build/library.o # which no second make builds at 
 build/weave: examples/weave.c $(wildcard examples/weave/*.h) | build
 	$(CC) $(FLAGS) $< -o $@
 book: build/weave
-	@build/weave $(PLUS) build/boundarydpt_plus.html examples/weave/companion.txt boundarydpt.h
+	@build/weave $(PLUS) build/boundarydpt_plus.html examples/weave/companion.txt boundarydpt.h \
+	  $(STUDIES)
+	@build/weave $(STUDIES) build/boundarydpt_studies.html examples/weave/companion.txt \
+	  boundarydpt.h $(PLUS)
 	@build/weave boundarydpt.h build/boundarydpt.html PAPER_NOTES.md examples/weave/companion.txt \
-	  $(PLUS)
+	  $(PLUS) $(STUDIES)
 
 lint:
 	@sh tests/lint
@@ -244,7 +248,7 @@ install: $(TOOL)
 	  $(SHARE)/man/man1 $(SHARE)/bash-completion/completions
 	cp $(TOOL) $(DESTDIR)$(PREFIX)/bin/
 	mkdir -p $(SHARE)/boundarydpt && cp data/records.json $(SHARE)/boundarydpt/
-	cp boundarydpt.h examples/plus/boundarydpt_plus.h $(DESTDIR)$(PREFIX)/include/
+	cp boundarydpt.h $(PLUS) $(STUDIES) $(DESTDIR)$(PREFIX)/include/
 	sh examples/tool/install pc $(TOOL) $(PREFIX) > $(DESTDIR)$(PREFIX)/lib/pkgconfig/boundarydpt.pc
 	sh examples/tool/install man $(TOOL) > $(SHARE)/man/man1/boundarydpt.1
 	sh examples/tool/install bash $(TOOL) > $(SHARE)/bash-completion/completions/boundarydpt

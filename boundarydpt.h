@@ -7,9 +7,9 @@
  * network becomes shallower and faster while no shape anywhere changes. Which layers go is decided
  * by accuracy AFTER recovery: the paper finds that losing an activation hurts at once and heals
  * fast, and losing attention hardly hurts and heals badly. Here, on CIFAR-100, both heal: of 66.8
- * and 5.9 points, 2.1 and 0.5 are missing after ten epochs. This file holds all of it: tensors,
- * reverse-mode differentiation, DeiT, training, the two observations, the accuracy predictor, both
- * stages, fusing, files.
+ * and 5.9 points, 2.1 and 0.5 are missing after ten epochs. This file holds the method: tensors,
+ * reverse-mode differentiation, DeiT, training, the accuracy predictor, the steps of both stages,
+ * fusing, files. The two observations stand beside it, in examples/plus/boundarydpt_studies.h.
  *
  * It is NOT a framework: no GPU, no convolutions beyond patch embedding, no graph compiler, and one
  * family of networks. It needs libc and libm; with OpenMP it uses several cores.
@@ -71,7 +71,7 @@
  *   >>guide      1  how to read, letters            >>train      8  optimiser, one step
  *   >>contract   2  what the library promises       >>prune      9  removing, fusing, fitting
  *   >>api        3  the declarations                >>map       10  the model accuracy predictor
- *   >>memory     4  memory, errors, random          >>method    11  observations, the two stages
+ *   >>memory     4  memory, errors, random          >>method    11  the steps of both stages
  *   >>tape       5  tensors, differentiation        >>data      12  images, long runs, checkpoints
  *   >>ops        6  operations and their gradients  >>files     13  safetensors, models
  *   >>deit       7  the vision transformer          >>kernels   14  the engine room: vector kernels
@@ -752,38 +752,46 @@ BDPT_API bdpt_status bdpt_trainer_parse(bdpt_trainer *trainer, const void *bytes
 BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bdpt_run *run,
                                 const bdpt_recipe *recipe, bdpt_epoch *log);
 
-/* ---- 3.7  The two observations --------------------------------------------------------------- */
+/* ---- 3.7  Long calls of one's own ------------------------------------------------------------ */
 
-/* Gradient disparity: mean |dL/dm| per layer and type over `window` steps of training. */
-typedef struct bdpt_disparity_row {
-  size_t step;                          /* last step of the window */
-  double loss;                          /* mean over the window */
-  double gradient[2][BDPT_MAX_DEPTH];   /* [type][layer] */
-} bdpt_disparity_row;
-/* Trains a copy of the model by the recipe and fills rows[capacity], one per `window` steps. The
- * held-out images are not looked at and may be NULL. */
-BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_run *run,
-                                    const bdpt_recipe *recipe, size_t window,
-                                    bdpt_disparity_row *rows, size_t capacity, size_t *count);
-
-#define BDPT_MAX_MARKS 8 /* epochs at which a recovery is measured; our limit */
-/* Recovery asymmetry: one layer removed, accuracy at once and after `mark[i]` epochs. */
-typedef struct bdpt_recovery_row {
-  bdpt_layer layer;
-  double before, at_once;               /* per cent, on the held-out subset */
-  double after[BDPT_MAX_MARKS];
-} bdpt_recovery_row;
-typedef struct bdpt_recovery_options {
-  bdpt_recipe recipe;                   /* epochs is set to the last mark */
-  bdpt_layers only;                     /* measures these layers; none: every layer */
-  bdpt_start start;                     /* what takes the layer's place */
-  int marks;                            /* 0: one mark, at recipe.epochs */
-  int mark[BDPT_MAX_MARKS];             /* increasing epochs at which to measure */
-} bdpt_recovery_options;
-/* Fills rows[2 * depth]: attention 0..depth-1, then activation. Each starts from a copy. A layer
- * that is removed already, or not measured, has NaN for accuracies. */
-BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_run *run,
-                                   const bdpt_recovery_options *options, bdpt_recovery_row *rows);
+/* What the long calls below are made of (11.1), for those of boundarydpt_studies.h and yours: a
+ * network to change, its training, and a journal of numbers, from which a call that was stopped
+ * continues to the same bits. After the first failure, which stays in `status`, nothing is done. */
+#define BDPT_MAX_PATH 4200   /* longer than any file system allows */
+typedef struct bdpt_study {
+  bdpt_context *ctx;
+  bdpt_status status;        /* the first failure, or BDPT_CANCELLED */
+  const bdpt_model *model;   /* the caller's; never written to */
+  const bdpt_subset *train, *held;
+  bdpt_hooks hooks;
+  bdpt_progress now;
+  bdpt_model *work;          /* a copy, pruned and trained */
+  bdpt_trainer *trainer;     /* of the training under way */
+  double images, epochs, before, total; /* per epoch; of this training, before it, of all */
+  size_t per_epoch, saved;   /* steps of an epoch; steps done at the last save */
+  double *word, reached;     /* [room] the journal; ordinal of the training in the file */
+  size_t room, count, next;  /* words in use; next number to read or to add */
+  char detail[48], path[BDPT_MAX_PATH]; /* path is "" when nothing is saved */
+  bdpt_start start;
+} bdpt_study;
+/* `phase` ends the checkpoint's name; `options` are the bytes, without padding, that decide the
+ * result besides network and images; `room` is the most numbers that will be recorded. Set `total`
+ * (epochs) and `start`; close whatever happened, and return what that returns. */
+BDPT_API void bdpt_study_open(bdpt_study *s, const bdpt_model *model, const bdpt_run *run,
+                              const char *phase, const void *options, size_t bytes, size_t room);
+BDPT_API bdpt_status bdpt_study_close(bdpt_study *s);
+BDPT_API void bdpt_study_copy(bdpt_study *s); /* makes work the caller's network again */
+BDPT_API void bdpt_study_remove(bdpt_study *s, bdpt_type type, int layer);
+BDPT_API void bdpt_study_begin(bdpt_study *s, const bdpt_recipe *resolved);
+BDPT_API void bdpt_study_train(bdpt_study *s, size_t until); /* so many steps are done */
+BDPT_API void bdpt_study_measure(bdpt_study *s, double *out); /* per cent of held; records it */
+/* Trains to the end of an epoch, measures, saves. */
+BDPT_API void bdpt_study_run(bdpt_study *s, int epoch, double *out);
+/* Returns 1 if the next number is in the journal, from where bdpt_study_record takes it; else that
+ * adds *x to it. */
+BDPT_API int bdpt_study_knows(const bdpt_study *s);
+BDPT_API void bdpt_study_record(bdpt_study *s, double *x);
+BDPT_API void bdpt_study_save(bdpt_study *s);
 
 /* ---- 3.8  The model accuracy predictor ------------------------------------------------------- */
 
@@ -826,10 +834,6 @@ typedef struct bdpt_map_collect_options {
 BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *run,
                                       const bdpt_map_collect_options *options,
                                       bdpt_map_point *points, size_t capacity, size_t *count);
-
-/* Orders the layers of a type as a recovery study suggests to remove them: best recovered first. */
-BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int mark,
-                                  bdpt_type type, int order[BDPT_MAX_DEPTH]);
 
 typedef struct bdpt_search_options {
   bdpt_recipe recipe;                   /* epochs: at least the sum of the stages */
@@ -913,32 +917,6 @@ typedef struct bdpt_stage2_result {
 BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const bdpt_run *run,
                                  const bdpt_recipe *recipe, bdpt_epoch *log,
                                  bdpt_stage2_result *out);
-
-/* Does both stages: collect, fit, split, search on a copy, remove from the dense network the layers
- * that were found, fine-tune, fuse. `model` becomes the pruned, recovered, fused network. */
-typedef struct bdpt_two_stage_options {
-  int budget;                           /* layers to remove in all; 0: depth / 3, rounded up */
-  bdpt_map_collect_options collect;     /* .most = 0: depth / 2, and at least the budget */
-  int degree;                           /* of the surface, 0: chosen */
-  bdpt_search_options search;           /* .remove is filled from the split */
-  bdpt_recipe finetune;
-  bdpt_start start;                     /* of all three; theirs are overwritten */
-} bdpt_two_stage_options;
-typedef struct bdpt_two_stage_result {
-  bdpt_map_point points[4 * BDPT_MAX_DEPTH + 1];
-  size_t point_count;
-  bdpt_map map;
-  int attention, activation;            /* the split */
-  double predicted;
-  bdpt_search_result search;
-  bdpt_stage2_result stage2;
-} bdpt_two_stage_result;
-BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_run *run,
-                                    const bdpt_two_stage_options *options,
-                                    bdpt_two_stage_result *out);
-/* Does stage 1 alone: points, surface, split and the layers found. The model is not touched. */
-BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_run *run,
-                                 const bdpt_two_stage_options *options, bdpt_two_stage_result *out);
 
 #endif /* BDPT_ONLY_INFERENCE */
 
@@ -4998,7 +4976,7 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
  * =================================================================================================
  * Of a budget of k layers, how many should be attention and how many activations? To train every
  * split until it recovers would be the honest answer and the expensive one. The paper trains a few
- * networks a little (11.4) and draws a smooth surface through what they reached, a polynomial P(a,
+ * networks a little (11.2) and draws a smooth surface through what they reached, a polynomial P(a,
  * t) of the retained shares n/L of attention layers and of activations. This chapter is that
  * surface: plain arithmetic on (a, t, accuracy) triples, in double. Two warnings. A budget line
  * that leaves the measured region is extrapolation, and a polynomial extrapolates badly. And a, t
@@ -5287,17 +5265,18 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
  * Everything so far was machinery; this chapter is the argument.
  *
  * A natural plan is to give every one of the 2L layers an importance and to remove the smallest.
- * The paper's first observation (11.2) says why that fails: it finds gradients that differ by a
- * factor of 409 for reasons of size and scale (here 5.1), so a common ranking removes one type
- * only. The second (11.3) says that a fairer-looking measure fails too: the accuracy lost at the
- * moment of removal ranks attention far before activation; here its order leaves 54.3 %, that by
- * recovery 60.7. So importance is never compared across types, and a removal is judged by recovery.
+ * Two observations say why that fails; boundarydpt_studies.h makes them and explains them. The
+ * scales: the gradients by which importance would be learned differ between the types by a factor
+ * of 409 (published; 5.1 here) for reasons of size, so a common ranking removes one type only. And
+ * damage is not loss: the accuracy lost at the moment of removal ranks attention far before
+ * activation; here its order leaves 54.3 %, that by recovery 60.7. So importance is never compared
+ * across types, and a removal is judged by recovery.
  *
- * How many of each type? Measure the recovered accuracy of a few pruned networks (11.4) and
+ * How many of each type? Measure the recovered accuracy of a few pruned networks (11.2) and
  * interpolate (chapter 10). Which ones? Within a type importance is comparable, so learn it, remove
- * the least important layer of one type, train on, remove one of the other (11.5). Then recover
+ * the least important layer of one type, train on, remove one of the other (11.3). Then recover
  * with the dense network as teacher, and fuse the linears that lost the activation between them
- * (11.7, 11.8). Section 11.9 is all of it in one call. */
+ * (11.5, 11.6). In boundarydpt_studies.h `bdpt_two_stage` is all of it in one call. */
 
 /* From >>checkpoint and >>io. */
 BDPTI_FN int bdpti_words_read(const bdpt_safetensors *f, const char *name, void *out, size_t n);
@@ -5319,25 +5298,7 @@ BDPTI_FN bdpt_status bdpti_trainer_file(bdpt_trainer *t, const char *path, int s
  * the training, a number of the call's own, and the list. The trainer refuses another recipe,
  * structure or training subset; the key is a hash of what else decides the result. A file of
  * another experiment is refused, neither continued nor replaced. */
-#define BDPTI_PATH 4200      /* longer than any file system allows */
 #define BDPTI_JOURNAL_HEAD 3 /* key, training, carry */
-
-typedef struct bdpti_study {
-  bdpt_context *ctx;
-  bdpt_status status;        /* the first failure, or BDPT_CANCELLED */
-  const bdpt_model *model;   /* the caller's; never written to */
-  const bdpt_subset *train, *held;
-  bdpt_hooks hooks;
-  bdpt_progress now;
-  bdpt_model *work;          /* a copy, pruned and trained */
-  bdpt_trainer *trainer;     /* of the training under way */
-  double images, epochs, before, total; /* per epoch; of this training, before it, of all */
-  size_t per_epoch, saved;   /* steps of an epoch; steps done at the last save */
-  double *word, reached;     /* [room] the journal; ordinal of the training in the file */
-  size_t room, count, next;  /* words in use; next number to read or to add */
-  char detail[48], path[BDPTI_PATH]; /* path is "" when nothing is saved */
-  bdpt_start start;
-} bdpti_study;
 
 BDPTI_HOT uint64_t bdpti_hash_bytes(uint64_t h, const void *bytes, size_t size) {
   const unsigned char *p = (const unsigned char *)bytes;
@@ -5346,7 +5307,7 @@ BDPTI_HOT uint64_t bdpti_hash_bytes(uint64_t h, const void *bytes, size_t size) 
 }
 
 /* Takes what the file holds, if there is one and its key is ours. */
-BDPTI_FN void bdpti_study_load(bdpti_study *s, uint64_t key) {
+BDPTI_FN void bdpti_study_load(bdpt_study *s, uint64_t key) {
   const bdpt_file_tensor *log;
   bdpt_safetensors f;
   bdpt_bytes file;
@@ -5372,7 +5333,7 @@ BDPTI_FN void bdpti_study_load(bdpti_study *s, uint64_t key) {
 #define BDPTI_THROUGH(type, first, last) \
   (offsetof(type, last) + sizeof(((type *)0)->last) - offsetof(type, first))
 
-BDPTI_FN void bdpti_study_open(bdpti_study *s, const bdpt_model *model, const bdpt_run *run,
+BDPT_API void bdpt_study_open(bdpt_study *s, const bdpt_model *model, const bdpt_run *run,
                                const char *phase, const void *options, size_t bytes, size_t room) {
   const bdpt_progress now = {phase, s->detail, 0, 0, "images", 0, (double)NAN};
   char hash[17];
@@ -5385,7 +5346,9 @@ BDPTI_FN void bdpti_study_open(bdpti_study *s, const bdpt_model *model, const bd
   s->now = now;
   s->start = BDPT_START_PAPER; /* until a call that removes says otherwise */
   if (run->hooks) s->hooks = *run->hooks;
-  if (s->hooks.checkpoint) bdpti_format(s->path, BDPTI_PATH, "%s.%s", s->hooks.checkpoint, phase);
+  if (s->hooks.checkpoint) {
+    bdpti_format(s->path, BDPT_MAX_PATH, "%s.%s", s->hooks.checkpoint, phase);
+  }
   bdpt_model_hash(model, hash);
   key = bdpti_hash_bytes(bdpti_hash_bytes(0, hash, sizeof hash), phase, strlen(phase));
   key = bdpti_hash_bytes(key, model->importance_data[0], sizeof model->importance_data[0]);
@@ -5400,12 +5363,12 @@ BDPTI_FN void bdpti_study_open(bdpti_study *s, const bdpt_model *model, const bd
   if (!s->word) return;
   memcpy(s->word, &key, sizeof key);
   s->word[1] = 0.0;
-  if (!s->train || (!s->held && strcmp(phase, "disparity") != 0)) {
+  if (!s->train || !s->held) {
     s->status = bdpt_fail(s->ctx, BDPT_E_ARGUMENT, "%s: no data set", phase);
   }
 }
 
-BDPTI_FN bdpt_status bdpti_study_close(bdpti_study *s) {
+BDPT_API bdpt_status bdpt_study_close(bdpt_study *s) {
   bdpt_trainer_free(s->trainer);
   bdpt_model_free(s->work);
   bdpt_release(s->ctx, s->word, s->room * sizeof *s->word);
@@ -5413,24 +5376,24 @@ BDPTI_FN bdpt_status bdpti_study_close(bdpti_study *s) {
 }
 
 /* Reads the next number from the journal if it is known, else adds it. */
-BDPTI_FN int bdpti_study_knows(const bdpti_study *s) { return s->next < s->count; }
+BDPT_API int bdpt_study_knows(const bdpt_study *s) { return s->next < s->count; }
 
-BDPTI_FN void bdpti_study_record(bdpti_study *s, double *x) {
+BDPT_API void bdpt_study_record(bdpt_study *s, double *x) {
   if (s->status) return;
-  if (bdpti_study_knows(s)) *x = s->word[s->next];
+  if (bdpt_study_knows(s)) *x = s->word[s->next];
   else s->word[s->count++] = *x;
   s->next++;
 }
 
 /* Ends the training under way: with averaged weights, those are what the next one inherits. */
-BDPTI_FN void bdpti_study_end(bdpti_study *s) {
+BDPTI_FN void bdpti_study_end(bdpt_study *s) {
   if (s->trainer) bdpt_trainer_swap_ema(s->trainer);
   bdpt_trainer_free(s->trainer);
   s->trainer = NULL;
 }
 
 /* Starts again from the caller's network. */
-BDPTI_FN void bdpti_study_copy(bdpti_study *s) {
+BDPT_API void bdpt_study_copy(bdpt_study *s) {
   bdpti_study_end(s);
   if (s->status) return;
   bdpt_model_free(s->work);
@@ -5441,7 +5404,7 @@ BDPTI_FN void bdpti_study_copy(bdpti_study *s) {
 /* Removes a layer; the caller's start says what takes its place. DEVIATION: in the paper that is
  * the identity, here it may be a map (9.3), fitted to the training images and to the network as it
  * is at this moment. If a file brings the weights, only their place is made. */
-BDPTI_FN void bdpti_study_remove(bdpti_study *s, bdpt_type type, int layer) {
+BDPT_API void bdpt_study_remove(bdpt_study *s, bdpt_type type, int layer) {
   if (s->status) return;
   bdpti_format(s->detail, sizeof s->detail, "remove %s %d", bdpt_type_name(type), layer);
   if (bdpt_start_fits(s->start, type) && s->word[1] < s->reached) {
@@ -5454,7 +5417,7 @@ BDPTI_FN void bdpti_study_remove(bdpti_study *s, bdpt_type type, int layer) {
 }
 
 /* Begins the next training of s->work, which has its structure by now. */
-BDPTI_FN void bdpti_study_begin(bdpti_study *s, const bdpt_recipe *recipe) {
+BDPT_API void bdpt_study_begin(bdpt_study *s, const bdpt_recipe *recipe) {
   if (s->status) return;
   s->trainer = bdpt_trainer_create(s->work, NULL, s->train, recipe);
   if (!s->trainer) s->status = s->ctx->status;
@@ -5469,7 +5432,7 @@ BDPTI_FN void bdpti_study_begin(bdpti_study *s, const bdpt_recipe *recipe) {
   s->saved = bdpt_trainer_steps_done(s->trainer);
 }
 
-BDPTI_FN void bdpti_study_save(bdpti_study *s) {
+BDPT_API void bdpt_study_save(bdpt_study *s) {
   if (s->status || !s->path[0]) return;
   s->saved = bdpt_trainer_steps_done(s->trainer);
   s->trainer->words = s->count;
@@ -5477,7 +5440,7 @@ BDPTI_FN void bdpti_study_save(bdpti_study *s) {
 }
 
 /* Saves the journal of a call that trains nothing. */
-BDPTI_FN void bdpti_study_note(bdpti_study *s) {
+BDPTI_FN void bdpti_study_note(bdpt_study *s) {
   const bdpt_write_tensor w = {"train.log", BDPT_U8, 1, {8 * s->count, 0, 0, 0}, s->word, 1};
   bdpt_bytes file = {NULL, 0};
   if (!s->path[0]) return; /* nothing is saved */
@@ -5489,7 +5452,7 @@ BDPTI_FN void bdpti_study_note(bdpti_study *s) {
 /* Reports; saves when asked to stop, when something worth keeping has happened, and when it is
  * time, once per epoch. Progress counts training images; the measurements lie evenly among them, so
  * the time left can be estimated from it. */
-BDPTI_FN void bdpti_study_report(bdpti_study *s, double loss, int keep) {
+BDPTI_FN void bdpti_study_report(bdpt_study *s, double loss, int keep) {
   double each = s->images / (double)s->per_epoch, step;
   int stop;
   if (s->status) return;
@@ -5499,16 +5462,16 @@ BDPTI_FN void bdpti_study_report(bdpti_study *s, double loss, int keep) {
   s->now.loss = loss;
   stop = s->hooks.progress && s->hooks.progress(&s->now, s->hooks.user);
   stop = bdpti_cluster_any(s->ctx, stop);
-  if (keep || stop || step - (double)s->saved >= (double)s->per_epoch) bdpti_study_save(s);
+  if (keep || stop || step - (double)s->saved >= (double)s->per_epoch) bdpt_study_save(s);
   if (stop && !s->status) s->status = BDPT_CANCELLED;
 }
 
 /* Trains until so many steps are done, unless the journal says that this is over. The losses are
  * summed in word[2], which a call may read and clear. */
-BDPTI_FN void bdpti_study_train(bdpti_study *s, size_t until) {
+BDPT_API void bdpt_study_train(bdpt_study *s, size_t until) {
   double loss = 0; /* also of a step that fails */
   int over = s->status || s->word[1] < s->reached;
-  if (!s->status && over && !bdpti_study_knows(s)) {
+  if (!s->status && over && !bdpt_study_knows(s)) {
     s->status = bdpt_fail(s->ctx, BDPT_E_FORMAT, "%s: the results end before a training", s->path);
   }
   while (!over && !s->status && bdpt_trainer_steps_done(s->trainer) < until) {
@@ -5520,161 +5483,25 @@ BDPTI_FN void bdpti_study_train(bdpti_study *s, size_t until) {
 
 /* Returns the accuracy of s->work on the held-out images, per cent, with averaged weights where
  * there are any; NaN without held-out images. */
-BDPTI_FN void bdpti_study_measure(bdpti_study *s, double *out) {
+BDPT_API void bdpt_study_measure(bdpt_study *s, double *out) {
   bdpt_accuracy a;
   a.top1 = (double)NAN;
-  if (!s->status && s->held && !bdpti_study_knows(s)) {
+  if (!s->status && s->held && !bdpt_study_knows(s)) {
     if (s->trainer) bdpt_trainer_swap_ema(s->trainer);
     s->status = bdpt_evaluate(s->work, s->held, &a);
     if (s->trainer) bdpt_trainer_swap_ema(s->trainer);
   }
   *out = a.top1;
-  bdpti_study_record(s, out);
+  bdpt_study_record(s, out);
   s->now.accuracy = *out;
 }
 
 /* Does the unit of a plan: trains to the end of an epoch, measures, keeps. */
-BDPTI_FN void bdpti_study_run(bdpti_study *s, int epoch, double *out) {
-  int known = bdpti_study_knows(s);
-  bdpti_study_train(s, s->per_epoch * (size_t)epoch);
-  bdpti_study_measure(s, out);
+BDPT_API void bdpt_study_run(bdpt_study *s, int epoch, double *out) {
+  int known = bdpt_study_knows(s);
+  bdpt_study_train(s, s->per_epoch * (size_t)epoch);
+  bdpt_study_measure(s, out);
   if (!known) bdpti_study_report(s, (double)NAN, 1);
-}
-
-/* 11.2  First observation: the scales of the two types                                 >>disparity
- *
- *   math      h = m f + (1-m) r,  dL/dm = sum dL/dh (f - r)
- *             attention   f = MHSA(u)[B,N,D],  r = u (or 0, or x: what its removal leaves)
- *             activation  f = GELU(z)[B,N,F],  r = z
- *   source    PAPER_NOTES.md, Gradient disparity (theorem 4, corrected here)
- *   check     tests/test_method.c known_gradients: attention that returns its input has none
- *
- * Blend a layer with what would stand in its place, h = m f + (1-m) r, and ask how the loss moves
- * as m leaves 1. The derivative costs one backward pass for all 2L layers. If it is positive, less
- * of the layer would lower the loss. Now estimate its size. Let the entries of dL/dh be
- * uncorrelated with those of f - r and have mean square s^2. A sum of n such products has mean
- * square n s^2 E[(f - r)^2]. With n = BND for attention and BNF for the activation:
- *
- *   math      E[(dL/dm_act)^2] / E[(dL/dm_attn)^2] = F/D (s_act^2 / s_attn^2) q,
- *             q = E[(GELU(z) - z)^2] / E[(MHSA(u) - u)^2]
- *
- * F/D is 4 in every DeiT. The last factor compares two variances that training never had a reason
- * to make alike: u is normalised, z is not. Nothing in the formula asks which layer the task needs.
- * The published measurements say the same, 0.0007 to 0.011 for the twelve attention layers of DeiT
- * and 0.75 to 3.6 for its activations: hence importance is compared within a type only.
- *
- * DEVIATION: the printed theorem has GELU(z) - 1 and MHSA(u) - 1 in the last factor: it takes the
- * identity map for the number one. It also leaves out s_act and s_attn, which differ because dL/ds
- * passes through W2 and dL/db does not. The conclusion survives the correction.
- *
- * Two cautions. The derivative at m = 1 tells where the loss goes when the layer fades a little; a
- * removal goes all the way to m = 0. And AdamW divides each gradient by its own running size, so a
- * scalar trained with it counts, with a fading memory, how often the sign was positive. Of the gap
- * in the gradients, 5.1 times here, a factor of 0.70 is left in the learned scalars.
- *
- * The means of |dL/dm| are taken on a copy that trains as it would in the search. */
-BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_run *run,
-                                    const bdpt_recipe *recipe, size_t window,
-                                    bdpt_disparity_row *rows, size_t capacity, size_t *count) {
-  size_t layers = 2 * (size_t)model->config.depth, first = 0, end, i;
-  bdpt_recipe r = *recipe;
-  bdpti_study s;
-  *count = 0;
-  if (window == 0) return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "disparity: a window of 0 steps");
-  r.importance = 1;
-  bdpt_recipe_resolve(&r);
-  bdpti_study_open(&s, model, run, "disparity", &window, sizeof window, capacity * (1 + layers));
-  s.total = r.epochs;
-  bdpti_study_copy(&s);
-  bdpti_study_begin(&s, &r);
-  end = s.per_epoch * (size_t)r.epochs;
-  while (!s.status && first < end && *count < capacity) {
-    bdpt_disparity_row *row = &rows[*count];
-    int known = bdpti_study_knows(&s);
-    memset(row, 0, sizeof *row);
-    row->step = end - first < window ? end : first + window;
-    bdpti_study_train(&s, known ? 0 : row->step);
-    if (!s.status && !known) {
-      row->loss = s.word[2] / (double)(row->step - first);
-      s.word[2] = 0.0;
-      bdpt_trainer_importance(s.trainer, row->gradient);
-    }
-    bdpti_study_record(&s, &row->loss);
-    for (i = 0; i < layers; i++) bdpti_study_record(&s, &row->gradient[i % 2][i / 2]);
-    first = row->step;
-    *count += !s.status;
-  }
-  bdpti_study_save(&s);
-  return bdpti_study_close(&s);
-}
-
-/* 11.3  Second observation: damage and recovery rank layers differently                >>recovery
- *
- *   math      before, at_once, after[e]: held-out accuracy of the network, of the network without
- *             one layer, and of that after e epochs of training; for each of the 2L layers
- *   source    PAPER_NOTES.md, Recovery asymmetry
- *   check     tests/test_method.c recovery_rows: every row against a removal made by hand
- *
- * Remove one attention layer from DeiT-Base and 80 to 81 of its 81.8 per cent remain. Remove one
- * activation and 0.1 to 3.5 per cent remain: chance. After ten epochs of training the same networks
- * stand at 80.7 to 81.4 and at 78.6 to 81.8, and in the last three blocks the one without the
- * activation is ahead (published). Here, on CIFAR-100, 5.9 and 66.8 points go at once and 0.5 and
- * 2.1 stay missing: attention heals too.
- *
- * An attention layer adds a correction to a residual stream that carries on without it. But GELU(z)
- * is close to 0 for negative z, so the removal of an activation adds the negative halves of all F
- * hidden features, which training never let through, to the sum that W2 forms. Removed attention
- * leaves the 2D weights of its norm to make good with; a removed activation W1 and W2, free to
- * become the best linear map.
- *
- * The learning rate follows one schedule to the last of the marks, so an early mark is not a short
- * training of its own. All rows train with the same seed, hence on the same images in the same
- * order: differences between rows are differences between layers, not draws. The published study's
- * two seeds differ by up to 2.2 points in one row, so closer ranks mean little. */
-BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_run *run,
-                                   const bdpt_recovery_options *options, bdpt_recovery_row *rows) {
-  int depth = model->config.depth, i, r;
-  double before = 0.0;
-  bdpt_recovery_options o;
-  bdpti_study s;
-  memset(&o, 0, sizeof o);
-  if (options) o = *options;
-  bdpt_recipe_resolve(&o.recipe);
-  if (o.marks == 0) o.mark[o.marks++] = o.recipe.epochs;
-  if ((o.only.blocks[0] | o.only.blocks[1]) == 0) memset(&o.only, 255, sizeof o.only);
-  for (i = 0; i < o.marks && i < BDPT_MAX_MARKS && o.mark[i] > (i ? o.mark[i - 1] : 0); i++) { }
-  if (i == 0 || i != o.marks) {
-    return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "recovery: marks must be 1 to %d rising numbers "
-                     "of epochs", BDPT_MAX_MARKS);
-  }
-  o.recipe.epochs = o.mark[i - 1];
-  bdpti_study_open(&s, model, run, "recovery", &o.only,
-                   sizeof o.only + (2 + (size_t)i) * sizeof o.start,
-                   1 + 2 * (size_t)depth * (1 + (size_t)i));
-  s.start = o.start;
-  for (r = 0; r < 2 * depth; r++) {
-    bdpt_layer a = bdpti_layer_at(r);
-    s.total += o.recipe.epochs * (bdpti_kept(&model->config, a.type, a.block) &&
-                                  bdpt_layers_has(&o.only, a.type, a.block));
-  }
-  bdpti_study_copy(&s);
-  bdpti_study_measure(&s, &before);
-  for (r = 0; r < 2 * depth; r++) {
-    bdpt_recovery_row *row = &rows[r];
-    row->layer.type = r < depth ? BDPT_ATTENTION : BDPT_ACTIVATION;
-    row->layer.block = r % depth;
-    row->before = before;
-    row->at_once = (double)NAN;
-    for (i = 0; i < BDPT_MAX_MARKS; i++) row->after[i] = (double)NAN;
-    if (!bdpti_kept(&model->config, row->layer.type, row->layer.block) ||
-        !bdpt_layers_has(&o.only, row->layer.type, row->layer.block)) continue;
-    bdpti_study_copy(&s);
-    bdpti_study_remove(&s, row->layer.type, row->layer.block);
-    bdpti_study_measure(&s, &row->at_once);
-    bdpti_study_begin(&s, &o.recipe);
-    for (i = 0; i < o.marks; i++) bdpti_study_run(&s, o.mark[i], &row->after[i]);
-  }
-  return bdpti_study_close(&s);
 }
 
 /* Sorts layers by rising score; NaN goes last, equal scores keep the order of the layers. */
@@ -5690,15 +5517,7 @@ BDPTI_FN void bdpti_rank(const double *score, int depth, int *order) {
   }
 }
 
-BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int mark,
-                                  bdpt_type type, int order[BDPT_MAX_DEPTH]) {
-  double score[BDPT_MAX_DEPTH];
-  int l;
-  for (l = 0; l < depth; l++) score[l] = -rows[(int)type * depth + l].after[mark];
-  bdpti_rank(score, depth, order);
-}
-
-/* 11.4  How many of each type: measuring for the predictor                              >>collect
+/* 11.2  How many of each type: measuring for the predictor                              >>collect
  *
  *   algorithm 1   from the dense network: remove one layer of a type, train briefly, measure;
  *                 repeat on the result. Once along attention, once along activation.
@@ -5742,17 +5561,17 @@ BDPTI_FN int bdpti_collect_ok(const bdpt_map_collect_options *o, int depth) {
 }
 
 /* Finds the order in which the layers go by one epoch of training with the scalars on. */
-BDPTI_FN void bdpti_collect_order(bdpti_study *s, bdpt_map_collect_options *o) {
+BDPTI_FN void bdpti_collect_order(bdpt_study *s, bdpt_map_collect_options *o) {
   int depth = s->model->config.depth, i;
   double mean[2][BDPT_MAX_DEPTH];
   bdpt_recipe r = o->recipe;
   r.importance = r.epochs = 1;
   memset(mean, 0, sizeof mean);
-  bdpti_study_copy(s);
-  bdpti_study_begin(s, &r);
-  bdpti_study_train(s, s->per_epoch);
-  if (!s->status && !bdpti_study_knows(s)) bdpt_trainer_importance(s->trainer, mean);
-  for (i = 0; i < 2 * depth; i++) bdpti_study_record(s, &mean[i % 2][i / 2]);
+  bdpt_study_copy(s);
+  bdpt_study_begin(s, &r);
+  bdpt_study_train(s, s->per_epoch);
+  if (!s->status && !bdpt_study_knows(s)) bdpt_trainer_importance(s->trainer, mean);
+  for (i = 0; i < 2 * depth; i++) bdpt_study_record(s, &mean[i % 2][i / 2]);
   for (i = 0; i < 2; i++) bdpti_rank(mean[i], depth, o->order[i]);
 }
 
@@ -5763,7 +5582,7 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *r
   bdpt_type type;
   bdpt_map_collect_options o;
   size_t all, layers = 2 * (size_t)depth;
-  bdpti_study s;
+  bdpt_study s;
   *count = 0;
   memset(&o, 0, sizeof o);
   if (options) o = *options;
@@ -5780,34 +5599,34 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *r
                      "not suit depth %d, or an order of layers is not a permutation", o.most,
                      o.rounds, capacity, depth);
   }
-  bdpti_study_open(&s, model, run, "map", &o.most,
+  bdpt_study_open(&s, model, run, "map", &o.most,
                    BDPTI_THROUGH(bdpt_map_collect_options, most, start), all + 1 + layers);
   s.start = o.start;
   s.total = o.recipe.epochs * (double)all + !o.use_order;
   if (!o.use_order) bdpti_collect_order(&s, &o);
-  bdpti_study_copy(&s);
+  bdpt_study_copy(&s);
   points->attention = points->activation = 1.0;
-  bdpti_study_measure(&s, &points->accuracy);
+  bdpt_study_measure(&s, &points->accuracy);
   *count = !s.status;
   for (k = 0; !s.status && *count < all; k++) {
     bdpt_map_point *p = &points[*count];
     int at = bdpti_collect_step(&o, k, &type), again = at == 0 && k == 2 * o.most;
     bdpt_recipe r = o.recipe; /* its seed is moved by the number of the point */
     r.seed += again ? (uint64_t)o.most + 1 : *count;
-    if (at == 0) bdpti_study_copy(&s);
+    if (at == 0) bdpt_study_copy(&s);
     bdpti_study_end(&s);
     if (s.status) break; /* there may be no network */
-    bdpti_study_remove(&s, type, o.order[type][bdpt_removed(&s.work->config, type)]);
-    bdpti_study_begin(&s, &r);
-    bdpti_study_run(&s, r.epochs, &p->accuracy);
+    bdpt_study_remove(&s, type, o.order[type][bdpt_removed(&s.work->config, type)]);
+    bdpt_study_begin(&s, &r);
+    bdpt_study_run(&s, r.epochs, &p->accuracy);
     p->attention = (double)(depth - bdpt_removed(&s.work->config, BDPT_ATTENTION)) / depth;
     p->activation = (double)(depth - bdpt_removed(&s.work->config, BDPT_ACTIVATION)) / depth;
     *count += !s.status && !again;
   }
-  return bdpti_study_close(&s);
+  return bdpt_study_close(&s);
 }
 
-/* 11.5  Which ones: learning the importance                                               >>search
+/* 11.3  Which ones: learning the importance                                               >>search
  *
  *   forward   y = f(x) while the mask of the layer is 1, r(x) after it became 0
  *   backward  dL/dm at the mask is handed to a scalar beside it (straight through); AdamW moves the
@@ -5818,7 +5637,7 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *r
  *
  * Each layer has two parameters. The mask says whether it is there; nothing learns it. The scalar
  * importance starts at 0, learns, and is never used in the forward pass. Where less of the layer
- * would lower the loss, the gradient of section 11.2 is positive, and descent subtracts it. So
+ * would lower the loss, dL/dm is positive, and descent subtracts it. So
  * after a while the smallest scalar of a type belongs to the layer that the network misses least,
  * given the layers that are gone already.
  *
@@ -5888,18 +5707,18 @@ BDPTI_FN bdpt_status bdpti_search_resolve(bdpt_search_options *o, const bdpt_mod
 }
 
 /* Ends a stage: measures, chooses, removes. */
-BDPTI_FN void bdpti_search_event(bdpti_study *s, const bdpt_search_options *o,
+BDPTI_FN void bdpti_search_event(bdpt_study *s, const bdpt_search_options *o,
                                  bdpt_search_result *out) {
   int j = out->removed;
   bdpt_type type = bdpti_search_turn(o->remove, j);
   double layer = s->status ? -1 : bdpti_search_choose(s->work, &o->candidates, type);
-  bdpti_study_measure(s, &out->accuracy[j]);
-  bdpti_study_record(s, &layer);
+  bdpt_study_measure(s, &out->accuracy[j]);
+  bdpt_study_record(s, &layer);
   if (!s->status && !(layer >= 0 && layer < BDPT_MAX_DEPTH)) {
     s->status = bdpt_fail(s->ctx, BDPT_E_FORMAT, "%s: layer %g", s->path, layer);
   }
   if (s->status) return;
-  bdpti_study_remove(s, type, (int)layer);
+  bdpt_study_remove(s, type, (int)layer);
   out->layer[j].type = type;
   out->layer[j].block = (int)layer;
   out->removed++;
@@ -5910,32 +5729,32 @@ BDPTI_FN void bdpti_search_event(bdpti_study *s, const bdpt_search_options *o,
 BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_run *run,
                                  const bdpt_search_options *options, bdpt_search_result *out) {
   bdpt_search_options o = *options;
-  bdpti_study s;
+  bdpt_study s;
   int i, events = o.remove[0] + o.remove[1];
   memset(out, 0, sizeof *out);
   if (bdpti_search_resolve(&o, model) != BDPT_OK) return model->ctx->status;
-  bdpti_study_open(&s, model, run, "search", o.remove,
+  bdpt_study_open(&s, model, run, "search", o.remove,
                    BDPTI_THROUGH(bdpt_search_options, remove, start), 2 * (size_t)events);
   s.start = o.start;
   s.total = o.recipe.epochs;
-  bdpti_study_copy(&s);
-  while (!s.status && bdpti_study_knows(&s)) bdpti_search_event(&s, &o, out);
-  bdpti_study_begin(&s, &o.recipe);
+  bdpt_study_copy(&s);
+  while (!s.status && bdpt_study_knows(&s)) bdpti_search_event(&s, &o, out);
+  bdpt_study_begin(&s, &o.recipe);
   while (!s.status && out->removed < events) {
-    bdpti_study_train(&s, s.per_epoch * (size_t)o.stage[out->removed]);
+    bdpt_study_train(&s, s.per_epoch * (size_t)o.stage[out->removed]);
     bdpti_search_event(&s, &o, out);
   }
-  bdpti_study_train(&s, s.per_epoch * (size_t)o.stage[events]);
-  bdpti_study_save(&s);
+  bdpt_study_train(&s, s.per_epoch * (size_t)o.stage[events]);
+  bdpt_study_save(&s);
   bdpti_study_end(&s);
   for (i = 0; i < 2 * model->config.depth && !s.status; i++) {
     out->importance[i % 2][i / 2] = (double)*s.work->importance[i % 2][i / 2].data;
   }
   if (!s.status) s.status = bdpt_model_assign(model, s.work);
-  return bdpti_study_close(&s);
+  return bdpt_study_close(&s);
 }
 
-/* 11.6  Which ones: trying each, with the best map in its place                           >>greedy
+/* 11.4  Which ones: trying each, with the best map in its place                           >>greedy
  *
  *   step      for every layer that is left: fit its map (9.3) to the network as it is, put it in,
  *             measure the loss on images that choose; the smallest loss goes; all maps fitted again
@@ -5950,7 +5769,7 @@ BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_run *run,
  * A greedy choice never takes a layer back, but it sees what went before: all maps are fitted anew
  * in forward order after each step. The loss decides, not the accuracy, which moves in steps of one
  * image. Report on other images: those flatter it. */
-BDPTI_FN double bdpti_greedy_cost(const bdpti_study *s, const bdpt_layers *gone) {
+BDPTI_FN double bdpti_greedy_cost(const bdpt_study *s, const bdpt_layers *gone) {
   const int fits = bdpt_start_fits(s->start, BDPT_ATTENTION);
   bdpt_config c = s->model->config;
   bdpt_cost_report cost;
@@ -5967,13 +5786,13 @@ BDPTI_FN double bdpti_greedy_cost(const bdpti_study *s, const bdpt_layers *gone)
 }
 
 /* Makes s->work the network without the layers that are gone. */
-BDPTI_FN void bdpti_greedy_build(bdpti_study *s, const bdpt_layers *gone) {
-  bdpti_study_copy(s);
+BDPTI_FN void bdpti_greedy_build(bdpt_study *s, const bdpt_layers *gone) {
+  bdpt_study_copy(s);
   if (!s->status) s->status = bdpt_remove(s->work, gone, s->start, s->train);
 }
 
 /* Takes the layer out of a copy and judges that. Returns how many images it took. */
-BDPTI_FN size_t bdpti_greedy_try(bdpti_study *s, bdpt_layer a, const bdpt_subset *chosen,
+BDPTI_FN size_t bdpti_greedy_try(bdpt_study *s, bdpt_layer a, const bdpt_subset *chosen,
                                  bdpt_accuracy *out) {
   bdpt_model *trial = s->status ? NULL : bdpt_model_clone(s->work);
   bdpt_fit_report r = {0, 0, 0, 0, 0};
@@ -5987,7 +5806,7 @@ BDPTI_FN size_t bdpti_greedy_try(bdpti_study *s, bdpt_layer a, const bdpt_subset
 }
 
 /* Tries all that may go. best: the layer, its loss and accuracy; a negative block if none may. */
-BDPTI_FN void bdpti_greedy_step(bdpti_study *s, const bdpt_greedy_options *o,
+BDPTI_FN void bdpti_greedy_step(bdpt_study *s, const bdpt_greedy_options *o,
                                 const bdpt_subset *chosen, bdpt_greedy_result *out) {
   int i, n = out->removed, kept = bdpti_kept_count(s->model), stop;
   bdpt_accuracy a = {0, 0, 0, 0};
@@ -6013,13 +5832,13 @@ BDPTI_FN void bdpti_greedy_step(bdpti_study *s, const bdpt_greedy_options *o,
 }
 
 /* What a step has found goes into the journal, or comes out of it, and the layer into `gone`. */
-BDPTI_FN void bdpti_greedy_record(bdpti_study *s, bdpt_layers *gone, bdpt_greedy_result *out) {
-  int n = out->removed, known = bdpti_study_knows(s);
+BDPTI_FN void bdpti_greedy_record(bdpt_study *s, bdpt_layers *gone, bdpt_greedy_result *out) {
+  int n = out->removed, known = bdpt_study_knows(s);
   double layer = 2.0 * out->layer[n].block + (double)out->layer[n].type;
-  bdpti_study_record(s, &layer);
-  bdpti_study_record(s, &out->loss[n]);
-  bdpti_study_record(s, &out->accuracy[n]);
-  bdpti_study_record(s, &out->images);
+  bdpt_study_record(s, &layer);
+  bdpt_study_record(s, &out->loss[n]);
+  bdpt_study_record(s, &out->accuracy[n]);
+  bdpt_study_record(s, &out->images);
   if (!s->status && !(layer >= 0 && layer < 2.0 * s->model->config.depth)) {
     s->status = bdpt_fail(s->ctx, known ? BDPT_E_FORMAT : BDPT_E_ARGUMENT, "greedy: %d layer%s "
                           "gone, and no other may go", n, bdpti_s((size_t)n));
@@ -6037,13 +5856,13 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
   size_t images = o->images;
   bdpt_layers gone = {{0, 0}};
   bdpt_subset chosen = {NULL, NULL, 0};
-  bdpti_study s;
+  bdpt_study s;
   memset(out, 0, sizeof *out);
   if (most < 0 || most > kept || o->budget < 0 || (!o->layers && !(o->budget > 0))) {
     return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "greedy: %d layer%s and a cost of %g are no "
                      "budget of %d", o->layers, bdpti_s((size_t)o->layers), o->budget, kept);
   }
-  bdpti_study_open(&s, model, run, "greedy", &o->budget,
+  bdpt_study_open(&s, model, run, "greedy", &o->budget,
                    BDPTI_THROUGH(bdpt_greedy_options, budget, start), 4 * (size_t)most);
   s.start = o->start;
   s.now.unit = "trials";
@@ -6054,7 +5873,7 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
     const double cost = bdpti_greedy_cost(&s, &gone);
     if (out->removed) out->cost[out->removed - 1] = cost;
     if (out->removed == most || cost <= o->budget) break;
-    if (!bdpti_study_knows(&s)) {
+    if (!bdpt_study_knows(&s)) {
       bdpti_greedy_build(&s, &gone);
       bdpti_greedy_step(&s, o, &chosen, out);
     }
@@ -6063,10 +5882,10 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
   bdpti_greedy_build(&s, &gone);
   if (!s.status) s.status = bdpt_model_assign(model, s.work);
   bdpt_subset_free(s.ctx, &chosen);
-  return bdpti_study_close(&s);
+  return bdpt_study_close(&s);
 }
 
-/* 11.7  Fusing with a certificate                                                     >>certificate
+/* 11.5  Fusing with a certificate                                                     >>certificate
  *
  *   math      difference = max |fused - unfused| / max |unfused| over all logits of all images
  *   bound     1e-5 in float, 1e-12 in double
@@ -6143,7 +5962,7 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
   return bdpti_model_end(model, fused, status);
 }
 
-/* 11.8  Recovery with the dense network as teacher                                         >>stage2
+/* 11.6  Recovery with the dense network as teacher                                         >>stage2
  *
  *   math      loss = (1 - a) CE(z, label) + a D(z, y), y the teacher's logits (chapter 8)
  *   source    PAPER_NOTES.md, Stage 2
@@ -6166,13 +5985,13 @@ BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const b
                                  bdpt_stage2_result *out) {
   bdpt_model *work = bdpt_model_clone(model);
   bdpt_recipe r = *recipe;
-  char path[BDPTI_PATH];
+  char path[BDPT_MAX_PATH];
   bdpt_run named = *run; /* with a checkpoint of its own */
   bdpt_hooks hooks;
   bdpt_status status = work ? BDPT_OK : model->ctx->status;
   memset(out, 0, sizeof *out);
   if (run->hooks && run->hooks->checkpoint) {
-    bdpti_format(path, BDPTI_PATH, "%s.stage2", run->hooks->checkpoint);
+    bdpti_format(path, BDPT_MAX_PATH, "%s.stage2", run->hooks->checkpoint);
     hooks = *run->hooks;
     hooks.checkpoint = path;
     named.hooks = &hooks;
@@ -6186,67 +6005,6 @@ BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const b
   if (!status) status = bdpt_evaluate(work, run->held, &out->fused);
   if (!status && teacher && !work->parent[0]) bdpt_model_hash(teacher, work->parent);
   return bdpti_model_end(model, work, status);
-}
-
-/* 11.9  Both stages                                                                     >>two-stage
- *
- *   stage 1   measure points, fit the surface, split the budget; search the layers on a copy
- *   stage 2   remove them from the dense network, fine-tune, fuse
- *   source    PAPER_NOTES.md, Method
- *   check     tests/test_method.c two_stages, resumes: the calls one by one; cancelled anywhere
- *
- * Every step saves under its own name, so an interrupted run finds the finished steps finished. The
- * axes of the collection go at least as far as the budget, since a split with no measurement near
- * it would be an extrapolation. The cost in epochs: 1 for the order of removal, a fine-tune for
- * each of the 2 most + 2 rounds points, the stages of the search (3 + 5 + 7 + ... for k layers is k
- * (k + 2)), and stage 2, the longest. The paper runs all but stage 2 on a twelfth of ImageNet.
- *
- * `held` makes every choice here: the surface, the split, the certificate. What has chosen is too
- * good by what the choice picked up from chance: report on images that this function never sees. */
-
-BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_run *run,
-                                 const bdpt_two_stage_options *options,
-                                 bdpt_two_stage_result *out) {
-  bdpt_two_stage_options copy = *options, *o = &copy; /* whose zeros are filled */
-  int depth = model->config.depth, budget = o->budget ? o->budget : (depth + 2) / 3;
-  bdpt_model *student = bdpt_model_clone(model);
-  bdpt_status status = student ? BDPT_OK : model->ctx->status;
-  o->collect.start = o->search.start = o->start;
-  if (o->collect.most == 0) o->collect.most = depth / 2 > budget ? depth / 2 : budget;
-  if (o->collect.most > depth) o->collect.most = depth;
-  if (!status) {
-    status = bdpt_map_collect(model, run, &o->collect, out->points,
-                              sizeof out->points / sizeof *out->points, &out->point_count);
-  }
-  if (!status) {
-    status = bdpt_map_fit(model->ctx, out->points, out->point_count, o->degree, &out->map);
-  }
-  if (!status) {
-    status = bdpt_map_split(model->ctx, &out->map, depth, budget, &out->attention,
-                            &out->activation, &out->predicted);
-  }
-  o->search.remove[BDPT_ATTENTION] = out->attention;
-  o->search.remove[BDPT_ACTIVATION] = out->activation;
-  if (!status) status = bdpt_search(student, run, &o->search, &out->search);
-  bdpt_model_free(student);
-  return status;
-}
-
-BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_run *run,
-                                    const bdpt_two_stage_options *options,
-                                    bdpt_two_stage_result *out) {
-  bdpt_layers found = {{0, 0}};
-  bdpt_model *student = bdpt_model_clone(model);
-  bdpt_status status = student ? BDPT_OK : model->ctx->status;
-  int j;
-  memset(out, 0, sizeof *out);
-  if (!status) status = bdpt_stage1(model, run, options, out);
-  for (j = 0; j < out->search.removed; j++) {
-    bdpt_layers_add(&found, out->search.layer[j].type, out->search.layer[j].block);
-  }
-  if (!status) status = bdpt_remove(student, &found, options->start, run->train);
-  if (!status) status = bdpt_stage2(student, model, run, &options->finetune, NULL, &out->stage2);
-  return bdpti_model_end(model, student, status);
 }
 
 /* =================================================================================================
@@ -8213,7 +7971,7 @@ static const bdpti_key bdpti_keys[] = {
   {"reg_tokens", 'I', BDPTI_ONE(1, registers), ""}, {"no_head", 'I', BDPTI_ONE(1, headless), ""},
   {"no_qkv_bias", 'I', BDPTI_ONE(1, no_qkv_bias), ""},
   {"image_width", 'I', BDPTI_ONE(1, image_width), ""},
-  /* Text, kept as it is: a digest, a sentence (11.7), how images were made. */
+  /* Text, kept as it is: a digest, a sentence (11.5), how images were made. */
   {"parent", 't', 0, 65, offsetof(bdpt_model, parent), ""},
   {"certificate", 't', 0, 200, offsetof(bdpt_model, certificate), ""},
   {"preprocessing", 't', 0, 100, offsetof(bdpt_model, preprocessing), ""}};

@@ -28,6 +28,8 @@
  */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
+#define BOUNDARYDPT_STUDIES_IMPLEMENTATION
+#include "plus/boundarydpt_studies.h"
 #include "compass.h"
 
 static bdpt_status lesson(bdpt_context *ctx, const compass *c) {

@@ -33,6 +33,8 @@
  */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
+#define BOUNDARYDPT_STUDIES_IMPLEMENTATION
+#include "plus/boundarydpt_studies.h"
 #include "compass.h"
 
 enum { BUDGET = 3 };

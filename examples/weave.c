@@ -118,6 +118,7 @@ static void put_strings(sheet *o, const char *const *s) {
 }
 
 static void put_head(book *b, const char *file) {
+  const book *beside;
   sheet *o = &b->out;
   put_format(o,
              "<!doctype html>\n<html lang=en><meta charset=utf-8>\n<meta name=viewport "
@@ -133,8 +134,9 @@ static void put_head(book *b, const char *file) {
   if (file_exists(b->folder, "page.html")) {
     put(o, "<p><a href='page.html'>A vision transformer to take apart in the browser</a></p>\n");
   }
-  if (b->other && file_exists(b->folder, b->other_page)) {
-    put_format(o, "<p><a href='%s'>The other header: %s</a></p>\n", b->other_page, b->other_page);
+  for (beside = b->other; beside; beside = beside->other) {
+    if (!file_exists(b->folder, beside->page)) continue;
+    put_format(o, "<p><a href='%s'>Another header: %s</a></p>\n", beside->page, beside->page);
   }
   if (b->report) {
     put(o, "<p><a href='report.html'>The study's figures</a></p>\n");
@@ -243,15 +245,17 @@ static int ends_with(const char *s, const char *end) {
   return n >= k && strcmp(s + n - k, end) == 0;
 }
 
-/* Reads a second header, whose names lead to the page beside. */
+/* Reads another header, whose names lead to the page beside. */
 static int read_other(book *b, const char *path) {
-  static book other;
   const char *file = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-  other.path = path;
-  if (!read_book(&other)) return 0;
-  index_book(&other);
-  b->other = &other;
-  snprintf(b->other_page, sizeof b->other_page, "%.*s.html", (int)strcspn(file, "."), file);
+  book *other = (book *)calloc(1, sizeof *other);
+  if (!other) return 0;
+  other->path = path;
+  snprintf(other->page, sizeof other->page, "%.*s.html", (int)strcspn(file, "."), file);
+  while (b->other) b = b->other; /* the last */
+  b->other = other;
+  if (!read_book(other)) return 0;
+  index_book(other);
   return 1;
 }
 
@@ -303,7 +307,8 @@ int main(int argc, char **argv) {
   static book b;
   static char folder[500];
   if (argc < 3) {
-    fprintf(stderr, "usage: weave file.h page.html [PAPER_NOTES.md] [companion.txt] [other.h]\n");
+    fprintf(stderr,
+            "usage: weave file.h page.html [PAPER_NOTES.md] [companion.txt] [other.h...]\n");
     return 2;
   }
   b.path = argv[1];

@@ -13,7 +13,7 @@
 
 static bdpt_context ctx;
 static bdpt_tape *tape;
-static char *header, *second, *notes, *companion; /* both headers; what the book adds */
+static char *header, *second, *notes, *companion; /* two headers; what the book adds */
 
 /* Reads a text with all white space, and the stars of comments, turned into single blanks. */
 static char *read_squashed(const char *path) {

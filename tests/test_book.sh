@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.." || exit 1
 
 companion=examples/weave/companion.txt
 plus=examples/plus/boundarydpt_plus.h
+studies=examples/plus/boundarydpt_studies.h
 $CC -std=c99 -O1 -Wall -Wextra -Wpedantic -Wconversion -Wshadow \
   examples/weave.c -o "$work/weave" > "$work/said" 2>&1
 [ $? -eq 0 ] && [ ! -s "$work/said" ]
@@ -19,16 +20,20 @@ if [ -x build/boundarydpt ]; then
   check $? "the study's page: $(head -n 3 "$work/said")"
 fi
 : > "$work/page.html"
-"$work/weave" "$plus" "$work/boundarydpt_plus.html" "$companion" boundarydpt.h > "$work/said" 2>&1
-check $? "weave $plus: $(head -n 3 "$work/said")"
-"$work/weave" boundarydpt.h "$work/boundarydpt.html" PAPER_NOTES.md "$companion" "$plus" \
+"$work/weave" "$plus" "$work/boundarydpt_plus.html" "$companion" boundarydpt.h "$studies" \
   > "$work/said" 2>&1
+check $? "weave $plus: $(head -n 3 "$work/said")"
+"$work/weave" "$studies" "$work/boundarydpt_studies.html" "$companion" boundarydpt.h "$plus" \
+  > "$work/said" 2>&1
+check $? "weave $studies: $(head -n 3 "$work/said")"
+"$work/weave" boundarydpt.h "$work/boundarydpt.html" PAPER_NOTES.md "$companion" "$plus" \
+  "$studies" > "$work/said" 2>&1
 check $? "weave boundarydpt.h: $(head -n 3 "$work/said")"
 "$work/weave" examples/weave.c "$work/weave.html" > "$work/said" 2>&1
 check $? "weave examples/weave.c: $(head -n 3 "$work/said")"
 
 # Links.
-for page in boundarydpt boundarydpt_plus weave; do
+for page in boundarydpt boundarydpt_plus boundarydpt_studies weave; do
   tr '<' '\n' < "$work/$page.html" > "$work/tags"
   sed -n "s/^[a-z0-9]* \(.* \)\{0,1\}id='\{0,1\}\([A-Za-z0-9_-]*\).*/\2/p" "$work/tags" | sort \
     > "$work/ids"
@@ -41,7 +46,7 @@ for page in boundarydpt boundarydpt_plus weave; do
             while read -r file; do [ -e "$file" ] || echo "$file"; done)
   [ -z "$missing" ]
   check $? "$page.html links to files that are not there: $missing"
-  missing=$(sed -n "s/^a .*href='\(boundarydpt[_plus]*.html\)#\([^']*\)'.*/\1 \2/p" "$work/tags" |
+  missing=$(sed -n "s/^a .*href='\(boundarydpt[_a-z]*.html\)#\([^']*\)'.*/\1 \2/p" "$work/tags" |
             sort -u | while read -r other id; do
               grep -q "id='*$id['> ]" "$work/$other" || echo "$id"
             done)
@@ -160,16 +165,16 @@ refused 'nowhere.h' 1 "$work/nowhere.h" "$work/bad.html"
 refused 'usage' 2 "$work/nowhere.h"
 sed 's/`bdpt_fuse`/`bdpt_fuze`/' PAPER_NOTES.md > "$work/notes.md"
 refused 'notes.md:[0-9]*: not defined: bdpt_fuze' 1 boundarydpt.h "$work/bad.html" \
-  "$work/notes.md" "$plus"
+  "$work/notes.md" "$plus" "$studies"
 sed '/^exercise/{x;s/^/x/;/^x\{9\}$/{x;d;};x;}' "$companion" > "$work/less.txt"
 refused 'a chapter needs' 1 boundarydpt.h "$work/bad.html" PAPER_NOTES.md \
-  "$work/less.txt" "$plus"
+  "$work/less.txt" "$plus" "$studies"
 sed 's/^term      arena/term      orena/' "$companion" > "$work/less.txt"
 refused 'does not speak of orena' 1 boundarydpt.h "$work/bad.html" PAPER_NOTES.md \
-  "$work/less.txt" "$plus"
+  "$work/less.txt" "$plus" "$studies"
 sed 's/^>>fuse/>>fuze/' "$companion" > "$work/less.txt"
 refused 'no such tag: fuze' 1 boundarydpt.h "$work/bad.html" PAPER_NOTES.md \
-  "$work/less.txt" "$plus"
+  "$work/less.txt" "$plus" "$studies"
 
 # The search, in a browser: a function, a term, a formula, a name in the middle, words of the text.
 browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome)
@@ -187,7 +192,7 @@ if [ -n "$browser" ]; then
   finds 'W2%20W1' formula 'W = W2 W1'
   finds fuse_certified function bdpt_fuse_certified
   finds recovery%20asymmetry paper 'recovery asymmetry'
-  finds negative%20halves text '.*negative halves'
+  finds Resuming%20is%20replaying text '.*Resuming is replaying'
 else
   echo "tests/test_book.sh: the search: skipped, no chromium"
 fi
@@ -199,7 +204,7 @@ import sys
 sys.path.insert(0, "tests")
 from page_browser import Chromium
 b = Chromium(sys.argv[1])
-for name in ("boundarydpt", "boundarydpt_plus", "weave"):
+for name in ("boundarydpt", "boundarydpt_plus", "boundarydpt_studies", "weave"):
     b.open(f"file://{sys.argv[2]}/{name}.html")
     b.wait("document.readyState == 'complete'", 60)
     for width in (390, 820, 1440):

@@ -2,6 +2,7 @@
  * of several layers, files, cost, errors, every allocation failing once; and the calls of the
  * method that start from a fit, interrupted and resumed. */
 #include "../boundarydpt.h"
+#include "../examples/plus/boundarydpt_studies.h"
 #include "test.h"
 
 #define IMAGES 80

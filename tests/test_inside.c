@@ -4,6 +4,8 @@
  * test_bytes.c; everything else is tested through the library as users link it. */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
+#define BOUNDARYDPT_STUDIES_IMPLEMENTATION
+#include "../examples/plus/boundarydpt_studies.h"
 #include "test.h"
 #include "kernels.h"
 #include "fixture.h"
@@ -86,13 +88,13 @@ TEST(sums_not_finite) {
 static uint64_t state_key(const bdpt_model *m, const bdpt_subset *on, const char *phase,
                           int option) {
   bdpt_run run = {&train, NULL, NULL};
-  bdpti_study s;
+  bdpt_study s;
   uint64_t key = 0;
   run.held = on;
-  bdpti_study_open(&s, m, &run, phase, &option, sizeof option, 4);
+  bdpt_study_open(&s, m, &run, phase, &option, sizeof option, 4);
   CHECK(s.status == BDPT_OK && s.word != NULL);
   if (s.word) memcpy(&key, s.word, sizeof key);
-  bdpti_study_close(&s);
+  bdpt_study_close(&s);
   return key;
 }
 TEST(states_know_their_images) {
@@ -928,7 +930,7 @@ TEST(collect_design) {
 /* Without an order the smallest mean gradient of each type goes first. */
 TEST(collect_order) {
   bdpt_model *m = small_model(0, 1);
-  bdpti_study s;
+  bdpt_study s;
   bdpt_map_collect_options o;
   bdpt_disparity_row row;
   bdpt_recipe r = plain_recipe();
@@ -936,9 +938,9 @@ TEST(collect_order) {
   int t, l;
   memset(&o, 0, sizeof o);
   o.recipe = r;
-  bdpti_study_open(&s, m, &(bdpt_run){&train, &held, NULL}, "map", NULL, 0, 6);
+  bdpt_study_open(&s, m, &(bdpt_run){&train, &held, NULL}, "map", NULL, 0, 6);
   bdpti_collect_order(&s, &o);
-  CHECK(bdpti_study_close(&s) == BDPT_OK);
+  CHECK(bdpt_study_close(&s) == BDPT_OK);
   CHECK(bdpt_disparity(m, &(bdpt_run){&train, NULL, NULL}, &r, 5, &row, 1, &count) == BDPT_OK);
   for (t = 0; t < 2; t++) {
     for (l = 1; l < 3; l++) {

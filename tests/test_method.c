@@ -2,6 +2,7 @@
  * Everything runs on a network of three blocks and images of 8 x 8, so each call can be repeated by
  * hand from the calls beneath it, and interrupted at many places. */
 #include "../boundarydpt.h"
+#include "../examples/plus/boundarydpt_studies.h"
 #include "test.h"
 
 #define IMAGES 60

@@ -1,6 +1,7 @@
 /* Calls that must be refused: each row is one wrong call, with the status and the words that it has
  * to answer with. After every refusal the network is as it was. */
 #include "../boundarydpt.h"
+#include "../examples/plus/boundarydpt_studies.h"
 #include "test.h"
 #include "fixture.h"
 #include "world.h"

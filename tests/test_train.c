@@ -4,6 +4,7 @@
  *
  * Bits are compared as the bytes of whole checkpoints: weights, moments, averages, counters. */
 #include "../boundarydpt.h"
+#include "../examples/plus/boundarydpt_studies.h"
 #include "test.h"
 #include "fixture.h"
 #include "world.h"

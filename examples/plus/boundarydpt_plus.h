@@ -44,6 +44,7 @@
  * Letters are those of boundarydpt.h: B images, N tokens, D width, h heads of size d, F hidden
  * units, L blocks, l a block, K classes; R rows. bdpt_ is public, bdptp_ private to this file.
  */
+#include "boundarydpt_studies.h"
 #ifndef BOUNDARYDPT_PLUS_H
 #define BOUNDARYDPT_PLUS_H
 

@@ -139,8 +139,8 @@ typedef struct mark {
 typedef struct book {
   const char *path, *folder;
   char *report;            /* the study's page, if it is there */
-  const struct book *other; /* the file whose page stands beside, and that page */
-  char other_page[200];
+  struct book *other;      /* the next of the files whose pages stand beside */
+  char page[200];          /* of such a file */
   char *memory, **line;
   int lines, titles, names, broken;
   title *title;
@@ -378,13 +378,23 @@ static size_t put_tag(book *b, const char *s, int arrows) {
   return n;
 }
 
+/* Return the first of the other files that has the tag, that defines the name; or NULL. */
+static const book *tag_elsewhere(const book *b, const char *tag) {
+  do b = b->other; while (b && !find_tag(b, tag, strlen(tag)));
+  return b;
+}
+
+static const book *name_elsewhere(const book *b, const char *s, size_t n) {
+  do b = b->other; while (b && !find_name(b, s, n));
+  return b;
+}
+
 static int is_tag_somewhere(const book *b, const char *tag) {
-  size_t n = strlen(tag);
-  return find_tag(b, tag, n) || (b->other && find_tag(b->other, tag, n));
+  return find_tag(b, tag, strlen(tag)) || tag_elsewhere(b, tag);
 }
 
 /* A name that the file defines links to its definition, and from there to its declaration. In the
- * code (`anchor`) the places themselves get their identity, each once. What the other file defines
+ * code (`anchor`) the places themselves get their identity, each once. What another file defines
  * links to its page. */
 static void put_name(book *b, const char *s, size_t n, int line, int anchor) {
   const name *x = find_name(b, s, n);
@@ -392,8 +402,9 @@ static void put_name(book *b, const char *s, size_t n, int line, int anchor) {
   int both = x && x->defined >= 0 && x->declared >= 0, first;
   const char *own = both && line == x->declared ? "-declared" : "";
   const char *other = both && line == x->defined ? "-declared" : "";
-  if (!x && b->other && find_name(b->other, s, n)) {
-    put_format(&b->out, "<a href='%s#%.*s'>%.*s</a>", b->other_page, (int)n, s, (int)n, s);
+  const book *beside = x ? NULL : name_elsewhere(b, s, n);
+  if (beside) {
+    put_format(&b->out, "<a href='%s#%.*s'>%.*s</a>", beside->page, (int)n, s, (int)n, s);
     return;
   }
   if (!x || (here && !anchor)) {

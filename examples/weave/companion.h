@@ -6,7 +6,7 @@
  * chapter what was gained and two exercises with answers, for a section an example with numbers,
  * the lesson that goes with it, and the terms that it explains. A line ">>tag" begins what belongs
  * to a title; then come entries, "kind   text", continued by indented lines. The tag must exist,
- * here or in the other file (a tag of both belongs to the header that has the equations); a chapter
+ * here or in another file (a tag of two belongs to the header that has the equations); a chapter
  * of that header must have all of it; a term must occur in the section that explains it.
  */
 static void add_extra(book *b, const char *tag, char *line, int number, sheet *text) {
@@ -80,7 +80,7 @@ static void check_companion(book *b) {
   for (i = 0; i < b->extras; i++) {
     extra *x = &b->extra[i];
     const title *t = find_tag(b, x->tag, strlen(x->tag));
-    if (b->other && !b->equations && find_tag(b->other, x->tag, strlen(x->tag))) x->kind = "";
+    if (!b->equations && tag_elsewhere(b, x->tag)) x->kind = "";
     if (!t || strcmp(x->kind, "term")) continue;
     if (!explains(b, t, x->text)) {
       complain(b, "companion.txt", x->line, "the section does not speak of ", x->text);
@@ -156,7 +156,7 @@ static void read_equations(book *b, const char *path, char *text) {
       size_t n = 0;
       while (is_word(t[n])) n++;
       if (n > 5 && strncmp(t, "bdpt", 4) == 0 && !find_name(b, t, n) &&
-          !(b->other && find_name(b->other, t, n))) {
+          !name_elsewhere(b, t, n)) {
         complain(b, path, number, "not defined: ", t);
       }
       if (n) t += n - 1;

@@ -1,5 +1,6 @@
 /* probe.c: `boundarydpt probe` */
 #include "../../../boundarydpt.h"
+#include "../../plus/boundarydpt_studies.h"
 #include "../cli/json.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"

@@ -1,5 +1,6 @@
 /* prune.c: `boundarydpt prune` */
 #include "../../../boundarydpt.h"
+#include "../../plus/boundarydpt_studies.h"
 #include "../cli/epochs.h"
 #include "../cli/json.h"
 #include "../cli/messages.h"

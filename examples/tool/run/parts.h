@@ -6,6 +6,7 @@
 #define TOOL_RUN_PARTS_H
 
 #include "../../../boundarydpt.h"
+#include "../../plus/boundarydpt_studies.h"
 #include "../cli/epochs.h"
 #include "../session.h"
 #include "run.h"

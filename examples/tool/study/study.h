@@ -3,6 +3,7 @@
 #define TOOL_STUDY_STUDY_H
 
 #include "../../../boundarydpt.h"
+#include "../../plus/boundarydpt_studies.h"
 #include "../cli/options.h"
 #include "../record.h"
 #include "../session.h"
