@@ -1708,10 +1708,9 @@ BDPT_API bdpt_status bdpt_backward(bdpt_tape *t, bdpt_tensor *out, const bdpt_re
   X(own, "")
 
 #define BDPTI_OP_CODE(name, formula) BDPTI_OP_##name,
-#define BDPTI_OP_NAME(name, formula) #name,
-#define BDPTI_OP_FORMULA(name, formula) formula,
+#define BDPTI_OP_TEXT(name, formula) {#name, formula},
 typedef enum bdpti_op { BDPTI_OP_input, BDPTI_OPS(BDPTI_OP_CODE) BDPTI_OP_COUNT } bdpti_op;
-static const char *const bdpti_op_name[] = {"input", BDPTI_OPS(BDPTI_OP_NAME)};
+static const char *const bdpti_op_text[][2] = {{"input", ""}, BDPTI_OPS(BDPTI_OP_TEXT)};
 
 /* Tells whether x has the shape that ends a formula's part at `f`. A letter that stands for nothing
  * yet gets its number in `axis` from x; no number is 0. `first` is the operation's first input. */
@@ -1730,9 +1729,8 @@ BDPTI_FN int bdpti_shape_fits(const char *f, const bdpt_tensor *x, const bdpt_te
   return ok && k == x->ndim;
 }
 
-BDPTI_FN void bdpti_misfit(bdpt_tape *t, int op, const char *formula, bdpt_tensor *const *in,
-                           int count) {
-  const char *f = formula; /* the name that it gives to an input */
+BDPTI_FN void bdpti_misfit(bdpt_tape *t, int op, bdpt_tensor *const *in, int count) {
+  const char *formula = bdpti_op_text[op][1], *f = formula; /* f: its name for an input */
   char given[300];
   bdpti_text text = {given, sizeof given, 0};
   int i;
@@ -1743,16 +1741,15 @@ BDPTI_FN void bdpti_misfit(bdpt_tape *t, int op, const char *formula, bdpt_tenso
     bdpti_put_string(&text, bdpt_shape(in[i]).text);
   }
   given[text.used < text.room ? text.used : text.room - 1] = 0;
-  bdpt_fail(t->ctx, BDPT_E_SHAPE, "%s: %s do not fit %s", bdpti_op_name[op], given, formula);
+  bdpt_fail(t->ctx, BDPT_E_SHAPE, "%s: %s do not fit %s", bdpti_op_text[op][0], given, formula);
 }
 
 /* Begins an operation: holds its inputs against its formula and records a node. An operation that
  * was given NULL returns NULL without a word: the cause is in the context already. */
 BDPTI_FN bdpti_node *bdpti_begin(bdpt_tape *t, int op, bdpt_tensor *const *in, int count,
                                  size_t extra) {
-  static const char *const formulas[] = {"", BDPTI_OPS(BDPTI_OP_FORMULA)};
   size_t axis[128] = {0}, shape[BDPT_MAX_DIMS]; /* by letter; of the output */
-  const char *f = formulas[op];
+  const char *f = bdpti_op_text[op][1];
   int i, k, ndim = 0, fits = extra > 0 || !strchr(f, '#');
   axis[(int)'1'] = 1;
   axis[(int)'#'] = extra;
@@ -1762,7 +1759,7 @@ BDPTI_FN bdpti_node *bdpti_begin(bdpt_tape *t, int op, bdpt_tensor *const *in, i
     if (in[i] && !bdpti_shape_fits(f, in[i], in[0], axis)) fits = 0;
   }
   if (!fits) {
-    bdpti_misfit(t, op, formulas[op], in, count);
+    bdpti_misfit(t, op, in, count);
     return NULL;
   }
   for (f = strchr(strchr(f, '>'), '[') + 1; *f != ']'; f++) {
@@ -1788,9 +1785,6 @@ BDPTI_FN void bdpti_add_to(bdpt_real *to, const bdpt_real *from, size_t n) {
  *
  * A NULL pointer skips its step, so a zeroed struct is a plain product once its sizes and operands
  * are set. What is added may be the residual stream, or c itself to accumulate; gelu may be c.
- *
- * A weight that serves many products can be packed once (14.8) and given as `packed`. With bf16 the
- * factors are rounded to 8 bits of precision as they are packed, and sums stay in float (14.3).
  */
 typedef struct bdpti_gemm {
   size_t m, n, k; /* C[M,N] = A[M,K] B[K,N] */
@@ -1801,8 +1795,8 @@ typedef struct bdpti_gemm {
   const bdpt_real *bias;                              /* [N] */
   bdpt_real *gelu; size_t gelu_row;                   /* GELU goes here, C keeps its argument */
   const bdpt_real *dgelu; size_t dgelu_row;           /* z of the forward pass: C = gelu'(z) A B */
-  const bdpt_real *packed;                            /* all of B, from bdpti_prepack, or NULL */
-  int bf16;                                           /* 1: rounded factors; 2: and in pairs */
+  const bdpt_real *packed;                            /* all of B, from bdpti_prepack (14.8) */
+  int bf16;                                           /* 1: rounded factors; 2: in pairs (14.3) */
   const struct bdpti_isa *isa;                        /* like bf16 set by bdpti_matmul */
 } bdpti_gemm;
 
@@ -4029,7 +4023,7 @@ BDPTI_FN void bdpti_trainer_blame(const bdpt_trainer *t, char out[128]) {
     if (!bdpti_all_finite(t->ctx, n->out.count, n->out.data)) first = n;
   }
   if (first) {
-    bdpti_format(out, 128, "the output of %s at %s", bdpti_op_name[first->op],
+    bdpti_format(out, 128, "the output of %s at %s", bdpti_op_text[first->op][0],
                  bdpti_node_place(first));
   } else if (back >= 0) {
     bdpti_format(out, 128, "the gradient of %s", bdpti_param_name(t, back, name));
@@ -8476,8 +8470,8 @@ BDPTI_INLINE bdpt_real BDPTI_V(total)(BDPTI_VEC v) { return BDPTI_V(tree)(v, 0);
  * Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the mantissa; shifted
  * into the exponent field and added to e^r, it multiplies by 2^n. ln 2 is split in two so that n
  * times its first part is exact. DEVIATION from libm: results below FLT_MIN are 0 and not denormal,
- * because arithmetic on denormals is a hundred times slower and a softmax has no use for them. What
- * lies above 88.72, where exp overflows, is nobody's argument here: none of them is positive.
+ * because arithmetic on denormals is a hundred times slower and a softmax has no use for them. No
+ * argument here lies above 88.72, where exp overflows: a softmax's is 0 at most, a gate's 80.
  *
  * Steps wait for each other, so two vectors go through side by side; a single one goes in twice,
  * which the compiler undoes. In double precision, which exists for checking, libm does it by lanes.
