@@ -6205,13 +6205,6 @@ BDPTI_HOT void bdpti_side_pass(const bdpti_side *a, size_t blocks, size_t step,
   }
 }
 
-/* Makes both passes; `middle` has room for [channels,H,W']. */
-BDPTI_HOT void bdpti_resize(const bdpti_side side[2], size_t channels, const unsigned char *in,
-                           unsigned char *middle, unsigned char *out) {
-  bdpti_side_pass(&side[0], channels * (size_t)side[1].in, 1, in, middle); /* each row by itself */
-  bdpti_side_pass(&side[1], channels, (size_t)side[0].out, middle, out);   /* a row is a step */
-}
-
 /* Pixels lie side by side here: three bytes are the step of a row, a whole row that of a column. */
 BDPT_API bdpt_status bdpt_predict_rgb(bdpt_model *m, bdpt_tape *tape, const unsigned char *rgb,
                                       int h, int w, bdpt_real *logits) {
@@ -6349,7 +6342,8 @@ BDPTI_HOT int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, un
     bdpti_crop_flip(bytes, d->height, d->width, dy, dx, flip, cropped);
     bytes = cropped; /* and these are resized */
   }
-  bdpti_resize(l->side, 3, bytes, middle, resized);
+  bdpti_side_pass(&l->side[0], 3 * (size_t)d->height, 1, bytes, middle);
+  bdpti_side_pass(&l->side[1], 3, (size_t)wide, middle, resized);
   for (i = 0; i < 3 * plane; i++) image[i] = l->level[i / plane][resized[i]];
   if (recipe && recipe->erase > 0 && bdpt_uniform(&r) < recipe->erase) {
     bdpti_erase(image, high, wide, &r);
