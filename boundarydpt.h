@@ -5328,7 +5328,7 @@ BDPTI_FN void bdpti_study_load(bdpt_study *s, uint64_t key) {
   (offsetof(type, last) + sizeof(((type *)0)->last) - offsetof(type, first))
 
 BDPT_API void bdpt_study_open(bdpt_study *s, const bdpt_model *model, const bdpt_run *run,
-                               const char *phase, const void *options, size_t bytes, size_t room) {
+                              const char *phase, const void *options, size_t bytes, size_t room) {
   const bdpt_progress now = {phase, s->detail, 0, 0, "images", 0, (double)NAN};
   char hash[17];
   uint64_t key;
@@ -5369,7 +5369,6 @@ BDPT_API bdpt_status bdpt_study_close(bdpt_study *s) {
   return s->status;
 }
 
-/* Reads the next number from the journal if it is known, else adds it. */
 BDPT_API int bdpt_study_knows(const bdpt_study *s) { return s->next < s->count; }
 
 BDPT_API void bdpt_study_record(bdpt_study *s, double *x) {
@@ -5386,7 +5385,6 @@ BDPTI_FN void bdpti_study_end(bdpt_study *s) {
   s->trainer = NULL;
 }
 
-/* Starts again from the caller's network. */
 BDPT_API void bdpt_study_copy(bdpt_study *s) {
   bdpti_study_end(s);
   if (s->status) return;
@@ -5426,18 +5424,17 @@ BDPT_API void bdpt_study_begin(bdpt_study *s, const bdpt_recipe *recipe) {
   s->saved = bdpt_trainer_steps_done(s->trainer);
 }
 
+/* Saves the training with the journal, or the journal of a call that trains nothing. */
 BDPT_API void bdpt_study_save(bdpt_study *s) {
-  if (s->status || !s->path[0]) return;
-  s->saved = bdpt_trainer_steps_done(s->trainer);
-  s->trainer->words = s->count;
-  s->status = bdpti_trainer_file(s->trainer, s->path, 1);
-}
-
-/* Saves the journal of a call that trains nothing. */
-BDPTI_FN void bdpti_study_note(bdpt_study *s) {
   const bdpt_write_tensor w = {"train.log", BDPT_U8, 1, {8 * s->count, 0, 0, 0}, s->word, 1};
   bdpt_bytes file = {NULL, 0};
-  if (!s->path[0]) return; /* nothing is saved */
+  if (s->status || !s->path[0]) return;
+  if (s->trainer) {
+    s->saved = bdpt_trainer_steps_done(s->trainer);
+    s->trainer->words = s->count;
+    s->status = bdpti_trainer_file(s->trainer, s->path, 1);
+    return;
+  }
   s->status = bdpt_safetensors_build(s->ctx, &w, 1, NULL, NULL, 0, &file);
   if (!s->status) s->status = bdpt_file_write(s->ctx, s->path, file.data, file.size);
   bdpt_bytes_free(s->ctx, &file);
@@ -5475,12 +5472,11 @@ BDPT_API void bdpt_study_train(bdpt_study *s, size_t until) {
   }
 }
 
-/* Returns the accuracy of s->work on the held-out images, per cent, with averaged weights where
- * there are any; NaN without held-out images. */
+/* With averaged weights where there are any. */
 BDPT_API void bdpt_study_measure(bdpt_study *s, double *out) {
   bdpt_accuracy a;
   a.top1 = (double)NAN;
-  if (!s->status && s->held && !bdpt_study_knows(s)) {
+  if (!s->status && !bdpt_study_knows(s)) {
     if (s->trainer) bdpt_trainer_swap_ema(s->trainer);
     s->status = bdpt_evaluate(s->work, s->held, &a);
     if (s->trainer) bdpt_trainer_swap_ema(s->trainer);
@@ -5496,19 +5492,6 @@ BDPT_API void bdpt_study_run(bdpt_study *s, int epoch, double *out) {
   bdpt_study_train(s, s->per_epoch * (size_t)epoch);
   bdpt_study_measure(s, out);
   if (!known) bdpti_study_report(s, (double)NAN, 1);
-}
-
-/* Sorts layers by rising score; NaN goes last, equal scores keep the order of the layers. */
-BDPTI_FN void bdpti_rank(const double *score, int depth, int *order) {
-  int i, j;
-  for (i = 0; i < depth; i++) {
-    for (j = i; j > 0; j--) {
-      double left = score[order[j - 1]];
-      if (!(score[i] < left || (left != left && score[i] == score[i]))) break;
-      order[j] = order[j - 1];
-    }
-    order[j] = i;
-  }
 }
 
 /* 11.2  How many of each type: measuring for the predictor                              >>collect
@@ -5556,7 +5539,7 @@ BDPTI_FN int bdpti_collect_ok(const bdpt_map_collect_options *o, int depth) {
 
 /* Finds the order in which the layers go by one epoch of training with the scalars on. */
 BDPTI_FN void bdpti_collect_order(bdpt_study *s, bdpt_map_collect_options *o) {
-  int depth = s->model->config.depth, i;
+  int depth = s->model->config.depth, i, j, *order;
   double mean[2][BDPT_MAX_DEPTH];
   bdpt_recipe r = o->recipe;
   r.importance = r.epochs = 1;
@@ -5566,7 +5549,13 @@ BDPTI_FN void bdpti_collect_order(bdpt_study *s, bdpt_map_collect_options *o) {
   bdpt_study_train(s, s->per_epoch);
   if (!s->status && !bdpt_study_knows(s)) bdpt_trainer_importance(s->trainer, mean);
   for (i = 0; i < 2 * depth; i++) bdpt_study_record(s, &mean[i % 2][i / 2]);
-  for (i = 0; i < 2; i++) bdpti_rank(mean[i], depth, o->order[i]);
+  for (i = 0; i < 2 * depth; i++) { /* of equal ones the first stays ahead */
+    order = o->order[i % 2];
+    for (j = i / 2; j > 0 && mean[i % 2][i / 2] < mean[i % 2][order[j - 1]]; j--) {
+      order[j] = order[j - 1];
+    }
+    order[j] = i / 2;
+  }
 }
 
 BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *run,
@@ -5594,7 +5583,7 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *r
                      o.rounds, capacity, depth);
   }
   bdpt_study_open(&s, model, run, "map", &o.most,
-                   BDPTI_THROUGH(bdpt_map_collect_options, most, start), all + 1 + layers);
+                  BDPTI_THROUGH(bdpt_map_collect_options, most, start), all + 1 + layers);
   s.start = o.start;
   s.total = o.recipe.epochs * (double)all + !o.use_order;
   if (!o.use_order) bdpti_collect_order(&s, &o);
@@ -5728,7 +5717,7 @@ BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_run *run,
   memset(out, 0, sizeof *out);
   if (bdpti_search_resolve(&o, model) != BDPT_OK) return model->ctx->status;
   bdpt_study_open(&s, model, run, "search", o.remove,
-                   BDPTI_THROUGH(bdpt_search_options, remove, start), 2 * (size_t)events);
+                  BDPTI_THROUGH(bdpt_search_options, remove, start), 2 * (size_t)events);
   s.start = o.start;
   s.total = o.recipe.epochs;
   bdpt_study_copy(&s);
@@ -5841,7 +5830,7 @@ BDPTI_FN void bdpti_greedy_record(bdpt_study *s, bdpt_layers *gone, bdpt_greedy_
   out->layer[n] = bdpti_layer_at((int)layer);
   bdpt_layers_add(gone, out->layer[n].type, out->layer[n].block);
   out->removed++;
-  if (!known) bdpti_study_note(s);
+  if (!known) bdpt_study_save(s);
 }
 
 BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
@@ -5857,7 +5846,7 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
                      "budget of %d", o->layers, bdpti_s((size_t)o->layers), o->budget, kept);
   }
   bdpt_study_open(&s, model, run, "greedy", &o->budget,
-                   BDPTI_THROUGH(bdpt_greedy_options, budget, start), 4 * (size_t)most);
+                  BDPTI_THROUGH(bdpt_greedy_options, budget, start), 4 * (size_t)most);
   s.start = o->start;
   s.now.unit = "trials";
   s.now.total = (size_t)(most * kept - most * (most - 1) / 2);

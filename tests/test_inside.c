@@ -104,7 +104,7 @@ TEST(states_know_their_images) {
   uint64_t key = state_key(m, &held, "map", 1);
   CHECK(held.count == 10 && key == state_key(m, &held, "map", 1));
   CHECK(key != state_key(m, &held, "search", 1) && key != state_key(m, &held, "map", 2));
-  CHECK(state_key(m, &held, "disparity", 1) != state_key(m, NULL, "disparity", 1));
+  CHECK(state_key(m, &held, "disparity", 1) != state_key(m, &train, "disparity", 1));
   train.index[train.count - 1]++;
   CHECK(key != state_key(m, &held, "map", 1));
   train.index[train.count - 1]--;
