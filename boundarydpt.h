@@ -35,7 +35,7 @@
  *     static bdpt_config config;
  *     static bdpt_recipe recipe;
  *     static unsigned short label[500];
- *     bdpt_dataset data = {500, 2, 8, 8, NULL, label, picture, NULL};
+ *     bdpt_dataset data = {500, 2, 8, 8, NULL, label, picture, NULL, NULL};
  *     bdpt_subset train, held;                    // 400 pictures teach, 100 judge
  *     bdpt_run run = {&train, NULL, NULL};
  *     bdpt_accuracy right;
@@ -594,7 +594,8 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config, bdp
 
 /* Images as bytes, channel planes [3][height][width], with a label each: all in memory (`pixels`),
  * or made on demand by `fetch`, which must be callable from several threads at once and return 0 on
- * success. */
+ * success. `change` is an augmentation of your own, or NULL: training calls it, from several threads
+ * too, with a copy of each image before that is cropped; what it draws comes from `rng`. */
 typedef struct bdpt_dataset {
   size_t count;
   int classes, height, width;
@@ -602,6 +603,7 @@ typedef struct bdpt_dataset {
   unsigned short *label;       /* [count] */
   int (*fetch)(void *user, size_t index, unsigned char *planes);
   void *user;
+  void (*change)(void *user, bdpt_rng *rng, unsigned char *planes);
 } bdpt_dataset;
 
 /* A choice of a data set's images. The subset owns `index`. */
@@ -6323,6 +6325,11 @@ BDPTI_HOT int bdpti_load_one(const bdpti_loader *l, bdpt_rng r, size_t index, un
   unsigned char *resized = middle + 3 * (size_t)d->height * (size_t)wide; /* [3,H,W] */
   const unsigned char *bytes = d->pixels ? d->pixels + index * source : work;
   if (!d->pixels && d->fetch(d->user, index, work) != 0) return 0; /* fills work[3,h,w] */
+  if (recipe && d->change) {
+    if (d->pixels) memcpy(work, bytes, source);
+    d->change(d->user, &r, work);
+    bytes = work;
+  }
   if (recipe && (recipe->crop > 0 || recipe->flip)) {
     size_t offsets = (size_t)recipe->crop * 2 + 1; /* places of the window along one axis */
     int dy = (int)bdpti_below(&r, offsets) - recipe->crop;

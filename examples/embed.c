@@ -16,7 +16,7 @@ int main(void) {
   static bdpt_config config;
   static bdpt_recipe recipe;
   static unsigned short label[500];
-  bdpt_dataset data = {500, 2, 8, 8, NULL, label, picture, NULL};
+  bdpt_dataset data = {500, 2, 8, 8, NULL, label, picture, NULL, NULL};
   bdpt_subset train, held;                    // 400 pictures teach, 100 judge
   bdpt_run run = {&train, NULL, NULL};
   bdpt_accuracy right;

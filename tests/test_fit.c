@@ -473,7 +473,7 @@ static int noise(void *user, size_t index, unsigned char *planes) {
 
 TEST(says_where_images_are_few) {
   static unsigned short label[200];
-  bdpt_dataset d = {200, 1, SIDE, SIDE, NULL, label, noise, NULL};
+  bdpt_dataset d = {200, 1, SIDE, SIDE, NULL, label, noise, NULL, NULL};
   bdpt_subset all;
   int k, warned;
   CHECK(bdpt_subset_all(&ctx, &d, &all) == BDPT_OK);

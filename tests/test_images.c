@@ -10,6 +10,7 @@
 #include "../examples/tool/files/export.h"
 #include "../examples/tool/input.h"
 #include "../examples/tool/json_read.h"
+#include "../examples/tool/pictures/trivial.h"
 #include "test.h"
 #include "fixture.h"
 #include "resize.h"
@@ -922,8 +923,76 @@ TEST(pictures_of_oblongs) {
   free(p.planes);
 }
 
+/* ---- TrivialAugment -------------------------------------------------------------------------- */
+
+enum { PATCH = 32, PATCH_BYTES = 3 * PATCH * PATCH };
+
+/* Makes the change to a picture of which red rises to the right and green downwards. */
+static const unsigned char *changed(int which, double strength, double sign) {
+  static unsigned char p[PATCH_BYTES];
+  int i;
+  for (i = 0; i < PATCH_BYTES; i++) {
+    const int y = i / PATCH % PATCH, x = i % PATCH;
+    p[i] = (unsigned char)(i < PATCH * PATCH ? 8 * x : i < 2 * PATCH * PATCH ? 8 * y : 100 + x % 2);
+  }
+  trivial_make(which, strength, sign, PATCH, p);
+  return p;
+}
+
+TEST(trivial_changes) {
+  const int area = PATCH * PATCH, at = 9 * PATCH + 5; /* row 9, column 5: 40, 72, 101 */
+  unsigned char before[PATCH_BYTES];
+  const unsigned char *p;
+  int which, i, seen[TRIVIAL_CHANGES] = {0}, kinds = 0, side = PATCH;
+  bdpt_rng rng, twin;
+  memcpy(before, changed(0, 1, 1), sizeof before);
+  CHECK(before[at] == 40 && before[area + at] == 72 && before[2 * area + at] == 101);
+  for (which = 0; which < 12; which++)
+    CHECK(memcmp(changed(which, 0, 1), before, sizeof before) == 0);
+  p = changed(1, 1, 1); /* sheared: 6.5 rows above the centre, 1.95 to the left; 40 - 15.6 */
+  CHECK(p[at] == 24);
+  p = changed(2, 1, 1); /* 10.5 columns left of the centre, 3.15 rows higher: 72 - 25.2 */
+  CHECK(p[area + at] == 47);
+  p = changed(3, 1, 1); /* a quarter of 32 columns */
+  CHECK(p[at] == 104 && p[area + at] == 72 && p[9 * PATCH + 31] == 124);
+  p = changed(4, 1, -1);
+  CHECK(p[area + at] == 8 && p[at] == 40 && p[area + 5] == 124);
+  p = changed(5, 1, 1); /* x' = cos x + sin y, with x = -10.5, y = -6.5: -12.343 + 15.5 */
+  CHECK(p[at] == (unsigned char)(8 * 3.1567 + 0.5));
+  CHECK(changed(6, 1, -1)[at] == 4 && changed(6, 1, 1)[at] == 76);
+  p = changed(8, 1, -1); /* grey = 0.299 40 + 0.587 72 + 0.114 101 = 65.7; a tenth stays */
+  CHECK(p[at] == 63 && p[area + at] == 66 && p[2 * area + at] == 69);
+  p = changed(7, 1, -1); /* the mean grey: 0.886 124 + 0.114 100.5 = 121.3 */
+  CHECK(p[at] == 113 && p[area + at] == 116 && p[2 * area + at] == 119);
+  p = changed(9, 1, -1); /* blue, smooth: 101 (5 + 2) / 13 + 100 6 / 13 = 100.54; edges differ */
+  CHECK(p[2 * area + at] == 101 && p[at] == 40 && p[2 * area + at + 1] == 100);
+  p = changed(10, 1, 1); /* the upper four bits */
+  CHECK(p[at] == 32 && p[area + at] == 64 && p[2 * area + at] == 96);
+  p = changed(11, 0.7, 1); /* from 77 on */
+  CHECK(p[at] == 40 && p[area + at] == 72 && p[2 * area + at] == 154);
+  p = changed(12, 1, 1); /* 0 to 248, and 100 to 101, become 0 to 255 */
+  CHECK(p[at] == 41 && p[2 * area + at] == 255 && p[2 * area + at - 1] == 0);
+  p = changed(13, 1, 1); /* (1024 - 32) / 255 = 3 a step; 160 are darker: 161 / 3 */
+  CHECK(p[at] == 53);
+  bdpt_rng_seed(&rng, 1, 0);
+  twin = rng;
+  for (i = 0; i < 400; i++) { /* every change is drawn, and nothing but the numbers of `rng` */
+    unsigned char a[PATCH_BYTES], b[PATCH_BYTES];
+    const int drawn = (int)(TRIVIAL_CHANGES * bdpt_uniform(&twin));
+    const double strength = bdpt_uniform(&twin), sign = bdpt_uniform(&twin) < 0.5 ? -1 : 1;
+    memcpy(a, before, sizeof a);
+    memcpy(b, before, sizeof b);
+    trivial_change(&side, &rng, a);
+    trivial_make(drawn, strength, sign, side, b);
+    CHECK(memcmp(a, b, sizeof a) == 0 && rng.state == twin.state);
+    kinds += seen[drawn]++ == 0;
+  }
+  CHECK(kinds == TRIVIAL_CHANGES);
+}
+
 int main(void) {
   bdpt_init(&ctx);
+  RUN(trivial_changes);
   RUN(ppm);
   RUN(ppm_refused);
   RUN(ppm_hostile);

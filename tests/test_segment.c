@@ -272,7 +272,7 @@ static bdpt_tensor *lesson(bdpt_model *m, bdpt_tape *t, const bdpt_forward_optio
 /* Ten steps lower the loss; a stop after four, saved and taken up again, gives the same bits. */
 TEST(trainer_on_a_lesson) {
   static unsigned short zero[64];
-  bdpt_dataset data = {64, 1, 28, 28, NULL, zero, fetch_never, NULL};
+  bdpt_dataset data = {64, 1, 28, 28, NULL, zero, fetch_never, NULL, NULL};
   bdpt_recipe r;
   bdpt_subset all;
   lesson_state s;

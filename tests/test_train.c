@@ -389,6 +389,72 @@ static int hashes_to(const bdpt_model *m, const char *hash) {
   return strcmp(own, hash) == 0;
 }
 
+/* A change of the caller's that draws: in a third of the images a random grey takes every place. */
+static void grey(void *user, bdpt_rng *rng, unsigned char *planes) {
+  const int value = (int)(256 * bdpt_uniform(rng));
+  (void)user;
+  if (bdpt_uniform(rng) < 1.0 / 3) memset(planes, value, 3 * SIDE * SIDE);
+}
+
+static void black(void *user, bdpt_rng *rng, unsigned char *planes) {
+  (void)user;
+  (void)rng;
+  memset(planes, 0, 3 * SIDE * SIDE);
+}
+
+/* Training sees the changed copies, the images themselves stay, and evaluation sees those. */
+TEST(own_augmentation) {
+  bdpt_recipe r = full_recipe();
+  bdpt_dataset plain = data, dark = data;
+  unsigned char kept[3 * SIDE * SIDE];
+  char hash[17], other[17];
+  bdpt_accuracy a, b;
+  bdpt_model *m;
+  int at, threads = ctx.threads;
+  memcpy(kept, data.pixels, sizeof kept);
+  dark.pixels = (unsigned char *)calloc(IMAGES, sizeof kept);
+  remove(path);
+  m = small_model(0, 8); /* black images, and images that are blackened */
+  data = dark;
+  CHECK(bdpt_train(m, NULL, &(bdpt_run){&train, NULL, NULL}, &r, NULL) == BDPT_OK);
+  bdpt_model_hash(m, hash);
+  CHECK(bdpt_evaluate(m, &held, &a) == BDPT_OK);
+  bdpt_model_free(m);
+  m = small_model(0, 8);
+  data = plain;
+  data.change = black;
+  CHECK(bdpt_train(m, NULL, &(bdpt_run){&train, NULL, NULL}, &r, NULL) == BDPT_OK);
+  CHECK(hashes_to(m, hash) && memcmp(kept, data.pixels, sizeof kept) == 0);
+  CHECK(bdpt_evaluate(m, &held, &b) == BDPT_OK && a.loss != b.loss);
+  bdpt_model_free(m);
+  data.change = grey; /* one thread, three, and stopped after every few steps: the same bits */
+  hash[0] = other[0] = 0;
+  for (ctx.threads = 1; ctx.threads <= 3; ctx.threads += 2) {
+    m = small_model(0, 8);
+    CHECK(run_until(m, &r, 0) == BDPT_OK);
+    bdpt_model_hash(m, ctx.threads == 1 ? hash : other);
+    bdpt_model_free(m);
+    remove(path);
+  }
+  CHECK(strcmp(hash, other) == 0);
+  ctx.threads = threads;
+  for (at = 3; at <= 9; at += 3) {
+    m = small_model(0, 8);
+    CHECK(run_until(m, &r, at) == BDPT_CANCELLED);
+    bdpt_model_free(m);
+    m = small_model(0, 8);
+    CHECK(run_until(m, &r, 0) == BDPT_OK && hashes_to(m, hash));
+    bdpt_model_free(m);
+    remove(path);
+  }
+  m = small_model(0, 8);
+  data.change = NULL;
+  CHECK(run_until(m, &r, 0) == BDPT_OK && !hashes_to(m, hash));
+  bdpt_model_free(m);
+  remove(path);
+  free(dark.pixels);
+}
+
 /* A run goes on with the network it began with, or with the one that was saved, and no other. */
 TEST(checkpoints_know_the_network) {
   bdpt_recipe r = full_recipe();
@@ -906,6 +972,7 @@ int main(void) {
   RUN(same_bits_for_any_threads);
   RUN(resume_is_exact);
   RUN(run_resumes_anywhere);
+  RUN(own_augmentation);
   RUN(checkpoints_know_the_network);
   RUN(saves_by_epochs);
   RUN(foreign_checkpoints);

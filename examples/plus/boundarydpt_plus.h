@@ -1889,7 +1889,7 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
  */
 BDPT_API bdpt_status bdpt_cifar100_parse(bdpt_context *ctx, const void *bytes, size_t size,
                                          const char *name, bdpt_dataset *out) {
-  const bdpt_dataset shape = {size / 3074, 100, 32, 32, NULL, NULL, NULL, NULL};
+  const bdpt_dataset shape = {size / 3074, 100, 32, 32, NULL, NULL, NULL, NULL, NULL};
   const unsigned char *p = (const unsigned char *)bytes; /* record i */
   size_t i, n = shape.count, rest = size - n * 3074; /* rest: bytes of a record cut off */
   bdpt_status status = BDPT_OK;

@@ -15,6 +15,7 @@
 #include "../cli/messages.h"
 #include "../cli/options.h"
 #include "../cli/system.h"
+#include "../pictures/trivial.h"
 #include "../record.h"
 #include "../session.h"
 #include "pieces.h"
@@ -228,6 +229,7 @@ bdpt_status study_better(study *s) {
   bdpt_accuracy held, test;
   study_root r = {"better", "the network of part 15", NULL, NULL, NULL, study_better_recipe(s), 0,
                   0};
+  bdpt_dataset *images = &s->base.in.train;
   bdpt_status status = BDPT_OK;
   int fresh;
   if (s->better) return BDPT_OK;
@@ -240,7 +242,12 @@ bdpt_status study_better(study *s) {
   r.hash = s->better_hash;
   r.trained = r.recipe.epochs * (double)s->base.in.rest.count;
   r.evaluated = (s->finer ? STUDY_FINER_COST : 1) * r.trained / 3;
+  if (s->recipe.better_trivial) {
+    images->user = &images->height;
+    images->change = trivial_change;
+  }
   if (status == BDPT_OK) status = study_root_make(s, &r, &fresh);
+  images->change = NULL;
   if (status != BDPT_OK || !fresh) return status;
   status = bdpt_evaluate(s->better, &s->base.in.held, &held);
   if (status == BDPT_OK) status = bdpt_evaluate(s->better, &s->base.in.tested, &test);
@@ -254,6 +261,7 @@ bdpt_status study_better(study *s) {
   cli_json_real(j, "batch", s->recipe.better_batch);
   cli_json_real(j, "lr", s->recipe.better_lr);
   cli_json_real(j, "mix_prob", s->recipe.better_mix_prob);
+  cli_json_real(j, "trivial", s->recipe.better_trivial);
   cli_json_real(j, "drop_path", s->recipe.better_drop_path);
   cli_json_real(j, "ema", s->recipe.better_ema);
   cli_json_real(j, "accuracy", held.top1);

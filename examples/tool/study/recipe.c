@@ -85,6 +85,7 @@ int study_keys(study_recipe *r, cli_option *out) {
     {"better.batch", CLI_INT, &r->better_batch, "", NULL, ""},
     {"better.lr", CLI_SAID, &r->better_lr, "", NULL, ""},
     {"better.mix_prob", CLI_SAID, &r->better_mix_prob, "", NULL, ""},
+    {"better.trivial", CLI_INT, &r->better_trivial, "", NULL, ""},
     {"better.drop_path", CLI_REAL, &r->better_drop_path, "", NULL, ""},
     {"better.ema", CLI_REAL, &r->better_ema, "", NULL, ""},
     {"better.alpha", CLI_SAID, &r->better_alpha, "", NULL, ""},

@@ -37,7 +37,7 @@ typedef struct study_recipe {
   cli_layers recovery_marks, map_budgets, which_remove, which_marks, types_layers, types_marks;
   cli_layers speed[3], text_remove, text_marks, start_budgets, start_marks, distill_marks;
   cli_layers plus_depth, plus_both, plus_marks, tokens_merge, tokens_speed, tokens_remove;
-  int finer_epochs, better_epochs, better_batch;
+  int finer_epochs, better_epochs, better_batch, better_trivial;
   double finer_lr, finer_warmup, finer_mix_prob, finer_ema;
   double better_lr, better_mix_prob, better_drop_path, better_ema, better_alpha;
   int headline_layers;
