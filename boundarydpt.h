@@ -594,8 +594,8 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config, bdp
 
 /* Images as bytes, channel planes [3][height][width], with a label each: all in memory (`pixels`),
  * or made on demand by `fetch`, which must be callable from several threads at once and return 0 on
- * success. `change` is an augmentation of your own, or NULL: training calls it, from several threads
- * too, with a copy of each image before that is cropped; what it draws comes from `rng`. */
+ * success. `change` is an augmentation of your own, or NULL: training calls it, from several
+ * threads too, with a copy of each image before that is cropped; what it draws comes from `rng`. */
 typedef struct bdpt_dataset {
   size_t count;
   int classes, height, width;

@@ -933,7 +933,8 @@ static const unsigned char *changed(int which, double strength, double sign) {
   int i;
   for (i = 0; i < PATCH_BYTES; i++) {
     const int y = i / PATCH % PATCH, x = i % PATCH;
-    p[i] = (unsigned char)(i < PATCH * PATCH ? 8 * x : i < 2 * PATCH * PATCH ? 8 * y : 100 + x % 2);
+    const int value[3] = {8 * x, 8 * y, 100 + x % 2};
+    p[i] = (unsigned char)value[i / (PATCH * PATCH)];
   }
   trivial_make(which, strength, sign, PATCH, p);
   return p;

@@ -257,7 +257,8 @@ says out "trained on 512 images, looked at 0, [0-9]* processor second"
 keys="parent,wanted,budget,layers,types,block,losses,accuracies,costs,images,processor_seconds"
 lines greedy 4 $keys
 lines finer 2 "hash,patch,epochs,lr,mix_prob,ema,accuracy,test"
-lines better 2 "hash,parent,teacher,alpha,epochs,batch,lr,mix_prob,trivial,drop_path,ema,accuracy,test"
+keys="hash,parent,teacher,alpha,epochs,batch,lr,mix_prob,trivial,drop_path,ema,accuracy,test"
+lines better 2 $keys
 lines headline 23 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines choice 7 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines long 3 "row,seed,attention,activation,marks,accuracies,test,params,macs"
