@@ -3491,7 +3491,12 @@ BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int height, int width) {
  * what its removal would leave. The value is unchanged; the gradient of m tells how the loss would
  * move if the layer began to disappear (see >>method).
  */
-BDPTI_FN int bdpti_block_ok(bdpt_model *m, const char *what, int l); /* chapter 9 */
+BDPTI_FN int bdpti_block_ok(bdpt_model *m, const char *what, int l) {
+  if (l >= 0 && l < m->config.depth) return 1;
+  bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "%s: layer %d, but the network has layers 0 to %d", what, l,
+            m->config.depth - 1);
+  return 0;
+}
 
 /* Finds the bias of the weight in a slot, or zeros where the network has none. */
 BDPTI_FN bdpt_tensor *bdpti_bias(bdpt_model *m, bdpt_tape *t, int slot) {
@@ -3816,8 +3821,6 @@ BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t);
  * has gone, and the weights need room to move again. With lr = 1, min = 1/4, ten epochs and
  * restarts at 4 and 6 the rate is 1 at t = 0, 4 and 6, half-way down (0.625) at 2, 5 and 8, and
  * close to 0.25 just before 4, 6 and 10.
- *
- * The table of a recipe's numbers (3.6) fills and checks them as that of a configuration does.
  */
 #define BDPTI_F(type, name, zero, least, most) BDPTI_FIELD(bdpt_recipe, name, zero, least, most),
 static const bdpti_field bdpti_fields[] = {BDPT_RECIPE(BDPTI_F)};
@@ -4402,8 +4405,7 @@ BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *t, double *loss) {
  * one linear map of D x D: with F = 4D an eighth of the multiplications, and one layer of depth
  * instead of three. Removing the activation costs accuracy; fusing afterwards costs nothing.
  *
- * How many of each kind should go, and which ones, is the matter of chapters 10 and 11. Here are
- * the operations that both build on.
+ * How many of each kind should go, and which ones, is the matter of chapters 10 and 11.
  */
 
 /* 9.1  Removing and restoring
@@ -4439,13 +4441,6 @@ BDPTI_FN int bdpti_layers_list(const bdpt_layers *set, bdpt_layer list[2 * BDPT_
     count += bdpt_layers_has(set, list[count].type, list[count].block);
   }
   return count;
-}
-
-BDPTI_FN int bdpti_block_ok(bdpt_model *m, const char *what, int l) {
-  if (l >= 0 && l < m->config.depth) return 1;
-  bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "%s: layer %d, but the network has layers 0 to %d", what, l,
-            m->config.depth - 1);
-  return 0;
 }
 
 BDPTI_FN int bdpti_layer_ok(bdpt_model *m, const char *what, bdpt_type type, int l) {
