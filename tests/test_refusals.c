@@ -141,6 +141,7 @@ static bdpt_status build_of(const char *name, int ndim) {
   bdpt_write_tensor t;
   bdpt_bytes out = {NULL, 0};
   memset(&t, 0, sizeof t);
+  t.dtype = BDPT_REAL_DTYPE;
   t.name = name; t.ndim = ndim; t.data = images;
   return bdpt_safetensors_build(&ctx, &t, 1, NULL, NULL, 0, &out);
 }
