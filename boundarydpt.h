@@ -787,10 +787,9 @@ BDPT_API void bdpt_study_remove(bdpt_study *s, bdpt_type type, int layer);
 BDPT_API void bdpt_study_begin(bdpt_study *s, const bdpt_recipe *resolved);
 BDPT_API void bdpt_study_train(bdpt_study *s, size_t until); /* so many steps are done */
 BDPT_API void bdpt_study_measure(bdpt_study *s, double *out); /* per cent of held; records it */
-/* Trains to the end of an epoch, measures, saves. */
+/* Trains to the end of an epoch, measures (averaged weights, where there are any), saves. */
 BDPT_API void bdpt_study_run(bdpt_study *s, int epoch, double *out);
-/* Returns 1 if the next number is in the journal, from where bdpt_study_record takes it; else that
- * adds *x to it. */
+/* Returns 1 if the journal has the next number: bdpt_study_record takes it, or else adds *x. */
 BDPT_API int bdpt_study_knows(const bdpt_study *s);
 BDPT_API void bdpt_study_record(bdpt_study *s, double *x);
 BDPT_API void bdpt_study_save(bdpt_study *s);
@@ -1362,13 +1361,10 @@ BDPTI_FN double bdpti_beta(bdpt_rng *r, double a, double b) {
   return x + y > 0 ? x / (x + y) : 0.5; /* both underflowed: the middle */
 }
 
-
 /* 4.5  The context's own life
  *
  * bdpt_init (14.7) chooses the kernels once, for the processor that runs it. Models and tapes
- * borrow the context; bdpt_finish frees its workspace and nothing of theirs, so it comes last.
- */
-
+ * borrow the context; bdpt_finish frees its workspace and nothing of theirs, so it comes last. */
 BDPT_API void bdpt_finish(bdpt_context *ctx) {
   bdpt_release(ctx, ctx->scratch, ctx->scratch_bytes); /* all that a context owns */
   ctx->scratch = NULL;
@@ -2778,8 +2774,7 @@ BDPTI_FN void bdpti_cross_entropy_back(bdpt_tape *t, bdpti_node *n) {
  *   source    Hinton et al. 2015; T^2 keeps the gradient's size independent of T
  *
  * DEVIATION: DeiT's code divides by B K instead of B; over 100 classes that is a hundredth of the
- * published loss. Hard distillation needs no operation of its own: it is the cross-entropy against
- * the teacher's arg-max.
+ * published loss. Hard distillation is the cross-entropy against the teacher's arg-max.
  */
 BDPT_API bdpt_tensor *bdpt_distill_soft(bdpt_tape *t, bdpt_tensor *x, const bdpt_real *teacher,
                                         double temperature) {
@@ -4395,8 +4390,7 @@ BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *t, double *loss) {
  * because the numbers of a layer are computed together and the layers one after another. Two kinds
  * can go from a transformer block: the attention layer, whose input and output both have width D,
  * and the activation, which has no weights. A linear cannot go alone: fc1 maps D to F and fc2 maps
- * F back, so without fc1 the second would get D numbers where it expects F. That is the dimension
- * mismatch of the paper.
+ * F back, so without fc1 the second would get D numbers where it expects F, the dimension mismatch.
  *
  * The trick is to remove what stands between the linears instead. Without its GELU the MLP is
  *
@@ -5033,8 +5027,7 @@ BDPT_API double bdpt_map_predict(const bdpt_map *map, double attention, double a
  * goes through all pairs of columns, and repeats until no pair needs it. The product of the
  * rotations is V, what is left of A is U S: orthogonal columns whose lengths are the singular
  * values, the small ones to full relative accuracy. Surplus columns of a wide matrix shrink to
- * nothing. With the identity written below A one loop turns both, and V appears where the identity
- * was. */
+ * nothing. With the identity written below A one loop turns both, and V appears in its place. */
 
 /* Makes two columns orthogonal in their first `rows` entries, by the smaller of the two angles that
  * do: it is the one that converges. Returns 0 if they are already, to 14 digits of their lengths,
@@ -5366,9 +5359,18 @@ BDPT_API bdpt_status bdpt_study_close(bdpt_study *s) {
   return s->status;
 }
 
+/* Returns 1 where nothing has failed and the call finds what another one makes. */
+BDPTI_FN int bdpti_study_wants(bdpt_study *s, const void *part, const char *first) {
+  if (!s->status && !part) {
+    s->status = bdpt_fail(s->ctx, BDPT_E_STATE, "%s: bdpt_study_%s first", s->now.phase, first);
+  }
+  return !s->status;
+}
+
 BDPT_API int bdpt_study_knows(const bdpt_study *s) { return s->next < s->count; }
 
 BDPT_API void bdpt_study_record(bdpt_study *s, double *x) {
+  if (!s->status && s->next == s->room) bdpti_study_wants(s, NULL, "open with more room");
   if (s->status) return;
   if (bdpt_study_knows(s)) *x = s->word[s->next];
   else s->word[s->count++] = *x;
@@ -5394,7 +5396,7 @@ BDPT_API void bdpt_study_copy(bdpt_study *s) {
  * the identity, here it may be a map (9.3), fitted to the training images and to the network as it
  * is at this moment. If a file brings the weights, only their place is made. */
 BDPT_API void bdpt_study_remove(bdpt_study *s, bdpt_type type, int layer) {
-  if (s->status) return;
+  if (!bdpti_study_wants(s, s->work, "copy")) return;
   bdpti_format(s->detail, sizeof s->detail, "remove %s %d", bdpt_type_name(type), layer);
   if (bdpt_start_fits(s->start, type) && s->word[1] < s->reached) {
     s->status = bdpti_fit_room(s->work, type, layer) ? BDPT_OK : s->ctx->status;
@@ -5407,7 +5409,8 @@ BDPT_API void bdpt_study_remove(bdpt_study *s, bdpt_type type, int layer) {
 
 /* Begins the next training of s->work, which has its structure by now. */
 BDPT_API void bdpt_study_begin(bdpt_study *s, const bdpt_recipe *recipe) {
-  if (s->status) return;
+  bdpti_study_end(s);
+  if (!bdpti_study_wants(s, s->work, "copy")) return;
   s->trainer = bdpt_trainer_create(s->work, NULL, s->train, recipe);
   if (!s->trainer) s->status = s->ctx->status;
   if (!s->trainer) return;
@@ -5458,7 +5461,7 @@ BDPTI_FN void bdpti_study_report(bdpt_study *s, double loss, int keep) {
  * summed in word[2], which a call may read and clear. */
 BDPT_API void bdpt_study_train(bdpt_study *s, size_t until) {
   double loss = 0; /* also of a step that fails */
-  int over = s->status || s->word[1] < s->reached;
+  int over = !bdpti_study_wants(s, s->trainer, "begin") || s->word[1] < s->reached;
   if (!s->status && over && !bdpt_study_knows(s)) {
     s->status = bdpt_fail(s->ctx, BDPT_E_FORMAT, "%s: the results end before a training", s->path);
   }
@@ -5469,11 +5472,10 @@ BDPT_API void bdpt_study_train(bdpt_study *s, size_t until) {
   }
 }
 
-/* With averaged weights where there are any. */
 BDPT_API void bdpt_study_measure(bdpt_study *s, double *out) {
   bdpt_accuracy a;
   a.top1 = (double)NAN;
-  if (!s->status && !bdpt_study_knows(s)) {
+  if (bdpti_study_wants(s, s->work, "copy") && !bdpt_study_knows(s)) {
     if (s->trainer) bdpt_trainer_swap_ema(s->trainer);
     s->status = bdpt_evaluate(s->work, s->held, &a);
     if (s->trainer) bdpt_trainer_swap_ema(s->trainer);
@@ -5617,9 +5619,8 @@ BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *r
  *
  * Each layer has two parameters. The mask says whether it is there; nothing learns it. The scalar
  * importance starts at 0, learns, and is never used in the forward pass. Where less of the layer
- * would lower the loss, dL/dm is positive, and descent subtracts it. So
- * after a while the smallest scalar of a type belongs to the layer that the network misses least,
- * given the layers that are gone already.
+ * would lower the loss, dL/dm is positive, and descent subtracts it. So after a while the smallest
+ * scalar of a type belongs to the layer that the network misses least, given those that are gone.
  *
  * Two layers can each be superfluous because the other does the work. So one layer goes at a time,
  * and the network and the scalars adapt before the next choice, each time longer, because each
@@ -7810,8 +7811,7 @@ BDPTI_FN bdpt_status bdpti_file_get(bdpt_context *ctx, const char *path, int mus
   return s;
 }
 
-/* Writes, flushes, forces to the disk and closes. Returns what failed, for which errno has the
- * reason, or NULL. */
+/* Writes, flushes, forces to the disk and closes. Returns what failed (see errno), or NULL. */
 BDPTI_FN const char *bdpti_file_fill_in(FILE *f, const void *bytes, size_t size, int force) {
   const char *failed = NULL;
   int why;

@@ -1079,11 +1079,48 @@ TEST(memory_failures) {
   ctx = keep;
 }
 
+/* A long call of one's own that forgets a part, or records more than it said, is told so. */
+static void study_told(int step, const char *what) {
+  static const int options = 7;
+  const bdpt_run run = {&train, &held, NULL};
+  bdpt_model *m = make_model(4);
+  bdpt_recipe r = make_recipe(1);
+  bdpt_study s;
+  double x = 0;
+  bdpt_recipe_resolve(&r);
+  bdpt_study_open(&s, m, &run, "own", &options, sizeof options, 2);
+  if (step == 0) bdpt_study_remove(&s, BDPT_ATTENTION, 0);
+  if (step == 1) bdpt_study_measure(&s, &x);
+  if (step == 2) bdpt_study_begin(&s, &r);
+  if (step > 2) bdpt_study_copy(&s);
+  if (step == 3) bdpt_study_train(&s, 1);
+  if (step >= 4) bdpt_study_begin(&s, &r);
+  if (step >= 4) bdpt_study_begin(&s, &r); /* ends the first: nothing leaks */
+  if (step >= 4) bdpt_study_record(&s, &x);
+  if (step >= 4) bdpt_study_record(&s, &x);
+  CHECK(step < 4 || (s.status == BDPT_OK && s.count == s.room));
+  if (step == 4) bdpt_study_record(&s, &x);
+  CHECK(bdpt_study_close(&s) == (what ? BDPT_E_STATE : BDPT_OK));
+  CHECK(strcmp(ctx.message, what ? what : "") == 0);
+  bdpt_clear_error(&ctx);
+  bdpt_model_free(m);
+}
+
+TEST(own_long_calls) {
+  study_told(0, "own: bdpt_study_copy first");
+  study_told(1, "own: bdpt_study_copy first");
+  study_told(2, "own: bdpt_study_copy first");
+  study_told(3, "own: bdpt_study_begin first");
+  study_told(4, "own: bdpt_study_open with more room first");
+  study_told(5, NULL);
+}
+
 int main(void) {
   memset(&ctx, 0, sizeof ctx);
   ctx.threads = 1; /* a team of threads only waits for itself at this size */
   bdpt_init(&ctx);
   make_stripes(&ctx, 5);
+  RUN(own_long_calls);
   RUN(known_gradients);
   RUN(importance_direction);
   RUN(disparity_rows);

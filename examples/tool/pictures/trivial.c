@@ -2,9 +2,10 @@
  *
  * TrivialAugment (Mueller and Hutter, arXiv 2103.10158) makes one of fourteen changes to each
  * image, with a strength drawn evenly: none, five that move the pixels, six that change the colours
- * by so much, two that stretch the histogram. The ranges are those of the paper's smaller space:
- * shear up to 0.3, shift up to a quarter of the side, turn up to 30 degrees, colours from a tenth
- * to 1.9 of what they were, 8 down to 4 bits. What comes in from outside has ImageNet's mean grey.
+ * by so much, two that stretch the histogram. Shears go up to 0.3, shifts to a quarter of the side,
+ * turns to 30 degrees, colours from a tenth to 1.9 of what they were, bits from 8 down to 4. Moved
+ * pixels are read between their neighbours, and what comes in from outside has the mean grey of
+ * ImageNet.
  */
 #include "trivial.h"
 
