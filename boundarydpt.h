@@ -8,8 +8,9 @@
  * by accuracy AFTER recovery: the paper finds that losing an activation hurts at once and heals
  * fast, and losing attention hardly hurts and heals badly. Here, on CIFAR-100, both heal: of 66.8
  * and 5.9 points, 2.1 and 0.5 are missing after ten epochs. This file holds the method: tensors,
- * reverse-mode differentiation, DeiT, training, the accuracy predictor, the steps of both stages,
- * fusing, files. The two observations stand beside it, in examples/plus/boundarydpt_studies.h.
+ * reverse-mode differentiation, DeiT, training, the accuracy predictor, choosing layers, recovery,
+ * fusing, files. The paper's own choice, its stage 1, and the observations that led to it stand
+ * beside it, in examples/plus/boundarydpt_studies.h.
  *
  * It is NOT a framework: no GPU, no convolutions beyond patch embedding, no graph compiler, and one
  * family of networks. It needs libc and libm; with OpenMP it uses several cores.
@@ -71,7 +72,7 @@
  *   >>guide      1  how to read, letters            >>train      8  optimiser, one step
  *   >>contract   2  what the library promises       >>prune      9  removing, fusing, fitting
  *   >>api        3  the declarations                >>map       10  the model accuracy predictor
- *   >>memory     4  memory, errors, random          >>method    11  the steps of both stages
+ *   >>memory     4  memory, errors, random          >>method    11  choosing, recovery, long calls
  *   >>tape       5  tensors, differentiation        >>data      12  images, long runs, checkpoints
  *   >>ops        6  operations and their gradients  >>files     13  safetensors, models
  *   >>deit       7  the vision transformer          >>kernels   14  the engine room: vector kernels
@@ -643,7 +644,7 @@ typedef enum bdpt_distill { /* OFF: none, also where 0 asks for another default 
   BDPT_DISTILL_OFF = BDPT_NONE, BDPT_DISTILL_NONE = 0, BDPT_DISTILL_HARD = 1, BDPT_DISTILL_SOFT = 2
 } bdpt_distill;
 
-#define BDPT_MAX_RESTARTS 40 /* of the schedule, hence removals of a search; our limit */
+#define BDPT_MAX_RESTARTS 40 /* of the schedule; our limit */
 
 /* The numbers of a training recipe, which a checkpoint remembers: type and name, what 0 stands for,
  * the least and the largest value. Augmentations are off unless asked for. */
@@ -777,14 +778,18 @@ typedef struct bdpt_study {
   bdpt_start start;
 } bdpt_study;
 /* `phase` ends the checkpoint's name; `options` are the bytes, without padding, that decide the
- * result besides network and images; `room` is the most numbers that will be recorded. Set `total`
- * (epochs) and `start`; close whatever happened, and return what that returns. */
+ * result besides network and images, such as those from one member of a struct through another;
+ * `room` is the most numbers that will be recorded. Set `total` (epochs) and `start`; close
+ * whatever happened, and return what that returns. */
+#define BDPT_THROUGH(type, first, last) \
+  (offsetof(type, last) + sizeof(((type *)0)->last) - offsetof(type, first))
 BDPT_API void bdpt_study_open(bdpt_study *s, const bdpt_model *model, const bdpt_run *run,
                               const char *phase, const void *options, size_t bytes, size_t room);
 BDPT_API bdpt_status bdpt_study_close(bdpt_study *s);
 BDPT_API void bdpt_study_copy(bdpt_study *s); /* makes work the caller's network again */
 BDPT_API void bdpt_study_remove(bdpt_study *s, bdpt_type type, int layer);
 BDPT_API void bdpt_study_begin(bdpt_study *s, const bdpt_recipe *resolved);
+BDPT_API void bdpt_study_end(bdpt_study *s); /* leaves averages in work; copy and begin call it */
 BDPT_API void bdpt_study_train(bdpt_study *s, size_t until); /* so many steps are done */
 BDPT_API void bdpt_study_measure(bdpt_study *s, double *out); /* per cent of held; records it */
 /* Trains to the end of an epoch, measures (averaged weights, where there are any), saves. */
@@ -820,39 +825,7 @@ BDPT_API void bdpt_map_term(int k, int *i, int *j);
  * strict maximum with the attention count ascending, as the paper's algorithm 3). */
 BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int depth, int budget,
                                     int *attention, int *activation, double *predicted);
-/* ---- 3.9  The two stages --------------------------------------------------------------------- */
-
-typedef struct bdpt_map_collect_options {
-  bdpt_recipe recipe;                   /* of each short fine-tune; seed + step is used */
-  int most;                             /* single runs: layers removed at the end; 0: depth / 2 */
-  int rounds;                           /* interleaved: of each type at the end; 0: half of most */
-  int order[2][BDPT_MAX_DEPTH];         /* which layer goes first, by type ... */
-  int use_order;                        /* ... if 1; else the smallest mean |dL/dm| goes first */
-  bdpt_start start;
-} bdpt_map_collect_options;
-/* Measures 2 most + 2 rounds points by real removal, each network inheriting the previous one's
- * weights (algorithms 1 and 2). points[capacity]. */
-BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *run,
-                                      const bdpt_map_collect_options *options,
-                                      bdpt_map_point *points, size_t capacity, size_t *count);
-
-typedef struct bdpt_search_options {
-  bdpt_recipe recipe;                   /* epochs: at least the sum of the stages */
-  int remove[2];                        /* how many attention, activation layers */
-  int stage[2 * BDPT_MAX_DEPTH];        /* epochs before each removal; all zero: 3, 5, 7, ... */
-  bdpt_layers candidates;               /* that may be removed; of a type with none: all */
-  bdpt_start start;
-} bdpt_search_options;
-typedef struct bdpt_search_result {
-  int removed;                          /* events that happened */
-  bdpt_layer layer[2 * BDPT_MAX_DEPTH]; /* in order */
-  double accuracy[2 * BDPT_MAX_DEPTH];  /* on held, at the end of the stage before the removal */
-  double importance[2][BDPT_MAX_DEPTH]; /* the scalars at the end */
-} bdpt_search_result;
-/* Learns which layers go: alternating, the smallest importance of the type whose turn it is. The
- * model becomes the trained and pruned network; after a failure or a cancel it is as before. */
-BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_run *run,
-                                 const bdpt_search_options *options, bdpt_search_result *out);
+/* ---- 3.9  Choosing, fitting, recovery -------------------------------------------------------- */
 
 /* Chooses layers without training: each step takes out every layer that is left, on trial, with
  * what `start` puts in its place; the one whose absence leaves the smallest loss on `held` goes,
@@ -4961,12 +4934,12 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
  * =================================================================================================
  * Of a budget of k layers, how many should be attention and how many activations? To train every
  * split until it recovers would be the honest answer and the expensive one. The paper trains a few
- * networks a little (11.2) and draws a smooth surface through what they reached, a polynomial P(a,
- * t) of the retained shares n/L of attention layers and of activations. This chapter is that
- * surface: plain arithmetic on (a, t, accuracy) triples, in double. Two warnings. A budget line
- * that leaves the measured region is extrapolation, and a polynomial extrapolates badly. And a, t
- * should be exact fractions: 11/12 typed as 0.92 moves every coefficient. PAPER_NOTES.md tells what
- * the paper's own points say. */
+ * networks a little (boundarydpt_studies.h) and draws a smooth surface through what they reached, a
+ * polynomial P(a, t) of the retained shares n/L of attention layers and of activations. This
+ * chapter is that surface: plain arithmetic on (a, t, accuracy) triples, in double. Two warnings. A
+ * budget line that leaves the measured region is extrapolation, and a polynomial extrapolates
+ * badly. And a, t should be exact fractions: 11/12 typed as 0.92 moves every coefficient.
+ * PAPER_NOTES.md tells what the paper's own points say. */
 
 /* 10.1  The polynomial
  *
@@ -5256,11 +5229,12 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
  * activation; here its order leaves 54.3 %, that by recovery 60.7. So importance is never compared
  * across types, and a removal is judged by recovery.
  *
- * How many of each type? Measure the recovered accuracy of a few pruned networks (11.2) and
- * interpolate (chapter 10). Which ones? Within a type importance is comparable, so learn it, remove
- * the least important layer of one type, train on, remove one of the other (11.3). Then recover
- * with the dense network as teacher, and fuse the linears that lost the activation between them
- * (11.5, 11.6). In boundarydpt_studies.h `bdpt_two_stage` is all of it in one call. */
+ * How many of each type, and which ones? The paper measures the recovered accuracy of a few pruned
+ * networks, interpolates (chapter 10), and learns the importance of the layers within each type:
+ * that stage 1 is in boundarydpt_studies.h, with `bdpt_two_stage`, which is all of it in one call.
+ * Here a better choice takes its place, which trains nothing: trying every layer with the best map
+ * in its stead (11.2). Then the network recovers with the dense one as teacher, and the linears
+ * that lost the activation between them are fused (11.3, 11.4). */
 
 /* From >>checkpoint and >>io. */
 BDPTI_FN int bdpti_words_read(const bdpt_safetensors *f, const char *name, void *out, size_t n);
@@ -5311,11 +5285,6 @@ BDPTI_FN void bdpti_study_load(bdpt_study *s, uint64_t key) {
   bdpt_safetensors_close(&f);
   bdpt_bytes_free(s->ctx, &file);
 }
-
-/* `options` are the bytes that the key hashes besides network and images; `room` is the most
- * numbers that the call may record. The bytes end with a member, so that no padding is hashed. */
-#define BDPTI_THROUGH(type, first, last) \
-  (offsetof(type, last) + sizeof(((type *)0)->last) - offsetof(type, first))
 
 BDPT_API void bdpt_study_open(bdpt_study *s, const bdpt_model *model, const bdpt_run *run,
                               const char *phase, const void *options, size_t bytes, size_t room) {
@@ -5378,14 +5347,14 @@ BDPT_API void bdpt_study_record(bdpt_study *s, double *x) {
 }
 
 /* Ends the training under way: with averaged weights, those are what the next one inherits. */
-BDPTI_FN void bdpti_study_end(bdpt_study *s) {
+BDPT_API void bdpt_study_end(bdpt_study *s) {
   if (s->trainer) bdpt_trainer_swap_ema(s->trainer);
   bdpt_trainer_free(s->trainer);
   s->trainer = NULL;
 }
 
 BDPT_API void bdpt_study_copy(bdpt_study *s) {
-  bdpti_study_end(s);
+  bdpt_study_end(s);
   if (s->status) return;
   bdpt_model_free(s->work);
   s->work = bdpt_model_clone(s->model);
@@ -5409,7 +5378,7 @@ BDPT_API void bdpt_study_remove(bdpt_study *s, bdpt_type type, int layer) {
 
 /* Begins the next training of s->work, which has its structure by now. */
 BDPT_API void bdpt_study_begin(bdpt_study *s, const bdpt_recipe *recipe) {
-  bdpti_study_end(s);
+  bdpt_study_end(s);
   if (!bdpti_study_wants(s, s->work, "copy")) return;
   s->trainer = bdpt_trainer_create(s->work, NULL, s->train, recipe);
   if (!s->trainer) s->status = s->ctx->status;
@@ -5493,253 +5462,11 @@ BDPT_API void bdpt_study_run(bdpt_study *s, int epoch, double *out) {
   if (!known) bdpti_study_report(s, (double)NAN, 1);
 }
 
-/* 11.2  How many of each type: measuring for the predictor                              >>collect
- *
- *   algorithm 1   from the dense network: remove one layer of a type, train briefly, measure;
- *                 repeat on the result. Once along attention, once along activation.
- *   algorithm 2   from the dense network: the same, the two types taking turns
- *   source        PAPER_NOTES.md, MAP (algorithms 1 and 2)
- *   check         tests/test_inside.c collect_design; tests/test_method.c collect_points
- *
- * To recover each network of the predictor from the dense one would cost dozens of long trainings.
- * So each inherits the weights of the one with a layer less and has only one more wound to heal,
- * for which a few epochs do. The price is that the n-th network on an axis has trained n times as
- * long as the first, and the dense one not at all: as long as training on the subset still helps,
- * the surface is a little too kind to deep removal. So it is in the paper.
- *
- * The dense network is measured first. `most` trainings go down each axis, 2 * `rounds` along the
- * diagonal. The diagonal's first network, one activation removed, is on the axis already: it is
- * trained again, to the same bits, and not counted twice. With depth 12, most =
- * 8 and rounds = 3 this is exactly the published design of 22 points.
- *
- * DEVIATION: algorithm 2 as printed removes attention first in each round. The interleaved points
- * of the published example, (11,11) (11,10) (10,10) (10,9) (9,9) layers kept, can only come from
- * activation first, and we follow them. Which layer goes the paper does not say: the caller's order
- * decides, or the mean |dL/dm| over one epoch of training, smallest first, within each type. */
-/* Finds the type that training k = 0, 1, ... of the plan removes. Returns its place on the axis or
- * the diagonal, whose first starts from the dense network. */
-BDPTI_FN int bdpti_collect_step(const bdpt_map_collect_options *o, int k, bdpt_type *type) {
-  int axes = 2 * o->most, at = k < axes ? k % o->most : k - axes;
-  *type = (k < axes ? k < o->most : at % 2) ? BDPT_ATTENTION : BDPT_ACTIVATION;
-  return at;
-}
-
-/* Returns 1 if the plan can be walked and every order is a permutation. */
-BDPTI_FN int bdpti_collect_ok(const bdpt_map_collect_options *o, int depth) {
-  uint64_t all = UINT64_MAX >> (64 - depth), seen[2] = {0, 0};
-  int i, layer;
-  for (i = 0; i < 2 * depth; i++) {
-    layer = o->use_order ? o->order[i % 2][i / 2] : i / 2;
-    if (layer >= 0 && layer < depth) seen[i % 2] |= UINT64_C(1) << layer;
-  }
-  return o->most >= 1 && o->most <= depth && o->rounds >= 1 && o->rounds <= depth &&
-         (seen[0] & seen[1]) == all;
-}
-
-/* Finds the order in which the layers go by one epoch of training with the scalars on. */
-BDPTI_FN void bdpti_collect_order(bdpt_study *s, bdpt_map_collect_options *o) {
-  int depth = s->model->config.depth, i, j, *order;
-  double mean[2][BDPT_MAX_DEPTH];
-  bdpt_recipe r = o->recipe;
-  r.importance = r.epochs = 1;
-  memset(mean, 0, sizeof mean);
-  bdpt_study_copy(s);
-  bdpt_study_begin(s, &r);
-  bdpt_study_train(s, s->per_epoch);
-  if (!s->status && !bdpt_study_knows(s)) bdpt_trainer_importance(s->trainer, mean);
-  for (i = 0; i < 2 * depth; i++) bdpt_study_record(s, &mean[i % 2][i / 2]);
-  for (i = 0; i < 2 * depth; i++) { /* of equal ones the first stays ahead */
-    order = o->order[i % 2];
-    for (j = i / 2; j > 0 && mean[i % 2][i / 2] < mean[i % 2][order[j - 1]]; j--) {
-      order[j] = order[j - 1];
-    }
-    order[j] = i / 2;
-  }
-}
-
-BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *run,
-                                      const bdpt_map_collect_options *options,
-                                      bdpt_map_point *points, size_t capacity, size_t *count) {
-  int depth = model->config.depth, k;
-  bdpt_type type;
-  bdpt_map_collect_options o;
-  size_t all, layers = 2 * (size_t)depth;
-  bdpt_study s;
-  *count = 0;
-  memset(&o, 0, sizeof o);
-  if (options) o = *options;
-  if (o.most == 0) o.most = depth / 2 > 0 ? depth / 2 : 1;
-  if (o.rounds == 0) o.rounds = (o.most + 1) / 2;
-  all = 2 * (size_t)(o.most + o.rounds);
-  bdpt_recipe_resolve(&o.recipe);
-  if (!o.use_order) memset(o.order, 0, sizeof o.order);
-  if (bdpti_kept_count(model) < 2 * depth) {
-    return bdpt_fail(model->ctx, BDPT_E_STATE, "map: collecting starts from a complete network");
-  }
-  if (!bdpti_collect_ok(&o, depth) || capacity < all) {
-    return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "map: most %d, rounds %d and room for %zu do "
-                     "not suit depth %d, or an order of layers is not a permutation", o.most,
-                     o.rounds, capacity, depth);
-  }
-  bdpt_study_open(&s, model, run, "map", &o.most,
-                  BDPTI_THROUGH(bdpt_map_collect_options, most, start), all + 1 + layers);
-  s.start = o.start;
-  s.total = o.recipe.epochs * (double)all + !o.use_order;
-  if (!o.use_order) bdpti_collect_order(&s, &o);
-  bdpt_study_copy(&s);
-  points->attention = points->activation = 1.0;
-  bdpt_study_measure(&s, &points->accuracy);
-  *count = !s.status;
-  for (k = 0; !s.status && *count < all; k++) {
-    bdpt_map_point *p = &points[*count];
-    int at = bdpti_collect_step(&o, k, &type), again = at == 0 && k == 2 * o.most;
-    bdpt_recipe r = o.recipe; /* its seed is moved by the number of the point */
-    r.seed += again ? (uint64_t)o.most + 1 : *count;
-    if (at == 0) bdpt_study_copy(&s);
-    bdpti_study_end(&s);
-    if (s.status) break; /* there may be no network */
-    bdpt_study_remove(&s, type, o.order[type][bdpt_removed(&s.work->config, type)]);
-    bdpt_study_begin(&s, &r);
-    bdpt_study_run(&s, r.epochs, &p->accuracy);
-    p->attention = (double)(depth - bdpt_removed(&s.work->config, BDPT_ATTENTION)) / depth;
-    p->activation = (double)(depth - bdpt_removed(&s.work->config, BDPT_ACTIVATION)) / depth;
-    *count += !s.status && !again;
-  }
-  return bdpt_study_close(&s);
-}
-
-/* 11.3  Which ones: learning the importance                                               >>search
- *
- *   forward   y = f(x) while the mask of the layer is 1, r(x) after it became 0
- *   backward  dL/dm at the mask is handed to a scalar beside it (straight through); AdamW moves the
- *             scalar like a weight, without decay
- *   schedule  stage 1, remove one, stage 2, remove one, ...; the cosine starts again at each
- *   source    PAPER_NOTES.md, Dual parameters; Pruning order
- *   check     tests/test_method.c search_rigged, search_details, resumes
- *
- * Each layer has two parameters. The mask says whether it is there; nothing learns it. The scalar
- * importance starts at 0, learns, and is never used in the forward pass. Where less of the layer
- * would lower the loss, dL/dm is positive, and descent subtracts it. So after a while the smallest
- * scalar of a type belongs to the layer that the network misses least, given those that are gone.
- *
- * Two layers can each be superfluous because the other does the work. So one layer goes at a time,
- * and the network and the scalars adapt before the next choice, each time longer, because each
- * wound is deeper: 3 epochs, then 5, 7, ... The types take turns: the type that must give up more
- * layers begins, activation if both give up the same, then strictly in turn until one type is done,
- * and the rest of the other.
- *
- * What the scalars see is the training loss on augmented images with drop path; what decides in the
- * end is accuracy on clean ones. And two layers whose scalars differ by a few learning rates are
- * not ranked but drawn. So the candidates are the caller's to narrow, with a recovery study say.
- *
- * DEVIATION from the released code, three times. It removes one epoch later than its stage lengths
- * say; we remove when the stage is over. Its first stage trains at the lowest learning rate (and
- * after a bug the whole run does); ours is a cosine like the others. It goes on updating the
- * scalars of removed layers, which nothing reads any more; ours rest. */
-
-/* Returns the type whose turn the j-th removal is. */
-BDPTI_FN bdpt_type bdpti_search_turn(const int remove[2], int j) {
-  int first = remove[BDPT_ATTENTION] > remove[BDPT_ACTIVATION] ? BDPT_ATTENTION : BDPT_ACTIVATION;
-  return (bdpt_type)(j < 2 * remove[!first] && j % 2 ? !first : first);
-}
-
-/* Returns the type's kept candidate of least importance, the first of equals; -1 for none. */
-BDPTI_FN int bdpti_search_choose(const bdpt_model *m, const bdpt_layers *from, bdpt_type type) {
-  int l, best = -1;
-  for (l = 0; l < m->config.depth; l++) {
-    if (!bdpti_kept(&m->config, type, l) || !bdpt_layers_has(from, type, l)) continue;
-    if (best < 0 || *m->importance[type][l].data < *m->importance[type][best].data) best = l;
-  }
-  return best;
-}
-
-/* Fills the zeros. Afterwards stage[j] is when removal j is due, in epochs from the start, and one
- * more is the end of the run, which is long enough. Nothing restarts after a removal at the end. */
-BDPTI_FN bdpt_status bdpti_search_resolve(bdpt_search_options *o, const bdpt_model *m) {
-  int events = o->remove[0] + o->remove[1], i, j, ok, kept[2] = {0, 0}, epochs = 0;
-  bdpt_recipe *r = &o->recipe;
-  for (i = 0; i < 2; i++) {
-    if (o->candidates.blocks[i] == 0) o->candidates.blocks[i] = UINT64_MAX;
-  }
-  for (i = 0; i < 2 * m->config.depth; i++) {
-    bdpt_layer a = bdpti_layer_at(i);
-    kept[a.type] += bdpt_layers_has(&o->candidates, a.type, a.block) &&
-                    bdpti_kept(&m->config, a.type, a.block);
-  }
-  ok = o->remove[0] >= 0 && o->remove[1] >= 0 && o->remove[0] <= kept[0] &&
-       o->remove[1] <= kept[1] && events <= BDPT_MAX_RESTARTS;
-  for (j = 0; j < events && ok; j++) {
-    if (o->stage[j] == 0) o->stage[j] = 3 + 2 * j;
-    ok = o->stage[j] > 0 && o->stage[j] <= 100000;
-    o->stage[j] = epochs += o->stage[j];
-  }
-  if (!ok) {
-    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "search: attention: %d to remove, %d allowed; "
-                     "activations: %d to remove, %d allowed; at most %d, in stages of 1 epoch "
-                     "to 100000", o->remove[0], kept[0], o->remove[1], kept[1], BDPT_MAX_RESTARTS);
-  }
-  r->importance = 1;
-  bdpt_recipe_resolve(r);
-  if (r->epochs < epochs) r->epochs = epochs;
-  o->stage[events] = r->epochs;
-  r->restarts = 0;
-  for (j = 0; j < events && o->stage[j] < r->epochs; j++) r->restart[r->restarts++] = o->stage[j];
-  return BDPT_OK;
-}
-
-/* Ends a stage: measures, chooses, removes. */
-BDPTI_FN void bdpti_search_event(bdpt_study *s, const bdpt_search_options *o,
-                                 bdpt_search_result *out) {
-  int j = out->removed;
-  bdpt_type type = bdpti_search_turn(o->remove, j);
-  double layer = s->status ? -1 : bdpti_search_choose(s->work, &o->candidates, type);
-  bdpt_study_measure(s, &out->accuracy[j]);
-  bdpt_study_record(s, &layer);
-  if (!s->status && !(layer >= 0 && layer < BDPT_MAX_DEPTH)) {
-    s->status = bdpt_fail(s->ctx, BDPT_E_FORMAT, "%s: layer %g", s->path, layer);
-  }
-  if (s->status) return;
-  bdpt_study_remove(s, type, (int)layer);
-  out->layer[j].type = type;
-  out->layer[j].block = (int)layer;
-  out->removed++;
-}
-
-/* The whole search is one training whose network loses layers on the way. The removals that a file
- * knows of come first, so that the trainer finds the structure it was saved with. */
-BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_run *run,
-                                 const bdpt_search_options *options, bdpt_search_result *out) {
-  bdpt_search_options o = *options;
-  bdpt_study s;
-  int i, events = o.remove[0] + o.remove[1];
-  memset(out, 0, sizeof *out);
-  if (bdpti_search_resolve(&o, model) != BDPT_OK) return model->ctx->status;
-  bdpt_study_open(&s, model, run, "search", o.remove,
-                  BDPTI_THROUGH(bdpt_search_options, remove, start), 2 * (size_t)events);
-  s.start = o.start;
-  s.total = o.recipe.epochs;
-  bdpt_study_copy(&s);
-  while (!s.status && bdpt_study_knows(&s)) bdpti_search_event(&s, &o, out);
-  bdpt_study_begin(&s, &o.recipe);
-  while (!s.status && out->removed < events) {
-    bdpt_study_train(&s, s.per_epoch * (size_t)o.stage[out->removed]);
-    bdpti_search_event(&s, &o, out);
-  }
-  bdpt_study_train(&s, s.per_epoch * (size_t)o.stage[events]);
-  bdpt_study_save(&s);
-  bdpti_study_end(&s);
-  for (i = 0; i < 2 * model->config.depth && !s.status; i++) {
-    out->importance[i % 2][i / 2] = (double)*s.work->importance[i % 2][i / 2].data;
-  }
-  if (!s.status) s.status = bdpt_model_assign(model, s.work);
-  return bdpt_study_close(&s);
-}
-
-/* 11.4  Which ones: trying each, with the best map in its place                           >>greedy
+/* 11.2  Which ones: trying each, with the best map in its place                           >>greedy
  *
  *   step      for every layer that is left: fit its map (9.3) to the network as it is, put it in,
  *             measure the loss on images that choose; the smallest loss goes; all maps fitted again
- *   source    DEVIATION: not in the paper, whose layers are learned (>>search) or counted (>>map)
+ *   source    DEVIATION: not in the paper, whose layers are learned and counted (chapter 10)
  *   check     tests/test_method.c greedy_by_hand, greedy_budgets, resumes
  *
  * With the identity in their place all activations look alike, at chance. With the best map there
@@ -5844,7 +5571,7 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
                      "budget of %d", o->layers, bdpti_s((size_t)o->layers), o->budget, kept);
   }
   bdpt_study_open(&s, model, run, "greedy", &o->budget,
-                  BDPTI_THROUGH(bdpt_greedy_options, budget, start), 4 * (size_t)most);
+                  BDPT_THROUGH(bdpt_greedy_options, budget, start), 4 * (size_t)most);
   s.start = o->start;
   s.now.unit = "trials";
   s.now.total = (size_t)(most * kept - most * (most - 1) / 2);
@@ -5866,7 +5593,7 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
   return bdpt_study_close(&s);
 }
 
-/* 11.5  Fusing with a certificate                                                     >>certificate
+/* 11.3  Fusing with a certificate                                                     >>certificate
  *
  *   math      difference = max |fused - unfused| / max |unfused| over all logits of all images
  *   bound     1e-5 in float, 1e-12 in double
@@ -5943,7 +5670,7 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
   return bdpti_model_end(model, fused, status);
 }
 
-/* 11.6  Recovery with the dense network as teacher                                         >>stage2
+/* 11.4  Recovery with the dense network as teacher                                         >>stage2
  *
  *   math      loss = (1 - a) CE(z, label) + a D(z, y), y the teacher's logits (chapter 8)
  *   source    PAPER_NOTES.md, Stage 2
@@ -6633,12 +6360,12 @@ BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
   bdpt_recipe r = t->recipe;
   size_t k;
   int i;
-  h[0] = bdpti_hash_bytes(0, &c->image, BDPTI_THROUGH(bdpt_config, image, depth));
-  h[0] = bdpti_hash_bytes(h[0], &c->classes, BDPTI_THROUGH(bdpt_config, classes, headless));
+  h[0] = bdpti_hash_bytes(0, &c->image, BDPT_THROUGH(bdpt_config, image, depth));
+  h[0] = bdpti_hash_bytes(h[0], &c->classes, BDPT_THROUGH(bdpt_config, classes, headless));
   for (i = 0; i < c->depth; i++) { /* blocks may differ */
     const bdpt_block *b = &c->block[i];
-    h[0] = bdpti_hash_bytes(h[0], &b->heads, BDPTI_THROUGH(bdpt_block, heads, mlp));
-    h[0] = bdpti_hash_bytes(h[0], &b->scale, BDPTI_THROUGH(bdpt_block, scale, mlp_state));
+    h[0] = bdpti_hash_bytes(h[0], &b->heads, BDPT_THROUGH(bdpt_block, heads, mlp));
+    h[0] = bdpti_hash_bytes(h[0], &b->scale, BDPT_THROUGH(bdpt_block, scale, mlp_state));
   }
   h[1] = bdpti_mix64(r.seed) ^ (r.distill ? bdpti_digest_weights(t->teacher, 0) : 0);
   h[2] = (uint64_t)t->batch + ((uint64_t)t->per_epoch << 32); /* of a step; of an epoch */
@@ -7950,7 +7677,7 @@ static const bdpti_key bdpti_keys[] = {
   {"reg_tokens", 'I', BDPTI_ONE(1, registers), ""}, {"no_head", 'I', BDPTI_ONE(1, headless), ""},
   {"no_qkv_bias", 'I', BDPTI_ONE(1, no_qkv_bias), ""},
   {"image_width", 'I', BDPTI_ONE(1, image_width), ""},
-  /* Text, kept as it is: a digest, a sentence (11.5), how images were made. */
+  /* Text, kept as it is: a digest, a sentence (11.3), how images were made. */
   {"parent", 't', 0, 65, offsetof(bdpt_model, parent), ""},
   {"certificate", 't', 0, 200, offsetof(bdpt_model, certificate), ""},
   {"preprocessing", 't', 0, 100, offsetof(bdpt_model, preprocessing), ""}};

@@ -301,7 +301,8 @@ TEST(method_numbers) {
   o.rounds = 3;
   says("collect", "1 + 2 * 8 + 2 * 3 - 1 = %d points", 2 * (o.most + o.rounds));
   says("search", "so 3 layers take %d and 8 take %d.", 3 * (3 + 2), 8 * (8 + 2));
-  says("method", "so after %d, %d, %d, %d and %d.", 3, 3 + 5, 15, 24, 35);
+  says("search", "so after %d, %d, %d, %d and %d.", 3, 3 + 5, 15, 24, 35);
+  says("method", "%d and then %d, which makes %d.", 2 * 12, 2 * 12 - 1, 4 * 12 - 1);
   says("disparity", "would differ by sqrt(4) = %g.", sqrt(4.0));
   says("certificate", "the difference is %.0fe-6", 1e6 * 0.00004 / 8);
   says("certificate", "below twice the bound times 8 = %.5f.", 2 * 1e-5 * 8);

@@ -918,7 +918,7 @@ TEST(collect_design) {
   o.most = 8;
   o.rounds = 3;
   for (k = 0; k < 22; k++) { /* training 16 repeats training 8, the first activation */
-    int from = bdpti_collect_step(&o, k, &type), point = k < 16 ? k + 1 : k;
+    int from = bdpts_collect_step(&o, k, &type), point = k < 16 ? k + 1 : k;
     if (k == 16) point = 9;
     if (from == 0) now[0] = now[1] = 12;
     now[type]--;
@@ -939,7 +939,7 @@ TEST(collect_order) {
   memset(&o, 0, sizeof o);
   o.recipe = r;
   bdpt_study_open(&s, m, &(bdpt_run){&train, &held, NULL}, "map", NULL, 0, 6);
-  bdpti_collect_order(&s, &o);
+  bdpts_collect_order(&s, &o);
   CHECK(bdpt_study_close(&s) == BDPT_OK);
   CHECK(bdpt_disparity(m, &(bdpt_run){&train, NULL, NULL}, &r, 5, &row, 1, &count) == BDPT_OK);
   for (t = 0; t < 2; t++) {
@@ -956,7 +956,7 @@ TEST(search_turns) {
   int i, j, bad = 0;
   for (i = 0; i < 5; i++) {
     for (j = 0; want[i][j]; j++) {
-      bad += bdpti_search_turn(remove_[i], j) != (want[i][j] == 'g');
+      bad += bdpts_search_turn(remove_[i], j) != (want[i][j] == 'g');
     }
   }
   CHECK(bad == 0);
@@ -971,7 +971,7 @@ TEST(search_defaults) {
   q.recipe.epochs = 0;
   q.remove[BDPT_ATTENTION] = 1;
   q.remove[BDPT_ACTIVATION] = 2;
-  CHECK(bdpti_search_resolve(&q, m) == BDPT_OK);
+  CHECK(bdpts_search_resolve(&q, m) == BDPT_OK);
   CHECK(q.stage[0] == 3 && q.stage[1] == 8 && q.stage[2] == 15 && q.recipe.epochs == 15);
   CHECK(q.recipe.restarts == 2 && q.recipe.restart[1] == 8.0); /* none at the very end */
   bdpt_model_free(m);

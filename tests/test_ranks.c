@@ -4,6 +4,7 @@
 #define _POSIX_C_SOURCE 200112L
 #endif
 #include "../boundarydpt.h"
+#include "../examples/plus/boundarydpt_studies.h"
 #include "test.h"
 
 #include <pthread.h>

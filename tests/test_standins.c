@@ -4,6 +4,7 @@
  * that do nothing are found, and a search that is stopped ends like one that is not. And its ways
  * of removing (study/pieces.c): gates close from one network to the other, repairs come nearer. */
 #include "../boundarydpt.h"
+#include "../examples/plus/boundarydpt_studies.h"
 #include "../examples/tool/study/gates.h"
 #include "../examples/tool/study/pieces.h"
 #include "../examples/tool/study/standins.h"

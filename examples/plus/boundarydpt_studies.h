@@ -1,11 +1,14 @@
-/* boundarydpt_studies.h - the observations behind depth pruning, and the whole method in one call
+/* boundarydpt_studies.h - the paper's own choice of layers, and what led to it
  * SPDX-License-Identifier: MIT OR Unlicense                                (both texts in LICENSE)
  *
- * boundarydpt.h holds the method: accuracy predictor, learned importance, recovery, fusing. What
- * led to it stands here, and what strings its steps together:
+ * boundarydpt.h removes layers, recovers and fuses, and chooses layers by trying each. The paper
+ * chooses otherwise, in its stage 1; that stands here, whole, with the observations that led to it
+ * and with both stages strung together:
  *
  *   the scales       the gradients of attention and activations differ for reasons of size
  *   the recovery     what a removed layer costs at once, and what is missing after training
+ *   measuring        accuracies of a few pruned networks, for the predictor of boundarydpt.h
+ *   importance       a scalar for each layer learns which one the network misses least
  *   both stages      measure, fit, split, search, remove, fine-tune, fuse
  *
  * HOW TO USE IT. Include it behind boundarydpt.h; in exactly one C or C++ file, the one that has
@@ -22,17 +25,23 @@
  *
  * WHERE TO READ. Each chapter has a tag to search for:
  *
- *   >>guide      1  how to read                     >>disparity  3  first observation
- *   >>api        2  the declarations                >>recovery   4  second observation
- *                                                   >>two-stage  5  both stages in one call
+ *   >>guide      1  how to read                     >>collect    5  how many of each type
+ *   >>api        2  the declarations                >>search     6  which ones: learned importance
+ *   >>disparity  3  first observation               >>two-stage  7  both stages in one call
+ *   >>recovery   4  second observation
  */
 
 /* =================================================================================================
  * 1  READING GUIDE                                                                         >>guide
  * =================================================================================================
- * The chapters do not depend on each other. The two observations are also examples of long calls of
- * one's own: they report, stop and resume by the bdpt_study of boundarydpt.h (11.1). Letters are
- * those of boundarydpt.h; bdpt_ is public, bdpts_ private to this file.
+ * The chapters do not depend on each other, but for the last, which calls 5 and 6. All of them are
+ * also examples of long calls of one's own: they report, stop and resume by the bdpt_study of
+ * boundarydpt.h (11.1). Letters are those of boundarydpt.h; bdpt_ is public, bdpts_ private to this
+ * file.
+ *
+ * What this choice is worth is in PAPER_NOTES.md: in the study of this repository the closed form,
+ * `bdpt_greedy`, finds layers that are level with the best recovered ones without training, and
+ * those of learned importance stay behind. So it is what boundarydpt.h chooses by.
  */
 #ifndef BOUNDARYDPT_STUDIES_H
 #define BOUNDARYDPT_STUDIES_H
@@ -86,7 +95,42 @@ BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_run *run,
 BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int mark,
                                   bdpt_type type, int order[BDPT_MAX_DEPTH]);
 
-/* 2.2  Both stages
+/* 2.2  Stage 1: how many layers of each type, and which ones
+ */
+
+typedef struct bdpt_map_collect_options {
+  bdpt_recipe recipe;                   /* of each short fine-tune; seed + step is used */
+  int most;                             /* single runs: layers removed at the end; 0: depth / 2 */
+  int rounds;                           /* interleaved: of each type at the end; 0: half of most */
+  int order[2][BDPT_MAX_DEPTH];         /* which layer goes first, by type ... */
+  int use_order;                        /* ... if 1; else the smallest mean |dL/dm| goes first */
+  bdpt_start start;
+} bdpt_map_collect_options;
+/* Measures 2 most + 2 rounds points by real removal, each network inheriting the previous one's
+ * weights (algorithms 1 and 2). points[capacity]. */
+BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *run,
+                                      const bdpt_map_collect_options *options,
+                                      bdpt_map_point *points, size_t capacity, size_t *count);
+
+typedef struct bdpt_search_options {
+  bdpt_recipe recipe;                   /* epochs: at least the sum of the stages */
+  int remove[2];                        /* how many attention, activation layers */
+  int stage[2 * BDPT_MAX_DEPTH];        /* epochs before each removal; all zero: 3, 5, 7, ... */
+  bdpt_layers candidates;               /* that may be removed; of a type with none: all */
+  bdpt_start start;
+} bdpt_search_options;
+typedef struct bdpt_search_result {
+  int removed;                          /* events that happened */
+  bdpt_layer layer[2 * BDPT_MAX_DEPTH]; /* in order */
+  double accuracy[2 * BDPT_MAX_DEPTH];  /* on held, at the end of the stage before the removal */
+  double importance[2][BDPT_MAX_DEPTH]; /* the scalars at the end */
+} bdpt_search_result;
+/* Learns which layers go: alternating, the smallest importance of the type whose turn it is. The
+ * model becomes the trained and pruned network; after a failure or a cancel it is as before. */
+BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_run *run,
+                                 const bdpt_search_options *options, bdpt_search_result *out);
+
+/* 2.3  Both stages
  */
 
 /* Does both stages: collect, fit, split, search on a copy, remove from the dense network the layers
@@ -127,6 +171,7 @@ BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_run *run,
 #ifndef BDPT_ONLY_INFERENCE
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 /* =================================================================================================
@@ -227,14 +272,12 @@ BDPT_API bdpt_status bdpt_disparity(const bdpt_model *model, const bdpt_run *run
  * order: differences between rows are differences between layers, not draws. The published study's
  * two seeds differ by up to 2.2 points in one row, so closer ranks mean little. */
 
-/* Returns 1 if the layer of a row is there and asked for. */
-static int bdpts_measured(const bdpt_config *c, const bdpt_layers *only, int row) {
-  const bdpt_block *b = &c->block[row % c->depth];
-  if (row < c->depth) {
-    return b->attention == BDPT_ATTENTION_KEPT && bdpt_layers_has(only, BDPT_ATTENTION, row);
-  }
-  return b->mlp_state == BDPT_MLP_KEPT &&
-         bdpt_layers_has(only, BDPT_ACTIVATION, row - c->depth);
+/* Returns 1 if the layer is in the set and not removed. */
+static int bdpts_among(const bdpt_layers *set, const bdpt_config *c, bdpt_type type, int l) {
+  const bdpt_block *b = &c->block[l];
+  if (!bdpt_layers_has(set, type, l)) return 0;
+  return type == BDPT_ATTENTION ? b->attention == BDPT_ATTENTION_KEPT
+                                : b->mlp_state == BDPT_MLP_KEPT;
 }
 
 BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_run *run,
@@ -259,18 +302,19 @@ BDPT_API bdpt_status bdpt_recovery(const bdpt_model *model, const bdpt_run *run,
                   1 + 2 * (size_t)depth * (1 + (size_t)i));
   s.start = o.start;
   for (r = 0; r < 2 * depth; r++) {
-    s.total += o.recipe.epochs * bdpts_measured(&model->config, &o.only, r);
+    bdpt_type type = r < depth ? BDPT_ATTENTION : BDPT_ACTIVATION;
+    rows[r].layer.type = type;
+    rows[r].layer.block = r % depth;
+    s.total += o.recipe.epochs * bdpts_among(&o.only, &model->config, type, r % depth);
   }
   bdpt_study_copy(&s);
   bdpt_study_measure(&s, &before);
   for (r = 0; r < 2 * depth; r++) {
     bdpt_recovery_row *row = &rows[r];
-    row->layer.type = r < depth ? BDPT_ATTENTION : BDPT_ACTIVATION;
-    row->layer.block = r % depth;
     row->before = before;
     row->at_once = (double)NAN;
     for (i = 0; i < BDPT_MAX_MARKS; i++) row->after[i] = (double)NAN;
-    if (!bdpts_measured(&model->config, &o.only, r)) continue;
+    if (!bdpts_among(&o.only, &model->config, row->layer.type, row->layer.block)) continue;
     bdpt_study_copy(&s);
     bdpt_study_remove(&s, row->layer.type, row->layer.block);
     bdpt_study_measure(&s, &row->at_once);
@@ -297,7 +341,255 @@ BDPT_API void bdpt_recovery_order(const bdpt_recovery_row *rows, int depth, int 
 }
 
 /* =================================================================================================
- * 5  BOTH STAGES                                                                        >>two-stage
+ * 5  HOW MANY OF EACH TYPE: MEASURING FOR THE PREDICTOR                                   >>collect
+ * =================================================================================================
+ * From which pruned networks can it be told how many layers of each type should go?
+ *
+ *   algorithm 1   from the dense network: remove one layer of a type, train briefly, measure;
+ *                 repeat on the result. Once along attention, once along activation.
+ *   algorithm 2   from the dense network: the same, the two types taking turns
+ *   source        PAPER_NOTES.md, MAP (algorithms 1 and 2)
+ *   check         tests/test_inside.c collect_design; tests/test_method.c collect_points
+ *
+ * To recover each network of the predictor from the dense one would cost dozens of long trainings.
+ * So each inherits the weights of the one with a layer less and has only one more wound to heal,
+ * for which a few epochs do. The price is that the n-th network on an axis has trained n times as
+ * long as the first, and the dense one not at all: as long as training on the subset still helps,
+ * the surface is a little too kind to deep removal. So it is in the paper.
+ *
+ * The dense network is measured first. `most` trainings go down each axis, 2 * `rounds` along the
+ * diagonal. The diagonal's first network, one activation removed, is on the axis already: it is
+ * trained again, to the same bits, and not counted twice. With depth 12, most = 8 and rounds = 3
+ * this is exactly the published design of 22 points.
+ *
+ * DEVIATION: algorithm 2 as printed removes attention first in each round. The interleaved points
+ * of the published example, (11,11) (11,10) (10,10) (10,9) (9,9) layers kept, can only come from
+ * activation first, and we follow them. Which layer goes the paper does not say: the caller's order
+ * decides, or the mean |dL/dm| over one epoch of training, smallest first, within each type. */
+
+/* Finds the type that training k = 0, 1, ... of the plan removes. Returns its place on the axis or
+ * the diagonal, whose first starts from the dense network. */
+static int bdpts_collect_step(const bdpt_map_collect_options *o, int k, bdpt_type *type) {
+  int axes = 2 * o->most, at = k < axes ? k % o->most : k - axes;
+  *type = (k < axes ? k < o->most : at % 2) ? BDPT_ATTENTION : BDPT_ACTIVATION;
+  return at;
+}
+
+/* Returns 1 if the plan can be walked and every order is a permutation. */
+static int bdpts_collect_ok(const bdpt_map_collect_options *o, int depth) {
+  uint64_t all = UINT64_MAX >> (64 - depth), seen[2] = {0, 0};
+  int i, layer;
+  for (i = 0; i < 2 * depth; i++) {
+    layer = o->use_order ? o->order[i % 2][i / 2] : i / 2;
+    if (layer >= 0 && layer < depth) seen[i % 2] |= UINT64_C(1) << layer;
+  }
+  return o->most >= 1 && o->most <= depth && o->rounds >= 1 && o->rounds <= depth &&
+         (seen[0] & seen[1]) == all;
+}
+
+/* Finds the order in which the layers go by one epoch of training with the scalars on. */
+static void bdpts_collect_order(bdpt_study *s, bdpt_map_collect_options *o) {
+  int depth = s->model->config.depth, i, j, *order;
+  double mean[2][BDPT_MAX_DEPTH];
+  bdpt_recipe r = o->recipe;
+  r.importance = r.epochs = 1;
+  memset(mean, 0, sizeof mean);
+  bdpt_study_copy(s);
+  bdpt_study_begin(s, &r);
+  bdpt_study_train(s, s->per_epoch);
+  if (!s->status && !bdpt_study_knows(s)) bdpt_trainer_importance(s->trainer, mean);
+  for (i = 0; i < 2 * depth; i++) bdpt_study_record(s, &mean[i % 2][i / 2]);
+  for (i = 0; i < 2 * depth; i++) { /* of equal ones the first stays ahead */
+    order = o->order[i % 2];
+    for (j = i / 2; j > 0 && mean[i % 2][i / 2] < mean[i % 2][order[j - 1]]; j--) {
+      order[j] = order[j - 1];
+    }
+    order[j] = i / 2;
+  }
+}
+
+BDPT_API bdpt_status bdpt_map_collect(const bdpt_model *model, const bdpt_run *run,
+                                      const bdpt_map_collect_options *options,
+                                      bdpt_map_point *points, size_t capacity, size_t *count) {
+  int depth = model->config.depth, k;
+  bdpt_type type;
+  bdpt_map_collect_options o;
+  size_t all, layers = 2 * (size_t)depth;
+  bdpt_study s;
+  *count = 0;
+  memset(&o, 0, sizeof o);
+  if (options) o = *options;
+  if (o.most == 0) o.most = depth / 2 > 0 ? depth / 2 : 1;
+  if (o.rounds == 0) o.rounds = (o.most + 1) / 2;
+  all = 2 * (size_t)(o.most + o.rounds);
+  bdpt_recipe_resolve(&o.recipe);
+  if (!o.use_order) memset(o.order, 0, sizeof o.order);
+  if (bdpt_removed(&model->config, BDPT_ATTENTION) ||
+      bdpt_removed(&model->config, BDPT_ACTIVATION)) {
+    return bdpt_fail(model->ctx, BDPT_E_STATE, "map: collecting starts from a complete network");
+  }
+  if (!bdpts_collect_ok(&o, depth) || capacity < all) {
+    return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "map: most %d, rounds %d and room for %zu do "
+                     "not suit depth %d, or an order of layers is not a permutation", o.most,
+                     o.rounds, capacity, depth);
+  }
+  bdpt_study_open(&s, model, run, "map", &o.most,
+                  BDPT_THROUGH(bdpt_map_collect_options, most, start), all + 1 + layers);
+  s.start = o.start;
+  s.total = o.recipe.epochs * (double)all + !o.use_order;
+  if (!o.use_order) bdpts_collect_order(&s, &o);
+  bdpt_study_copy(&s);
+  points->attention = points->activation = 1.0;
+  bdpt_study_measure(&s, &points->accuracy);
+  *count = !s.status;
+  for (k = 0; !s.status && *count < all; k++) {
+    bdpt_map_point *p = &points[*count];
+    int at = bdpts_collect_step(&o, k, &type), again = at == 0 && k == 2 * o.most;
+    bdpt_recipe r = o.recipe; /* its seed is moved by the number of the point */
+    r.seed += again ? (uint64_t)o.most + 1 : *count;
+    if (at == 0) bdpt_study_copy(&s);
+    bdpt_study_end(&s);
+    if (s.status) break; /* there may be no network */
+    bdpt_study_remove(&s, type, o.order[type][bdpt_removed(&s.work->config, type)]);
+    bdpt_study_begin(&s, &r);
+    bdpt_study_run(&s, r.epochs, &p->accuracy);
+    p->attention = (double)(depth - bdpt_removed(&s.work->config, BDPT_ATTENTION)) / depth;
+    p->activation = (double)(depth - bdpt_removed(&s.work->config, BDPT_ACTIVATION)) / depth;
+    *count += !s.status && !again;
+  }
+  return bdpt_study_close(&s);
+}
+
+/* =================================================================================================
+ * 6  WHICH ONES: LEARNING THE IMPORTANCE                                                   >>search
+ * =================================================================================================
+ * Within a type, which layer does the network miss least?
+ *
+ *   forward   y = f(x) while the mask of the layer is 1, r(x) after it became 0
+ *   backward  dL/dm at the mask is handed to a scalar beside it (straight through); AdamW moves the
+ *             scalar like a weight, without decay
+ *   schedule  stage 1, remove one, stage 2, remove one, ...; the cosine starts again at each
+ *   source    PAPER_NOTES.md, Dual parameters; Pruning order
+ *   check     tests/test_method.c search_rigged, search_details, resumes
+ *
+ * Each layer has two parameters. The mask says whether it is there; nothing learns it. The scalar
+ * importance starts at 0, learns, and is never used in the forward pass. Where less of the layer
+ * would lower the loss, dL/dm is positive, and descent subtracts it. So after a while the smallest
+ * scalar of a type belongs to the layer that the network misses least, given those that are gone.
+ *
+ * Two layers can each be superfluous because the other does the work. So one layer goes at a time,
+ * and the network and the scalars adapt before the next choice, each time longer, because each
+ * wound is deeper: 3 epochs, then 5, 7, ... The types take turns: the type that must give up more
+ * layers begins, activation if both give up the same, then strictly in turn until one type is done,
+ * and the rest of the other.
+ *
+ * What the scalars see is the training loss on augmented images with drop path; what decides in the
+ * end is accuracy on clean ones. And two layers whose scalars differ by a few learning rates are
+ * not ranked but drawn. So the candidates are the caller's to narrow, with a recovery study say.
+ *
+ * DEVIATION from the released code, three times. It removes one epoch later than its stage lengths
+ * say; we remove when the stage is over. Its first stage trains at the lowest learning rate (and
+ * after a bug the whole run does); ours is a cosine like the others. It goes on updating the
+ * scalars of removed layers, which nothing reads any more; ours rest. */
+
+/* Returns the type whose turn the j-th removal is. */
+static bdpt_type bdpts_search_turn(const int remove[2], int j) {
+  int first = remove[BDPT_ATTENTION] > remove[BDPT_ACTIVATION] ? BDPT_ATTENTION : BDPT_ACTIVATION;
+  return (bdpt_type)(j < 2 * remove[!first] && j % 2 ? !first : first);
+}
+
+/* Returns the type's kept candidate of least importance, the first of equals; -1 for none. */
+static int bdpts_search_choose(const bdpt_model *m, const bdpt_layers *from, bdpt_type type) {
+  int l, best = -1;
+  for (l = 0; l < m->config.depth; l++) {
+    if (!bdpts_among(from, &m->config, type, l)) continue;
+    if (best < 0 || *m->importance[type][l].data < *m->importance[type][best].data) best = l;
+  }
+  return best;
+}
+
+/* Fills the zeros. Afterwards stage[j] is when removal j is due, in epochs from the start, and one
+ * more is the end of the run, which is long enough. Nothing restarts after a removal at the end. */
+static bdpt_status bdpts_search_resolve(bdpt_search_options *o, const bdpt_model *m) {
+  int events = o->remove[0] + o->remove[1], i, j, ok, kept[2] = {0, 0}, epochs = 0;
+  bdpt_recipe *r = &o->recipe;
+  for (i = 0; i < 2; i++) {
+    if (o->candidates.blocks[i] == 0) o->candidates.blocks[i] = UINT64_MAX;
+  }
+  for (i = 0; i < 2 * m->config.depth; i++) {
+    kept[i % 2] += bdpts_among(&o->candidates, &m->config, (bdpt_type)(i % 2), i / 2);
+  }
+  ok = o->remove[0] >= 0 && o->remove[1] >= 0 && o->remove[0] <= kept[0] &&
+       o->remove[1] <= kept[1] && events <= BDPT_MAX_RESTARTS;
+  for (j = 0; j < events && ok; j++) {
+    if (o->stage[j] == 0) o->stage[j] = 3 + 2 * j;
+    ok = o->stage[j] > 0 && o->stage[j] <= 100000;
+    o->stage[j] = epochs += o->stage[j];
+  }
+  if (!ok) {
+    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "search: attention: %d to remove, %d allowed; "
+                     "activations: %d to remove, %d allowed; at most %d, in stages of 1 epoch "
+                     "to 100000", o->remove[0], kept[0], o->remove[1], kept[1], BDPT_MAX_RESTARTS);
+  }
+  r->importance = 1;
+  bdpt_recipe_resolve(r);
+  if (r->epochs < epochs) r->epochs = epochs;
+  o->stage[events] = r->epochs;
+  r->restarts = 0;
+  for (j = 0; j < events && o->stage[j] < r->epochs; j++) r->restart[r->restarts++] = o->stage[j];
+  return BDPT_OK;
+}
+
+/* Ends a stage: measures, chooses, removes. */
+static void bdpts_search_event(bdpt_study *s, const bdpt_search_options *o,
+                               bdpt_search_result *out) {
+  int j = out->removed;
+  bdpt_type type = bdpts_search_turn(o->remove, j);
+  double layer = s->status ? -1 : bdpts_search_choose(s->work, &o->candidates, type);
+  bdpt_study_measure(s, &out->accuracy[j]);
+  bdpt_study_record(s, &layer);
+  if (!s->status && !(layer >= 0 && layer < BDPT_MAX_DEPTH)) {
+    s->status = bdpt_fail(s->ctx, BDPT_E_FORMAT, "%s: layer %g", s->path, layer);
+  }
+  if (s->status) return;
+  bdpt_study_remove(s, type, (int)layer);
+  out->layer[j].type = type;
+  out->layer[j].block = (int)layer;
+  out->removed++;
+}
+
+/* The whole search is one training whose network loses layers on the way. The removals that a file
+ * knows of come first, so that the trainer finds the structure it was saved with. */
+BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_run *run,
+                                 const bdpt_search_options *options, bdpt_search_result *out) {
+  bdpt_search_options o = *options;
+  bdpt_study s;
+  int i, events = o.remove[0] + o.remove[1];
+  memset(out, 0, sizeof *out);
+  if (bdpts_search_resolve(&o, model) != BDPT_OK) return model->ctx->status;
+  bdpt_study_open(&s, model, run, "search", o.remove,
+                  BDPT_THROUGH(bdpt_search_options, remove, start), 2 * (size_t)events);
+  s.start = o.start;
+  s.total = o.recipe.epochs;
+  bdpt_study_copy(&s);
+  while (!s.status && bdpt_study_knows(&s)) bdpts_search_event(&s, &o, out);
+  bdpt_study_begin(&s, &o.recipe);
+  while (!s.status && out->removed < events) {
+    bdpt_study_train(&s, s.per_epoch * (size_t)o.stage[out->removed]);
+    bdpts_search_event(&s, &o, out);
+  }
+  bdpt_study_train(&s, s.per_epoch * (size_t)o.stage[events]);
+  bdpt_study_save(&s);
+  bdpt_study_end(&s);
+  for (i = 0; i < 2 * model->config.depth && !s.status; i++) {
+    out->importance[i % 2][i / 2] = (double)*s.work->importance[i % 2][i / 2].data;
+  }
+  if (!s.status) s.status = bdpt_model_assign(model, s.work);
+  return bdpt_study_close(&s);
+}
+
+/* =================================================================================================
+ * 7  BOTH STAGES                                                                        >>two-stage
  * =================================================================================================
  * How does the whole method look in one call?
  *

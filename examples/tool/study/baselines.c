@@ -1,8 +1,8 @@
 /* =================================================================================================
  * baselines.c: simple ways to choose which layers go
  * =================================================================================================
- * What learned importance (chapter 11.3 of the library) is compared with. Each gives every layer a
- * score; the smallest goes first. All of them look at the dense network once, none trains.
+ * What learned importance (chapter 6 of boundarydpt_studies.h) is compared with. Each gives every
+ * layer a score; the smallest goes first. All of them look at the dense network once, none trains.
  *
  *   cosine     how alike the layer's output is to its input: attention x and x + MHSA(LN1(x)),
  *              activation z and GELU(z); the most alike goes first (LLM-Drop, arXiv 2406.15786)
