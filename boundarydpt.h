@@ -210,10 +210,10 @@ typedef enum bdpt_isa_choice { /* BEST: the widest that this processor runs */
 
 struct bdpti_isa;
 
-/* Several processes that train one network together, each with a context of its own (8.4). `reduce`
- * adds count numbers up over all processes, so that each holds the sums; they are bdpt_real where
- * `bytes` is sizeof(bdpt_real) and double where it is 8. It returns BDPT_OK, or the status to end
- * the call with. */
+/* Several processes that train one network together, each with a context of its own, see
+ * >>ranks. `reduce` adds count numbers up over all processes, so that each holds the sums; they are
+ * bdpt_real where `bytes` is sizeof(bdpt_real) and double where it is 8. It returns BDPT_OK, or the
+ * status to end the call with. */
 typedef struct bdpt_cluster {
   int rank, size;           /* this process of so many; size 0 or 1: alone */
   int (*reduce)(void *user, void *values, size_t count, size_t bytes);
@@ -1403,8 +1403,8 @@ struct bdpt_tape {
   bdpti_arena arena;   /* all tensors, nodes and gradients of a step */
   bdpti_node *last;    /* the list, newest first */
   bdpti_buffer *spare; /* gradient buffers free for reuse */
-  bdpt_real *stream;   /* sums with what lies here replace it (7.6); or NULL */
-  bdpt_rng paths;      /* of the forward pass under way: which branches fall out (7.6) */
+  bdpt_real *stream;   /* sums with what lies here replace it (7.5); or NULL */
+  bdpt_rng paths;      /* of the forward pass under way: which branches fall out (7.5) */
 };
 
 BDPTI_FN void bdpti_backward_op(bdpt_tape *t, bdpti_node *n); /* chapter 6: a case per operation */
@@ -2597,7 +2597,7 @@ BDPTI_FN void bdpti_scale_back(bdpt_tape *t, bdpti_node *n) {
 
 /* Tell how many processes share a batch, and the place of its sample k among the n samples of this
  * process, or n if another one has it. Half of them come from the front of the batch and half from
- * its back, so that images that are mixed with each other are together (8.4). */
+ * its back, so that images that are mixed with each other are together (12.6). */
 BDPTI_FN size_t bdpti_cluster_size(const bdpt_context *ctx) {
   return ctx->cluster.size > 1 ? (size_t)ctx->cluster.size : 1;
 }
@@ -3256,16 +3256,6 @@ BDPT_API void bdpt_model_free(bdpt_model *m) {
   bdpt_release(m->ctx, m, sizeof *m);
 }
 
-BDPT_API bdpt_status bdpt_model_label(bdpt_model *m, const char *names) {
-  const size_t size = names ? strlen(names) + 1 : 0;
-  char *copy = size ? (char *)bdpt_alloc(m->ctx, size) : NULL;
-  if (size && !copy) return m->ctx->status;
-  if (size) memcpy(copy, names, size);
-  if (m->labels) bdpt_release(m->ctx, m->labels, strlen(m->labels) + 1);
-  m->labels = copy;
-  return BDPT_OK;
-}
-
 /* Gradients stay behind. Whatever changes a model's shape makes such a copy beside it and then lets
  * the model become the copy; a failure leaves the model whole. */
 BDPT_API bdpt_model *bdpt_model_reshape(const bdpt_model *from, const bdpt_config *config) {
@@ -3351,99 +3341,7 @@ BDPT_API void bdpt_model_zero_grad(bdpt_model *m) {
   memset(m->importance_data[1], 0, sizeof m->importance_data[1]); /* [1]: gradients */
 }
 
-/* Sends eight bytes at a time through chapter 4's mixer; slot and size come before each tensor. */
-BDPT_API void bdpt_model_hash(const bdpt_model *m, char out[17]) {
-  uint64_t h = 0, word, le = 1; /* the digest; eight bytes; its first byte is 1 if little-endian */
-  int i;
-  for (i = 0; i < m->slots; i++) {
-    const unsigned char *bytes = (const unsigned char *)m->param[i].data;
-    size_t size = m->param[i].count * sizeof(bdpt_real), at; /* bytes */
-    if (!bytes || !bdpti_slot_used(&m->config, i)) continue;
-    h = bdpti_mix64(h ^ bdpti_slot_number(i) ^ ((uint64_t)size << 16));
-    for (at = 0; at < size; at += 8) {
-      word = 0;
-      memcpy(&word, bytes + at, size - at < 8 ? size - at : 8); /* zeros behind the last bytes */
-      h = bdpti_mix64(h + (sizeof(bdpt_real) > 4 || *(char *)&le ? word : word << 32 | word >> 32));
-    }
-  }
-  for (i = 0; i < 16; i++) out[i] = "0123456789abcdef"[(h >> (60 - 4 * i)) & 15]; /* hex digits */
-  out[16] = 0;
-}
-
-/* 7.4  Position embeddings at another size
- *
- *   math      out = R in R'^T per channel; each row of R and R' holds the cubic's weights
- *             k(t) = (a+2)|t|^3 - (a+3)|t|^2 + 1 for |t| <= 1, a|t|^3 - 5a|t|^2 + 8a|t| - 4a to 2
- *   source    Keys 1981; timm: a = -0.5, stretched by the scale when shrinking (antialiased);
- *             DeiT's own script: a = -0.75, four taps, borders repeated (PyTorch's plain bicubic)
- *   check     tests/test_model.c position_embeddings: both forms of PyTorch at three sizes
- *
- * A network for 224 pixels has 14 x 14 positions. For another image size the grid is resized like a
- * picture of D channels; the tokens before it (class, distillation) keep their positions.
- */
-BDPTI_HOT double bdpti_cubic(double t, double a) {
-  t = fabs(t); /* distance to the tap, in pixels of `in` */
-  if (t <= 1) return ((a + 2) * t - (a + 3)) * t * t + 1;       /* the two nearest taps */
-  return t < 2 ? ((a * t - 5 * a) * t + 8 * a) * t - 4 * a : 0; /* the next two, and none beyond */
-}
-
-/* Returns the weight of old pixel k in new pixel i of one axis; those of a new pixel sum to 1. */
-BDPTI_HOT double bdpti_resize_weight(bdpt_pos_resize form, size_t in, size_t out, size_t i,
-                                    size_t k) {
-  double scale = (double)in / (double)out, a = form == BDPT_POS_DEIT ? -0.75 : -0.5;
-  double stretch = form == BDPT_POS_TIMM && scale > 1 ? scale : 1; /* antialiased when shrinking */
-  double centre = scale * ((double)i + 0.5), sum = 0, own = 0;     /* of pixel i, in old pixels */
-  int at, last = (int)in - 1, border = form == BDPT_POS_DEIT ? 2 : 0; /* taps beyond the edge ... */
-  for (at = -border; at <= last + border; at++) { /* a tap, centre at + 1/2 */
-    double w = bdpti_cubic(((double)at + 0.5 - centre) / stretch, a);
-    const int tap = at < 0 ? 0 : at;
-    sum += w;
-    if ((tap < last ? tap : last) == (int)k) own += w; /* ... go to the edge */
-  }
-  return own / sum;
-}
-
-BDPTI_FN void bdpti_grid(const bdpt_config *c, size_t side[2]) { /* patches down and across */
-  side[0] = (size_t)(c->image / c->patch);
-  side[1] = (size_t)(bdpt_image_width(c) / c->patch);
-}
-
-/* An axis that keeps its size gets the unit matrix, which changes no bit. */
-BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int height, int width) {
-  const bdpt_pos_resize form = m->config.pos_resize;
-  size_t d = (size_t)m->config.width, prefix = (size_t)bdpt_prefix_count(&m->config) * d;
-  const bdpt_real *old = m->param[BDPT_SLOT_POS].data;
-  size_t from[2], to[2] = {0, 0}, n, at, c, i;
-  bdpt_config wanted = m->config;
-  bdpt_model *copy;
-  double *share; /* [n] of each old token in a new one */
-  wanted.image = height ? height : -1; /* 0 would ask for the default */
-  wanted.image_width = width;
-  copy = bdpt_model_reshape(m, &wanted);
-  bdpti_grid(&m->config, from);
-  if (copy) bdpti_grid(&copy->config, to);
-  n = from[0] * from[1];
-  share = copy ? (double *)bdpt_alloc(m->ctx, n * sizeof *share) : NULL;
-  if (share) memcpy(copy->param[BDPT_SLOT_POS].data, old, prefix * sizeof *old); /* tokens */
-  for (at = 0; share && at < to[0] * to[1]; at++) {
-    bdpt_real *pos = copy->param[BDPT_SLOT_POS].data + prefix + at * d;
-    for (i = 0; i < n; i++) {
-      share[i] = bdpti_resize_weight(form, from[0], to[0], at / to[1], i / from[1]) *
-                 bdpti_resize_weight(form, from[1], to[1], at % to[1], i % from[1]);
-    }
-    for (c = 0; c < d; c++) { /* each channel alone */
-      double sum = 0;
-      for (i = 0; i < n; i++) {
-        if (share[i] != 0) sum += share[i] * (double)old[prefix + i * d + c]; /* most are 0 */
-      }
-      pos[c] = (bdpt_real)sum;
-    }
-  }
-  bdpt_release(m->ctx, share, n * sizeof *share);
-  return bdpti_model_end(m, copy, share ? BDPT_OK : m->ctx->status);
-}
-
-/* 7.5  The forward pass                                                                >>forward
+/* 7.4  The forward pass                                                                >>forward
  *
  * One function for each half of a block reads from the configuration what is left of it. An MLP
  * half is one operation (6.3) if nobody needs its inner values. Elsewhere the last product and the
@@ -3557,7 +3455,7 @@ BDPT_API bdpt_tensor *bdpt_mlp_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_ten
   return x;
 }
 
-/* 7.6  From images to logits
+/* 7.5  From images to logits
  *
  * A block of the caller's own may leave out tokens (boundarydpt_plus.h merges them so), and nothing
  * else: whatever follows counts on the batch and the width. */
@@ -3707,7 +3605,8 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
  * =================================================================================================
  * How does a handful of images move every weight towards a better answer? One step augments them at
  * random, asks the network what they show, and moves each weight a little. Where images come from,
- * how an answer is judged, and the loop that repeats, saves and resumes are the matter of >>data.
+ * how an answer is judged, how a trainer is made, shared by several processes and saved, and the
+ * loop that repeats are the matter of >>data.
  *
  * Nothing that happens in step k depends on a generator that ran through the steps before it: every
  * draw is a function of (seed, kind of draw, epoch, position), see 4.4. The rejected choice was one
@@ -3766,6 +3665,12 @@ typedef struct bdpti_loader {
 BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *config,
                                        const bdpt_subset *subset, size_t room, bdpti_loader *l);
 BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t);
+
+/* From >>ranks and >>trainer. */
+BDPTI_FN bdpt_status bdpti_cluster_add(bdpt_context *ctx, void *values, size_t count, size_t bytes);
+BDPTI_FN int bdpti_cluster_any(bdpt_context *ctx, int yes);
+BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss);
+BDPTI_FN bdpt_status bdpti_trainer_refuse(bdpt_trainer *t, double loss, double norm);
 
 /* 8.2  Recipes and the learning rate                                                   >>schedule
  *
@@ -3855,7 +3760,7 @@ typedef struct bdpti_moments {
 
 /* A trainer but for images and weights: 64-bit words only, which a checkpoint holds as they are. */
 typedef struct bdpti_counters {
-  uint64_t digest[3];                   /* of structure, recipe and images, see 12.6 */
+  uint64_t digest[3];                   /* of structure, recipe and images, see 12.9 */
   uint64_t start, weights;              /* of the weights that a run began with; that it has now */
   uint64_t step;                        /* steps done */
   double epoch_loss, epoch_norm;        /* sums over the steps of this epoch */
@@ -3961,57 +3866,6 @@ BDPTI_FN double bdpti_trainer_norm(const bdpt_trainer *t) {
   return sqrt(sum);
 }
 
-/* Names the parameter that an operation reads, or the last one read before it. */
-BDPTI_FN const char *bdpti_node_place(const bdpti_node *n) {
-  int i;
-  for (; n; n = n->previous) {
-    for (i = 6; i >= 0; i--) {
-      if (n->in[i] && !n->in[i]->on_tape && n->in[i]->name) return n->in[i]->name;
-    }
-  }
-  return "the images";
-}
-
-/* Names the origin of numbers that are not finite: the first parameter that has one, else the
- * images or targets, else the first operation whose output has one, else, since gradients flow
- * backwards, the last parameter whose gradient has one. */
-BDPTI_FN void bdpti_trainer_blame(const bdpt_trainer *t, char out[128]) {
-  const size_t images = t->own * bdpt_image_numbers(&t->model->config);
-  const bdpti_node *n, *first = NULL;
-  char name[64];
-  int i, live, back = -1;
-  bdpti_format(out, 128, "a sum");
-  for (i = 0; i < bdpti_params(t); i++) {
-    const bdpt_tensor *p = bdpti_param(t, i, &live);
-    if (live && p->grad && !bdpti_all_finite(t->ctx, p->count, p->grad)) back = i;
-    if (!live || bdpti_all_finite(t->ctx, p->count, p->data)) continue;
-    bdpti_format(out, 128, "the value of %s", bdpti_param_name(t, i, name));
-    return;
-  }
-  if (t->images && !bdpti_all_finite(t->ctx, images, t->images)) {
-    bdpti_format(out, 128, "an image");
-    return;
-  }
-  for (n = t->tape->last; n; n = n->previous) { /* newest first, so the oldest is found last */
-    if (!bdpti_all_finite(t->ctx, n->out.count, n->out.data)) first = n;
-  }
-  if (first) {
-    bdpti_format(out, 128, "the output of %s at %s", bdpti_op_text[first->op][0],
-                 bdpti_node_place(first));
-  } else if (back >= 0) {
-    bdpti_format(out, 128, "the gradient of %s", bdpti_param_name(t, back, name));
-  }
-}
-
-BDPTI_FN bdpt_status bdpti_trainer_refuse(bdpt_trainer *t, double loss, double norm) {
-  size_t step = (size_t)t->now.step; /* its number, from 0 */
-  char blame[128];
-  bdpti_trainer_blame(t, blame);
-  return bdpt_fail(t->ctx, BDPT_E_NUMERIC, "train: epoch %zu, step %zu: the loss is %g, the norm "
-                   "of the gradient %g; %s is not finite; the weights were not changed",
-                   step / t->per_epoch + 1, step + 1, loss, norm, blame);
-}
-
 /* Returns the factor that brings a gradient of this norm under the limit; 0 means no limit. */
 BDPTI_FN double bdpti_clip_factor(double norm, double limit) {
   double factor = limit > 0 ? limit / (norm + 1e-6) : 1.0;
@@ -4052,189 +3906,7 @@ BDPTI_FN bdpt_status bdpti_trainer_finish(bdpt_trainer *t, double loss) {
   return BDPT_OK;
 }
 
-/* The importance scalars are averaged and swapped like weights. */
-BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *t) {
-  size_t k;
-  int i, live;
-  if (!(t->recipe.ema > 0)) return;
-  t->swapped = !t->swapped;
-  for (i = 0; i < bdpti_params(t); i++) {
-    const bdpti_moments *s = &t->moments[i];
-    bdpt_tensor *p = bdpti_param(t, i, &live);
-    for (k = 0; p->data && p->count == s->count && k < s->count; k++) { /* what has an average */
-      bdpt_real keep = p->data[k];
-      p->data[k] = s->m[2 * s->count + k];
-      s->m[2 * s->count + k] = keep;
-    }
-  }
-}
-
-/* 8.4  Several processes                                                                  >>ranks
- *
- *   math      process r has B / size images of the batch;  dL/dw = sum_r dL_r/dw / size
- *   check     tests/test_ranks.c many_train_as_one: processes played by threads; examples/mpi
- *
- * A cluster trains one network: the same shuffle, disjoint images, the same weights everywhere
- * after every step. What a random draw of an image depends on is its place in the epoch and not the
- * process, so the batch is the one that a single process would see, and only the order of a sum
- * differs. Mixing pairs image k of a batch with image B - 1 - k, so a process gets images from the
- * front and their partners from the back. Sums of evaluations and fits are shared out likewise.
- *
- * A process that cannot read an image ends the step of all before any weight has moved: it returns
- * its error and the others BDPT_CANCELLED, and all save together.
- */
-/* Adds numbers up over all processes; alone there is nothing to do. */
-BDPTI_FN bdpt_status bdpti_cluster_add(bdpt_context *ctx, void *values, size_t count,
-                                       size_t bytes) {
-  const bdpt_cluster *c = &ctx->cluster;
-  const int status = c->size > 1 ? c->reduce(c->user, values, count, bytes) : (int)BDPT_OK;
-  if (status == (int)BDPT_OK) return BDPT_OK;
-  return bdpt_fail(ctx, status == (int)BDPT_CANCELLED ? BDPT_CANCELLED : BDPT_E_IO,
-                   "process %d of %d: the reduction failed with %d", c->rank, c->size, status);
-}
-
-/* Returns 1 in all processes if it is 1 in any: a stop, a failure. */
-BDPTI_FN int bdpti_cluster_any(bdpt_context *ctx, int yes) {
-  double sum = yes != 0;
-  return bdpti_cluster_add(ctx, &sum, 1, sizeof sum) != BDPT_OK || sum > 0;
-}
-
-BDPTI_FN bdpt_status bdpti_cluster_check(bdpt_trainer *t) {
-  const bdpt_cluster *c = &t->ctx->cluster;
-  size_t numbers = 2 * BDPT_MAX_DEPTH; /* the importance scalars */
-  int i;
-  if (c->size <= 1) return BDPT_OK;
-  if (!c->reduce || c->rank < 0 || c->rank >= c->size || t->batch % (2 * (size_t)c->size) != 0) {
-    return bdpt_fail(t->ctx, BDPT_E_ARGUMENT, "train: process %d of %d: a batch of %zu is no "
-                     "multiple of twice the processes, or reduce is missing", c->rank, c->size,
-                     t->batch);
-  }
-  for (i = 0; i < t->model->slots; i++) numbers += t->model->param[i].count;
-  t->shared = (bdpt_real *)bdpti_array(&t->loader.arena, numbers, sizeof *t->shared);
-  return t->shared ? BDPT_OK : t->ctx->status;
-}
-
-/* Gives every process the mean of all gradients and losses of a step. */
-BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss) {
-  const bdpt_real share = (bdpt_real)1 / (bdpt_real)bdpti_cluster_size(t->ctx);
-  size_t at = 0;
-  int i, live, back;
-  if (!t->shared) return BDPT_OK;
-  for (back = 0; back < 2; back++) {
-    for (i = 0, at = 0; i < bdpti_params(t); i++) {
-      bdpt_tensor *p = bdpti_param(t, i, &live);
-      if (!live) continue;
-      if (!back) memcpy(t->shared + at, p->grad, p->count * sizeof *p->grad);
-      else bdpti_axpby(t->ctx, p->count, share, t->shared + at, 0, NULL, p->grad);
-      at += p->count;
-    }
-    if (!back && bdpti_cluster_add(t->ctx, t->shared, at, sizeof *t->shared)) return t->ctx->status;
-  }
-  *loss /= (double)bdpti_cluster_size(t->ctx);
-  return bdpti_cluster_add(t->ctx, loss, 1, sizeof *loss);
-}
-
-/* 8.5  A trainer's life                                                                 >>trainer
- *
- * A trainer holds everything between two steps that is not a weight. Model and teacher may be freed
- * before it and then go with it. Steps per epoch are whole batches: images left over are dropped.
- *
- * Between two steps the model belongs to the caller, who may prune, restore and fuse, or set an
- * importance; the next step takes it as it finds it. Only its image size must stay, because the
- * loader was made for it. The teacher is read and never written; its weights are part of the
- * recipe (12.6), so they should stay as well.
- */
-BDPT_API void bdpt_trainer_free(bdpt_trainer *t) {
-  int i;
-  if (!t) return;
-  for (i = 0; i < BDPTI_MAX_PARAMS; i++) bdpti_moments_room(t, i, 0); /* frees */
-  bdpti_arena_free(&t->loader.arena);
-  bdpt_tape_free(t->tape);
-  bdpt_tape_free(t->teacher_tape);
-  bdpt_model_free(t->teacher);
-  bdpt_model_free(t->model);
-  bdpt_release(t->ctx, t, sizeof *t);
-}
-
-BDPTI_FN bdpt_status bdpti_trainer_check(bdpt_trainer *t) {
-  const bdpt_config *c = &t->model->config, *d; /* the student's, the teacher's */
-  bdpt_status status = bdpti_recipe_check(t->ctx, &t->recipe);
-  int features = t->recipe.distill_features > 0;
-  if (status != BDPT_OK || (t->recipe.distill == BDPT_DISTILL_NONE && !features)) return status;
-  if (!t->teacher || t->teacher->ctx != t->ctx || t->recipe.distill == BDPT_DISTILL_NONE) {
-    return bdpt_fail(t->ctx, BDPT_E_ARGUMENT, "train: the recipe distills %s",
-                     t->recipe.distill ? "without a teacher that shares the model's context"
-                                        : "features, but not the answers (distill)");
-  }
-  d = &t->teacher->config; /* width, depth and patch may differ if only images and answers meet */
-  if (d->image == c->image && d->image_width == c->image_width && d->channels == c->channels &&
-      d->classes == c->classes && !memcmp(d->mean, c->mean, sizeof d->mean) &&
-      !memcmp(d->std, c->std, sizeof d->std) &&
-      (!features || (d->width == c->width && d->depth == c->depth && d->patch == c->patch &&
-                     d->distilled == c->distilled))) {
-    return BDPT_OK;
-  }
-  return bdpt_fail(t->ctx, BDPT_E_SHAPE, "train: the teacher takes %d channels of %d x %d pixels, "
-                   "normalised with mean %g and deviation %g, and knows %d classes; the model must "
-                   "agree; with features also in depth %d, width %d, patch %d and heads",
-                   d->channels, d->image, bdpt_image_width(d), d->mean[0], d->std[0], d->classes,
-                   d->depth, d->width, d->patch);
-}
-
-BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teacher,
-                                           const bdpt_subset *train, const bdpt_recipe *recipe) {
-  size_t count = train ? train->count : 1, b; /* b: images in the trainer's own batch */
-  size_t images = recipe->epoch_images ? recipe->epoch_images : count; /* per epoch */
-  size_t k = (size_t)model->config.classes, each = bdpt_image_numbers(&model->config);
-  bdpt_trainer *t = (bdpt_trainer *)bdpt_alloc(model->ctx, sizeof *t);
-  bdpti_arena *a = t ? &t->loader.arena : NULL;
-  if (!t) return NULL;
-  t->ctx = a->ctx = model->ctx; t->model = model; t->teacher = teacher; t->train = train;
-  model->users++; /* neither goes before the trainer does */
-  if (teacher) teacher->users++;
-  t->recipe = *recipe;
-  bdpt_recipe_resolve(&t->recipe);
-  t->batch = images < (size_t)t->recipe.batch ? images : (size_t)t->recipe.batch;
-  t->own = t->batch / bdpti_cluster_size(t->ctx);
-  b = train ? t->own : 0;
-  if (bdpti_trainer_check(t) == BDPT_OK &&
-      (!train || !bdpti_loader_make(t->ctx, &model->config, train, b, &t->loader)) &&
-      bdpti_cluster_check(t) == BDPT_OK) {
-    t->loader.recipe = &t->recipe; /* from now on it augments */
-    t->per_epoch = images / t->batch;
-    t->images = (bdpt_real *)bdpti_array(a, b, each * sizeof *t->images);
-    t->targets = (bdpt_real *)bdpti_array(a, b, k * sizeof *t->targets);
-    t->taught = (bdpt_real *)bdpti_array(a, b, k * sizeof *t->taught);
-    t->order = (size_t *)bdpti_array(a, count, sizeof *t->order);
-    t->picked = (size_t *)bdpti_array(a, b, sizeof *t->picked);
-    t->labels = (int *)bdpti_array(a, b, sizeof *t->labels);
-    t->tape = bdpt_tape_create(t->ctx, recipe->recompute ? BDPT_TAPE_RECOMPUTE : BDPT_TAPE_RECORD);
-    t->teacher_tape = bdpt_tape_create(t->ctx, BDPT_TAPE_COMPUTE);
-    if (t->images && t->targets && t->taught && t->order && t->picked && t->labels && t->tape &&
-        t->teacher_tape && bdpti_trainer_fit(t) == BDPT_OK) {
-      return t;
-    }
-  }
-  bdpt_trainer_free(t); /* half made: what is missing is NULL */
-  return NULL;
-}
-
-BDPT_API size_t bdpt_trainer_steps_done(const bdpt_trainer *t) { return (size_t)t->now.step; }
-BDPT_API size_t bdpt_trainer_steps_per_epoch(const bdpt_trainer *t) { return t->per_epoch; }
-
-BDPT_API size_t bdpt_trainer_importance(bdpt_trainer *t, double out[2][BDPT_MAX_DEPTH]) {
-  size_t steps = (size_t)t->now.disparity_steps;
-  int l;
-  for (l = 0; l < BDPT_MAX_DEPTH; l++) { /* 0 where there is no such layer, or no step yet */
-    out[0][l] = steps ? t->now.disparity[0][l] / (double)steps : 0.0;
-    out[1][l] = steps ? t->now.disparity[1][l] / (double)steps : 0.0;
-  }
-  memset(t->now.disparity, 0, sizeof t->now.disparity);
-  t->now.disparity_steps = 0;
-  return steps;
-}
-
-/* 8.6  One step                                                                            >>step
+/* 8.4  One step                                                                            >>step
  *
  *   math      loss = (1 - a) CE(z, target) + a D(z', teacher) + f/L sum_l M(x_l, y_l);
  *             D hard: CE(z', argmax teacher), D soft: >>distill, M: >>match, x_l and y_l streams of
@@ -5252,7 +4924,7 @@ BDPTI_FN bdpt_status bdpti_trainer_file(bdpt_trainer *t, const char *path, int s
  * training under way is filled from the file, and from there on the call works. So no call has code
  * of its own for resuming. After the first error every later step of a plan does nothing.
  *
- * The file is the trainer's checkpoint (12.6) with the journal as its log: a key, the ordinal of
+ * The file is the trainer's checkpoint (12.9) with the journal as its log: a key, the ordinal of
  * the training, a number of the call's own, and the list. The trainer refuses another recipe,
  * structure or training subset; the key is a hash of what else decides the result. A file of
  * another experiment is refused, neither continued nor replaced. */
@@ -5719,7 +5391,8 @@ BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const b
  * 12  DATA AND LONG RUNS                                                                     >>data
  * =================================================================================================
  * Where do images come from, and how does a run survive being cut off? Images are chosen (12.1),
- * resized and augmented (12.2 to 12.4), answers judged (12.5), runs saved (12.6, 12.7).
+ * resized and augmented (12.2 to 12.5), trainers made and shared out (12.6, 12.7), answers judged
+ * (12.8), runs saved (12.9, 12.10).
  */
 
 /* 12.1  Choosing images                                                                  >>subset
@@ -5849,10 +5522,80 @@ BDPT_API bdpt_status bdpt_sample(bdpt_context *ctx, const bdpt_subset *from, siz
 
 #endif /* BDPT_ONLY_INFERENCE */
 
-/* 12.2  Resizing bytes as Pillow does                                                    >>resize
+/* 12.2  Position embeddings at another size
+ *
+ *   math      out = R in R'^T per channel; each row of R and R' holds the cubic's weights
+ *             k(t) = (a+2)|t|^3 - (a+3)|t|^2 + 1 for |t| <= 1, a|t|^3 - 5a|t|^2 + 8a|t| - 4a to 2
+ *   source    Keys 1981; timm: a = -0.5, stretched by the scale when shrinking (antialiased);
+ *             DeiT's own script: a = -0.75, four taps, borders repeated (PyTorch's plain bicubic)
+ *   check     tests/test_model.c position_embeddings: both forms of PyTorch at three sizes
+ *
+ * A network for 224 pixels has 14 x 14 positions. For another image size the grid is resized like a
+ * picture of D channels; the tokens before it (class, distillation) keep their positions.
+ */
+BDPTI_HOT double bdpti_cubic(double t, double a) {
+  t = fabs(t); /* distance to the tap, in pixels of `in` */
+  if (t <= 1) return ((a + 2) * t - (a + 3)) * t * t + 1;       /* the two nearest taps */
+  return t < 2 ? ((a * t - 5 * a) * t + 8 * a) * t - 4 * a : 0; /* the next two, and none beyond */
+}
+
+/* Returns the weight of old pixel k in new pixel i of one axis; those of a new pixel sum to 1. */
+BDPTI_HOT double bdpti_resize_weight(bdpt_pos_resize form, size_t in, size_t out, size_t i,
+                                    size_t k) {
+  double scale = (double)in / (double)out, a = form == BDPT_POS_DEIT ? -0.75 : -0.5;
+  double stretch = form == BDPT_POS_TIMM && scale > 1 ? scale : 1; /* antialiased when shrinking */
+  double centre = scale * ((double)i + 0.5), sum = 0, own = 0;     /* of pixel i, in old pixels */
+  int at, last = (int)in - 1, border = form == BDPT_POS_DEIT ? 2 : 0; /* taps beyond the edge ... */
+  for (at = -border; at <= last + border; at++) { /* a tap, centre at + 1/2 */
+    double w = bdpti_cubic(((double)at + 0.5 - centre) / stretch, a);
+    const int tap = at < 0 ? 0 : at;
+    sum += w;
+    if ((tap < last ? tap : last) == (int)k) own += w; /* ... go to the edge */
+  }
+  return own / sum;
+}
+
+/* An axis that keeps its size gets the unit matrix, which changes no bit. */
+BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int height, int width) {
+  const bdpt_pos_resize form = m->config.pos_resize;
+  size_t d = (size_t)m->config.width, prefix = (size_t)bdpt_prefix_count(&m->config) * d;
+  const bdpt_real *old = m->param[BDPT_SLOT_POS].data;
+  const size_t patch = (size_t)m->config.patch;
+  const size_t from[2] = {(size_t)m->config.image / patch, /* patches down and across */
+                          (size_t)bdpt_image_width(&m->config) / patch};
+  size_t to[2] = {0, 0}, n = from[0] * from[1], at, c, i;
+  bdpt_config wanted = m->config;
+  bdpt_model *copy;
+  double *share; /* [n] of each old token in a new one */
+  wanted.image = height ? height : -1; /* 0 would ask for the default */
+  wanted.image_width = width;
+  copy = bdpt_model_reshape(m, &wanted);
+  if (copy) to[0] = (size_t)copy->config.image / patch;
+  if (copy) to[1] = (size_t)bdpt_image_width(&copy->config) / patch;
+  share = copy ? (double *)bdpt_alloc(m->ctx, n * sizeof *share) : NULL;
+  if (share) memcpy(copy->param[BDPT_SLOT_POS].data, old, prefix * sizeof *old); /* tokens */
+  for (at = 0; share && at < to[0] * to[1]; at++) {
+    bdpt_real *pos = copy->param[BDPT_SLOT_POS].data + prefix + at * d;
+    for (i = 0; i < n; i++) {
+      share[i] = bdpti_resize_weight(form, from[0], to[0], at / to[1], i / from[1]) *
+                 bdpti_resize_weight(form, from[1], to[1], at % to[1], i % from[1]);
+    }
+    for (c = 0; c < d; c++) { /* each channel alone */
+      double sum = 0;
+      for (i = 0; i < n; i++) {
+        if (share[i] != 0) sum += share[i] * (double)old[prefix + i * d + c]; /* most are 0 */
+      }
+      pos[c] = (bdpt_real)sum;
+    }
+  }
+  bdpt_release(m->ctx, share, n * sizeof *share);
+  return bdpti_model_end(m, copy, share ? BDPT_OK : m->ctx->status);
+}
+
+/* 12.3  Resizing bytes as Pillow does                                                    >>resize
  *
  *   math      out[o] = clip(round(sum_i w[o,i] in[i])),  w[o,i] = k((i - c + 1/2) / s) / K,
- *             c = (o + 1/2) in/out,  s = max(1, in/out),  k the cubic of 7.4, a = -1/2, K its sum
+ *             c = (o + 1/2) in/out,  s = max(1, in/out),  k the cubic of 12.2, a = -1/2, K its sum
  *   shape     planes[C,H,W] -> [C,H,W'] -> [C,H',W']
  *   source    Pillow's Resample.c: weights with 22 fractional bits, each pass rounded to a byte
  *   check     tests/test_data.c resize_as_pillow: equal bytes for seven pairs of sizes
@@ -5946,7 +5689,7 @@ BDPT_API bdpt_status bdpt_predict_rgb(bdpt_model *m, bdpt_tape *tape, const unsi
 
 #ifndef BDPT_ONLY_INFERENCE
 
-/* 12.3  Augmenting one image                                                            >>augment
+/* 12.4  Augmenting one image                                                            >>augment
  *
  *   math      crop: out[y,x] = in[y + dy - p, x + dx - p], zero outside, dy, dx uniform in 0..2p;
  *             flip: x -> W - 1 - x with probability 1/2;
@@ -6114,7 +5857,7 @@ BDPT_API bdpt_status bdpt_load_batch(bdpt_context *ctx, const bdpt_config *confi
   return status;
 }
 
-/* 12.4  Mixing a batch                                                                    >>mixup
+/* 12.5  Mixing a batch                                                                    >>mixup
  *
  *   math      mixup: x_i <- lam x_i + (1 - lam) x_j,  j = B - 1 - i
  *             cutmix: a box of x_i <- the same box of x_j, lam <- 1 - |box| / HW
@@ -6228,7 +5971,241 @@ BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
   return BDPT_OK;
 }
 
-/* 12.5  Accuracy                                                                       >>evaluate
+/* 12.6  Several processes                                                                 >>ranks
+ *
+ *   math      process r has B / size images of the batch;  dL/dw = sum_r dL_r/dw / size
+ *   check     tests/test_ranks.c many_train_as_one: processes played by threads; examples/mpi
+ *
+ * A cluster trains one network: the same shuffle, disjoint images, the same weights everywhere
+ * after every step. What a random draw of an image depends on is its place in the epoch and not the
+ * process, so the batch is the one that a single process would see, and only the order of a sum
+ * differs. Mixing pairs image k of a batch with image B - 1 - k, so a process gets images from the
+ * front and their partners from the back. Sums of evaluations and fits are shared out likewise.
+ *
+ * A process that cannot read an image ends the step of all before any weight has moved: it returns
+ * its error and the others BDPT_CANCELLED, and all save together.
+ */
+/* Adds numbers up over all processes; alone there is nothing to do. */
+BDPTI_FN bdpt_status bdpti_cluster_add(bdpt_context *ctx, void *values, size_t count,
+                                       size_t bytes) {
+  const bdpt_cluster *c = &ctx->cluster;
+  const int status = c->size > 1 ? c->reduce(c->user, values, count, bytes) : (int)BDPT_OK;
+  if (status == (int)BDPT_OK) return BDPT_OK;
+  return bdpt_fail(ctx, status == (int)BDPT_CANCELLED ? BDPT_CANCELLED : BDPT_E_IO,
+                   "process %d of %d: the reduction failed with %d", c->rank, c->size, status);
+}
+
+/* Returns 1 in all processes if it is 1 in any: a stop, a failure. */
+BDPTI_FN int bdpti_cluster_any(bdpt_context *ctx, int yes) {
+  double sum = yes != 0;
+  return bdpti_cluster_add(ctx, &sum, 1, sizeof sum) != BDPT_OK || sum > 0;
+}
+
+BDPTI_FN bdpt_status bdpti_cluster_check(bdpt_trainer *t) {
+  const bdpt_cluster *c = &t->ctx->cluster;
+  size_t numbers = 2 * BDPT_MAX_DEPTH; /* the importance scalars */
+  int i;
+  if (c->size <= 1) return BDPT_OK;
+  if (!c->reduce || c->rank < 0 || c->rank >= c->size || t->batch % (2 * (size_t)c->size) != 0) {
+    return bdpt_fail(t->ctx, BDPT_E_ARGUMENT, "train: process %d of %d: a batch of %zu is no "
+                     "multiple of twice the processes, or reduce is missing", c->rank, c->size,
+                     t->batch);
+  }
+  for (i = 0; i < t->model->slots; i++) numbers += t->model->param[i].count;
+  t->shared = (bdpt_real *)bdpti_array(&t->loader.arena, numbers, sizeof *t->shared);
+  return t->shared ? BDPT_OK : t->ctx->status;
+}
+
+/* Gives every process the mean of all gradients and losses of a step. */
+BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss) {
+  const bdpt_real share = (bdpt_real)1 / (bdpt_real)bdpti_cluster_size(t->ctx);
+  size_t at = 0;
+  int i, live, back;
+  if (!t->shared) return BDPT_OK;
+  for (back = 0; back < 2; back++) {
+    for (i = 0, at = 0; i < bdpti_params(t); i++) {
+      bdpt_tensor *p = bdpti_param(t, i, &live);
+      if (!live) continue;
+      if (!back) memcpy(t->shared + at, p->grad, p->count * sizeof *p->grad);
+      else bdpti_axpby(t->ctx, p->count, share, t->shared + at, 0, NULL, p->grad);
+      at += p->count;
+    }
+    if (!back && bdpti_cluster_add(t->ctx, t->shared, at, sizeof *t->shared)) return t->ctx->status;
+  }
+  *loss /= (double)bdpti_cluster_size(t->ctx);
+  return bdpti_cluster_add(t->ctx, loss, 1, sizeof *loss);
+}
+
+/* 12.7  A trainer's life                                                                >>trainer
+ *
+ * A trainer holds everything between two steps that is not a weight. Model and teacher may be freed
+ * before it and then go with it. Steps per epoch are whole batches: images left over are dropped.
+ *
+ * Between two steps the model belongs to the caller, who may prune, restore and fuse, or set an
+ * importance; the next step takes it as it finds it. Only its image size must stay, because the
+ * loader was made for it. The teacher is read and never written; its weights are part of the
+ * recipe (12.9), so they should stay as well. A step whose loss or gradient is not finite changes
+ * nothing and says where the first such number came from.
+ */
+BDPT_API void bdpt_trainer_free(bdpt_trainer *t) {
+  int i;
+  if (!t) return;
+  for (i = 0; i < BDPTI_MAX_PARAMS; i++) bdpti_moments_room(t, i, 0); /* frees */
+  bdpti_arena_free(&t->loader.arena);
+  bdpt_tape_free(t->tape);
+  bdpt_tape_free(t->teacher_tape);
+  bdpt_model_free(t->teacher);
+  bdpt_model_free(t->model);
+  bdpt_release(t->ctx, t, sizeof *t);
+}
+
+BDPTI_FN bdpt_status bdpti_trainer_check(bdpt_trainer *t) {
+  const bdpt_config *c = &t->model->config, *d; /* the student's, the teacher's */
+  bdpt_status status = bdpti_recipe_check(t->ctx, &t->recipe);
+  int features = t->recipe.distill_features > 0;
+  if (status != BDPT_OK || (t->recipe.distill == BDPT_DISTILL_NONE && !features)) return status;
+  if (!t->teacher || t->teacher->ctx != t->ctx || t->recipe.distill == BDPT_DISTILL_NONE) {
+    return bdpt_fail(t->ctx, BDPT_E_ARGUMENT, "train: the recipe distills %s",
+                     t->recipe.distill ? "without a teacher that shares the model's context"
+                                        : "features, but not the answers (distill)");
+  }
+  d = &t->teacher->config; /* width, depth and patch may differ if only images and answers meet */
+  if (d->image == c->image && d->image_width == c->image_width && d->channels == c->channels &&
+      d->classes == c->classes && !memcmp(d->mean, c->mean, sizeof d->mean) &&
+      !memcmp(d->std, c->std, sizeof d->std) &&
+      (!features || (d->width == c->width && d->depth == c->depth && d->patch == c->patch &&
+                     d->distilled == c->distilled))) {
+    return BDPT_OK;
+  }
+  return bdpt_fail(t->ctx, BDPT_E_SHAPE, "train: the teacher takes %d channels of %d x %d pixels, "
+                   "normalised with mean %g and deviation %g, and knows %d classes; the model must "
+                   "agree; with features also in depth %d, width %d, patch %d and heads",
+                   d->channels, d->image, bdpt_image_width(d), d->mean[0], d->std[0], d->classes,
+                   d->depth, d->width, d->patch);
+}
+
+BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teacher,
+                                           const bdpt_subset *train, const bdpt_recipe *recipe) {
+  size_t count = train ? train->count : 1, b; /* b: images in the trainer's own batch */
+  size_t images = recipe->epoch_images ? recipe->epoch_images : count; /* per epoch */
+  size_t k = (size_t)model->config.classes, each = bdpt_image_numbers(&model->config);
+  bdpt_trainer *t = (bdpt_trainer *)bdpt_alloc(model->ctx, sizeof *t);
+  bdpti_arena *a = t ? &t->loader.arena : NULL;
+  if (!t) return NULL;
+  t->ctx = a->ctx = model->ctx; t->model = model; t->teacher = teacher; t->train = train;
+  model->users++; /* neither goes before the trainer does */
+  if (teacher) teacher->users++;
+  t->recipe = *recipe;
+  bdpt_recipe_resolve(&t->recipe);
+  t->batch = images < (size_t)t->recipe.batch ? images : (size_t)t->recipe.batch;
+  t->own = t->batch / bdpti_cluster_size(t->ctx);
+  b = train ? t->own : 0;
+  if (bdpti_trainer_check(t) == BDPT_OK &&
+      (!train || !bdpti_loader_make(t->ctx, &model->config, train, b, &t->loader)) &&
+      bdpti_cluster_check(t) == BDPT_OK) {
+    t->loader.recipe = &t->recipe; /* from now on it augments */
+    t->per_epoch = images / t->batch;
+    t->images = (bdpt_real *)bdpti_array(a, b, each * sizeof *t->images);
+    t->targets = (bdpt_real *)bdpti_array(a, b, k * sizeof *t->targets);
+    t->taught = (bdpt_real *)bdpti_array(a, b, k * sizeof *t->taught);
+    t->order = (size_t *)bdpti_array(a, count, sizeof *t->order);
+    t->picked = (size_t *)bdpti_array(a, b, sizeof *t->picked);
+    t->labels = (int *)bdpti_array(a, b, sizeof *t->labels);
+    t->tape = bdpt_tape_create(t->ctx, recipe->recompute ? BDPT_TAPE_RECOMPUTE : BDPT_TAPE_RECORD);
+    t->teacher_tape = bdpt_tape_create(t->ctx, BDPT_TAPE_COMPUTE);
+    if (t->images && t->targets && t->taught && t->order && t->picked && t->labels && t->tape &&
+        t->teacher_tape && bdpti_trainer_fit(t) == BDPT_OK) {
+      return t;
+    }
+  }
+  bdpt_trainer_free(t); /* half made: what is missing is NULL */
+  return NULL;
+}
+
+BDPT_API size_t bdpt_trainer_steps_done(const bdpt_trainer *t) { return (size_t)t->now.step; }
+BDPT_API size_t bdpt_trainer_steps_per_epoch(const bdpt_trainer *t) { return t->per_epoch; }
+
+BDPT_API size_t bdpt_trainer_importance(bdpt_trainer *t, double out[2][BDPT_MAX_DEPTH]) {
+  size_t steps = (size_t)t->now.disparity_steps;
+  int l;
+  for (l = 0; l < BDPT_MAX_DEPTH; l++) { /* 0 where there is no such layer, or no step yet */
+    out[0][l] = steps ? t->now.disparity[0][l] / (double)steps : 0.0;
+    out[1][l] = steps ? t->now.disparity[1][l] / (double)steps : 0.0;
+  }
+  memset(t->now.disparity, 0, sizeof t->now.disparity);
+  t->now.disparity_steps = 0;
+  return steps;
+}
+
+/* The importance scalars are averaged and swapped like weights. */
+BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *t) {
+  size_t k;
+  int i, live;
+  if (!(t->recipe.ema > 0)) return;
+  t->swapped = !t->swapped;
+  for (i = 0; i < bdpti_params(t); i++) {
+    const bdpti_moments *s = &t->moments[i];
+    bdpt_tensor *p = bdpti_param(t, i, &live);
+    for (k = 0; p->data && p->count == s->count && k < s->count; k++) { /* what has an average */
+      bdpt_real keep = p->data[k];
+      p->data[k] = s->m[2 * s->count + k];
+      s->m[2 * s->count + k] = keep;
+    }
+  }
+}
+
+/* Names the parameter that an operation reads, or the last one read before it. */
+BDPTI_FN const char *bdpti_node_place(const bdpti_node *n) {
+  int i;
+  for (; n; n = n->previous) {
+    for (i = 6; i >= 0; i--) {
+      if (n->in[i] && !n->in[i]->on_tape && n->in[i]->name) return n->in[i]->name;
+    }
+  }
+  return "the images";
+}
+
+/* Names the origin of numbers that are not finite: the first parameter that has one, else the
+ * images or targets, else the first operation whose output has one, else, since gradients flow
+ * backwards, the last parameter whose gradient has one. */
+BDPTI_FN void bdpti_trainer_blame(const bdpt_trainer *t, char out[128]) {
+  const size_t images = t->own * bdpt_image_numbers(&t->model->config);
+  const bdpti_node *n, *first = NULL;
+  char name[64];
+  int i, live, back = -1;
+  bdpti_format(out, 128, "a sum");
+  for (i = 0; i < bdpti_params(t); i++) {
+    const bdpt_tensor *p = bdpti_param(t, i, &live);
+    if (live && p->grad && !bdpti_all_finite(t->ctx, p->count, p->grad)) back = i;
+    if (!live || bdpti_all_finite(t->ctx, p->count, p->data)) continue;
+    bdpti_format(out, 128, "the value of %s", bdpti_param_name(t, i, name));
+    return;
+  }
+  if (t->images && !bdpti_all_finite(t->ctx, images, t->images)) {
+    bdpti_format(out, 128, "an image");
+    return;
+  }
+  for (n = t->tape->last; n; n = n->previous) { /* newest first, so the oldest is found last */
+    if (!bdpti_all_finite(t->ctx, n->out.count, n->out.data)) first = n;
+  }
+  if (first) {
+    bdpti_format(out, 128, "the output of %s at %s", bdpti_op_text[first->op][0],
+                 bdpti_node_place(first));
+  } else if (back >= 0) {
+    bdpti_format(out, 128, "the gradient of %s", bdpti_param_name(t, back, name));
+  }
+}
+
+BDPTI_FN bdpt_status bdpti_trainer_refuse(bdpt_trainer *t, double loss, double norm) {
+  size_t step = (size_t)t->now.step; /* its number, from 0 */
+  char blame[128];
+  bdpti_trainer_blame(t, blame);
+  return bdpt_fail(t->ctx, BDPT_E_NUMERIC, "train: epoch %zu, step %zu: the loss is %g, the norm "
+                   "of the gradient %g; %s is not finite; the weights were not changed",
+                   step / t->per_epoch + 1, step + 1, loss, norm, blame);
+}
+
+/* 12.8  Accuracy                                                                       >>evaluate
  *
  *   math      rank = #{k: z_k > z_y or (z_k = z_y and k < y)}; top-n counts rank < n;
  *             loss = mean of log sum_k exp(z_k) - z_y
@@ -6243,18 +6220,15 @@ BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
  */
 /* Adds one image's row of logits to the sums; returns 0 if a logit is not finite. */
 BDPTI_HOT int bdpti_judge_row(const bdpt_real *z, int classes, int label, bdpt_accuracy *sum) {
-  double most = (double)z[0], total = 0; /* the largest logit keeps exp from overflowing */
   int k, rank = 0;
   for (k = 0; k < classes; k++) {
     if (!((double)z[k] - (double)z[k] == 0)) return 0; /* infinity - infinity is NaN */
-    if ((double)z[k] > most) most = (double)z[k]; /* the largest so far */
     if (z[k] > z[label] || (k < label && !(z[k] < z[label]))) rank++; /* of equal ones the first */
   }
-  for (k = 0; k < classes; k++) total += exp((double)z[k] - most); /* the softmax's denominator */
   sum->count++;
   sum->top1 += rank < 1; /* the label won */
   sum->top5 += rank < 5; /* or is among the five best */
-  sum->loss += log(total) + most - (double)z[label]; /* minus log of its probability */
+  sum->loss += bdpti_log_sum_exp(z, (size_t)classes, 1) - (double)z[label]; /* -log of its share */
   return 1;
 }
 
@@ -6323,7 +6297,7 @@ BDPT_API bdpt_status bdpt_evaluate(bdpt_model *model, const bdpt_subset *data, b
   return bdpti_judge(model, data, NULL, out);
 }
 
-/* 12.6  Checkpoints                                                                  >>checkpoint
+/* 12.9  Checkpoints                                                                  >>checkpoint
  *
  *   layout    safetensors; for every parameter X "model.X", "exp_avg.X", "exp_avg_sq.X" and, if
  *             averaged, "ema.X"; as they lie in memory, U8: "train.counters", which is
@@ -6514,7 +6488,7 @@ BDPTI_FN bdpt_status bdpti_trainer_file(bdpt_trainer *t, const char *path, int s
   return status;
 }
 
-/* 12.7  A whole run                                                                         >>run
+/* 12.10  A whole run                                                                        >>run
  *
  * The loop below has one state only, (steps done, lines done), and asks at each turn which comes
  * next, a step or the end of an epoch: an evaluation, a line of the log and a checkpoint. So it
@@ -7712,6 +7686,35 @@ BDPTI_FN void bdpti_key_put(bdpti_text *t, const bdpti_key *k, const bdpt_model 
     else bdpti_put_size(t, (size_t)(k->kind == 'l' || k->kind == 'g' ? i : *(const int *)at));
   }
   if (list) bdpti_put(t, ']');
+}
+
+BDPT_API bdpt_status bdpt_model_label(bdpt_model *m, const char *names) {
+  const size_t size = names ? strlen(names) + 1 : 0;
+  char *copy = size ? (char *)bdpt_alloc(m->ctx, size) : NULL;
+  if (size && !copy) return m->ctx->status;
+  if (size) memcpy(copy, names, size);
+  if (m->labels) bdpt_release(m->ctx, m->labels, strlen(m->labels) + 1);
+  m->labels = copy;
+  return BDPT_OK;
+}
+
+/* Sends eight bytes at a time through chapter 4's mixer; slot and size come before each tensor. */
+BDPT_API void bdpt_model_hash(const bdpt_model *m, char out[17]) {
+  uint64_t h = 0, word, le = 1; /* the digest; eight bytes; its first byte is 1 if little-endian */
+  int i;
+  for (i = 0; i < m->slots; i++) {
+    const unsigned char *bytes = (const unsigned char *)m->param[i].data;
+    size_t size = m->param[i].count * sizeof(bdpt_real), at; /* bytes */
+    if (!bytes || !bdpti_slot_used(&m->config, i)) continue;
+    h = bdpti_mix64(h ^ bdpti_slot_number(i) ^ ((uint64_t)size << 16));
+    for (at = 0; at < size; at += 8) {
+      word = 0;
+      memcpy(&word, bytes + at, size - at < 8 ? size - at : 8); /* zeros behind the last bytes */
+      h = bdpti_mix64(h + (sizeof(bdpt_real) > 4 || *(char *)&le ? word : word << 32 | word >> 32));
+    }
+  }
+  for (i = 0; i < 16; i++) out[i] = "0123456789abcdef"[(h >> (60 - 4 * i)) & 15]; /* hex digits */
+  out[16] = 0;
 }
 
 typedef struct bdpti_draft { /* too large for a stack */
@@ -9318,10 +9321,6 @@ BDPTI_FN bdpt_status bdpti_matmul(bdpt_context *ctx, const bdpti_gemm *given) {
   each = plan.room + plan.own; /* numbers per thread */
   work = (bdpt_real *)bdpti_scratch(ctx, (size_t)team * each * sizeof *work);
   if (!work && each) return ctx->status; /* no memory, and some is needed */
-  if (team == 1) {
-    bdpti_matmul_part(&g, &plan, 0, work);
-    return BDPT_OK;
-  }
   BDPTI_OMP(omp parallel for num_threads(team) schedule(static, 1))
   for (t = 0; t < team; t++) { /* a rectangle each */
     bdpti_matmul_part(&g, &plan, (size_t)t, work + (size_t)t * each);

@@ -1,4 +1,4 @@
-/* Several processes that train one network (chapter 8.4), played by threads: each has a context, a
+/* Several processes that train one network (chapter 12.6), played by threads: each has a context, a
  * model and a trainer of its own, and `reduce` is a sum over a table that they share. */
 #ifndef _WIN32
 #define _POSIX_C_SOURCE 200112L

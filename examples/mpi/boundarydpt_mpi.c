@@ -2,7 +2,7 @@
  *
  *   make mpi && mpirun -n 4 build/boundarydpt-mpi train --generated --threads 1 --out m.safetensors
  *
- * The library asks its caller for one thing, sums of numbers over all processes (chapter 8.4 of the
+ * The library asks its caller for one thing, sums of numbers over all processes (>>ranks in the
  * header); this file is that caller. Process 0 talks and writes the files, the others are silent,
  * unless one of them fails while the rest goes on: then its last words are printed, and all end.
  */
