@@ -491,6 +491,7 @@ typedef struct bdpt_model {
   int slots;                         /* BDPT_SLOTS_FIXED + depth * BDPT_SLOTS_BLOCK */
   bdpt_tensor importance[2][BDPT_MAX_DEPTH]; /* the trainable scalar of each layer, by type */
   bdpt_real importance_data[2][2][BDPT_MAX_DEPTH]; /* [value or gradient][type][layer] */
+  char importance_name[2][BDPT_MAX_DEPTH][28];     /* "blocks.3.attn.importance" */
   bdpt_real *packed;                 /* every weight once more (bdpt_model_pack), or NULL */
   size_t packed_bytes;
   const struct bdpti_isa *packed_isa;
@@ -811,13 +812,11 @@ typedef struct bdpt_map {
   double cv_rmse[5], cv_mae[5];         /* pooled over all pairs, by degree; NaN where untried */
   double fit_rmse, fit_mae;             /* in sample */
 } bdpt_map;
-/* Fits a surface of this degree, 1 to 4; 0: the degree that predicts best. */
+/* Fits a surface of this degree, 1 to 4, or of the one that predicts best, 0, to points[count]. One
+ * set of points is the rule. More, points[sets][count] -> maps[sets], take little more time; the
+ * ratios of each are those of the first. They tell how much of a choice is noise. */
 BDPT_API bdpt_status bdpt_map_fit(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
-                                  int degree, bdpt_map *out);
-/* Fits `sets` surfaces in little more time than one: points[sets][count], the ratios of each set
- * those of the first, other accuracies -> maps[sets]. They tell how much of a choice is noise. */
-BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *points,
-                                       size_t count, size_t sets, int degree, bdpt_map *maps);
+                                  size_t sets, int degree, bdpt_map *maps);
 BDPT_API double bdpt_map_predict(const bdpt_map *map, double attention, double activation);
 /* Gives the exponents of term k: attention^i activation^j. */
 BDPT_API void bdpt_map_term(int k, int *i, int *j);
@@ -3184,7 +3183,9 @@ BDPTI_FN void bdpti_model_bind(bdpt_model *m) {
     s->shape[0] = s->count = 1;
     s->data = &m->importance_data[0][type][l];
     s->grad = &m->importance_data[1][type][l];
-    s->name = type == BDPT_ATTENTION ? "attention importance" : "activation importance";
+    s->name = m->importance_name[type][l];
+    bdpti_format(m->importance_name[type][l], sizeof m->importance_name[type][l],
+                 "blocks.%d.%s.importance", l, type == BDPT_ATTENTION ? "attn" : "mlp");
   }
 }
 
@@ -3329,6 +3330,9 @@ BDPT_API bdpt_status bdpt_model_train_mode(bdpt_model *m) {
     if (trained && !p->grad) p->grad = (bdpt_real *)bdpt_alloc(m->ctx, p->count * sizeof *p->grad);
     p->wants_grad = trained && p->grad;
     if (trained && !p->grad) return m->ctx->status;
+  }
+  for (i = 0; i < 2 * m->config.depth; i++) {
+    m->importance[i % 2][i / 2].wants_grad = bdpti_kept(&m->config, (bdpt_type)(i % 2), i / 2);
   }
   return BDPT_OK;
 }
@@ -3799,24 +3803,11 @@ BDPTI_FN int bdpti_params(const bdpt_trainer *t) { /* how many are on the list *
   return t->model->slots + (t->recipe.importance ? 2 * t->model->config.depth : 0);
 }
 
-/* Finds parameter i; *live says whether it takes part in the network as it is: a removed layer's
- * weights and importance do not. data is NULL where the model has no such parameter. */
-BDPTI_FN bdpt_tensor *bdpti_param(const bdpt_trainer *t, int i, int *live) {
-  bdpt_model *m = t->model;
-  int k = i - m->slots, type = k / m->config.depth, l = k % m->config.depth; /* of a scalar */
-  if (k < 0) {
-    *live = m->param[i].data && bdpt_model_active(m, i);
-    return &m->param[i];
-  }
-  *live = bdpti_kept(&m->config, (bdpt_type)type, l);
-  return &m->importance[type][l];
-}
-
-BDPTI_FN const char *bdpti_param_name(const bdpt_trainer *t, int i, char name[64]) {
-  int k = i - t->model->slots, depth = t->model->config.depth;
-  if (k < 0) return t->model->name[i];
-  bdpti_format(name, 64, "blocks.%d.%s.importance", k % depth, k < depth ? "attn" : "mlp");
-  return name;
+/* Finds parameter i. Within a step it wants a gradient if it takes part in the network as it is: a
+ * removed layer's weights and importance do not. data is NULL where there is no such parameter. */
+BDPTI_FN bdpt_tensor *bdpti_param(const bdpt_trainer *t, int i) {
+  int k = i - t->model->slots, depth = t->model->config.depth; /* k: of a scalar */
+  return k < 0 ? &t->model->param[i] : &t->model->importance[k / depth][k % depth];
 }
 
 /* Makes room of zeros for `count` numbers each, or none for 0. */
@@ -3835,12 +3826,12 @@ BDPTI_FN bdpt_status bdpti_moments_room(bdpt_trainer *t, int i, size_t count) {
  * starts at the weights, and gradients; what has vanished loses them. In an unchanged model there
  * is nothing to do, and nothing is allocated. */
 BDPTI_FN bdpt_status bdpti_trainer_fit(bdpt_trainer *t) {
-  int i, live;
+  int i;
   if (t->swapped) {
     return bdpt_fail(t->ctx, BDPT_E_STATE, "train: the model holds averaged weights; swap back");
   }
   for (i = 0; i < bdpti_params(t); i++) {
-    const bdpt_tensor *p = bdpti_param(t, i, &live);
+    const bdpt_tensor *p = bdpti_param(t, i);
     bdpti_moments *s = &t->moments[i];
     size_t count = p->data ? p->count : 0;
     if (s->count == count) continue; /* as at the last step */
@@ -3855,10 +3846,10 @@ BDPTI_FN bdpt_status bdpti_trainer_fit(bdpt_trainer *t) {
  * than all the others together, and would throttle the weights. */
 BDPTI_FN double bdpti_trainer_norm(const bdpt_trainer *t) {
   double sum = 0, own; /* own: of one parameter */
-  int i, live;
+  int i;
   for (i = 0; i < bdpti_params(t); i++) {
-    const bdpt_tensor *p = bdpti_param(t, i, &live);
-    if (!live) continue;
+    const bdpt_tensor *p = bdpti_param(t, i);
+    if (!p->wants_grad) continue;
     own = bdpti_dot(t->ctx, p->count, p->grad, p->grad, NULL);
     if (i < t->model->slots || own - own != 0) sum += own; /* NaN and infinity spoil the norm */
     if (i >= t->model->slots) sum += p->data[0] - p->data[0]; /* and so does such a scalar */
@@ -3881,17 +3872,17 @@ BDPTI_FN bdpt_status bdpti_trainer_finish(bdpt_trainer *t, double loss) {
   bdpt_real factor = (bdpt_real)bdpti_clip_factor(norm, r->clip), decay = (bdpt_real)r->ema;
   size_t step = (size_t)now->step; /* its number, from 0 */
   bdpti_adamw_args move = {lr, r->beta1, r->beta2, r->adam_eps, 0, 0, NULL, NULL, NULL, NULL};
-  int i, live, slots = t->model->slots, depth = t->model->config.depth;
+  int i, slots = t->model->slots, depth = t->model->config.depth;
   if (!(loss - loss == 0) || !(norm - norm == 0)) return bdpti_trainer_refuse(t, loss, norm);
   if (step % t->per_epoch == 0) now->epoch_loss = now->epoch_norm = 0; /* an epoch begins */
   now->epoch_loss += loss; now->epoch_norm += norm;
   now->disparity_steps += r->importance != 0; /* counted where there are any */
   for (i = 0; i < bdpti_params(t); i++) {
-    bdpt_tensor *p = bdpti_param(t, i, &live);
+    bdpt_tensor *p = bdpti_param(t, i);
     bdpt_real *m = t->moments[i].m; /* m, v and the average stand one after the other */
     int k = i - slots; /* of an importance scalar, negative for a weight */
     int decays = k < 0 && r->weight_decay > 0 && bdpt_model_decays(t->model, i);
-    if (!live) continue;
+    if (!p->wants_grad) continue;
     if (k >= 0) now->disparity[k / depth][k % depth] += fabs((double)p->grad[0]); /* |dL/dm| */
     if (factor < 1 && k < 0) bdpti_axpby(t->ctx, p->count, factor, p->grad, 0, NULL, p->grad);
     move.decay = decays ? r->weight_decay : 0;
@@ -4836,8 +4827,8 @@ BDPTI_FN bdpt_status bdpti_map_take(bdpt_context *ctx, const bdpti_map_job *job,
   return BDPT_OK;
 }
 
-BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *points,
-                                       size_t count, size_t sets, int degree, bdpt_map *maps) {
+BDPT_API bdpt_status bdpt_map_fit(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
+                                  size_t sets, int degree, bdpt_map *maps) {
   const size_t most = BDPT_MAP_TERMS, column = count * sizeof(double); /* column: bytes */
   bdpti_arena a = {ctx, NULL, 0};
   bdpt_status status = BDPT_OK;
@@ -4860,11 +4851,6 @@ BDPT_API bdpt_status bdpt_map_fit_sets(bdpt_context *ctx, const bdpt_map_point *
   }
   bdpti_arena_free(&a);
   return status;
-}
-
-BDPT_API bdpt_status bdpt_map_fit(bdpt_context *ctx, const bdpt_map_point *points, size_t count,
-                                  int degree, bdpt_map *out) {
-  return bdpt_map_fit_sets(ctx, points, count, 1, degree, out);
 }
 
 /* Of two equal splits the one that removes fewer attention layers stands. The budget counts layers
@@ -6020,12 +6006,12 @@ BDPTI_FN bdpt_status bdpti_cluster_check(bdpt_trainer *t) {
 BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss) {
   const bdpt_real share = (bdpt_real)1 / (bdpt_real)bdpti_cluster_size(t->ctx);
   size_t at = 0;
-  int i, live, back;
+  int i, back;
   if (!t->shared) return BDPT_OK;
   for (back = 0; back < 2; back++) {
     for (i = 0, at = 0; i < bdpti_params(t); i++) {
-      bdpt_tensor *p = bdpti_param(t, i, &live);
-      if (!live) continue;
+      bdpt_tensor *p = bdpti_param(t, i);
+      if (!p->wants_grad) continue;
       if (!back) memcpy(t->shared + at, p->grad, p->count * sizeof *p->grad);
       else bdpti_axpby(t->ctx, p->count, share, t->shared + at, 0, NULL, p->grad);
       at += p->count;
@@ -6140,12 +6126,12 @@ BDPT_API size_t bdpt_trainer_importance(bdpt_trainer *t, double out[2][BDPT_MAX_
 /* The importance scalars are averaged and swapped like weights. */
 BDPT_API void bdpt_trainer_swap_ema(bdpt_trainer *t) {
   size_t k;
-  int i, live;
+  int i;
   if (!(t->recipe.ema > 0)) return;
   t->swapped = !t->swapped;
   for (i = 0; i < bdpti_params(t); i++) {
     const bdpti_moments *s = &t->moments[i];
-    bdpt_tensor *p = bdpti_param(t, i, &live);
+    bdpt_tensor *p = bdpti_param(t, i);
     for (k = 0; p->data && p->count == s->count && k < s->count; k++) { /* what has an average */
       bdpt_real keep = p->data[k];
       p->data[k] = s->m[2 * s->count + k];
@@ -6171,14 +6157,14 @@ BDPTI_FN const char *bdpti_node_place(const bdpti_node *n) {
 BDPTI_FN void bdpti_trainer_blame(const bdpt_trainer *t, char out[128]) {
   const size_t images = t->own * bdpt_image_numbers(&t->model->config);
   const bdpti_node *n, *first = NULL;
-  char name[64];
-  int i, live, back = -1;
+  int i, back = -1;
   bdpti_format(out, 128, "a sum");
   for (i = 0; i < bdpti_params(t); i++) {
-    const bdpt_tensor *p = bdpti_param(t, i, &live);
-    if (live && p->grad && !bdpti_all_finite(t->ctx, p->count, p->grad)) back = i;
-    if (!live || bdpti_all_finite(t->ctx, p->count, p->data)) continue;
-    bdpti_format(out, 128, "the value of %s", bdpti_param_name(t, i, name));
+    const bdpt_tensor *p = bdpti_param(t, i);
+    if (!p->wants_grad) continue;
+    if (!bdpti_all_finite(t->ctx, p->count, p->grad)) back = i;
+    if (bdpti_all_finite(t->ctx, p->count, p->data)) continue;
+    bdpti_format(out, 128, "the value of %s", p->name);
     return;
   }
   if (t->images && !bdpti_all_finite(t->ctx, images, t->images)) {
@@ -6192,7 +6178,7 @@ BDPTI_FN void bdpti_trainer_blame(const bdpt_trainer *t, char out[128]) {
     bdpti_format(out, 128, "the output of %s at %s", bdpti_op_text[first->op][0],
                  bdpti_node_place(first));
   } else if (back >= 0) {
-    bdpti_format(out, 128, "the gradient of %s", bdpti_param_name(t, back, name));
+    bdpti_format(out, 128, "the gradient of %s", bdpti_param(t, back)->name);
   }
 }
 
@@ -6360,10 +6346,9 @@ BDPTI_FN void bdpti_digests(const bdpt_trainer *t, uint64_t h[3]) {
 BDPTI_FN bdpt_real *bdpti_stored(bdpt_trainer *t, int k, bdpt_write_tensor *w, char name[112]) {
   static const char *const prefix[4] = {"model", "exp_avg", "exp_avg_sq", "ema"};
   const bdpti_moments *s = &t->moments[k / 4]; /* of that parameter */
-  char own[64];
-  int live, a = k % 4; /* a: which of the four */
-  const bdpt_tensor *p = bdpti_param(t, k / 4, &live);
-  bdpti_format(name, 112, "%s.%s", prefix[a], bdpti_param_name(t, k / 4, own));
+  const bdpt_tensor *p = bdpti_param(t, k / 4);
+  const int a = k % 4; /* which of the four */
+  bdpti_format(name, 112, "%s.%s", prefix[a], p->name);
   memset(w, 0, sizeof *w);
   w->name = name; w->ndim = p->ndim;
   w->dtype = BDPT_REAL_DTYPE;
@@ -6420,9 +6405,7 @@ BDPTI_FN bdpt_status bdpti_array_load(bdpt_trainer *t, const bdpt_safetensors *f
   char name[112];
   bdpt_real *data = bdpti_stored(t, k, &w, name); /* where it goes, and what it must look like */
   const bdpt_file_tensor *from = bdpt_safetensors_find(f, name);
-  int live;
-  bdpti_param(t, k / 4, &live);
-  if (!data || (!from && !live)) return BDPT_OK; /* there is no such array, or it may be missing */
+  if (!data || (!from && !bdpti_param(t, k / 4)->wants_grad)) return BDPT_OK; /* none, or gone */
   if (read) return bdpt_safetensors_read(t->ctx, from, data, from->count);
   if (from && from->dtype == w.dtype && from->ndim == w.ndim &&
       !memcmp(from->shape, w.shape, (size_t)w.ndim * sizeof *w.shape)) {

@@ -52,7 +52,7 @@ static bdpt_status lesson(bdpt_context *ctx) {
 
   /* Every pair of points is left out once and predicted from the other twenty. A low degree misses
    * the shape, a high one follows the noise; the error in between is the smallest. */
-  if (bdpt_map_fit(ctx, point, 22, 0, &map) != BDPT_OK) return ctx->status;
+  if (bdpt_map_fit(ctx, point, 22, 1, 0, &map) != BDPT_OK) return ctx->status;
   for (i = 1; i <= 4; i++) {
     printf("degree %d   error on points left out %.2f%s\n", i, map.cv_rmse[i],
            i == map.degree ? "   <- chosen" : "");

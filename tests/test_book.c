@@ -276,7 +276,7 @@ TEST(predictor_numbers) {
   int a, g, i;
   double best, left = 0;
   load_points();
-  CHECK(bdpt_map_fit(&ctx, points, 22, 0, &map) == BDPT_OK);
+  CHECK(bdpt_map_fit(&ctx, points, 22, 1, 0, &map) == BDPT_OK);
   CHECK(bdpt_map_split(&ctx, &map, 12, 8, &a, &g, &best) == BDPT_OK);
   says(NULL, "the true fit prefers (%d, %d), with a predicted %.1f against %.1f for the even one",
        a, g, best, bdpt_map_predict(&map, 8 / 12.0, 8 / 12.0));

@@ -49,7 +49,7 @@ TEST(example_fit) {
   static const double mae[5] = {0, 1.52866694, 0.44006740, 0.47530427, 0.53827008};
   bdpt_map map, other;
   int k, d;
-  CHECK(bdpt_map_fit(&ctx, points, 22, 0, &map) == BDPT_OK);
+  CHECK(bdpt_map_fit(&ctx, points, 22, 1, 0, &map) == BDPT_OK);
   CHECK(map.degree == 2 && map.terms == 6 && map.rank == 6);
   for (k = 0; k < 6; k++) CHECK_CLOSE(map.theta[k], theta[k], 2e-8);
   for (d = 1; d <= 4; d++) {
@@ -74,7 +74,7 @@ TEST(example_splits) {
   bdpt_map map, other;
   double p;
   int b, a, g;
-  CHECK(bdpt_map_fit(&ctx, points, 22, 0, &map) == BDPT_OK);
+  CHECK(bdpt_map_fit(&ctx, points, 22, 1, 0, &map) == BDPT_OK);
   other = map;
   memcpy(other.theta, published_theta, sizeof published_theta);
   for (b = 0; b < 4; b++) {
@@ -119,7 +119,7 @@ TEST(fixed_degree) {
   bdpt_map map;
   int d;
   for (d = 1; d <= 4; d++) {
-    CHECK(bdpt_map_fit(&ctx, points, 22, d, &map) == BDPT_OK);
+    CHECK(bdpt_map_fit(&ctx, points, 22, 1, d, &map) == BDPT_OK);
     CHECK(map.degree == d && map.terms == (d + 1) * (d + 2) / 2);
     CHECK(map.rank == (d < 4 ? map.terms : 14)); /* the quartic that the design cannot see */
     CHECK(map.cv_rmse[d] > 0 && map.cv_rmse[d % 4 + 1] != map.cv_rmse[d % 4 + 1]); /* not tried */
@@ -138,7 +138,7 @@ TEST(exact_surface) {
     p[i].accuracy = theta[0] + theta[1] * a + theta[2] * t + theta[3] * a * a + theta[4] * a * t +
                     theta[5] * t * t;
   }
-  CHECK(bdpt_map_fit(&ctx, p, 22, 2, &map) == BDPT_OK);
+  CHECK(bdpt_map_fit(&ctx, p, 22, 1, 2, &map) == BDPT_OK);
   CHECK(map.degree == 2);
   for (k = 0; k < 6; k++) CHECK_CLOSE(map.theta[k], theta[k], 1e-9);
   CHECK(map.fit_rmse < 1e-11 && map.cv_rmse[2] < 1e-10);
@@ -184,16 +184,16 @@ TEST(sets_are_fits) {
     memcpy(p[k], points, sizeof p[k]);
     for (i = 0; i < 22; i++) p[k][i].accuracy += k * sin(7.0 * i);
   }
-  CHECK(bdpt_map_fit_sets(&ctx, p[0], 22, 3, 0, maps) == BDPT_OK);
+  CHECK(bdpt_map_fit(&ctx, p[0], 22, 3, 0, maps) == BDPT_OK);
   for (k = 0; k < 3; k++) {
-    CHECK(bdpt_map_fit(&ctx, p[k], 22, 0, &alone) == BDPT_OK);
+    CHECK(bdpt_map_fit(&ctx, p[k], 22, 1, 0, &alone) == BDPT_OK);
     CHECK(alone.degree == maps[k].degree && alone.rank == maps[k].rank);
     CHECK(memcmp(alone.theta, maps[k].theta, sizeof alone.theta) == 0);
     CHECK(memcmp(alone.cv_rmse, maps[k].cv_rmse, sizeof alone.cv_rmse) == 0);
   }
   CHECK(memcmp(maps[0].theta, maps[1].theta, sizeof alone.theta) != 0);
   p[2][5].activation *= 0.5;
-  CHECK(bdpt_map_fit_sets(&ctx, p[0], 22, 3, 0, maps) == BDPT_E_ARGUMENT);
+  CHECK(bdpt_map_fit(&ctx, p[0], 22, 3, 0, maps) == BDPT_E_ARGUMENT);
   CHECK_HAS(ctx.message, "point 49: one of the ratios");
   bdpt_clear_error(&ctx);
 }
@@ -232,18 +232,18 @@ TEST(refusals) {
   bdpt_context c;
   int k, ended = 0;
   memcpy(p, points, sizeof p);
-  CHECK(bdpt_map_fit(&ctx, p, 2, 0, &map) == BDPT_E_ARGUMENT);
+  CHECK(bdpt_map_fit(&ctx, p, 2, 1, 0, &map) == BDPT_E_ARGUMENT);
   CHECK_HAS(ctx.message, "2 points");
   bdpt_clear_error(&ctx);
-  CHECK(bdpt_map_fit(&ctx, p, 4, 5, &map) == BDPT_E_ARGUMENT);
+  CHECK(bdpt_map_fit(&ctx, p, 4, 1, 5, &map) == BDPT_E_ARGUMENT);
   bdpt_clear_error(&ctx);
   p[3].attention = 1.5;
-  CHECK(bdpt_map_fit(&ctx, p, 4, 0, &map) == BDPT_E_ARGUMENT);
+  CHECK(bdpt_map_fit(&ctx, p, 4, 1, 0, &map) == BDPT_E_ARGUMENT);
   CHECK_HAS(ctx.message, "point 3");
   bdpt_clear_error(&ctx);
   p[3].attention = 0.5;
   p[3].accuracy = (double)NAN;
-  CHECK(bdpt_map_fit(&ctx, p, 4, 0, &map) == BDPT_E_NUMERIC);
+  CHECK(bdpt_map_fit(&ctx, p, 4, 1, 0, &map) == BDPT_E_NUMERIC);
   bdpt_clear_error(&ctx);
   CHECK(noise(&ctx, 5, (double)INFINITY, 0, 1, &r) == BDPT_E_NUMERIC); /* what it adds is seen */
   CHECK_HAS(ctx.message, "accuracy is ");

@@ -691,7 +691,7 @@ TEST(two_stages) {
   CHECK(bdpt_removed(&m->config, BDPT_ACTIVATION) == out.activation);
   bdpt_map_collect(dense, &(bdpt_run){&train, &held, NULL}, &o.collect, p, 8, &count);
   CHECK(memcmp(p, out.points, count * sizeof *p) == 0);
-  bdpt_map_fit(&ctx, p, count, o.degree, &map);
+  bdpt_map_fit(&ctx, p, count, 1, o.degree, &map);
   bdpt_map_split(&ctx, &map, DEPTH, 2, &a, &g, NULL);
   CHECK(a == out.attention && g == out.activation);
   o.search.remove[0] = a;

@@ -439,6 +439,8 @@ TEST(copies_and_heads) {
   bdpt_model_hash(b, hb);
   CHECK(strcmp(ha, hb) == 0);
   CHECK(b->param[0].name == b->name[0] && b->importance[1][2].data == &b->importance_data[0][1][2]);
+  CHECK(b->importance[1][2].name == b->importance_name[1][2] &&
+        strcmp(b->importance_name[1][2], "blocks.2.mlp.importance") == 0);
   CHECK(bdpt_model_new_head(b, 11, 5) == BDPT_OK);
   CHECK(b->config.classes == 11 && b->param[BDPT_SLOT_HEAD2_W].shape[0] == 11);
   CHECK(bdpt_model_new_head(b, 0, 5) == BDPT_E_ARGUMENT && b->config.classes == 11);

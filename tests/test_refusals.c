@@ -266,7 +266,7 @@ static bdpt_status r_batch_over(void) { return batch_from(49, 2); }
 static const bdpt_map_point points[4] = {{1, 1, 80}, {0.5, 1, 70}, {1, 0.5, 75}, {0.5, 0.5, 60}};
 static bdpt_status map_with(int degree, size_t count) {
   bdpt_map map;
-  return bdpt_map_fit(&ctx, points, count, degree, &map);
+  return bdpt_map_fit(&ctx, points, count, 1, degree, &map);
 }
 static bdpt_status r_map_negative(void) { return map_with(-1, 4); }
 static bdpt_status r_map_high(void) { return map_with(5, 4); }
@@ -276,7 +276,7 @@ static bdpt_status map_point(double attention, double activation, double accurac
   bdpt_map map;
   memcpy(p, points, sizeof p);
   p[2].attention = attention; p[2].activation = activation; p[2].accuracy = accuracy;
-  return bdpt_map_fit(&ctx, p, 4, 0, &map);
+  return bdpt_map_fit(&ctx, p, 4, 1, 0, &map);
 }
 static bdpt_status r_point_low(void) { return map_point(-0.01, 1, 70); }
 static bdpt_status r_point_high(void) { return map_point(1, 1.01, 70); }
@@ -288,7 +288,7 @@ static bdpt_status r_sets_differ(void) {
   bdpt_map map[2];
   memcpy(p, points, sizeof points); memcpy(p + 4, points, sizeof points);
   p[6].activation = 0.25;
-  return bdpt_map_fit_sets(&ctx, p, 4, 2, 0, map);
+  return bdpt_map_fit(&ctx, p, 4, 2, 0, map);
 }
 static bdpt_status split_of(int depth, int budget) {
   bdpt_map map;
@@ -559,7 +559,7 @@ TEST(at_the_edge) {
   o.start = BDPT_START_PAPER; o.budget = 1e12; /* no layer is left, and none has to go */
   CHECK(bdpt_greedy(model, &run, &o, &out) == BDPT_OK && out.removed == 0);
   bdpt_model_free(model);
-  CHECK(bdpt_map_fit(&ctx, points, 3, 1, &map) == BDPT_OK && map.degree == 1);
+  CHECK(bdpt_map_fit(&ctx, points, 3, 1, 1, &map) == BDPT_OK && map.degree == 1);
   CHECK(bdpt_map_split(&ctx, &map, 3, 0, &a, &g, NULL) == BDPT_OK && a == 0 && g == 0);
   CHECK(bdpt_map_split(&ctx, &map, 3, 6, &a, &g, NULL) == BDPT_OK && a == 3 && g == 3);
   CHECK(bdpt_map_split(&ctx, &map, BDPT_MAX_DEPTH, 1, &a, &g, NULL) == BDPT_OK);

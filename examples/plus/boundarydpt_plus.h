@@ -1868,7 +1868,7 @@ BDPT_API bdpt_status bdpt_map_noise(bdpt_context *ctx, const bdpt_map_point *poi
   if (!maps) return ctx->status;
   sets = (bdpt_map_point *)(void *)(maps + all);
   bdptp_noise_add(o, points, count, sets);
-  s = bdpt_map_fit_sets(ctx, sets, count, all, o->degree, maps);
+  s = bdpt_map_fit(ctx, sets, count, all, o->degree, maps);
   if (s == BDPT_OK) s = bdptp_noise_count(ctx, o, maps, out);
   bdpt_release(ctx, maps, bytes);
   return s;

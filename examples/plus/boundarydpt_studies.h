@@ -622,7 +622,7 @@ BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_run *run,
                               sizeof out->points / sizeof *out->points, &out->point_count);
   }
   if (!status) {
-    status = bdpt_map_fit(model->ctx, out->points, out->point_count, o->degree, &out->map);
+    status = bdpt_map_fit(model->ctx, out->points, out->point_count, 1, o->degree, &out->map);
   }
   if (!status) {
     status = bdpt_map_split(model->ctx, &out->map, depth, budget, &out->attention,

@@ -335,7 +335,7 @@ static bdpt_status predictor(void) {
   bdpt_map_noise_report noise;
   int a, g;
   double p;
-  DO(bdpt_map_fit(&ctx, points, 6, 0, &map));
+  DO(bdpt_map_fit(&ctx, points, 6, 1, 0, &map));
   DO(bdpt_map_split(&ctx, &map, 4, 2, &a, &g, &p));
   sum += p;
   return bdpt_map_noise(&ctx, points, 6, &trials, &noise);

@@ -554,7 +554,7 @@ PAGE_CALL(page_map) int page_map(const double *points, int count, int degree) {
     p[i].activation = points[3 * i + 1];
     p[i].accuracy = points[3 * i + 2];
   }
-  s = bdpt_map_fit(&ctx, p, (size_t)count, degree, &surface);
+  s = bdpt_map_fit(&ctx, p, (size_t)count, 1, degree, &surface);
   free(p);
   if (s != BDPT_OK) return 0;
   answer[0] = surface.degree; answer[1] = surface.terms; answer[2] = surface.fit_rmse;

@@ -106,7 +106,7 @@ bdpt_status run_map(run *r) {
   bdpt_status s;
   if (record_has(&r->base.record, "map")) return BDPT_OK;
   n = run_points(r, point, sizeof point / sizeof point[0]);
-  s = bdpt_map_fit(r->base.ctx, point, n, 0, &map);
+  s = bdpt_map_fit(r->base.ctx, point, n, 1, 0, &map);
   if (s == BDPT_OK)
     s = bdpt_map_split(r->base.ctx, &map, r->base.depth, r->o.budget, &a, &g, &predicted);
   if (s != BDPT_OK) return s;

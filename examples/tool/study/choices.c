@@ -124,7 +124,7 @@ static bdpt_status study_split(study *s, const char *start, size_t seed) {
   bdpt_map map;
   double predicted;
   int i, a, g;
-  bdpt_status status = bdpt_map_fit(s->base.ctx, point, n, 0, &map);
+  bdpt_status status = bdpt_map_fit(s->base.ctx, point, n, 1, 0, &map);
   if (status == BDPT_OK) study_record_surface(s, start, seed, &map);
   for (i = 0; i < r->map_budgets.count && status == BDPT_OK; i++) {
     int budget = r->map_budgets.layer[i];
