@@ -580,8 +580,6 @@ typedef enum bdpt_start {
   BDPT_START_FIT_ATTENTION,  /* attention: a fitted map; activation: the identity */
   BDPT_START_FIT_ACTIVATION  /* attention: the identity; activation: a fitted map */
 } bdpt_start;
-/* Removing one linear alone always fails; the message explains the dimension mismatch. */
-BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *model, int layer, int which);
 BDPT_API int bdpt_removed(const bdpt_config *config, bdpt_type type); /* counts those not kept */
 
 typedef struct bdpt_cost_report {
@@ -4026,7 +4024,8 @@ BDPT_API bdpt_status bdpt_trainer_step(bdpt_trainer *t, double *loss) {
  * because the numbers of a layer are computed together and the layers one after another. Two kinds
  * can go from a transformer block: the attention layer, whose input and output both have width D,
  * and the activation, which has no weights. A linear cannot go alone: fc1 maps D to F and fc2 maps
- * F back, so without fc1 the second would get D numbers where it expects F, the dimension mismatch.
+ * F back, so without fc1 the second would get D numbers where it expects F, the dimension mismatch
+ * (`bdpt_prune_linear` in boundarydpt_studies.h says it of any network).
  *
  * The trick is to remove what stands between the linears instead. Without its GELU the MLP is
  *
@@ -4126,18 +4125,6 @@ BDPT_API int bdpt_removed(const bdpt_config *c, bdpt_type type) {
 BDPTI_FN int bdpti_kept_count(const bdpt_model *m) {
   const bdpt_config *c = &m->config;
   return 2 * c->depth - bdpt_removed(c, BDPT_ATTENTION) - bdpt_removed(c, BDPT_ACTIVATION);
-}
-
-/* The refusal is the lesson: what everybody tries first, and why it cannot be. */
-BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *m, int layer, int which) {
-  const int d = m->config.width, fc1 = which == 1;
-  int f;
-  if (!bdpti_block_ok(m, "prune linear", layer)) return m->ctx->status;
-  f = m->config.block[layer].mlp;
-  return bdpt_fail(m->ctx, BDPT_E_SHAPE, "dimension mismatch: fc1 [%d,%d] and fc2 [%d,%d] of block "
-                   "%d need each other: without fc%d %s would get %d features instead of %d; "
-                   "remove the activation and fuse both instead", f, d, d, f, layer, fc1 ? 1 : 2,
-                   fc1 ? "its fc2" : "the residual stream", fc1 ? d : f, fc1 ? f : d);
 }
 
 /* 9.2  Fusing                                                                              >>fuse

@@ -21,6 +21,8 @@
  */
 #define BOUNDARYDPT_IMPLEMENTATION
 #include "../boundarydpt.h"
+#define BOUNDARYDPT_STUDIES_IMPLEMENTATION
+#include "plus/boundarydpt_studies.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

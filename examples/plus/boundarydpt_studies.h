@@ -10,6 +10,7 @@
  *   measuring        accuracies of a few pruned networks, for the predictor of boundarydpt.h
  *   importance       a scalar for each layer learns which one the network misses least
  *   both stages      measure, fit, split, search, remove, fine-tune, fuse
+ *   the refusal      why one linear of an MLP cannot go alone
  *
  * HOW TO USE IT. Include it behind boundarydpt.h; in exactly one C or C++ file, the one that has
  * BOUNDARYDPT_IMPLEMENTATION too, with the implementation:
@@ -28,13 +29,13 @@
  *   >>guide      1  how to read                     >>collect    5  how many of each type
  *   >>api        2  the declarations                >>search     6  which ones: learned importance
  *   >>disparity  3  first observation               >>two-stage  7  both stages in one call
- *   >>recovery   4  second observation
+ *   >>recovery   4  second observation              >>mismatch   8  what cannot go
  */
 
 /* =================================================================================================
  * 1  READING GUIDE                                                                         >>guide
  * =================================================================================================
- * The chapters do not depend on each other, but for the last, which calls 5 and 6. All of them are
+ * The chapters do not depend on each other, but for 7, which calls 5 and 6. Those from 3 to 6 are
  * also examples of long calls of one's own: they report, stop and resume by the bdpt_study of
  * boundarydpt.h (11.1). Letters are those of boundarydpt.h; bdpt_ is public, bdpts_ private to this
  * file.
@@ -158,6 +159,13 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_run *run,
 /* Does stage 1 alone: points, surface, split and the layers found. The model is not touched. */
 BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_run *run,
                                  const bdpt_two_stage_options *options, bdpt_two_stage_result *out);
+
+/* 2.4  What cannot go
+ */
+
+/* Removing one linear alone, fc1 or fc2 (which: 1 or 2), always fails; the message explains the
+ * dimension mismatch. */
+BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *model, int layer, int which);
 
 #ifdef __cplusplus
 } /* extern "C" */
@@ -652,6 +660,30 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_run *run,
   if (!status) status = bdpt_model_assign(model, student);
   bdpt_model_free(student);
   return status;
+}
+
+/* =================================================================================================
+ * 8  WHAT CANNOT GO: ONE LINEAR ALONE                                                    >>mismatch
+ * =================================================================================================
+ * Why does depth pruning take activations and not linears?
+ *
+ *   shape     W1[F,D] W2[D,F]: W2 wants the F numbers that only W1 makes
+ *   source    PAPER_NOTES.md, dimension mismatch
+ *   check     tests/test_model.c refusals_leave_the_model_alone
+ *
+ * The refusal is the lesson: what everybody tries first, and why it cannot be. */
+BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *m, int layer, int which) {
+  const int d = m->config.width, fc1 = which == 1;
+  int f;
+  if (layer < 0 || layer >= m->config.depth) {
+    return bdpt_fail(m->ctx, BDPT_E_ARGUMENT, "prune linear: layer %d, but the network has layers "
+                     "0 to %d", layer, m->config.depth - 1);
+  }
+  f = m->config.block[layer].mlp;
+  return bdpt_fail(m->ctx, BDPT_E_SHAPE, "dimension mismatch: fc1 [%d,%d] and fc2 [%d,%d] of block "
+                   "%d need each other: without fc%d %s would get %d features instead of %d; "
+                   "remove the activation and fuse both instead", f, d, d, f, layer, fc1 ? 1 : 2,
+                   fc1 ? "its fc2" : "the residual stream", fc1 ? d : f, fc1 ? f : d);
 }
 #endif /* BDPT_ONLY_INFERENCE */
 #endif /* BOUNDARYDPT_STUDIES_IMPLEMENTATION */
