@@ -383,6 +383,38 @@ TEST(repairs_come_nearer) {
   bdpt_model_free(m);
 }
 
+/* Held together behind every block the streams draw as recipe.distill_features does. */
+TEST(streams_are_held_together) {
+  bdpt_model *m = small_network(), *p[3];
+  bdpt_recipe recipe = {0};
+  bdpt_real out[3][IMAGES * 5];
+  piece_twin twin;
+  int i, k;
+  louder(m, 10);
+  recipe.lr = 0.03;
+  recipe.adam_eps = 1; /* so a step is nearly as long as its gradient */
+  recipe.batch = 16;
+  recipe.distill = BDPT_DISTILL_SOFT;
+  for (i = 0; i < 3; i++) { /* the core's, these, none */
+    bdpt_trainer *t;
+    p[i] = pruned_network(m);
+    memset(&twin, 0, sizeof twin);
+    twin.blocks = 7;
+    twin.weight = 20;
+    recipe.distill_features = i == 0 ? 20 : 0;
+    if (i == 1) piece_twins(p[i], m, &twin);
+    t = bdpt_trainer_create(p[i], m, &images, &recipe);
+    for (k = 0; k < 4; k++) CHECK(bdpt_trainer_step(t, NULL) == BDPT_OK);
+    bdpt_trainer_free(t);
+    if (i == 1) piece_part(p[i], m, &twin);
+    logits_of(p[i], out[i]);
+    bdpt_model_free(p[i]);
+  }
+  CHECK(distance(out[0], out[2]) > 1e-2);
+  CHECK(distance(out[0], out[1]) < 1e-4);
+  bdpt_model_free(m);
+}
+
 static int steps_left;
 static int stops(const bdpt_progress *now, void *user) {
   (void)now;
@@ -459,6 +491,7 @@ int main(void) {
   RUN(masks_move_with_their_pull);
   RUN(a_gate_closes);
   RUN(repairs_come_nearer);
+  RUN(streams_are_held_together);
   RUN(a_stopped_search_goes_on);
   bdpt_subset_free(&ctx, &images);
   bdpt_finish(&ctx);

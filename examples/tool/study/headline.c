@@ -288,7 +288,7 @@ void study_tell_better(study *s) {
 const char *const study_whole = "all of it", *const study_control = "dense, all of it";
 
 /* removed: 0 nothing, 1 the greedy layers, 2 as many in the order of part 3, half of each type.
- * The last four do something else than take all layers out at once and train:
+ * The last seven do something else than take all layers out at once and train:
  *
  *   in steps of two     two layers in the greedy order, a training, maps for the next two fitted to
  *                       the network as it is by then, and so on over the first half of the recovery
@@ -296,7 +296,10 @@ const char *const study_whole = "all of it", *const study_control = "dense, all 
  *                       place fades in (pieces.h)
  *   survivors repaired  the last linears of the layers that are left are solved again before any
  *                       training (pieces.h), as CORP (arXiv 2602.05243) compensates within a layer
- *   class token first   maps whose errors at the class token count as much as all the others do */
+ *   class token first   maps whose errors at the class token count as much as all the others do
+ *   matched ...         the streams are held together only behind blocks that lost a layer, or only
+ *                       behind the last block, with the same weight in all
+ *   without labels      the teacher's answer and streams alone */
 static const struct { const char *row; int removed, teacher, rate, features, rival; }
 study_pieces[STUDY_PIECES] = {
   {"dense, all of it", 0, STUDY_SOFT, 1, 1, 0}, {"all of it", 1, STUDY_SOFT, 1, 1, 0},
@@ -306,7 +309,10 @@ study_pieces[STUDY_PIECES] = {
   {"in steps of two", 1, STUDY_SOFT, 1, 1, STUDY_IN_STEPS},
   {"a closing gate", 1, STUDY_SOFT, 1, 1, STUDY_CLOSING},
   {"survivors repaired", 1, STUDY_SOFT, 1, 1, STUDY_REPAIRED},
-  {"class token first", 1, STUDY_SOFT, 1, 1, STUDY_CLASS_FIT}};
+  {"class token first", 1, STUDY_SOFT, 1, 1, STUDY_CLASS_FIT},
+  {"matched where layers went", 1, STUDY_SOFT, 1, 1, STUDY_MATCH_WHERE},
+  {"matched at the end", 1, STUDY_SOFT, 1, 1, STUDY_MATCH_LAST},
+  {"without labels", 1, STUDY_SOFT, 1, 1, STUDY_NO_LABELS}};
 
 /* Returns the cost that as many layers as headline.layers, half of each type, would leave. */
 static study_goal study_goal_headline(const study *s) {
@@ -477,6 +483,7 @@ static bdpt_status study_rival_spec(study *s, int budget, int i, int seed, study
   if (i == 0) return status;
   p->macs = study_budget(s, r->plus_depth.layer[budget]);
   p->features = 0;
+  p->lr = r->headline_narrow_lr;
   return status;
 }
 

@@ -24,7 +24,8 @@
  */
 static const char *const study_rivals_by[] = {"-", "block maps", "idle channels",
                                              "smaller input", "in steps", "closing gate",
-                                             "repaired", "class token"};
+                                             "repaired", "class token", "matched where",
+                                             "matched last", "no labels"};
 const char *const study_teachers[] = {"none", "soft", "hard", "own"};
 
 const study_place study_starts[] = {
@@ -185,7 +186,8 @@ bdpt_model *study_pruned(study *s, const study_spec *p) {
   for (t = 0; t < 2; t++)
     for (l = 0; l < s->base.depth; l++)
       if (p->which[t][l]) bdpt_layers_add(&gone, (bdpt_type)t, l);
-  if (status == BDPT_OK && p->rival) status = study_stand_in(s, m, p);
+  if (status == BDPT_OK && p->rival && p->rival < STUDY_MATCH_WHERE)
+    status = study_stand_in(s, m, p);
   else if (status == BDPT_OK)
     status = bdpt_remove(m, &gone, study_starts[p->start].start, &s->base.in.rest);
   if (status == BDPT_OK && p->macs > 0) status = study_narrow(s, m, p->macs);
@@ -311,10 +313,24 @@ static bdpt_status study_train_to(study *s, study_job *j, size_t until) {
   return study_steps(s, j->t, until, j->total, j->detail, j->checkpoint);
 }
 
+/* Holds the streams together behind the blocks that lost a layer, or behind the last one. */
+static void study_match(const study_spec *p, bdpt_model *m, bdpt_model *teacher,
+                        piece_twin *twin) {
+  int l;
+  memset(twin, 0, sizeof *twin);
+  twin->weight = p->features;
+  for (l = 0; l < m->config.depth; l++)
+    if (p->rival == STUDY_MATCH_WHERE ? p->which[0][l] || p->which[1][l] : l == m->config.depth - 1)
+      twin->blocks |= UINT64_C(1) << l;
+  piece_twins(m, teacher, twin);
+}
+
 /* Trains a job, mark by mark. */
 static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, const study_spec *p,
                                const char *name) {
   bdpt_recipe r = study_training(s, p->marks->layer[p->marks->count - 1], p->seed);
+  const int some = p->rival == STUDY_MATCH_WHERE || p->rival == STUDY_MATCH_LAST;
+  piece_twin twin;
   study_job j;
   size_t each;
   int i;
@@ -323,8 +339,8 @@ static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, con
   j.p = p; j.name = name; j.m = m;
   if (teacher) r.distill = p->teacher == STUDY_HARD ? BDPT_DISTILL_HARD : BDPT_DISTILL_SOFT;
   if (p->lr > 0) r.lr = p->lr;
-  r.distill_features = p->features;
-  r.distill_alpha = s->recipe.distill_alpha;
+  r.distill_features = some ? 0 : p->features;
+  r.distill_alpha = p->rival == STUDY_NO_LABELS ? 1 : s->recipe.distill_alpha;
   r.distill_tau = s->recipe.distill_tau;
   status = study_mark(s, m, name, 0);
   if (status == BDPT_OK) status = study_rejoin(s, &j);
@@ -338,6 +354,7 @@ static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, con
     s->gate->trainer = j.t;
     s->gate->end = (double)j.total / 3;
   }
+  if (some) study_match(p, m, teacher, &twin);
   snprintf(j.detail, sizeof j.detail, "%d+%d removed, %s, seed %zu", bdpt_removed(&m->config, 0),
            bdpt_removed(&m->config, 1), study_starts[p->start].name, p->seed);
   for (i = 0; i < p->marks->count && status == BDPT_OK; i++) {
@@ -345,6 +362,7 @@ static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, con
     if (status == BDPT_OK) status = study_mark(s, m, name, p->marks->layer[i]);
   }
   if (p->rival == STUDY_CLOSING) m->block = NULL; /* the gate is closed */
+  if (some) piece_part(m, teacher, &twin);
   bdpt_trainer_free(j.t);
   return status;
 }

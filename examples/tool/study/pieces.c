@@ -41,6 +41,81 @@ void piece_close(bdpt_model *m, piece_gate *gate) {
   m->block_user = gate;
 }
 
+/* ---- Streams held together behind some blocks ---- */
+
+static bdpt_tensor *piece_whole(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
+                                const bdpt_forward_options *o) {
+  return bdpt_mlp_half(m, t, l, bdpt_attention_half(m, t, l, x, o), o);
+}
+
+static bdpt_tensor *piece_teacher(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
+                                  const bdpt_forward_options *o, void *user) {
+  piece_twin *twin = (piece_twin *)user;
+  struct piece_stream *s = &twin->stream[l];
+  bdpt_tensor *y = piece_whole(m, t, l, x, o);
+  double size = 0, blocks = 0;
+  size_t i;
+  if (!y || !(twin->blocks >> l & 1)) return y;
+  if (y->count > s->room) {
+    bdpt_real *more = (bdpt_real *)realloc(s->y, y->count * sizeof *more);
+    if (!more) {
+      bdpt_fail(m->ctx, BDPT_E_MEMORY, "out of memory: the stream of block %d", l);
+      return NULL;
+    }
+    s->y = more;
+    s->room = y->count;
+  }
+  for (i = 0; i < 64; i++) blocks += (double)(twin->blocks >> i & 1);
+  for (i = 0; i < y->count; i++) size += (double)y->data[i] * (double)y->data[i];
+  memcpy(s->y, y->data, y->count * sizeof *y->data);
+  s->count = y->count;
+  s->factor = size > 0 ? 2 * twin->weight / blocks / size : 0;
+  return y;
+}
+
+static bdpt_status piece_same(const bdpt_op_run *r) {
+  memcpy(r->out->data, r->in[0]->data, r->out->count * sizeof *r->out->data);
+  return BDPT_OK;
+}
+
+static bdpt_status piece_draw(const bdpt_op_run *r) {
+  const struct piece_stream *s = (const struct piece_stream *)r->user;
+  size_t i;
+  if (s->count != r->out->count)
+    return bdpt_fail(r->ctx, BDPT_E_STATE, "the teacher's stream has %zu numbers, not %zu",
+                     s->count, r->out->count);
+  for (i = 0; r->dx[0] && i < s->count; i++)
+    r->dx[0][i] += r->dy[i] + (bdpt_real)s->factor * (r->in[0]->data[i] - s->y[i]);
+  return BDPT_OK;
+}
+
+static bdpt_tensor *piece_student(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x,
+                                  const bdpt_forward_options *o, void *user) {
+  piece_twin *twin = (piece_twin *)user;
+  bdpt_tensor *y = piece_whole(m, t, l, x, o);
+  if (!y || !(twin->blocks >> l & 1)) return y;
+  return bdpt_tape_op(t, &twin->stream[l].draw, &y, 1, y->ndim, y->shape);
+}
+
+void piece_twins(bdpt_model *student, bdpt_model *teacher, piece_twin *twin) {
+  const bdpt_op draw = {"draw", piece_same, piece_draw, 0, NULL};
+  int l;
+  for (l = 0; l < BDPT_MAX_DEPTH; l++) {
+    twin->stream[l].draw = draw;
+    twin->stream[l].draw.user = &twin->stream[l];
+  }
+  student->block = piece_student;
+  teacher->block = piece_teacher;
+  student->block_user = teacher->block_user = twin;
+}
+
+void piece_part(bdpt_model *student, bdpt_model *teacher, piece_twin *twin) {
+  int l;
+  student->block = teacher->block = NULL;
+  for (l = 0; l < BDPT_MAX_DEPTH; l++) free(twin->stream[l].y);
+  memset(twin->stream, 0, sizeof twin->stream);
+}
+
 /* ---- Maps and repairs, fitted ---- */
 
 /* What is looked at: one half of one block; the parent's streams behind it, and the sums. */

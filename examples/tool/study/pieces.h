@@ -16,6 +16,27 @@ typedef struct piece_gate {
 /* Gives the network such a block, which borrows the gate; m->block = NULL takes it away. */
 void piece_close(bdpt_model *m, piece_gate *gate);
 
+/* Streams held together behind some blocks only: the teacher's block keeps its stream, and the
+ * gradient of weight * |x - y|^2 / |y|^2, the mean over these blocks, is added to the student's. A
+ * step of a trainer sends the images through the teacher first, as it must be here. */
+typedef struct piece_twin {
+  uint64_t blocks; /* bit l: behind block l */
+  double weight;
+  struct piece_stream {
+    bdpt_real *y;  /* the teacher's [count] */
+    size_t count, room;
+    double factor; /* 2 weight / blocks / |y|^2 */
+    bdpt_op draw;
+  } stream[BDPT_MAX_DEPTH];
+} piece_twin;
+
+/* Gives both networks such blocks, which borrow the twin. Afterwards the student's draws a gradient
+ * only from what the teacher's has kept. */
+void piece_twins(bdpt_model *student, bdpt_model *teacher, piece_twin *twin);
+
+/* Takes the blocks away and frees what was kept. */
+void piece_part(bdpt_model *student, bdpt_model *teacher, piece_twin *twin);
+
 /* Solves what is left again, without training: in the order of the forward pass the last linear of
  * each kept layer, so that the stream behind it is nearest to that of the parent, by least squares
  * with a ridge that holds the weights where they are. */

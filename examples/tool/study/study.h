@@ -42,7 +42,7 @@ typedef struct study_recipe {
   double better_lr, better_mix_prob, better_drop_path, better_ema, better_alpha;
   int headline_layers;
   size_t headline_images;
-  double headline_lr, headline_features;
+  double headline_lr, headline_features, headline_narrow_lr;
   cli_layers headline_marks, headline_long;
   const char *start_best, *distill_start; /* into the file's text */
 } study_recipe;
@@ -394,7 +394,7 @@ void study_tell_tokens(study *s);
 /* Returns an upper bound of what one greedy choice sends through the network. */
 double study_greedy_images(const study *s);
 
-enum { STUDY_PIECES = 11, STUDY_PICKS = 3, STUDY_RIVALS = 3 };
+enum { STUDY_PIECES = 14, STUDY_PICKS = 3, STUDY_RIVALS = 3 };
 
 /* The row of part 16 whose gap to its control is the headline figure, and that control. */
 extern const char *const study_whole, *const study_control;
@@ -464,9 +464,11 @@ bdpt_status study_remove_next(study *s, const study_spec *p, bdpt_model *m);
 /* Does a job and writes its line, which has a kind, a row, and the numbers of the job. */
 bdpt_status study_row_of(study *s, const char *kind, const char *row, const study_spec *p);
 
-/* study_spec.rival: what part 19 puts in, and how part 16 takes layers out otherwise. */
+/* study_spec.rival: what part 19 puts in, how part 16 takes layers out otherwise, and, the last
+ * three, how it trains otherwise. */
 enum { STUDY_BLOCK_MAPS = 1, STUDY_IDLE_CHANNELS, STUDY_SMALLER_INPUT,
-       STUDY_IN_STEPS, STUDY_CLOSING, STUDY_REPAIRED, STUDY_CLASS_FIT };
+       STUDY_IN_STEPS, STUDY_CLOSING, STUDY_REPAIRED, STUDY_CLASS_FIT,
+       STUDY_MATCH_WHERE, STUDY_MATCH_LAST, STUDY_NO_LABELS };
 enum { STUDY_RIVAL_ROWS = 7 };
 extern const char *const study_rival_name[STUDY_RIVAL_ROWS];
 /* Measures and times the dense network with merged tokens, once. */
