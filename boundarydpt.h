@@ -569,7 +569,7 @@ BDPT_API bdpt_status bdpt_prune(bdpt_model *model, bdpt_type type, int layer);
 BDPT_API bdpt_status bdpt_restore(bdpt_model *model, bdpt_type type, int layer);
 BDPT_API bdpt_status bdpt_fuse(bdpt_model *model, int layer);
 BDPT_API bdpt_status bdpt_fuse_all(bdpt_model *model); /* fuses all without an activation */
-/* What takes a removed layer's place when training goes on. A fitted map (bdpt_fit, 9.3) trains
+/* What takes a removed layer's place when training goes on. A fitted map (bdpt_fit, 9.4) trains
  * like any weight; a skip leaves the residual stream alone; the paper leaves the identity, that is
  * x + LN1(x) for attention and W2 W1 for an MLP. The default and every FIT need images. */
 typedef enum bdpt_start {
@@ -846,7 +846,7 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
                                  const bdpt_greedy_options *options, bdpt_greedy_result *out);
 
 /* Gives a layer's place to the linear map that does its work best, D x D with a bias, fitted by
- * ridge regression to what the layer makes of the data (9.3), which has more tokens than a map has
+ * ridge regression to what the layer makes of the data (9.4), which has more tokens than a map has
  * inputs: of 64 D tokens, or 256 images if they have more, evenly spread. After a failure the model
  * is as before. model->certificate says what was fitted, and whether the images were too few. */
 #define BDPT_RIDGE 1e-3   /* lambda, in units of the inputs' mean variance */
@@ -1758,11 +1758,10 @@ typedef struct bdpti_gemm {
   size_t m, n, k; /* C[M,N] = A[M,K] B[K,N] */
   const bdpt_real *a; size_t a_row, a_col;            /* element (i,p) at a[i*a_row + p*a_col] */
   const bdpt_real *b; size_t b_row, b_col;            /* element (p,j) at b[p*b_row + j*b_col] */
-  bdpt_real *c; size_t c_row;                         /* element (i,j) at c[i*c_row + j] */
-  const bdpt_real *add; size_t add_row;               /* C = add + ...; may be C itself */
-  const bdpt_real *bias;                              /* [N] */
-  bdpt_real *gelu; size_t gelu_row;                   /* GELU goes here, C keeps its argument */
-  const bdpt_real *dgelu; size_t dgelu_row;           /* z of the forward pass: C = gelu'(z) A B */
+  bdpt_real *c; size_t c_row; /* element (i,j) at c[i*c_row + j], as in add, gelu and dgelu */
+  const bdpt_real *add, *bias;                        /* C = add + ..., may be C itself; [N] */
+  bdpt_real *gelu;                                    /* GELU goes here, C keeps its argument */
+  const bdpt_real *dgelu;                             /* z of the forward pass: C = gelu'(z) A B */
   const bdpt_real *packed;                            /* all of B, from bdpti_prepack (14.8) */
   int bf16;                                           /* 1: rounded factors; 2: in pairs (14.3) */
   const struct bdpti_isa *isa;                        /* like bf16 set by bdpti_matmul */
@@ -1821,7 +1820,7 @@ typedef void (*bdpti_partial)(const void *args, size_t begin, size_t end, bdpt_r
 
 /* A tile of a product. */
 typedef struct bdpti_tile {
-  size_t k, a_row, a_col, b_row, c_row, add_row; /* k: steps, pairs of rows if joined */
+  size_t k, a_row, a_col, b_row, c_row;          /* k: steps, pairs of rows if joined */
   const bdpt_real *a, *b, *bias, *add;           /* of this tile; bias and add or NULL */
   bdpt_real *c;              /* in C or on the stack */
   int pairs;                 /* 1: A and B are joined */
@@ -2016,7 +2015,7 @@ BDPTI_FN bdpti_gemm bdpti_affine(const bdpt_tensor *w, size_t rows, const bdpt_r
   g.a = x; g.a_row = g.k; g.a_col = 1;             /* x[R,I] */
   g.b = w->data; g.b_row = 1; g.b_col = g.k;       /* W^T[I,O] */
   g.packed = w->packed; /* W^T in panels, or NULL */
-  g.c_row = g.add_row = g.gelu_row = g.dgelu_row = g.n; /* y[R,O] and what has its shape */
+  g.c_row = g.n;        /* y[R,O] and what has its shape */
   return g;
 }
 
@@ -2049,7 +2048,7 @@ BDPTI_FN void bdpti_affine_back(bdpt_tape *t, bdpt_tensor *w, bdpt_tensor *b, si
   const bdpti_columns sum = {out, dy};           /* db += sum_R dy */
   bdpti_gemm g;
   memset(&g, 0, sizeof g);
-  g.m = rows; g.n = g.c_row = g.add_row = in; g.k = out;
+  g.m = rows; g.n = g.c_row = in; g.k = out;
   g.a = dy; g.a_row = out; g.a_col = 1;            /* dy[R,O] */
   g.b = w->data; g.b_row = in; g.b_col = 1;        /* W[O,I] */
   g.c = dx.to; g.add = dx.add ? dx.to : NULL;      /* dx[R,I] */
@@ -2154,8 +2153,8 @@ BDPTI_FN void bdpti_mlp_back(bdpt_tape *t, bdpti_node *n) {
   g.a = n->out.grad; g.a_row = d; g.a_col = 1;     /* dy[R,D] */
   g.b = w2->data; g.b_row = hidden; g.b_col = 1;   /* W2[D,F] */
   g.c = dz; g.c_row = hidden;                      /* dz[R,F], with gelu'(z) */
-  g.dgelu = act == BDPT_GELU ? z : NULL; g.dgelu_row = hidden;
-  g.gelu = act == BDPT_GELU ? s : NULL; g.gelu_row = hidden; /* and s = GELU(z) beside it */
+  g.dgelu = act == BDPT_GELU ? z : NULL;
+  g.gelu = act == BDPT_GELU ? s : NULL;            /* and s = GELU(z) beside it */
   bdpti_matmul(t->ctx, &g);
   if (act != BDPT_GELU) {
     bdpti_act(t->ctx, act, rows * hidden, z, dz, dz, 0); /* dz = ds f'(z) */
@@ -4190,9 +4189,52 @@ BDPT_API bdpt_status bdpt_fuse_all(bdpt_model *m) {
   return status;
 }
 
+/* 9.3  What a network costs                                                                >>cost
+ *
+ *   math      MACs = C P^2 D n + sum over blocks of [attention: 4 N D hd + 2 N^2 hd, or N D^2 when
+ *             fitted] + [MLP: 2 N D F, or N D^2 when fused or fitted] + H D K
+ *   source    PAPER_NOTES.md, "Counting": two conventions are in print, with and without the two
+ *             products of attention (Q K^T and A V); both are reported
+ *
+ * n = (image / P)^2 patches, N = n + 1 (+ 1 distilled, + R registers) tokens, H heads at the output
+ * (a head that reads 2D numbers counts as two; none as none). Norms, softmax, GELU and residual
+ * sums are not counted, as everywhere in the literature.
+ */
+BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
+                               bdpt_cost_report *out) {
+  bdpt_config c = *config;
+  double tokens, d, products = 0, macs;
+  size_t shape[BDPT_MAX_DIMS];
+  bdpt_tensor p; /* a parameter */
+  int l;
+  memset(out, 0, sizeof *out);
+  if (bdpt_config_resolve(ctx, &c) != BDPT_OK) return ctx->status;
+  tokens = (double)bdpt_token_count(&c);
+  d = (double)c.width;
+  macs = (double)(c.channels * c.patch * c.patch) * d * (tokens - bdpt_prefix_count(&c));
+  if (!c.headless) macs += (1 + c.distilled + (c.pool == BDPT_POOL_BOTH)) * d * (double)c.classes;
+  for (l = 0; l < c.depth; l++) {
+    const bdpt_block *b = &c.block[l];
+    double hd = (double)(b->heads * b->head_dim);
+    if (b->attention == BDPT_ATTENTION_KEPT) {
+      macs += 4 * tokens * d * hd; /* q, k, v and the projection */
+      products += 2 * tokens * tokens * hd;
+    }
+    if (b->attention == BDPT_ATTENTION_FITTED) macs += tokens * d * d;
+    macs += tokens * d * (b->mlp_state <= BDPT_MLP_LINEAR ? 2 * (double)b->mlp : d);
+  }
+  out->macs_no_matmul = macs;
+  out->macs = macs + products;
+  for (l = 0; l < BDPT_SLOTS_FIXED + c.depth * BDPT_SLOTS_BLOCK; l++) {
+    const int fits = bdpti_set_shape(&p, bdpti_slot_shape(&c, l, shape), shape);
+    if (fits && bdpti_slot_used(&c, l)) out->params += p.count;
+  }
+  return BDPT_OK;
+}
+
 #ifndef BDPT_ONLY_INFERENCE
 
-/* 9.3  Fitting                                                                              >>fit
+/* 9.4  Fitting                                                                              >>fit
  *
  *   math      W, b = argmin sum_t |y_t - W x_t - b|^2 + r |W|^2
  *             X = x - mean x, Y = y - mean y, G = sum X X^T, C = sum Y X^T, r = lambda trace(G) / D
@@ -4531,53 +4573,6 @@ BDPT_API bdpt_status bdpt_fit(bdpt_model *m, const bdpt_layers *layers, const bd
                               bdpt_fit_report *out) {
   return bdpti_remove_all(m, layers, BDPT_START_FIT, data, out);
 }
-
-#endif /* BDPT_ONLY_INFERENCE */
-
-/* 9.4  What a network costs                                                                >>cost
- *
- *   math      MACs = C P^2 D n + sum over blocks of [attention: 4 N D hd + 2 N^2 hd, or N D^2 when
- *             fitted] + [MLP: 2 N D F, or N D^2 when fused or fitted] + H D K
- *   source    PAPER_NOTES.md, "Counting": two conventions are in print, with and without the two
- *             products of attention (Q K^T and A V); both are reported
- *
- * n = (image / P)^2 patches, N = n + 1 (+ 1 distilled, + R registers) tokens, H heads at the output
- * (a head that reads 2D numbers counts as two; none as none). Norms, softmax, GELU and residual
- * sums are not counted, as everywhere in the literature.
- */
-BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
-                               bdpt_cost_report *out) {
-  bdpt_config c = *config;
-  double tokens, d, products = 0, macs;
-  size_t shape[BDPT_MAX_DIMS];
-  bdpt_tensor p; /* a parameter */
-  int l;
-  memset(out, 0, sizeof *out);
-  if (bdpt_config_resolve(ctx, &c) != BDPT_OK) return ctx->status;
-  tokens = (double)bdpt_token_count(&c);
-  d = (double)c.width;
-  macs = (double)(c.channels * c.patch * c.patch) * d * (tokens - bdpt_prefix_count(&c));
-  if (!c.headless) macs += (1 + c.distilled + (c.pool == BDPT_POOL_BOTH)) * d * (double)c.classes;
-  for (l = 0; l < c.depth; l++) {
-    const bdpt_block *b = &c.block[l];
-    double hd = (double)(b->heads * b->head_dim);
-    if (b->attention == BDPT_ATTENTION_KEPT) {
-      macs += 4 * tokens * d * hd; /* q, k, v and the projection */
-      products += 2 * tokens * tokens * hd;
-    }
-    if (b->attention == BDPT_ATTENTION_FITTED) macs += tokens * d * d;
-    macs += tokens * d * (b->mlp_state <= BDPT_MLP_LINEAR ? 2 * (double)b->mlp : d);
-  }
-  out->macs_no_matmul = macs;
-  out->macs = macs + products;
-  for (l = 0; l < BDPT_SLOTS_FIXED + c.depth * BDPT_SLOTS_BLOCK; l++) {
-    const int fits = bdpti_set_shape(&p, bdpti_slot_shape(&c, l, shape), shape);
-    if (fits && bdpti_slot_used(&c, l)) out->params += p.count;
-  }
-  return BDPT_OK;
-}
-
-#ifndef BDPT_ONLY_INFERENCE
 
 /* =================================================================================================
  * 10  HOW MANY LAYERS OF EACH TYPE: THE MODEL ACCURACY PREDICTOR                              >>map
@@ -5007,7 +5002,7 @@ BDPT_API void bdpt_study_copy(bdpt_study *s) {
 }
 
 /* Removes a layer; the caller's start says what takes its place. DEVIATION: in the paper that is
- * the identity, here it may be a map (9.3), fitted to the training images and to the network as it
+ * the identity, here it may be a map (9.4), fitted to the training images and to the network as it
  * is at this moment. If a file brings the weights, only their place is made. */
 BDPT_API void bdpt_study_remove(bdpt_study *s, bdpt_type type, int layer) {
   if (!bdpti_study_wants(s, s->work, "copy")) return;
@@ -5109,7 +5104,7 @@ BDPT_API void bdpt_study_run(bdpt_study *s, int epoch, double *out) {
 
 /* 11.2  Which ones: trying each, with the best map in its place                           >>greedy
  *
- *   step      for every layer that is left: fit its map (9.3) to the network as it is, put it in,
+ *   step      for every layer that is left: fit its map (9.4) to the network as it is, put it in,
  *             measure the loss on images that choose; the smallest loss goes; all maps fitted again
  *   source    DEVIATION: not in the paper, whose layers are learned and counted (chapter 10)
  *   check     tests/test_method.c greedy_by_hand, greedy_budgets, resumes
@@ -5331,7 +5326,7 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
  * Both linears of a pruned MLP train until the end, as in the released code, and are fused last.
  * Their product could train as one D x D map at an eighth of the cost; but two factors of a product
  * do not move as the product would, and the trained pair is where the dense network's knowledge is.
- * A model that comes with fitted maps (9.3) does train them as such, and nothing is left to fuse.
+ * A model that comes with fitted maps (9.4) does train them as such, and nothing is left to fuse.
  * Of the three accuracies returned, recovered and fused must be equal, but for near ties. */
 BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const bdpt_run *run,
                                  const bdpt_recipe *recipe, bdpt_epoch *log,
@@ -8494,7 +8489,7 @@ BDPTI_INLINE void BDPTI_V(steps)(const bdpti_tile *t, const int rows, const int 
 BDPTI_INLINE void BDPTI_V(tile_body)(const bdpti_tile *t, const int rows, const int width) {
   BDPTI_VEC left[BDPTI_ROWS], right[BDPTI_ROWS]; /* the sums */
   const bdpt_real *bias = t->bias, *add = t->add;
-  const size_t c_row = t->c_row, add_row = t->add_row;
+  const size_t c_row = t->c_row;
   bdpt_real *c = t->c;
   int i;
   BDPTI_UNROLL for (i = 0; i < rows; i++) left[i] = right[i] = BDPTI_SPLAT(0);
@@ -8507,7 +8502,7 @@ BDPTI_INLINE void BDPTI_V(tile_body)(const bdpti_tile *t, const int rows, const 
     }
   }
   if (add) {
-    BDPTI_UNROLL for (i = 0; i < rows; i++, add += add_row) { /* residual stream, or C itself */
+    BDPTI_UNROLL for (i = 0; i < rows; i++, add += c_row) { /* residual stream, or C itself */
       left[i] += BDPTI_LOAD(add, BDPTI_WHOLE);
       if (width > 1) right[i] += BDPTI_LOAD(add + BDPTI_LANES, BDPTI_WHOLE);
     }
@@ -8538,7 +8533,6 @@ static void (*const BDPTI_V(tiles)[BDPTI_ROWS])(const bdpti_tile *t, size_t widt
 static void BDPTI_V(tile)(const bdpti_tile *t, size_t rows, size_t width) {
   BDPTI_V(tiles)[rows - 1](t, width);
 }
-#undef BDPTI_TILE
 #undef BDPTI_TALL
 #undef BDPTI_DOT2
 #undef BDPTI_JOINED
@@ -8549,7 +8543,7 @@ static void BDPTI_V(scalar_row)(const bdpti_tile *t, size_t row, size_t width, b
   size_t j;
   for (j = 0; j < width; j++) {
     if (t->bias) sum[j] += t->bias[j];
-    if (t->add) sum[j] += t->add[row * t->add_row + j];
+    if (t->add) sum[j] += t->add[row * t->c_row + j];
     c[j] = sum[j];
   }
 }
@@ -8580,7 +8574,6 @@ static void BDPTI_V(finish)(const bdpti_gemm *g, const bdpti_block *b, const bdp
   const int first = b->p0 == 0, last = b->p0 + b->pn == g->k; /* of the blocks of K */
   bdpt_real *gelu = last ? g->gelu : NULL;                    /* its argument is complete then */
   const bdpt_real *add = first ? g->add : g->c;               /* later blocks add to C */
-  const size_t add_row = first ? g->add_row : g->c_row;
   const size_t width = ld / BDPTI_LANES; /* vectors of a row */
   size_t i;
   for (i = i0; i < i0 + rows; i++, sums += ld) { /* one row of the tile */
@@ -8593,15 +8586,15 @@ static void BDPTI_V(finish)(const bdpti_gemm *g, const bdpti_block *b, const bdp
       if (first && g->bias) x[v] += BDPTI_LOAD(g->bias + j[v], n[v]);
     }
     BDPTI_BOTH {
-      if (add && !g->dgelu) x[v] += BDPTI_LOAD(add + i * add_row + j[v], n[v]);
-      z[v] = g->dgelu ? BDPTI_LOAD(g->dgelu + i * g->dgelu_row + j[v], n[v]) : x[v];
+      if (add && !g->dgelu) x[v] += BDPTI_LOAD(add + i * g->c_row + j[v], n[v]);
+      z[v] = g->dgelu ? BDPTI_LOAD(g->dgelu + i * g->c_row + j[v], n[v]) : x[v];
     }
     if (g->dgelu || gelu) BDPTI_V(gelu_two)(z, slope);
     BDPTI_BOTH {
       if (g->dgelu) x[v] *= slope[v]; /* gelu'(z) */
-      if (g->dgelu && add) x[v] += BDPTI_LOAD(add + i * add_row + j[v], n[v]);
+      if (g->dgelu && add) x[v] += BDPTI_LOAD(add + i * g->c_row + j[v], n[v]);
       if (v < width) BDPTI_STORE(g->c + i * g->c_row + j[v], n[v], x[v]); /* GELU may replace it */
-      if (v < width && gelu) BDPTI_STORE(gelu + i * g->gelu_row + j[v], n[v], z[v]);
+      if (v < width && gelu) BDPTI_STORE(gelu + i * g->c_row + j[v], n[v], z[v]);
     }
   }
 }
@@ -8926,12 +8919,10 @@ static const bdpti_isa BDPTI_V(isa) = BDPTI_ISA_TABLE(0);
 static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf16 */
 #endif
 
-#undef BDPTI_ISA_TABLE
 #undef BDPTI_V
 #undef BDPTI_NAME
 #undef BDPTI_BYTES
 #undef BDPTI_ROWS
-#undef BDPTI_BY_LANE
 #undef BDPTI_SHUFFLES
 #if defined(__clang__) && BDPTI_ISA_PASS > 1
 #pragma clang attribute pop
@@ -8960,9 +8951,7 @@ static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf
 #define BDPTI_VECTORS 0 /* one lane */
 #endif
 #if BDPTI_VECTORS && defined(__x86_64__)
-#define BDPTI_X86 1
-#else
-#define BDPTI_X86 0
+#define BDPTI_X86
 #endif
 
 #if !defined(BDPT_SELF) && defined(__FILE_NAME__)
@@ -8974,16 +8963,14 @@ static const bdpti_isa BDPTI_V(isa_pairs) = BDPTI_ISA_TABLE(1); /* with avx512bf
 #define BDPTI_ISA_PASS 1 /* portable */
 #include BDPT_SELF
 #undef BDPTI_ISA_PASS
-#if BDPTI_X86
+#ifdef BDPTI_X86
 #define BDPTI_ISA_PASS 2 /* AVX2 */
 #include BDPT_SELF
 #undef BDPTI_ISA_PASS
 #define BDPTI_ISA_PASS 3 /* AVX-512 */
 #include BDPT_SELF
 #undef BDPTI_ISA_PASS
-#endif
 
-#if BDPTI_X86
 static void bdpti_cpuid(unsigned leaf, unsigned part, unsigned r[4]) { /* eax ebx ecx edx */
   __asm__("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(part));
 }
@@ -9008,7 +8995,7 @@ static int bdpti_isa_offered(void) {
 
 /* Returns the widest pass that the processor runs and is not above `wanted`; 0 wants the best. */
 static const bdpti_isa *bdpti_isa_select(int wanted) {
-#if BDPTI_X86
+#ifdef BDPTI_X86
   const int offered = bdpti_isa_offered();
   if (wanted <= 0 || wanted > offered) wanted = offered;
   if (wanted == BDPT_ISA_AVX2) return &bdpti_avx2_isa;
@@ -9108,13 +9095,12 @@ BDPTI_HOT void bdpti_one_tile(const bdpti_gemm *g, const bdpti_block *b, bdpti_t
   t->bias = plain && first && g->bias ? g->bias + j0 : NULL; /* added once */
   t->add = first ? g->add : g->c; /* later blocks add to C */
   if (!plain) t->add = NULL;
-  t->add_row = first ? g->add_row : g->c_row;
-  if (t->add) t->add += i0 * t->add_row + j0;
+  if (t->add) t->add += i0 * g->c_row + j0;
   for (i = i0; i < i0 + rows && !(plain && b->padded); i++) { /* what is touched behind the sums */
     BDPTI_PREFETCH_TWO(g->c, i * g->c_row + j0, panel / 2, 1);
-    if (first && g->add) BDPTI_PREFETCH_TWO(g->add, i * g->add_row + j0, panel / 2, 0);
-    if (g->gelu) BDPTI_PREFETCH_TWO(g->gelu, i * g->gelu_row + j0, panel / 2, 1);
-    if (g->dgelu) BDPTI_PREFETCH_TWO(g->dgelu, i * g->dgelu_row + j0, panel / 2, 0);
+    if (first && g->add) BDPTI_PREFETCH_TWO(g->add, i * g->c_row + j0, panel / 2, 0);
+    if (g->gelu) BDPTI_PREFETCH_TWO(g->gelu, i * g->c_row + j0, panel / 2, 1);
+    if (g->dgelu) BDPTI_PREFETCH_TWO(g->dgelu, i * g->c_row + j0, panel / 2, 0);
   }
   g->isa->tile(t, rows, ld < panel ? 1 : 2);
   if (!plain) g->isa->finish(g, b, sums, ld, i0, rows, j0, cols);
@@ -9333,8 +9319,8 @@ BDPTI_HOT void bdpti_product(const bdpti_gemm *g, bdpti_block *b, bdpt_real *wor
 BDPTI_HOT bdpti_gemm bdpti_operands(const bdpti_heads *h, size_t m, size_t n, size_t k,
     const bdpt_real *a, size_t a_row, size_t a_col, const bdpt_real *b, size_t b_row, size_t b_col,
     bdpt_real *c, size_t c_row) {
-  bdpti_gemm g = {m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, NULL, 0, NULL, NULL, 0,
-                  NULL, 0, NULL, 0, h->isa};
+  bdpti_gemm g = {m, n, k, a, a_row, a_col, b, b_row, b_col, c, c_row, NULL, NULL, NULL, NULL,
+                  NULL, 0, h->isa};
   return g;
 }
 
@@ -9399,7 +9385,6 @@ BDPTI_HOT void bdpti_attention_bwd(const bdpti_heads *h, size_t begin, size_t en
       to_q.c = dq + i * row;
       to_k.add = part > 0 ? dk : NULL; /* dK and dV sum over the blocks */
       to_v.add = part > 0 ? dv : NULL;
-      to_k.add_row = to_v.add_row = row;
       bdpti_product(&qk, &kt_block, part == 0 ? kt : NULL, 1, own); /* S */
       bdpti_product(&dp, &vt_block, part == 0 ? vt : NULL, 1, own); /* dP = dO V^T */
       h->isa->softmax_back(h, task, i, count, s, t, ld);

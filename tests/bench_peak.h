@@ -31,7 +31,7 @@
   }
 
 PEAK(peak_portable, PEAK_PLAIN, 4, CHAIN_STEP)
-#if BDPTI_X86
+#ifdef BDPTI_X86
 PEAK(peak_avx2, PEAK_TARGET("avx2,fma"), 8, CHAIN_STEP)
 PEAK(peak_avx512, PEAK_TARGET("avx512f,fma"), 16, CHAIN_STEP)
 PEAK(peak_pairs, PEAK_TARGET("avx512f"), 16, CHAIN_PAIRS)

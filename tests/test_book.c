@@ -468,7 +468,7 @@ TEST(dense_numbers) {
   bdpt_tensor *w[6], *x = input(1, 2, x_data), *y, *m, *loss;
   bdpti_gemm g;
   memset(&g, 0, sizeof g);
-  g.m = g.n = g.a_col = g.b_row = g.b_col = g.c_row = g.add_row = g.gelu_row = 1;
+  g.m = g.n = g.a_col = g.b_row = g.b_col = g.c_row = 1;
   g.k = g.a_row = 2;
   g.a = p; g.b = q; g.c = &c; g.bias = &bias; g.add = &add; g.gelu = &gelu;
   CHECK(bdpti_matmul(&ctx, &g) == BDPT_OK);

@@ -77,11 +77,11 @@ static void matmul_naive(const bdpti_gemm *g) {
         t += (double)g->a[i * g->a_row + p * g->a_col] * (double)g->b[p * g->b_row + j * g->b_col];
       }
       if (g->bias) t += (double)g->bias[j];
-      if (g->dgelu) t *= bdpti_gelu_slope_plain((double)g->dgelu[i * g->dgelu_row + j]);
-      if (g->add) t += (double)g->add[i * g->add_row + j];
+      if (g->dgelu) t *= bdpti_gelu_slope_plain((double)g->dgelu[i * g->c_row + j]);
+      if (g->add) t += (double)g->add[i * g->c_row + j];
       *c = (bdpt_real)t;
-      if (g->dgelu) t = (double)g->dgelu[i * g->dgelu_row + j];
-      if (g->gelu) g->gelu[i * g->gelu_row + j] = (bdpt_real)bdpti_gelu_plain(t);
+      if (g->dgelu) t = (double)g->dgelu[i * g->c_row + j];
+      if (g->gelu) g->gelu[i * g->c_row + j] = (bdpt_real)bdpti_gelu_plain(t);
     }
   }
 }
@@ -254,9 +254,9 @@ static problem make_problem(size_t m, size_t n, size_t k, unsigned bits) {
   p.add = numbers(p.c_size, -1, 1);
   p.z = numbers(p.c_size, -3, 3);
   if (bits & 4) p.g.bias = p.bias;
-  if (bits & 8) { p.g.gelu = p.gelu; p.g.gelu_row = c_row; }
-  if (bits & 16) { p.g.add = bits & 32 ? p.c : p.add; p.g.add_row = c_row; }
-  if (bits & 64) { p.g.dgelu = p.z; p.g.dgelu_row = c_row; }
+  if (bits & 8) p.g.gelu = p.gelu;
+  if (bits & 16) p.g.add = bits & 32 ? p.c : p.add;
+  if (bits & 64) p.g.dgelu = p.z;
   if ((bits & (8 + 16 + 128)) == 8 + 128) p.g.gelu = p.c; /* in place */
   return p;
 }
