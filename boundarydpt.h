@@ -303,9 +303,9 @@ BDPT_API bdpt_tensor *bdpt_input(bdpt_tape *tape, int ndim, const size_t *shape,
 
 /* Operations. Each returns a new tensor on the tape, or NULL after an error that names the shapes,
  * and NULL for NULL. Chapter 6 begins with a table of what goes in and what comes out. */
-BDPT_API bdpt_tensor *bdpt_linear(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *w, bdpt_tensor *b);
-BDPT_API bdpt_tensor *bdpt_linear_add(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *w, bdpt_tensor *b,
-                                      bdpt_tensor *r);
+/* Gives x W^T + b, and r on top where it is not NULL. */
+BDPT_API bdpt_tensor *bdpt_linear(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *w, bdpt_tensor *b,
+                                  bdpt_tensor *r);
 /* The activation of an MLP (6.5): DeiT's exact GELU, two approximations of it, and another one. */
 typedef enum bdpt_act {
   BDPT_GELU = 0, BDPT_GELU_TANH = 1, BDPT_QUICK_GELU = 2, BDPT_RELU = 3
@@ -324,9 +324,10 @@ BDPT_API bdpt_tensor *bdpt_patch_embed(bdpt_tape *t, bdpt_tensor *images, bdpt_t
 /* Joins the tokens of an image: cls, dist, reg where they are not NULL, patches; and adds pos. */
 BDPT_API bdpt_tensor *bdpt_tokens(bdpt_tape *t, bdpt_tensor *patches, bdpt_tensor *cls,
                                   bdpt_tensor *dist, bdpt_tensor *reg, bdpt_tensor *pos);
-BDPT_API bdpt_tensor *bdpt_token(bdpt_tape *t, bdpt_tensor *x, size_t index); /* copies it, [B,D] */
-/* Averages the tokens from `first` on -> [B,D]; with `token` behind the first one -> [B,2D]. */
-BDPT_API bdpt_tensor *bdpt_pool(bdpt_tape *t, bdpt_tensor *x, size_t first, int token);
+/* Averages `count` tokens from `first` on, 0: all that follow -> [B,D]; one is copied. With `token`
+ * the mean stands behind the first token of all -> [B,2D]. */
+BDPT_API bdpt_tensor *bdpt_pool(bdpt_tape *t, bdpt_tensor *x, size_t first, size_t count,
+                                int token);
 BDPT_API bdpt_tensor *bdpt_add(bdpt_tape *t, bdpt_tensor *a, bdpt_tensor *b); /* adds like shapes */
 BDPT_API bdpt_tensor *bdpt_scale(bdpt_tape *t, bdpt_tensor *x, double factor);
 BDPT_API bdpt_tensor *bdpt_drop_path(bdpt_tape *t, bdpt_tensor *x, double rate, bdpt_rng *rng);
@@ -2027,16 +2028,12 @@ BDPTI_FN bdpt_tensor *bdpti_affine_run(bdpt_tape *t, bdpti_node *n, const bdpt_r
   return bdpti_matmul(t->ctx, &g) == BDPT_OK ? &n->out : NULL;
 }
 
-BDPT_API bdpt_tensor *bdpt_linear_add(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *w, bdpt_tensor *b,
-                                      bdpt_tensor *r) {
+BDPT_API bdpt_tensor *bdpt_linear(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *w, bdpt_tensor *b,
+                                  bdpt_tensor *r) {
   bdpt_tensor *const in[4] = {x, w, b, r};
   bdpti_node *n = bdpti_begin(t, BDPTI_OP_linear, in, 4, 0);
   bdpti_replace(t, n, r);
   return n ? bdpti_affine_run(t, n, x->data) : NULL;
-}
-
-BDPT_API bdpt_tensor *bdpt_linear(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *w, bdpt_tensor *b) {
-  return bdpt_linear_add(t, x, w, b, NULL);
 }
 
 /* Makes dW, db and, if something wants it, dx[R,I] from dy[R,O]. */
@@ -2515,37 +2512,33 @@ BDPTI_HOT void bdpti_tokens_back(bdpt_tape *t, bdpti_node *n) {
  *   math      y[b] = x[b,i], or a mean over first <= i < first + count, behind x[b,0] in 2D numbers
  *   backward  dx[b,i] += dy[b] / count for those i;  dx[b,0] += its half of dy[b]
  */
-BDPTI_HOT bdpt_tensor *bdpti_token_mean(bdpt_tape *t, bdpt_tensor *x, size_t first, size_t count,
-                                       int wide) {
-  const size_t d = bdpti_last_axis(x), width = wide ? 2 * d : d;
+BDPT_API bdpt_tensor *bdpt_pool(bdpt_tape *t, bdpt_tensor *x, size_t first, size_t count,
+                                int token) {
+  const size_t d = x ? bdpti_last_axis(x) : 0, width = token ? 2 * d : d;
+  const size_t tokens = x && x->ndim == 3 ? x->shape[1] : SIZE_MAX; /* else it does not fit */
   size_t b, i, j;
   bdpti_node *n;
-  if (x->ndim == 3 && first >= x->shape[1]) {
-    bdpt_fail(t->ctx, BDPT_E_SHAPE, "pool: x%s has no token %zu", bdpt_shape(x).text, first);
+  if (x && (first >= tokens || count > tokens - first)) {
+    bdpt_fail(t->ctx, BDPT_E_SHAPE, "pool: x%s has no token %zu", bdpt_shape(x).text,
+              first < tokens ? tokens : first);
     return NULL;
   }
   n = bdpti_begin(t, BDPTI_OP_pool, &x, 1, width);
-  for (b = 0; n && b < x->shape[0]; b++) {
-    const bdpt_real *from = x->data + b * x->shape[1] * d;
+  if (!n) return NULL;
+  if (count == 0) count = tokens - first;
+  for (b = 0; b < x->shape[0]; b++) {
+    const bdpt_real *from = x->data + b * tokens * d;
     bdpt_real *y = n->out.data + b * width;
-    if (wide) memcpy(y, from, d * sizeof *y);
+    if (token) memcpy(y, from, d * sizeof *y);
     for (j = 0; j < d; j++) {
       double sum = 0;
       for (i = first; i < first + count; i++) sum += (double)from[i * d + j];
       y[width - d + j] = (bdpt_real)(sum / (double)count);
     }
   }
-  if (n) n->index = first;
-  if (n) n->number = (double)count;
-  return bdpti_out(n);
-}
-
-BDPT_API bdpt_tensor *bdpt_pool(bdpt_tape *t, bdpt_tensor *x, size_t first, int token) {
-  return x ? bdpti_token_mean(t, x, first, x->shape[1] - first, token) : NULL;
-}
-
-BDPT_API bdpt_tensor *bdpt_token(bdpt_tape *t, bdpt_tensor *x, size_t index) {
-  return x ? bdpti_token_mean(t, x, index, 1, 0) : NULL;
+  n->index = first;
+  n->number = (double)count;
+  return &n->out;
 }
 
 BDPTI_HOT void bdpti_pool_back(bdpt_tape *t, bdpti_node *n) {
@@ -3372,7 +3365,7 @@ BDPTI_FN bdpt_tensor *bdpti_bias(bdpt_model *m, bdpt_tape *t, int slot) {
 }
 
 BDPTI_FN bdpt_tensor *bdpti_linear_at(bdpt_model *m, bdpt_tape *t, int slot, bdpt_tensor *x) {
-  return bdpt_linear(t, x, &m->param[slot], bdpti_bias(m, t, slot)); /* a weight, then its bias */
+  return bdpt_linear(t, x, &m->param[slot], bdpti_bias(m, t, slot), NULL);
 }
 
 BDPTI_FN bdpt_tensor *bdpti_norm(bdpt_model *m, bdpt_tape *t, int slot, bdpt_tensor *x) {
@@ -3390,7 +3383,7 @@ BDPTI_FN double bdpti_path_rate(const bdpt_model *m, int l, const bdpt_forward_o
 /* Ends a branch: x + DropPath(W f + b). */
 BDPTI_FN bdpt_tensor *bdpti_onto(bdpt_model *m, bdpt_tape *t, int slot, bdpt_tensor *f,
                                  bdpt_tensor *x, double rate) {
-  if (rate == 0) return bdpt_linear_add(t, f, &m->param[slot], &m->param[slot + 1], x);
+  if (rate == 0) return bdpt_linear(t, f, &m->param[slot], &m->param[slot + 1], x);
   return bdpt_add(t, x, bdpt_drop_path(t, bdpti_linear_at(m, t, slot, f), rate, &t->paths));
 }
 
@@ -3489,16 +3482,16 @@ BDPTI_FN bdpt_tensor *bdpti_embed(bdpt_model *m, bdpt_tape *t, bdpt_tensor *imag
 BDPTI_FN bdpt_tensor *bdpti_pooled(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x) {
   const size_t first = (size_t)bdpt_prefix_count(&m->config);
   const bdpt_pooling pool = m->config.pool;
-  if (pool == BDPT_POOL_CLASS) return bdpti_norm(m, t, BDPT_SLOT_NORM_W, bdpt_token(t, x, 0));
+  if (pool == BDPT_POOL_CLASS) return bdpti_norm(m, t, BDPT_SLOT_NORM_W, bdpt_pool(t, x, 0, 1, 0));
   if (pool == BDPT_POOL_MEAN) {
-    return bdpti_norm(m, t, BDPT_SLOT_FC_NORM_W, bdpt_pool(t, x, first, 0));
+    return bdpti_norm(m, t, BDPT_SLOT_FC_NORM_W, bdpt_pool(t, x, first, 0, 0));
   }
-  return bdpt_pool(t, bdpti_norm(m, t, BDPT_SLOT_NORM_W, x), first, pool == BDPT_POOL_BOTH);
+  return bdpt_pool(t, bdpti_norm(m, t, BDPT_SLOT_NORM_W, x), first, 0, pool == BDPT_POOL_BOTH);
 }
 
 /* Applies the class head (0), or that of the distillation token (1): [B,K]. */
 BDPTI_FN bdpt_tensor *bdpti_head(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x, int which) {
-  bdpt_tensor *y = which ? bdpti_norm(m, t, BDPT_SLOT_NORM_W, bdpt_token(t, x, 1))
+  bdpt_tensor *y = which ? bdpti_norm(m, t, BDPT_SLOT_NORM_W, bdpt_pool(t, x, 1, 1, 0))
                          : bdpti_pooled(m, t, x);
   if (m->config.headless) return y;
   return bdpti_linear_at(m, t, which ? BDPT_SLOT_HEAD2_W : BDPT_SLOT_HEAD_W, y);

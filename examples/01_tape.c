@@ -24,7 +24,7 @@ static bdpt_tensor *graph(bdpt_tape *tape, double a_value, bdpt_tensor **a, bdpt
   *a = bdpt_input(tape, 2, matrix, &a_data, 1);  /* the last argument: wants a gradient */
   *b = bdpt_input(tape, 2, matrix, &b_data, 1);
   zero = bdpt_input(tape, 1, vector, NULL, 0);
-  return bdpt_add(tape, bdpt_linear(tape, *a, *b, zero), *a);
+  return bdpt_add(tape, bdpt_linear(tape, *a, *b, zero, NULL), *a);
 }
 
 static bdpt_status lesson(bdpt_context *ctx) {
@@ -50,7 +50,7 @@ static bdpt_status lesson(bdpt_context *ctx) {
   /* One number does not fit a layer that expects three. Nothing crashes: the operation returns
    * NULL, the next ones pass NULL on, and the first sentence waits in the context. */
   bad = bdpt_linear(tape, a, bdpt_input(tape, 2, wide, NULL, 0),
-                    bdpt_input(tape, 1, vector, NULL, 0));
+                    bdpt_input(tape, 1, vector, NULL, 0), NULL);
   bad = bdpt_activate(tape, bdpt_scale(tape, bad, 2.0), BDPT_GELU);
   if (!bad) printf("%s\n", ctx->message);
   bdpt_clear_error(ctx);

@@ -63,9 +63,9 @@ static bdpt_tensor *block(bdpt_model *model, bdpt_tape *tape, int l, bdpt_tensor
   bdpt_tensor *p = &model->param[BDPT_SLOT(l, 0)], *z;
   x = bdpt_attention_half(model, tape, l, x, options);
   z = bdpt_layernorm(tape, x, &p[BDPT_SLOT_NORM2_W], &p[BDPT_SLOT_NORM2_B], model->config.eps);
-  z = bdpt_linear(tape, z, &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B]);
+  z = bdpt_linear(tape, z, &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B], NULL);
   z = squared_relu(tape, z, (bdpt_real *)user);
-  return bdpt_linear_add(tape, z, &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B], x);
+  return bdpt_linear(tape, z, &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B], x);
 }
 
 static bdpt_status check(bdpt_context *ctx) {

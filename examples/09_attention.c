@@ -98,7 +98,7 @@ static bdpt_status look(bdpt_model *m, bdpt_tape *tape, bdpt_tensor *x, FILE *f,
     double share[PATCHES], on_squares = 0, scale = m->config.block[l].scale;
     bdpt_tensor *u = bdpt_layernorm(tape, x, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B],
                                     m->config.eps);
-    bdpt_tensor *qkv = bdpt_linear(tape, u, &p[BDPT_SLOT_QKV_W], &p[BDPT_SLOT_QKV_B]);
+    bdpt_tensor *qkv = bdpt_linear(tape, u, &p[BDPT_SLOT_QKV_W], &p[BDPT_SLOT_QKV_B], NULL);
     bdpt_tensor *out = bdpt_attention(tape, qkv, NULL, HEADS, scale);
     if (!out) return m->ctx->status;
     for (head = 0; head < HEADS; head++, maps++) {

@@ -51,16 +51,16 @@ static void operate(world *w) {
   int i;
   double v = (double)next(w) / 64 - 1;
   switch (next(w) % 20) {
-    case 0: keep(w, bdpt_linear(t, a, b, c)); break;
-    case 1: keep(w, bdpt_linear_add(t, a, b, c, any(w))); break;
+    case 0: keep(w, bdpt_linear(t, a, b, c, NULL)); break;
+    case 1: keep(w, bdpt_linear(t, a, b, c, any(w))); break;
     case 2: keep(w, bdpt_layernorm(t, a, b, c, v)); break;
     case 3: keep(w, bdpt_activate(t, a, BDPT_GELU)); break;
     case 4: keep(w, bdpt_activate(t, a, (bdpt_act)(next(w) % 5))); break;
     case 5: keep(w, bdpt_match(t, a, b)); break;
     case 6: keep(w, bdpt_attention(t, a, NULL, (int)(next(w) % 5), v)); break;
     case 7: keep(w, bdpt_patch_embed(t, a, b, c)); break;
-    case 8: keep(w, bdpt_token(t, a, next(w) % 4)); break;
-    case 9: keep(w, bdpt_pool(t, a, next(w) % 3, (int)(next(w) & 1))); break;
+    case 8: keep(w, bdpt_pool(t, a, next(w) % 4, 1, 0)); break;
+    case 9: keep(w, bdpt_pool(t, a, next(w) % 3, 0, (int)(next(w) & 1))); break;
     case 10: keep(w, bdpt_add(t, a, b)); break;
     case 11: keep(w, bdpt_scale(t, a, v)); break;
     case 12: keep(w, bdpt_drop_path(t, a, v, &rng)); break;

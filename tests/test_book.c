@@ -89,7 +89,7 @@ TEST(linear_numbers) {
   static const double x_data[] = {1, 2}, w_data[] = {1, 0, -1, 3, 2, 1}, b_data[] = {0.5, 0, 0};
   static const bdpt_real ones[] = {1, 1, 1};
   bdpt_tensor *x = input(1, 2, x_data), *w = input(3, 2, w_data), *b = vector(3, b_data);
-  bdpt_tensor *y = bdpt_linear(tape, x, w, b);
+  bdpt_tensor *y = bdpt_linear(tape, x, w, b, NULL);
   CHECK(bdpt_backward(tape, y, ones) == BDPT_OK);
   says("linear", "y = x W^T + b = (%g, %g, %g).", AT(y, 0), AT(y, 1), AT(y, 2));
   says("linear", "dx = dy W = (%g, %g), every row of dW is x = (%g, %g), and db = (%g, %g, %g).",
@@ -511,10 +511,10 @@ TEST(token_numbers) {
   says("tokens", "each position gets dpos = %g.", GRAD(where, 1));
   bdpt_tape_reset(tape);
   x = bdpt_input(tape, 3, three, tokens, 1);
-  mean = bdpt_pool(tape, x, 1, 0);
-  y = bdpt_pool(tape, x, 1, 1);
+  mean = bdpt_pool(tape, x, 1, 0, 0);
+  y = bdpt_pool(tape, x, 1, 0, 1);
   says("one-token-of-every-image", "the class token is %g, the mean of the patches %g, and both "
-       "together (%g, %g).", AT(bdpt_token(tape, x, 0), 0), AT(mean, 0), AT(y, 0), AT(y, 1));
+       "together (%g, %g).", AT(bdpt_pool(tape, x, 0, 1, 0), 0), AT(mean, 0), AT(y, 0), AT(y, 1));
   CHECK(bdpt_backward(tape, mean, ones) == BDPT_OK);
   says("one-token-of-every-image", "dx = (%g, %g, %g).", GRAD(x, 0), GRAD(x, 1), GRAD(x, 2));
 }

@@ -52,19 +52,20 @@ static size_t layer_tokens(bdpt_model *m, int type, int l, const size_t *index, 
   p += BDPT_SLOT(l, 0);
   u = bdpt_layernorm(t, h, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B], 1e-6);
   if (m->config.block[l].attention == BDPT_ATTENTION_KEPT) {
-    f = bdpt_linear(t, u, &p[BDPT_SLOT_QKV_W], &p[BDPT_SLOT_QKV_B]);
+    f = bdpt_linear(t, u, &p[BDPT_SLOT_QKV_W], &p[BDPT_SLOT_QKV_B], NULL);
     f = bdpt_attention(t, f, NULL, m->config.block[l].heads, m->config.block[l].scale);
-    f = bdpt_linear(t, f, &p[BDPT_SLOT_PROJ_W], &p[BDPT_SLOT_PROJ_B]);
+    f = bdpt_linear(t, f, &p[BDPT_SLOT_PROJ_W], &p[BDPT_SLOT_PROJ_B], NULL);
   } else if (m->config.block[l].attention == BDPT_ATTENTION_FITTED) {
-    f = bdpt_linear(t, u, &p[BDPT_SLOT_AFIT_W], &p[BDPT_SLOT_AFIT_B]);
+    f = bdpt_linear(t, u, &p[BDPT_SLOT_AFIT_W], &p[BDPT_SLOT_AFIT_B], NULL);
   } else {
     f = u;
   }
   if (type == BDPT_ACTIVATION) {
     h = bdpt_add(t, h, f);
     u = bdpt_layernorm(t, h, &p[BDPT_SLOT_NORM2_W], &p[BDPT_SLOT_NORM2_B], 1e-6);
-    f = bdpt_activate(t, bdpt_linear(t, u, &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B]), BDPT_GELU);
-    f = bdpt_linear(t, f, &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B]);
+    f = bdpt_activate(t, bdpt_linear(t, u, &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B], NULL),
+                      BDPT_GELU);
+    f = bdpt_linear(t, f, &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B], NULL);
   }
   if (CHECK(u != NULL && f != NULL)) {
     rows = u->count / d;

@@ -14,9 +14,11 @@ static bdpt_tensor *make(int ndim, size_t a, size_t b, size_t c, size_t d) {
 
 /* One operation: it gets three tensors, of which those with a shape here matter. */
 typedef bdpt_tensor *(*operation)(bdpt_tensor *const *x);
-static bdpt_tensor *f_linear(bdpt_tensor *const *x) { return bdpt_linear(tape, x[0], x[1], x[2]); }
+static bdpt_tensor *f_linear(bdpt_tensor *const *x) {
+  return bdpt_linear(tape, x[0], x[1], x[2], NULL);
+}
 static bdpt_tensor *f_linear_add(bdpt_tensor *const *x) {
-  return bdpt_linear_add(tape, x[0], x[1], x[2], x[3]);
+  return bdpt_linear(tape, x[0], x[1], x[2], x[3]);
 }
 static bdpt_tensor *f_norm(bdpt_tensor *const *x) {
   return bdpt_layernorm(tape, x[0], x[1], x[2], 1e-6);
@@ -37,8 +39,8 @@ static bdpt_tensor *f_counted(bdpt_tensor *const *x) {
 static bdpt_tensor *f_patch(bdpt_tensor *const *x) {
   return bdpt_patch_embed(tape, x[0], x[1], x[2]);
 }
-static bdpt_tensor *f_token(bdpt_tensor *const *x) { return bdpt_token(tape, x[0], 1); }
-static bdpt_tensor *f_pool(bdpt_tensor *const *x) { return bdpt_pool(tape, x[0], 1, 1); }
+static bdpt_tensor *f_token(bdpt_tensor *const *x) { return bdpt_pool(tape, x[0], 1, 1, 0); }
+static bdpt_tensor *f_pool(bdpt_tensor *const *x) { return bdpt_pool(tape, x[0], 1, 0, 1); }
 static bdpt_tensor *f_add(bdpt_tensor *const *x) { return bdpt_add(tape, x[0], x[1]); }
 static bdpt_tensor *f_scale(bdpt_tensor *const *x) { return bdpt_scale(tape, x[0], 2); }
 static bdpt_tensor *f_drop(bdpt_tensor *const *x) {
@@ -293,7 +295,7 @@ TEST(pooling_backwards) {
     tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
     x = make(3, 2, 5, 8, 0);
     for (i = 0; i < 2 * wide; i++) seed[i] = (bdpt_real)(i + 1);
-    y = bdpt_pool(tape, x, 1, token);
+    y = bdpt_pool(tape, x, 1, 0, token);
     if (!CHECK(y && bdpt_backward(tape, y, seed) == BDPT_OK && x->grad)) return;
     for (b = 0; b < 2; b++) {
       for (i = 0; i < 5; i++) {

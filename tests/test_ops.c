@@ -79,7 +79,8 @@ TEST(torch_linear_norm_gelu) {
   static const char *const xwb[] = {"x", "w", "b", NULL}, *const x[] = {"x", NULL};
   char name[80];
   int i;
-  EACH("linear") if (load(name, xwb)) compare(name, bdpt_linear(tape, in[0], in[1], in[2]), xwb);
+  EACH("linear")
+  if (load(name, xwb)) compare(name, bdpt_linear(tape, in[0], in[1], in[2], NULL), xwb);
   CHECK(i >= 5);
   EACH("layer_norm") {
     double eps = fixture_number(name, "eps");
@@ -199,7 +200,7 @@ static bdpt_real constant[512];
 
 static bdpt_tensor *g_linear(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
-  return bdpt_linear(t, x[0], x[1], x[2]);
+  return bdpt_linear(t, x[0], x[1], x[2], NULL);
 }
 static bdpt_tensor *g_norm(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
@@ -232,11 +233,11 @@ static bdpt_tensor *g_tokens(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
 }
 static bdpt_tensor *g_pool(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u; /* behind the first token where there is one that is not in the mean */
-  return bdpt_pool(t, x[0], (size_t)number, number > 0);
+  return bdpt_pool(t, x[0], (size_t)number, 0, number > 0);
 }
 static bdpt_tensor *g_token(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
-  return bdpt_token(t, x[0], (size_t)number);
+  return bdpt_pool(t, x[0], (size_t)number, 1, 0);
 }
 static bdpt_tensor *g_add(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u; /* x[0] is used three times, so its gradient has to be added up */
@@ -244,7 +245,7 @@ static bdpt_tensor *g_add(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
 }
 static bdpt_tensor *g_linear_add(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
-  return bdpt_linear_add(t, x[0], x[1], x[2], x[3]);
+  return bdpt_linear(t, x[0], x[1], x[2], x[3]);
 }
 static bdpt_act act; /* of the next three */
 static bdpt_tensor *g_act(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
@@ -259,8 +260,8 @@ static bdpt_tensor *g_mlp(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
 static bdpt_tensor *g_five(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   bdpt_tensor *v = bdpt_layernorm(t, x[0], x[1], x[2], 1e-5);
   (void)u;
-  v = bdpt_activate(t, bdpt_linear(t, v, x[3], x[4]), act);
-  return bdpt_add(t, x[0], bdpt_linear(t, v, x[5], x[6]));
+  v = bdpt_activate(t, bdpt_linear(t, v, x[3], x[4], NULL), act);
+  return bdpt_add(t, x[0], bdpt_linear(t, v, x[5], x[6], NULL));
 }
 static bdpt_tensor *g_scale(bdpt_tape *t, bdpt_tensor *const *x, void *u) {
   (void)u;
@@ -499,7 +500,7 @@ TEST(parameter_gradients_accumulate) {
   b.ndim = 1; b.shape[0] = one; b.count = 2; b.data = bias; b.wants_grad = 0;
   for (i = 0; i < 2; i++) {
     bdpt_tape_reset(tape);
-    bdpt_backward(tape, bdpt_linear(tape, bdpt_input(tape, 2, shape, data, 0), &w, &b), seed);
+    bdpt_backward(tape, bdpt_linear(tape, bdpt_input(tape, 2, shape, data, 0), &w, &b, NULL), seed);
   }
   CHECK(grad[0] == 8 && grad[1] == 12); /* twice the column sums 4 and 6 of x */
 }
@@ -545,9 +546,9 @@ TEST(shape_errors) {
   image = bdpt_input(tape, 4, d, NULL, 1);
   kernel = bdpt_input(tape, 4, e, NULL, 1);
   six[0] = six[1] = six[3] = six[5] = v; six[2] = six[4] = w;
-  expect(bdpt_linear(tape, x, w, v), "linear: x[2,5,6] weight[4,7] bias[4] do not fit x[");
-  expect(bdpt_linear(tape, w, w, x), "bias");
-  expect(bdpt_linear_add(tape, v, w, v, x), "x[4] weight[4,7] bias[4] sum[2,5,6] do not fit");
+  expect(bdpt_linear(tape, x, w, v, NULL), "linear: x[2,5,6] weight[4,7] bias[4] do not fit x[");
+  expect(bdpt_linear(tape, w, w, x, NULL), "bias");
+  expect(bdpt_linear(tape, v, w, v, x), "x[4] weight[4,7] bias[4] sum[2,5,6] do not fit");
   expect(bdpt_mlp(tape, x, six, 1e-6, BDPT_GELU), "mlp: x[2,5,6] gamma[4] beta[4] W1[4,7]");
   expect(bdpt_layernorm(tape, x, v, v, 1e-6), "x[2,5,6] gamma[4] beta[4] do not fit");
   expect(bdpt_attention(tape, x, NULL, 4, 1), "3 x 4 heads");
@@ -557,8 +558,8 @@ TEST(shape_errors) {
   expect(bdpt_attention(tape, x, counts, 1, 1), "key 8 of count[2,5] counts 0.5");
   expect(bdpt_patch_embed(tape, image, kernel, v), "images[1,3,7,7] weight[4,3,2,2]");
   expect(bdpt_tokens(tape, x, v, NULL, NULL, x), "patches[2,5,6] pos[2,5,6] cls[4] do");
-  expect(bdpt_pool(tape, x, 5, 0), "pool: x[2,5,6] has no token 5");
-  expect(bdpt_token(tape, x, 5), "no token 5");
+  expect(bdpt_pool(tape, x, 5, 0, 0), "pool: x[2,5,6] has no token 5");
+  expect(bdpt_pool(tape, x, 5, 1, 0), "no token 5");
   expect(bdpt_add(tape, x, w), "add: a[2,5,6] b[4,7] do not fit a[*,D] b[*,D]");
   expect(bdpt_mix(tape, x, w, v, 1), "mix: f[2,5,6] r[4,7] m[4] do not fit");
   expect(bdpt_mix(tape, x, x, v, 1), "m[1]");
@@ -570,7 +571,8 @@ TEST(shape_errors) {
   CHECK_HAS(ctx.message, "one number");
   bdpt_clear_error(&ctx);
   /* What follows a failure passes it on, and only the first sentence stays. */
-  CHECK(bdpt_activate(tape, bdpt_add(tape, bdpt_linear(tape, x, w, v), x), BDPT_GELU) == NULL);
+  CHECK(bdpt_activate(tape, bdpt_add(tape, bdpt_linear(tape, x, w, v, NULL), x), BDPT_GELU) ==
+        NULL);
   CHECK_HAS(ctx.message, "linear");
   CHECK(bdpt_backward(tape, NULL, NULL) == BDPT_E_SHAPE);
   bdpt_clear_error(&ctx);

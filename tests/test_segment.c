@@ -93,7 +93,7 @@ static bdpt_model *mask_model(int distilled) {
 }
 
 static bdpt_tensor *decode(bdpt_model *m, bdpt_tape *t, bdpt_tensor *x) {
-  x = bdpt_linear(t, x, &m->param[BDPT_SLOT_HEAD_W], &m->param[BDPT_SLOT_HEAD_B]);
+  x = bdpt_linear(t, x, &m->param[BDPT_SLOT_HEAD_W], &m->param[BDPT_SLOT_HEAD_B], NULL);
   return bdpt_upsample(t, x, 7, 28, 28);
 }
 

@@ -1590,7 +1590,7 @@ static int bdptp_cosines(bdpt_tape *t, const bdptp_pairing *p, size_t count) {
   }
   ctx->bf16 = 0;
   for (b = 0; ok && b < images; b++, part += 3) {
-    part[2] = bdpt_linear(t, part[0], part[1], zero);
+    part[2] = bdpt_linear(t, part[0], part[1], zero, NULL);
     ok = part[2] != NULL;
   }
   ctx->bf16 = bf16;
@@ -1719,9 +1719,9 @@ static bdpt_tensor *bdptp_merging_half(bdpt_model *m, bdpt_tape *t, int l, bdpt_
   if (b->attention == BDPT_ATTENTION_KEPT) {
     if (!bias->data) bias = bdpt_input(t, 1, w[BDPT_SLOT_QKV_W].shape, NULL, 0); /* zeros */
     v = bdpt_layernorm(t, x, &w[BDPT_SLOT_NORM1_W], &w[BDPT_SLOT_NORM1_B], m->config.eps);
-    qkv = bdpt_linear(t, v, &w[BDPT_SLOT_QKV_W], bias);
+    qkv = bdpt_linear(t, v, &w[BDPT_SLOT_QKV_W], bias, NULL);
     v = bdptp_attend(t, qkv, b->heads, b->scale, g);
-    x = bdpt_linear_add(t, v, &w[BDPT_SLOT_PROJ_W], &w[BDPT_SLOT_PROJ_B], x);
+    x = bdpt_linear(t, v, &w[BDPT_SLOT_PROJ_W], &w[BDPT_SLOT_PROJ_B], x);
     if (!x) return NULL;
     p.x = qkv->data + hd; p.row = 3 * hd; /* the keys */
     p.heads = (size_t)b->heads; p.size = (size_t)b->head_dim;

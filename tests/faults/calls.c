@@ -125,8 +125,8 @@ static bdpt_status ops(void) {
   tape = bdpt_tape_create(&ctx, BDPT_TAPE_RECORD);
   MADE(tape);
   x = input(2, 5, 8);
-  DO(back(bdpt_linear(tape, x, flat(2, 3, 8), flat(1, 3, 0))));
-  DO(back(bdpt_linear_add(tape, x, flat(2, 8, 8), flat(1, 8, 0), input(2, 5, 8))));
+  DO(back(bdpt_linear(tape, x, flat(2, 3, 8), flat(1, 3, 0), NULL)));
+  DO(back(bdpt_linear(tape, x, flat(2, 8, 8), flat(1, 8, 0), input(2, 5, 8))));
   w[0] = flat(1, 8, 0); w[1] = flat(1, 8, 0); w[2] = flat(2, 12, 8); w[3] = flat(1, 12, 0);
   w[4] = flat(2, 8, 12); w[5] = flat(1, 8, 0);
   DO(back(bdpt_mlp(tape, x, w, 1e-6, BDPT_GELU)));
@@ -134,8 +134,8 @@ static bdpt_status ops(void) {
   DO(back(bdpt_activate(tape, x, BDPT_GELU)));
   DO(back(bdpt_activate(tape, x, BDPT_QUICK_GELU)));
   DO(back(bdpt_attention(tape, input(2, 5, 24), NULL, 2, 0.5)));
-  DO(back(bdpt_token(tape, x, 1)));
-  DO(back(bdpt_pool(tape, x, 1, 1)));
+  DO(back(bdpt_pool(tape, x, 1, 1, 0)));
+  DO(back(bdpt_pool(tape, x, 1, 0, 1)));
   DO(back(bdpt_add(tape, x, bdpt_scale(tape, x, 2))));
   DO(back(bdpt_drop_path(tape, x, 0.5, &rng)));
   DO(back(bdpt_mix(tape, x, input(2, 5, 8), flat(1, 1, 0), BDPT_NONE)));

@@ -120,7 +120,7 @@ static void self_linear(bdpt_tape *t, self_op *o) {
   bdpt_tensor *x = self_input(t, ROWS, IN, 1), *w = self_input(t, OUT, IN, 0.3);
   bdpt_tensor *b = self_input(t, OUT, 0, 1);
   size_t r, i, k;
-  o->name = "linear"; o->got = bdpt_linear(t, x, w, b);
+  o->name = "linear"; o->got = bdpt_linear(t, x, w, b, NULL);
   for (r = 0; o->got && r < ROWS; r++) {
     for (i = 0; i < OUT; i++) {
       double sum = (double)b->data[i];
@@ -223,7 +223,7 @@ static bdpt_status self_square(const bdpt_op_run *run) {
 static bdpt_tensor *self_graph(bdpt_tape *t, bdpt_tensor *const *in, void *user) {
   const bdpt_op wrong = {"wrong", self_square, self_wrong, 0, NULL};
   if (*(int *)user) return bdpt_tape_op(t, &wrong, in, 1, in[0]->ndim, in[0]->shape);
-  return bdpt_activate(t, bdpt_linear(t, in[0], in[1], in[2]), BDPT_GELU);
+  return bdpt_activate(t, bdpt_linear(t, in[0], in[1], in[2], NULL), BDPT_GELU);
 }
 
 /* Checks the gradients of a right backward pass and of a wrong one. */

@@ -350,7 +350,7 @@ static void attention_maps(const bdpt_real *qkv, size_t n, const bdpt_block *b, 
 
 static bdpt_tensor *linear(bdpt_model *m, int slot, bdpt_tensor *x) {
   bdpt_tensor *bias = &m->param[slot + 1];
-  return bdpt_linear(tape, x, &m->param[slot], bias->data ? bias : NULL);
+  return bdpt_linear(tape, x, &m->param[slot], bias->data ? bias : NULL, NULL);
 }
 
 static bdpt_tensor *norm(bdpt_model *m, int slot, bdpt_tensor *x) {
@@ -362,10 +362,10 @@ static int look_through(bdpt_model *m, bdpt_tensor *x, bdpt_real *lens) {
   const bdpt_config *c = &m->config;
   size_t first = (size_t)bdpt_prefix_count(c);
   bdpt_tensor *y;
-  if (c->pool == BDPT_POOL_CLASS) y = norm(m, BDPT_SLOT_NORM_W, bdpt_token(tape, x, 0));
+  if (c->pool == BDPT_POOL_CLASS) y = norm(m, BDPT_SLOT_NORM_W, bdpt_pool(tape, x, 0, 1, 0));
   else if (c->pool == BDPT_POOL_MEAN)
-    y = norm(m, BDPT_SLOT_FC_NORM_W, bdpt_pool(tape, x, first, 0));
-  else y = bdpt_pool(tape, norm(m, BDPT_SLOT_NORM_W, x), first, c->pool == BDPT_POOL_BOTH);
+    y = norm(m, BDPT_SLOT_FC_NORM_W, bdpt_pool(tape, x, first, 0, 0));
+  else y = bdpt_pool(tape, norm(m, BDPT_SLOT_NORM_W, x), first, 0, c->pool == BDPT_POOL_BOTH);
   if (!c->headless) y = linear(m, BDPT_SLOT_HEAD_W, y);
   if (y) memcpy(lens, y->data, y->count * sizeof *lens);
   return y != NULL;

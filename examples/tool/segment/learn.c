@@ -121,7 +121,7 @@ bdpt_tensor *segment_patches(bdpt_model *m, bdpt_tape *t, const bdpt_real *image
   shape[0] = count;
   shape[2] = shape[3] = (size_t)m->config.image;
   return bdpt_linear(t, bdpt_features(m, t, bdpt_input(t, 4, shape, images, 0), o),
-                     &m->param[BDPT_SLOT_HEAD_W], &m->param[BDPT_SLOT_HEAD_B]);
+                     &m->param[BDPT_SLOT_HEAD_W], &m->param[BDPT_SLOT_HEAD_B], NULL);
 }
 
 static bdpt_tensor *segment_lesson(bdpt_model *m, bdpt_tape *t, const bdpt_forward_options *o,

@@ -55,14 +55,14 @@ static bdpt_status baseline_block(bdpt_model *m, bdpt_tape *t, int l, bdpt_real 
   bdpt_tape_reset(t);
   in = bdpt_input(t, 3, shape, x, 0);
   u = bdpt_layernorm(t, in, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B], m->config.eps);
-  a = bdpt_linear(t, u, &p[BDPT_SLOT_QKV_W], &p[BDPT_SLOT_QKV_B]);
+  a = bdpt_linear(t, u, &p[BDPT_SLOT_QKV_W], &p[BDPT_SLOT_QKV_B], NULL);
   a = bdpt_attention(t, a, NULL, b->heads, b->scale);
-  a = bdpt_linear(t, a, &p[BDPT_SLOT_PROJ_W], &p[BDPT_SLOT_PROJ_B]);
+  a = bdpt_linear(t, a, &p[BDPT_SLOT_PROJ_W], &p[BDPT_SLOT_PROJ_B], NULL);
   out = bdpt_add(t, in, a);
   v = bdpt_layernorm(t, out, &p[BDPT_SLOT_NORM2_W], &p[BDPT_SLOT_NORM2_B], m->config.eps);
-  z = bdpt_linear(t, v, &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B]);
+  z = bdpt_linear(t, v, &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B], NULL);
   s = bdpt_activate(t, z, BDPT_GELU);
-  v = bdpt_add(t, out, bdpt_linear(t, s, &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B]));
+  v = bdpt_add(t, out, bdpt_linear(t, s, &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B], NULL));
   if (!v) return m->ctx->status;
   baseline_compare(in, out, a, u, &sum->cosine[0][l], &sum->change[0][l]);
   baseline_compare(z, s, s, z, &sum->cosine[1][l], &sum->change[1][l]);

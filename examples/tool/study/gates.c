@@ -55,9 +55,9 @@ static bdpt_tensor *gate_attention(bdpt_model *m, bdpt_tape *t, int l, bdpt_tens
   bdpt_tensor *p = &m->param[BDPT_SLOT(l, 0)], *u, *f, *r;
   const bdpt_block *b = &m->config.block[l];
   r = u = bdpt_layernorm(t, x, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B], m->config.eps);
-  f = bdpt_linear(t, u, &p[BDPT_SLOT_QKV_W], &p[BDPT_SLOT_QKV_B]);
+  f = bdpt_linear(t, u, &p[BDPT_SLOT_QKV_W], &p[BDPT_SLOT_QKV_B], NULL);
   f = bdpt_attention(t, f, NULL, b->heads, b->scale);
-  f = bdpt_linear(t, f, &p[BDPT_SLOT_PROJ_W], &p[BDPT_SLOT_PROJ_B]);
+  f = bdpt_linear(t, f, &p[BDPT_SLOT_PROJ_W], &p[BDPT_SLOT_PROJ_B], NULL);
   if (m->config.attn_form == BDPT_ATTN_SKIP && f) r = bdpt_input(t, f->ndim, f->shape, NULL, 0);
   return bdpt_add(t, x, gate_mix(t, &m->importance[BDPT_ATTENTION][l], BDPT_ATTENTION, g, f, r));
 }
@@ -67,14 +67,14 @@ static bdpt_tensor *gate_attention(bdpt_model *m, bdpt_tape *t, int l, bdpt_tens
 static bdpt_tensor *gate_mlp(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x, gate_block *g) {
   bdpt_tensor *p = &m->param[BDPT_SLOT(l, 0)], *v, *z, *s;
   v = bdpt_layernorm(t, x, &p[BDPT_SLOT_NORM2_W], &p[BDPT_SLOT_NORM2_B], m->config.eps);
-  z = bdpt_linear(t, v, &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B]);
+  z = bdpt_linear(t, v, &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B], NULL);
   s = bdpt_activate(t, z, (bdpt_act)m->config.act);
   if (!g->map[l]) {
     s = gate_mix(t, &m->importance[BDPT_ACTIVATION][l], BDPT_ACTIVATION, g, s, z);
-    return bdpt_linear_add(t, s, &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B], x);
+    return bdpt_linear(t, s, &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B], x);
   }
-  s = bdpt_linear(t, s, &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B]);
-  z = bdpt_linear(t, v, &g->part[l][0], &g->part[l][1]);
+  s = bdpt_linear(t, s, &p[BDPT_SLOT_FC2_W], &p[BDPT_SLOT_FC2_B], NULL);
+  z = bdpt_linear(t, v, &g->part[l][0], &g->part[l][1], NULL);
   s = gate_mix(t, &m->importance[BDPT_ACTIVATION][l], BDPT_ACTIVATION, g, s, z);
   return bdpt_add(t, x, s);
 }
@@ -353,7 +353,7 @@ static bdpt_tensor *gate_watch(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *
   x = bdpt_attention_half(m, t, l, x, o);
   if (s->positive[l]) {
     z = bdpt_layernorm(t, x, &p[BDPT_SLOT_NORM2_W], &p[BDPT_SLOT_NORM2_B], m->config.eps);
-    z = bdpt_linear(t, z, &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B]);
+    z = bdpt_linear(t, z, &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B], NULL);
     if (!z) return NULL;
     hidden = z->shape[z->ndim - 1];
     for (i = 0; i < z->count; i++) s->positive[l][i % hidden] += z->data[i] > 0;

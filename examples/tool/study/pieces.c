@@ -146,11 +146,11 @@ static bdpt_tensor *piece_inside(bdpt_model *m, bdpt_tape *t, int type, int l, b
   bdpt_tensor *v;
   if (type == BDPT_ATTENTION) {
     v = bdpt_layernorm(t, x, &p[BDPT_SLOT_NORM1_W], &p[BDPT_SLOT_NORM1_B], m->config.eps);
-    v = bdpt_linear(t, v, &p[BDPT_SLOT_QKV_W], &p[BDPT_SLOT_QKV_B]);
+    v = bdpt_linear(t, v, &p[BDPT_SLOT_QKV_W], &p[BDPT_SLOT_QKV_B], NULL);
     return bdpt_attention(t, v, NULL, b->heads, b->scale);
   }
   v = bdpt_layernorm(t, x, &p[BDPT_SLOT_NORM2_W], &p[BDPT_SLOT_NORM2_B], m->config.eps);
-  v = bdpt_linear(t, v, &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B]);
+  v = bdpt_linear(t, v, &p[BDPT_SLOT_FC1_W], &p[BDPT_SLOT_FC1_B], NULL);
   return bdpt_activate(t, v, (bdpt_act)m->config.act);
 }
 

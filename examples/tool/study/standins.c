@@ -177,7 +177,7 @@ bdpt_status standin_choose(bdpt_model *m, int count, const bdpt_subset *images,
 /* Computes z = fc1(LN2(x)), before the activation. */
 static bdpt_tensor *standin_hidden(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *norm) {
   return bdpt_linear(t, norm, &m->param[BDPT_SLOT(l, BDPT_SLOT_FC1_W)],
-                     &m->param[BDPT_SLOT(l, BDPT_SLOT_FC1_B)]);
+                     &m->param[BDPT_SLOT(l, BDPT_SLOT_FC1_B)], NULL);
 }
 
 static bdpt_tensor *standin_norm(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *x) {
@@ -187,7 +187,7 @@ static bdpt_tensor *standin_norm(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor
 
 static bdpt_tensor *standin_out(bdpt_model *m, bdpt_tape *t, int l, bdpt_tensor *h,
                                 bdpt_tensor *x) {
-  return bdpt_linear_add(t, h, &m->param[BDPT_SLOT(l, BDPT_SLOT_FC2_W)],
+  return bdpt_linear(t, h, &m->param[BDPT_SLOT(l, BDPT_SLOT_FC2_W)],
                          &m->param[BDPT_SLOT(l, BDPT_SLOT_FC2_B)], x);
 }
 
@@ -354,7 +354,7 @@ static bdpt_tensor *standin_merged_block(bdpt_model *m, bdpt_tape *t, int l, bdp
   norm = standin_norm(m, t, l, y);
   x = standin_out(m, t, l, bdpt_activate(t, standin_hidden(m, t, l, norm),
                                          (bdpt_act)m->config.act), y);
-  return bdpt_linear_add(t, norm, w, b, x);
+  return bdpt_linear(t, norm, w, b, x);
 }
 
 /* Moves the idle channels of block l into its map, and the others into the narrower MLP of `to`. */
