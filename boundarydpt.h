@@ -50,7 +50,7 @@
  *     bdpt_model *model = bdpt_model_create(&ctx, &config, 1);
  *     if (!model || bdpt_split(&ctx, &data, 50, 1, &train, &held)) return puts(ctx.message), 1;
  *     for (int turn = 0; turn < 3; turn++) {      // train; take two layers out; train again
- *       if (turn == 1) bdpt_remove(model, &gone, BDPT_START_SKIP_FIT, &train);
+ *       if (turn == 1) bdpt_remove(model, &gone, BDPT_START_SKIP_FIT, &train, NULL);
  *       else bdpt_train(model, NULL, &run, &recipe, NULL);
  *       bdpt_evaluate(model, &held, &right);
  *       bdpt_cost(&ctx, &model->config, &cost);
@@ -570,9 +570,9 @@ BDPT_API bdpt_status bdpt_prune(bdpt_model *model, bdpt_type type, int layer);
 BDPT_API bdpt_status bdpt_restore(bdpt_model *model, bdpt_type type, int layer);
 BDPT_API bdpt_status bdpt_fuse(bdpt_model *model, int layer);
 BDPT_API bdpt_status bdpt_fuse_all(bdpt_model *model); /* fuses all without an activation */
-/* What takes a removed layer's place when training goes on. A fitted map (bdpt_fit, 9.4) trains
- * like any weight; a skip leaves the residual stream alone; the paper leaves the identity, that is
- * x + LN1(x) for attention and W2 W1 for an MLP. The default and every FIT need images. */
+/* What takes a removed layer's place when training goes on. A fitted map (9.4) trains like any
+ * weight; a skip leaves the residual stream alone; the paper leaves the identity, that is x +
+ * LN1(x) for attention and W2 W1 for an MLP. The default and every FIT need images. */
 typedef enum bdpt_start {
   BDPT_START_SKIP_FIT = 0,   /* attention: skip; activation: a fitted map */
   BDPT_START_PAPER,          /* both: the identity */
@@ -846,10 +846,10 @@ typedef struct bdpt_greedy_result {
 BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
                                  const bdpt_greedy_options *options, bdpt_greedy_result *out);
 
-/* Gives a layer's place to the linear map that does its work best, D x D with a bias, fitted by
- * ridge regression to what the layer makes of the data (9.4), which has more tokens than a map has
- * inputs: of 64 D tokens, or 256 images if they have more, evenly spread. After a failure the model
- * is as before. model->certificate says what was fitted, and whether the images were too few. */
+/* What the maps of a start that fits are: the linear map that does the layer's work best, D x D
+ * with a bias, fitted by ridge regression to what the layer makes of the data (9.4), which has more
+ * tokens than a map has inputs: of 64 D tokens, or 256 images if they have more, evenly spread.
+ * model->certificate says what was fitted, and whether the images were too few. */
 #define BDPT_RIDGE 1e-3   /* lambda, in units of the inputs' mean variance */
 typedef struct bdpt_fit_report {
   int layers;             /* fitted by this call */
@@ -857,16 +857,13 @@ typedef struct bdpt_fit_report {
   size_t held;            /* images that measured, one in eight */
   double error;           /* there, of the worst map: |y - Wx - b| / |y - mean y|, 2-norms */
 } bdpt_fit_report;
-BDPT_API bdpt_status bdpt_fit(bdpt_model *model, const bdpt_layers *layers, const bdpt_subset *data,
-                              bdpt_fit_report *out); /* which may be NULL */
-
 /* Returns 1 if this start fits a map in the place of a layer of the type, which takes images. */
 BDPT_API int bdpt_start_fits(bdpt_start start, bdpt_type type);
 /* Removes every layer of the set. Maps are fitted to `data` (NULL where none is wanted) in forward
- * order. After a failure the model is as before. A network has one form of removed attention, so a
- * start of another form than that of layers removed earlier is refused. */
+ * order; `out` may be NULL. After a failure the model is as before. A network has one form of
+ * removed attention, so a start of another form than that of layers removed earlier is refused. */
 BDPT_API bdpt_status bdpt_remove(bdpt_model *model, const bdpt_layers *layers, bdpt_start start,
-                                 const bdpt_subset *data);
+                                 const bdpt_subset *data, bdpt_fit_report *out);
 
 /* What fusing changed, measured on images that selected nothing. */
 typedef struct bdpt_certificate {
@@ -4522,8 +4519,8 @@ BDPTI_FN bdpt_status bdpti_start_form(bdpt_model *m, bdpt_start start) {
 }
 
 /* Puts what `start` says in the place of each layer of a set, in forward order, on a copy. */
-BDPTI_FN bdpt_status bdpti_remove_all(bdpt_model *m, const bdpt_layers *layers, bdpt_start start,
-                                      const bdpt_subset *data, bdpt_fit_report *out) {
+BDPT_API bdpt_status bdpt_remove(bdpt_model *m, const bdpt_layers *layers, bdpt_start start,
+                                 const bdpt_subset *data, bdpt_fit_report *out) {
   bdpti_arena a = {m->ctx, NULL, 0};
   bdpt_fit_report r = {0, 0, 0, 0, 0};
   bdpt_layer list[2 * BDPT_MAX_DEPTH];
@@ -4555,16 +4552,6 @@ BDPTI_FN bdpt_status bdpti_remove_all(bdpt_model *m, const bdpt_layers *layers, 
   }
   if (out) *out = r;
   return bdpti_model_end(m, work, status);
-}
-
-BDPT_API bdpt_status bdpt_remove(bdpt_model *m, const bdpt_layers *layers, bdpt_start start,
-                                 const bdpt_subset *data) {
-  return bdpti_remove_all(m, layers, start, data, NULL);
-}
-
-BDPT_API bdpt_status bdpt_fit(bdpt_model *m, const bdpt_layers *layers, const bdpt_subset *data,
-                              bdpt_fit_report *out) {
-  return bdpti_remove_all(m, layers, BDPT_START_FIT, data, out);
 }
 
 /* =================================================================================================
@@ -5005,7 +4992,7 @@ BDPT_API void bdpt_study_remove(bdpt_study *s, bdpt_type type, int layer) {
   } else {
     bdpt_layers one = {{0, 0}};
     bdpt_layers_add(&one, type, layer);
-    s->status = bdpt_remove(s->work, &one, s->start, s->train);
+    s->status = bdpt_remove(s->work, &one, s->start, s->train, NULL);
   }
 }
 
@@ -5129,7 +5116,7 @@ BDPTI_FN double bdpti_greedy_cost(const bdpt_study *s, const bdpt_layers *gone) 
 /* Makes s->work the network without the layers that are gone. */
 BDPTI_FN void bdpti_greedy_build(bdpt_study *s, const bdpt_layers *gone) {
   bdpt_study_copy(s);
-  if (!s->status) s->status = bdpt_remove(s->work, gone, s->start, s->train);
+  if (!s->status) s->status = bdpt_remove(s->work, gone, s->start, s->train, NULL);
 }
 
 /* Takes the layer out of a copy and judges that. Returns how many images it took. */
@@ -5140,7 +5127,7 @@ BDPTI_FN size_t bdpti_greedy_try(bdpt_study *s, bdpt_layer a, const bdpt_subset 
   bdpt_layers one = {{0, 0}};
   bdpt_layers_add(&one, a.type, a.block);
   if (!trial) s->status = s->ctx->status;
-  else s->status = bdpti_remove_all(trial, &one, s->start, s->train, &r);
+  else s->status = bdpt_remove(trial, &one, s->start, s->train, &r);
   if (!s->status) s->status = bdpt_evaluate(trial, chosen, out);
   bdpt_model_free(trial);
   return out->count + r.images + r.held;

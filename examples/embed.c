@@ -30,7 +30,7 @@ int main(void) {
   bdpt_model *model = bdpt_model_create(&ctx, &config, 1);
   if (!model || bdpt_split(&ctx, &data, 50, 1, &train, &held)) return puts(ctx.message), 1;
   for (int turn = 0; turn < 3; turn++) {      // train; take two layers out; train again
-    if (turn == 1) bdpt_remove(model, &gone, BDPT_START_SKIP_FIT, &train);
+    if (turn == 1) bdpt_remove(model, &gone, BDPT_START_SKIP_FIT, &train, NULL);
     else bdpt_train(model, NULL, &run, &recipe, NULL);
     bdpt_evaluate(model, &held, &right);
     bdpt_cost(&ctx, &model->config, &cost);

@@ -90,8 +90,9 @@ static void change(world *w) {
     case 5: case 6:
       memset(&set, 0, sizeof set);
       set.blocks[0] = next(w) & 15; set.blocks[1] = next(w) & 15;
-      if (layer > 0) bdpt_fit(w->model, &set, &w->all, NULL);
-      else bdpt_remove(w->model, &set, (bdpt_start)(next(w) % 7), next(w) & 1 ? &w->all : NULL);
+      if (layer > 0) bdpt_remove(w->model, &set, BDPT_START_FIT, &w->all, NULL);
+      else
+        bdpt_remove(w->model, &set, (bdpt_start)(next(w) % 7), next(w) & 1 ? &w->all : NULL, NULL);
       break;
     case 7: bdpt_model_assign(w->model, w->other); break;
     case 8: bdpt_merge(w->model, (int)(next(w) % 5) - 1, &w->merging); break;

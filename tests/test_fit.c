@@ -29,7 +29,7 @@ static bdpt_status fit_one(bdpt_model *m, int type, int block, const bdpt_subset
                            bdpt_fit_report *out) {
   bdpt_layers one = {{0, 0}};
   bdpt_layers_add(&one, (bdpt_type)type, block);
-  return bdpt_fit(m, &one, images, out);
+  return bdpt_remove(m, &one, BDPT_START_FIT, images, out);
 }
 
 /* Computes what the layer of block l reads and returns for images subset[first .. first + count):
@@ -234,7 +234,7 @@ TEST(several_layers_in_forward_order) {
   bdpt_layers which = {{2, 6}}; /* attention 1; activations 1 and 2 */
   bdpt_fit_report r, each;
   double worst = 0;
-  CHECK(bdpt_fit(all, &which, &train, &r) == BDPT_OK && r.layers == 3);
+  CHECK(bdpt_remove(all, &which, BDPT_START_FIT, &train, &r) == BDPT_OK && r.layers == 3);
   CHECK_HAS(all->certificate, "3 layers fitted, not exact: relative error up to ");
   CHECK_HAS(all->certificate, "on 7 of 60 images, held back, ridge 0.001");
   one = bdpt_model_clone(dense);
@@ -253,7 +253,7 @@ TEST(several_layers_in_forward_order) {
   CHECK(fit_one(back, BDPT_ATTENTION, 1, &train, NULL) == BDPT_OK);
   CHECK(!same_weights(all, back));
   memset(&which, 0, sizeof which);
-  CHECK(bdpt_fit(dense, &which, &train, &r) == BDPT_OK && r.layers == 0);
+  CHECK(bdpt_remove(dense, &which, BDPT_START_FIT, &train, &r) == BDPT_OK && r.layers == 0);
   CHECK(dense->certificate[0] == 0);
   bdpt_model_free(dense);
   bdpt_model_free(all);
@@ -327,7 +327,7 @@ TEST(thread_count_changes_no_bit) {
     own.threads = threads;
     bdpt_init(&own);
     m = model_of(&own, &c, 7);
-    CHECK(bdpt_fit(m, &which, &train, &r) == BDPT_OK);
+    CHECK(bdpt_remove(m, &which, BDPT_START_FIT, &train, &r) == BDPT_OK);
     bdpt_model_hash(m, hash);
     if (threads == 1) memcpy(first, hash, sizeof hash);
     CHECK(strcmp(first, hash) == 0);
@@ -412,7 +412,8 @@ TEST(errors) {
           "3 images with 15 tokens, too few for a map of 16 inputs");
   bdpt_layers_add(&which, BDPT_ACTIVATION, 0);
   bdpt_layers_add(&which, BDPT_ATTENTION, 1); /* is gone: nothing happens to the first */
-  refused(m, bdpt_fit(m, &which, &train, NULL), BDPT_E_STATE, "attention of block 1");
+  refused(m, bdpt_remove(m, &which, BDPT_START_FIT, &train, NULL), BDPT_E_STATE,
+          "attention of block 1");
   CHECK(m->config.block[0].mlp_state == BDPT_MLP_KEPT);
   gamma = &m->param[BDPT_SLOT(0, BDPT_SLOT_NORM1_W)];
   memset(gamma->data, 0, gamma->count * sizeof *gamma->data); /* the norm makes the same of all */
@@ -429,7 +430,7 @@ static bdpt_status fit_two(bdpt_model *m, void *user) {
   bdpt_status s;
   (void)user;
   some.count = 20;
-  s = bdpt_fit(m, &which, &some, NULL);
+  s = bdpt_remove(m, &which, BDPT_START_FIT, &some, NULL);
   if (s == BDPT_OK) CHECK(bdpt_removed(&m->config, 0) == 1);
   return s;
 }

@@ -182,7 +182,7 @@ static void form_life(const form *f, const bdpt_subset *all, bdpt_start start) {
     printf("  %s: %g, %g\n", f->name, log[0].loss, log[3].loss);
   gone.blocks[BDPT_ATTENTION] = (uint64_t)1 << (f->depth - 1);
   gone.blocks[BDPT_ACTIVATION] = 1;
-  if (!CHECK(bdpt_remove(m, &gone, start, all) == BDPT_OK)) printf("  %s\n", ctx.message);
+  if (!CHECK(bdpt_remove(m, &gone, start, all, NULL) == BDPT_OK)) printf("  %s\n", ctx.message);
   CHECK(bdpt_removed(&m->config, BDPT_ATTENTION) == 1);
   CHECK(bdpt_removed(&m->config, BDPT_ACTIVATION) == 1);
   z = answers(m, all);

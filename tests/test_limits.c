@@ -254,7 +254,8 @@ TEST(the_deepest_network) {
   bdpt_layers_add(&set, BDPT_ACTIVATION, 63);
   CHECK(bdpt_layers_has(&set, BDPT_ATTENTION, 0) && bdpt_layers_has(&set, BDPT_ATTENTION, 63));
   CHECK(!bdpt_layers_has(&set, BDPT_ACTIVATION, 62));
-  CHECK(bdpt_remove(m, &set, BDPT_START_SKIP, NULL) == BDPT_OK && bdpt_fuse_all(m) == BDPT_OK);
+  CHECK(bdpt_remove(m, &set, BDPT_START_SKIP, NULL, NULL) == BDPT_OK &&
+        bdpt_fuse_all(m) == BDPT_OK);
   CHECK(bdpt_prune(m, BDPT_ATTENTION, 64) == BDPT_E_ARGUMENT);
   bdpt_clear_error(&ctx);
   CHECK(m->config.block[63].mlp_state == BDPT_MLP_FUSED);

@@ -491,8 +491,8 @@ static double loss_without(const bdpt_model *dense, bdpt_layers gone, bdpt_layer
   bdpt_accuracy a;
   bdpt_layers_add(&one, more.type, more.block);
   if (start == BDPT_START_SKIP_FIT) m->config.attn_form = BDPT_ATTN_SKIP;
-  CHECK(bdpt_remove(m, &gone, start, &train) == BDPT_OK);
-  CHECK(bdpt_remove(m, &one, start, &train) == BDPT_OK);
+  CHECK(bdpt_remove(m, &gone, start, &train, NULL) == BDPT_OK);
+  CHECK(bdpt_remove(m, &one, start, &train, NULL) == BDPT_OK);
   CHECK(bdpt_sample(&ctx, &held, 20, 1, &chosen) == BDPT_OK);
   CHECK(bdpt_evaluate(m, &chosen, &a) == BDPT_OK && a.count == 20);
   bdpt_subset_free(&ctx, &chosen);
@@ -531,7 +531,7 @@ TEST(greedy_by_hand) {
       bdpt_layers_add(&gone, best.type, best.block);
     }
     bdpt_model_assign(same, dense);
-    CHECK(bdpt_remove(same, &gone, o.start, &train) == BDPT_OK);
+    CHECK(bdpt_remove(same, &gone, o.start, &train, NULL) == BDPT_OK);
     CHECK(same_weights(m, same));
     CHECK(k ? out.images == 18 * 20 : out.images > 18 * 20);
   }
@@ -881,7 +881,7 @@ TEST(no_certificate_for_nonsense) {
   CHECK(same_weights(m, keep));
   bdpt_clear_error(&ctx);
   m->param[BDPT_SLOT_PATCH_B].data[0] = (bdpt_real)HUGE_VAL;
-  CHECK(bdpt_fit(m, &activation, &train, &r) == BDPT_E_NUMERIC);
+  CHECK(bdpt_remove(m, &activation, BDPT_START_FIT, &train, &r) == BDPT_E_NUMERIC);
   CHECK_HAS(ctx.message, "what the activation of block 1 reads or returns is not finite");
   bdpt_clear_error(&ctx);
   bdpt_model_free(keep);

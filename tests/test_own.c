@@ -310,7 +310,7 @@ TEST(fewer_tokens_and_other_shapes) {
   copy->block = NULL;
   CHECK(bdpt_predict(copy, t, IMAGES, images, logits[1]) == BDPT_OK);
   CHECK(memcmp(logits[0], logits[1], sizeof logits[0]) != 0);
-  CHECK(bdpt_fit(m, &attention, &none, NULL) == BDPT_E_STATE);
+  CHECK(bdpt_remove(m, &attention, BDPT_START_FIT, &none, NULL) == BDPT_E_STATE);
   refused(NULL, BDPT_E_STATE, "fit: the model has a block of its own");
   p.kind = 2;
   CHECK(bdpt_predict(m, t, IMAGES, images, logits[1]) == BDPT_E_SHAPE);

@@ -150,7 +150,7 @@ static bdpt_status work(process *p, bdpt_context *ctx) {
   if (!s) s = bdpt_evaluate(m, &held, &p->held);
   if (!s) s = choose(p, m);
   p->exchanged = p->place->doubles; /* nobody meets before this process does */
-  if (!s) s = bdpt_fit(m, &activation, &train, &fit);
+  if (!s) s = bdpt_remove(m, &activation, BDPT_START_FIT, &train, &fit);
   if (!s) p->fitted = fit.error;
   p->exchanged = p->place->doubles - p->exchanged;
   if (!s) bdpt_model_hash(m, p->hash);

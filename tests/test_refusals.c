@@ -89,7 +89,7 @@ static bdpt_status r_fuse_kept(void) { return bdpt_fuse(model, 0); }
 static bdpt_status remove_one(bdpt_type type, int block, bdpt_start start, const bdpt_subset *on) {
   bdpt_layers set = {{0, 0}};
   bdpt_layers_add(&set, type, block);
-  return bdpt_remove(model, &set, start, on);
+  return bdpt_remove(model, &set, start, on, NULL);
 }
 static bdpt_status r_remove_high(void) {
   return remove_one(BDPT_ATTENTION, 5, BDPT_START_SKIP, NULL);
@@ -109,12 +109,12 @@ static const bdpt_layers one_map = {{0, 1 << 0}}; /* the first activation */
 static bdpt_status r_fit_few(void) {
   bdpt_subset one = train;
   one.count = 1;
-  return bdpt_fit(model, &one_map, &one, NULL);
+  return bdpt_remove(model, &one_map, BDPT_START_FIT, &one, NULL);
 }
 static bdpt_status r_fit_removed(void) { /* the first of two is gone */
   bdpt_layers set = {{3, 0}};
   bdpt_status s = bdpt_prune(model, BDPT_ATTENTION, 0);
-  return s ? s : bdpt_fit(model, &set, &train, NULL);
+  return s ? s : bdpt_remove(model, &set, BDPT_START_FIT, &train, NULL);
 }
 static bdpt_config spoiled(void) {
   bdpt_config c = small_config(0);

@@ -314,7 +314,7 @@ TEST(masks_move_with_their_pull) {
 static bdpt_model *pruned_network(const bdpt_model *m) {
   bdpt_model *p = bdpt_model_clone(m);
   bdpt_layers gone = {{1, 6}};
-  CHECK(bdpt_remove(p, &gone, BDPT_START_SKIP_FIT, &images) == BDPT_OK);
+  CHECK(bdpt_remove(p, &gone, BDPT_START_SKIP_FIT, &images, NULL) == BDPT_OK);
   return p;
 }
 

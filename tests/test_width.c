@@ -854,8 +854,8 @@ TEST(usable_by_every_other_part) {
   CHECK(log[7].loss < log[0].loss);
   CHECK(two.certificate.fused == 1 && two.fused.top1 == two.recovered.top1);
   CHECK(m->param[BDPT_SLOT(1, BDPT_SLOT_FUSED_W)].count == 144);
-  CHECK(bdpt_fit(n, &attention, &train, &fit) == BDPT_OK);
-  CHECK(bdpt_fit(n, &activation, &train, &fit) == BDPT_OK);
+  CHECK(bdpt_remove(n, &attention, BDPT_START_FIT, &train, &fit) == BDPT_OK);
+  CHECK(bdpt_remove(n, &activation, BDPT_START_FIT, &train, &fit) == BDPT_OK);
   CHECK(n->param[BDPT_SLOT(2, BDPT_SLOT_AFIT_W)].count == 144);
   o = make_options(0.5, 0.5, 0, 0); /* both sides of fitted maps */
   CHECK(bdpt_width_prune(n, &train, &o, NULL, NULL) == BDPT_OK && n->config.width == 6);

@@ -1414,7 +1414,7 @@ static bdpt_status bdptp_plus_step(bdptp_plus *p, int i, int n) {
     bdpt_layers_add(&now, out->layer[j].type, out->layer[j].block);
     step->removed[out->layer[j].type]++;
   }
-  if (!s) s = bdpt_remove(p->work, &now, p->o->depth.start, p->run->train);
+  if (!s) s = bdpt_remove(p->work, &now, p->o->depth.start, p->run->train, NULL);
   if (inner.checkpoint) {
     bdptp_path(path, inner.checkpoint, "plus", i + 1);
     inner.checkpoint = path;

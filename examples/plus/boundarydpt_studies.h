@@ -655,7 +655,7 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_run *run,
   for (j = 0; j < out->search.removed; j++) {
     bdpt_layers_add(&found, out->search.layer[j].type, out->search.layer[j].block);
   }
-  if (!status) status = bdpt_remove(student, &found, options->start, run->train);
+  if (!status) status = bdpt_remove(student, &found, options->start, run->train, NULL);
   if (!status) status = bdpt_stage2(student, model, run, &options->finetune, NULL, &out->stage2);
   if (!status) status = bdpt_model_assign(model, student);
   bdpt_model_free(student);

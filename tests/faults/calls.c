@@ -230,11 +230,11 @@ static bdpt_status fitting(void) {
   bdpt_fit_report report;
   bdpt_layers set;
   DO(world());
-  DO(bdpt_fit(model, &activation, &train, &report));
+  DO(bdpt_remove(model, &activation, BDPT_START_FIT, &train, &report));
   memset(&set, 0, sizeof set);
   bdpt_layers_add(&set, BDPT_ATTENTION, 1);
   bdpt_layers_add(&set, BDPT_ACTIVATION, 1);
-  DO(bdpt_remove(model, &set, BDPT_START_FIT, &train));
+  DO(bdpt_remove(model, &set, BDPT_START_FIT, &train, NULL));
   sum += report.error;
   return BDPT_OK;
 }

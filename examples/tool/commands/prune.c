@@ -39,10 +39,10 @@ static bdpt_status prune_given(bdpt_model *m, const prune_options *o) {
   input in;
   if (s != BDPT_OK) return s;
   memset(&in, 0, sizeof in);
-  if (!images) return bdpt_remove(m, &gone, start, NULL);
+  if (!images) return bdpt_remove(m, &gone, start, NULL, NULL);
   s = input_open(&in, m->ctx, &o->from, INPUT_TRAIN);
   if (s == BDPT_OK) input_fit(&in, m);
-  if (s == BDPT_OK) s = bdpt_remove(m, &gone, start, &in.rest);
+  if (s == BDPT_OK) s = bdpt_remove(m, &gone, start, &in.rest, NULL);
   input_close(&in);
   return s;
 }

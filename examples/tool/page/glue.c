@@ -229,7 +229,7 @@ PAGE_CALL(page_fit) int page_fit(int h, const int *pairs, int count) {
   int i;
   for (i = 0; i < count; i++)
     bdpt_layers_add(&set, (bdpt_type)pairs[2 * i], pairs[2 * i + 1]);
-  if (!drawn_ready() || bdpt_fit(model[h], &set, &rest, &r) != BDPT_OK) return 0;
+  if (!drawn_ready() || bdpt_remove(model[h], &set, BDPT_START_FIT, &rest, &r) != BDPT_OK) return 0;
   answer[0] = r.layers; answer[1] = (double)r.images; answer[2] = (double)r.tokens;
   answer[3] = BDPT_RIDGE; answer[4] = r.error;
   return 1;

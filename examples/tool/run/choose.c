@@ -277,7 +277,7 @@ bdpt_status run_prune(run *r) {
     r->layer[t][r->count[t]++] = record_int(l, "layer", 0);
     bdpt_layers_add(&gone, (bdpt_type)t, record_int(l, "layer", 0));
   }
-  s = bdpt_remove(m, &gone, r->start, &r->base.in.rest);
+  s = bdpt_remove(m, &gone, r->start, &r->base.in.rest, NULL);
   if (s == BDPT_OK && !m->parent[0]) bdpt_model_hash(r->model[RUN_DENSE], m->parent);
   return s;
 }

@@ -41,7 +41,7 @@ bdpt_status run_pareto(run *r) {
     if (!pair[1]) return r->base.ctx->status;
     for (t = 0; t < 2; t++)
       for (k = 0; k < gone[t]; k++) bdpt_layers_add(&set, (bdpt_type)t, order[t][k]);
-    s = bdpt_remove(pair[1], &set, r->start, &r->base.in.rest);
+    s = bdpt_remove(pair[1], &set, r->start, &r->base.in.rest, NULL);
     if (s == BDPT_OK) s = bdpt_fuse_all(pair[1]);
     if (s == BDPT_OK) s = timing_measure(&r->base.in.held, pair, 2, (r->o.repeats + 1) / 2, time);
     bdpt_model_free(pair[1]);

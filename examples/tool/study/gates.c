@@ -106,7 +106,7 @@ static bdpt_status gate_fit(const bdpt_model *m, const bdpt_subset *images, gate
     if (!one) return g->map[l] ? m->ctx->status : BDPT_E_MEMORY;
     one->block = NULL;
     bdpt_layers_add(&place, BDPT_ACTIVATION, l);
-    status = bdpt_fit(one, &place, images, &said);
+    status = bdpt_remove(one, &place, BDPT_START_FIT, images, &said);
     if (status == BDPT_OK) {
       memcpy(g->map[l], one->param[BDPT_SLOT(l, BDPT_SLOT_FUSED_W)].data, bytes);
       memcpy(g->map[l] + d * d, one->param[BDPT_SLOT(l, BDPT_SLOT_FUSED_B)].data,
@@ -153,7 +153,7 @@ static bdpt_status gate_remove(gate_run *r, bdpt_layer layer) {
   bdpt_layers_add(&one, layer.type, layer.block);
   r->m->block = NULL;
   status = bdpt_remove(r->m, &one, r->o->fitted ? BDPT_START_SKIP_FIT : BDPT_START_PAPER,
-                       r->run->train);
+                       r->run->train, NULL);
   r->m->block = gate_forward;
   return status;
 }

@@ -384,7 +384,7 @@ bdpt_status study_remove_next(study *s, const study_spec *p, bdpt_model *m) {
   study_headline_first(s, gone + 2, &next);
   some = study_yet(m, BDPT_ATTENTION, &next);
   some.blocks[BDPT_ACTIVATION] = study_yet(m, BDPT_ACTIVATION, &next).blocks[BDPT_ACTIVATION];
-  return bdpt_remove(m, &some, BDPT_START_SKIP_FIT, &s->base.in.rest);
+  return bdpt_remove(m, &some, BDPT_START_SKIP_FIT, &s->base.in.rest, NULL);
 }
 
 /* Gives m a gate that closes, to which a copy of the parent lends what fades out. */
@@ -409,9 +409,9 @@ bdpt_status study_take_out(study *s, bdpt_model *m, const study_spec *p) {
   bdpt_status status;
   if (p->rival == STUDY_IN_STEPS) return study_remove_next(s, p, m);
   memset(&few, 0, sizeof few);
-  status = bdpt_remove(m, &attention, start, &s->base.in.rest);
+  status = bdpt_remove(m, &attention, start, &s->base.in.rest, NULL);
   if (status == BDPT_OK && p->rival != STUDY_CLASS_FIT)
-    status = bdpt_remove(m, &activations, start, &s->base.in.rest);
+    status = bdpt_remove(m, &activations, start, &s->base.in.rest, NULL);
   if (status == BDPT_OK && p->rival == STUDY_CLOSING) return study_open_gate(s, m, p);
   if (status == BDPT_OK) status = study_sample(s, s->recipe.which_images, &few);
   if (status == BDPT_OK && p->rival == STUDY_REPAIRED)

@@ -189,7 +189,7 @@ bdpt_model *study_pruned(study *s, const study_spec *p) {
   if (status == BDPT_OK && p->rival && p->rival < STUDY_MATCH_WHERE)
     status = study_stand_in(s, m, p);
   else if (status == BDPT_OK)
-    status = bdpt_remove(m, &gone, study_starts[p->start].start, &s->base.in.rest);
+    status = bdpt_remove(m, &gone, study_starts[p->start].start, &s->base.in.rest, NULL);
   if (status == BDPT_OK && p->macs > 0) status = study_narrow(s, m, p->macs);
   if (status == BDPT_OK) return m;
   bdpt_model_free(m);

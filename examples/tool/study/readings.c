@@ -183,7 +183,8 @@ static bdpt_status study_pick_signs(study *s, const bdpt_subset *few, study_pick
       if (sign[l] < sign[best]) best = l;
     bdpt_layers_add(&one, BDPT_ACTIVATION, best);
     out->which[1][best] = 1;
-    if (status == BDPT_OK) status = bdpt_remove(m, &one, BDPT_START_SKIP_FIT, &s->base.in.rest);
+    if (status == BDPT_OK)
+      status = bdpt_remove(m, &one, BDPT_START_SKIP_FIT, &s->base.in.rest, NULL);
     out->looked += (double)few->count;
   }
   bdpt_model_free(m);

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STANDIN_RIDGE 1e-3 /* of the mean of the diagonal, as bdpt_fit takes it */
+#define STANDIN_RIDGE 1e-3 /* of the mean of the diagonal, as bdpt_remove takes it */
 
 /* ---- One map for a block ---- */
 

@@ -81,7 +81,7 @@ static bdpt_status study_single(study *s, int type, int layer) {
     if (status == BDPT_OK) status = bdpt_restore(m, (bdpt_type)type, layer);
   }
   bdpt_layers_add(&one, (bdpt_type)type, layer);
-  if (status == BDPT_OK) status = bdpt_fit(m, &one, &s->base.in.rest, &fit);
+  if (status == BDPT_OK) status = bdpt_remove(m, &one, BDPT_START_FIT, &s->base.in.rest, &fit);
   if (status == BDPT_OK) status = bdpt_evaluate(m, &s->base.in.held, &a);
   bdpt_model_free(m);
   if (status == BDPT_OK && cli_stop) status = BDPT_CANCELLED;
