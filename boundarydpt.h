@@ -9,8 +9,8 @@
  * fast, and losing attention hardly hurts and heals badly. Here, on CIFAR-100, both heal: of 66.8
  * and 5.9 points, 2.1 and 0.5 are missing after ten epochs. This file holds the method: tensors,
  * reverse-mode differentiation, DeiT, training, the accuracy predictor, choosing layers, recovery,
- * fusing, files. The paper's own choice, its stage 1, and the observations that led to it stand
- * beside it, in examples/plus/boundarydpt_studies.h.
+ * fusing, files. The two stages of the paper, with its own choice of layers, and the observations
+ * that led to them stand beside it, in examples/plus/boundarydpt_studies.h.
  *
  * It is NOT a framework: no GPU, no convolutions beyond patch embedding, no graph compiler, and one
  * family of networks. It needs libc and libm; with OpenMP it uses several cores.
@@ -640,7 +640,7 @@ BDPT_API bdpt_status bdpt_evaluate(bdpt_model *model, const bdpt_subset *data, b
 
 /* ---- 3.6  Training --------------------------------------------------------------------------- */
 
-typedef enum bdpt_distill { /* OFF: none, also where 0 asks for another default (bdpt_stage2) */
+typedef enum bdpt_distill { /* OFF: none, also where 0 asks for another default */
   BDPT_DISTILL_OFF = BDPT_NONE, BDPT_DISTILL_NONE = 0, BDPT_DISTILL_HARD = 1, BDPT_DISTILL_SOFT = 2
 } bdpt_distill;
 
@@ -823,7 +823,7 @@ BDPT_API void bdpt_map_term(int k, int *i, int *j);
  * strict maximum with the attention count ascending, as the paper's algorithm 3). */
 BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int depth, int budget,
                                     int *attention, int *activation, double *predicted);
-/* ---- 3.9  Choosing, fitting, recovery -------------------------------------------------------- */
+/* ---- 3.9  Choosing, removing, fusing --------------------------------------------------------- */
 
 /* Chooses layers without training: each step takes out every layer that is left, on trial, with
  * what `start` puts in its place; the one whose absence leaves the smallest loss on `held` goes,
@@ -876,16 +876,6 @@ typedef struct bdpt_certificate {
 /* Fuses every MLP that can be and compares both over `data`; writes model->certificate. */
 BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *data,
                                          bdpt_certificate *out);
-
-/* Stage 2: fine-tunes `model` (pruned or fitted) with the dense network as `teacher`, then fuses.
- * A teacher and recipe.distill = 0: the distillation is soft. No teacher, or OFF: none. */
-typedef struct bdpt_stage2_result {
-  bdpt_accuracy at_once, recovered, fused; /* on the held-out subset */
-  bdpt_certificate certificate;
-} bdpt_stage2_result;
-BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const bdpt_run *run,
-                                 const bdpt_recipe *recipe, bdpt_epoch *log,
-                                 bdpt_stage2_result *out);
 
 #endif /* BDPT_ONLY_INFERENCE */
 
@@ -4851,10 +4841,10 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
  *
  * How many of each type, and which ones? The paper measures the recovered accuracy of a few pruned
  * networks, interpolates (chapter 10), and learns the importance of the layers within each type:
- * that stage 1 is in boundarydpt_studies.h, with `bdpt_two_stage`, which is all of it in one call.
- * Here a better choice takes its place, which trains nothing: trying every layer with the best map
- * in its stead (11.2). Then the network recovers with the dense one as teacher, and the linears
- * that lost the activation between them are fused (11.3, 11.4). */
+ * that stage 1 is in boundarydpt_studies.h. Here a better choice takes its place, which trains
+ * nothing: trying every layer with the best map in its stead (11.2). Then the network trains on
+ * with the dense one as teacher (8.4), and the linears that lost the activation between them are
+ * fused (11.3); `bdpt_stage2` there is that in one call, `bdpt_two_stage` the whole. */
 
 /* From >>checkpoint and >>io. */
 BDPTI_FN int bdpti_words_read(const bdpt_safetensors *f, const char *name, void *out, size_t n);
@@ -5288,51 +5278,6 @@ BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *d
                  bdpti_s(out->near_ties), fitted ? "; " : "", fitted ? model->certificate : "");
   }
   return bdpti_model_end(model, fused, status);
-}
-
-/* 11.4  Recovery with the dense network as teacher                                         >>stage2
- *
- *   math      loss = (1 - a) CE(z, label) + a D(z, y), y the teacher's logits (chapter 8)
- *   source    PAPER_NOTES.md, Stage 2
- *   check     tests/test_method.c stage2_by_hand: the same calls made one by one
- *
- * Stage 2 does not continue the network that the search left. It removes the layers that were found
- * from the dense network at once, so that the weights of the kept layers are those of the trained
- * network, and fine-tunes long. The dense network knows the answer to every training image, wrong
- * classes included; a student that matches it learns more per image than one that sees labels only.
- * DEVIATION: distillation is soft unless the recipe says otherwise; the released log distils the
- * teacher's arg-max into a distillation token.
- *
- * Both linears of a pruned MLP train until the end, as in the released code, and are fused last.
- * Their product could train as one D x D map at an eighth of the cost; but two factors of a product
- * do not move as the product would, and the trained pair is where the dense network's knowledge is.
- * A model that comes with fitted maps (9.4) does train them as such, and nothing is left to fuse.
- * Of the three accuracies returned, recovered and fused must be equal, but for near ties. */
-BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const bdpt_run *run,
-                                 const bdpt_recipe *recipe, bdpt_epoch *log,
-                                 bdpt_stage2_result *out) {
-  bdpt_model *work = bdpt_model_clone(model);
-  bdpt_recipe r = *recipe;
-  char path[BDPT_MAX_PATH];
-  bdpt_run named = *run; /* with a checkpoint of its own */
-  bdpt_hooks hooks;
-  bdpt_status status = work ? BDPT_OK : model->ctx->status;
-  memset(out, 0, sizeof *out);
-  if (run->hooks && run->hooks->checkpoint) {
-    bdpti_format(path, BDPT_MAX_PATH, "%s.stage2", run->hooks->checkpoint);
-    hooks = *run->hooks;
-    hooks.checkpoint = path;
-    named.hooks = &hooks;
-  }
-  if (!r.resolved && r.distill == BDPT_DISTILL_NONE && teacher) r.distill = BDPT_DISTILL_SOFT;
-  if (r.distill < 0 || !teacher) r.distill = BDPT_DISTILL_NONE;
-  if (!status) status = bdpt_evaluate(work, run->held, &out->at_once);
-  if (!status) status = bdpt_train(work, teacher, &named, &r, log);
-  if (!status) status = bdpt_evaluate(work, run->held, &out->recovered);
-  if (!status) status = bdpt_fuse_certified(work, run->held, &out->certificate);
-  if (!status) status = bdpt_evaluate(work, run->held, &out->fused);
-  if (!status && teacher && !work->parent[0]) bdpt_model_hash(teacher, work->parent);
-  return bdpti_model_end(model, work, status);
 }
 
 /* =================================================================================================

@@ -1,7 +1,7 @@
-/* boundarydpt_studies.h - the paper's own choice of layers, and what led to it
+/* boundarydpt_studies.h - the two stages of the paper, and what led to them
  * SPDX-License-Identifier: MIT OR Unlicense                                (both texts in LICENSE)
  *
- * boundarydpt.h removes layers, recovers and fuses, and chooses layers by trying each. The paper
+ * boundarydpt.h removes layers, trains and fuses, and chooses layers by trying each. The paper
  * chooses otherwise, in its stage 1; that stands here, whole, with the observations that led to it
  * and with both stages strung together:
  *
@@ -9,6 +9,7 @@
  *   the recovery     what a removed layer costs at once, and what is missing after training
  *   measuring        accuracies of a few pruned networks, for the predictor of boundarydpt.h
  *   importance       a scalar for each layer learns which one the network misses least
+ *   stage 2          the dense network teaches the pruned one, whose linears are fused then
  *   both stages      measure, fit, split, search, remove, fine-tune, fuse
  *   the refusal      why one linear of an MLP cannot go alone
  *
@@ -28,14 +29,15 @@
  *
  *   >>guide      1  how to read                     >>collect    5  how many of each type
  *   >>api        2  the declarations                >>search     6  which ones: learned importance
- *   >>disparity  3  first observation               >>two-stage  7  both stages in one call
- *   >>recovery   4  second observation              >>mismatch   8  what cannot go
+ *   >>disparity  3  first observation               >>stage2     7  recovery with a teacher
+ *   >>recovery   4  second observation              >>two-stage  8  both stages in one call
+ *                                                   >>mismatch   9  what cannot go
  */
 
 /* =================================================================================================
  * 1  READING GUIDE                                                                         >>guide
  * =================================================================================================
- * The chapters do not depend on each other, but for 7, which calls 5 and 6. Those from 3 to 6 are
+ * The chapters do not depend on each other, but for 8, which calls 5 to 7. Those from 3 to 6 are
  * also examples of long calls of one's own: they report, stop and resume by the bdpt_study of
  * boundarydpt.h (11.1). Letters are those of boundarydpt.h; bdpt_ is public, bdpts_ private to this
  * file.
@@ -131,8 +133,18 @@ typedef struct bdpt_search_result {
 BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_run *run,
                                  const bdpt_search_options *options, bdpt_search_result *out);
 
-/* 2.3  Both stages
+/* 2.3  Stage 2, and both stages
  */
+
+/* Stage 2: fine-tunes `model` (pruned or fitted) with the dense network as `teacher`, then fuses.
+ * A teacher and recipe.distill = 0: the distillation is soft. No teacher, or OFF: none. */
+typedef struct bdpt_stage2_result {
+  bdpt_accuracy at_once, recovered, fused; /* on the held-out subset */
+  bdpt_certificate certificate;
+} bdpt_stage2_result;
+BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const bdpt_run *run,
+                                 const bdpt_recipe *recipe, bdpt_epoch *log,
+                                 bdpt_stage2_result *out);
 
 /* Does both stages: collect, fit, split, search on a copy, remove from the dense network the layers
  * that were found, fine-tune, fuse. `model` becomes the pruned, recovered, fused network. */
@@ -597,7 +609,61 @@ BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_run *run,
 }
 
 /* =================================================================================================
- * 7  BOTH STAGES                                                                        >>two-stage
+ * 7  RECOVERY WITH THE DENSE NETWORK AS TEACHER                                            >>stage2
+ * =================================================================================================
+ * How does the accuracy return?
+ *
+ *   math      loss = (1 - a) CE(z, label) + a D(z, y), y the teacher's logits (bdpt_train)
+ *   source    PAPER_NOTES.md, Stage 2
+ *   check     tests/test_method.c stage2_by_hand: the same calls made one by one
+ *
+ * Stage 2 does not continue the network that the search left. It removes the layers that were found
+ * from the dense network at once, so that the weights of the kept layers are those of the trained
+ * network, and fine-tunes long. The dense network knows the answer to every training image, wrong
+ * classes included; a student that matches it learns more per image than one that sees labels only.
+ * DEVIATION: distillation is soft unless the recipe says otherwise; the released log distils the
+ * teacher's arg-max into a distillation token.
+ *
+ * Both linears of a pruned MLP train until the end, as in the released code, and are fused last.
+ * Their product could train as one D x D map at an eighth of the cost; but two factors of a product
+ * do not move as the product would, and the trained pair is where the dense network's knowledge is.
+ * A model that comes with fitted maps does train them as such, and nothing is left to fuse.
+ * Of the three accuracies returned, recovered and fused must be equal, but for near ties. */
+BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const bdpt_run *run,
+                                 const bdpt_recipe *recipe, bdpt_epoch *log,
+                                 bdpt_stage2_result *out) {
+  bdpt_model *work = bdpt_model_clone(model);
+  bdpt_recipe r = *recipe;
+  char path[BDPT_MAX_PATH];
+  bdpt_run named = *run; /* with a checkpoint of its own */
+  bdpt_hooks hooks;
+  bdpt_status status = work ? BDPT_OK : model->ctx->status;
+  memset(out, 0, sizeof *out);
+  if (run->hooks && run->hooks->checkpoint) {
+    static const char suffix[] = ".stage2";
+    size_t length = strlen(run->hooks->checkpoint);
+    if (length > sizeof path - sizeof suffix) length = sizeof path - sizeof suffix;
+    memcpy(path, run->hooks->checkpoint, length);
+    memcpy(path + length, suffix, sizeof suffix);
+    hooks = *run->hooks;
+    hooks.checkpoint = path;
+    named.hooks = &hooks;
+  }
+  if (!r.resolved && r.distill == BDPT_DISTILL_NONE && teacher) r.distill = BDPT_DISTILL_SOFT;
+  if (r.distill < 0 || !teacher) r.distill = BDPT_DISTILL_NONE;
+  if (!status) status = bdpt_evaluate(work, run->held, &out->at_once);
+  if (!status) status = bdpt_train(work, teacher, &named, &r, log);
+  if (!status) status = bdpt_evaluate(work, run->held, &out->recovered);
+  if (!status) status = bdpt_fuse_certified(work, run->held, &out->certificate);
+  if (!status) status = bdpt_evaluate(work, run->held, &out->fused);
+  if (!status && teacher && !work->parent[0]) bdpt_model_hash(teacher, work->parent);
+  if (!status) status = bdpt_model_assign(model, work);
+  bdpt_model_free(work);
+  return status;
+}
+
+/* =================================================================================================
+ * 8  BOTH STAGES                                                                        >>two-stage
  * =================================================================================================
  * How does the whole method look in one call?
  *
@@ -663,7 +729,7 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_run *run,
 }
 
 /* =================================================================================================
- * 8  WHAT CANNOT GO: ONE LINEAR ALONE                                                    >>mismatch
+ * 9  WHAT CANNOT GO: ONE LINEAR ALONE                                                    >>mismatch
  * =================================================================================================
  * Why does depth pruning take activations and not linears?
  *
