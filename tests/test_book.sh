@@ -113,8 +113,9 @@ exercises=$(grep -c '^<div class=exercise' "$work/boundarydpt.html")
 [ "$chapters" -gt 12 ] && [ "$asked" -eq "$chapters" ] && [ "$exercises" -eq $((2 * chapters)) ]
 check $? "$chapters chapters, $asked questions, $exercises exercises"
 
-# The checks that a "check" line of the header names: files, and before a colon their tests.
-grep -E '^ \*   check  ' boundarydpt.h | sed 's/^ \*   check *//' | tr ';' '\n' > "$work/checks"
+# The checks that a "check" line of the three headers names: files, before a colon their tests.
+grep -hE '^ \*   check  ' boundarydpt.h "$plus" "$studies" |
+  sed 's/^ \*   check *//' | tr ';' '\n' > "$work/checks"
 missing=$(sed -n 's/^ *\(tests\/[a-z_]*\.[a-z]*\) \{0,1\}\([a-z0-9_, ]*\)\(:.*\)\{0,1\}$/\1 \2/p' \
             "$work/checks" | tr -d ',' | while read -r file names; do
             [ -e "$file" ] || echo "$file"
@@ -123,7 +124,7 @@ missing=$(sed -n 's/^ *\(tests\/[a-z_]*\.[a-z]*\) \{0,1\}\([a-z0-9_, ]*\)\(:.*\)
             done
           done)
 [ -z "$missing" ] && [ "$(wc -l < "$work/checks")" -gt 30 ]
-check $? "boundarydpt.h names checks that are not there: $missing"
+check $? "the headers name checks that are not there: $missing"
 
 # Each lesson stands where its comment says that it belongs: "Lesson 1: a tape   (see >>tape)".
 missing=$(for file in examples/[0-9]*; do
