@@ -143,10 +143,12 @@
 #include <stdint.h>
 
 /* Linkage. BDPT_STATIC makes every public function private to the file that includes it, so that
- * two libraries in one program can each carry their own copy. */
+ * two libraries in one program can each carry their own copy. Private ones are static, and silent
+ * where none uses them; all but the HOT ones are compiled to be short, which takes a tenth less
+ * time than making them fast. */
 #if defined(__GNUC__) || defined(__clang__)
 #define BDPTI_UNUSED __attribute__((unused))
-#define BDPTI_COLD __attribute__((cold, unused)) static /* compiled to be short */
+#define BDPTI_FN __attribute__((cold, unused)) static /* compiled to be short */
 #define BDPTI_HOT __attribute__((hot, unused)) static   /* and to be fast */
 #ifdef __clang__
 #define BDPTI_PRINTF(f, a) __attribute__((format(printf, f, a)))
@@ -155,7 +157,7 @@
 #endif
 #else
 #define BDPTI_UNUSED
-#define BDPTI_COLD static
+#define BDPTI_FN static
 #define BDPTI_HOT static
 #define BDPTI_PRINTF(f, a)
 #endif
@@ -506,8 +508,8 @@ typedef struct bdpt_model {
   int users;                         /* trainers that need it; the last of them frees it */
 } bdpt_model;
 
-/* Creates a model with fresh weights (truncated normal 0.02 for linears, tokens and positions as
- * timm does, ones and zeros for norms, zero biases) drawn from seed. NULL on failure. */
+/* Creates a model with fresh weights drawn from seed: as in DeiT normal with deviation 0.02 for
+ * linears, tokens and positions, ones and zeros for norms, zero biases. NULL on failure. */
 BDPT_API bdpt_model *bdpt_model_create(bdpt_context *ctx, const bdpt_config *config, uint64_t seed);
 BDPT_API bdpt_model *bdpt_model_clone(const bdpt_model *model);
 BDPT_API void bdpt_model_free(bdpt_model *model); /* allows NULL; waits until no trainer needs it */
@@ -1000,10 +1002,6 @@ BDPT_API size_t bdpt_json_char(const char *text, size_t left, size_t *used, char
 -funsafe-math-optimizations, and /fp:fast: exp and the checks for NaN would be wrong"
 #endif
 
-/* Private functions are static, and silent when a configuration does not use them. All but the HOT
- * ones are compiled to be short, which takes a tenth less time than making them fast. */
-#define BDPTI_FN BDPTI_COLD
-
 /* =================================================================================================
  * 4  MEMORY, ERRORS AND RANDOM NUMBERS                                                    >>memory
  * =================================================================================================
@@ -1384,7 +1382,7 @@ typedef struct bdpti_buffer {
 
 struct bdpt_tape {
   bdpt_context *ctx;
-  bdpt_tape_mode mode; /* RECOMPUTE keeps less (6.3) */
+  bdpt_tape_mode mode; /* RECOMPUTE keeps less (6.4) */
   bdpti_arena arena;   /* all tensors, nodes and gradients of a step */
   bdpti_node *last;    /* the list, newest first */
   bdpti_buffer *spare; /* gradient buffers free for reuse */
@@ -1904,11 +1902,9 @@ BDPTI_FN double bdpti_dot(bdpt_context *ctx, size_t n, const bdpt_real *x, const
                           const bdpt_real *less) {
   const size_t blocks = (n + 1023) / 1024; /* of 1024 numbers */
   const int chunks = blocks < BDPTI_CHUNKS ? (int)blocks : BDPTI_CHUNKS;
-  const int team = bdpti_team(ctx, (double)n * 0.3);
   double part[BDPTI_CHUNKS], sum = 0; /* its sum, chunk by chunk */
   int c;
-  (void)team;
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static))
+  BDPTI_OMP(omp parallel for num_threads(bdpti_team(ctx, (double)n * 0.3)))
   for (c = 0; c < chunks; c++) { /* on any thread */
     const size_t begin = blocks * (size_t)c / (size_t)chunks * 1024;
     const size_t end = blocks * (size_t)(c + 1) / (size_t)chunks * 1024;
@@ -1930,16 +1926,14 @@ BDPTI_FN bdpt_status bdpti_reduce_rows(bdpt_context *ctx, bdpti_partial kernel, 
                                        size_t outs) {
   const size_t wanted = (rows + 31) / 32, length = width * outs; /* chunks; numbers of one sum */
   const int chunks = wanted < BDPTI_CHUNKS ? (int)wanted : BDPTI_CHUNKS;
-  const int team = bdpti_team(ctx, (double)rows * (double)length * 0.3);
   bdpt_real *sums; /* [chunks][outs][width] */
   size_t bytes, o, j;
   int c;
-  (void)team;
   if (chunks == 0 || length == 0) return BDPT_OK;
   if (!bdpti_mul(length, (size_t)chunks * sizeof *sums, &bytes)) bytes = SIZE_MAX;
   sums = (bdpt_real *)bdpti_scratch(ctx, bytes);
   if (!sums) return ctx->status;
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static))
+  BDPTI_OMP(omp parallel for num_threads(bdpti_team(ctx, (double)(rows * length) * 0.3)))
   for (c = 0; c < chunks; c++) {
     kernel(args, rows * (size_t)c / (size_t)chunks, rows * (size_t)(c + 1) / (size_t)chunks,
            sums + (size_t)c * length);
@@ -1961,7 +1955,7 @@ BDPTI_FN bdpt_status bdpti_reduce_rows(bdpt_context *ctx, bdpti_partial kernel, 
  *
  * Every branch of a transformer ends in a linear whose result is added to the residual stream r.
  * Adding r while the product is stored costs nothing; a sum of its own would read two arrays and
- * write a third. The patch embedding (6.8) and the MLP (6.3) share the products below.
+ * write a third. The patch embedding (6.8) and the MLP (6.4) share the products below.
  */
 
 /* Linear in plain numbers, size = {R, I, O}. The plain forms of this chapter are for reading, and
@@ -2051,6 +2045,47 @@ BDPTI_FN void bdpti_linear_back(bdpt_tape *t, bdpti_node *n) {
                     bdpti_grad(t, n->in[0]));
 }
 
+/* 6.3  Layer norm                                                                     >>layernorm
+ *   math      y = gamma xh + beta,  xh = (x - mean) rstd,  rstd = 1 / sqrt(var + eps), var biased
+ *   saves     mean[R], rstd[R]
+ *   backward  g = gamma dy;  dx = rstd (g - mean(g) - xh mean(g xh));
+ *             dgamma += sum_R dy xh;  dbeta += sum_R dy
+ *   source    Ba et al. 2016, eq. 3; timm has eps = 1e-6
+ */
+
+/* Norms one row in plain numbers; returns rstd. */
+BDPTI_FN double bdpti_layernorm_plain(size_t d, const double *x, const double *gamma,
+                                      const double *beta, double eps, double *xh, double *y) {
+  double mean = 0, var = 0, rstd;
+  size_t j;
+  for (j = 0; j < d; j++) mean += x[j] / (double)d;
+  for (j = 0; j < d; j++) var += (x[j] - mean) * (x[j] - mean) / (double)d;
+  rstd = 1 / sqrt(var + eps);
+  for (j = 0; j < d; j++) {
+    xh[j] = (x[j] - mean) * rstd;
+    y[j] = gamma[j] * xh[j] + beta[j];
+  }
+  return rstd;
+}
+
+/* A change of x[j] reaches xh[i] on three ways: directly, if i is j, by rstd; through the mean,
+ * which it moves by 1/D, by -rstd/D; and through the deviation, by -rstd xh[i] xh[j] / D, because d
+ * rstd/d x[j] = -rstd^2 xh[j] / D. Weighted with g[i] = dy[i] gamma[i] and summed over i, they are
+ * the three terms of dx[j]. The rows of a batch add to dgamma and dbeta. */
+BDPTI_FN void bdpti_layernorm_plain_back(size_t d, const double *xh, double rstd,
+                                         const double *gamma, const double *dy,
+                                         double *const grad[3]) { /* dx, dgamma, dbeta */
+  double g = 0, gx = 0; /* means of g and of g xh */
+  size_t j;
+  for (j = 0; j < d; j++) {
+    g += gamma[j] * dy[j] / (double)d;
+    gx += gamma[j] * dy[j] * xh[j] / (double)d;
+    grad[1][j] += dy[j] * xh[j];
+    grad[2][j] += dy[j];
+  }
+  for (j = 0; j < d; j++) grad[0][j] += rstd * (gamma[j] * dy[j] - g - xh[j] * gx);
+}
+
 /* Gathers the arguments of a layer norm: the first three inputs of its node are x, gamma and beta;
  * mean[R] and rstd[R] stand in saved[1]. */
 BDPTI_FN bdpti_norm_args bdpti_norm_args_of(const bdpti_node *n, bdpt_real *y) {
@@ -2061,9 +2096,33 @@ BDPTI_FN bdpti_norm_args bdpti_norm_args_of(const bdpti_node *n, bdpt_real *y) {
   return s;
 }
 
-BDPTI_FN void bdpti_layernorm_back(bdpt_tape *t, bdpti_node *n); /* 6.4 */
+BDPT_API bdpt_tensor *bdpt_layernorm(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *gamma,
+                                     bdpt_tensor *beta, double eps) {
+  bdpt_tensor *const in[3] = {x, gamma, beta};
+  bdpti_node *n = bdpti_begin(t, BDPTI_OP_layernorm, in, 3, 0);
+  const size_t rows = n ? bdpti_rows(x) : 0; /* R */
+  bdpti_norm_args s;
+  if (!bdpti_save(t, n, 0, 2 * rows)) return NULL;
+  n->number = eps;
+  s = bdpti_norm_args_of(n, n->out.data);
+  bdpti_each(t->ctx, t->ctx->isa->layernorm_fwd, &s, rows, 1, (double)x->count * 0.5);
+  return &n->out;
+}
 
-/* 6.3  The MLP                                                                            >>mlp
+/* The node is that of a layer norm, or of an MLP, which begins with one. */
+BDPTI_FN void bdpti_layernorm_back(bdpt_tape *t, bdpti_node *n) {
+  bdpti_norm_args s = bdpti_norm_args_of(n, NULL);
+  bdpti_target dx = bdpti_grad(t, n->in[0]);
+  bdpt_real *sum[2]; /* dgamma, dbeta; NULL if frozen */
+  sum[0] = bdpti_grad_sum(t, n->in[1]);
+  sum[1] = bdpti_grad_sum(t, n->in[2]);
+  s.dy = n->out.grad;
+  s.dx = dx.to;
+  s.add = dx.add;
+  bdpti_reduce_rows(t->ctx, t->ctx->isa->layernorm_bwd, &s, s.width, bdpti_rows(n->in[0]), sum, 2);
+}
+
+/* 6.4  The MLP                                                                            >>mlp
  *   math      y = x + W2 s + b2,  s = f(z),  z = W1 v + b1,  v = LN(x),  f the activation
  *   saves     mean[R], rstd[R], and z[R,F] unless the tape is to keep less
  *   backward  dz = (dy W2) f'(z);  dW2 += dy^T s;  db2 += sum_R dy;
@@ -2153,73 +2212,6 @@ BDPTI_FN void bdpti_mlp_back(bdpt_tape *t, bdpti_node *n) {
   bdpti_buffer_release(t, s); /* all serve the next block */
   bdpti_buffer_release(t, dz);
   bdpti_buffer_release(t, v);
-}
-
-/* 6.4  Layer norm                                                                     >>layernorm
- *   math      y = gamma xh + beta,  xh = (x - mean) rstd,  rstd = 1 / sqrt(var + eps), var biased
- *   saves     mean[R], rstd[R]
- *   backward  g = gamma dy;  dx = rstd (g - mean(g) - xh mean(g xh));
- *             dgamma += sum_R dy xh;  dbeta += sum_R dy
- *   source    Ba et al. 2016, eq. 3; timm has eps = 1e-6
- */
-
-/* Norms one row in plain numbers; returns rstd. */
-BDPTI_FN double bdpti_layernorm_plain(size_t d, const double *x, const double *gamma,
-                                      const double *beta, double eps, double *xh, double *y) {
-  double mean = 0, var = 0, rstd;
-  size_t j;
-  for (j = 0; j < d; j++) mean += x[j] / (double)d;
-  for (j = 0; j < d; j++) var += (x[j] - mean) * (x[j] - mean) / (double)d;
-  rstd = 1 / sqrt(var + eps);
-  for (j = 0; j < d; j++) {
-    xh[j] = (x[j] - mean) * rstd;
-    y[j] = gamma[j] * xh[j] + beta[j];
-  }
-  return rstd;
-}
-
-/* A change of x[j] reaches xh[i] on three ways: directly, if i is j, by rstd; through the mean,
- * which it moves by 1/D, by -rstd/D; and through the deviation, by -rstd xh[i] xh[j] / D, because d
- * rstd/d x[j] = -rstd^2 xh[j] / D. Weighted with g[i] = dy[i] gamma[i] and summed over i, they are
- * the three terms of dx[j]. The rows of a batch add to dgamma and dbeta. */
-BDPTI_FN void bdpti_layernorm_plain_back(size_t d, const double *xh, double rstd,
-                                         const double *gamma, const double *dy,
-                                         double *const grad[3]) { /* dx, dgamma, dbeta */
-  double g = 0, gx = 0; /* means of g and of g xh */
-  size_t j;
-  for (j = 0; j < d; j++) {
-    g += gamma[j] * dy[j] / (double)d;
-    gx += gamma[j] * dy[j] * xh[j] / (double)d;
-    grad[1][j] += dy[j] * xh[j];
-    grad[2][j] += dy[j];
-  }
-  for (j = 0; j < d; j++) grad[0][j] += rstd * (gamma[j] * dy[j] - g - xh[j] * gx);
-}
-
-BDPT_API bdpt_tensor *bdpt_layernorm(bdpt_tape *t, bdpt_tensor *x, bdpt_tensor *gamma,
-                                     bdpt_tensor *beta, double eps) {
-  bdpt_tensor *const in[3] = {x, gamma, beta};
-  bdpti_node *n = bdpti_begin(t, BDPTI_OP_layernorm, in, 3, 0);
-  const size_t rows = n ? bdpti_rows(x) : 0; /* R */
-  bdpti_norm_args s;
-  if (!bdpti_save(t, n, 0, 2 * rows)) return NULL;
-  n->number = eps;
-  s = bdpti_norm_args_of(n, n->out.data);
-  bdpti_each(t->ctx, t->ctx->isa->layernorm_fwd, &s, rows, 1, (double)x->count * 0.5);
-  return &n->out;
-}
-
-/* The node is that of a layer norm, or of an MLP, which begins with one. */
-BDPTI_FN void bdpti_layernorm_back(bdpt_tape *t, bdpti_node *n) {
-  bdpti_norm_args s = bdpti_norm_args_of(n, NULL);
-  bdpti_target dx = bdpti_grad(t, n->in[0]);
-  bdpt_real *sum[2]; /* dgamma, dbeta; NULL if frozen */
-  sum[0] = bdpti_grad_sum(t, n->in[1]);
-  sum[1] = bdpti_grad_sum(t, n->in[2]);
-  s.dy = n->out.grad;
-  s.dx = dx.to;
-  s.add = dx.add;
-  bdpti_reduce_rows(t->ctx, t->ctx->isa->layernorm_bwd, &s, s.width, bdpti_rows(n->in[0]), sum, 2);
 }
 
 /* 6.5  Activations, element by element                                                     >>act
@@ -2597,10 +2589,9 @@ BDPTI_FN size_t bdpti_cluster_place(const bdpt_context *ctx, size_t n, size_t k)
  */
 BDPTI_FN void bdpti_drop_path_run(bdpt_tape *t, bdpti_node *n, const bdpt_real *x,
                                   const bdpt_real *y, bdpt_real *out) {
-  const int batch = (int)n->out.shape[0], team = bdpti_team(t->ctx, (double)n->out.count * 0.4);
+  const int batch = (int)n->out.shape[0];
   int b;
-  (void)team;
-  BDPTI_OMP(omp parallel for num_threads(team) schedule(static))
+  BDPTI_OMP(omp parallel for num_threads(bdpti_team(t->ctx, (double)n->out.count * 0.4)))
   for (b = 0; b < batch; b++) { /* out = y + keep x, or keep x; adding -0 keeps a zero's sign */
     const size_t at = (size_t)b * n->index;
     const bdpt_real keep = n->saved[0][b];
@@ -2892,6 +2883,7 @@ BDPT_API bdpt_status bdpt_config_named(bdpt_context *ctx, const char *name, bdpt
                    "and deit_base_patch16_384", name);
 }
 
+#define BDPTI_COUNT(table) ((int)(sizeof(table) / sizeof(table)[0]))
 typedef struct bdpti_field {
   const char *name;       /* the member's, for messages */
   size_t at;              /* its offset, of a double or of an int */
@@ -3188,9 +3180,8 @@ BDPTI_FN bdpt_model *bdpti_model_shell(bdpt_context *ctx, const bdpt_config *con
   return m;
 }
 
-/* Draws fresh values. Linear weights, tokens and positions are normal with deviation 0.02 (DeiT),
- * biases zero, norms one and zero. The patch embedding is a convolution in timm and keeps PyTorch's
- * default: uniform within 1 / sqrt(fan-in), weight and bias. */
+/* Draws fresh values. The patch embedding is a convolution in timm and keeps PyTorch's default:
+ * uniform within 1 / sqrt(fan-in), weight and bias. */
 BDPTI_HOT void bdpti_slot_init(bdpt_model *m, int slot, uint64_t seed) {
   bdpt_tensor *p = &m->param[slot];
   int patch = slot == BDPT_SLOT_PATCH_W || slot == BDPT_SLOT_PATCH_B;
@@ -3325,7 +3316,7 @@ BDPT_API void bdpt_model_zero_grad(bdpt_model *m) {
 /* 7.4  The forward pass                                                                >>forward
  *
  * One function for each half of a block reads from the configuration what is left of it. An MLP
- * half is one operation (6.3) if nobody needs its inner values. Elsewhere the last product and the
+ * half is one operation (6.4) if nobody needs its inner values. Elsewhere the last product and the
  * sum with the stream are one (6.2), unless drop path stands between them.
  *
  *   math      u = LN1(x);  b = MHSA(u), or what a removed layer leaves:  u, nothing, or x
@@ -3597,6 +3588,8 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
  * readings each, which train differently. Ours are those of timm and PyTorch, named at each place.
  */
 
+#ifndef BDPT_ONLY_INFERENCE
+
 /* Kinds of random draws. Their numbers go into the hash, so reordering them changes every run. */
 enum {
   BDPTI_DRAW_SPLIT = 901, BDPTI_DRAW_SAMPLE, /* what is held out; what a sample takes */
@@ -3619,41 +3612,14 @@ BDPTI_FN void bdpti_shuffle(size_t *index, size_t n, bdpt_rng *r) {
   }
 }
 
-/* 8.1  What a step is given
- *
- * Images and their targets are prepared in >>data; of it a step needs no more than this.
- */
-typedef struct bdpti_side {
-  int in, out; /* pixels */
-  size_t taps; /* most input pixels that one output pixel needs */
-  int *table;  /* [out][taps + 2]: first input position, how many follow, their weights */
-} bdpti_side;
-#ifndef BDPT_ONLY_INFERENCE
-
-typedef struct bdpti_loader {
-  bdpti_arena arena;           /* owns what the pointers below point to, data and recipe apart */
-  const bdpt_dataset *data;    /* borrowed */
-  const bdpt_recipe *recipe;   /* how to augment; NULL: not at all, for evaluation */
-  int threads;
-  bdpti_side side[2];          /* across, down: to the W and H that the network wants */
-  bdpt_real level[3][256];     /* byte -> normalised value */
-  unsigned char *failed;       /* [images per call]: 1 where one could not be fetched */
-  unsigned char *work;         /* [threads][each] */
-  size_t each;                 /* bytes of one thread's workspace */
-} bdpti_loader;
-
-/* From >>resize and >>mixup. */
-BDPTI_FN bdpt_status bdpti_loader_make(bdpt_context *ctx, const bdpt_config *config,
-                                       const bdpt_subset *subset, size_t room, bdpti_loader *l);
+/* From >>mixup, >>ranks and >>trainer. */
 BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t);
-
-/* From >>ranks and >>trainer. */
 BDPTI_FN bdpt_status bdpti_cluster_add(bdpt_context *ctx, void *values, size_t count, size_t bytes);
 BDPTI_FN int bdpti_cluster_any(bdpt_context *ctx, int yes);
 BDPTI_FN bdpt_status bdpti_cluster_gather(bdpt_trainer *t, double *loss);
 BDPTI_FN bdpt_status bdpti_trainer_refuse(bdpt_trainer *t, double loss, double norm);
 
-/* 8.2  Recipes and the learning rate                                                   >>schedule
+/* 8.1  Recipes and the learning rate                                                   >>schedule
  *
  *   math      warm-up, t < w:  lr(t) = lr0 + (lr - lr0) t / w
  *             after it, in the segment [s, e) that holds t:
@@ -3678,7 +3644,7 @@ BDPTI_FN bdpt_status bdpti_trainer_refuse(bdpt_trainer *t, double loss, double n
  */
 #define BDPTI_F(type, name, zero, least, most) BDPTI_FIELD(bdpt_recipe, name, zero, least, most),
 static const bdpti_field bdpti_fields[] = {BDPT_RECIPE(BDPTI_F)};
-#define BDPTI_FIELDS ((int)(sizeof bdpti_fields / sizeof *bdpti_fields))
+#define BDPTI_FIELDS BDPTI_COUNT(bdpti_fields)
 
 BDPT_API void bdpt_recipe_resolve(bdpt_recipe *r) {
   int i, falls = !r->resolved && r->min_lr == 0; /* its default hangs on another field */
@@ -3710,7 +3676,7 @@ BDPTI_FN bdpt_status bdpti_recipe_check(bdpt_context *ctx, bdpt_recipe *r) {
   return BDPT_OK;
 }
 
-/* 8.3  The optimiser                                                                     >>adamw
+/* 8.2  The optimiser                                                                     >>adamw
  *
  *   math      g <- c g,  c = min(1, clip / (|g| + 1e-6)),  |g| over all parameters together
  *             m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2
@@ -3760,7 +3726,8 @@ struct bdpt_trainer {
   bdpt_real *shared;              /* all gradients on their way through a cluster, or NULL */
   int stopped;                    /* 1: a process could not do its share, and no weight has moved */
   bdpti_counters now;
-  bdpti_loader loader;            /* its arena holds the arrays that follow */
+  bdpti_arena arena;              /* holds the arrays that follow */
+  struct bdpti_loader *loader;    /* of `train` (12.4), or NULL */
   bdpt_tape *tape, *teacher_tape; /* one records, the other only computes */
   bdpt_real *images;              /* [B,3,H,W] */
   bdpt_real *targets, *taught;    /* [B,K] labels, smoothed and mixed; the teacher's answers */
@@ -3874,7 +3841,7 @@ BDPTI_FN bdpt_status bdpti_trainer_finish(bdpt_trainer *t, double loss) {
   return BDPT_OK;
 }
 
-/* 8.4  One step                                                                            >>step
+/* 8.3  One step                                                                            >>step
  *
  *   math      loss = (1 - a) CE(z, target) + a D(z', teacher) + f/L sum_l M(x_l, y_l);
  *             D hard: CE(z', argmax teacher), D soft: >>distill, M: >>match, x_l and y_l streams of
@@ -4271,8 +4238,8 @@ BDPTI_HOT void bdpti_gram_row(const bdpti_gram *g, size_t row, size_t tokens) {
 BDPTI_HOT void bdpti_gram_add(const bdpt_context *ctx, const bdpti_gram *g, size_t tokens,
                              const bdpt_real *x, const bdpt_real *y) {
   size_t d = g->d, width = 2 * d + 1, at, n, t, i;
-  int row, team = bdpti_team(ctx, (double)d * (double)d * BDPTI_FIT_PANEL);
-  (void)team;
+  int row;
+  (void)ctx; /* used by the pragma only */
   for (at = 0; at < tokens; at += n) {
     n = tokens - at < BDPTI_FIT_PANEL ? tokens - at : BDPTI_FIT_PANEL;
     memset(g->panel, 0, BDPTI_FIT_PANEL * width * sizeof *g->panel);
@@ -4282,7 +4249,7 @@ BDPTI_HOT void bdpti_gram_add(const bdpt_context *ctx, const bdpti_gram *g, size
       for (i = 0; i < d; i++) z[1 + i] = (double)x[i];
       for (i = 0; i < d; i++) z[1 + d + i] = (double)y[i];
     }
-    BDPTI_OMP(omp parallel for num_threads(team) schedule(static))
+    BDPTI_OMP(omp parallel for num_threads(bdpti_team(ctx, (double)(d * d) * BDPTI_FIT_PANEL)))
     for (row = 0; row < (int)width; row++) bdpti_gram_row(g, (size_t)row, n);
   }
 }
@@ -5502,6 +5469,12 @@ BDPT_API bdpt_status bdpt_model_resize(bdpt_model *m, int height, int width) {
  */
 #define BDPTI_WEIGHT_BITS 22 /* of the fraction; with 8 bits of pixel a sum stays within an int */
 
+typedef struct bdpti_side {
+  int in, out; /* pixels */
+  size_t taps; /* most input pixels that one output pixel needs */
+  int *table;  /* [out][taps + 2]: first input position, how many follow, their weights */
+} bdpti_side;
+
 BDPTI_HOT bdpt_status bdpti_side_make(bdpti_arena *a, int in, int out, bdpti_side *s) {
   double scale = (double)in / out, wide = scale < 1.0 ? 1.0 : scale, one = 1 << BDPTI_WEIGHT_BITS;
   int o, i, *row;
@@ -5596,10 +5569,21 @@ BDPT_API bdpt_status bdpt_predict_rgb(bdpt_model *m, bdpt_tape *tape, const unsi
  * would on a CIFAR image; erasing happens last, in the normalised image, as in timm. A network that
  * never sees the same image twice must find what the versions have in common.
  *
- * A loader (8.1) holds what does not depend on the image, and for each thread a workspace, in this
+ * A loader holds what does not depend on the image, and for each thread a workspace, in this
  * order: fetched [3,h,w], cropped [3,h,w], half-way [3,h,W], resized [3,H,W]. Whoever owns a loader
  * puts its own arrays into the loader's arena: one call frees all.
  */
+typedef struct bdpti_loader {
+  bdpti_arena arena;           /* owns what the pointers below point to, data and recipe apart */
+  const bdpt_dataset *data;    /* borrowed */
+  const bdpt_recipe *recipe;   /* how to augment; NULL: not at all, for evaluation */
+  int threads;
+  bdpti_side side[2];          /* across, down: to the W and H that the network wants */
+  bdpt_real level[3][256];     /* byte -> normalised value */
+  unsigned char *failed;       /* [images per call]: 1 where one could not be fetched */
+  unsigned char *work;         /* [threads][each] */
+  size_t each;                 /* bytes of one thread's workspace */
+} bdpti_loader;
 
 /* Checks that a network of this configuration can look at these images. */
 BDPTI_FN bdpt_status bdpti_loader_check(bdpt_context *ctx, const bdpt_config *c,
@@ -5846,20 +5830,20 @@ BDPTI_FN bdpt_status bdpti_trainer_batch(bdpt_trainer *t) {
   const int high = c->image, wide = bdpt_image_width(c);
   bdpti_mixing mix = bdpti_mix_draw(r, high, wide, &rng);
   if (!t->train) return bdpt_fail(t->ctx, BDPT_E_STATE, "train: it has no data set");
-  if (high != t->loader.side[1].out || wide != t->loader.side[0].out) {
+  if (high != t->loader->side[1].out || wide != t->loader->side[0].out) {
     return bdpt_fail(t->ctx, BDPT_E_STATE, "train: the model changed to %d x %d pixels, its "
                      "trainer was made for others", high, wide);
   }
   bdpti_trainer_pick(t, epoch, position);
   half = bdpti_cluster_size(t->ctx) == 1 ? t->own : t->own / 2; /* what is adjacent in the epoch */
   front = (size_t)t->ctx->cluster.rank * half;
-  if (bdpti_load(&t->loader, t->picked, half, epoch, position + front, t->images, t->labels) ||
+  if (bdpti_load(t->loader, t->picked, half, epoch, position + front, t->images, t->labels) ||
       (half < t->own &&
-       bdpti_load(&t->loader, t->picked + half, half, epoch, position + t->batch - front - half,
+       bdpti_load(t->loader, t->picked + half, half, epoch, position + t->batch - front - half,
                   t->images + half * bdpt_image_numbers(c), t->labels + half))) {
     return t->ctx->status;
   }
-  bdpti_mix_images(&mix, t->loader.threads, t->own, (size_t)high, (size_t)wide, t->images);
+  bdpti_mix_images(&mix, t->loader->threads, t->own, (size_t)high, (size_t)wide, t->images);
   bdpti_mix_targets(t->labels, t->own, c->classes, mix.lam, r->smoothing, t->targets);
   return BDPT_OK;
 }
@@ -5905,7 +5889,7 @@ BDPTI_FN bdpt_status bdpti_cluster_check(bdpt_trainer *t) {
                      t->batch);
   }
   for (i = 0; i < t->model->slots; i++) numbers += t->model->param[i].count;
-  t->shared = (bdpt_real *)bdpti_array(&t->loader.arena, numbers, sizeof *t->shared);
+  t->shared = (bdpt_real *)bdpti_array(&t->arena, numbers, sizeof *t->shared);
   return t->shared ? BDPT_OK : t->ctx->status;
 }
 
@@ -5944,7 +5928,8 @@ BDPT_API void bdpt_trainer_free(bdpt_trainer *t) {
   int i;
   if (!t) return;
   for (i = 0; i < BDPTI_MAX_PARAMS; i++) bdpti_moments_room(t, i, 0); /* frees */
-  bdpti_arena_free(&t->loader.arena);
+  if (t->loader) bdpti_arena_free(&t->loader->arena);
+  bdpti_arena_free(&t->arena);
   bdpt_tape_free(t->tape);
   bdpt_tape_free(t->teacher_tape);
   bdpt_model_free(t->teacher);
@@ -5983,7 +5968,7 @@ BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teache
   size_t images = recipe->epoch_images ? recipe->epoch_images : count; /* per epoch */
   size_t k = (size_t)model->config.classes, each = bdpt_image_numbers(&model->config);
   bdpt_trainer *t = (bdpt_trainer *)bdpt_alloc(model->ctx, sizeof *t);
-  bdpti_arena *a = t ? &t->loader.arena : NULL;
+  bdpti_arena *a = t ? &t->arena : NULL;
   if (!t) return NULL;
   t->ctx = a->ctx = model->ctx; t->model = model; t->teacher = teacher; t->train = train;
   model->users++; /* neither goes before the trainer does */
@@ -5993,10 +5978,11 @@ BDPT_API bdpt_trainer *bdpt_trainer_create(bdpt_model *model, bdpt_model *teache
   t->batch = images < (size_t)t->recipe.batch ? images : (size_t)t->recipe.batch;
   t->own = t->batch / bdpti_cluster_size(t->ctx);
   b = train ? t->own : 0;
+  if (train) t->loader = (bdpti_loader *)bdpti_array(a, 1, sizeof *t->loader);
   if (bdpti_trainer_check(t) == BDPT_OK &&
-      (!train || !bdpti_loader_make(t->ctx, &model->config, train, b, &t->loader)) &&
+      (!train || (t->loader && !bdpti_loader_make(t->ctx, &model->config, train, b, t->loader))) &&
       bdpti_cluster_check(t) == BDPT_OK) {
-    t->loader.recipe = &t->recipe; /* from now on it augments */
+    if (train) t->loader->recipe = &t->recipe; /* from now on it augments */
     t->per_epoch = images / t->batch;
     t->images = (bdpt_real *)bdpti_array(a, b, each * sizeof *t->images);
     t->targets = (bdpt_real *)bdpti_array(a, b, k * sizeof *t->targets);
@@ -6446,7 +6432,7 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
   epochs = (size_t)t->recipe.epochs; /* resolved: at least 1 */
   t->held = run->held && run->held->count ? run->held : NULL;
   if (run->hooks) t->hooks = *run->hooks;
-  t->log = line = (bdpt_epoch *)bdpti_array(&t->loader.arena, epochs, sizeof *line);
+  t->log = line = (bdpt_epoch *)bdpti_array(&t->arena, epochs, sizeof *line);
   t->room = epochs * BDPTI_LINE_WORDS; /* a load may fill it */
   t->now.start = bdpti_digest_weights(model, t->recipe.importance);
   status = line ? BDPT_OK : model->ctx->status;
@@ -6723,7 +6709,6 @@ static const bdpti_dtype bdpti_dtypes[] = {
   BDPTI_LISTED("I32", 32), BDPTI_LISTED("U32", 32), {"F32", 32, BDPT_F32, 8, 23},
   BDPTI_LISTED("C64", 64), {"F64", 64, BDPT_F64, 11, 52}, {"I64", 64, BDPT_I64, 0, 0},
   BDPTI_LISTED("U64", 64)};      /* C64: two F32, a complex number */
-#define BDPTI_COUNT(table) ((int)(sizeof(table) / sizeof(table)[0]))
 
 /* Returns the row of a bdpt_dtype, or NULL for those that are not read. */
 BDPTI_FN const bdpti_dtype *bdpti_dtype_row(bdpt_dtype dtype) {
