@@ -792,10 +792,8 @@ BDPT_API void bdpt_study_copy(bdpt_study *s); /* makes work the caller's network
 BDPT_API void bdpt_study_remove(bdpt_study *s, bdpt_type type, int layer);
 BDPT_API void bdpt_study_begin(bdpt_study *s, const bdpt_recipe *resolved);
 BDPT_API void bdpt_study_end(bdpt_study *s); /* leaves averages in work; copy and begin call it */
-BDPT_API void bdpt_study_train(bdpt_study *s, size_t until); /* so many steps are done */
-BDPT_API void bdpt_study_measure(bdpt_study *s, double *out); /* per cent of held; records it */
-/* Trains to the end of an epoch, measures (averaged weights, where there are any), saves. */
-BDPT_API void bdpt_study_run(bdpt_study *s, int epoch, double *out);
+/* Reports a step's loss; saves once per epoch, before a stop, and whenever `keep` is 1. */
+BDPT_API void bdpt_study_report(bdpt_study *s, double loss, int keep);
 /* Returns 1 if the journal has the next number: bdpt_study_record takes it, or else adds *x. */
 BDPT_API int bdpt_study_knows(const bdpt_study *s);
 BDPT_API void bdpt_study_record(bdpt_study *s, double *x);
@@ -4810,7 +4808,7 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
  * networks, interpolates (chapter 10), and learns the importance of the layers within each type:
  * that stage 1 is in boundarydpt_studies.h. Here a better choice takes its place, which trains
  * nothing: trying every layer with the best map in its stead (11.2). Then the network trains on
- * with the dense one as teacher (8.4), and the linears that lost the activation between them are
+ * with the dense one as teacher (8.3), and the linears that lost the activation between them are
  * fused (11.3); `bdpt_stage2` there is that in one call, `bdpt_two_stage` the whole. */
 
 /* From >>checkpoint and >>io. */
@@ -4986,10 +4984,9 @@ BDPT_API void bdpt_study_save(bdpt_study *s) {
   bdpt_bytes_free(s->ctx, &file);
 }
 
-/* Reports; saves when asked to stop, when something worth keeping has happened, and when it is
- * time, once per epoch. Progress counts training images; the measurements lie evenly among them, so
- * the time left can be estimated from it. */
-BDPTI_FN void bdpti_study_report(bdpt_study *s, double loss, int keep) {
+/* Progress counts training images; measurements lie evenly among them, so the time left can be
+ * estimated from it. boundarydpt_studies.h trains and measures so. */
+BDPT_API void bdpt_study_report(bdpt_study *s, double loss, int keep) {
   double each = s->images / (double)s->per_epoch, step;
   int stop;
   if (s->status) return;
@@ -5001,42 +4998,6 @@ BDPTI_FN void bdpti_study_report(bdpt_study *s, double loss, int keep) {
   stop = bdpti_cluster_any(s->ctx, stop);
   if (keep || stop || step - (double)s->saved >= (double)s->per_epoch) bdpt_study_save(s);
   if (stop && !s->status) s->status = BDPT_CANCELLED;
-}
-
-/* Trains until so many steps are done, unless the journal says that this is over. The losses are
- * summed in word[2], which a call may read and clear. */
-BDPT_API void bdpt_study_train(bdpt_study *s, size_t until) {
-  double loss = 0; /* also of a step that fails */
-  int over = !bdpti_study_wants(s, s->trainer, "begin") || s->word[1] < s->reached;
-  if (!s->status && over && !bdpt_study_knows(s)) {
-    s->status = bdpt_fail(s->ctx, BDPT_E_FORMAT, "%s: the results end before a training", s->path);
-  }
-  while (!over && !s->status && bdpt_trainer_steps_done(s->trainer) < until) {
-    s->status = bdpt_trainer_step(s->trainer, &loss);
-    if (!s->status) s->word[2] += loss;
-    bdpti_study_report(s, loss, 0);
-  }
-}
-
-BDPT_API void bdpt_study_measure(bdpt_study *s, double *out) {
-  bdpt_accuracy a;
-  a.top1 = (double)NAN;
-  if (bdpti_study_wants(s, s->work, "copy") && !bdpt_study_knows(s)) {
-    if (s->trainer) bdpt_trainer_swap_ema(s->trainer);
-    s->status = bdpt_evaluate(s->work, s->held, &a);
-    if (s->trainer) bdpt_trainer_swap_ema(s->trainer);
-  }
-  *out = a.top1;
-  bdpt_study_record(s, out);
-  s->now.accuracy = *out;
-}
-
-/* Does the unit of a plan: trains to the end of an epoch, measures, keeps. */
-BDPT_API void bdpt_study_run(bdpt_study *s, int epoch, double *out) {
-  int known = bdpt_study_knows(s);
-  bdpt_study_train(s, s->per_epoch * (size_t)epoch);
-  bdpt_study_measure(s, out);
-  if (!known) bdpti_study_report(s, (double)NAN, 1);
 }
 
 /* 11.2  Which ones: trying each, with the best map in its place                           >>greedy

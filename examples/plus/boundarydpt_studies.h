@@ -12,6 +12,7 @@
  *   stage 2          the dense network teaches the pruned one, whose linears are fused then
  *   both stages      measure, fit, split, search, remove, fine-tune, fuse
  *   the refusal      why one linear of an MLP cannot go alone
+ *   the steps        training and measuring in a long call of one's own
  *
  * HOW TO USE IT. Include it behind boundarydpt.h; in exactly one C or C++ file, the one that has
  * BOUNDARYDPT_IMPLEMENTATION too, with the implementation:
@@ -31,7 +32,7 @@
  *   >>api        2  the declarations                >>search     6  which ones: learned importance
  *   >>disparity  3  first observation               >>stage2     7  recovery with a teacher
  *   >>recovery   4  second observation              >>two-stage  8  both stages in one call
- *                                                   >>mismatch   9  what cannot go
+ *   >>steps     10  training in a long call         >>mismatch   9  what cannot go
  */
 
 /* =================================================================================================
@@ -39,8 +40,8 @@
  * =================================================================================================
  * The chapters do not depend on each other, but for 8, which calls 5 to 7. Those from 3 to 6 are
  * also examples of long calls of one's own: they report, stop and resume by the bdpt_study of
- * boundarydpt.h (11.1). Letters are those of boundarydpt.h; bdpt_ is public, bdpts_ private to this
- * file.
+ * boundarydpt.h (11.1) and the steps of chapter 10. Letters are those of boundarydpt.h; bdpt_ is
+ * public, bdpts_ private to this file.
  *
  * What this choice is worth is in PAPER_NOTES.md: in the study of this repository the closed form,
  * `bdpt_greedy`, finds layers that are level with the best recovered ones without training, and
@@ -178,6 +179,14 @@ BDPT_API bdpt_status bdpt_stage1(const bdpt_model *model, const bdpt_run *run,
 /* Removing one linear alone, fc1 or fc2 (which: 1 or 2), always fails; the message explains the
  * dimension mismatch. */
 BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *model, int layer, int which);
+
+/* 2.5  Steps of a long call, between bdpt_study_begin and bdpt_study_end
+ */
+
+BDPT_API void bdpt_study_train(bdpt_study *s, size_t until); /* so many steps are done */
+BDPT_API void bdpt_study_measure(bdpt_study *s, double *out); /* per cent of held; records it */
+/* Trains to the end of an epoch, measures (averaged weights, where there are any), saves. */
+BDPT_API void bdpt_study_run(bdpt_study *s, int epoch, double *out);
 
 #ifdef __cplusplus
 } /* extern "C" */
@@ -750,6 +759,57 @@ BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *m, int layer, int which) {
                    "%d need each other: without fc%d %s would get %d features instead of %d; "
                    "remove the activation and fuse both instead", f, d, d, f, layer, fc1 ? 1 : 2,
                    fc1 ? "its fc2" : "the residual stream", fc1 ? d : f, fc1 ? f : d);
+}
+
+/* =================================================================================================
+ * 10  STEPS OF A LONG CALL                                                                  >>steps
+ * =================================================================================================
+ * How does a call that was stopped train on, and what is measured twice?
+ *
+ * Nothing is. A training that the journal has results of is over and is skipped; a number that is
+ * in the journal is read. bdpt_study_report of boundarydpt.h says when to save and when to stop.
+ *
+ *   check     tests/test_method.c own_long_calls, resumes
+ *
+ * The losses are summed in word[2], which a call may read and clear. */
+BDPT_API void bdpt_study_train(bdpt_study *s, size_t until) {
+  double loss = 0; /* also of a step that fails */
+  int over = s->word != NULL && s->word[1] < s->reached;
+  if (!s->status && !s->trainer) {
+    s->status = bdpt_fail(s->ctx, BDPT_E_STATE, "%s: bdpt_study_begin first", s->now.phase);
+  }
+  if (!s->status && over && !bdpt_study_knows(s)) {
+    s->status = bdpt_fail(s->ctx, BDPT_E_FORMAT, "%s: the results end before a training", s->path);
+  }
+  while (!over && !s->status && bdpt_trainer_steps_done(s->trainer) < until) {
+    s->status = bdpt_trainer_step(s->trainer, &loss);
+    if (!s->status) s->word[2] += loss;
+    bdpt_study_report(s, loss, 0);
+  }
+}
+
+BDPT_API void bdpt_study_measure(bdpt_study *s, double *out) {
+  bdpt_accuracy a;
+  a.top1 = (double)NAN;
+  if (!s->status && !s->work) {
+    s->status = bdpt_fail(s->ctx, BDPT_E_STATE, "%s: bdpt_study_copy first", s->now.phase);
+  }
+  if (!s->status && !bdpt_study_knows(s)) {
+    if (s->trainer) bdpt_trainer_swap_ema(s->trainer);
+    s->status = bdpt_evaluate(s->work, s->held, &a);
+    if (s->trainer) bdpt_trainer_swap_ema(s->trainer);
+  }
+  *out = a.top1;
+  bdpt_study_record(s, out);
+  s->now.accuracy = *out;
+}
+
+/* The unit of a plan. */
+BDPT_API void bdpt_study_run(bdpt_study *s, int epoch, double *out) {
+  int known = bdpt_study_knows(s);
+  bdpt_study_train(s, s->per_epoch * (size_t)epoch);
+  bdpt_study_measure(s, out);
+  if (!known) bdpt_study_report(s, (double)NAN, 1);
 }
 #endif /* BDPT_ONLY_INFERENCE */
 #endif /* BOUNDARYDPT_STUDIES_IMPLEMENTATION */
