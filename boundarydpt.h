@@ -4770,8 +4770,7 @@ BDPT_API bdpt_status bdpt_map_fit(bdpt_context *ctx, const bdpt_map_point *point
   return status;
 }
 
-/* Of two equal splits the one that removes fewer attention layers stands. The budget counts layers
- * removed; the paper's k at times those kept. */
+/* The budget counts layers removed; the paper's k at times those kept. */
 BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int depth, int budget,
                                     int *attention, int *activation, double *predicted) {
   int a, from = budget > depth ? budget - depth : 0; /* no more than L activations can go */
@@ -4839,6 +4838,16 @@ BDPTI_HOT uint64_t bdpti_hash_bytes(uint64_t h, const void *bytes, size_t size) 
   return h;
 }
 
+/* Digests the weights, and with them the importance scalars if those train. */
+BDPTI_FN uint64_t bdpti_digest_weights(const bdpt_model *m, int importance) {
+  char hash[17];
+  uint64_t h;
+  bdpt_model_hash(m, hash); /* 16 hex digits and the zero */
+  h = bdpti_hash_bytes(0, hash, sizeof hash);
+  if (!importance) return h;
+  return bdpti_hash_bytes(h, m->importance_data[0], sizeof m->importance_data[0]);
+}
+
 /* Takes what the file holds, if there is one and its key is ours. */
 BDPTI_FN void bdpti_study_load(bdpt_study *s, uint64_t key) {
   const bdpt_file_tensor *log;
@@ -4864,7 +4873,6 @@ BDPTI_FN void bdpti_study_load(bdpt_study *s, uint64_t key) {
 BDPT_API void bdpt_study_open(bdpt_study *s, const bdpt_model *model, const bdpt_run *run,
                               const char *phase, const void *options, size_t bytes, size_t room) {
   const bdpt_progress now = {phase, s->detail, 0, 0, "images", 0, (double)NAN};
-  char hash[17];
   uint64_t key;
   memset(s, 0, sizeof *s);
   s->ctx = model->ctx;
@@ -4877,8 +4885,7 @@ BDPT_API void bdpt_study_open(bdpt_study *s, const bdpt_model *model, const bdpt
   if (s->hooks.checkpoint) {
     bdpti_format(s->path, BDPT_MAX_PATH, "%s.%s", s->hooks.checkpoint, phase);
   }
-  bdpt_model_hash(model, hash);
-  key = bdpti_hash_bytes(bdpti_hash_bytes(0, hash, sizeof hash), phase, strlen(phase));
+  key = bdpti_hash_bytes(bdpti_digest_weights(model, 0), phase, strlen(phase));
   key = bdpti_hash_bytes(key, model->importance_data[0], sizeof model->importance_data[0]);
   if (s->train) key = bdpti_hash_bytes(key, s->train->index, s->train->count * sizeof(size_t));
   if (s->held) key = bdpti_hash_bytes(key, s->held->index, s->held->count * sizeof(size_t));
@@ -6156,15 +6163,6 @@ BDPT_API bdpt_status bdpt_evaluate(bdpt_model *model, const bdpt_subset *data, b
  * started anew) or that of the moment of saving (a cancelled call is repeated). After a run with
  * averages neither fits: train on under another name.
  */
-BDPTI_FN uint64_t bdpti_digest_weights(const bdpt_model *m, int importance) {
-  char hash[17];
-  uint64_t h;
-  bdpt_model_hash(m, hash); /* 16 hex digits and the zero */
-  h = bdpti_hash_bytes(0, hash, sizeof hash);
-  if (!importance) return h; /* the scalars do not train */
-  return bdpti_hash_bytes(h, m->importance_data[0], sizeof m->importance_data[0]);
-}
-
 /* Makes three digests: of the structure, which changes between steps when a layer is pruned; of the
  * recipe and the teacher's weights; and of which images come with which labels, in what portions
  * (the pixels are taken on trust). */
