@@ -1389,8 +1389,6 @@ struct bdpt_tape {
 };
 
 BDPTI_FN void bdpti_backward_op(bdpt_tape *t, bdpti_node *n); /* chapter 6: a case per operation */
-static void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_real *x, bdpt_real b,
-                        const bdpt_real *y, bdpt_real *out); /* 6.1: out = a x + b y */
 
 BDPT_API bdpt_tape *bdpt_tape_create(bdpt_context *ctx, bdpt_tape_mode mode) {
   bdpt_tape *t = (bdpt_tape *)bdpt_alloc(ctx, sizeof *t); /* zeros: no node */
@@ -1567,22 +1565,6 @@ BDPTI_FN bdpt_real *bdpti_grad_sum(bdpt_tape *t, bdpt_tensor *x) {
   bdpti_target dx = bdpti_grad(t, x);
   if (dx.to && !dx.add) memset(dx.to, 0, x->count * sizeof *dx.to);
   return dx.to;
-}
-
-/* Adds factor g to dx, the backward pass of everything that is linear in x. */
-BDPTI_FN void bdpti_grad_axpy(bdpt_tape *t, bdpt_tensor *x, bdpt_real factor, const bdpt_real *g) {
-  bdpti_target dx = bdpti_grad(t, x);
-  if (dx.to) bdpti_axpby(t->ctx, x->count, factor, g, 1, dx.add ? dx.to : NULL, dx.to);
-}
-
-/* Adds the buffer g to dx. If x has no gradient yet, it shares g and nothing is copied. */
-BDPTI_FN void bdpti_grad_pass(bdpt_tape *t, bdpt_tensor *x, bdpt_real *g) {
-  if (!x->wants_grad || !x->on_tape || x->grad) { /* this needs a sum of its own, or nothing */
-    bdpti_grad_axpy(t, x, 1, g);
-    return;
-  }
-  x->grad = g;                  /* dx is dy, number for number */
-  bdpti_buffer_of(g)->shares++; /* whoever adds to it copies it first */
 }
 
 #ifndef BDPT_ONLY_INFERENCE
@@ -1888,6 +1870,22 @@ BDPTI_FN void bdpti_axpby(bdpt_context *ctx, size_t n, bdpt_real a, const bdpt_r
                           const bdpt_real *y, bdpt_real *out) {
   bdpti_pointwise s = {x, y, a, b, out, 0};
   bdpti_each(ctx, ctx->isa->axpby, &s, n, 1024, (double)n * 0.4);
+}
+
+/* Adds factor g to dx, the backward pass of everything that is linear in x. */
+BDPTI_FN void bdpti_grad_axpy(bdpt_tape *t, bdpt_tensor *x, bdpt_real factor, const bdpt_real *g) {
+  bdpti_target dx = bdpti_grad(t, x);
+  if (dx.to) bdpti_axpby(t->ctx, x->count, factor, g, 1, dx.add ? dx.to : NULL, dx.to);
+}
+
+/* Adds the buffer g to dx. If x has no gradient yet, it shares g and nothing is copied. */
+BDPTI_FN void bdpti_grad_pass(bdpt_tape *t, bdpt_tensor *x, bdpt_real *g) {
+  if (!x->wants_grad || !x->on_tape || x->grad) { /* this needs a sum of its own, or nothing */
+    bdpti_grad_axpy(t, x, 1, g);
+    return;
+  }
+  x->grad = g;                  /* dx is dy, number for number */
+  bdpti_buffer_of(g)->shares++; /* whoever adds to it copies it first */
 }
 
 /* A sum over everything is cut into chunks whose number depends on the length alone. One thread
@@ -3579,8 +3577,7 @@ BDPT_API bdpt_status bdpt_predict(bdpt_model *m, bdpt_tape *t, size_t count,
  * loop that repeats are the matter of >>data.
  *
  * Nothing that happens in step k depends on a generator that ran through the steps before it: every
- * draw is a function of (seed, kind of draw, epoch, position), see 4.4. The rejected choice was one
- * generator whose state is saved; it works until two threads draw from it.
+ * draw is a function of (seed, kind of draw, epoch, position), see 4.4.
  *
  * "Cosine with warm-up", "gradient clipping", "repeated augmentation" and "cutmix" have several
  * readings each, which train differently. Ours are those of timm and PyTorch, named at each place.
@@ -5538,8 +5535,7 @@ BDPT_API bdpt_status bdpt_predict_rgb(bdpt_model *m, bdpt_tape *tape, const unsi
  * never sees the same image twice must find what the versions have in common.
  *
  * A loader holds what does not depend on the image, and for each thread a workspace, in this
- * order: fetched [3,h,w], cropped [3,h,w], half-way [3,h,W], resized [3,H,W]. Whoever owns a loader
- * puts its own arrays into the loader's arena: one call frees all.
+ * order: fetched [3,h,w], cropped [3,h,w], half-way [3,h,W], resized [3,H,W].
  */
 typedef struct bdpti_loader {
   bdpti_arena arena;           /* owns what the pointers below point to, data and recipe apart */
@@ -6424,8 +6420,6 @@ BDPT_API bdpt_status bdpt_train(bdpt_model *model, bdpt_model *teacher, const bd
  *
  *     x.safetensors: 'head.bias': data_offsets [0, 4000] reach past the end of the file, which
  *     holds 3072 bytes of data; was it cut off?
- *
- * The chapter goes from the bottom up, and all but the last section know nothing of networks.
  */
 
 /* 13.1  Pieces of JSON                                                                     >>json
@@ -7879,11 +7873,9 @@ BDPT_API bdpt_status bdpt_model_save(const bdpt_model *m, const char *path) {
 #define BDPTI_PREFETCH_FAR(address) __builtin_prefetch((const void *)(address), 0, 2)
 typedef bdpt_real BDPTI_VEC __attribute__((vector_size(BDPTI_BYTES)));
 typedef bdpt_real BDPTI_V(loose) __attribute__((vector_size(BDPTI_BYTES), aligned(4), may_alias));
-#if BDPTI_DOUBLE
-typedef uint64_t BDPTI_BITS __attribute__((vector_size(BDPTI_BYTES)));
-#else
-typedef uint32_t BDPTI_BITS __attribute__((vector_size(BDPTI_BYTES)));
-#endif
+#define BDPTI_WORD_float uint32_t
+#define BDPTI_WORD_double uint64_t
+typedef BDPTI_PASTE(BDPTI_WORD_, BDPT_REAL) BDPTI_BITS __attribute__((vector_size(BDPTI_BYTES)));
 #define BDPTI_CHOOSE(mask, yes, no) \
   ((BDPTI_VEC)(((BDPTI_BITS)(mask) & (BDPTI_BITS)(yes)) | (~(BDPTI_BITS)(mask) & (BDPTI_BITS)(no))))
 #define BDPTI_LANE(v, l) ((v)[l])
