@@ -259,7 +259,7 @@ lines greedy 4 $keys
 lines finer 2 "hash,patch,epochs,lr,mix_prob,ema,accuracy,test"
 keys="hash,parent,teacher,alpha,epochs,batch,lr,mix_prob,trivial,drop_path,ema,accuracy,test"
 lines better 2 $keys
-lines headline 29 "row,seed,attention,activation,marks,accuracies,test,params,macs"
+lines headline 31 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines choice 7 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines long 3 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines frontier 7 "row,seed,attention,activation,marks,accuracies,test,params,macs"

@@ -79,6 +79,7 @@ void study_name(const study *s, const study_spec *p, char out[STUDY_NAME]) {
              p->features);
   if (p->better)
     snprintf(out + strlen(out), STUDY_NAME - strlen(out), " parent %s", s->better_hash);
+  if (p->uncropped) snprintf(out + strlen(out), STUDY_NAME - strlen(out), " uncropped");
   if (p->rival)
     snprintf(out + strlen(out), STUDY_NAME - strlen(out), " rival %s", study_rivals_by[p->rival]);
 }
@@ -339,6 +340,7 @@ static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, con
   j.p = p; j.name = name; j.m = m;
   if (teacher) r.distill = p->teacher == STUDY_HARD ? BDPT_DISTILL_HARD : BDPT_DISTILL_SOFT;
   if (p->lr > 0) r.lr = p->lr;
+  if (p->uncropped) r.crop = 0;
   r.distill_features = some ? 0 : p->features;
   r.distill_alpha = p->rival == STUDY_NO_LABELS ? 1 : s->recipe.distill_alpha;
   r.distill_tau = s->recipe.distill_tau;

@@ -40,7 +40,7 @@ typedef struct study_recipe {
   int finer_epochs, better_epochs, better_batch, better_trivial;
   double finer_lr, finer_warmup, finer_mix_prob, finer_ema;
   double better_lr, better_mix_prob, better_drop_path, better_ema, better_alpha;
-  int headline_layers;
+  int headline_layers, headline_uncropped;
   size_t headline_images;
   double headline_lr, headline_features, headline_narrow_lr;
   cli_layers headline_marks, headline_long;
@@ -187,6 +187,7 @@ typedef struct study_spec {
   double macs;                  /* of the fused network: its width gives the rest; 0: it stays */
   int better;                   /* 1: made from the network of part 15, and taught by it */
   double lr, features;          /* other than the recipe's; the weight of the teacher's streams */
+  int uncropped;                /* 1: the images are flipped, but not cropped */
   int rival;                    /* STUDY_BLOCK_MAPS ...: what stands in (rivals.c); or 0 */
 } study_spec;
 
@@ -394,7 +395,7 @@ void study_tell_tokens(study *s);
 /* Returns an upper bound of what one greedy choice sends through the network. */
 double study_greedy_images(const study *s);
 
-enum { STUDY_PIECES = 14, STUDY_PICKS = 3, STUDY_RIVALS = 3 };
+enum { STUDY_PIECES = 15, STUDY_PICKS = 3, STUDY_RIVALS = 3 };
 
 /* The row of part 16 whose gap to its control is the headline figure, and that control. */
 extern const char *const study_whole, *const study_control;
