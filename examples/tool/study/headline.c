@@ -328,6 +328,7 @@ static void study_all_of_it(const study *s, study_spec *p) {
   p->teacher = STUDY_SOFT;
   p->lr = s->recipe.headline_lr;
   p->features = s->recipe.headline_features;
+  p->alpha = s->recipe.headline_alpha;
   p->uncropped = s->recipe.headline_uncropped;
 }
 
@@ -340,7 +341,7 @@ static study_spec study_piece(const study *s, int i, int seed, const cli_layers 
   p.teacher = study_pieces[i].teacher;
   p.rival = study_pieces[i].rival;
   if (!study_pieces[i].rate) p.lr = 0;
-  if (!study_pieces[i].features) p.features = 0;
+  if (!study_pieces[i].features) p.features = p.alpha = 0;
   if (!study_pieces[i].uncropped) p.uncropped = 0;
   return p;
 }

@@ -79,6 +79,8 @@ void study_name(const study *s, const study_spec *p, char out[STUDY_NAME]) {
              p->features);
   if (p->better)
     snprintf(out + strlen(out), STUDY_NAME - strlen(out), " parent %s", s->better_hash);
+  if (p->alpha > 0)
+    snprintf(out + strlen(out), STUDY_NAME - strlen(out), " alpha %g", p->alpha);
   if (p->uncropped) snprintf(out + strlen(out), STUDY_NAME - strlen(out), " uncropped");
   if (p->rival)
     snprintf(out + strlen(out), STUDY_NAME - strlen(out), " rival %s", study_rivals_by[p->rival]);
@@ -342,7 +344,8 @@ static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, con
   if (p->lr > 0) r.lr = p->lr;
   if (p->uncropped) r.crop = 0;
   r.distill_features = some ? 0 : p->features;
-  r.distill_alpha = p->rival == STUDY_NO_LABELS ? 1 : s->recipe.distill_alpha;
+  r.distill_alpha = p->alpha > 0 ? p->alpha : s->recipe.distill_alpha;
+  if (p->rival == STUDY_NO_LABELS) r.distill_alpha = 1;
   r.distill_tau = s->recipe.distill_tau;
   status = study_mark(s, m, name, 0);
   if (status == BDPT_OK) status = study_rejoin(s, &j);

@@ -93,6 +93,7 @@ int study_keys(study_recipe *r, cli_option *out) {
     {"headline.images", CLI_SIZE, &r->headline_images, "", NULL, ""},
     {"headline.lr", CLI_REAL_UP, &r->headline_lr, "", NULL, ""},
     {"headline.features", CLI_REAL, &r->headline_features, "", NULL, ""},
+    {"headline.alpha", CLI_REAL, &r->headline_alpha, "", NULL, ""},
     {"headline.uncropped", CLI_INT, &r->headline_uncropped, "", NULL, ""},
     {"headline.narrow_lr", CLI_REAL_UP, &r->headline_narrow_lr, "", NULL, ""},
     {"headline.marks", CLI_LAYERS, &r->headline_marks, "", NULL, ""},

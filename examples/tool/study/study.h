@@ -42,7 +42,7 @@ typedef struct study_recipe {
   double better_lr, better_mix_prob, better_drop_path, better_ema, better_alpha;
   int headline_layers, headline_uncropped;
   size_t headline_images;
-  double headline_lr, headline_features, headline_narrow_lr;
+  double headline_lr, headline_features, headline_alpha, headline_narrow_lr;
   cli_layers headline_marks, headline_long;
   const char *start_best, *distill_start; /* into the file's text */
 } study_recipe;
@@ -186,7 +186,7 @@ typedef struct study_spec {
   size_t seed;
   double macs;                  /* of the fused network: its width gives the rest; 0: it stays */
   int better;                   /* 1: made from the network of part 15, and taught by it */
-  double lr, features;          /* other than the recipe's; the weight of the teacher's streams */
+  double lr, alpha, features;   /* other than the recipe's; the weight of the teacher's streams */
   int uncropped;                /* 1: the images are flipped, but not cropped */
   int rival;                    /* STUDY_BLOCK_MAPS ...: what stands in (rivals.c); or 0 */
 } study_spec;
