@@ -4,13 +4,12 @@
  * A vision transformer alternates attention, where tokens exchange information, and an MLP, where
  * each token is transformed alone. BoundaryDPT removes whole attention layers and whole activations
  * (the GELU inside an MLP). Without its GELU the two linears of the MLP are one linear, so the
- * network becomes shallower and faster while no shape anywhere changes. Which layers go is decided
- * by accuracy AFTER recovery: the paper finds that losing an activation hurts at once and heals
- * fast, and losing attention hardly hurts and heals badly. Here, on CIFAR-100, both heal: of 66.8
- * and 5.9 points, 2.1 and 0.5 are missing after ten epochs. This file holds the method: tensors,
- * reverse-mode differentiation, DeiT, training, the accuracy predictor, choosing layers, recovery,
- * fusing, files. The two stages of the paper, with its own choice of layers, and the observations
- * that led to them stand beside it, in examples/plus/boundarydpt_studies.h.
+ * network becomes shallower and faster while no shape anywhere changes. Which layers go is found by
+ * trying each with the best linear map in its place; then the network recovers, with the dense one
+ * as its teacher. This file holds all of that: tensors, reverse-mode differentiation, DeiT,
+ * training, the accuracy predictor, choosing layers, recovery, fusing, files. The two stages of the
+ * paper, with its own choice, and the observations that led to them stand beside it, in
+ * examples/plus/boundarydpt_studies.h.
  *
  * It is NOT a framework: no GPU, no convolutions beyond patch embedding, no graph compiler, and one
  * family of networks. It needs libc and libm; with OpenMP it uses several cores.
@@ -246,6 +245,9 @@ BDPT_API void bdpt_clear_error(bdpt_context *ctx);
  * is the first; %s %d %zu %g %c are filled in. Returns the status, for `return bdpt_fail(...)`. */
 BDPTI_PRINTF(3, 4)
 BDPT_API bdpt_status bdpt_fail(bdpt_context *ctx, bdpt_status status, const char *format, ...);
+/* Writes such a sentence, cut off where there is no more room: snprintf without a locale. */
+BDPTI_PRINTF(3, 4)
+BDPT_API void bdpt_format(char *out, size_t room, const char *format, ...);
 /* Returns zeroed memory of the context's allocator, aligned to 64 bytes, or NULL after an error.
  * The caller gives it back with bdpt_release and the same size; NULL is allowed there. */
 BDPT_API void *bdpt_alloc(bdpt_context *ctx, size_t bytes);
@@ -865,18 +867,6 @@ BDPT_API int bdpt_start_fits(bdpt_start start, bdpt_type type);
 BDPT_API bdpt_status bdpt_remove(bdpt_model *model, const bdpt_layers *layers, bdpt_start start,
                                  const bdpt_subset *data, bdpt_fit_report *out);
 
-/* What fusing changed, measured on images that selected nothing. */
-typedef struct bdpt_certificate {
-  size_t images;
-  double difference;      /* largest |fused - unfused| logit over the largest |unfused| logit */
-  size_t agree;           /* images whose arg-max is the same */
-  size_t near_ties;       /* disagreements whose two top logits differ by less than the bound */
-  int fused;              /* how many MLPs were fused */
-} bdpt_certificate;
-/* Fuses every MLP that can be and compares both over `data`; writes model->certificate. */
-BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *data,
-                                         bdpt_certificate *out);
-
 #endif /* BDPT_ONLY_INFERENCE */
 
 /* ---- 3.10  Files ----------------------------------------------------------------------------- */
@@ -1100,7 +1090,7 @@ BDPTI_FN void bdpti_format_list(char *out, size_t room, const char *f, va_list a
 }
 
 BDPTI_FN const char *bdpti_s(size_t n) { return n == 1 ? "" : "s"; } /* ends a counted noun */
-BDPTI_FN void bdpti_format(char *out, size_t room, const char *format, ...) {
+BDPT_API void bdpt_format(char *out, size_t room, const char *format, ...) {
   va_list args;
   va_start(args, format);
   bdpti_format_list(out, room, format, args);
@@ -2855,8 +2845,7 @@ BDPTI_FN void bdpti_backward_op(bdpt_tape *t, bdpti_node *n) {
 /* 7.1  Configurations
  *
  * A table lists numbers of a struct: their names for messages, places, what 0 stands for (patch:
- * 16), and bounds. It fills and it checks. The limits keep every product of two sizes far inside 64
- * bits.
+ * 16), and bounds. It fills and checks. The limits keep products of two sizes far inside 64 bits.
  */
 BDPT_API bdpt_status bdpt_config_named(bdpt_context *ctx, const char *name, bdpt_config *out) {
   static const char *const known[8] = {
@@ -3149,7 +3138,7 @@ BDPTI_FN void bdpti_model_bind(bdpt_model *m) {
     s->data = &m->importance_data[0][type][l];
     s->grad = &m->importance_data[1][type][l];
     s->name = m->importance_name[type][l];
-    bdpti_format(m->importance_name[type][l], sizeof m->importance_name[type][l],
+    bdpt_format(m->importance_name[type][l], sizeof m->importance_name[type][l],
                  "blocks.%d.%s.importance", l, type == BDPT_ATTENTION ? "attn" : "mlp");
   }
 }
@@ -3169,8 +3158,8 @@ BDPTI_FN bdpt_model *bdpti_model_shell(bdpt_context *ctx, const bdpt_config *con
   for (i = 0; i < m->slots; i++) {
     const char *name = bdpti_slot_rule(i)->name;
     int l = (i - BDPT_SLOTS_FIXED) / BDPT_SLOTS_BLOCK; /* negative for fixed slots, not used then */
-    if (i < BDPT_SLOTS_FIXED) bdpti_format(m->name[i], sizeof m->name[i], "%s", name);
-    else bdpti_format(m->name[i], sizeof m->name[i], "blocks.%d.%s", l, name);
+    if (i < BDPT_SLOTS_FIXED) bdpt_format(m->name[i], sizeof m->name[i], "%s", name);
+    else bdpt_format(m->name[i], sizeof m->name[i], "blocks.%d.%s", l, name);
   }
   bdpti_model_bind(m);
   return m;
@@ -4189,9 +4178,8 @@ BDPT_API bdpt_status bdpt_cost(bdpt_context *ctx, const bdpt_config *config,
  * Without its GELU an MLP is the linear map W2 W1, and a poor one: it was trained for hidden
  * features whose negative halves are gone. The linear map that does the MLP's work best needs no
  * training. Send some hundred images through the network, note what the MLP reads at each token and
- * what it returns, and solve a least-squares problem. Where attention was, such a map cannot move
- * anything from one token to another, but it returns what attention returns on average for such a
- * token.
+ * what it returns, and solve a least-squares problem. Where attention was, such a map moves
+ * nothing from one token to another, but returns what attention returns on average for such a one.
  *
  * Several layers are fitted in the order of the forward pass. Each sees its inputs as the maps
  * before it make them, and is fitted to what the trained layer answers to those: it is good where
@@ -4497,7 +4485,7 @@ BDPT_API bdpt_status bdpt_remove(bdpt_model *m, const bdpt_layers *layers, bdpt_
   }
   bdpti_arena_free(&a);
   if (!status && r.layers) {
-    bdpti_format(work->certificate, sizeof work->certificate, "%d layer%s fitted, not exact: "
+    bdpt_format(work->certificate, sizeof work->certificate, "%d layer%s fitted, not exact: "
                  "relative error up to %g on %zu of %zu images, held back, ridge %g%s", r.layers,
                  bdpti_s((size_t)r.layers), r.error, r.held, r.held + r.images, BDPT_RIDGE,
                  r.error < 1 ? "" : ": worse than a constant, fit to more images");
@@ -4792,20 +4780,15 @@ BDPT_API bdpt_status bdpt_map_split(bdpt_context *ctx, const bdpt_map *map, int 
  * Which layers of a trained network can go, how are they found, and how does the accuracy return?
  * Everything so far was machinery; this chapter is the argument.
  *
- * A natural plan is to give every one of the 2L layers an importance and to remove the smallest.
- * Two observations say why that fails; boundarydpt_studies.h makes them and explains them. The
- * scales: the gradients by which importance would be learned differ between the types by a factor
- * of 409 (published; 5.1 here) for reasons of size, so a common ranking removes one type only. And
- * damage is not loss: the accuracy lost at the moment of removal ranks attention far before
- * activation; here its order leaves 54.3 %, that by recovery 60.7. So importance is never compared
- * across types, and a removal is judged by recovery.
- *
- * How many of each type, and which ones? The paper measures the recovered accuracy of a few pruned
- * networks, interpolates (chapter 10), and learns the importance of the layers within each type:
- * that stage 1 is in boundarydpt_studies.h. Here a better choice takes its place, which trains
- * nothing: trying every layer with the best map in its stead (11.2). Then the network trains on
- * with the dense one as teacher (8.3), and the linears that lost the activation between them are
- * fused (11.3); `bdpt_stage2` there is that in one call, `bdpt_two_stage` the whole. */
+ * To remove the least important of all 2L layers fails twice, as boundarydpt_studies.h shows: the
+ * gradients by which importance would be learned differ between the types by a factor of 409
+ * (published; 5.1 here) for reasons of size, and the accuracy lost at once ranks layers otherwise
+ * than the accuracy after recovery does. So the paper measures the recovered accuracy of a few
+ * pruned networks, interpolates (chapter 10), and learns importance within each type: its stage 1,
+ * in boundarydpt_studies.h. Here a better choice takes its place and trains nothing: trying every
+ * layer with the best map in its stead (11.2). Then the network trains on with the dense one as
+ * teacher (8.3), and the linears that lost the activation between them are fused (9.2).
+ * `bdpt_stage2` there is that in one call, with a certificate of what fusing changed. */
 
 /* From >>checkpoint and >>io. */
 BDPTI_FN int bdpti_words_read(const bdpt_safetensors *f, const char *name, void *out, size_t n);
@@ -4880,7 +4863,7 @@ BDPT_API void bdpt_study_open(bdpt_study *s, const bdpt_model *model, const bdpt
   s->start = BDPT_START_PAPER; /* until a call that removes says otherwise */
   if (run->hooks) s->hooks = *run->hooks;
   if (s->hooks.checkpoint) {
-    bdpti_format(s->path, BDPT_MAX_PATH, "%s.%s", s->hooks.checkpoint, phase);
+    bdpt_format(s->path, BDPT_MAX_PATH, "%s.%s", s->hooks.checkpoint, phase);
   }
   key = bdpti_hash_bytes(bdpti_digest_weights(model, 0), phase, strlen(phase));
   key = bdpti_hash_bytes(key, model->importance_data[0], sizeof model->importance_data[0]);
@@ -4945,7 +4928,7 @@ BDPT_API void bdpt_study_copy(bdpt_study *s) {
  * is at this moment. If a file brings the weights, only their place is made. */
 BDPT_API void bdpt_study_remove(bdpt_study *s, bdpt_type type, int layer) {
   if (!bdpti_study_wants(s, s->work, "copy")) return;
-  bdpti_format(s->detail, sizeof s->detail, "remove %s %d", bdpt_type_name(type), layer);
+  bdpt_format(s->detail, sizeof s->detail, "remove %s %d", bdpt_type_name(type), layer);
   if (bdpt_start_fits(s->start, type) && s->word[1] < s->reached) {
     s->status = bdpti_fit_room(s->work, type, layer) ? BDPT_OK : s->ctx->status;
   } else {
@@ -5068,7 +5051,7 @@ BDPTI_FN void bdpti_greedy_step(bdpt_study *s, const bdpt_greedy_options *o,
     if (!bdpti_kept(&s->work->config, at.type, at.block)) continue;
     s->now.done++;
     if (most && gone >= most) continue;
-    bdpti_format(s->detail, sizeof s->detail, "removal %d: without %s %d", n + 1,
+    bdpt_format(s->detail, sizeof s->detail, "removal %d: without %s %d", n + 1,
                  bdpt_type_name(at.type), at.block);
     stop = s->hooks.progress && s->hooks.progress(&s->now, s->hooks.user);
     if (bdpti_cluster_any(s->ctx, stop)) s->status = BDPT_CANCELLED;
@@ -5133,83 +5116,6 @@ BDPT_API bdpt_status bdpt_greedy(bdpt_model *model, const bdpt_run *run,
   if (!s.status) s.status = bdpt_model_assign(model, s.work);
   bdpt_subset_free(s.ctx, &chosen);
   return bdpt_study_close(&s);
-}
-
-/* 11.3  Fusing with a certificate                                                     >>certificate
- *
- *   math      difference = max |fused - unfused| / max |unfused| over all logits of all images
- *   bound     1e-5 in float, 1e-12 in double
- *   source    PAPER_NOTES.md, Fusion
- *   check     tests/test_method.c certificate; tests/test_inside.c certificate_finds_faults
- *
- * Fusing sums in another order, so logits move in their last digits. An arg-max can turn only if
- * the two logits it hangs between are closer than twice the largest change. So a disagreement is
- * counted as a near tie if, before fusing, the two logits differed by less than twice the bound
- * times the image's largest logit. One that is no near tie means a fault. */
-#define BDPTI_FUSE_BOUND (sizeof(bdpt_real) == sizeof(double) ? 1e-12 : 1e-5)
-
-/* Computes the logits of both networks from the same images, batch by batch. */
-BDPTI_FN bdpt_status bdpti_contrast(bdpt_model *model, bdpt_model *fused, const bdpt_subset *data,
-                                    bdpt_certificate *out) {
-  size_t image = bdpt_image_numbers(&model->config), n, i, k, a, b;
-  size_t classes = (size_t)model->config.classes, batch = 32;
-  bdpti_arena arena = {model->ctx, NULL, 0};
-  bdpt_tape *tape = bdpt_tape_create(model->ctx, BDPT_TAPE_COMPUTE);
-  double largest = 0.0, most;
-  bdpt_real *x, *y, *z;
-  bdpt_status status;
-  x = (bdpt_real *)bdpti_array(&arena, batch, (image + 2 * classes) * sizeof *x);
-  status = x && tape ? BDPT_OK : model->ctx->status;
-  for (; out->images < data->count && !status; out->images += n) {
-    n = data->count - out->images < batch ? data->count - out->images : batch;
-    y = x + batch * image;
-    z = y + batch * classes;
-    status = bdpt_load_batch(model->ctx, &model->config, data, out->images, n, x, NULL);
-    if (!status) status = bdpt_predict(model, tape, n, x, y);
-    if (!status) status = bdpt_predict(fused, tape, n, x, z);
-    for (i = 0; i < n && !status; i++, y += classes, z += classes) {
-      for (k = a = b = 0, most = 0.0; k < classes; k++) {
-        most = fmax(most, fabs((double)y[k]));
-        out->difference = fmax(out->difference, fabs((double)z[k] - (double)y[k]));
-        if (y[k] > y[a]) a = k;
-        if (z[k] > z[b]) b = k;
-      }
-      largest = fmax(largest, most);
-      out->agree += a == b;
-      out->near_ties += a != b && (double)y[a] - (double)y[b] < 2 * BDPTI_FUSE_BOUND * most;
-    }
-  }
-  if (largest > 0) out->difference /= largest;
-  bdpti_arena_free(&arena);
-  bdpt_tape_free(tape);
-  return status;
-}
-
-BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *data,
-                                         bdpt_certificate *out) {
-  bdpt_model *fused;
-  bdpt_status status;
-  int l, fitted = 0; /* fitted: 1 if there are maps, whose sentence stays */
-  memset(out, 0, sizeof *out);
-  if (!data || data->count == 0) {
-    return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "fuse: a certificate needs images");
-  }
-  fused = bdpt_model_clone(model);
-  status = fused ? bdpt_fuse_all(fused) : model->ctx->status;
-  if (!status) status = bdpti_contrast(model, fused, data, out);
-  for (l = 0; l < model->config.depth && !status; l++) {
-    const bdpt_block *b = &model->config.block[l];
-    out->fused += fused->config.block[l].mlp_state != b->mlp_state;
-    fitted |= b->attention == BDPT_ATTENTION_FITTED || b->mlp_state == BDPT_MLP_FITTED;
-  }
-  if (fused && (out->fused || !model->certificate[0])) { /* else an earlier sentence stays */
-    bdpti_format(fused->certificate, sizeof fused->certificate,
-                 "%d MLP%s fused: logits differ by %g of the largest (bound %g), arg-max equal on "
-                 "%zu of %zu images, %zu near tie%s%s%s", out->fused, bdpti_s((size_t)out->fused),
-                 out->difference, BDPTI_FUSE_BOUND, out->agree, out->images, out->near_ties,
-                 bdpti_s(out->near_ties), fitted ? "; " : "", fitted ? model->certificate : "");
-  }
-  return bdpti_model_end(model, fused, status);
 }
 
 /* =================================================================================================
@@ -6015,27 +5921,27 @@ BDPTI_FN void bdpti_trainer_blame(const bdpt_trainer *t, char out[128]) {
   const size_t images = t->own * bdpt_image_numbers(&t->model->config);
   const bdpti_node *n, *first = NULL;
   int i, back = -1;
-  bdpti_format(out, 128, "a sum");
+  bdpt_format(out, 128, "a sum");
   for (i = 0; i < bdpti_params(t); i++) {
     const bdpt_tensor *p = bdpti_param(t, i);
     if (!p->wants_grad) continue;
     if (!bdpti_all_finite(t->ctx, p->count, p->grad)) back = i;
     if (bdpti_all_finite(t->ctx, p->count, p->data)) continue;
-    bdpti_format(out, 128, "the value of %s", p->name);
+    bdpt_format(out, 128, "the value of %s", p->name);
     return;
   }
   if (t->images && !bdpti_all_finite(t->ctx, images, t->images)) {
-    bdpti_format(out, 128, "an image");
+    bdpt_format(out, 128, "an image");
     return;
   }
   for (n = t->tape->last; n; n = n->previous) { /* newest first, so the oldest is found last */
     if (!bdpti_all_finite(t->ctx, n->out.count, n->out.data)) first = n;
   }
   if (first) {
-    bdpti_format(out, 128, "the output of %s at %s", bdpti_op_text[first->op][0],
+    bdpt_format(out, 128, "the output of %s at %s", bdpti_op_text[first->op][0],
                  bdpti_node_place(first));
   } else if (back >= 0) {
-    bdpti_format(out, 128, "the gradient of %s", bdpti_param(t, back)->name);
+    bdpt_format(out, 128, "the gradient of %s", bdpti_param(t, back)->name);
   }
 }
 
@@ -6196,7 +6102,7 @@ BDPTI_FN bdpt_real *bdpti_stored(bdpt_trainer *t, int k, bdpt_write_tensor *w, c
   const bdpti_moments *s = &t->moments[k / 4]; /* of that parameter */
   const bdpt_tensor *p = bdpti_param(t, k / 4);
   const int a = k % 4; /* which of the four */
-  bdpti_format(name, 112, "%s.%s", prefix[a], p->name);
+  bdpt_format(name, 112, "%s.%s", prefix[a], p->name);
   memset(w, 0, sizeof *w);
   w->name = name; w->ndim = p->ndim;
   w->dtype = BDPT_REAL_DTYPE;
@@ -6301,8 +6207,7 @@ BDPT_API bdpt_status bdpt_trainer_parse(bdpt_trainer *t, const void *bytes, size
   return status;
 }
 
-/* Saves to a file, or continues from it if there is one; NULL: the caller wants none. Of a cluster,
- * one saves. */
+/* Saves to a file, or goes on from it if it is there; NULL: none wanted. Of a cluster one saves. */
 BDPTI_FN bdpt_status bdpti_trainer_file(bdpt_trainer *t, const char *path, int save) {
   const int first = t->ctx->cluster.rank == 0;
   bdpt_bytes file = {NULL, 0};
@@ -6478,8 +6383,7 @@ BDPTI_FN long bdpti_json_unit(const char *s, size_t left) {
   return strspn(hex, "0123456789abcdefABCDEF") == 4 ? strtol(hex, NULL, 16) : -1;
 }
 
-/* A character beyond FFFF arrives as two escapes, a high and a low surrogate; one without the other
- * means nothing. */
+/* A character beyond FFFF is two escapes, a high and a low surrogate; one alone means nothing. */
 BDPT_API size_t bdpt_json_char(const char *s, size_t left, size_t *used, char out[4]) {
   static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
   static const unsigned char lead[5] = {0, 0, 0xC0, 0xE0, 0xF0}; /* first bytes, by length */
@@ -6526,8 +6430,7 @@ BDPTI_FN int bdpti_scan_size(bdpti_scan *s, size_t *out) {
  *   check     tests/test_bytes.c decimal_round_trip: random numbers of all magnitudes
  *
  * A configuration holds a few real numbers (eps = 1e-6, image statistics) that must come back with
- * the same bits on every machine. printf and strtod follow the locale: under a German one they
- * write and expect 1,5.
+ * the same bits on every machine. printf and strtod follow the locale: a German one has 1,5 there.
  *
  * The only thing a locale changes is the point, so strtod is given none: 1.25e-3 is handed over as
  * 125e-5. That rounds correctly wherever the C library does.
@@ -6540,7 +6443,7 @@ BDPTI_FN int bdpti_scan_size(bdpti_scan *s, size_t *out) {
  */
 BDPTI_FN double bdpti_decimal(const char *digits, int e) { /* digits * 10^e */
   char text[88];
-  bdpti_format(text, sizeof text, "%se%d", digits, e); /* "125e-5" */
+  bdpt_format(text, sizeof text, "%se%d", digits, e); /* "125e-5" */
   return strtod(text, NULL);
 }
 
@@ -6743,7 +6646,7 @@ BDPTI_FN const char *bdpti_show(const char *name, char out[72]) { /* out is retu
     out[n] = (unsigned char)name[n] < 0x20 || name[n] == 0x7F ? '?' : name[n];
   }
   while (n > 0 && ((unsigned char)name[n] & 0xC0) == 0x80) n--; /* back to a first byte */
-  bdpti_format(out + n, 4, "%s", name[n] ? "..." : "");
+  bdpt_format(out + n, 4, "%s", name[n] ? "..." : "");
   return out;
 }
 
@@ -6767,8 +6670,7 @@ BDPTI_FN void bdpti_need(bdpti_reader *r, char c) {
   bdpti_bad(r, "'%c' expected at byte %zu", c, 8 + r->scan.at); /* of the file */
 }
 
-/* Returns whether a list that `close` ends goes on after n items, or it and all others end after an
- * error. */
+/* Returns 1 if a list that `close` ends goes on after n items; after an error all lists end. */
 BDPTI_FN int bdpti_more(bdpti_reader *r, size_t n, char close) {
   if (r->status || bdpti_scan_is(&r->scan, close)) return 0;
   if (n) bdpti_need(r, ',');
@@ -7358,7 +7260,7 @@ BDPTI_FN FILE *bdpti_open_beside(const char *path, unsigned mode, char *name, si
   FILE *f = NULL;
   int k;
   for (k = 0; !f && k < 100; k++) { /* more than one by threads, or by a process that has died */
-    bdpti_format(name, room, "%s.bdpt-tmp-%zu-%d", path, BDPTI_PROCESS, k);
+    bdpt_format(name, room, "%s.bdpt-tmp-%zu-%d", path, BDPTI_PROCESS, k);
     errno = 0;
     f = bdpti_open_new(name, mode);
     if (!f && errno != EEXIST) break; /* not because the name is taken */
@@ -7479,7 +7381,7 @@ static const bdpti_key bdpti_keys[] = {
   {"reg_tokens", 'I', BDPTI_ONE(1, registers), ""}, {"no_head", 'I', BDPTI_ONE(1, headless), ""},
   {"no_qkv_bias", 'I', BDPTI_ONE(1, no_qkv_bias), ""},
   {"image_width", 'I', BDPTI_ONE(1, image_width), ""},
-  /* Text, kept as it is: a digest, a sentence (11.3), how images were made. */
+  /* Text, kept as it is: a digest, a sentence, how images were made. */
   {"parent", 't', 0, 65, offsetof(bdpt_model, parent), ""},
   {"certificate", 't', 0, 200, offsetof(bdpt_model, certificate), ""},
   {"preprocessing", 't', 0, 100, offsetof(bdpt_model, preprocessing), ""}};
@@ -7631,7 +7533,7 @@ BDPTI_FN void bdpti_meta_value(bdpti_reader *r, bdpt_model *m, const bdpti_key *
   char shown[72];
   int i = 0, n, want = k->each ? m->config.depth : k->n; /* numbers there are; there must be */
   if (k->kind == 't') {
-    bdpti_format((char *)m + k->at, (size_t)k->n, "%s", s);
+    bdpt_format((char *)m + k->at, (size_t)k->n, "%s", s);
     if (strlen(s) < (size_t)k->n) return; /* it was not cut */
     bdpti_bad(r, "%zu bytes in the metadata, at most %d fit", strlen(s), k->n - 1);
   } else if (*k->words) {

@@ -409,8 +409,8 @@ TEST(memory_numbers) {
   bdpti_put_string(&text, "loss 0.25");
   out[7] = 0;
   says("sentences", "\"loss 0.25\" is cut to \"%s\",", out);
-  bdpti_format(third, sizeof third, "%g", 2.0 / 3);
-  bdpti_format(small, sizeof small, "%g", 1e-7);
+  bdpt_format(third, sizeof third, "%g", 2.0 / 3);
+  bdpt_format(small, sizeof small, "%g", 1e-7);
   says("sentences", "counts %d. %%g writes 2/3 as %s and a ten millionth as %s.", (int)text.used,
        third, small);
   counted.allocator.alloc = counting_alloc;

@@ -191,7 +191,7 @@ if [ -n "$browser" ]; then
   finds bdpt_fuse function 'bdpt_fuse<'
   finds residual%20stream term 'residual stream'
   finds 'W2%20W1' formula 'W = W2 W1'
-  finds fuse_certified function bdpt_fuse_certified
+  finds fuse_all function bdpt_fuse_all
   finds recovery%20asymmetry paper 'recovery asymmetry'
   finds Resuming%20is%20replaying text '.*Resuming is replaying'
 else

@@ -2,6 +2,7 @@
  * logits, gradients of every parameter and of every layer's importance. Then each is trained, loses
  * layers of both types, by maps and plainly, is fused with a certificate, saved, read again. */
 #include "../boundarydpt.h"
+#include "../examples/plus/boundarydpt_studies.h"
 #include "test.h"
 #include "fixture.h"
 #include "networks.h"

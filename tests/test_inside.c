@@ -990,7 +990,7 @@ static bdpt_certificate contrast_of(const double *a, const double *b) {
     m->param[BDPT_SLOT_HEAD_B].data[k] = (bdpt_real)a[k];
     n->param[BDPT_SLOT_HEAD_B].data[k] = (bdpt_real)b[k];
   }
-  CHECK(bdpti_contrast(m, n, &held, &c) == BDPT_OK);
+  CHECK(bdpts_contrast(m, n, &held, &c) == BDPT_OK);
   bdpt_model_free(n);
   bdpt_model_free(m);
   return c;
@@ -1005,10 +1005,10 @@ TEST(contrast) {
   CHECK(c.agree == 10 && c.near_ties == 0 && c.difference == 0);
   c = contrast_of(before, after);
   CHECK(c.images == 10 && c.agree == 0 && c.near_ties == 0 && c.difference == 1.5 / 4);
-  tie[1] = 1 - BDPTI_FUSE_BOUND;
+  tie[1] = 1 - BDPTS_FUSE_BOUND;
   c = contrast_of(tie, turned);
   CHECK(c.agree == 0 && c.near_ties == 10);
-  tie[1] = 1 - 3 * BDPTI_FUSE_BOUND;
+  tie[1] = 1 - 3 * BDPTS_FUSE_BOUND;
   c = contrast_of(tie, turned);
   CHECK(c.agree == 0 && c.near_ties == 0);
 }
@@ -1020,7 +1020,7 @@ TEST(certificate_finds_faults) {
   size_t i;
   memset(&c, 0, sizeof c);
   for (i = 0; i < 5; i++) wrong->param[BDPT_SLOT_HEAD_B].data[i] += (bdpt_real)(i == 3 ? 100 : 0);
-  CHECK(bdpti_contrast(m, wrong, &held, &c) == BDPT_OK);
+  CHECK(bdpts_contrast(m, wrong, &held, &c) == BDPT_OK);
   CHECK(c.images == 10 && c.difference > 10 && c.agree < 10 && c.near_ties == 0);
   bdpt_model_free(wrong);
   bdpt_model_free(m);

@@ -10,6 +10,7 @@
  *   measuring        accuracies of a few pruned networks, for the predictor of boundarydpt.h
  *   importance       a scalar for each layer learns which one the network misses least
  *   stage 2          the dense network teaches the pruned one, whose linears are fused then
+ *   the certificate  what fusing changed, measured
  *   both stages      measure, fit, split, search, remove, fine-tune, fuse
  *   the refusal      why one linear of an MLP cannot go alone
  *   the steps        training and measuring in a long call of one's own
@@ -31,17 +32,18 @@
  *   >>guide      1  how to read                     >>collect    5  how many of each type
  *   >>api        2  the declarations                >>search     6  which ones: learned importance
  *   >>disparity  3  first observation               >>stage2     7  recovery with a teacher
- *   >>recovery   4  second observation              >>two-stage  8  both stages in one call
- *   >>steps     10  training in a long call         >>mismatch   9  what cannot go
+ *   >>recovery   4  second observation              >>certificate 8  fusing, measured
+ *   >>two-stage  9  both stages in one call         >>mismatch  10  what cannot go
+ *   >>steps     11  training in a long call
  */
 
 /* =================================================================================================
  * 1  READING GUIDE                                                                         >>guide
  * =================================================================================================
- * The chapters do not depend on each other, but for 8, which calls 5 to 7. Those from 3 to 6 are
- * also examples of long calls of one's own: they report, stop and resume by the bdpt_study of
- * boundarydpt.h (11.1) and the steps of chapter 10. Letters are those of boundarydpt.h; bdpt_ is
- * public, bdpts_ private to this file.
+ * The chapters do not depend on each other, but for 7, which calls 8, and 9, which calls 5 to 7.
+ * Those from 3 to 6 are also examples of long calls of one's own: they report, stop and resume by
+ * the bdpt_study of boundarydpt.h (11.1) and the steps of chapter 11. Letters are those of
+ * boundarydpt.h; bdpt_ is public, bdpts_ private to this file.
  *
  * What this choice is worth is in PAPER_NOTES.md: in the study of this repository the closed form,
  * `bdpt_greedy`, finds layers that are level with the best recovered ones without training, and
@@ -136,6 +138,18 @@ BDPT_API bdpt_status bdpt_search(bdpt_model *model, const bdpt_run *run,
 
 /* 2.3  Stage 2, and both stages
  */
+
+/* What fusing changed, measured on images that selected nothing. */
+typedef struct bdpt_certificate {
+  size_t images;
+  double difference;      /* largest |fused - unfused| logit over the largest |unfused| logit */
+  size_t agree;           /* images whose arg-max is the same */
+  size_t near_ties;       /* disagreements whose two top logits differ by less than the bound */
+  int fused;              /* how many MLPs were fused */
+} bdpt_certificate;
+/* Fuses every MLP that can be and compares both over `data`; writes model->certificate. */
+BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *data,
+                                         bdpt_certificate *out);
 
 /* Stage 2: fine-tunes `model` (pruned or fitted) with the dense network as `teacher`, then fuses.
  * A teacher and recipe.distill = 0: the distillation is soft. No teacher, or OFF: none. */
@@ -672,7 +686,91 @@ BDPT_API bdpt_status bdpt_stage2(bdpt_model *model, bdpt_model *teacher, const b
 }
 
 /* =================================================================================================
- * 8  BOTH STAGES                                                                        >>two-stage
+ * 8  FUSING WITH A CERTIFICATE                                                        >>certificate
+ * =================================================================================================
+ *   math      difference = max |fused - unfused| / max |unfused| over all logits of all images
+ *   bound     1e-5 in float, 1e-12 in double
+ *   source    PAPER_NOTES.md, Fusion
+ *   check     tests/test_method.c certificate; tests/test_inside.c certificate_finds_faults
+ *
+ * Fusing sums in another order, so logits move in their last digits. An arg-max can turn only if
+ * the two logits it hangs between are closer than twice the largest change. So a disagreement is
+ * counted as a near tie if, before fusing, the two logits differed by less than twice the bound
+ * times the image's largest logit. One that is no near tie means a fault. */
+#define BDPTS_FUSE_BOUND (sizeof(bdpt_real) == sizeof(double) ? 1e-12 : 1e-5)
+
+/* Computes the logits of both networks from the same images, batch by batch. */
+static bdpt_status bdpts_contrast(bdpt_model *model, bdpt_model *fused, const bdpt_subset *data,
+                                  bdpt_certificate *out) {
+  size_t image = bdpt_image_numbers(&model->config), n, i, k, a, b;
+  size_t classes = (size_t)model->config.classes, batch = 32;
+  size_t bytes = SIZE_MAX; /* stays, and is refused, where the sizes cannot be multiplied */
+  bdpt_tape *tape = bdpt_tape_create(model->ctx, BDPT_TAPE_COMPUTE);
+  double largest = 0.0, most;
+  bdpt_real *x, *y, *z;
+  bdpt_status status;
+  if (image + 2 * classes <= SIZE_MAX / 2 / batch / sizeof *x) {
+    bytes = batch * (image + 2 * classes) * sizeof *x;
+  }
+  x = (bdpt_real *)bdpt_alloc(model->ctx, bytes);
+  status = x && tape ? BDPT_OK : model->ctx->status;
+  for (; out->images < data->count && !status; out->images += n) {
+    n = data->count - out->images < batch ? data->count - out->images : batch;
+    y = x + batch * image;
+    z = y + batch * classes;
+    status = bdpt_load_batch(model->ctx, &model->config, data, out->images, n, x, NULL);
+    if (!status) status = bdpt_predict(model, tape, n, x, y);
+    if (!status) status = bdpt_predict(fused, tape, n, x, z);
+    for (i = 0; i < n && !status; i++, y += classes, z += classes) {
+      for (k = a = b = 0, most = 0.0; k < classes; k++) {
+        most = fmax(most, fabs((double)y[k]));
+        out->difference = fmax(out->difference, fabs((double)z[k] - (double)y[k]));
+        if (y[k] > y[a]) a = k;
+        if (z[k] > z[b]) b = k;
+      }
+      largest = fmax(largest, most);
+      out->agree += a == b;
+      out->near_ties += a != b && (double)y[a] - (double)y[b] < 2 * BDPTS_FUSE_BOUND * most;
+    }
+  }
+  if (largest > 0) out->difference /= largest;
+  bdpt_release(model->ctx, x, bytes);
+  bdpt_tape_free(tape);
+  return status;
+}
+
+BDPT_API bdpt_status bdpt_fuse_certified(bdpt_model *model, const bdpt_subset *data,
+                                         bdpt_certificate *out) {
+  bdpt_model *fused;
+  bdpt_status status;
+  int l, fitted = 0; /* fitted: 1 if there are maps, whose sentence stays */
+  memset(out, 0, sizeof *out);
+  if (!data || data->count == 0) {
+    return bdpt_fail(model->ctx, BDPT_E_ARGUMENT, "fuse: a certificate needs images");
+  }
+  fused = bdpt_model_clone(model);
+  status = fused ? bdpt_fuse_all(fused) : model->ctx->status;
+  if (!status) status = bdpts_contrast(model, fused, data, out);
+  for (l = 0; l < model->config.depth && !status; l++) {
+    const bdpt_block *b = &model->config.block[l];
+    out->fused += fused->config.block[l].mlp_state != b->mlp_state;
+    fitted |= b->attention == BDPT_ATTENTION_FITTED || b->mlp_state == BDPT_MLP_FITTED;
+  }
+  if (fused && (out->fused || !model->certificate[0])) { /* else an earlier sentence stays */
+    bdpt_format(fused->certificate, sizeof fused->certificate,
+                 "%d MLP%s fused: logits differ by %g of the largest (bound %g), arg-max equal on "
+                 "%zu of %zu images, %zu near tie%s%s%s", out->fused, out->fused == 1 ? "" : "s",
+                 out->difference, BDPTS_FUSE_BOUND, out->agree, out->images, out->near_ties,
+                 out->near_ties == 1 ? "" : "s", fitted ? "; " : "",
+                 fitted ? model->certificate : "");
+  }
+  if (!status) status = bdpt_model_assign(model, fused);
+  bdpt_model_free(fused);
+  return status;
+}
+
+/* =================================================================================================
+ * 9  BOTH STAGES                                                                        >>two-stage
  * =================================================================================================
  * How does the whole method look in one call?
  *
@@ -738,7 +836,7 @@ BDPT_API bdpt_status bdpt_two_stage(bdpt_model *model, const bdpt_run *run,
 }
 
 /* =================================================================================================
- * 9  WHAT CANNOT GO: ONE LINEAR ALONE                                                    >>mismatch
+ * 10  WHAT CANNOT GO: ONE LINEAR ALONE                                                   >>mismatch
  * =================================================================================================
  * Why does depth pruning take activations and not linears?
  *
@@ -762,7 +860,7 @@ BDPT_API bdpt_status bdpt_prune_linear(bdpt_model *m, int layer, int which) {
 }
 
 /* =================================================================================================
- * 10  STEPS OF A LONG CALL                                                                  >>steps
+ * 11  STEPS OF A LONG CALL                                                                  >>steps
  * =================================================================================================
  * How does a call that was stopped train on, and what is measured twice?
  *

@@ -1,5 +1,6 @@
 /* fuse.c: `boundarydpt fuse` */
 #include "../../../boundarydpt.h"
+#include "../../plus/boundarydpt_studies.h"
 #include "../cli/messages.h"
 #include "../cli/options.h"
 #include "../cli/outputs.h"

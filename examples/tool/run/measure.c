@@ -1,5 +1,6 @@
 /* measure.c: parts 7 and 8: fusing, measuring, testing */
 #include "../../../boundarydpt.h"
+#include "../../plus/boundarydpt_studies.h"
 #include "../cli/json.h"
 #include "../cli/system.h"
 #include "../record.h"
