@@ -696,8 +696,7 @@ BDPT_API void bdpt_recipe_resolve(bdpt_recipe *recipe); /* fills the zeros, once
 /* Returns the learning rate at a time in epochs from the start (fractions allowed). */
 BDPT_API double bdpt_schedule(const bdpt_recipe *resolved, double epoch);
 
-/* What a long call tells its caller. Return non-zero to stop; the call then saves its checkpoint
- * and returns BDPT_CANCELLED. */
+/* What a long call tells its caller, who returns non-zero to stop it: saved, BDPT_CANCELLED. */
 typedef struct bdpt_progress {
   const char *phase;      /* "train", "evaluate", "recovery", "map", "search", "greedy" ... */
   const char *detail;     /* what is under way, e.g. "remove attention 3"; may be "" */
@@ -1608,8 +1607,7 @@ BDPT_API bdpt_status bdpt_backward(bdpt_tape *t, bdpt_tensor *out, const bdpt_re
  *
  * A formula spells the shapes of the inputs and of the output with the letters of the reading
  * guide. A letter stands for the same number everywhere in it, * for all axes of the first input
- * but the last, # for a number that the operation works out, and ? behind an input that may be
- * missing.
+ * but the last, # for a number that the operation works out, ? stands behind what may be missing.
  *
  * tests/test_ops.c holds every operation to PyTorch's numbers and its gradient to differences, and
  * tests/test_kernels.c the engine room to the plain forms.
@@ -1838,6 +1836,10 @@ BDPTI_FN void bdpti_each(const bdpt_context *ctx, bdpti_kernel kernel, const voi
   const size_t grains = (count + grain - 1) / grain; /* the last may be short */
   const int team = bdpti_team(ctx, cost);
   int t;
+  if (team == 1) { /* a region of one thread takes a microsecond */
+    if (count) kernel(args, 0, count);
+    return;
+  }
   BDPTI_OMP(omp parallel for num_threads(team) schedule(static, 1))
   for (t = 0; t < team; t++) { /* a thread's run of grains */
     const size_t begin = grains * (size_t)t / (size_t)team * grain;
@@ -4290,8 +4292,7 @@ BDPTI_FN int bdpti_gram_finite(const bdpti_gram *g) {
 }
 
 /* Makes row i of L, for S = L L^T, in the place of row i of S, from the rows above it. A row of C
- * below them becomes u with L u = c in the same way. Returns 0 if S is not positive definite beyond
- * rounding. */
+ * below them becomes u with L u = c in the same way. Returns 0 if S is not positive definite. */
 BDPTI_HOT int bdpti_fit_split(const bdpti_gram *g, size_t i) {
   double *row = bdpti_gram_at(g, i), whole = i <= g->d ? row[i] : 0;
   size_t j, k;
@@ -6552,8 +6553,7 @@ BDPTI_FN double bdpti_unpack(uint64_t bits, int exponent_bits, int fraction_bits
 }
 
 /* The dtypes of the format, in the order of their alignment, which is the reference's order of
- * tensors in a file, last first. Those without field widths are listed and sized but not read,
- * except U8 and I64. */
+ * tensors in a file, last first. Those without field widths, but U8 and I64, are only listed. */
 typedef struct bdpti_dtype { const char *name; int bits, dtype, exponent, fraction; } bdpti_dtype;
 #define BDPTI_LISTED(name, bits) {name, bits, BDPT_OTHER, 0, 0}
 static const bdpti_dtype bdpti_dtypes[] = {
@@ -6610,8 +6610,7 @@ BDPTI_FN const bdpti_dtype *bdpti_dtype_row(bdpt_dtype dtype) {
  *
  * The header is walked once. With its comma a tensor's entry takes 50 bytes at least, one of the
  * metadata 6, and a string is shorter than its text: so one block is allocated before the walk, for
- * as many as the header could hold. Sorting by name and by offset finds duplicates and holes in
- * n log n steps.
+ * as many as the header could hold. Sorting by name and offset finds duplicates and holes quickly.
  */
 
 /* One walk over a header; for messages, where in which file we are; and the first error. After one
@@ -8074,8 +8073,7 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(gate)(BDPTI_VEC z, bdpt_real p, bdpt_real q, int 
  * A row-major A is read in place, one broadcast per row and step; copying it costs more than it
  * gains, unless it has to be rounded anyway. A transposed A (dY in dW += dY^T X) is copied, some
  * rows at a time, because its steps lie a whole row of dY apart and each touches another page.
- * Where lanes multiply (14.1) every A is copied, to [K][12], tile by tile: a step is then 5 loads
- * for 24 multiply-adds.
+ * Where lanes multiply (14.1) every A is copied, to [K][12], tile by tile: 5 loads a step.
  *
  * The order of the tiles decides what memory sees. Rows go outside and panels inside: C is written
  * along its rows, page after page, A's rows stay in the first cache, and the packed block stays in
@@ -8900,8 +8898,7 @@ BDPTI_HOT void bdpti_look_ahead(const bdpti_gemm *g, const bdpti_block *b, bdpti
 /* Computes all panels of a packed block for the rows of tiles tile0 .. tile1. Rows are spread
  * evenly over tiles, 197 as 7 tiles of 11 and 10 of 12, since a tile of 5 would leave most of the
  * multipliers idle. They go in groups, and each group meets panel after panel: one tile at a time;
- * all of them if A is so small that it stays in the second cache anyway; or as many as are copied
- * together. */
+ * all of them if A is so small that it stays in the second cache; or as many as were copied. */
 BDPTI_HOT void bdpti_multiply(const bdpti_gemm *g, const bdpti_block *b, size_t tile0, size_t tile1,
                               bdpt_real *own) {
   const bdpti_isa *isa = g->isa;
@@ -9040,6 +9037,10 @@ BDPTI_FN bdpt_status bdpti_matmul(bdpt_context *ctx, const bdpti_gemm *given) {
   each = plan.room + plan.own; /* numbers per thread */
   work = (bdpt_real *)bdpti_scratch(ctx, (size_t)team * each * sizeof *work);
   if (!work && each) return ctx->status; /* no memory, and some is needed */
+  if (team == 1) { /* a region of one thread takes a microsecond */
+    bdpti_matmul_part(&g, &plan, 0, work);
+    return BDPT_OK;
+  }
   BDPTI_OMP(omp parallel for num_threads(team) schedule(static, 1))
   for (t = 0; t < team; t++) { /* a rectangle each */
     bdpti_matmul_part(&g, &plan, (size_t)t, work + (size_t)t * each);
