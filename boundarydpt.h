@@ -696,7 +696,7 @@ BDPT_API void bdpt_recipe_resolve(bdpt_recipe *recipe); /* fills the zeros, once
 /* Returns the learning rate at a time in epochs from the start (fractions allowed). */
 BDPT_API double bdpt_schedule(const bdpt_recipe *resolved, double epoch);
 
-/* What a long call tells its caller, who returns non-zero to stop it: saved, BDPT_CANCELLED. */
+/* A long call tells its caller this. Any answer but 0 makes it save and return BDPT_CANCELLED. */
 typedef struct bdpt_progress {
   const char *phase;      /* "train", "evaluate", "recovery", "map", "search", "greedy" ... */
   const char *detail;     /* what is under way, e.g. "remove attention 3"; may be "" */
@@ -1607,7 +1607,7 @@ BDPT_API bdpt_status bdpt_backward(bdpt_tape *t, bdpt_tensor *out, const bdpt_re
  *
  * A formula spells the shapes of the inputs and of the output with the letters of the reading
  * guide. A letter stands for the same number everywhere in it, * for all axes of the first input
- * but the last, # for a number that the operation works out, ? stands behind what may be missing.
+ * but the last, # for a number that the operation works out; a ? follows what may be missing.
  *
  * tests/test_ops.c holds every operation to PyTorch's numbers and its gradient to differences, and
  * tests/test_kernels.c the engine room to the plain forms.
@@ -6208,7 +6208,7 @@ BDPT_API bdpt_status bdpt_trainer_parse(bdpt_trainer *t, const void *bytes, size
   return status;
 }
 
-/* Saves to a file, or goes on from it if it is there; NULL: none wanted. Of a cluster one saves. */
+/* Saves to a file, or goes on from it if it exists; NULL does nothing. Of a cluster one saves. */
 BDPTI_FN bdpt_status bdpti_trainer_file(bdpt_trainer *t, const char *path, int save) {
   const int first = t->ctx->cluster.rank == 0;
   bdpt_bytes file = {NULL, 0};
@@ -6669,7 +6669,7 @@ BDPTI_FN void bdpti_need(bdpti_reader *r, char c) {
   bdpti_bad(r, "'%c' expected at byte %zu", c, 8 + r->scan.at); /* of the file */
 }
 
-/* Returns 1 if a list that `close` ends goes on after n items; after an error all lists end. */
+/* Returns 1 if a list that `close` ends goes on after n items. After an error all lists end. */
 BDPTI_FN int bdpti_more(bdpti_reader *r, size_t n, char close) {
   if (r->status || bdpti_scan_is(&r->scan, close)) return 0;
   if (n) bdpti_need(r, ',');
