@@ -6,6 +6,8 @@
 #include "../boundarydpt.h"
 #include "test.h"
 
+#include "../examples/tool/cli/json.h"
+#include "../examples/tool/record.h"
 #include "../examples/tool/report/report.h"
 #include "../examples/tool/report/sections.h"
 #include "../examples/tool/study/baselines.h"
@@ -218,6 +220,79 @@ TEST(layers_are_taken_by_score) {
   CHECK(differ == 3 && memcmp(score, other, sizeof score) == 0);
 }
 
+/* Writes the lines of every network of four blocks, as if it had been trained. Each layer that is
+ * gone adds what it costs to the loss; attention 1 and activation 3 together add `more`. */
+static void known_networks(const study_spec *p, double more) {
+  static const double cost[2][4] = {{3, 1, 2, 5}, {2, 4, 3, 0.5}};
+  cli_json *j = &one.base.record.text;
+  int set, t, l;
+  for (set = 0; set < 256; set++) {
+    study_spec q = *p;
+    double loss = 0;
+    char name[STUDY_NAME];
+    for (t = 0; t < 2; t++)
+      for (l = 0; l < 4; l++) {
+        q.which[t][l] = set >> (4 * t + l) & 1;
+        loss += q.which[t][l] * cost[t][l];
+      }
+    if (q.which[0][1] && q.which[1][3]) loss += more;
+    study_name(&one, &q, name);
+    cli_json_open(j, "mark");
+    cli_json_text(j, "name", name);
+    cli_json_real(j, "epoch", 2);
+    cli_json_real(j, "loss", loss);
+    cli_json_close(j);
+    cli_json_open(j, "network");
+    cli_json_text(j, "name", name);
+    cli_json_close(j);
+  }
+}
+
+/* Exchanges among four blocks without attention 0 and activation 1, of which so many are tried. */
+static record_line exchanged(int swaps, double more, study_spec *greedy) {
+  CHECK(reading("data/reproduce.recipe", NULL, "")[0] == 0);
+  one.base.ctx = &ctx;
+  one.base.depth = 4;
+  one.base.record.kept = RECORD_HELD;
+  one.recipe.headline_swaps = swaps;
+  strcpy(one.better_hash, "0123456789abcdef");
+  *greedy = study_spec_of(&one, STUDY_SKIP_FIT, &one.recipe.headline_healing, 0);
+  greedy->better = 1;
+  known_networks(greedy, more);
+  greedy->which[0][0] = greedy->which[1][1] = 1;
+  CHECK(study_swaps(&one, greedy) == BDPT_OK);
+  return study_swapped(&one);
+}
+
+/* By the costs above: 7 as they are, 5 with attention 1 for 0, 3.5 with activation 3 for 1. */
+TEST(layers_are_exchanged) {
+  static const struct { int swaps; double more, loss; int attention, activation, trainings; }
+  cases[] = {{6, 0, 1.5, 1, 3, 16}, {6, 10, 3.5, 0, 3, 16}, {1, 0, 3.5, 0, 3, 10}};
+  study_spec greedy, some;
+  size_t i;
+  for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    record_line line = exchanged(cases[i].swaps, cases[i].more, &greedy);
+    CHECK(line.text != NULL);
+    CHECK_CLOSE(record_real(line, "greedy_loss", 0), 7, 0);
+    CHECK_CLOSE(record_real(line, "loss", 0), cases[i].loss, 0);
+    CHECK(record_int(line, "trainings", 0) == cases[i].trainings);
+    CHECK(record_int(line, "images", 0) == cases[i].trainings * 10000);
+    some = greedy;
+    some.which[0][0] = 0; /* a part of the greedy layers: only what stands for it */
+    study_swap_taken(&one, &greedy, &some);
+    CHECK(some.which[1][cases[i].activation] && !some.which[1][1]);
+    CHECK(some.which[0][0] + some.which[0][1] + some.which[0][2] + some.which[0][3] == 0);
+    some = greedy;
+    study_swap_taken(&one, &greedy, &some);
+    CHECK(some.which[0][cases[i].attention] && some.which[1][cases[i].activation]);
+    one.recipe.headline_swaps = 0; /* the line is not asked for */
+    study_swap_taken(&one, &greedy, &greedy);
+    CHECK(greedy.which[0][0] && greedy.which[1][1]);
+    CHECK(study_swaps(&one, &greedy) == BDPT_OK && !study_swapped(&one).text);
+    record_free(&one.base.record);
+  }
+}
+
 /* A line of each kind, from a network of three blocks. */
 static const char *const sample[] = {
   "{\"kind\":\"setup\",\"depth\":3,\"seed\":1,\"data\":\"cifar-100\",\"command\":\"make\"}",
@@ -336,6 +411,7 @@ int main(void) {
   RUN(baselines_find_idle_layers);
   RUN(entropy_counts_deviations);
   RUN(layers_are_taken_by_score);
+  RUN(layers_are_exchanged);
   RUN(the_page_of_a_study);
   CHECK(ctx.status == BDPT_OK);
   bdpt_finish(&ctx);

@@ -249,6 +249,7 @@ fi
 # Parts 14 to 20 run when they are named; the summary has a line for each figure of the record.
 study 0 --out "$work/a" --part 14,15,16,17,18,19
 says out "all of it, order of part 3"
+says out "   after exchanges: attention [0-9,-]*, activation [0-9,-]*; loss "
 says out "   class token first "
 study 130 --out "$work/a" --part 20 --minutes 0.03 --threads 1
 study 0 --out "$work/a" --part 20
@@ -259,7 +260,8 @@ lines greedy 4 $keys
 lines finer 2 "hash,patch,epochs,lr,mix_prob,ema,accuracy,test"
 keys="hash,parent,teacher,alpha,epochs,batch,lr,mix_prob,trivial,drop_path,ema,accuracy,test"
 lines better 2 $keys
-lines headline 31 "row,seed,attention,activation,marks,accuracies,test,params,macs"
+lines headline 33 "row,seed,attention,activation,marks,accuracies,test,params,macs"
+lines swapped 2 "parent,swaps,attention,activation,greedy_loss,loss,trainings,images"
 lines choice 7 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines long 3 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines frontier 7 "row,seed,attention,activation,marks,accuracies,test,params,macs"

@@ -287,11 +287,13 @@ void study_tell_better(study *s) {
 
 const char *const study_whole = "all of it", *const study_control = "dense, all of it";
 
-/* removed: 0 nothing, 1 the greedy layers, 2 as many in the order of part 3, half of each type.
- * The last seven do something else than take all layers out at once and train:
+/* removed: 0 nothing, 1 the layers of the part's choice, 2 as many in the order of part 3, half of
+ * each type, 3 the greedy layers without an exchange. The last seven do something else than take
+ * all layers out at once and train:
  *
- *   in steps of two     two layers in the greedy order, a training, maps for the next two fitted to
- *                       the network as it is by then, and so on over the first half of the recovery
+ *   in steps of two     two layers in the order of the choice, a training, maps for the next two
+ *                       fitted to the network as it is by then, and so on over the first half of
+ *                       the recovery
  *   a closing gate      each layer that goes fades out over the first third, what stands in its
  *                       place fades in (pieces.h)
  *   survivors repaired  the last linears of the layers that are left are solved again before any
@@ -303,6 +305,7 @@ const char *const study_whole = "all of it", *const study_control = "dense, all 
 static const struct { const char *row; int removed, teacher, rate, features, uncropped, rival; }
 study_pieces[STUDY_PIECES] = {
   {"dense, all of it", 0, STUDY_SOFT, 1, 1, 1, 0}, {"all of it", 1, STUDY_SOFT, 1, 1, 1, 0},
+  {"all of it, greedy layers", 3, STUDY_SOFT, 1, 1, 1, 0},
   {"dense, as before", 0, STUDY_ALONE, 0, 0, 0, 0}, {"as before", 1, STUDY_ALONE, 0, 0, 0, 0},
   {"and a teacher", 1, STUDY_SOFT, 0, 0, 0, 0}, {"and the rate", 1, STUDY_SOFT, 1, 0, 0, 0},
   {"and the streams", 1, STUDY_SOFT, 1, 1, 0, 0},
@@ -322,6 +325,14 @@ static study_goal study_goal_headline(const study *s) {
   return goal;
 }
 
+/* Sets the first n layers of the choice: greedy ones, or those that stand in their places. */
+static void study_headline_layers(const study *s, int n, study_spec *p) {
+  study_spec greedy = *p;
+  study_headline_first(s, 2 * BDPT_MAX_DEPTH, &greedy);
+  study_headline_first(s, n, p);
+  study_swap_taken(s, &greedy, p);
+}
+
 /* Sets everything that helps, as one recovery. */
 static void study_all_of_it(const study *s, study_spec *p) {
   p->better = 1;
@@ -336,7 +347,8 @@ static study_spec study_piece(const study *s, int i, int seed, const cli_layers 
   study_spec p = study_spec_of(s, STUDY_SKIP_FIT, marks, seed);
   int n = s->recipe.headline_layers / 2;
   study_all_of_it(s, &p);
-  if (study_pieces[i].removed == 1) study_take(s, study_goal_headline(s), 2 * BDPT_MAX_DEPTH, &p);
+  if (study_pieces[i].removed == 1) study_headline_layers(s, 2 * BDPT_MAX_DEPTH, &p);
+  if (study_pieces[i].removed == 3) study_headline_first(s, 2 * BDPT_MAX_DEPTH, &p);
   if (study_pieces[i].removed == 2) study_first(s, n, n, &p);
   p.teacher = study_pieces[i].teacher;
   p.rival = study_pieces[i].rival;
@@ -347,7 +359,12 @@ static study_spec study_piece(const study *s, int i, int seed, const cli_layers 
 }
 
 bdpt_status study_headline_choice(study *s) {
-  return study_greedy(s, study_goal_headline(s));
+  bdpt_status status = study_greedy(s, study_goal_headline(s));
+  study_spec p = study_spec_of(s, STUDY_SKIP_FIT, &s->recipe.headline_healing, 0);
+  if (status != BDPT_OK || study_waits(s)) return status;
+  study_all_of_it(s, &p);
+  study_headline_first(s, 2 * BDPT_MAX_DEPTH, &p);
+  return study_swaps(s, &p);
 }
 
 void study_headline_first(const study *s, int n, study_spec *p) {
@@ -385,7 +402,7 @@ bdpt_status study_remove_next(study *s, const study_spec *p, bdpt_model *m) {
   const int gone = bdpt_removed(&m->config, 0) + bdpt_removed(&m->config, 1);
   study_spec next = *p;
   bdpt_layers some;
-  study_headline_first(s, gone + 2, &next);
+  study_headline_layers(s, gone + 2, &next);
   some = study_yet(m, BDPT_ATTENTION, &next);
   some.blocks[BDPT_ACTIVATION] = study_yet(m, BDPT_ACTIVATION, &next).blocks[BDPT_ACTIVATION];
   return bdpt_remove(m, &some, BDPT_START_SKIP_FIT, &s->base.in.rest, NULL);
@@ -442,11 +459,27 @@ bdpt_status study_headline(study *s) {
   return status;
 }
 
+static void study_tell_swaps(study *s) {
+  const record_line line = study_swapped(s);
+  study_spec p;
+  char list[2][150];
+  int layer[BDPT_MAX_DEPTH], t;
+  if (!line.text) return;
+  memset(&p, 0, sizeof p);
+  study_headline_layers(s, 2 * BDPT_MAX_DEPTH, &p);
+  for (t = 0; t < 2; t++)
+    study_list(layer, study_layers(p.which[t], s->base.depth, layer), list[t], sizeof list[t]);
+  session_say(&s->base, "   after exchanges: attention %s, activation %s; loss %.4f for %.4f, %d "
+              "short trainings\n", list[0], list[1], record_real(line, "loss", NAN),
+              record_real(line, "greedy_loss", NAN), record_int(line, "trainings", 0));
+}
+
 void study_tell_headline(study *s) {
   int i;
   record_text(study_find(s, "better", NULL, NULL, NULL, 0), "hash", s->better_hash,
               sizeof s->better_hash);
   study_tell_greedy(s, study_goal_headline(s));
+  study_tell_swaps(s);
   for (i = 0; i < STUDY_PIECES; i++)
     study_say_spread(s, "headline", "row", study_pieces[i].row, NULL, 0);
 }

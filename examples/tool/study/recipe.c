@@ -14,7 +14,7 @@
  * data/reproduce.recipe explains every name. Lists are cli_layers: whole numbers.
  */
 int study_keys(study_recipe *r, cli_option *out) {
-  const cli_option keys[] = {
+  const cli_option keys[STUDY_KEYS] = {
     {"image", CLI_INT, &r->image, "", NULL, ""}, {"held", CLI_SIZE, &r->held, "", NULL, ""},
     {"test", CLI_SIZE, &r->test, "", NULL, ""}, {"seeds", CLI_INT, &r->seeds, "", NULL, ""},
     {"bf16", CLI_INT, &r->bf16, "", NULL, ""},
@@ -95,6 +95,8 @@ int study_keys(study_recipe *r, cli_option *out) {
     {"headline.features", CLI_REAL, &r->headline_features, "", NULL, ""},
     {"headline.alpha", CLI_REAL, &r->headline_alpha, "", NULL, ""},
     {"headline.uncropped", CLI_INT, &r->headline_uncropped, "", NULL, ""},
+    {"headline.swaps", CLI_INT, &r->headline_swaps, "", NULL, ""},
+    {"headline.healing", CLI_LAYERS, &r->headline_healing, "", NULL, ""},
     {"headline.narrow_lr", CLI_REAL_UP, &r->headline_narrow_lr, "", NULL, ""},
     {"headline.marks", CLI_LAYERS, &r->headline_marks, "", NULL, ""},
     {"headline.long", CLI_LAYERS, &r->headline_long, "", NULL, ""}};
@@ -106,9 +108,10 @@ int study_keys(study_recipe *r, cli_option *out) {
 static const char *study_impossible(const study_recipe *r) {
   const cli_layers *marks[] = {&r->recovery_marks, &r->which_marks, &r->types_marks,
                                &r->text_marks, &r->start_marks, &r->distill_marks,
-                               &r->plus_marks, &r->headline_marks, &r->headline_long};
+                               &r->plus_marks, &r->headline_marks, &r->headline_long,
+                               &r->headline_healing};
   int i, k;
-  for (i = 0; i < 9; i++) {
+  for (i = 0; i < 10; i++) {
     for (k = 0; k < marks[i]->count; k++)
       if (marks[i]->layer[k] <= (k ? marks[i]->layer[k - 1] : 0) || k >= BDPT_MAX_MARKS)
         return "marks must be at most 8 rising numbers of epochs";
@@ -121,6 +124,8 @@ static const char *study_impossible(const study_recipe *r) {
     return "which.remove, text.remove and tokens.remove name two numbers of layers";
   if (r->plus_depth.count != r->plus_both.count || r->plus_multiple < 1)
     return "plus.depth and plus.both are equally long, plus.multiple is 1 or more";
+  if (r->headline_swaps < 0 || r->headline_swaps > STUDY_MOST_SWAPS || !r->headline_healing.count)
+    return "headline.swaps must be 0 to 50, headline.healing a number of epochs";
   if (study_start(r->start_best) < 0 || study_start(r->distill_start) < 0)
     return "a start is called paper, skip, skip-fit or fit";
   return NULL;

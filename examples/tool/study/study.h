@@ -40,10 +40,10 @@ typedef struct study_recipe {
   int finer_epochs, better_epochs, better_batch, better_trivial;
   double finer_lr, finer_warmup, finer_mix_prob, finer_ema;
   double better_lr, better_mix_prob, better_drop_path, better_ema, better_alpha;
-  int headline_layers, headline_uncropped;
+  int headline_layers, headline_uncropped, headline_swaps;
   size_t headline_images;
   double headline_lr, headline_features, headline_alpha, headline_narrow_lr;
-  cli_layers headline_marks, headline_long;
+  cli_layers headline_marks, headline_long, headline_healing;
   const char *start_best, *distill_start; /* into the file's text */
 } study_recipe;
 
@@ -87,7 +87,7 @@ typedef struct study {
   study_share share;
 } study;
 
-#define STUDY_KEYS 90
+#define STUDY_KEYS 91
 
 /* Stores the table of names; returns how many there are. */
 int study_keys(study_recipe *r, cli_option *out);
@@ -395,7 +395,7 @@ void study_tell_tokens(study *s);
 /* Returns an upper bound of what one greedy choice sends through the network. */
 double study_greedy_images(const study *s);
 
-enum { STUDY_PIECES = 15, STUDY_PICKS = 3, STUDY_RIVALS = 3 };
+enum { STUDY_PIECES = 16, STUDY_PICKS = 3, STUDY_RIVALS = 3, STUDY_MOST_SWAPS = 50 };
 
 /* The row of part 16 whose gap to its control is the headline figure, and that control. */
 extern const char *const study_whole, *const study_control;
@@ -446,13 +446,21 @@ void study_tell_frontier(study *s);
 /* Takes every second held-out image of each class, which choose; to be freed. */
 bdpt_status study_half(study *s, bdpt_subset *out);
 
-/* Makes the greedy choice of part 16; below, describes a job of that part, with its layers gone or
- * none. */
+/* Makes the choice of part 16, greedy and then by exchanges; below, describes a job of that part,
+ * with its layers gone or none. */
 bdpt_status study_headline_choice(study *s);
 study_spec study_headline_spec(const study *s, int pruned, int seed);
 
-/* Sets the first n layers of that choice. */
+/* Sets the first n layers of its greedy choice. */
 void study_headline_first(const study *s, int n, study_spec *p);
+
+/* Trains what tells which greedy layers of a short job are to be exchanged, and records which. */
+bdpt_status study_swaps(study *s, const study_spec *greedy);
+
+/* Returns the line of that. Below, exchanges in p, which has some layers of greedy, those of them
+ * that it exchanged. */
+record_line study_swapped(const study *s);
+void study_swap_taken(const study *s, const study_spec *greedy, study_spec *p);
 
 /* Takes the layers of a job of part 16 out in its own way (study_spec.rival). */
 bdpt_status study_take_out(study *s, bdpt_model *m, const study_spec *p);
