@@ -261,7 +261,7 @@ static record_line exchanged(int swaps, double more, study_spec *greedy) {
   known_networks(greedy, more);
   greedy->which[0][0] = greedy->which[1][1] = 1;
   CHECK(study_swaps(&one, greedy) == BDPT_OK);
-  return study_swapped(&one);
+  return study_swapped(&one, greedy);
 }
 
 /* By the costs above: 7 as they are, 5 with attention 1 for 0, 3.5 with activation 3 for 1. */
@@ -285,10 +285,13 @@ TEST(layers_are_exchanged) {
     some = greedy;
     study_swap_taken(&one, &greedy, &some);
     CHECK(some.which[0][cases[i].attention] && some.which[1][cases[i].activation]);
+    one.recipe.headline_lr *= 2; /* another recovery may want other exchanges */
+    some.lr = one.recipe.headline_lr;
+    CHECK(!study_swapped(&one, &some).text);
     one.recipe.headline_swaps = 0; /* the line is not asked for */
     study_swap_taken(&one, &greedy, &greedy);
     CHECK(greedy.which[0][0] && greedy.which[1][1]);
-    CHECK(study_swaps(&one, &greedy) == BDPT_OK && !study_swapped(&one).text);
+    CHECK(study_swaps(&one, &greedy) == BDPT_OK && !study_swapped(&one, &greedy).text);
     record_free(&one.base.record);
   }
 }

@@ -261,7 +261,7 @@ lines finer 2 "hash,patch,epochs,lr,mix_prob,ema,accuracy,test"
 keys="hash,parent,teacher,alpha,epochs,batch,lr,mix_prob,trivial,drop_path,ema,accuracy,test"
 lines better 2 $keys
 lines headline 33 "row,seed,attention,activation,marks,accuracies,test,params,macs"
-lines swapped 2 "parent,swaps,attention,activation,greedy_loss,loss,trainings,images"
+lines swapped 2 "name,swaps,attention,activation,greedy_loss,loss,trainings,images"
 lines choice 7 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines long 3 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines frontier 7 "row,seed,attention,activation,marks,accuracies,test,params,macs"

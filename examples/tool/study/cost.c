@@ -100,7 +100,7 @@ static study_cost study_cost_of(study *s, int part) {
     c.eval = finer * r->better_epochs * images / 3 + (double)s->base.in.tested.count;
   }
   if (part == 16) study_cost_jobs(s, STUDY_PIECES * r->seeds, &r->headline_marks, &c);
-  if (part == 16 && r->headline_swaps > 0)
+  if ((part == 16 || part == 19) && r->headline_swaps > 0)
     study_cost_jobs(s, 2 + 2 * s->base.depth + r->headline_swaps, &r->headline_healing, &c);
   if (part == 17) study_cost_jobs(s, r->seeds, &r->headline_long, &c);
   if (part == 18)

@@ -325,14 +325,6 @@ static study_goal study_goal_headline(const study *s) {
   return goal;
 }
 
-/* Sets the first n layers of the choice: greedy ones, or those that stand in their places. */
-static void study_headline_layers(const study *s, int n, study_spec *p) {
-  study_spec greedy = *p;
-  study_headline_first(s, 2 * BDPT_MAX_DEPTH, &greedy);
-  study_headline_first(s, n, p);
-  study_swap_taken(s, &greedy, p);
-}
-
 /* Sets everything that helps, as one recovery. */
 static void study_all_of_it(const study *s, study_spec *p) {
   p->better = 1;
@@ -341,6 +333,21 @@ static void study_all_of_it(const study *s, study_spec *p) {
   p->features = s->recipe.headline_features;
   p->alpha = s->recipe.headline_alpha;
   p->uncropped = s->recipe.headline_uncropped;
+}
+
+/* Returns the short recovery of the greedy layers, by which exchanges are judged. */
+static study_spec study_short(const study *s) {
+  study_spec p = study_spec_of(s, STUDY_SKIP_FIT, &s->recipe.headline_healing, 0);
+  study_all_of_it(s, &p);
+  study_headline_first(s, 2 * BDPT_MAX_DEPTH, &p);
+  return p;
+}
+
+/* Sets the first n layers of the choice: greedy ones, or those that stand in their places. */
+static void study_headline_layers(const study *s, int n, study_spec *p) {
+  const study_spec greedy = study_short(s);
+  study_headline_first(s, n, p);
+  study_swap_taken(s, &greedy, p);
 }
 
 static study_spec study_piece(const study *s, int i, int seed, const cli_layers *marks) {
@@ -358,12 +365,15 @@ static study_spec study_piece(const study *s, int i, int seed, const cli_layers 
   return p;
 }
 
+bdpt_status study_headline_greedy(study *s) {
+  return study_greedy(s, study_goal_headline(s));
+}
+
 bdpt_status study_headline_choice(study *s) {
-  bdpt_status status = study_greedy(s, study_goal_headline(s));
-  study_spec p = study_spec_of(s, STUDY_SKIP_FIT, &s->recipe.headline_healing, 0);
+  bdpt_status status = study_headline_greedy(s);
+  study_spec p;
   if (status != BDPT_OK || study_waits(s)) return status;
-  study_all_of_it(s, &p);
-  study_headline_first(s, 2 * BDPT_MAX_DEPTH, &p);
+  p = study_short(s);
   return study_swaps(s, &p);
 }
 
@@ -460,12 +470,11 @@ bdpt_status study_headline(study *s) {
 }
 
 static void study_tell_swaps(study *s) {
-  const record_line line = study_swapped(s);
-  study_spec p;
+  study_spec p = study_short(s);
+  const record_line line = study_swapped(s, &p);
   char list[2][150];
   int layer[BDPT_MAX_DEPTH], t;
   if (!line.text) return;
-  memset(&p, 0, sizeof p);
   study_headline_layers(s, 2 * BDPT_MAX_DEPTH, &p);
   for (t = 0; t < 2; t++)
     study_list(layer, study_layers(p.which[t], s->base.depth, layer), list[t], sizeof list[t]);

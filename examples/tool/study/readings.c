@@ -297,7 +297,7 @@ bdpt_status study_readings(study *s) {
   const int all = STUDY_READINGS * s->recipe.seeds;
   bdpt_status status = study_better(s);
   int i;
-  if (status == BDPT_OK) status = study_headline_choice(s);
+  if (status == BDPT_OK) status = study_headline_greedy(s);
   for (i = 0; i < all && status == BDPT_OK && s->share.mode != STUDY_ALL; i++)
     status = study_pick_layers(s, i % STUDY_READINGS,
                                s->o.common.seed + (size_t)(i / STUDY_READINGS));

@@ -446,9 +446,11 @@ void study_tell_frontier(study *s);
 /* Takes every second held-out image of each class, which choose; to be freed. */
 bdpt_status study_half(study *s, bdpt_subset *out);
 
-/* Makes the choice of part 16, greedy and then by exchanges; below, describes a job of that part,
- * with its layers gone or none. */
+/* Makes the greedy choice of part 16; below, with the exchanges that follow it. */
+bdpt_status study_headline_greedy(study *s);
 bdpt_status study_headline_choice(study *s);
+
+/* Describes a job of that part, with its layers gone or none. */
 study_spec study_headline_spec(const study *s, int pruned, int seed);
 
 /* Sets the first n layers of its greedy choice. */
@@ -457,9 +459,9 @@ void study_headline_first(const study *s, int n, study_spec *p);
 /* Trains what tells which greedy layers of a short job are to be exchanged, and records which. */
 bdpt_status study_swaps(study *s, const study_spec *greedy);
 
-/* Returns the line of that. Below, exchanges in p, which has some layers of greedy, those of them
- * that it exchanged. */
-record_line study_swapped(const study *s);
+/* Returns the line of that job's exchanges. Below, makes those of them in p that concern the layers
+ * it has, some of the greedy ones. */
+record_line study_swapped(const study *s, const study_spec *greedy);
 void study_swap_taken(const study *s, const study_spec *greedy, study_spec *p);
 
 /* Takes the layers of a job of part 16 out in its own way (study_spec.rival). */

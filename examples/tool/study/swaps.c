@@ -33,18 +33,10 @@ typedef struct swap_search {
   int trainings;
 } swap_search;
 
-record_line study_swapped(const study *s) {
-  record_line line;
-  char own[20];
-  size_t at = 0;
-  while ((line = study_next(s, &at)).text) {
-    if (!record_is(line, "kind", "swapped")) continue;
-    record_text(line, "parent", own, sizeof own);
-    if (strcmp(own, s->better_hash) == 0 &&
-        record_int(line, "swaps", -1) == s->recipe.headline_swaps)
-      break;
-  }
-  return line;
+record_line study_swapped(const study *s, const study_spec *greedy) {
+  char name[STUDY_NAME];
+  study_name(s, greedy, name);
+  return study_find(s, "swapped", "name", name, "swaps", s->recipe.headline_swaps);
 }
 
 /* Trains a job, and returns its loss on the held-out images in *loss: infinite if it is not known,
@@ -94,12 +86,14 @@ static int swap_promising(const study *s, const study_spec *p,
   return n;
 }
 
-static bdpt_status swap_record(study *s, const swap_search *w) {
+static bdpt_status swap_record(study *s, const study_spec *greedy, const swap_search *w) {
   const study_spec *p = &w->found;
   cli_json *j = &s->base.record.text;
+  char name[STUDY_NAME];
   int layer[BDPT_MAX_DEPTH], t;
+  study_name(s, greedy, name);
   cli_json_open(j, "swapped");
-  cli_json_text(j, "parent", s->better_hash);
+  cli_json_text(j, "name", name);
   cli_json_real(j, "swaps", s->recipe.headline_swaps);
   for (t = 0; t < 2; t++)
     cli_json_ints(j, bdpt_type_name((bdpt_type)t), layer,
@@ -119,7 +113,7 @@ bdpt_status study_swaps(study *s, const study_spec *greedy) {
   swap_search w = {*greedy, INFINITY, INFINITY, 0};
   study_spec p = *greedy;
   bdpt_status status;
-  char cell[60];
+  char name[STUDY_NAME], cell[STUDY_NAME + 20];
   int i, n;
   if (s->recipe.headline_swaps < 1) return BDPT_OK;
   status = swap_try(s, &p, &w, &w.before);
@@ -142,9 +136,10 @@ bdpt_status study_swaps(study *s, const study_spec *greedy) {
     status = swap_try(s, &p, &w, &any);
   }
   if (status != BDPT_OK || study_waits(s)) return status;
-  snprintf(cell, sizeof cell, "swaps-%d of %s", s->recipe.headline_swaps, s->better_hash);
-  if (!study_cell(s, cell, study_swapped(s).text != NULL, 0, 0)) return BDPT_OK;
-  return study_cell_end(s, swap_record(s, &w));
+  study_name(s, greedy, name);
+  snprintf(cell, sizeof cell, "%d swaps, %s", s->recipe.headline_swaps, name);
+  if (!study_cell(s, cell, study_swapped(s, greedy).text != NULL, 0, 0)) return BDPT_OK;
+  return study_cell_end(s, swap_record(s, greedy, &w));
 }
 
 /* Returns the place, among the layers that a has and b has not, of layer l. */
@@ -155,7 +150,7 @@ static int swap_place(const int *a, const int *b, int l) {
 }
 
 void study_swap_taken(const study *s, const study_spec *greedy, study_spec *p) {
-  const record_line line = study_swapped(s);
+  const record_line line = study_swapped(s, greedy);
   int now[2][BDPT_MAX_DEPTH], t, l, k;
   memset(now, 0, sizeof now);
   for (t = 0; t < 2; t++) {
