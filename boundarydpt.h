@@ -3524,10 +3524,11 @@ BDPT_API bdpt_tensor *bdpt_forward(bdpt_model *m, bdpt_tape *t, bdpt_tensor *ima
   return bdpt_scale(t, bdpt_add(t, cls, second), 0.5); /* their mean */
 }
 
-/* Images go through in groups, so that the workspace stays small whatever the count. */
+/* Groups of images keep the workspace small, and what a layer leaves to the next in the caches. */
 BDPTI_FN bdpt_status bdpti_logits(bdpt_model *m, bdpt_tape *t, size_t count,
                                   const bdpt_real *images, bdpt_real *logits) {
-  size_t n = 32, at; /* 32 images a time */
+  const size_t few = 544 / (size_t)bdpt_token_count(&m->config); /* 32 of 64 px, 2 of 224 */
+  size_t n = (few ? few : 1) * (size_t)(m->ctx->threads > 1 ? m->ctx->threads : 1), at;
   bdpt_tensor *x, *y;
   if (t->mode != BDPT_TAPE_COMPUTE) {
     return bdpt_fail(m->ctx, BDPT_E_ARGUMENT,
@@ -7891,11 +7892,21 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(partners)(BDPTI_VEC *v, int n) {
   return other;
 }
 
+/* Returns the larger of two; b where they do not compare. */
+BDPTI_INLINE BDPTI_VEC BDPTI_V(larger)(BDPTI_VEC a, BDPTI_VEC b) {
+#if defined(BDPTI_X86) && BDPTI_BYTES > 16 && !BDPTI_DOUBLE
+  __asm__("vmaxps %2, %1, %0" : "=v"(a) : "v"(a), "v"(b)); /* which no compiler finds in CHOOSE */
+#else
+  a = BDPTI_CHOOSE(a > b, a, b);
+#endif
+  return a;
+}
+
 BDPTI_INLINE bdpt_real BDPTI_V(tree)(BDPTI_VEC v, int largest) {
   int n;
   BDPTI_UNROLL for (n = BDPTI_LANES / 2; n > 0; n /= 2) { /* a level */
     BDPTI_VEC other = BDPTI_V(partners)(&v, n);
-    v = largest ? BDPTI_CHOOSE(v > other, v, other) : v + other;
+    v = largest ? BDPTI_V(larger)(v, other) : v + other;
   }
   return BDPTI_LANE(v, 0); /* the result in any case; after shuffles all lanes hold it */
 }
@@ -8005,12 +8016,6 @@ BDPTI_INLINE void BDPTI_V(normal)(BDPTI_VEC z[2], BDPTI_VEC density[2]) {
 }
 #endif
 
-BDPTI_INLINE BDPTI_VEC BDPTI_V(exp_low)(BDPTI_VEC x) {
-  BDPTI_VEC two[2] = {x, x};
-  BDPTI_V(exp_two)(two);
-  return two[0];
-}
-
 /* GELU as >>act has it, and its slope. */
 BDPTI_INLINE void BDPTI_V(gelu_two)(BDPTI_VEC z[2], BDPTI_VEC slope[2]) {
   BDPTI_VEC phi[2], density[2];
@@ -8032,16 +8037,14 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(gelu)(BDPTI_VEC z, int slope) { /* 1: the slope i
  * overflows. A z that is no number stays what it is. */
 BDPTI_INLINE BDPTI_VEC BDPTI_V(gate)(BDPTI_VEC z, bdpt_real p, bdpt_real q, int slope) {
   const BDPTI_VEC zero = BDPTI_SPLAT(0), least = BDPTI_SPLAT(-80), most = BDPTI_SPLAT(100);
-  BDPTI_VEC a = BDPTI_CHOOSE(z > most, most, z), e, g;
-  if (p == 0) { /* ReLU */
-    if (slope) return BDPTI_CHOOSE(z > zero, BDPTI_SPLAT(1), zero);
-    return BDPTI_CHOOSE(z < zero, zero, z);
-  }
+  BDPTI_VEC a = BDPTI_CHOOSE(z > most, most, z), e[2], g;
+  if (p == 0 && slope) return BDPTI_CHOOSE(z > zero, BDPTI_SPLAT(1), zero); /* ReLU */
+  if (p == 0) return BDPTI_V(larger)(zero, z);
   a = BDPTI_CHOOSE(a < -most, -most, a);
-  e = a * (a * a * q + p);
-  e = BDPTI_V(exp_low)(-BDPTI_CHOOSE(e < least, least, e));
-  g = BDPTI_SPLAT(1) / (e + 1.0f);
-  if (slope) return g + a * (g * g) * e * (a * a * (q * 3) + p);
+  e[0] = e[1] = -BDPTI_V(larger)(least, a * (a * a * q + p));
+  BDPTI_V(exp_two)(e);
+  g = BDPTI_SPLAT(1) / (e[0] + 1.0f);
+  if (slope) return g + a * (g * g) * e[0] * (a * a * (q * 3) + p);
   return BDPTI_CHOOSE(z < -most, a, z) * g;
 }
 
@@ -8454,13 +8457,10 @@ static bdpt_real BDPTI_V(count_row)(bdpt_real *p, size_t n, const bdpt_real *cou
 
 /* Returns the largest a x of such a row. */
 BDPTI_INLINE bdpt_real BDPTI_V(max_row)(const bdpt_real *x, size_t n, bdpt_real a) {
-  const BDPTI_VEC first = BDPTI_SPLAT(x[0] * a); /* what lanes beyond the row are given */
-  BDPTI_VEC top = first;
+  BDPTI_VEC top = BDPTI_SPLAT(x[0] * a);
   size_t j;
-  for (j = 0; j < n; j += BDPTI_LANES) {
-    BDPTI_VEC v = BDPTI_V(keep)(BDPTI_LOAD(x + j, BDPTI_WHOLE) * a, n - j, first);
-    top = BDPTI_CHOOSE(v > top, v, top);
-  }
+  for (j = 0; j < n; j += BDPTI_LANES) /* lanes beyond the row stay as they are */
+    top = BDPTI_V(larger)(BDPTI_V(keep)(BDPTI_LOAD(x + j, BDPTI_WHOLE) * a, n - j, top), top);
   return BDPTI_V(tree)(top, 1);
 }
 

@@ -232,10 +232,15 @@ run 0 prune m.safetensors --out s.safetensors --budget 2 --data images --epochs 
   --json --quiet --csv p.csv
 says p.csv '^[0-9.]*,train,,1,900,[0-9.e-]*,[0-9.]*,[0-9.]*$'
 says out '"kind":"setup".*"model":"m.safetensors","settings":.*"budget":2,"choose":"greedy"'
+says out '"features":150,"lr":0.001,'
 says out '"kind":"prune_found","choose":"greedy","start":"skip-fit","seed":1'
 says out '"removed":\["a[a-z]* [0-3]","a[a-z]* [0-3]"\],"accuracies":\[[0-9.]*,[0-9.]*\]'
+run 0 prune m.safetensors --out alone.safetensors --budget 2 --data images --epochs 1 --batch 25 \
+  --features 0 --lr 1e-3 --quiet
+if cmp -s s.safetensors alone.safetensors; then bad "the streams changed nothing"; else ok; fi
 run 0 prune m.safetensors --out s.safetensors --budget 2 --choose learned --start paper \
   --data images --epochs 1 --images 50 --batch 25 --json --quiet
+says out '"features":0,"lr":0.0003,'
 says out '"kind":"prune_found","choose":"learned","start":"paper","seed":1'
 says out '"removed":\["a[a-z]* [0-3]","a[a-z]* [0-3]"\]'
 run 0 fuse p.safetensors --out f.safetensors --data images --json; says out "f.safetensors"
@@ -253,7 +258,11 @@ absent w.safetensors.ckpt.width2
 absent w.safetensors.ckpt.plus2.stage2
 run 0 info w.safetensors; says out "2 activations (2, 3)"; says out " 2  .*\] fitted"
 # shellcheck disable=SC2086
+run 1 plus m.safetensors --out w.safetensors --what width --fewer 1.6 --features 5 $few
+says err "with features also in depth"; one_line
+# shellcheck disable=SC2086
 run 0 plus m.safetensors --out w.safetensors --what depth --search 1,1 $few --csv p.csv --json
+says out '"features":150,"lr":0.001,'
 says out '"settings":.*"fewer":null,'; says p.csv ',train,,2,1800,'
 says out '"name":"plus".*"removed":\["a[a-z]* [0-3]","a[a-z]* [0-3]"\]'
 # shellcheck disable=SC2086

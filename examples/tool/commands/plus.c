@@ -40,7 +40,7 @@ typedef struct plus_options {
   input_source from;
   const char *out, *start, *what, *order, *importance, *choose, *csv;
   cli_layers layer[2], search;     /* named; or so many of each type, found by the search */
-  double ratio[BDPT_WIDTHS], fewer, macs, params, ms, share, lr;
+  double ratio[BDPT_WIDTHS], fewer, macs, params, ms, share, lr, features;
   int budget, rounds, multiple, even, epochs, between, batch, image[2], repeats;
   size_t images, tune_images, score_images, held, test;
 } plus_options;
@@ -142,6 +142,7 @@ static void plus_recipes(plus *p) {
   for (i = 0; i < 2 * BDPT_MAX_DEPTH; i++) w->depth.search.stage[i] = 1;
   r.epoch_images = o->tune_images < p->in.rest.count ? o->tune_images : 0;
   r.distill = BDPT_DISTILL_SOFT;
+  if (o->features > 0) r.distill_features = o->features;
   if (w->order != BDPT_IN_TURNS && strcmp(o->what, "both") != 0) steps = 1;
   w->between = w->depth.finetune = r;
   w->between.epochs = between;
@@ -494,7 +495,10 @@ int command_plus(int argc, char **argv) {
     {"--tune-images", CLI_SIZE, &o.tune_images, "N", "0", "images in each of them; 0: all"},
     {"--images", CLI_SIZE, &o.images, "N", "2560", "images of each short training; 0: all"},
     {"--batch", CLI_INT_1, &o.batch, "N", "64", "batch size"},
-    {"--lr", CLI_SAID, &o.lr, "X", "3e-4", "learning rate"},
+    {"--features", CLI_SAID, &o.features, "X", NULL,
+     "weight of the distance to the dense network's streams (150 with --what depth, but from the "
+     "paper's start 0)"},
+    {"--lr", CLI_SAID, &o.lr, "X", NULL, "learning rate (1e-3; without features 3e-4)"},
     {"What goes in and out", CLI_TITLE, NULL, NULL, NULL, NULL},
     COMMAND_SOURCE(&o.from),
     {"--out", CLI_TEXT, &o.out, "NEW", NULL, "where the small network is saved"},
@@ -520,6 +524,9 @@ int command_plus(int argc, char **argv) {
   if (status != CLI_GO_ON) return status;
   if (!o.choose)
     o.choose = input_choose(NULL, o.start) && strcmp(o.order, "turns") ? "greedy" : "learned";
+  if (o.features == 0 && strcmp(o.what, "depth") == 0 && strcmp(o.start, "paper") != 0)
+    o.features = 150;
+  if (o.lr == 0) o.lr = o.features > 0 ? 1e-3 : 3e-4;
   if (o.out) o.out = cli_out_path(o.out);
   status = command_begin(&c, &o.common, &ctx, options, CLI_COUNT(options), path);
   if (status != CLI_GO_ON) return status;

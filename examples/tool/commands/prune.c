@@ -28,7 +28,7 @@ typedef struct prune_options {
   cli_layers layer[2];
   int budget, epochs, image[2], batch;
   size_t images, tune_images, held;
-  double lr, began;
+  double lr, features, began;
 } prune_options;
 
 static bdpt_status prune_given(bdpt_model *m, const prune_options *o) {
@@ -112,6 +112,7 @@ static bdpt_recipe prune_recipe(const prune_options *o, int last) {
   bdpt_recipe r = command_recipe(last ? o->epochs : 1, o->batch, o->lr, o->common.seed);
   r.epoch_images = last ? o->tune_images : o->images;
   if (last) r.distill = BDPT_DISTILL_SOFT;
+  if (last && o->features > 0) r.distill_features = o->features;
   return r;
 }
 
@@ -256,7 +257,9 @@ int command_prune(int argc, char **argv) {
     {"--tune-images", CLI_SIZE, &o.tune_images, "N", "0", "images in each of them; 0: all"},
     {"--held", CLI_SIZE, &o.held, "N", "2000", "held-out images that choose; 0: all"},
     {"--batch", CLI_INT_1, &o.batch, "N", "64", "batch size"},
-    {"--lr", CLI_SAID, &o.lr, "X", "3e-4", "learning rate"},
+    {"--features", CLI_SAID, &o.features, "X", NULL,
+     "weight of the distance to the dense network's streams (150; from the paper's start 0)"},
+    {"--lr", CLI_SAID, &o.lr, "X", NULL, "learning rate (1e-3; without features 3e-4)"},
     {"--fresh", CLI_FLAG, &o.common.fresh, NULL, NULL, "start again instead of going on"},
     CLI_CSV(&o.csv),
     {"Both", CLI_TITLE, NULL, NULL, NULL, NULL},
@@ -282,6 +285,8 @@ int command_prune(int argc, char **argv) {
   if (!o.start && (o.budget || o.from.data || o.from.generated)) o.start = "skip-fit";
   status = command_check_ways(&c, o.start, o.choose);
   if (status != CLI_GO_ON) return status;
+  if (o.features == 0 && o.start && strcmp(o.start, "paper") != 0) o.features = 150;
+  if (o.lr == 0) o.lr = o.features > 0 ? 1e-3 : 3e-4;
   if (!o.choose && o.budget) o.choose = input_choose(NULL, o.start) ? "greedy" : "learned";
   if ((o.budget != 0) == (o.layer[0].count + o.layer[1].count != 0))
     return cli_usage_error(&c, "name layers with --attention and --activation, or give --budget");

@@ -15,7 +15,6 @@
 #include "../cli/messages.h"
 #include "../cli/options.h"
 #include "../cli/system.h"
-#include "../pictures/trivial.h"
 #include "../record.h"
 #include "../session.h"
 #include "pieces.h"
@@ -229,7 +228,6 @@ bdpt_status study_better(study *s) {
   bdpt_accuracy held, test;
   study_root r = {"better", "the network of part 15", NULL, NULL, NULL, study_better_recipe(s), 0,
                   0};
-  bdpt_dataset *images = &s->base.in.train;
   bdpt_status status = BDPT_OK;
   int fresh;
   if (s->better) return BDPT_OK;
@@ -242,12 +240,9 @@ bdpt_status study_better(study *s) {
   r.hash = s->better_hash;
   r.trained = r.recipe.epochs * (double)s->base.in.rest.count;
   r.evaluated = (s->finer ? STUDY_FINER_COST : 1) * r.trained / 3;
-  if (s->recipe.better_trivial) {
-    images->user = &images->height;
-    images->change = trivial_change;
-  }
+  study_change(s, s->recipe.better_trivial);
   if (status == BDPT_OK) status = study_root_make(s, &r, &fresh);
-  images->change = NULL;
+  study_change(s, 0);
   if (status != BDPT_OK || !fresh) return status;
   status = bdpt_evaluate(s->better, &s->base.in.held, &held);
   if (status == BDPT_OK) status = bdpt_evaluate(s->better, &s->base.in.tested, &test);
@@ -503,6 +498,7 @@ bdpt_status study_long(study *s) {
   for (k = 0; k < s->recipe.seeds && status == BDPT_OK; k++) {
     study_spec p = study_piece(s, 1, k, &s->recipe.headline_long);
     p.uncropped = 0; /* the same images come ten times */
+    p.trivial = s->recipe.headline_trivial;
     status = study_row_of(s, "long", study_whole, &p);
   }
   return status;

@@ -5,6 +5,7 @@
 #include "../cli/outputs.h"
 #include "../cli/progress.h"
 #include "../cli/system.h"
+#include "../pictures/trivial.h"
 #include "../record.h"
 #include "../session.h"
 #include "pieces.h"
@@ -82,6 +83,7 @@ void study_name(const study *s, const study_spec *p, char out[STUDY_NAME]) {
   if (p->alpha > 0)
     snprintf(out + strlen(out), STUDY_NAME - strlen(out), " alpha %g", p->alpha);
   if (p->uncropped) snprintf(out + strlen(out), STUDY_NAME - strlen(out), " uncropped");
+  if (p->trivial) snprintf(out + strlen(out), STUDY_NAME - strlen(out), " trivial");
   if (p->rival)
     snprintf(out + strlen(out), STUDY_NAME - strlen(out), " rival %s", study_rivals_by[p->rival]);
 }
@@ -328,6 +330,12 @@ static void study_match(const study_spec *p, bdpt_model *m, bdpt_model *teacher,
   piece_twins(m, teacher, twin);
 }
 
+void study_change(study *s, int trivial) {
+  bdpt_dataset *images = &s->base.in.train;
+  images->user = trivial ? &images->height : NULL;
+  images->change = trivial ? trivial_change : NULL;
+}
+
 /* Trains a job, mark by mark. */
 static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, const study_spec *p,
                                const char *name) {
@@ -360,12 +368,14 @@ static bdpt_status study_train(study *s, bdpt_model *m, bdpt_model *teacher, con
     s->gate->end = (double)j.total / 3;
   }
   if (some) study_match(p, m, teacher, &twin);
+  study_change(s, p->trivial);
   snprintf(j.detail, sizeof j.detail, "%d+%d removed, %s, seed %zu", bdpt_removed(&m->config, 0),
            bdpt_removed(&m->config, 1), study_starts[p->start].name, p->seed);
   for (i = 0; i < p->marks->count && status == BDPT_OK; i++) {
     status = study_train_to(s, &j, each * (size_t)p->marks->layer[i]);
     if (status == BDPT_OK) status = study_mark(s, m, name, p->marks->layer[i]);
   }
+  study_change(s, 0);
   if (p->rival == STUDY_CLOSING) m->block = NULL; /* the gate is closed */
   if (some) piece_part(m, teacher, &twin);
   bdpt_trainer_free(j.t);

@@ -98,6 +98,7 @@ int study_keys(study_recipe *r, cli_option *out) {
     {"headline.swaps", CLI_INT, &r->headline_swaps, "", NULL, ""},
     {"headline.healing", CLI_LAYERS, &r->headline_healing, "", NULL, ""},
     {"headline.narrow_lr", CLI_REAL_UP, &r->headline_narrow_lr, "", NULL, ""},
+    {"headline.trivial", CLI_INT, &r->headline_trivial, "", NULL, ""},
     {"headline.marks", CLI_LAYERS, &r->headline_marks, "", NULL, ""},
     {"headline.long", CLI_LAYERS, &r->headline_long, "", NULL, ""}};
   memcpy(out, keys, sizeof keys);

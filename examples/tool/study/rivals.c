@@ -148,14 +148,14 @@ static study_spec study_rival_job(study *s, int row, int seed) {
     study_first(s, n, n, &p);
   }
   if (row == 3) p.macs = study_budget(s, n);
-  if (row == 3) p.features = 0; /* streams of other widths cannot be compared */
   if (row == 4) p.rival = STUDY_BLOCK_MAPS;
   if (row == 4) study_maps_take(s, &p);
   if (row == 5) p.rival = STUDY_IDLE_CHANNELS;
-  if (row == 6) {
-    p.rival = STUDY_SMALLER_INPUT;
-    p.teacher = STUDY_ALONE;
+  if (row == 6) p.rival = STUDY_SMALLER_INPUT;
+  if (row == 6) p.teacher = STUDY_ALONE;
+  if (row == 3 || row == 6) { /* streams of other shapes cannot be compared */
     p.features = 0;
+    p.lr = s->recipe.headline_narrow_lr;
   }
   return p;
 }

@@ -40,7 +40,7 @@ typedef struct study_recipe {
   int finer_epochs, better_epochs, better_batch, better_trivial;
   double finer_lr, finer_warmup, finer_mix_prob, finer_ema;
   double better_lr, better_mix_prob, better_drop_path, better_ema, better_alpha;
-  int headline_layers, headline_uncropped, headline_swaps;
+  int headline_layers, headline_uncropped, headline_swaps, headline_trivial;
   size_t headline_images;
   double headline_lr, headline_features, headline_alpha, headline_narrow_lr;
   cli_layers headline_marks, headline_long, headline_healing;
@@ -87,7 +87,7 @@ typedef struct study {
   study_share share;
 } study;
 
-#define STUDY_KEYS 91
+#define STUDY_KEYS 92
 
 /* Stores the table of names; returns how many there are. */
 int study_keys(study_recipe *r, cli_option *out);
@@ -188,6 +188,7 @@ typedef struct study_spec {
   int better;                   /* 1: made from the network of part 15, and taught by it */
   double lr, alpha, features;   /* other than the recipe's; the weight of the teacher's streams */
   int uncropped;                /* 1: the images are flipped, but not cropped */
+  int trivial;                  /* 1: TrivialAugment changes them */
   int rival;                    /* STUDY_BLOCK_MAPS ...: what stands in (rivals.c); or 0 */
 } study_spec;
 
@@ -236,6 +237,9 @@ void study_teacher_path(const study *s, char *out, size_t room);
 
 /* Makes sure that the network's lines are in the record. */
 bdpt_status study_network(study *s, const study_spec *p);
+
+/* Lets TrivialAugment change the training images from now on, or (0) no longer. */
+void study_change(study *s, int trivial);
 
 /* Writes the end of a result's line: layers, marks with 0 for "at once", held-out accuracy at each,
  * test accuracy, cost. Returns the accuracy at the last mark. */
