@@ -11,9 +11,9 @@
  * is not installed is skipped with a note. OpenBLAS is opened at run time; PyTorch, ONNX Runtime
  * and OpenVINO run in tests/bench_peers.py, with $PYTHON or python3.
  *
- * `--isa avx2` shows on a processor with AVX-512 what one without it does. Then PyTorch, OpenBLAS
- * and OpenVINO get their own switches, which the environment of this program holds; ONNX Runtime
- * has none and is left out.
+ * `--isa avx2` shows on a processor with AVX-512 what one without it does. Then PyTorch and
+ * OpenBLAS get their own switches, which the environment of this program holds; ONNX Runtime and
+ * OpenVINO have none that hold all of them, and are left out.
  *
  * HOW TO READ THE TABLES. A cell is "median (p10-p90)". Speeds are per second of the clock on the
  * wall, on one thread (1t) per second of processor time: larger is better. A ratio says how many

@@ -264,7 +264,8 @@ lines headline 33 "row,seed,attention,activation,marks,accuracies,test,params,ma
 lines swapped 2 "name,swaps,attention,activation,greedy_loss,loss,trainings,images"
 lines choice 7 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines long 3 "row,seed,attention,activation,marks,accuracies,test,params,macs"
-if grep -q '"kind":"network","name":"[^"]* epochs 2 [^"]* trivial"' "$work/a/reproduce.jsonl"; then ok
+if grep -q '"kind":"network","name":"[^"]* epochs 2 [^"]* trivial"' "$work/a/reproduce.jsonl"; then
+  ok
 else bad "part 17's images were not changed"; fi
 lines frontier 7 "row,seed,attention,activation,marks,accuracies,test,params,macs"
 lines rival 15 "row,seed,attention,activation,marks,accuracies,test,params,macs"
