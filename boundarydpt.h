@@ -7895,7 +7895,7 @@ BDPTI_INLINE BDPTI_VEC BDPTI_V(partners)(BDPTI_VEC *v, int n) {
 /* Returns the larger of two; b where they do not compare. */
 BDPTI_INLINE BDPTI_VEC BDPTI_V(larger)(BDPTI_VEC a, BDPTI_VEC b) {
 #if defined(BDPTI_X86) && BDPTI_BYTES > 16 && !BDPTI_DOUBLE
-  __asm__("vmaxps %2, %1, %0" : "=v"(a) : "v"(a), "v"(b)); /* which no compiler finds in CHOOSE */
+  __asm__("vmaxps %2, %1, %0" : "=v"(a) : "v"(a), "v"(b)); /* which gcc does not find in CHOOSE */
 #else
   a = BDPTI_CHOOSE(a > b, a, b);
 #endif
