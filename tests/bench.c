@@ -13,7 +13,8 @@
  *
  * `--isa avx2` shows on a processor with AVX-512 what one without it does. Then PyTorch and
  * OpenBLAS get their own switches, which the environment of this program holds; ONNX Runtime and
- * OpenVINO have none that hold all of them, and are left out.
+ * OpenVINO have none that hold all of them, and are told another answer to the instruction cpuid
+ * (tests/bench_hold.py: cc, objdump and half a minute each).
  *
  * HOW TO READ THE TABLES. A cell is "median (p10-p90)". Speeds are per second of the clock on the
  * wall, on one thread (1t) per second of processor time: larger is better. A ratio says how many

@@ -19,7 +19,7 @@ of one function, preloaded, tells it otherwise. ONNX Runtime gets the same netwo
 temporary folder; BENCH_ONNX=DIR takes DIR/dense_WIDTH.onnx instead, where that is there. OpenVINO reads
 that file, fixes its batch, and computes in float32 with one stream, for the least latency. BENCH_SIMD=256
 keeps the compiled PyTorch to vectors of so many bits; ONNX Runtime and OpenVINO, which have no switch
-for all they do, then only serve where the processor has no wider ones.
+for all they do, are then kept from wider ones by bench_hold.py.
 """
 import os
 import platform
@@ -31,8 +31,11 @@ import tempfile
 import time
 import warnings
 
+import bench_hold
+
 
 CHANNEL = sys.stdout
+PACKAGES = {'onnx': 'onnxruntime', 'openvino': 'openvino'}
 
 
 def say(text):
@@ -225,17 +228,20 @@ class Exported:
         self.threads = threads
         self.variants = {self.variant: self.inference(path, self.images(batch, image), threads)}
         self.variants[self.variant]()
+        if wider():
+            bench_hold.check(self.name)
         return self.variants
 
 
-def refuse_wider(name):
-    """Refuses to be held back: only oneDNN's part of OpenVINO listens to ONEDNN_MAX_CPU_ISA; held so
-    it did more multiply-adds on an EPYC (Zen 5) than AVX2 has there."""
+def wider():
+    """Whether a package is to be held back and the processor has what it is to be kept from."""
     if 'BENCH_SIMD' not in os.environ:
-        return
-    with open('/proc/cpuinfo') as info:
-        if 'avx512f' in info.read():
-            raise RuntimeError(name + ' cannot be kept from AVX-512')
+        return False
+    try:
+        with open('/proc/cpuinfo') as info:
+            return 'avx512f' in info.read()
+    except OSError:
+        return False
 
 
 class Onnx(Exported):
@@ -244,7 +250,6 @@ class Onnx(Exported):
     def __init__(self, quick):
         import onnxruntime
         super().__init__()
-        refuse_wider('ONNX Runtime')
         self.runtime, self.variant = onnxruntime, 'onnx'
         self.name = 'ONNX Runtime ' + onnxruntime.__version__
 
@@ -262,7 +267,6 @@ class OpenVino(Exported):
     def __init__(self, quick):
         import openvino
         super().__init__()
-        refuse_wider('OpenVINO')
         self.core, self.variant = openvino.Core(), 'openvino'
         self.name = 'OpenVINO ' + openvino.__version__.split('-')[0]
 
@@ -295,9 +299,11 @@ def serve(peer, before):
 
 def main():
     global CHANNEL
-    if sys.argv[1] in ('onnx', 'openvino'):  # PyTorch exports; its OpenMP must not bind the threads of others
+    if sys.argv[1] in PACKAGES:  # PyTorch exports; its OpenMP must not bind the threads of others
         os.environ.pop('OMP_PROC_BIND', None)
-    no_help = preload_for_mkl() if sys.argv[1] == 'tuned' else ''
+        no_help = bench_hold.hold(PACKAGES[sys.argv[1]]) if wider() else ''
+    else:
+        no_help = preload_for_mkl() if sys.argv[1] == 'tuned' else ''
     CHANNEL = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)
     warnings.simplefilter('ignore')

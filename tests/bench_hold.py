@@ -1,0 +1,145 @@
+"""Keeps a Python package from AVX-512 on a processor that has it, for tests/bench_peers.py.
+
+ONNX Runtime and OpenVINO ask the processor itself what it can do, with the instruction cpuid, and
+have no switch that covers all that they do. So this program copies the package into a temporary
+folder and replaces each cpuid of the copy's shared objects by ud2, which is as long and which no
+processor carries out. A small library, preloaded, catches the signal SIGILL of that, asks the real
+processor in the program's place, and takes everything that belongs to AVX-512 out of the answer.
+What runs after that is the package's own code for AVX2. Linux on x86-64; needs cc and objdump.
+"""
+import atexit
+import ctypes
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+# Leaf 7: AVX-512 F, DQ, IFMA, PF, ER, CD, BW, VL in ebx; VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ in
+# ecx; 4VNNIW, 4FMAPS, VP2INTERSECT, FP16 and AMX in edx. Its subleaf 1: BF16, AMX and AVX10. Leaf
+# 13: the registers that the operating system saves.
+SOURCE = r'''
+#define _GNU_SOURCE
+#include <cpuid.h>
+#include <signal.h>
+#include <ucontext.h>
+static int answers;
+int held_back(void) { return answers; }
+static void answer(int number, siginfo_t *info, void *context) {
+  greg_t *reg = ((ucontext_t *)context)->uc_mcontext.gregs;
+  const unsigned char *at = (const unsigned char *)reg[REG_RIP];
+  unsigned leaf = (unsigned)reg[REG_RAX], sub = (unsigned)reg[REG_RCX], a, b, c, d;
+  (void)number;
+  (void)info;
+  if (at[0] != 0x0f || at[1] != 0x0b) {
+    signal(SIGILL, SIG_DFL); /* some other instruction: it ends the program, as it would have */
+    return;
+  }
+  __cpuid_count(leaf, sub, a, b, c, d);
+  if (leaf == 7 && sub == 0) {
+    b &= ~0xdc230000u;
+    c &= ~0x00005842u;
+    d &= ~0x03c0010cu;
+  }
+  if (leaf == 7 && sub == 1) {
+    a &= ~0x00200020u;
+    d &= ~0x00080000u;
+  }
+  if (leaf == 13 && sub == 0) a &= ~0x000600e0u;
+  reg[REG_RAX] = a;
+  reg[REG_RBX] = b;
+  reg[REG_RCX] = c;
+  reg[REG_RDX] = d;
+  reg[REG_RIP] += 2;
+  answers++;
+}
+__attribute__((constructor)) static void begin(void) {
+  struct sigaction action = {0};
+  action.sa_sigaction = answer;
+  action.sa_flags = SA_SIGINFO;
+  sigaction(SIGILL, &action, 0);
+}
+'''
+
+
+def questions(path):
+    """Where in the file its cpuid instructions are."""
+    sections, places = [], []
+    head = subprocess.run(['objdump', '-h', path], check=True, capture_output=True, text=True)
+    for line in head.stdout.splitlines():
+        word = line.split()
+        if len(word) >= 7 and word[0].isdigit():
+            sections.append([int(word[i], 16) for i in (3, 2, 5)])  # address, size, place
+    with subprocess.Popen(['objdump', '-d', '--no-show-raw-insn', path], stdout=subprocess.PIPE,
+                          text=True) as listing:
+        for line in listing.stdout:
+            if line.rstrip().endswith('cpuid'):
+                address = int(line.split(':')[0], 16)
+                places += [address - start + place for start, size, place in sections
+                           if start <= address < start + size]
+    if listing.returncode != 0:
+        raise OSError('objdump cannot read ' + path)
+    return places
+
+
+def deafen(path):
+    """Replaces the cpuid instructions of a shared object by ud2; returns how many there were."""
+    with open(path, 'rb') as file:
+        code = bytearray(file.read())
+    if b'\x0f\xa2' not in code:
+        return 0
+    places = questions(path)
+    for at in places:
+        if code[at:at + 2] != b'\x0f\xa2':
+            raise OSError('%s: no cpuid at %d' % (path, at))
+        code[at:at + 2] = b'\x0f\x0b'
+    with open(path + '.new', 'wb') as file:
+        file.write(code)
+    os.replace(path + '.new', path)
+    return len(places)
+
+
+def prepare(package, folder):
+    """Makes the copy and the library in the folder."""
+    source, library = os.path.join(folder, 'hold.c'), os.path.join(folder, 'hold.so')
+    with open(source, 'w') as file:
+        file.write(SOURCE)
+    subprocess.run(['cc', '-O1', '-shared', '-fPIC', source, '-o', library], check=True,
+                   capture_output=True)
+    copy = os.path.join(folder, package)
+    shutil.copytree(os.path.dirname(importlib.util.find_spec(package).origin), copy)
+    for where, _, files in os.walk(copy):
+        for name in files:
+            if '.so' in name and 'gpu' not in name and 'npu' not in name:
+                count = deafen(os.path.join(where, name))
+                if count:
+                    print('%s: %d cpuid held back' % (name, count), file=sys.stderr)
+    return library
+
+
+def hold(package):
+    """Starts this program again with the package held back; in that second one it returns ''. If
+    that cannot be done, it returns why."""
+    folder = os.environ.pop('BENCH_HELD', None)
+    if folder:
+        atexit.register(shutil.rmtree, folder, True)
+        os.environ.pop('LD_PRELOAD', None)
+        return ''
+    folder = tempfile.mkdtemp()
+    try:
+        library = prepare(package, folder)
+    except (OSError, AttributeError, subprocess.CalledProcessError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        return 'cannot be kept from AVX-512: %s' % error
+    os.environ.update(BENCH_HELD=folder, LD_PRELOAD=library)
+    path = [folder] + [p for p in [os.environ.get('PYTHONPATH')] if p]
+    os.environ['PYTHONPATH'] = os.pathsep.join(path)
+    os.execv(sys.executable, [sys.executable] + sys.argv)
+
+
+def check(package):
+    """Fails unless the package has asked and been answered."""
+    library = ctypes.CDLL(None)
+    if not hasattr(library, 'held_back') or library.held_back() == 0:
+        raise RuntimeError(package + ' was not kept from AVX-512')
