@@ -239,6 +239,7 @@ static int worker(int recompute) {
       if (n.ctx.isa) network_free(&n);
       j.train = strcmp(kind, "train") == 0;
       j.recompute = recompute;
+      j.isa = getenv("BENCH_SIMD") ? BDPT_ISA_AVX2 : BDPT_ISA_BEST; /* as our parent was told */
       printf(network_make(&n, &j) ? "ready ours\n" : "skipped: failed\n");
     } else if (sscanf(text, "go ours %lf", &seconds) == 1 && n.ctx.isa) worker_go(&n, seconds);
     else if (strncmp(text, "memory", 6) == 0) {
