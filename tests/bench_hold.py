@@ -101,14 +101,17 @@ def deafen(path):
 
 
 def prepare(package, folder):
-    """Makes the copy and the library in the folder."""
+    """Makes the copy and the library in the folder; returns the library."""
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise OSError('no module named ' + package)
     source, library = os.path.join(folder, 'hold.c'), os.path.join(folder, 'hold.so')
     with open(source, 'w') as file:
         file.write(SOURCE)
     subprocess.run(['cc', '-O1', '-shared', '-fPIC', source, '-o', library], check=True,
                    capture_output=True)
     copy = os.path.join(folder, package)
-    shutil.copytree(os.path.dirname(importlib.util.find_spec(package).origin), copy)
+    shutil.copytree(os.path.dirname(spec.origin), copy)
     for where, _, files in os.walk(copy):
         for name in files:
             if '.so' in name and 'gpu' not in name and 'npu' not in name:
@@ -129,7 +132,7 @@ def hold(package):
     folder = tempfile.mkdtemp()
     try:
         library = prepare(package, folder)
-    except (OSError, AttributeError, subprocess.CalledProcessError) as error:
+    except (OSError, subprocess.CalledProcessError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         return 'cannot be kept from AVX-512: %s' % error
     os.environ.update(BENCH_HELD=folder, LD_PRELOAD=library)
