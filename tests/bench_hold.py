@@ -1,4 +1,5 @@
-"""Keeps a Python package from AVX-512 on a processor that has it, for tests/bench_peers.py.
+"""Starts tests/bench_peers.py again with a library of C before all others, which changes what a peer
+hears of the processor; and with it keeps a package from AVX-512 on a processor that has it.
 
 ONNX Runtime and OpenVINO ask the processor itself what it can do, with the instruction cpuid, and
 have no switch that covers all that they do. So this program copies the package into a temporary
@@ -84,61 +85,60 @@ def questions(path):
 
 
 def deafen(path):
-    """Replaces the cpuid instructions of a shared object by ud2; returns how many there were."""
+    """Replaces the cpuid instructions of a shared object by ud2."""
     with open(path, 'rb') as file:
         code = bytearray(file.read())
     if b'\x0f\xa2' not in code:
-        return 0
-    places = questions(path)
-    for at in places:
+        return
+    for at in questions(path):
         if code[at:at + 2] != b'\x0f\xa2':
             raise OSError('%s: no cpuid at %d' % (path, at))
         code[at:at + 2] = b'\x0f\x0b'
     with open(path + '.new', 'wb') as file:
         file.write(code)
     os.replace(path + '.new', path)
-    return len(places)
 
 
-def prepare(package, folder):
-    """Makes the copy and the library in the folder; returns the library."""
-    spec = importlib.util.find_spec(package)
-    if spec is None:
-        raise OSError('no module named ' + package)
-    source, library = os.path.join(folder, 'hold.c'), os.path.join(folder, 'hold.so')
-    with open(source, 'w') as file:
-        file.write(SOURCE)
-    subprocess.run(['cc', '-O1', '-shared', '-fPIC', source, '-o', library], check=True,
-                   capture_output=True)
-    copy = os.path.join(folder, package)
-    shutil.copytree(os.path.dirname(spec.origin), copy)
-    for where, _, files in os.walk(copy):
-        for name in files:
-            if '.so' in name and 'gpu' not in name and 'npu' not in name:
-                count = deafen(os.path.join(where, name))
-                if count:
-                    print('%s: %d cpuid held back' % (name, count), file=sys.stderr)
-    return library
+def again(source, prepare=None):
+    """Starts this program again with the library of this source preloaded. In that second one it
+    returns '', in the first only if it cannot: then it returns why. What `prepare` puts into a
+    folder of its own goes before all other Python packages, and away at the end."""
+    folder = os.environ.pop('BENCH_PRELOADED', None)
+    if folder:
+        os.environ.pop('LD_PRELOAD', None)
+        atexit.register(shutil.rmtree, folder, True)
+        return ''
+    folder = tempfile.mkdtemp()
+    code, library = os.path.join(folder, 'before.c'), os.path.join(folder, 'before.so')
+    try:
+        with open(code, 'w') as file:
+            file.write(source)
+        subprocess.run(['cc', '-shared', '-fPIC', code, '-o', library], check=True,
+                       capture_output=True)
+        if prepare:
+            prepare(folder)
+    except (OSError, subprocess.CalledProcessError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        return str(error)
+    path = [folder] + [p for p in [os.environ.get('PYTHONPATH')] if p]
+    os.environ.update(BENCH_PRELOADED=folder, LD_PRELOAD=library,
+                      PYTHONPATH=os.pathsep.join(path))
+    os.execv(sys.executable, [sys.executable] + sys.argv)
 
 
 def hold(package):
-    """Starts this program again with the package held back; in that second one it returns ''. If
-    that cannot be done, it returns why."""
-    folder = os.environ.pop('BENCH_HELD', None)
-    if folder:
-        atexit.register(shutil.rmtree, folder, True)
-        os.environ.pop('LD_PRELOAD', None)
-        return ''
-    folder = tempfile.mkdtemp()
-    try:
-        library = prepare(package, folder)
-    except (OSError, subprocess.CalledProcessError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        return 'cannot be kept from AVX-512: %s' % error
-    os.environ.update(BENCH_HELD=folder, LD_PRELOAD=library)
-    path = [folder] + [p for p in [os.environ.get('PYTHONPATH')] if p]
-    os.environ['PYTHONPATH'] = os.pathsep.join(path)
-    os.execv(sys.executable, [sys.executable] + sys.argv)
+    """Holds the package back as told above; returns as `again` does."""
+    def copy(folder):
+        spec = importlib.util.find_spec(package)
+        if spec is None:
+            raise OSError('no module named ' + package)
+        held = shutil.copytree(os.path.dirname(spec.origin), os.path.join(folder, package))
+        for where, _, files in os.walk(held):
+            for name in files:  # what drives other devices is never loaded, and long to read
+                if '.so' in name and 'gpu' not in name and 'npu' not in name:
+                    deafen(os.path.join(where, name))
+    why = again(SOURCE, copy)
+    return why and 'cannot be kept from AVX-512: ' + why
 
 
 def check(package):

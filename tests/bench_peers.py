@@ -24,8 +24,6 @@ for all they do, are then kept from wider ones by bench_hold.py.
 import os
 import platform
 import resource
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -57,12 +55,7 @@ def memory(key):
 
 
 def preload_for_mkl():
-    """Starts this program again with mkl_serv_intel_cpu_true() = 1; returns only if it cannot."""
-    done = os.environ.pop('BENCH_PRELOADED', None)
-    if done:
-        os.environ.pop('LD_PRELOAD', None)
-        shutil.rmtree(done, ignore_errors=True)
-        return ''
+    """Starts this program again with mkl_serv_intel_cpu_true() = 1; returns as bench_hold.again."""
     try:
         with open('/proc/cpuinfo') as info:
             intel = 'GenuineIntel' in info.read()
@@ -70,19 +63,7 @@ def preload_for_mkl():
         intel = True
     if intel or platform.machine() != 'x86_64':
         return 'MKL needs no help on this processor'
-    folder = tempfile.mkdtemp()
-    source, library = os.path.join(folder, 'mkl.c'), os.path.join(folder, 'mkl.so')
-    with open(source, 'w') as out:
-        out.write('int mkl_serv_intel_cpu_true(void) { return 1; }\n')
-    try:
-        subprocess.run(['cc', '-shared', '-fPIC', source, '-o', library], check=True,
-                       capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        return 'cc: %s' % error
-    os.environ['BENCH_PRELOADED'] = folder
-    os.environ['LD_PRELOAD'] = library
-    os.execv(sys.executable, [sys.executable] + sys.argv)
+    return bench_hold.again('int mkl_serv_intel_cpu_true(void) { return 1; }\n')
 
 
 def network(torch, image, patch, width, depth, heads, classes):

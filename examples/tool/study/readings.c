@@ -1,8 +1,9 @@
 /* readings.c: part 20 of the study: which layers, once more
  *
- * Why does learned importance choose worse than chance (parts 6 and 14)? Every row takes as many
- * layers as part 6 from the network of part 15, and then all get what those of part 14 get: a skip
- * and fitted maps, which.marks epochs of recovery from labels. They differ in who chooses:
+ * Why does learned importance choose worse than chance in part 6, and far behind the greedy choice
+ * in part 14? Every row takes as many layers as part 6 from the network of part 15, and then all
+ * get what those of part 14 get: a skip and fitted maps, which.marks epochs of recovery from
+ * labels. They differ in who chooses:
  *
  *   greedy            the first layers of part 16's choice, which trains nothing
  *   best recovered    the first of part 3
